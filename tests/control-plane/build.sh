@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Builds etcd, kube-apiserver and kubectl from their pinned Go modules into a cache folder, once,
+# and prints that folder on standard output; progress goes to standard error.
+# A folder named by KUBEBUILDER_ASSETS is taken as it is.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+if [[ -n ${KUBEBUILDER_ASSETS:-} ]]; then
+    for program in etcd kube-apiserver kubectl; do
+        [[ -x $KUBEBUILDER_ASSETS/$program ]] || {
+            echo "KUBEBUILDER_ASSETS=$KUBEBUILDER_ASSETS has no $program" >&2
+            exit 1
+        }
+    done
+    echo "$KUBEBUILDER_ASSETS"
+    exit
+fi
+
+# A change of any pin is a new folder, so that an old binary is never mistaken for a new one.
+pins=$(cat kubernetes/go.mod kubernetes/go.sum etcd/go.mod etcd/go.sum | git hash-object --stdin)
+assets=${XDG_CACHE_HOME:-$HOME/.cache}/vpc-peering-operator/control-plane/${pins:0:12}
+mkdir -p "$assets"
+
+# build MODULE PACKAGE PROGRAM: into a temporary name first, so that an interrupted build leaves nothing behind.
+build() {
+    local module=$1 package=$2 program=$3 flags='-s -w' version
+    [[ -x $assets/$program ]] && return
+    if [[ $module == kubernetes ]]; then
+        version=$(cd kubernetes && go list -m -f '{{.Version}}' k8s.io/kubernetes)
+        IFS=. read -r major minor _ <<<"${version#v}"
+        # Clients parse the version, and refuse to talk to a server that has none.
+        local stamp="-X k8s.io/component-base/version"
+        flags+=" $stamp.gitVersion=$version $stamp.gitMajor=$major $stamp.gitMinor=$minor"
+    fi
+    local total
+    total=$(cd "$module" && go list -deps "$package" | wc -l)
+    echo "building $program (once; $total packages)" >&2
+    (cd "$module" && CGO_ENABLED=0 go build -v -trimpath -ldflags "$flags" -o "$assets/$program.partial" "$package") 2>&1 |
+        awk -v program="$program" -v total="$total" '
+            /^[A-Za-z0-9_.\/-]+$/ { if (++n % 100 == 0) { printf "  %s: %d of %d packages\n", program, n, total; fflush() } next }
+            { print; fflush() }' >&2
+    mv "$assets/$program.partial" "$assets/$program"
+}
+
+build etcd go.etcd.io/etcd/server/v3 etcd
+build kubernetes k8s.io/kubernetes/cmd/kubectl kubectl
+build kubernetes k8s.io/kubernetes/cmd/kube-apiserver kube-apiserver
+echo "$assets"
