@@ -1,0 +1,20 @@
+//! The custom resources: what a user may say and what we answer. Types only, no logic.
+
+pub mod condition;
+pub mod crd;
+pub mod tag;
+pub mod vpc_info;
+pub mod vpc_peering;
+
+pub use condition::{ConditionType, Reason};
+pub use tag::Tag;
+pub use vpc_info::{CidrBlock, Ipv6CidrBlock, PeeringOptions, VpcInfo};
+pub use vpc_peering::{
+    Acceptance, Accepter, DeletionPolicy, PeeringStatus, Requester, VpcPeering, VpcPeeringSpec, VpcPeeringStatus,
+};
+
+/// The API group of every resource here, and the prefix of our tags and finalizer.
+pub const GROUP: &str = "vpcpeering.dev";
+
+/// Present on an object for as long as AWS may hold something of ours for it.
+pub const FINALIZER: &str = "vpcpeering.dev/finalizer";

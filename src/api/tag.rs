@@ -1,0 +1,25 @@
+//! A tag as EC2 has it.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+/// A key and value that EC2 keeps with the peering connection.
+/// Limits: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions>.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("!self.key.lowerAscii().startsWith('aws:')")
+        .message("AWS reserves tag keys that start with 'aws:'; choose another key")
+        .field_path(".key"),
+    validation = Rule::new("!self.key.startsWith('vpcpeering.dev/')")
+        .message("tag keys that start with 'vpcpeering.dev/' record who owns the peering; choose another key")
+        .field_path(".key"),
+)]
+pub struct Tag {
+    /// The tag's key: 1 to 127 characters, not starting with `aws:` or `vpcpeering.dev/`.
+    #[schemars(length(min = 1, max = 127))]
+    pub key: String,
+    /// The tag's value: at most 256 characters.
+    #[serde(default)]
+    #[schemars(length(max = 256))]
+    pub value: String,
+}

@@ -1,0 +1,64 @@
+//! One end of a peering connection as EC2 describes it (`VpcPeeringConnectionVpcInfo`).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One end of a peering connection, as EC2 describes it.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcPeeringConnectionVpcInfo.html>
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VpcInfo {
+    /// The VPC's primary IPv4 CIDR block. EC2 tells CIDR blocks only while the peering is active.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cidr_block: Option<String>,
+    /// Every IPv4 CIDR block of the VPC.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cidr_block_set: Vec<CidrBlock>,
+    /// Every IPv6 CIDR block of the VPC.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ipv6_cidr_block_set: Vec<Ipv6CidrBlock>,
+    /// The AWS account that owns the VPC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_id: Option<String>,
+    /// The VPC's ID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vpc_id: Option<String>,
+    /// The VPC's region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The options that this end has set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peering_options: Option<PeeringOptions>,
+}
+
+/// An IPv4 CIDR block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CidrBlock {
+    /// The block in CIDR notation, for example `10.0.0.0/16`.
+    pub cidr_block: String,
+}
+
+/// An IPv6 CIDR block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ipv6CidrBlock {
+    /// The block in CIDR notation, for example `2001:db8::/56`.
+    pub ipv6_cidr_block: String,
+}
+
+/// What one end allows the other to do.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcPeeringConnectionOptionsDescription.html>
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PeeringOptions {
+    /// Whether public DNS names of this end resolve to private addresses when asked for from the other end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_dns_resolution_from_remote_vpc: Option<bool>,
+    /// Retired with EC2-Classic; shown when EC2 still reports it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_egress_from_local_classic_link_to_remote_vpc: Option<bool>,
+    /// Retired with EC2-Classic; shown when EC2 still reports it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_egress_from_local_vpc_to_remote_classic_link: Option<bool>,
+}
