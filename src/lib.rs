@@ -1,5 +1,10 @@
 //! A Kubernetes operator that keeps AWS VPC peering connections as their `VpcPeering` resources say.
-//! The folders: `api` what users say, `peering` what follows from it.
+//! The folders: `api` what users say, `peering` what follows from it, `aws` and `controller` what is done about it,
+//! `operator` what makes it a service, `cli` how it is called.
 
 pub mod api;
+pub mod aws;
+pub mod cli;
+pub mod controller;
+pub mod operator;
 pub mod peering;

@@ -97,6 +97,30 @@ impl Reason {
             Self::AwsError => "AwsError",
         }
     }
+
+    /// Whether it deserves a warning even while it may pass by itself.
+    #[must_use]
+    pub fn is_trouble(self) -> bool {
+        match self {
+            Self::AwaitingConsistency | Self::Throttled | Self::AwsError => true,
+            Self::Active
+            | Self::InitiatingRequest
+            | Self::PendingAcceptance
+            | Self::Provisioning
+            | Self::Deleting
+            | Self::Failed
+            | Self::Rejected
+            | Self::Expired
+            | Self::Deleted
+            | Self::NotFound
+            | Self::UnknownStatusCode
+            | Self::ConnectionNotOwned
+            | Self::MultipleConnections
+            | Self::DryRun
+            | Self::InvalidRequest
+            | Self::Unauthorized => false,
+        }
+    }
 }
 
 impl fmt::Display for Reason {

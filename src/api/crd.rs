@@ -37,3 +37,11 @@ fn drop_nullable(value: &mut Value) {
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
+
+/// Every CRD as one YAML stream.
+///
+/// # Errors
+/// When a CRD cannot be built or written: a defect, found by any test.
+pub fn yaml() -> anyhow::Result<String> {
+    all()?.iter().try_fold(String::new(), |yaml, crd| Ok(yaml + "---\n" + &serde_saphyr::to_string(crd)?))
+}

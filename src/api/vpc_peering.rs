@@ -21,14 +21,46 @@ use super::{Tag, VpcInfo};
     status = "VpcPeeringStatus",
     derive = "PartialEq",
     doc = "VpcPeering is an AWS VPC peering connection: it is requested, accepted where we may, watched, and deleted with this resource.",
-    printcolumn(name = "ID", type_ = "string", json_path = ".status.vpcPeeringConnectionId", description = "EC2's ID of the peering connection"),
+    printcolumn(
+        name = "ID",
+        type_ = "string",
+        json_path = ".status.vpcPeeringConnectionId",
+        description = "EC2's ID of the peering connection"
+    ),
     printcolumn(name = "Code", type_ = "string", json_path = ".status.status.code", description = "EC2's status code"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status", description = "Whether the peering is as the spec wants it"),
-    printcolumn(name = "Requester", type_ = "string", json_path = ".spec.requester.vpcId", description = "The requester's VPC"),
-    printcolumn(name = "Accepter", type_ = "string", json_path = ".spec.accepter.vpcId", description = "The accepter's VPC"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status",
+        description = "Whether the peering is as the spec wants it"
+    ),
+    printcolumn(
+        name = "Requester",
+        type_ = "string",
+        json_path = ".spec.requester.vpcId",
+        description = "The requester's VPC"
+    ),
+    printcolumn(
+        name = "Accepter",
+        type_ = "string",
+        json_path = ".spec.accepter.vpcId",
+        description = "The accepter's VPC"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason", priority = 1, description = "Why it is ready or not"),
-    printcolumn(name = "Expires", type_ = "string", json_path = ".status.expirationTime", priority = 1, description = "When an unaccepted request expires"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason",
+        priority = 1,
+        description = "Why it is ready or not"
+    ),
+    printcolumn(
+        name = "Expires",
+        type_ = "string",
+        json_path = ".status.expirationTime",
+        priority = 1,
+        description = "When an unaccepted request expires"
+    )
 )]
 #[x_kube(
     validation = Rule::new("self.requester.vpcId != self.accepter.vpcId")

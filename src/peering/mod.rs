@@ -6,6 +6,9 @@ pub mod plan;
 pub mod snapshot;
 pub mod status;
 
+#[cfg(test)]
+mod testing;
+
 pub use connection::{Connection, StatusCode};
 pub use owner::Owner;
 pub use plan::{Desired, Observation, Plan, Recorded, Settings, Step, decide};

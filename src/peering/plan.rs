@@ -44,6 +44,23 @@ pub struct Observation {
     pub missing_for: Duration,
 }
 
+impl Observation {
+    /// Whether EC2 shows nothing that is, or may be, the owner's.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.recorded.is_none() && self.owned.is_empty()
+    }
+
+    /// Whether EC2 lacks what the record says must be there.
+    #[must_use]
+    pub fn lacks(&self, recorded: &Recorded) -> bool {
+        match recorded.connection_id {
+            Some(_) => self.recorded.is_none(),
+            None => recorded.creation_started && self.owned.is_empty(),
+        }
+    }
+}
+
 /// What the decision is tuned by.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -66,13 +83,13 @@ pub enum Plan {
         /// How long to wait at most.
         look_again: Option<Duration>,
     },
-    /// All is as the spec wants it.
+    /// The peering is as the spec wants it.
     Steady {
-        /// Why there is nothing to do.
-        reason: Reason,
         /// The same for a person.
         message: String,
     },
+    /// The dry run that the spec asks for has succeeded.
+    DryRunSucceeded,
     /// Nothing will change until somebody acts.
     Stalled {
         /// Why.
@@ -164,10 +181,7 @@ fn towards_connection(desired: Desired<'_>, recorded: &Recorded, observed: &Obse
     match (desired.spec.dry_run, recorded.dry_run_succeeded) {
         (false, _) => Plan::Act(Step::Create),
         (true, false) => Plan::Act(Step::DryRun),
-        (true, true) => Plan::Steady {
-            reason: Reason::DryRun,
-            message: "EC2 would accept this request; set spec.dryRun to false to make it".into(),
-        },
+        (true, true) => Plan::DryRunSucceeded,
     }
 }
 
@@ -189,7 +203,7 @@ fn towards_active(desired: Desired<'_>, connection: &Connection, now: Timestamp)
         StatusCode::InitiatingRequest => wait(Reason::InitiatingRequest, format!("EC2 is checking the request {id}")),
         StatusCode::PendingAcceptance => pending(desired, connection, now),
         StatusCode::Provisioning => wait(Reason::Provisioning, format!("{id} is accepted, and EC2 is setting it up")),
-        StatusCode::Active => Plan::Steady { reason: Reason::Active, message: format!("{id} is active") },
+        StatusCode::Active => Plan::Steady { message: format!("{id} is active") },
         StatusCode::Failed => stalled(
             Reason::Failed,
             "failed",
@@ -213,7 +227,9 @@ fn towards_active(desired: Desired<'_>, connection: &Connection, now: Timestamp)
         ),
         StatusCode::Unknown(code) => wait(
             Reason::UnknownStatusCode,
-            format!("EC2 shows {id} with the status code {code:?}, which this version does not know; is a newer version of the operator available?"),
+            format!(
+                "EC2 shows {id} with the status code {code:?}, which this version does not know; is a newer version of the operator available?"
+            ),
         ),
     }
 }
@@ -253,28 +269,37 @@ fn towards_release(desired: Desired<'_>, recorded: &Recorded, observed: &Observa
     if !desired.finalizer || desired.spec.deletion_policy == DeletionPolicy::Retain {
         return Plan::Release;
     }
-    let connection = match (&recorded.connection_id, &observed.recorded, observed.owned.first()) {
-        (Some(_), Some(connection), _) => connection,
-        (Some(id), None, _) => return missing(id, observed, settings).unwrap_or(Plan::Release),
-        (None, _, Some(unrecorded)) => return Plan::Act(Step::Record(Box::new(unrecorded.clone()))),
-        (None, _, None) if recorded.creation_started => {
-            return missing("the requested peering connection", observed, settings).unwrap_or(Plan::Release);
+    match (&recorded.connection_id, &observed.recorded, observed.owned.first()) {
+        (None, _, Some(unrecorded)) => Plan::Act(Step::Record(Box::new(unrecorded.clone()))),
+        (Some(_), Some(connection), _) if is_another_owners(desired.owner, connection) => Plan::Release,
+        (Some(_), Some(connection), other) => {
+            towards_deleted(connection).or_else(|| other.and_then(towards_deleted)).unwrap_or(Plan::Release)
         }
-        (None, _, None) => return Plan::Release,
-    };
-    if is_another_owners(desired.owner, connection) {
-        return Plan::Release;
+        // What else carries our tags is deleted while we make sure that this one is gone.
+        (Some(id), None, other) => {
+            other.and_then(towards_deleted).or_else(|| missing(id, observed, settings)).unwrap_or(Plan::Release)
+        }
+        (None, _, None) if recorded.creation_started => {
+            missing("the requested peering connection", observed, settings).unwrap_or(Plan::Release)
+        }
+        (None, _, None) => Plan::Release,
     }
+}
+
+/// The next step to see a connection deleted; none when it has ended.
+fn towards_deleted(connection: &Connection) -> Option<Plan> {
     let id = connection.id.clone();
-    let wait = |message| Plan::Wait { reason: Reason::Deleting, message, look_again: None };
+    let wait = |message| Some(Plan::Wait { reason: Reason::Deleting, message, look_again: None });
     match &connection.code {
-        StatusCode::PendingAcceptance | StatusCode::Active | StatusCode::Unknown(_) => Plan::Act(Step::Delete { id }),
+        StatusCode::PendingAcceptance | StatusCode::Active | StatusCode::Unknown(_) => {
+            Some(Plan::Act(Step::Delete { id }))
+        }
         // EC2 deletes neither; both pass by themselves.
         StatusCode::InitiatingRequest | StatusCode::Provisioning => {
             wait(format!("{id} is {}; it is deleted as soon as EC2 allows", connection.code))
         }
         StatusCode::Deleting => wait(format!("EC2 is deleting {id}")),
-        StatusCode::Failed | StatusCode::Rejected | StatusCode::Expired | StatusCode::Deleted => Plan::Release,
+        StatusCode::Failed | StatusCode::Rejected | StatusCode::Expired | StatusCode::Deleted => None,
     }
 }
 

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Connection, Plan};
+use super::{Connection, Plan, Step};
 use crate::api::vpc_peering::StatusTag;
 use crate::api::{ConditionType, PeeringStatus, Reason, VpcPeeringStatus};
 
@@ -35,19 +35,44 @@ pub enum Progress {
 }
 
 impl Standing {
-    /// How a resource stands under this plan; none where the plan is to act, since the outcome decides then.
+    /// How a resource stands under this plan; none where only we are concerned.
     #[must_use]
     pub fn under(plan: &Plan) -> Option<Self> {
-        let (ready, progress, reason, message) = match plan {
-            Plan::Act(_) | Plan::Release => return None,
-            Plan::Wait { reason: Reason::UnknownStatusCode, message, .. } => {
-                (None, Progress::Reconciling, Reason::UnknownStatusCode, message)
+        let working = Self::working;
+        Some(match plan {
+            Plan::Release | Plan::Act(Step::AddFinalizer | Step::DryRun | Step::Create | Step::Record(_)) => {
+                return None;
             }
-            Plan::Wait { reason, message, .. } => (Some(false), Progress::Reconciling, *reason, message),
-            Plan::Steady { reason, message } => (Some(*reason == Reason::Active), Progress::Settled, *reason, message),
-            Plan::Stalled { reason, message } => (Some(false), Progress::Stalled, *reason, message),
-        };
-        Some(Self { ready, progress, reason, message: message.clone() })
+            Plan::Act(Step::Accept { id, .. }) => working(Reason::PendingAcceptance, format!("accepting {id}")),
+            Plan::Act(Step::Delete { id }) => working(Reason::Deleting, format!("deleting {id}")),
+            Plan::Wait { reason: Reason::UnknownStatusCode, message, .. } => {
+                Self { ready: None, ..working(Reason::UnknownStatusCode, message.clone()) }
+            }
+            Plan::Wait { reason, message, .. } => working(*reason, message.clone()),
+            Plan::DryRunSucceeded => Self::dry_run_succeeded(),
+            Plan::Steady { message } => Self {
+                ready: Some(true),
+                progress: Progress::Settled,
+                reason: Reason::Active,
+                message: message.clone(),
+            },
+            Plan::Stalled { reason, message } => {
+                Self { progress: Progress::Stalled, ..working(*reason, message.clone()) }
+            }
+        })
+    }
+
+    /// A resource that is not ready, and on its way.
+    #[must_use]
+    pub fn working(reason: Reason, message: impl Into<String>) -> Self {
+        Self { ready: Some(false), progress: Progress::Reconciling, reason, message: message.into() }
+    }
+
+    /// A resource whose dry run EC2 has answered with success: there is nothing more to do.
+    #[must_use]
+    pub fn dry_run_succeeded() -> Self {
+        let message = "EC2 would accept this request; set spec.dryRun to false to make it".into();
+        Self { ready: Some(false), progress: Progress::Settled, reason: Reason::DryRun, message }
     }
 
     /// The conditions, keeping the transition times of those that have not changed.
@@ -76,22 +101,39 @@ impl Standing {
         generation: i64,
         now: Timestamp,
     ) -> Condition {
-        let previous = find(previous, kind);
-        let same_status = previous.filter(|previous| previous.status == status);
-        // The same error again, but for the request's ID: keep the words, so that nothing is written.
-        let same_words = same_status.filter(|previous| {
-            previous.reason == self.reason.as_str() && without_request_id(&previous.message) == without_request_id(&self.message)
-        });
-        Condition {
+        let condition = Condition {
             type_: kind.as_str().to_owned(),
             status: status.to_owned(),
             reason: self.reason.as_str().to_owned(),
-            message: same_words.map_or_else(|| self.message.clone(), |previous| previous.message.clone()),
+            message: self.message.clone(),
             observed_generation: Some(generation),
-            last_transition_time: same_status
-                .map_or_else(|| to_the_second(now), |previous| previous.last_transition_time.clone()),
+            last_transition_time: to_the_second(now),
+        };
+        following(find(previous, kind), condition)
+    }
+}
+
+/// The condition as it follows its predecessor: the transition time stays while the status does, and so do the words
+/// of an error that only happened again.
+#[must_use]
+pub fn following(previous: Option<&Condition>, mut condition: Condition) -> Condition {
+    if let Some(previous) = previous.filter(|previous| previous.status == condition.status) {
+        condition.last_transition_time = previous.last_transition_time.clone();
+        if !is_news(Some(previous), &condition) {
+            condition.message.clone_from(&previous.message);
         }
     }
+    condition
+}
+
+/// Whether a condition says something that its predecessor did not; the ID of a request is no news.
+#[must_use]
+pub fn is_news(previous: Option<&Condition>, condition: &Condition) -> bool {
+    previous.is_none_or(|previous| {
+        previous.status != condition.status
+            || previous.reason != condition.reason
+            || without_request_id(&previous.message) != without_request_id(&condition.message)
+    })
 }
 
 /// The condition of this type.

@@ -1,0 +1,187 @@
+//! The calls to EC2, in the domain's terms: one function, one request.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ec2::config::http::HttpResponse;
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::types::{
+    ResourceType, Tag, TagSpecification, VpcPeeringConnection, VpcPeeringConnectionOptionsDescription,
+    VpcPeeringConnectionVpcInfo,
+};
+use aws_smithy_types::retry::RetryConfig;
+use k8s_openapi::jiff::Timestamp;
+
+use super::{AwsError, Class, Ec2};
+use crate::api::{CidrBlock, Ipv6CidrBlock, PeeringOptions, VpcInfo};
+use crate::peering::{Connection, Snapshot, StatusCode};
+
+/// The most that EC2 returns on one page.
+const PAGE: i32 = 1000;
+
+/// What `CreateVpcPeeringConnection` is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateRequest {
+    /// The requester's region, in which the call is made.
+    pub region: String,
+    /// The requester's VPC: `VpcId`.
+    pub vpc_id: String,
+    /// The accepter's VPC: `PeerVpcId`.
+    pub peer_vpc_id: String,
+    /// The accepter's account: `PeerOwnerId`.
+    pub peer_owner_id: Option<String>,
+    /// The accepter's region: `PeerRegion`.
+    pub peer_region: Option<String>,
+    /// The tags to create the connection with.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Ec2 {
+    /// Every peering connection that the account sees in the region.
+    ///
+    /// # Errors
+    /// What AWS, or the way to it, refuses.
+    pub async fn describe_vpc_peering_connections(&self, region: &str) -> Result<Snapshot, AwsError> {
+        let failed = |error: &_| AwsError::new("DescribeVpcPeeringConnections", error);
+        let pages = self.client(region).describe_vpc_peering_connections().max_results(PAGE).into_paginator();
+        let mut connections = pages.items().send();
+        let mut seen = Vec::new();
+        while let Some(connection) = connections.next().await {
+            seen.push(read(connection.map_err(|error| failed(&error))?, "DescribeVpcPeeringConnections")?);
+        }
+        Ok(seen.into_iter().collect())
+    }
+
+    /// Asks for a peering connection, once: EC2 takes no client token, so only the caller can tell whether
+    /// asking again is safe.
+    ///
+    /// # Errors
+    /// What AWS, or the way to it, refuses; [`AwsError::ambiguous`] tells whether EC2 may have created it nevertheless.
+    pub async fn create_vpc_peering_connection(&self, request: &CreateRequest) -> Result<Connection, AwsError> {
+        const ACTION: &str = "CreateVpcPeeringConnection";
+        let answer = self.create(request, false).await.map_err(|error| AwsError::new(ACTION, &error))?;
+        read(answer.vpc_peering_connection.unwrap_or_else(|| VpcPeeringConnection::builder().build()), ACTION)
+    }
+
+    /// Asks whether [`Self::create_vpc_peering_connection`] would succeed.
+    ///
+    /// # Errors
+    /// Where it would not, or AWS cannot tell.
+    pub async fn dry_run_create_vpc_peering_connection(&self, request: &CreateRequest) -> Result<(), AwsError> {
+        match self.create(request, true).await.map_err(|error| AwsError::new("CreateVpcPeeringConnection", &error)) {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_dry_run_success() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create(
+        &self,
+        request: &CreateRequest,
+        dry_run: bool,
+    ) -> Result<
+        aws_sdk_ec2::operation::create_vpc_peering_connection::CreateVpcPeeringConnectionOutput,
+        SdkError<aws_sdk_ec2::operation::create_vpc_peering_connection::CreateVpcPeeringConnectionError, HttpResponse>,
+    > {
+        let tags = request.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+        self.client(&request.region)
+            .create_vpc_peering_connection()
+            .vpc_id(&request.vpc_id)
+            .peer_vpc_id(&request.peer_vpc_id)
+            .set_peer_owner_id(request.peer_owner_id.clone())
+            .set_peer_region(request.peer_region.clone())
+            .tag_specifications(
+                TagSpecification::builder()
+                    .resource_type(ResourceType::VpcPeeringConnection)
+                    .set_tags(Some(tags))
+                    .build(),
+            )
+            .set_dry_run(dry_run.then_some(true))
+            .customize()
+            .config_override(aws_sdk_ec2::config::Builder::new().retry_config(RetryConfig::disabled()))
+            .send()
+            .await
+    }
+
+    /// Accepts a request. Belongs in the accepter's region.
+    ///
+    /// # Errors
+    /// What AWS, or the way to it, refuses.
+    pub async fn accept_vpc_peering_connection(&self, region: &str, id: &str) -> Result<(), AwsError> {
+        let call = self.client(region).accept_vpc_peering_connection().vpc_peering_connection_id(id).send();
+        done("AcceptVpcPeeringConnection", call.await)
+    }
+
+    /// Deletes a connection.
+    ///
+    /// # Errors
+    /// What AWS, or the way to it, refuses.
+    pub async fn delete_vpc_peering_connection(&self, region: &str, id: &str) -> Result<(), AwsError> {
+        let call = self.client(region).delete_vpc_peering_connection().vpc_peering_connection_id(id).send();
+        done("DeleteVpcPeeringConnection", call.await)
+    }
+}
+
+fn done<T, E>(action: &'static str, outcome: Result<T, SdkError<E, HttpResponse>>) -> Result<(), AwsError>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    outcome.map(|_| ()).map_err(|error| AwsError::new(action, &error))
+}
+
+/// Takes over what EC2 shows. A connection without an ID or a code is no answer at all.
+fn read(connection: VpcPeeringConnection, action: &'static str) -> Result<Connection, AwsError> {
+    let incomplete = |what: &str| AwsError {
+        action,
+        class: Class::Broken,
+        code: None,
+        message: format!("EC2 answered with a peering connection that has no {what}"),
+        request_id: None,
+        ambiguous: true,
+    };
+    let status =
+        connection.status.unwrap_or_else(|| aws_sdk_ec2::types::VpcPeeringConnectionStateReason::builder().build());
+    Ok(Connection {
+        id: connection.vpc_peering_connection_id.ok_or_else(|| incomplete("ID"))?,
+        code: status.code.map(|code| StatusCode::from(code.as_str())).ok_or_else(|| incomplete("status code"))?,
+        message: status.message.filter(|message| !message.is_empty()),
+        expiration_time: connection.expiration_time.and_then(|time| Timestamp::from_second(time.secs()).ok()),
+        requester: connection.requester_vpc_info.map(read_end).unwrap_or_default(),
+        accepter: connection.accepter_vpc_info.map(read_end).unwrap_or_default(),
+        tags: connection
+            .tags
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default())))
+            .collect(),
+    })
+}
+
+fn read_end(end: VpcPeeringConnectionVpcInfo) -> VpcInfo {
+    VpcInfo {
+        cidr_block: end.cidr_block,
+        cidr_block_set: end
+            .cidr_block_set
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|block| Some(CidrBlock { cidr_block: block.cidr_block? }))
+            .collect(),
+        ipv6_cidr_block_set: end
+            .ipv6_cidr_block_set
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|block| Some(Ipv6CidrBlock { ipv6_cidr_block: block.ipv6_cidr_block? }))
+            .collect(),
+        owner_id: end.owner_id,
+        vpc_id: end.vpc_id,
+        region: end.region,
+        peering_options: end.peering_options.map(read_options),
+    }
+}
+
+fn read_options(options: VpcPeeringConnectionOptionsDescription) -> PeeringOptions {
+    PeeringOptions {
+        allow_dns_resolution_from_remote_vpc: options.allow_dns_resolution_from_remote_vpc,
+        allow_egress_from_local_classic_link_to_remote_vpc: options.allow_egress_from_local_classic_link_to_remote_vpc,
+        allow_egress_from_local_vpc_to_remote_classic_link: options.allow_egress_from_local_vpc_to_remote_classic_link,
+    }
+}

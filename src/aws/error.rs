@@ -1,0 +1,199 @@
+//! What went wrong in a call to AWS, and what is to be done about it.
+
+use std::error::Error;
+
+use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
+use aws_sdk_ec2::config::http::HttpResponse;
+use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::operation::RequestId;
+use thiserror::Error as ThisError;
+
+use crate::api::Reason;
+use crate::peering::status::REQUEST_ID;
+
+/// EC2 is busy with the connection: the same call will do later.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
+const IN_MOTION: &[&str] = &["IncorrectState", "InvalidStateTransition", "InvalidState", "DependencyViolation"];
+
+/// The credentials are wrong, expired, or not allowed to do this.
+const PERMISSIONS: &[&str] = &[
+    "AccessDenied",
+    "AccessDeniedException",
+    "AuthFailure",
+    "Blocked",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "InvalidClientTokenId",
+    "InvalidSecurity",
+    "MissingAuthenticationToken",
+    "OptInRequired",
+    "PendingVerification",
+    "RequestExpired",
+    "SignatureDoesNotMatch",
+    "UnauthorizedOperation",
+    "UnrecognizedClientException",
+];
+
+/// What is to be done about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Nothing: the same call, later.
+    Wait,
+    /// The user changes the spec, or AWS as the spec sees it.
+    FixSpec,
+    /// Somebody changes credentials or permissions.
+    FixPermissions,
+    /// EC2 does not know the connection.
+    Gone,
+    /// Unclear: try again later, and say so.
+    Broken,
+}
+
+/// A call to AWS that failed.
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
+#[error("{action}: {}{message}{}", .code.as_ref().map(|code| format!("{code}: ")).unwrap_or_default(), .request_id.as_ref().map(|id| format!("{REQUEST_ID}{id})")).unwrap_or_default())]
+pub struct AwsError {
+    /// The API action.
+    pub action: &'static str,
+    /// What is to be done about it.
+    pub class: Class,
+    /// AWS's error code, where AWS answered.
+    pub code: Option<String>,
+    /// AWS's words, or what the SDK knows.
+    pub message: String,
+    /// AWS's ID of the request.
+    pub request_id: Option<String>,
+    /// Whether AWS may have carried out the request nevertheless.
+    pub ambiguous: bool,
+}
+
+impl AwsError {
+    /// Sorts an error of the SDK. Operation errors of EC2 are untyped there, so the code decides.
+    #[must_use]
+    pub fn new<E>(action: &'static str, error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let code = error.code().map(str::to_owned);
+        let (class, ambiguous) = match (error, code.as_deref()) {
+            (SdkError::ConstructionFailure(_), _) => (Class::Broken, false),
+            (SdkError::ServiceError(service), Some(code)) => {
+                let class = classify(code);
+                (class, class == Class::Broken && service.raw().status().is_server_error())
+            }
+            _ if is_about_credentials(error) => (Class::FixPermissions, false),
+            _ => (Class::Broken, true),
+        };
+        Self {
+            action,
+            class,
+            code,
+            message: error.message().map_or_else(|| DisplayErrorContext(error).to_string(), str::to_owned),
+            request_id: error.request_id().map(str::to_owned),
+            ambiguous,
+        }
+    }
+
+    /// The reason that a condition shows for it.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self.class {
+            Class::Wait if self.is_throttling() => Reason::Throttled,
+            Class::Wait | Class::Broken => Reason::AwsError,
+            Class::FixSpec => Reason::InvalidRequest,
+            Class::FixPermissions => Reason::Unauthorized,
+            Class::Gone => Reason::NotFound,
+        }
+    }
+
+    /// Whether a dry run ended as it does when the request would have succeeded.
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonParameters.html>
+    #[must_use]
+    pub fn is_dry_run_success(&self) -> bool {
+        self.code.as_deref() == Some("DryRunOperation")
+    }
+
+    fn is_throttling(&self) -> bool {
+        self.code.as_deref().is_some_and(|code| THROTTLING_ERRORS.contains(&code))
+    }
+}
+
+fn classify(code: &str) -> Class {
+    if THROTTLING_ERRORS.contains(&code) || TRANSIENT_ERRORS.contains(&code) || IN_MOTION.contains(&code) {
+        return Class::Wait;
+    }
+    if PERMISSIONS.contains(&code) {
+        return Class::FixPermissions;
+    }
+    match code {
+        "InvalidVpcPeeringConnectionID.NotFound" | "InvalidVpcPeeringConnectionId.NotFound" => Class::Gone,
+        // The accepter's owner has to act, not we.
+        "OperationNotPermitted" => Class::FixPermissions,
+        // Quotas count as the spec's: nothing changes before somebody raises one, or asks for less.
+        "VpcPeeringConnectionAlreadyExists" | "VpcPeeringConnectionsPerVpcLimitExceeded" | "UnsupportedOperation" => {
+            Class::FixSpec
+        }
+        _ if code.ends_with("LimitExceeded") => Class::FixSpec,
+        _ if code.starts_with("Invalid") || code.starts_with("Missing") || code.ends_with(".NotFound") => {
+            Class::FixSpec
+        }
+        _ => Class::Broken,
+    }
+}
+
+/// No credentials were found, so that nothing was sent.
+fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source())
+        .any(|error| error.is::<aws_credential_types::provider::error::CredentialsError>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_its_class() {
+        for (code, class) in [
+            ("RequestLimitExceeded", Class::Wait),
+            ("Throttling", Class::Wait),
+            ("RequestTimeout", Class::Wait),
+            ("InvalidStateTransition", Class::Wait),
+            ("IncorrectState", Class::Wait),
+            ("InvalidVpcID.NotFound", Class::FixSpec),
+            ("InvalidVpcID.Malformed", Class::FixSpec),
+            ("InvalidParameterValue", Class::FixSpec),
+            ("MissingParameter", Class::FixSpec),
+            ("VpcPeeringConnectionAlreadyExists", Class::FixSpec),
+            ("OutstandingVpcPeeringConnectionLimitExceeded", Class::FixSpec),
+            ("ActiveVpcPeeringConnectionPerVpcLimitExceeded", Class::FixSpec),
+            ("UnauthorizedOperation", Class::FixPermissions),
+            ("OperationNotPermitted", Class::FixPermissions),
+            ("AuthFailure", Class::FixPermissions),
+            ("ExpiredToken", Class::FixPermissions),
+            ("InvalidClientTokenId", Class::FixPermissions),
+            ("InvalidVpcPeeringConnectionID.NotFound", Class::Gone),
+            ("InternalError", Class::Broken),
+            ("Unavailable", Class::Broken),
+            ("SomethingNew", Class::Broken),
+        ] {
+            assert_eq!(classify(code), class, "{code}");
+        }
+    }
+
+    #[test]
+    fn the_message_carries_code_words_and_request_id() {
+        let error = AwsError {
+            action: "CreateVpcPeeringConnection",
+            class: Class::FixSpec,
+            code: Some("InvalidVpcID.NotFound".into()),
+            message: "The vpc ID 'vpc-1' does not exist".into(),
+            request_id: Some("r-1".into()),
+            ambiguous: false,
+        };
+        assert_eq!(
+            error.to_string(),
+            "CreateVpcPeeringConnection: InvalidVpcID.NotFound: The vpc ID 'vpc-1' does not exist (request ID r-1)"
+        );
+    }
+}

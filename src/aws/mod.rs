@@ -1,0 +1,11 @@
+//! The only user of the AWS SDK: clients, calls, error classes, and the batched view of each region.
+
+pub mod calls;
+pub mod ec2;
+pub mod error;
+pub mod inventory;
+
+pub use calls::CreateRequest;
+pub use ec2::Ec2;
+pub use error::{AwsError, Class};
+pub use inventory::{Inventories, Inventory, Listing};

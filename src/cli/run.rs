@@ -1,0 +1,84 @@
+//! `vpc-peering-operator run`
+
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::controller::Settings;
+use crate::operator;
+use crate::operator::logs::{self, Format};
+
+/// Run the operator.
+///
+/// The API server is found as kubectl finds it, or by in-cluster credentials; AWS by the SDK's default chain:
+/// environment, profile, web identity (IRSA), EKS Pod Identity, instance metadata. AWS_ENDPOINT_URL is honoured.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// How often to list the peering connections of a region while all are at rest. While one is in motion, the
+    /// region is listed more often.
+    #[arg(long, env = "POLL_INTERVAL", default_value = "60s", value_parser = duration)]
+    poll_interval: Duration,
+
+    /// How long EC2 may take to show what it has already done. What is missing for longer is believed to be gone.
+    #[arg(long, env = "CONSISTENCY_WINDOW", default_value = "60s", value_parser = duration)]
+    consistency_window: Duration,
+
+    /// What identifies this cluster in the ownership tags. Defaults to the UID of the namespace kube-system. Keep it
+    /// when the cluster is rebuilt from a backup.
+    #[arg(long, env = "CLUSTER_ID", value_parser = cluster_id)]
+    cluster_id: Option<String>,
+
+    /// How the log looks.
+    #[arg(long, env = "LOG_FORMAT", default_value = "text")]
+    log_format: Format,
+
+    /// What is logged, for example `debug` or `info,vpc_peering_operator=debug`.
+    #[arg(long, env = "LOG_LEVEL", default_value = "info")]
+    log_level: String,
+}
+
+impl Run {
+    pub(super) fn execute(self) -> anyhow::Result<()> {
+        logs::start(self.log_format, &self.log_level)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start tokio")?;
+        let settings = Settings { poll_interval: self.poll_interval, consistency_window: self.consistency_window };
+        let outcome = runtime.block_on(operator::run(settings, self.cluster_id));
+        // What still blocks after the drain is not waited for.
+        runtime.shutdown_background();
+        outcome
+    }
+}
+
+/// A positive duration as people write it: `500ms`, `90s`, `2m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+    let parsed = units.iter().find_map(|(unit, milliseconds)| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        number.checked_mul(*milliseconds)
+    });
+    match parsed {
+        Some(0) | None => Err("use a positive whole number with a unit, for example 500ms, 90s, 2m or 1h".into()),
+        Some(milliseconds) => Ok(Duration::from_millis(milliseconds)),
+    }
+}
+
+/// It becomes the value of a tag.
+fn cluster_id(text: &str) -> Result<String, String> {
+    if (1..=256).contains(&text.chars().count()) { Ok(text.to_owned()) } else { Err("use 1 to 256 characters".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_positive_and_have_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for text in ["0s", "5", "s", "-1s", "1.5s", "99999999999999999999s"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

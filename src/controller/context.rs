@@ -1,0 +1,72 @@
+//! What every reconciliation shares.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::runtime::events::{Recorder, Reporter};
+use kube::{Client, Resource};
+use tokio::time::Instant;
+
+use super::interests::Interests;
+use super::memory::Memories;
+use crate::api::VpcPeering;
+use crate::aws::{Ec2, Inventories};
+use crate::peering::{Owner, Settings};
+
+/// What every reconciliation shares.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// EC2, for calls that change something.
+    pub ec2: Arc<Ec2>,
+    /// EC2, as last seen.
+    pub inventories: Inventories,
+    /// Publishes Events.
+    pub recorder: Recorder,
+    /// What this process remembers of each resource.
+    pub memories: Memories,
+    /// Which resource waits for which connection.
+    pub interests: Interests,
+    /// What decisions are tuned by.
+    pub settings: Settings,
+    /// When this process began to look.
+    pub started: Instant,
+    cluster: String,
+}
+
+impl Context {
+    /// A context for a process that starts now.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        ec2: Arc<Ec2>,
+        inventories: Inventories,
+        cluster: String,
+        consistency_window: Duration,
+    ) -> Self {
+        let reporter = Reporter { controller: "vpc-peering-operator".into(), instance: std::env::var("POD_NAME").ok() };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            ec2,
+            inventories,
+            memories: Memories::default(),
+            interests: Interests::default(),
+            settings: Settings { consistency_window },
+            started: Instant::now(),
+            cluster,
+        }
+    }
+
+    /// The owner that this resource's peering carries in its tags. The API server gives every object all three names.
+    #[must_use]
+    pub fn owner(&self, object: &VpcPeering) -> Owner {
+        let meta = object.meta();
+        Owner {
+            cluster: self.cluster.clone(),
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: meta.name.clone().unwrap_or_default(),
+            uid: meta.uid.clone().unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What this process remembers of a resource and may forget: the record that has to last is in the status.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::time::Instant;
+
+use crate::aws::Class;
+use crate::peering::Step;
+
+/// What is remembered of one resource.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// When our last call that changed EC2 ended: an older listing may not show its effect.
+    pub last_write: Option<Instant>,
+    /// When the listing began that first lacked what the record says must be there.
+    pub missing_since: Option<Instant>,
+    failure: Option<Failure>,
+}
+
+/// A step that AWS refused, and is not to be repeated before its time.
+#[derive(Debug)]
+struct Failure {
+    step: Step,
+    generation: Option<i64>,
+    class: Class,
+    backoff: ExponentialBackoff,
+    until: Instant,
+}
+
+impl Memory {
+    /// For how long this step must not be repeated. Every write to the status wakes its resource: without this, an
+    /// error would be answered by the same call at once.
+    #[must_use]
+    pub fn pause_before(&self, step: &Step, generation: Option<i64>) -> Option<Duration> {
+        let failure =
+            self.failure.as_ref().filter(|failure| failure.step == *step && failure.generation == generation)?;
+        Some(failure.until.saturating_duration_since(Instant::now())).filter(|pause| !pause.is_zero())
+    }
+
+    /// AWS refused this step.
+    pub fn failed(&mut self, step: Step, generation: Option<i64>, class: Class) {
+        let same =
+            |failure: &Failure| failure.step == step && failure.generation == generation && failure.class == class;
+        let mut backoff = match self.failure.take() {
+            Some(failure) if same(&failure) => failure.backoff,
+            _ => backoff(class),
+        };
+        let until = Instant::now() + backoff.next().unwrap_or(SLOWEST);
+        self.failure = Some(Failure { step, generation, class, backoff, until });
+    }
+
+    /// AWS did as asked.
+    pub fn succeeded(&mut self) {
+        self.failure = None;
+    }
+}
+
+const SLOWEST: Duration = Duration::from_secs(600);
+
+/// What passes by itself is tried again soon; what a person has to change is looked at again slowly.
+fn backoff(class: Class) -> ExponentialBackoff {
+    let (first, last) = match class {
+        Class::Wait | Class::Gone | Class::Broken => (Duration::from_secs(1), Duration::from_secs(300)),
+        Class::FixSpec | Class::FixPermissions => (Duration::from_secs(30), SLOWEST),
+    };
+    ExponentialBuilder::default().with_min_delay(first).with_max_delay(last).with_jitter().without_max_times().build()
+}
+
+/// The memories of all resources, by UID.
+#[derive(Debug, Default)]
+pub struct Memories(Mutex<HashMap<String, Memory>>);
+
+impl Memories {
+    /// Reads or changes what is remembered of one resource.
+    pub fn with<T>(&self, uid: &str, act: impl FnOnce(&mut Memory) -> T) -> T {
+        act(self.lock().entry(uid.to_owned()).or_default())
+    }
+
+    /// Forgets a resource that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_step_waits_and_another_does_not() {
+        let mut memory = Memory::default();
+        memory.failed(Step::Create, Some(1), Class::FixSpec);
+        assert!(memory.pause_before(&Step::Create, Some(1)).is_some());
+        assert_eq!(memory.pause_before(&Step::Create, Some(2)), None, "an edited spec is tried at once");
+        assert_eq!(memory.pause_before(&Step::DryRun, Some(1)), None);
+        memory.succeeded();
+        assert_eq!(memory.pause_before(&Step::Create, Some(1)), None);
+    }
+
+    #[test]
+    fn the_pauses_grow() {
+        let mut memory = Memory::default();
+        let mut pauses = Vec::new();
+        for _ in 0..12 {
+            memory.failed(Step::Create, Some(1), Class::Wait);
+            pauses.push(memory.pause_before(&Step::Create, Some(1)).unwrap_or_default());
+        }
+        assert!(pauses[0] < Duration::from_secs(3), "{pauses:?}");
+        assert!(pauses[11] > Duration::from_secs(200), "{pauses:?}");
+    }
+}

@@ -1,0 +1,65 @@
+//! The kube-runtime wiring: what wakes a resource, and who looks after it.
+
+pub mod context;
+pub mod interests;
+pub mod memory;
+pub mod record;
+pub mod steps;
+pub mod vpc_peering;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt, stream};
+use kube::runtime::controller::Controller;
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use tokio::sync::mpsc;
+
+use crate::api::VpcPeering;
+use crate::aws::{Ec2, Inventories};
+pub use context::Context;
+
+/// What the controller is tuned by.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How often EC2 is listed while nothing of ours is in motion.
+    pub poll_interval: std::time::Duration,
+    /// How long EC2 may take to show what it has already done.
+    pub consistency_window: std::time::Duration,
+}
+
+/// Looks after every `VpcPeering` until `shutdown` resolves, then ends when the steps in hand are done.
+pub async fn run(
+    client: Client,
+    ec2: Arc<Ec2>,
+    cluster: String,
+    settings: Settings,
+    shutdown: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    let (changed, changes) = mpsc::unbounded_channel();
+    let inventories = Inventories::new(Arc::clone(&ec2), cluster.clone(), settings.poll_interval, changed);
+    let context = Arc::new(Context::new(client.clone(), ec2, inventories, cluster, settings.consistency_window));
+    Controller::new(Api::<VpcPeering>::all(client), watcher::Config::default())
+        .reconcile_on(woken(Arc::clone(&context), changes))
+        .graceful_shutdown_on(shutdown)
+        .run(vpc_peering::reconcile, vpc_peering::retry, context)
+        .for_each(|outcome| async move {
+            if let Err(error) = outcome {
+                tracing::debug!(%error, "reconciliation will be repeated");
+            }
+        })
+        .await;
+}
+
+/// The resources whose connections changed in EC2.
+fn woken(
+    context: Arc<Context>,
+    changes: mpsc::UnboundedReceiver<String>,
+) -> impl Stream<Item = ObjectRef<VpcPeering>> + Send {
+    stream::unfold(changes, |mut changes| async move { Some((changes.recv().await?, changes)) }).flat_map(move |id| {
+        let objects: BTreeSet<_> = context.interests.in_connection(&id);
+        stream::iter(objects.into_iter().map(|(namespace, name)| ObjectRef::new(&name).within(&namespace)))
+    })
+}

@@ -1,0 +1,113 @@
+//! Writes to the API server: the status, the finalizer, Events. Nothing is written that is there already.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::events::{Event, EventType};
+use kube::{Api, Resource, ResourceExt};
+use serde_json::json;
+
+use super::Context;
+use crate::api::{ConditionType, FINALIZER, VpcPeering, VpcPeeringStatus};
+use crate::peering::Standing;
+use crate::peering::status::{self, Progress};
+
+/// Our name in `managedFields`.
+const MANAGER: &str = "vpc-peering-operator";
+
+impl Context {
+    /// Writes `status` with the conditions of `standing`, and announces the change. Guarded by the resource version:
+    /// whoever acts on an old object fails with 409 here, before AWS is asked for anything.
+    pub async fn write_status(
+        &self,
+        object: &VpcPeering,
+        mut status: VpcPeeringStatus,
+        standing: &Standing,
+        dry_run: Option<Condition>,
+    ) -> Result<VpcPeering, kube::Error> {
+        let generation = object.meta().generation.unwrap_or_default();
+        let previous = object.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
+        status.observed_generation = Some(generation);
+        status.conditions = standing.conditions(&previous, generation, Timestamp::now());
+        status.conditions.extend(dry_run);
+        if object.status.as_ref() == Some(&status) {
+            return Ok(object.clone());
+        }
+        let ready = status::find(&status.conditions, ConditionType::Ready).cloned();
+        let patch = json!({
+            "apiVersion": VpcPeering::api_version(&()),
+            "kind": VpcPeering::kind(&()),
+            "metadata": {"name": object.name_any(), "resourceVersion": object.resource_version()},
+            "status": status,
+        });
+        let written = self
+            .api(object)
+            .patch_status(&object.name_any(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(patch))
+            .await?;
+        if let Some(ready) = ready
+            && status::is_news(status::find(&previous, ConditionType::Ready), &ready)
+        {
+            let type_ = match (standing.progress, standing.ready) {
+                (Progress::Stalled, _) | (_, None) => EventType::Warning,
+                _ if standing.reason.is_trouble() => EventType::Warning,
+                _ => EventType::Normal,
+            };
+            self.announce(&written, type_, &ready.reason, &ready.message).await;
+        }
+        Ok(written)
+    }
+
+    /// Puts our finalizer on the object.
+    pub async fn add_finalizer(&self, object: &VpcPeering) -> Result<VpcPeering, kube::Error> {
+        let mut finalizers = object.finalizers().to_vec();
+        finalizers.push(FINALIZER.to_owned());
+        self.set_finalizers(object, &finalizers).await
+    }
+
+    /// Takes our finalizer off the object.
+    pub async fn remove_finalizer(&self, object: &VpcPeering) -> Result<(), kube::Error> {
+        let finalizers: Vec<_> = object.finalizers().iter().filter(|name| *name != FINALIZER).cloned().collect();
+        match self.set_finalizers(object, &finalizers).await {
+            Err(error) if is_not_found(&error) => Ok(()),
+            outcome => outcome.map(|_| ()),
+        }
+    }
+
+    async fn set_finalizers(&self, object: &VpcPeering, finalizers: &[String]) -> Result<VpcPeering, kube::Error> {
+        let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": finalizers}});
+        self.api(object).patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await
+    }
+
+    /// Publishes an Event. Its loss is no reason to stop.
+    pub async fn announce(&self, object: &VpcPeering, type_: EventType, reason: &str, note: &str) {
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            note: Some(note.chars().take(NOTE_LENGTH).collect()),
+            action: "Reconcile".into(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+            tracing::warn!(%error, reason, "cannot publish an Event");
+        }
+    }
+
+    fn api(&self, object: &VpcPeering) -> Api<VpcPeering> {
+        Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default())
+    }
+}
+
+/// The API server takes notes of at most 1 KiB; ours are ASCII but for what AWS says.
+const NOTE_LENGTH: usize = 512;
+
+/// Whether the API server says that the object is gone.
+#[must_use]
+pub fn is_not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+/// Whether the API server says that we have seen an old object.
+#[must_use]
+pub fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}

@@ -1,0 +1,201 @@
+//! One pass over a `VpcPeering`: observe, decide, act, and again until there is nothing to do.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use tokio::time::Instant;
+use tracing::instrument;
+
+use super::Context;
+use super::record::{is_conflict, is_not_found};
+use super::steps::Outcome;
+use crate::api::{ConditionType, FINALIZER, VpcPeering};
+use crate::aws::{AwsError, Class};
+use crate::peering::status::{self, Progress};
+use crate::peering::{Desired, Observation, Owner, Plan, Recorded, Standing, decide};
+
+/// More steps than any way to an end takes; a pass that needs more goes on later, and lets others go first.
+const STEPS: usize = 8;
+
+/// The API server told us no; ask again when the cache has caught up.
+const AFTER_CONFLICT: Duration = Duration::from_millis(200);
+const AFTER_API_ERROR: Duration = Duration::from_secs(5);
+
+/// Brings EC2 and the status towards the spec.
+///
+/// # Errors
+/// What the API server refuses. What AWS refuses is told in the status.
+#[instrument(skip_all, fields(namespace = object.namespace(), name = %object.name_any()))]
+pub async fn reconcile(object: Arc<VpcPeering>, context: Arc<Context>) -> Result<Action, kube::Error> {
+    match pass(&context, (*object).clone()).await {
+        Err(error) if is_not_found(&error) => {
+            context.forget(&object);
+            Ok(Action::await_change())
+        }
+        outcome => outcome,
+    }
+}
+
+/// When to repeat a reconciliation that the API server cut short.
+pub fn retry(object: Arc<VpcPeering>, error: &kube::Error, _: Arc<Context>) -> Action {
+    if is_conflict(error) {
+        return Action::requeue(AFTER_CONFLICT);
+    }
+    tracing::warn!(namespace = object.namespace(), name = %object.name_any(), %error, "the API server refuses");
+    Action::requeue(AFTER_API_ERROR)
+}
+
+async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube::Error> {
+    let began = Instant::now();
+    let owner = context.owner(&object);
+    for _ in 0..STEPS {
+        let recorded = recorded(&object);
+        let (observed, unreadable) = match context.observe(&object, &owner, &recorded, began).await {
+            Ok(observed) => (observed, None),
+            Err(unreadable) => (Observation::default(), Some(unreadable)),
+        };
+        let plan = decide(desired(&object, &owner), &recorded, &observed, Timestamp::now(), context.settings);
+        tracing::debug!(?plan, "decided");
+        // Whatever else follows from seeing nothing, when nothing could be seen, does not hold.
+        if let Some((error, retry_after)) = unreadable
+            && plan != Plan::Release
+        {
+            let keep = error.class == Class::Wait && is_ready(&object);
+            if !keep {
+                context.show(&object, None, &standing_after(&error, None)).await?;
+            }
+            return Ok(Action::requeue(retry_after));
+        }
+        let step = match plan {
+            Plan::Release => {
+                context.forget(&object);
+                if object.finalizers().iter().any(|name| name == FINALIZER) {
+                    context.remove_finalizer(&object).await?;
+                }
+                return Ok(Action::await_change());
+            }
+            Plan::Act(step) => step,
+            Plan::Wait { .. } | Plan::Steady { .. } | Plan::DryRunSucceeded | Plan::Stalled { .. } => {
+                if let Some(standing) = Standing::under(&plan) {
+                    context.show(&object, observed.recorded.as_ref(), &standing).await?;
+                }
+                let look_again = if let Plan::Wait { look_again, .. } = plan { look_again } else { None };
+                return Ok(look_again.map_or_else(Action::await_change, Action::requeue));
+            }
+        };
+        if let Some(pause) = context.memory(&object, |memory| memory.pause_before(&step, object.metadata.generation)) {
+            return Ok(Action::requeue(pause));
+        }
+        match context.take(&step, &object, &owner, &observed).await? {
+            Outcome::Done(next) => {
+                context.memory(&object, |memory| memory.succeeded());
+                object = *next;
+            }
+            Outcome::Refused(next, error) => {
+                tracing::warn!(%error, "AWS refuses");
+                let generation = next.metadata.generation;
+                let pause = context.memory(&next, |memory| {
+                    memory.failed(step.clone(), generation, error.class);
+                    memory.pause_before(&step, generation)
+                });
+                return Ok(Action::requeue(pause.unwrap_or(AFTER_CONFLICT)));
+            }
+        }
+    }
+    Ok(Action::requeue(AFTER_CONFLICT))
+}
+
+impl Context {
+    /// What EC2 shows of this resource's peering. What it does not show is believed only of a listing that began
+    /// after we asked. The error comes with the time after which to ask again.
+    async fn observe(
+        &self,
+        object: &VpcPeering,
+        owner: &Owner,
+        recorded: &Recorded,
+        asked: Instant,
+    ) -> Result<Observation, (AwsError, Duration)> {
+        if !object.finalizers().iter().any(|name| name == FINALIZER) {
+            return Ok(Observation::default());
+        }
+        let spec = &object.spec;
+        let inventory = self.inventories.of(&spec.requester.region);
+        let last_write = self.memory(object, |memory| memory.last_write);
+        let mut since = last_write.unwrap_or(self.started);
+        loop {
+            let listing = inventory.since(since).await;
+            let retry_after = listing.retry_after();
+            let snapshot = listing.outcome.map_err(|error| (error, retry_after))?;
+            let mut observed = snapshot.observe(owner, recorded, &spec.requester.vpc_id, &spec.accepter.vpc_id);
+            if observed.is_empty() && listing.began < asked {
+                since = asked;
+                continue;
+            }
+            observed.missing_for = self.memory(object, |memory| {
+                if !observed.lacks(recorded) {
+                    memory.missing_since = None;
+                    return Duration::ZERO;
+                }
+                listing.began.saturating_duration_since(*memory.missing_since.get_or_insert(listing.began))
+            });
+            let shown = observed.recorded.iter().chain(&observed.owned).chain(&observed.rival);
+            let ids: BTreeSet<_> =
+                shown.map(|connection| connection.id.clone()).chain(recorded.connection_id.clone()).collect();
+            self.interests.set(&owner.namespace, &owner.name, ids);
+            // A change that was told before we asked to be told of it.
+            if inventory.newest().is_some_and(|newest| newest > listing.began) {
+                continue;
+            }
+            return Ok(observed);
+        }
+    }
+
+    /// Reads or changes what is remembered of a resource.
+    pub(super) fn memory<T>(&self, object: &VpcPeering, act: impl FnOnce(&mut super::memory::Memory) -> T) -> T {
+        self.memories.with(object.metadata.uid.as_deref().unwrap_or_default(), act)
+    }
+
+    fn forget(&self, object: &VpcPeering) {
+        self.memories.forget(object.metadata.uid.as_deref().unwrap_or_default());
+        self.interests.set(&object.namespace().unwrap_or_default(), &object.name_any(), BTreeSet::new());
+    }
+}
+
+pub(super) fn desired<'a>(object: &'a VpcPeering, owner: &'a Owner) -> Desired<'a> {
+    Desired {
+        owner,
+        spec: &object.spec,
+        deleted: object.metadata.deletion_timestamp.is_some(),
+        finalizer: object.finalizers().iter().any(|name| name == FINALIZER),
+    }
+}
+
+fn recorded(object: &VpcPeering) -> Recorded {
+    let Some(status) = &object.status else { return Recorded::default() };
+    let dry_run = status::find(&status.conditions, ConditionType::DryRunSucceeded);
+    Recorded {
+        connection_id: status.vpc_peering_connection_id.clone(),
+        creation_started: status.creation_started_at.is_some(),
+        dry_run_succeeded: dry_run.is_some_and(|condition| {
+            condition.status == "True" && condition.observed_generation == object.metadata.generation
+        }),
+    }
+}
+
+fn is_ready(object: &VpcPeering) -> bool {
+    let conditions = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    status::find(conditions, ConditionType::Ready).is_some_and(|ready| ready.status == "True")
+}
+
+/// How a resource stands after an error; `ready` is what is known of the peering nevertheless.
+pub(super) fn standing_after(error: &AwsError, ready: Option<bool>) -> Standing {
+    let progress = match error.class {
+        Class::Wait | Class::Gone | Class::Broken => Progress::Reconciling,
+        Class::FixSpec | Class::FixPermissions => Progress::Stalled,
+    };
+    Standing { ready, progress, reason: error.reason(), message: error.to_string() }
+}

@@ -1,0 +1,42 @@
+//! What makes it a service: logs, signals, and an orderly end.
+
+pub mod logs;
+pub mod shutdown;
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client, ResourceExt};
+
+use crate::aws::Ec2;
+use crate::controller::{self, Settings};
+
+/// Runs until a signal asks for the end.
+///
+/// # Errors
+/// When the API server cannot be asked for the cluster's ID.
+pub async fn run(settings: Settings, cluster_id: Option<String>) -> Result<()> {
+    let client = Client::try_default()
+        .await
+        .context("no way to an API server: neither a kubeconfig nor in-cluster credentials")?;
+    let cluster = match cluster_id {
+        Some(cluster) => cluster,
+        None => cluster_uid(client.clone()).await?,
+    };
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), %cluster, "starting");
+    let ec2 = Arc::new(Ec2::from_environment().await);
+    let (stop, stopping) = shutdown::on_signal()?;
+    let controller = controller::run(client, ec2, cluster, settings, stopping);
+    shutdown::within(controller, stop).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The UID of the namespace `kube-system`: the customary ID of a cluster, since it lives as long as the cluster does.
+async fn cluster_uid(client: Client) -> Result<String> {
+    let namespace = Api::<Namespace>::all(client).get("kube-system").await.context(
+        "cannot read the namespace kube-system, whose UID identifies this cluster; grant `get` on it, or set --cluster-id",
+    )?;
+    namespace.uid().context("the namespace kube-system has no UID; set --cluster-id")
+}

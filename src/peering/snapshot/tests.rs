@@ -1,0 +1,67 @@
+use super::*;
+use crate::peering::StatusCode;
+use crate::peering::testing::{another_owner, connection, owner, tags};
+
+fn named(id: &str, code: StatusCode, owner: &Owner) -> Connection {
+    Connection { id: id.into(), tags: tags(owner), ..connection(code) }
+}
+
+fn observe(connections: Vec<Connection>, recorded: Option<&str>) -> Observation {
+    let recorded = Recorded { connection_id: recorded.map(str::to_owned), ..Recorded::default() };
+    connections.into_iter().collect::<Snapshot>().observe(&owner(), &recorded, "vpc-11111111", "vpc-22222222")
+}
+
+fn ids(connections: &[Connection]) -> Vec<&str> {
+    connections.iter().map(|connection| connection.id.as_str()).collect()
+}
+
+#[test]
+fn the_recorded_one_is_shown_whatever_its_code_and_the_owned_while_they_live() {
+    let connections = vec![named("pcx-1", StatusCode::Deleted, &owner()), named("pcx-2", StatusCode::Active, &owner())];
+    let observed = observe(connections, Some("pcx-1"));
+    assert_eq!(observed.recorded.map(|connection| connection.id).as_deref(), Some("pcx-1"));
+    assert_eq!(ids(&observed.owned), ["pcx-2"]);
+    assert_eq!(observed.rival, None);
+}
+
+#[test]
+fn a_namesake_with_another_uid_or_cluster_owns_nothing_of_ours() {
+    for another in [Owner { uid: "old".into(), ..owner() }, Owner { cluster: "other".into(), ..owner() }] {
+        let observed = observe(vec![named("pcx-1", StatusCode::Active, &another)], None);
+        assert_eq!(ids(&observed.owned), [""; 0]);
+        assert_eq!(observed.rival.map(|connection| connection.id).as_deref(), Some("pcx-1"));
+    }
+}
+
+#[test]
+fn a_rival_is_found_in_either_direction_while_it_lives() {
+    let mut swapped = named("pcx-1", StatusCode::Active, &another_owner());
+    std::mem::swap(&mut swapped.requester, &mut swapped.accepter);
+    assert!(observe(vec![swapped.clone()], None).rival.is_some());
+    swapped.code = StatusCode::Deleted;
+    assert!(observe(vec![swapped], None).rival.is_none());
+}
+
+#[test]
+fn what_came_went_or_changed_is_told() {
+    let old: Snapshot =
+        ["pcx-1", "pcx-2", "pcx-3"].map(|id| named(id, StatusCode::Active, &owner())).into_iter().collect();
+    let new: Snapshot = [
+        named("pcx-2", StatusCode::Deleting, &owner()),
+        named("pcx-3", StatusCode::Active, &owner()),
+        named("pcx-4", StatusCode::InitiatingRequest, &owner()),
+    ]
+    .into_iter()
+    .collect();
+    assert_eq!(new.changes_since(&old), BTreeSet::from(["pcx-1", "pcx-2", "pcx-4"].map(str::to_owned)));
+}
+
+#[test]
+fn only_our_own_motion_quickens_the_pace() {
+    let cluster = &owner().cluster;
+    let snapshot = |connection: Connection| [connection].into_iter().collect::<Snapshot>();
+    assert!(snapshot(named("pcx-1", StatusCode::Provisioning, &owner())).has_motion_of(cluster));
+    assert!(!snapshot(named("pcx-1", StatusCode::Active, &owner())).has_motion_of(cluster));
+    let theirs = Owner { cluster: "other".into(), ..owner() };
+    assert!(!snapshot(named("pcx-1", StatusCode::Provisioning, &theirs)).has_motion_of(cluster));
+}

@@ -1,0 +1,65 @@
+//! Plain data for the tests of the domain.
+
+use std::collections::BTreeMap;
+
+use super::{Connection, Owner, StatusCode};
+use crate::api::{Accepter, Requester, VpcInfo, VpcPeeringSpec};
+
+/// EC2's nine codes, and one that it may add.
+pub fn every_code() -> Vec<StatusCode> {
+    let codes = [
+        "initiating-request",
+        "pending-acceptance",
+        "provisioning",
+        "active",
+        "failed",
+        "rejected",
+        "expired",
+        "deleting",
+        "deleted",
+        "on-vacation",
+    ];
+    codes.into_iter().map(StatusCode::from).collect()
+}
+
+pub fn owner() -> Owner {
+    Owner { cluster: "cluster".into(), namespace: "team".into(), name: "peering".into(), uid: "uid".into() }
+}
+
+pub fn another_owner() -> Owner {
+    Owner { name: "another".into(), uid: "another-uid".into(), ..owner() }
+}
+
+pub fn tags(owner: &Owner) -> BTreeMap<String, String> {
+    owner.tags().into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// A connection of [`owner`], between the VPCs of [`spec`], in one account.
+pub fn connection(code: StatusCode) -> Connection {
+    let end = |vpc: &str| VpcInfo {
+        owner_id: Some("111111111111".into()),
+        vpc_id: Some(vpc.into()),
+        region: Some("eu-central-1".into()),
+        ..VpcInfo::default()
+    };
+    Connection {
+        id: "pcx-1".into(),
+        code,
+        message: None,
+        expiration_time: None,
+        requester: end("vpc-11111111"),
+        accepter: end("vpc-22222222"),
+        tags: tags(&owner()),
+    }
+}
+
+pub fn spec() -> VpcPeeringSpec {
+    VpcPeeringSpec {
+        requester: Requester { vpc_id: "vpc-11111111".into(), region: "eu-central-1".into() },
+        accepter: Accepter { vpc_id: "vpc-22222222".into(), owner_id: None, region: None },
+        acceptance: Default::default(),
+        tags: Vec::new(),
+        dry_run: false,
+        deletion_policy: Default::default(),
+    }
+}
