@@ -45,3 +45,14 @@ fn drop_nullable(value: &mut Value) {
 pub fn yaml() -> anyhow::Result<String> {
     all()?.iter().try_fold(String::new(), |yaml, crd| Ok(yaml + "---\n" + &serde_saphyr::to_string(crd)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crds_are_generated_from_the_code() {
+        let committed = include_str!("../../crds/vpcpeering.dev.yaml");
+        assert!(yaml().is_ok_and(|yaml| yaml == committed), "crds/ has drifted from src/api: run `make generate`");
+    }
+}

@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ec2::Client;
@@ -33,8 +36,12 @@ impl Ec2 {
         let config = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http)
             .timeout_config(timeouts)
-            // EC2 is always called with the region that a resource names; this one only signs calls to STS.
-            .region(aws_config::meta::region::RegionProviderChain::default_provider().or_else(Region::new("us-east-1")))
+            // EC2 is called in the region that a resource names; this one is for STS, when it gives credentials.
+            .region(
+                RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+                    .or_else(ProfileFileRegionProvider::new())
+                    .or_else(Region::new("us-east-1")),
+            )
             .load()
             .await;
         Self { config, clients: Mutex::default() }

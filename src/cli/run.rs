@@ -15,6 +15,10 @@ use crate::operator::logs::{self, Format};
 /// environment, profile, web identity (IRSA), EKS Pod Identity, instance metadata. AWS_ENDPOINT_URL is honoured.
 #[derive(Debug, Args)]
 pub struct Run {
+    /// The only namespace to look after. Defaults to every one.
+    #[arg(long, env = "WATCH_NAMESPACE")]
+    namespace: Option<String>,
+
     /// How often to list the peering connections of a region while all are at rest. While one is in motion, the
     /// region is listed more often.
     #[arg(long, env = "POLL_INTERVAL", default_value = "60s", value_parser = duration)]
@@ -42,7 +46,11 @@ impl Run {
     pub(super) fn execute(self) -> anyhow::Result<()> {
         logs::start(self.log_format, &self.log_level)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start tokio")?;
-        let settings = Settings { poll_interval: self.poll_interval, consistency_window: self.consistency_window };
+        let settings = Settings {
+            namespace: self.namespace,
+            poll_interval: self.poll_interval,
+            consistency_window: self.consistency_window,
+        };
         let outcome = runtime.block_on(operator::run(settings, self.cluster_id));
         // What still blocks after the drain is not waited for.
         runtime.shutdown_background();

@@ -9,6 +9,7 @@ pub mod vpc_peering;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
 use kube::runtime::controller::Controller;
@@ -22,12 +23,14 @@ use crate::aws::{Ec2, Inventories};
 pub use context::Context;
 
 /// What the controller is tuned by.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Settings {
+    /// The only namespace to look after; every one where there is none.
+    pub namespace: Option<String>,
     /// How often EC2 is listed while nothing of ours is in motion.
-    pub poll_interval: std::time::Duration,
+    pub poll_interval: Duration,
     /// How long EC2 may take to show what it has already done.
-    pub consistency_window: std::time::Duration,
+    pub consistency_window: Duration,
 }
 
 /// Looks after every `VpcPeering` until `shutdown` resolves, then ends when the steps in hand are done.
@@ -41,7 +44,11 @@ pub async fn run(
     let (changed, changes) = mpsc::unbounded_channel();
     let inventories = Inventories::new(Arc::clone(&ec2), cluster.clone(), settings.poll_interval, changed);
     let context = Arc::new(Context::new(client.clone(), ec2, inventories, cluster, settings.consistency_window));
-    Controller::new(Api::<VpcPeering>::all(client), watcher::Config::default())
+    let objects = match settings.namespace {
+        Some(namespace) => Api::<VpcPeering>::namespaced(client, &namespace),
+        None => Api::all(client),
+    };
+    Controller::new(objects, watcher::Config::default())
         .reconcile_on(woken(Arc::clone(&context), changes))
         .graceful_shutdown_on(shutdown)
         .run(vpc_peering::reconcile, vpc_peering::retry, context)

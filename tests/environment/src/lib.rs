@@ -1,1 +1,62 @@
-//! x
+//! A real API server, an EC2 endpoint and the operator as processes, for the tests and the demo.
+//! Every process dies with the one that started it, however that one ends.
+
+pub mod control_plane;
+pub mod ec2;
+pub mod moto;
+pub mod operator;
+pub mod process;
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+pub use control_plane::ControlPlane;
+pub use moto::Moto;
+pub use operator::Operator;
+pub use process::Process;
+
+/// The checkout.
+#[must_use]
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Runs a script of the repository that prepares a folder, lets its progress through, and returns the folder.
+///
+/// # Errors
+/// When the script fails.
+pub fn prepare(script: &str) -> Result<PathBuf> {
+    let path = repository().join(script);
+    let output =
+        Command::new(&path).stderr(Stdio::inherit()).output().with_context(|| format!("cannot run {script}"))?;
+    ensure!(output.status.success(), "{script} failed");
+    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
+}
+
+/// A port that nobody listens on.
+///
+/// # Errors
+/// When there is none.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// Asks until the answer is there, or fails after `limit` with the last reason why not. What can never come about is
+/// an answer, too: `Ok(Err(…))`.
+///
+/// # Errors
+/// When the answer is not there in time.
+pub async fn eventually<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    let start = tokio::time::Instant::now();
+    loop {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) if start.elapsed() > limit => bail!("{what}: not after {limit:?}: {error:#}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}

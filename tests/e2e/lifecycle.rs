@@ -1,0 +1,130 @@
+//! What becomes of one resource while one operator runs.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use environment::ec2::code;
+use serde_json::json;
+
+use super::world::{World, condition, connection_id, status_code};
+
+pub async fn a_peering_becomes_active(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    world.apply(&world.manifest_with(json!({"tags": [{"key": "Name", "value": "the name"}]}))).await?;
+    let object = world.until_ready().await?;
+    let peerings = world.peerings().await?;
+    ensure!(peerings.len() == 1, "{peerings:?}");
+    ensure!(code(&peerings[0]) == "active" && status_code(&object) == Some("active"));
+    ensure!(peerings[0].vpc_peering_connection_id() == connection_id(&object));
+    let tag = |key: &str| peerings[0].tags().iter().find(|tag| tag.key() == Some(key)).and_then(|tag| tag.value());
+    ensure!(tag("Name") == Some("the name"));
+    ensure!(tag("vpcpeering.dev/uid") == object.metadata.uid.as_deref());
+    ensure!(tag("vpcpeering.dev/namespace") == Some(world.namespace.as_str()));
+    let status = object.status.context("no status")?;
+    ensure!(status.observed_generation == object.metadata.generation);
+    ensure!(status.creation_started_at.is_none());
+    let ends = [status.requester_vpc_info, status.accepter_vpc_info].map(|end| end.and_then(|end| end.vpc_id));
+    ensure!(ends == [Some(world.requester.clone()), Some(world.accepter.clone())]);
+    let events = world.events().await?;
+    for reason in ["Created", "Accepted", "Active"] {
+        ensure!(events.iter().filter(|event| *event == reason).count() == 1, "{reason} in {events:?}");
+    }
+    let table = world.shared.control_plane.kubectl(&["get", "pcx", "--namespace", &world.namespace]).await?;
+    let words: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    ensure!(words[0] == ["NAME", "ID", "CODE", "READY", "REQUESTER", "ACCEPTER", "AGE"], "{table}");
+    ensure!(words[1][2..6] == ["active", "True", &world.requester, &world.accepter], "{table}");
+    Ok(())
+}
+
+pub async fn a_fresh_object_is_not_current(world: World) -> Result<()> {
+    let object = world.apply(&world.manifest()).await?;
+    ensure!(object.status.and_then(|status| status.observed_generation) == Some(-1));
+    Ok(())
+}
+
+pub async fn a_vpc_that_does_not_exist_is_named(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let missing = "vpc-0123456789abcdef0";
+    world.apply(&world.manifest_with(json!({"accepter": {"vpcId": missing}}))).await?;
+    let object = world.until_stalled("InvalidRequest").await?;
+    let message = &condition(&object, "Ready").context("no condition")?.message;
+    ensure!(message.contains(missing) && message.contains("NotFound") && message.contains("request ID"), "{message}");
+    ensure!(connection_id(&object).is_none() && world.peerings().await?.is_empty());
+    world.delete().await?;
+    world.until_gone().await
+}
+
+pub async fn deletion_deletes_the_peering(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    world.until_ready().await?;
+    world.delete().await?;
+    world.until_gone().await?;
+    ensure!(world.peerings().await?.iter().all(|connection| code(connection) == "deleted"));
+    Ok(())
+}
+
+pub async fn retain_keeps_the_peering(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    world.apply(&world.manifest_with(json!({"deletionPolicy": "Retain"}))).await?;
+    world.until_ready().await?;
+    world.delete().await?;
+    world.until_gone().await?;
+    let peerings = world.peerings().await?;
+    ensure!(peerings.len() == 1 && code(&peerings[0]) == "active", "{peerings:?}");
+    Ok(())
+}
+
+pub async fn a_peering_deleted_behind_our_back_is_reported(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    let object = world.until_ready().await?;
+    let id = connection_id(&object).context("no ID")?;
+    world.ec2.delete_vpc_peering_connection().vpc_peering_connection_id(id).send().await?;
+    let object = world.until_stalled("Deleted").await?;
+    ensure!(status_code(&object) == Some("deleted") && connection_id(&object) == Some(id));
+    ensure!(world.peerings().await?.len() == 1, "a new request that nobody asked for");
+    world.delete().await?;
+    world.until_gone().await
+}
+
+pub async fn a_peering_that_is_not_ours_is_left_alone(world: World) -> Result<()> {
+    let create = world.ec2.create_vpc_peering_connection().vpc_id(&world.accepter).peer_vpc_id(&world.requester);
+    let foreign = create.send().await?.vpc_peering_connection.context("no connection")?;
+    let id = foreign.vpc_peering_connection_id().context("no ID")?;
+    let _operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    let object = world.until_stalled("ConnectionNotOwned").await?;
+    ensure!(condition(&object, "Ready").is_some_and(|ready| ready.message.contains(id)));
+    ensure!(connection_id(&object).is_none());
+    world.delete().await?;
+    world.until_gone().await?;
+    let peerings = world.peerings().await?;
+    ensure!(peerings.len() == 1 && code(&peerings[0]) == "pending-acceptance", "{peerings:?}");
+    Ok(())
+}
+
+pub async fn a_resource_at_rest_costs_no_write(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    world.until_ready().await?;
+    // Whatever its own last write woke has passed.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (before, events) = (world.get().await?, world.events().await?);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    ensure!(before.metadata.resource_version == world.get().await?.metadata.resource_version);
+    ensure!(events == world.events().await?);
+    Ok(())
+}
+
+pub async fn manual_acceptance_waits_for_a_person(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    world.apply(&world.manifest_with(json!({"acceptance": "Manual"}))).await?;
+    let pending = world.until("pending", |object| status_code(object) == Some("pending-acceptance")).await?;
+    ensure!(condition(&pending, "Reconciling").is_some_and(|condition| condition.reason == "PendingAcceptance"));
+    let id = connection_id(&pending).context("no ID")?;
+    world.ec2.accept_vpc_peering_connection().vpc_peering_connection_id(id).send().await?;
+    world.until_ready().await?;
+    ensure!(!world.events().await?.contains(&"Accepted".to_owned()));
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! What becomes of a resource when its operator ends and starts again.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use environment::eventually;
+use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::world::{World, connection_id};
+
+/// Lets the API server refuse every status that records an ID, so that the operator is certainly killed after EC2
+/// made the peering and before that was written.
+struct NothingIsRecorded<'a>(&'a World);
+
+impl<'a> NothingIsRecorded<'a> {
+    async fn begin(world: &'a World) -> Result<Self> {
+        let name = &world.namespace;
+        let policy = json!({
+            "metadata": {"name": name},
+            "spec": {
+                "matchConstraints": {
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}},
+                    "resourceRules": [{
+                        "apiGroups": ["vpcpeering.dev"],
+                        "apiVersions": ["*"],
+                        "operations": ["UPDATE"],
+                        "resources": ["vpcpeerings/status"],
+                    }],
+                },
+                "validations": [{"expression": "!has(object.status.vpcPeeringConnectionId)", "message": "not now"}],
+            },
+        });
+        let binding = json!({"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}});
+        create::<ValidatingAdmissionPolicy>(world, policy).await?;
+        create::<ValidatingAdmissionPolicyBinding>(world, binding).await?;
+        let this = Self(world);
+        eventually("the policy is in force", Duration::from_secs(60), async || {
+            ensure!(this.record("pcx-00000000", true).await.is_err(), "the policy is not in force");
+            Ok(())
+        })
+        .await?;
+        Ok(this)
+    }
+
+    async fn end(self) -> Result<()> {
+        let (client, name) = (&self.0.client, &self.0.namespace);
+        let parameters = DeleteParams::default();
+        Api::<ValidatingAdmissionPolicyBinding>::all(client.clone()).delete(name, &parameters).await?;
+        Api::<ValidatingAdmissionPolicy>::all(client.clone()).delete(name, &parameters).await?;
+        eventually("the policy is out of force", Duration::from_secs(60), async || {
+            Ok(self.record("pcx-00000000", true).await?)
+        })
+        .await
+    }
+
+    async fn record(&self, id: &str, dry_run: bool) -> Result<(), kube::Error> {
+        let patch = Patch::Merge(json!({"status": {"vpcPeeringConnectionId": id}}));
+        let parameters = PatchParams { dry_run, ..PatchParams::default() };
+        self.0.api().patch_status("peering", &parameters, &patch).await.map(drop)
+    }
+}
+
+async fn create<K>(world: &World, object: Value) -> Result<()>
+where
+    K: Resource<DynamicType = (), Scope = kube::core::ClusterResourceScope>
+        + Clone
+        + DeserializeOwned
+        + serde::Serialize
+        + std::fmt::Debug,
+{
+    Api::<K>::all(world.client.clone()).create(&PostParams::default(), &serde_json::from_value(object)?).await?;
+    Ok(())
+}
+
+pub async fn killed_between_create_and_record_makes_no_second_peering(world: World) -> Result<()> {
+    world.apply(&world.manifest()).await?;
+    let policy = NothingIsRecorded::begin(&world).await?;
+    let operator = world.operator.start().await?;
+    eventually("EC2 has the peering", Duration::from_secs(60), async || {
+        ensure!(world.peerings().await?.len() == 1, "{}", world.log());
+        Ok(())
+    })
+    .await?;
+    operator.kill().await?;
+    let left = world.get().await?;
+    ensure!(connection_id(&left).is_none(), "the test is void: the ID was recorded");
+    ensure!(left.status.is_some_and(|status| status.creation_started_at.is_some()), "no intent was recorded");
+    policy.end().await?;
+    let _operator = world.operator.start().await?;
+    let object = world.until_ready().await?;
+    let peerings = world.peerings().await?;
+    ensure!(peerings.len() == 1, "{peerings:?}");
+    ensure!(peerings[0].vpc_peering_connection_id() == connection_id(&object));
+    Ok(())
+}
+
+pub async fn sigterm_ends_in_time_and_a_restart_finds_its_peering(world: World) -> Result<()> {
+    let operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    let before = world.until_ready().await?;
+    let (status, took) = operator.terminate().await?;
+    ensure!(status.success() && took < Duration::from_secs(5), "{status} after {took:?}\n{}", world.log());
+    let _operator = world.operator.start().await?;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let after = world.get().await?;
+    ensure!(before.metadata.resource_version == after.metadata.resource_version, "the restart wrote something");
+    ensure!(world.peerings().await?.len() == 1);
+    world.delete().await?;
+    world.until_gone().await
+}

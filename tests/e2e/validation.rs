@@ -1,0 +1,97 @@
+//! What the API server refuses, and what it fills in. No operator runs.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::world::World;
+
+pub async fn every_rule_refuses_with_a_readable_message(world: World) -> Result<()> {
+    let tags = |tags: Value| json!({"tags": tags});
+    let many: Vec<Value> = (0..47).map(|n| json!({"key": format!("k{n}"), "value": ""})).collect();
+    let own = &world.requester;
+    let refused_at_creation = [
+        (json!({"accepter": {"vpcId": own}}), "a VPC cannot be peered with itself"),
+        (json!({"accepter": {"vpcId": "subnet-1"}}), "spec.accepter.vpcId"),
+        (json!({"accepter": {"vpcId": "vpc-00000000", "ownerId": "12345"}}), "spec.accepter.ownerId"),
+        (json!({"accepter": {"vpcId": "vpc-00000000", "region": "Frankfurt"}}), "spec.accepter.region"),
+        (json!({"requester": {"vpcId": own}}), "spec.requester.region: Required value"),
+        (json!({"requester": {"vpcId": own, "region": ""}}), "spec.requester.region"),
+        (json!({"acceptance": "Perhaps"}), "supported values: \"Auto\", \"Manual\""),
+        (json!({"deletionPolicy": "Orphan"}), "supported values: \"Delete\", \"Retain\""),
+        (tags(json!([{"key": "aws:x", "value": ""}])), "AWS reserves tag keys that start with 'aws:'"),
+        (tags(json!([{"key": "AWS:x", "value": ""}])), "AWS reserves tag keys that start with 'aws:'"),
+        (tags(json!([{"key": "vpcpeering.dev/uid", "value": ""}])), "record who owns the peering"),
+        (tags(json!([{"key": "", "value": ""}])), "spec.tags[0].key"),
+        (tags(json!([{"key": "k".repeat(128), "value": ""}])), "may not be more than 127"),
+        (tags(json!([{"key": "k", "value": "v".repeat(257)}])), "may not be more than 256"),
+        (tags(json!([{"key": "k", "value": "1"}, {"key": "k", "value": "2"}])), "duplicate"),
+        (tags(json!(many)), "must have at most 46 items"),
+    ];
+    for (spec, expected) in refused_at_creation {
+        let manifest = world.manifest_with(spec.clone());
+        let refusal = world.apply(&manifest).await.err().with_context(|| format!("{spec} is not refused"))?.to_string();
+        ensure!(refusal.contains(expected), "{spec} is refused with {refusal}");
+    }
+
+    let other = "vpc-00000000";
+    let owner = "222222222222";
+    let refused_later = [
+        (
+            json!({}),
+            json!({"requester": {"vpcId": other, "region": "eu-central-1"}}),
+            "requester.vpcId and requester.region cannot be changed",
+        ),
+        (
+            json!({}),
+            json!({"requester": {"vpcId": own, "region": "eu-west-1"}}),
+            "requester.vpcId and requester.region cannot be changed",
+        ),
+        (
+            json!({}),
+            json!({"accepter": {"vpcId": other}}),
+            "accepter.vpcId, accepter.ownerId and accepter.region cannot be changed",
+        ),
+        (
+            json!({}),
+            json!({"accepter": {"vpcId": world.accepter, "ownerId": owner}}),
+            "cannot be changed, added or removed",
+        ),
+        (
+            json!({}),
+            json!({"accepter": {"vpcId": world.accepter, "region": "eu-west-1"}}),
+            "cannot be changed, added or removed",
+        ),
+        (
+            json!({"accepter": {"vpcId": world.accepter, "ownerId": owner}}),
+            json!({"accepter": {"vpcId": world.accepter, "ownerId": null}}),
+            "cannot be changed, added or removed",
+        ),
+        (
+            json!({"accepter": {"vpcId": world.accepter, "region": "eu-west-1"}}),
+            json!({"accepter": {"vpcId": world.accepter, "region": "eu-west-2"}}),
+            "cannot be changed, added or removed",
+        ),
+    ];
+    for (before, after, expected) in refused_later {
+        world.apply(&world.manifest_with(before.clone())).await?;
+        let patch = kube::api::Patch::Merge(json!({"spec": after}));
+        let refusal = world.api().patch("peering", &Default::default(), &patch).await;
+        let refusal = refusal.err().with_context(|| format!("{before} → {after} is not refused"))?.to_string();
+        ensure!(refusal.contains(expected), "{before} → {after} is refused with {refusal}");
+        world.delete().await?;
+    }
+    Ok(())
+}
+
+pub async fn defaults_are_visible(world: World) -> Result<()> {
+    world.apply(&world.manifest()).await?;
+    let stored = world
+        .shared
+        .control_plane
+        .kubectl(&["get", "pcx", "peering", "--namespace", &world.namespace, "-o", "json"])
+        .await?;
+    let stored: Value = serde_json::from_str(&stored)?;
+    let spec = &stored["spec"];
+    ensure!(spec["acceptance"] == "Auto" && spec["deletionPolicy"] == "Delete" && spec["dryRun"] == false, "{spec}");
+    Ok(())
+}
