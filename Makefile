@@ -28,3 +28,4 @@ lint: needs
 
 generate: needs
 	cargo run --locked --quiet -- crd > crds/vpcpeering.dev.yaml
+	cargo run --locked --quiet -- reference > docs/conditions.md

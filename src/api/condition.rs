@@ -1,130 +1,140 @@
-//! The closed lists of condition types and reasons that a status may show.
+//! The closed lists of condition types and reasons that a status may show, and what they mean to a person.
 
 use std::fmt;
 
-/// The `type` of a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConditionType {
-    /// True when the peering is as the spec wants it. Always present.
-    Ready,
-    /// Present, and True, while we or EC2 are still working towards the spec.
-    Reconciling,
-    /// Present, and True, when nothing will change until somebody acts.
-    Stalled,
-    /// EC2's answer to a dry run: True when the request would have succeeded.
-    DryRunSucceeded,
+/// Defines a closed list whose every entry has its name, its meaning and what to do about it in one place.
+macro_rules! closed_list {
+    ($(#[$meta:meta])* $list:ident { $($name:ident: $meaning:literal, $to_do:literal;)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $list {
+            $(#[doc = $meaning] $name,)*
+        }
+
+        impl $list {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The name as conditions and Events show it.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                }
+            }
+
+            /// What it says.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$name => $meaning,)*
+                }
+            }
+
+            /// What a person does about it.
+            #[must_use]
+            pub fn to_do(self) -> &'static str {
+                match self {
+                    $(Self::$name => $to_do,)*
+                }
+            }
+        }
+
+        impl fmt::Display for $list {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
 }
 
-impl ConditionType {
-    /// The name as the status shows it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "Ready",
-            Self::Reconciling => "Reconciling",
-            Self::Stalled => "Stalled",
-            Self::DryRunSucceeded => "DryRunSucceeded",
-        }
+closed_list! {
+    /// The `type` of a condition.
+    ConditionType {
+        Ready: "True when the peering is as the spec wants it; always present.",
+            "Read its reason and message.";
+        Reconciling: "Present, and True, while the operator or EC2 is still working towards the spec.",
+            "Wait; the message says what for.";
+        Stalled: "Present, and True, when nothing will change until somebody acts; never together with Reconciling.",
+            "Act as its reason and message say.";
+        DryRunSucceeded: "EC2's answer to a dry run: True when the request would have succeeded.",
+            "Set `spec.dryRun` to false to make the request.";
+        ExpiringSoon: "Present, and True, when a request that nobody has accepted expires within 24 hours.",
+            "Ask the accepter's owner to accept it.";
+        Suspended: "Present, and True, while `spec.suspend` keeps the operator from writing to AWS.",
+            "Set `spec.suspend` to false to go on.";
     }
 }
 
-/// The `reason` of a condition and of the Event that announces it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// EC2 shows the peering as `active`.
-    Active,
-    /// EC2 is checking the request: `initiating-request`.
-    InitiatingRequest,
-    /// The request waits for the accepter's owner: `pending-acceptance`.
-    PendingAcceptance,
-    /// The request was accepted, and EC2 is setting the peering up: `provisioning`.
-    Provisioning,
-    /// EC2 is deleting the peering: `deleting`.
-    Deleting,
-    /// The request failed, for instance because CIDR blocks overlap: `failed`.
-    Failed,
-    /// The accepter's owner rejected the request: `rejected`.
-    Rejected,
-    /// Nobody accepted within seven days: `expired`.
-    Expired,
-    /// The peering was deleted by somebody else: `deleted`.
-    Deleted,
-    /// EC2 no longer knows the recorded connection.
-    NotFound,
-    /// EC2 answered with a status code that this version does not know.
-    UnknownStatusCode,
-    /// A peering between these VPCs exists that is not this resource's own.
-    ConnectionNotOwned,
-    /// More than one live peering carries this resource's ownership tags.
-    MultipleConnections,
-    /// An earlier request may have reached EC2; we wait until its effect must be visible.
-    AwaitingConsistency,
-    /// A dry run was asked for and answered.
-    DryRun,
-    /// AWS refuses what the spec asks for.
-    InvalidRequest,
-    /// AWS refuses the operator's credentials or permissions.
-    Unauthorized,
-    /// AWS asks us to slow down.
-    Throttled,
-    /// AWS failed, or could not be reached.
-    AwsError,
+closed_list! {
+    /// The `reason` of a condition, and of the Event that announces it.
+    Reason {
+        Active: "EC2 shows the peering as `active`.",
+            "Nothing.";
+        InitiatingRequest: "The request is being made, or EC2 is checking it: `initiating-request`.",
+            "Nothing.";
+        PendingAcceptance: "The request waits for the accepter's owner: `pending-acceptance`.",
+            "Nothing where the operator accepts it; else ask the accepter's owner to.";
+        Provisioning: "The request was accepted, and EC2 is setting the peering up: `provisioning`.",
+            "Nothing.";
+        Deleting: "EC2 is deleting the peering: `deleting`.",
+            "Nothing where this resource is being deleted; else find out who deleted it.";
+        Failed: "The request failed, for instance because CIDR blocks overlap: `failed`.",
+            "Correct the VPCs, the account or the region; then ask for a new request with the annotation `vpcpeering.dev/reconcile-at`, or make a new resource.";
+        Rejected: "The accepter's owner rejected the request: `rejected`.",
+            "Talk to them; then ask for a new request with the annotation `vpcpeering.dev/reconcile-at`.";
+        Expired: "Nobody accepted within seven days: `expired`.",
+            "Ask for a new request with the annotation `vpcpeering.dev/reconcile-at`, and have it accepted in time.";
+        Deleted: "The peering was deleted by somebody else: `deleted`.",
+            "If it is still wanted, ask for a new one with the annotation `vpcpeering.dev/reconcile-at`; else delete the resource.";
+        NotFound: "EC2 does not know the connection, or no longer.",
+            "As for `Deleted`; if the ID stands in the spec, check it, the region and the account.";
+        UnknownStatusCode: "EC2 shows a status code that this version does not know.",
+            "Look for a newer version of the operator.";
+        ConnectionNotOwned: "A peering between these VPCs, or the claim to one, belongs to somebody else; the message says to whom.",
+            "Delete one of the two, or, where it belongs to nobody, take it over with `spec.vpcPeeringConnectionId`.";
+        ConnectionMismatch: "The connection in `spec.vpcPeeringConnectionId` does not join the VPCs of the spec; nothing was touched.",
+            "Correct the ID or the two ends.";
+        MultipleConnections: "More than one live peering carries this resource's ownership tags.",
+            "Delete all but one of them in EC2.";
+        OverlappingCidrBlocks: "CIDR blocks of the two VPCs overlap, so that EC2 would fail the request; it was not made.",
+            "Use VPCs whose blocks do not overlap.";
+        AwaitingConsistency: "EC2 does not show what it must have; it may lag, so that is not believed yet.",
+            "Nothing.";
+        AwaitingRecreation: "The peering has ended and `spec.recreateOn` asks for a new one, after a pause that grows each time.",
+            "Nothing.";
+        Suspended: "`spec.suspend` keeps the operator from the next step; the message says from which.",
+            "Set `spec.suspend` to false to go on.";
+        DryRun: "A dry run was asked for and answered.",
+            "Set `spec.dryRun` to false to make the request.";
+        InvalidRequest: "AWS refuses what the spec asks for.",
+            "Correct the spec, or AWS, as the message says.";
+        Unauthorized: "AWS refuses the operator's credentials or permissions.",
+            "Grant what the message names.";
+        Throttled: "AWS asks the operator to slow down.",
+            "Nothing; if it lasts, look for who else calls EC2 in this account and region.";
+        AwsError: "AWS failed, or could not be reached.",
+            "Nothing; if it lasts, check the way to AWS.";
+    }
+}
+
+closed_list! {
+    /// The `reason` of an Event that tells of a step, beside the Events that announce a new `Reason` of `Ready`.
+    StepEvent {
+        Created: "EC2 made the peering connection.", "Nothing.";
+        Accepted: "The operator accepted the request.", "Nothing.";
+        Tagged: "The operator set tags on the connection.", "Nothing.";
+        Untagged: "The operator removed tags of its own from the connection.", "Nothing.";
+        DeletionRequested: "The operator asked EC2 to delete the connection.", "Nothing.";
+        ExpiringSoon: "A request that nobody has accepted expires within 24 hours.",
+            "Ask the accepter's owner to accept it.";
+    }
 }
 
 impl Reason {
-    /// The name as conditions and Events show it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Active => "Active",
-            Self::InitiatingRequest => "InitiatingRequest",
-            Self::PendingAcceptance => "PendingAcceptance",
-            Self::Provisioning => "Provisioning",
-            Self::Deleting => "Deleting",
-            Self::Failed => "Failed",
-            Self::Rejected => "Rejected",
-            Self::Expired => "Expired",
-            Self::Deleted => "Deleted",
-            Self::NotFound => "NotFound",
-            Self::UnknownStatusCode => "UnknownStatusCode",
-            Self::ConnectionNotOwned => "ConnectionNotOwned",
-            Self::MultipleConnections => "MultipleConnections",
-            Self::AwaitingConsistency => "AwaitingConsistency",
-            Self::DryRun => "DryRun",
-            Self::InvalidRequest => "InvalidRequest",
-            Self::Unauthorized => "Unauthorized",
-            Self::Throttled => "Throttled",
-            Self::AwsError => "AwsError",
-        }
-    }
-
     /// Whether it deserves a warning even while it may pass by itself.
     #[must_use]
     pub fn is_trouble(self) -> bool {
-        match self {
-            Self::AwaitingConsistency | Self::Throttled | Self::AwsError => true,
-            Self::Active
-            | Self::InitiatingRequest
-            | Self::PendingAcceptance
-            | Self::Provisioning
-            | Self::Deleting
-            | Self::Failed
-            | Self::Rejected
-            | Self::Expired
-            | Self::Deleted
-            | Self::NotFound
-            | Self::UnknownStatusCode
-            | Self::ConnectionNotOwned
-            | Self::MultipleConnections
-            | Self::DryRun
-            | Self::InvalidRequest
-            | Self::Unauthorized => false,
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        matches!(self, Self::AwaitingConsistency | Self::AwaitingRecreation | Self::Throttled | Self::AwsError)
     }
 }

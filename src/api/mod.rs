@@ -6,15 +6,19 @@ pub mod tag;
 pub mod vpc_info;
 pub mod vpc_peering;
 
-pub use condition::{ConditionType, Reason};
+pub use condition::{ConditionType, Reason, StepEvent};
 pub use tag::Tag;
 pub use vpc_info::{CidrBlock, Ipv6CidrBlock, PeeringOptions, VpcInfo};
 pub use vpc_peering::{
-    Acceptance, Accepter, DeletionPolicy, PeeringStatus, Requester, VpcPeering, VpcPeeringSpec, VpcPeeringStatus,
+    Acceptance, Accepter, DeletionPolicy, End, EndedConnection, ManagementPolicy, Ownership, PeeringStatus, Requester,
+    VpcPeering, VpcPeeringSpec, VpcPeeringStatus,
 };
 
 /// The API group of every resource here, and the prefix of our tags and finalizer.
 pub const GROUP: &str = "vpcpeering.dev";
+
+/// An annotation: a new value asks for an immediate look, and for one new request after an end.
+pub const RECONCILE_AT: &str = "vpcpeering.dev/reconcile-at";
 
 /// Present on an object for as long as AWS may hold something of ours for it.
 pub const FINALIZER: &str = "vpcpeering.dev/finalizer";

@@ -75,6 +75,12 @@ use super::{Tag, VpcInfo};
     validation = Rule::new("self.accepter.vpcId == oldSelf.accepter.vpcId && has(self.accepter.ownerId) == has(oldSelf.accepter.ownerId) && (!has(self.accepter.ownerId) || self.accepter.ownerId == oldSelf.accepter.ownerId) && has(self.accepter.region) == has(oldSelf.accepter.region) && (!has(self.accepter.region) || self.accepter.region == oldSelf.accepter.region)")
         .message("accepter.vpcId, accepter.ownerId and accepter.region cannot be changed, added or removed: create another VpcPeering instead")
         .field_path(".accepter"),
+    validation = Rule::new("has(self.vpcPeeringConnectionId) == has(oldSelf.vpcPeeringConnectionId) && (!has(self.vpcPeeringConnectionId) || self.vpcPeeringConnectionId == oldSelf.vpcPeeringConnectionId)")
+        .message("vpcPeeringConnectionId cannot be changed, added or removed: create another VpcPeering instead")
+        .field_path(".vpcPeeringConnectionId"),
+    validation = Rule::new("!has(self.vpcPeeringConnectionId) || !has(self.recreateOn) || size(self.recreateOn) == 0")
+        .message("recreateOn cannot be set together with vpcPeeringConnectionId: a connection that was taken over cannot be requested anew")
+        .field_path(".recreateOn"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct VpcPeeringSpec {
@@ -82,11 +88,20 @@ pub struct VpcPeeringSpec {
     pub requester: Requester,
     /// The end that is asked: EC2's `PeerVpcId`, `PeerOwnerId` and `PeerRegion`.
     pub accepter: Accepter,
+    /// An existing connection to take over instead of requesting a new one. Both its ends must match the spec, and no
+    /// other resource may own it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 21), regex(pattern = r"^pcx-([0-9a-f]{8}|[0-9a-f]{17})$"))]
+    pub vpc_peering_connection_id: Option<String>,
+    /// `Full`: the operator does what the spec says. `Observe`: it only reports what EC2 shows, and never writes to AWS.
+    #[serde(default)]
+    pub management_policy: ManagementPolicy,
     /// Who accepts the request. `Auto`: the operator, where its own credentials may, so when both VPCs are of
     /// one account. `Manual`: the accepter's owner, by other means.
     #[serde(default)]
     pub acceptance: Acceptance,
-    /// Tags to create the peering with, beside the four of our own that record who owns it.
+    /// Tags to keep on the peering, beside the four of our own that record who owns it. Tags that others set are left
+    /// alone.
     // EC2 allows 50 tags on a resource; four are ours.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 46))]
@@ -99,6 +114,15 @@ pub struct VpcPeeringSpec {
     /// What becomes of the peering when this resource is deleted.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+    /// The ends of a peering after which a new one is requested, with pauses that grow, at most eight times in a row.
+    /// None by default, since EC2 does not tell an accident from a decision.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub recreate_on: Vec<End>,
+    /// Stop all writes to AWS, the deletion of the peering included, and go on reporting what EC2 shows.
+    #[serde(default)]
+    pub suspend: bool,
 }
 
 /// The VPC that asks for the peering.
@@ -140,6 +164,29 @@ pub enum Acceptance {
     Manual,
 }
 
+/// Whether the operator writes to AWS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ManagementPolicy {
+    /// The operator does what the spec says.
+    #[default]
+    Full,
+    /// The operator only reports what EC2 shows.
+    Observe,
+}
+
+/// How a peering ended: EC2's codes of the same names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum End {
+    /// Nobody accepted the request within seven days.
+    Expired,
+    /// An owner deleted the peering, and not this operator.
+    Deleted,
+    /// The accepter's owner rejected the request.
+    Rejected,
+    /// The request was not valid.
+    Failed,
+}
+
 /// What becomes of the peering when its resource is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
@@ -154,7 +201,7 @@ pub enum DeletionPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VpcPeeringStatus {
-    /// The ID of the peering connection that this resource owns.
+    /// The ID of the peering connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vpc_peering_connection_id: Option<String>,
     /// EC2's status code and message.
@@ -173,6 +220,22 @@ pub struct VpcPeeringStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
     pub tags: Vec<StatusTag>,
+    /// Whether the connection is this resource's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ownership: Option<Ownership>,
+    /// The keys of the tags that this resource has set, or is about to: only these are ever removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub managed_tag_keys: Vec<String>,
+    /// The last five connections that this resource owned and that ended, newest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<EndedConnection>,
+    /// How often in a row a new connection was requested because the last one had ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recreations: Option<i32>,
+    /// The value of the annotation `vpcpeering.dev/reconcile-at` that was last acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
     /// Written before EC2 is asked to create the peering, removed when its answer is recorded: while it is here
     /// and no ID is, a request may have reached EC2 whose answer we never saw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -180,7 +243,8 @@ pub struct VpcPeeringStatus {
     /// The generation of the spec that this status speaks of; -1 until there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready` always; `Reconciling` or `Stalled` while they hold; `DryRunSucceeded` after a dry run.
+    /// `Ready` always; `Reconciling` or `Stalled`, `ExpiringSoon` and `Suspended` while they hold; `DryRunSucceeded`
+    /// after a dry run.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -204,4 +268,25 @@ pub struct StatusTag {
     pub key: String,
     /// The tag's value.
     pub value: String,
+}
+
+/// Whose a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Ownership {
+    /// This resource created it or took it over.
+    Owned,
+    /// This resource only looks at it.
+    Observed,
+}
+
+/// A connection that ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EndedConnection {
+    /// The ID of the peering connection.
+    pub vpc_peering_connection_id: String,
+    /// The code that it ended with; `deleted` where EC2 no longer knew it.
+    pub code: String,
+    /// When that was noticed.
+    pub time: Time,
 }

@@ -1,6 +1,6 @@
 //! The calls to EC2, in the domain's terms: one function, one request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
@@ -13,6 +13,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::{AwsError, Class, Ec2};
 use crate::api::{CidrBlock, Ipv6CidrBlock, PeeringOptions, VpcInfo};
+use crate::peering::preflight::Vpc;
 use crate::peering::{Connection, Snapshot, StatusCode};
 
 /// The most that EC2 returns on one page.
@@ -111,6 +112,36 @@ impl Ec2 {
         done("AcceptVpcPeeringConnection", call.await)
     }
 
+    /// Sets tags on a resource; those that it has with the same keys are replaced.
+    ///
+    /// # Errors
+    /// What AWS, or the way to it, refuses.
+    pub async fn create_tags(&self, region: &str, id: &str, tags: &BTreeMap<String, String>) -> Result<(), AwsError> {
+        let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+        done("CreateTags", self.client(region).create_tags().resources(id).set_tags(Some(tags)).send().await)
+    }
+
+    /// Removes tags from a resource.
+    ///
+    /// # Errors
+    /// What AWS, or the way to it, refuses.
+    pub async fn delete_tags(&self, region: &str, id: &str, keys: &BTreeSet<String>) -> Result<(), AwsError> {
+        let tags = keys.iter().map(|key| Tag::builder().key(key).build()).collect();
+        done("DeleteTags", self.client(region).delete_tags().resources(id).set_tags(Some(tags)).send().await)
+    }
+
+    /// One VPC of our own account.
+    ///
+    /// # Errors
+    /// What AWS, or the way to it, refuses; a VPC that the account does not have is refused, too.
+    pub async fn describe_vpc(&self, region: &str, id: &str) -> Result<Vpc, AwsError> {
+        const ACTION: &str = "DescribeVpcs";
+        let answer = self.client(region).describe_vpcs().vpc_ids(id).send().await;
+        let vpcs = answer.map_err(|error| AwsError::new(ACTION, &error))?.vpcs.unwrap_or_default();
+        let vpc = vpcs.into_iter().find(|vpc| vpc.vpc_id.as_deref() == Some(id));
+        vpc.map(read_vpc).ok_or_else(|| incomplete(ACTION, "an answer", &format!("VPC {id}")))
+    }
+
     /// Deletes a connection.
     ///
     /// # Errors
@@ -128,16 +159,33 @@ where
     outcome.map(|_| ()).map_err(|error| AwsError::new(action, &error))
 }
 
-/// Takes over what EC2 shows. A connection without an ID or a code is no answer at all.
-fn read(connection: VpcPeeringConnection, action: &'static str) -> Result<Connection, AwsError> {
-    let incomplete = |what: &str| AwsError {
+/// An answer that lacks what makes it one.
+fn incomplete(action: &'static str, answer: &str, what: &str) -> AwsError {
+    AwsError {
         action,
         class: Class::Broken,
         code: None,
-        message: format!("EC2 answered with a peering connection that has no {what}"),
+        message: format!("EC2 answered with {answer} that has no {what}"),
         request_id: None,
         ambiguous: true,
-    };
+    }
+}
+
+fn read_vpc(vpc: aws_sdk_ec2::types::Vpc) -> Vpc {
+    let primary = vpc.cidr_block.into_iter();
+    let ipv4 = vpc.cidr_block_association_set.unwrap_or_default().into_iter().filter_map(|block| block.cidr_block);
+    let ipv6 =
+        vpc.ipv6_cidr_block_association_set.unwrap_or_default().into_iter().filter_map(|block| block.ipv6_cidr_block);
+    Vpc {
+        id: vpc.vpc_id.unwrap_or_default(),
+        owner_id: vpc.owner_id,
+        cidr_blocks: primary.chain(ipv4).chain(ipv6).collect::<BTreeSet<_>>().into_iter().collect(),
+    }
+}
+
+/// Takes over what EC2 shows. A connection without an ID or a code is no answer at all.
+fn read(connection: VpcPeeringConnection, action: &'static str) -> Result<Connection, AwsError> {
+    let incomplete = |what| incomplete(action, "a peering connection", what);
     let status =
         connection.status.unwrap_or_else(|| aws_sdk_ec2::types::VpcPeeringConnectionStateReason::builder().build());
     Ok(Connection {

@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand.
 
 pub mod crd;
+pub mod reference;
 pub mod run;
 
 use clap::{Parser, Subcommand};
@@ -17,6 +18,7 @@ pub struct Cli {
 enum Command {
     Run(run::Run),
     Crd(crd::Crd),
+    Reference(reference::Reference),
 }
 
 impl Cli {
@@ -28,6 +30,7 @@ impl Cli {
         match self.command {
             Command::Run(run) => run.execute(),
             Command::Crd(crd) => crd.execute(),
+            Command::Reference(reference) => reference.execute(),
         }
     }
 }

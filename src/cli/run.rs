@@ -8,6 +8,7 @@ use clap::Args;
 use crate::controller::Settings;
 use crate::operator;
 use crate::operator::logs::{self, Format};
+use crate::peering;
 
 /// Run the operator.
 ///
@@ -27,6 +28,11 @@ pub struct Run {
     /// How long EC2 may take to show what it has already done. What is missing for longer is believed to be gone.
     #[arg(long, env = "CONSISTENCY_WINDOW", default_value = "60s", value_parser = duration)]
     consistency_window: Duration,
+
+    /// The pause before a peering that has ended is requested anew, where spec.recreateOn asks for that. It doubles
+    /// with each time in a row, up to an hour.
+    #[arg(long, env = "RECREATION_PAUSE", default_value = "60s", value_parser = duration)]
+    recreation_pause: Duration,
 
     /// What identifies this cluster in the ownership tags. Defaults to the UID of the namespace kube-system. Keep it
     /// when the cluster is rebuilt from a backup.
@@ -49,7 +55,10 @@ impl Run {
         let settings = Settings {
             namespace: self.namespace,
             poll_interval: self.poll_interval,
-            consistency_window: self.consistency_window,
+            decisions: peering::Settings {
+                consistency_window: self.consistency_window,
+                recreation_pause: self.recreation_pause,
+            },
         };
         let outcome = runtime.block_on(operator::run(settings, self.cluster_id));
         // What still blocks after the drain is not waited for.

@@ -1,9 +1,9 @@
 //! What every reconciliation shares.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::Store;
 use kube::{Client, Resource};
 use tokio::time::Instant;
 
@@ -27,6 +27,8 @@ pub struct Context {
     pub memories: Memories,
     /// Which resource waits for which connection.
     pub interests: Interests,
+    /// Every resource, as the watch last showed it.
+    pub store: Store<VpcPeering>,
     /// What decisions are tuned by.
     pub settings: Settings,
     /// When this process began to look.
@@ -41,8 +43,9 @@ impl Context {
         client: Client,
         ec2: Arc<Ec2>,
         inventories: Inventories,
+        store: Store<VpcPeering>,
         cluster: String,
-        consistency_window: Duration,
+        settings: Settings,
     ) -> Self {
         let reporter = Reporter { controller: "vpc-peering-operator".into(), instance: std::env::var("POD_NAME").ok() };
         Self {
@@ -52,7 +55,8 @@ impl Context {
             inventories,
             memories: Memories::default(),
             interests: Interests::default(),
-            settings: Settings { consistency_window },
+            store,
+            settings,
             started: Instant::now(),
             cluster,
         }

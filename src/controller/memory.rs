@@ -8,7 +8,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
 use crate::aws::Class;
-use crate::peering::Step;
+use crate::peering::{Preflight, Step};
 
 /// What is remembered of one resource.
 #[derive(Debug, Default)]
@@ -17,8 +17,24 @@ pub struct Memory {
     pub last_write: Option<Instant>,
     /// When the listing began that first lacked what the record says must be there.
     pub missing_since: Option<Instant>,
+    /// What the last look at the two VPCs showed.
+    pub preflight: Option<Looked>,
     failure: Option<Failure>,
 }
+
+/// What a look at the two VPCs showed.
+#[derive(Debug)]
+pub struct Looked {
+    /// The spec that it was made for.
+    pub generation: Option<i64>,
+    /// When.
+    pub at: Instant,
+    /// What it showed.
+    pub preflight: Preflight,
+}
+
+/// For how long a look at the VPCs is believed.
+const PREFLIGHT: Duration = Duration::from_secs(30);
 
 /// A step that AWS refused, and is not to be repeated before its time.
 #[derive(Debug)]
@@ -38,6 +54,20 @@ impl Memory {
         let failure =
             self.failure.as_ref().filter(|failure| failure.step == *step && failure.generation == generation)?;
         Some(failure.until.saturating_duration_since(Instant::now())).filter(|pause| !pause.is_zero())
+    }
+
+    /// What a look at the two VPCs showed, if there was one lately, for this spec.
+    #[must_use]
+    pub fn preflight(&self, generation: Option<i64>) -> Option<Preflight> {
+        let looked = self.preflight.as_ref()?;
+        let holds = looked.generation == generation && looked.at.elapsed() < PREFLIGHT;
+        holds.then(|| looked.preflight.clone())
+    }
+
+    /// A person asks to try again now.
+    pub fn start_over(&mut self) {
+        self.failure = None;
+        self.preflight = None;
     }
 
     /// AWS refused this step.

@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 
 use crate::api::VpcPeering;
 use crate::aws::{Ec2, Inventories};
+use crate::peering;
 pub use context::Context;
 
 /// What the controller is tuned by.
@@ -29,8 +30,8 @@ pub struct Settings {
     pub namespace: Option<String>,
     /// How often EC2 is listed while nothing of ours is in motion.
     pub poll_interval: Duration,
-    /// How long EC2 may take to show what it has already done.
-    pub consistency_window: Duration,
+    /// What decisions are tuned by.
+    pub decisions: peering::Settings,
 }
 
 /// Looks after every `VpcPeering` until `shutdown` resolves, then ends when the steps in hand are done.
@@ -41,14 +42,15 @@ pub async fn run(
     settings: Settings,
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
+    let objects = match settings.namespace {
+        Some(namespace) => Api::<VpcPeering>::namespaced(client.clone(), &namespace),
+        None => Api::all(client.clone()),
+    };
+    let controller = Controller::new(objects, watcher::Config::default());
     let (changed, changes) = mpsc::unbounded_channel();
     let inventories = Inventories::new(Arc::clone(&ec2), cluster.clone(), settings.poll_interval, changed);
-    let context = Arc::new(Context::new(client.clone(), ec2, inventories, cluster, settings.consistency_window));
-    let objects = match settings.namespace {
-        Some(namespace) => Api::<VpcPeering>::namespaced(client, &namespace),
-        None => Api::all(client),
-    };
-    Controller::new(objects, watcher::Config::default())
+    let context = Arc::new(Context::new(client, ec2, inventories, controller.store(), cluster, settings.decisions));
+    controller
         .reconcile_on(woken(Arc::clone(&context), changes))
         .graceful_shutdown_on(shutdown)
         .run(vpc_peering::reconcile, vpc_peering::retry, context)

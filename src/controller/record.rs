@@ -8,9 +8,9 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 use super::Context;
-use crate::api::{ConditionType, FINALIZER, VpcPeering, VpcPeeringStatus};
+use crate::api::{ConditionType, FINALIZER, StepEvent, VpcPeering, VpcPeeringStatus};
 use crate::peering::Standing;
-use crate::peering::status::{self, Progress};
+use crate::peering::status;
 
 /// Our name in `managedFields`.
 const MANAGER: &str = "vpc-peering-operator";
@@ -23,38 +23,50 @@ impl Context {
         object: &VpcPeering,
         mut status: VpcPeeringStatus,
         standing: &Standing,
-        dry_run: Option<Condition>,
+        notes: Vec<Condition>,
     ) -> Result<VpcPeering, kube::Error> {
         let generation = object.meta().generation.unwrap_or_default();
         let previous = object.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
+        let conditions = standing.conditions(generation, Timestamp::now()).into_iter().chain(notes);
         status.observed_generation = Some(generation);
-        status.conditions = standing.conditions(&previous, generation, Timestamp::now());
-        status.conditions.extend(dry_run);
+        status.conditions = conditions
+            .map(|condition| {
+                let before = previous.iter().find(|before| before.type_ == condition.type_);
+                status::following(before, condition)
+            })
+            .collect();
         if object.status.as_ref() == Some(&status) {
             return Ok(object.clone());
         }
-        let ready = status::find(&status.conditions, ConditionType::Ready).cloned();
+        let written = self.patch_status(object, &status).await?;
+        let news = |kind| {
+            let condition = status::find(&status.conditions, kind)?;
+            status::is_news(status::find(&previous, kind), condition).then_some(condition)
+        };
+        if let Some(ready) = news(ConditionType::Ready) {
+            let type_ = if standing.is_trouble() { EventType::Warning } else { EventType::Normal };
+            self.announce(&written, type_, &ready.reason, &ready.message).await;
+        }
+        if let Some(expiring) = news(ConditionType::ExpiringSoon) {
+            self.announce(&written, EventType::Warning, StepEvent::ExpiringSoon.as_str(), &expiring.message).await;
+        }
+        Ok(written)
+    }
+
+    /// Writes `status` as it is.
+    pub async fn patch_status(
+        &self,
+        object: &VpcPeering,
+        status: &VpcPeeringStatus,
+    ) -> Result<VpcPeering, kube::Error> {
         let patch = json!({
             "apiVersion": VpcPeering::api_version(&()),
             "kind": VpcPeering::kind(&()),
             "metadata": {"name": object.name_any(), "resourceVersion": object.resource_version()},
             "status": status,
         });
-        let written = self
-            .api(object)
-            .patch_status(&object.name_any(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(patch))
-            .await?;
-        if let Some(ready) = ready
-            && status::is_news(status::find(&previous, ConditionType::Ready), &ready)
-        {
-            let type_ = match (standing.progress, standing.ready) {
-                (Progress::Stalled, _) | (_, None) => EventType::Warning,
-                _ if standing.reason.is_trouble() => EventType::Warning,
-                _ => EventType::Normal,
-            };
-            self.announce(&written, type_, &ready.reason, &ready.message).await;
-        }
-        Ok(written)
+        let parameters = PatchParams::apply(MANAGER).force();
+        self.api(object).patch_status(&object.name_any(), &parameters, &Patch::Apply(patch)).await
     }
 
     /// Puts our finalizer on the object.

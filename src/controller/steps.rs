@@ -1,17 +1,18 @@
 //! The effects: one step, one call to EC2, and each fact written down before the next.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::events::EventType;
 use tokio::time::Instant;
 
 use super::Context;
-use super::vpc_peering::{desired, standing_after};
-use crate::api::{ConditionType, Reason, VpcPeering, VpcPeeringStatus};
+use super::memory::Looked;
+use super::vpc_peering::{desired, reconcile_at, recorded, standing_after};
+use crate::api::{ConditionType, Ownership, Reason, StepEvent, VpcPeering, VpcPeeringStatus};
 use crate::aws::{AwsError, Class, CreateRequest};
-use crate::peering::plan::not_owned;
+use crate::peering::decision::not_owned;
+use crate::peering::preflight::{self, Preflight};
 use crate::peering::status::{self, Progress, describe, to_the_second};
-use crate::peering::{Connection, Observation, Owner, Plan, Recorded, Standing, Step, decide};
+use crate::peering::{Connection, Observation, Owner, Plan, Standing, Step, decide};
 
 /// How a step ended; the object is as the API server has it now.
 #[derive(Debug)]
@@ -35,50 +36,125 @@ impl Context {
         let region = &object.spec.requester.region;
         match step {
             Step::AddFinalizer => done(self.add_finalizer(object).await?),
+            Step::Preflight => self.preflight(object).await,
             Step::DryRun => self.dry_run(object, owner).await,
             Step::Create => self.create(object, owner).await,
-            Step::Record(connection) => done(self.record(object, owner, connection).await?),
+            Step::Record { connection, ownership } => done(self.record(object, owner, connection, *ownership).await?),
+            Step::Retire { id, code, recreations } => {
+                let mut status = object.status.clone().unwrap_or_default();
+                status::retire(&mut status, id, code, *recreations, Timestamp::now());
+                status.last_handled_reconcile_at = reconcile_at(object);
+                let standing = Standing::working(Reason::AwaitingRecreation, format!("{id} ended as {code}"));
+                done(self.write(object, status, None, &standing).await?)
+            }
+            Step::RecordTagKeys { keys } => {
+                let mut status = object.status.clone().unwrap_or_default();
+                status.managed_tag_keys = keys.iter().cloned().collect();
+                done(self.rewrite(object, status).await?)
+            }
             Step::Accept { id, region } => {
                 let answer = self.ec2.accept_vpc_peering_connection(region, id).await;
-                self.wrote_to_ec2(object);
-                match answer {
-                    Ok(()) => {
-                        let note = format!("accepted {id} in {region}");
-                        self.announce(object, EventType::Normal, "Accepted", &note).await;
-                        done(object.clone())
-                    }
-                    Err(error) => self.refused(object, observed.recorded.as_ref(), error).await,
-                }
+                self.answered(object, observed, answer, StepEvent::Accepted, format!("accepted {id} in {region}")).await
+            }
+            Step::Tag { id, tags } => {
+                let answer = self.ec2.create_tags(region, id, tags).await;
+                self.answered(object, observed, answer, StepEvent::Tagged, format!("set tags on {id}")).await
+            }
+            Step::Untag { id, keys } => {
+                let answer = self.ec2.delete_tags(region, id, keys).await;
+                self.answered(object, observed, answer, StepEvent::Untagged, format!("removed tags from {id}")).await
             }
             Step::Delete { id } => {
                 let answer = self.ec2.delete_vpc_peering_connection(region, id).await;
-                self.wrote_to_ec2(object);
-                match answer {
-                    Ok(()) => {
-                        let note = format!("asked EC2 to delete {id}");
-                        self.announce(object, EventType::Normal, "DeletionRequested", &note).await;
-                        done(object.clone())
-                    }
-                    Err(error) => self.refused(object, observed.recorded.as_ref(), error).await,
-                }
+                self.answered(
+                    object,
+                    observed,
+                    answer,
+                    StepEvent::DeletionRequested,
+                    format!("asked EC2 to delete {id}"),
+                )
+                .await
             }
         }
     }
 
-    /// Writes what is known of the connection and how the resource stands.
+    /// Writes what is known of the connection and how the resource stands, and whether that answers a person who asked
+    /// for an immediate look.
     pub(super) async fn show(
         &self,
         object: &VpcPeering,
         connection: Option<&Connection>,
         standing: &Standing,
+        answers_request: bool,
     ) -> Result<VpcPeering, kube::Error> {
         let mut status = object.status.clone().unwrap_or_default();
-        if let Some(connection) = connection {
-            describe(&mut status, connection);
+        if let (Some(connection), Some(ownership)) = (connection, status.ownership) {
+            describe(&mut status, connection, ownership);
         }
-        let dry_run = object.spec.dry_run.then(|| status::find(&status.conditions, ConditionType::DryRunSucceeded));
-        let dry_run = dry_run.flatten().cloned();
-        self.write_status(object, status, standing, dry_run).await
+        if answers_request {
+            status.last_handled_reconcile_at = reconcile_at(object);
+        }
+        self.write(object, status, connection, standing).await
+    }
+
+    async fn write(
+        &self,
+        object: &VpcPeering,
+        status: VpcPeeringStatus,
+        connection: Option<&Connection>,
+        standing: &Standing,
+    ) -> Result<VpcPeering, kube::Error> {
+        let generation = object.metadata.generation.unwrap_or_default();
+        let notes = status::notes(&object.spec, &status.conditions, connection, generation, Timestamp::now());
+        self.write_status(object, status, standing, notes).await
+    }
+
+    /// A call that changes EC2 was answered: the next listing must be a newer one.
+    async fn answered(
+        &self,
+        object: &VpcPeering,
+        observed: &Observation,
+        answer: Result<(), AwsError>,
+        event: StepEvent,
+        note: String,
+    ) -> Result<Outcome, kube::Error> {
+        self.wrote_to_ec2(object);
+        match answer {
+            Ok(()) => {
+                self.announce(object, EventType::Normal, event.as_str(), &note).await;
+                Ok(Outcome::Done(Box::new(object.clone())))
+            }
+            Err(error) => self.refused(object, observed.recorded.as_ref(), error).await,
+        }
+    }
+
+    /// Looks at the VPCs that our credentials see.
+    async fn preflight(&self, object: &VpcPeering) -> Result<Outcome, kube::Error> {
+        match self.look_at_vpcs(object).await {
+            Ok(preflight) => {
+                let generation = object.metadata.generation;
+                self.memory(object, |memory| {
+                    memory.preflight = Some(Looked { generation, at: Instant::now(), preflight })
+                });
+                Ok(Outcome::Done(Box::new(object.clone())))
+            }
+            Err(error) => self.refused(object, None, error).await,
+        }
+    }
+
+    async fn look_at_vpcs(&self, object: &VpcPeering) -> Result<Preflight, AwsError> {
+        let (requester, accepter) = (&object.spec.requester, &object.spec.accepter);
+        let ours = match self.ec2.describe_vpc(&requester.region, &requester.vpc_id).await {
+            Ok(vpc) => vpc,
+            Err(error) => return refusal(error),
+        };
+        if accepter.owner_id.is_some() && accepter.owner_id != ours.owner_id {
+            return Ok(Preflight::Passed);
+        }
+        match self.ec2.describe_vpc(accepter.region.as_ref().unwrap_or(&requester.region), &accepter.vpc_id).await {
+            Ok(theirs) => Ok(preflight::check(&ours, &theirs)),
+            Err(error) => refusal(error),
+        }
     }
 
     async fn dry_run(&self, object: &VpcPeering, owner: &Owner) -> Result<Outcome, kube::Error> {
@@ -93,18 +169,14 @@ impl Context {
             Err(error) => (standing_after(error, Some(false)), "Unknown"),
         };
         let mut status = object.status.clone().unwrap_or_default();
-        let condition = Condition {
-            type_: ConditionType::DryRunSucceeded.as_str().to_owned(),
-            status: succeeded.to_owned(),
-            reason: standing.reason.as_str().to_owned(),
-            message: standing.message.clone(),
-            observed_generation: object.metadata.generation,
-            last_transition_time: to_the_second(Timestamp::now()),
-        };
-        let previous = status::find(&status.conditions, ConditionType::DryRunSucceeded).cloned();
-        status.creation_started_at = None;
-        let object =
-            self.write_status(object, status, &standing, Some(status::following(previous.as_ref(), condition))).await?;
+        let (generation, now) = (object.metadata.generation.unwrap_or_default(), Timestamp::now());
+        let kind = ConditionType::DryRunSucceeded;
+        let condition = status::condition(kind, succeeded, standing.reason, &standing.message, generation, now);
+        let condition = status::following(status::find(&status.conditions, kind), condition);
+        status.conditions.retain(|other| other.type_ != condition.type_);
+        status.conditions.push(condition);
+        status.last_handled_reconcile_at = reconcile_at(object);
+        let object = self.write(object, status, None, &standing).await?;
         Ok(match answer {
             Ok(()) => Outcome::Done(Box::new(object)),
             Err(error) => Outcome::Refused(Box::new(object), error),
@@ -118,9 +190,11 @@ impl Context {
         let standing = Standing::working(Reason::InitiatingRequest, "asking EC2 for the peering connection");
         let status = VpcPeeringStatus {
             creation_started_at: Some(to_the_second(Timestamp::now())),
+            managed_tag_keys: request.tags.keys().cloned().collect(),
+            last_handled_reconcile_at: reconcile_at(object),
             ..object.status.clone().unwrap_or_default()
         };
-        let object = self.write_status(object, status, &standing, None).await?;
+        let object = self.write(object, status, None, &standing).await?;
         self.memory(&object, |memory| memory.missing_since = None);
         let answer = self.ec2.create_vpc_peering_connection(&request).await;
         self.wrote_to_ec2(&object);
@@ -145,8 +219,14 @@ impl Context {
                 Ok(Outcome::Refused(Box::new(object), error))
             }
             Ok(connection) => {
-                let object = self.record(&object, owner, &connection).await?;
-                self.announce(&object, EventType::Normal, "Created", &format!("created {}", connection.id)).await;
+                let object = self.record(&object, owner, &connection, Ownership::Owned).await?;
+                self.announce(
+                    &object,
+                    EventType::Normal,
+                    StepEvent::Created.as_str(),
+                    &format!("created {}", connection.id),
+                )
+                .await;
                 Ok(Outcome::Done(Box::new(object)))
             }
             Err(error) if error.ambiguous => self.refused(&object, None, error).await,
@@ -160,7 +240,7 @@ impl Context {
     /// EC2 has certainly created nothing for us.
     async fn forget_intent(&self, object: &VpcPeering, standing: &Standing) -> Result<VpcPeering, kube::Error> {
         let status = VpcPeeringStatus { creation_started_at: None, ..object.status.clone().unwrap_or_default() };
-        self.write_status(object, status, standing, None).await
+        self.write(object, status, None, standing).await
     }
 
     async fn record(
@@ -168,13 +248,24 @@ impl Context {
         object: &VpcPeering,
         owner: &Owner,
         connection: &Connection,
+        ownership: Ownership,
     ) -> Result<VpcPeering, kube::Error> {
-        let recorded = Recorded { connection_id: Some(connection.id.clone()), ..Recorded::default() };
+        let mut status = object.status.clone().unwrap_or_default();
+        describe(&mut status, connection, ownership);
+        // The status says at once what the next decision will say.
+        let recorded = recorded(&VpcPeering { status: Some(status.clone()), ..object.clone() });
         let observed = Observation { recorded: Some(connection.clone()), ..Observation::default() };
         let next: Plan = decide(desired(object, owner), &recorded, &observed, Timestamp::now(), self.settings);
         let standing = Standing::under(&next)
             .unwrap_or_else(|| Standing::working(Reason::InitiatingRequest, format!("found {}", connection.id)));
-        self.show(object, Some(connection), &standing).await
+        self.write(object, status, Some(connection), &standing).await
+    }
+
+    /// Writes a record that says nothing new of how the resource stands.
+    async fn rewrite(&self, object: &VpcPeering, status: VpcPeeringStatus) -> Result<VpcPeering, kube::Error> {
+        let ready = status::find(&status.conditions, ConditionType::Ready).is_some();
+        let standing = Standing::working(Reason::InitiatingRequest, "setting tags");
+        if ready { self.patch_status(object, &status).await } else { self.write(object, status, None, &standing).await }
     }
 
     async fn refused(
@@ -183,7 +274,7 @@ impl Context {
         connection: Option<&Connection>,
         error: AwsError,
     ) -> Result<Outcome, kube::Error> {
-        let object = self.show(object, connection, &standing_after(&error, Some(false))).await?;
+        let object = self.show(object, connection, &standing_after(&error, Some(false)), false).await?;
         Ok(Outcome::Refused(Box::new(object), error))
     }
 
@@ -192,17 +283,24 @@ impl Context {
     }
 }
 
+/// What a refused look means: the VPC that is not there is the spec's to correct; where we may not look, EC2 will tell.
+fn refusal(error: AwsError) -> Result<Preflight, AwsError> {
+    match error.class {
+        Class::FixSpec => Ok(Preflight::Refused { reason: error.reason(), message: error.to_string() }),
+        Class::FixPermissions if error.code.as_deref() == Some("UnauthorizedOperation") => Ok(Preflight::Passed),
+        _ => Err(error),
+    }
+}
+
 fn request(object: &VpcPeering, owner: &Owner) -> CreateRequest {
     let spec = &object.spec;
-    let users = spec.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone()));
-    let ours = owner.tags().map(|(key, value)| (key.to_owned(), value.to_owned()));
     CreateRequest {
         region: spec.requester.region.clone(),
         vpc_id: spec.requester.vpc_id.clone(),
         peer_vpc_id: spec.accepter.vpc_id.clone(),
         peer_owner_id: spec.accepter.owner_id.clone(),
         peer_region: spec.accepter.region.clone(),
-        tags: users.chain(ours).collect(),
+        tags: desired(object, owner).tags(),
     }
 }
 

@@ -11,9 +11,10 @@ use tokio::time::Instant;
 use tracing::instrument;
 
 use super::Context;
+use super::memory::Memory;
 use super::record::{is_conflict, is_not_found};
 use super::steps::Outcome;
-use crate::api::{ConditionType, FINALIZER, VpcPeering};
+use crate::api::{ConditionType, FINALIZER, ManagementPolicy, RECONCILE_AT, Reason, VpcPeering};
 use crate::aws::{AwsError, Class};
 use crate::peering::status::{self, Progress};
 use crate::peering::{Desired, Observation, Owner, Plan, Recorded, Standing, decide};
@@ -52,6 +53,9 @@ pub fn retry(object: Arc<VpcPeering>, error: &kube::Error, _: Arc<Context>) -> A
 async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube::Error> {
     let began = Instant::now();
     let owner = context.owner(&object);
+    if is_look_requested(&object) {
+        context.memory(&object, Memory::start_over);
+    }
     for _ in 0..STEPS {
         let recorded = recorded(&object);
         let (observed, unreadable) = match context.observe(&object, &owner, &recorded, began).await {
@@ -66,7 +70,7 @@ async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube:
         {
             let keep = error.class == Class::Wait && is_ready(&object);
             if !keep {
-                context.show(&object, None, &standing_after(&error, None)).await?;
+                context.show(&object, None, &standing_after(&error, None), false).await?;
             }
             return Ok(Action::requeue(retry_after));
         }
@@ -79,12 +83,16 @@ async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube:
                 return Ok(Action::await_change());
             }
             Plan::Act(step) => step,
-            Plan::Wait { .. } | Plan::Steady { .. } | Plan::DryRunSucceeded | Plan::Stalled { .. } => {
+            Plan::Wait { .. }
+            | Plan::Steady { .. }
+            | Plan::DryRunSucceeded
+            | Plan::Suspended { .. }
+            | Plan::Stalled { .. } => {
                 if let Some(standing) = Standing::under(&plan) {
-                    context.show(&object, observed.recorded.as_ref(), &standing).await?;
+                    let answers = standing.reason != Reason::AwaitingConsistency;
+                    context.show(&object, observed.recorded.as_ref(), &standing, answers).await?;
                 }
-                let look_again = if let Plan::Wait { look_again, .. } = plan { look_again } else { None };
-                return Ok(look_again.map_or_else(Action::await_change, Action::requeue));
+                return Ok(plan.look_again().map_or_else(Action::await_change, Action::requeue));
             }
         };
         if let Some(pause) = context.memory(&object, |memory| memory.pause_before(&step, object.metadata.generation)) {
@@ -130,8 +138,8 @@ impl Context {
             let listing = inventory.since(since).await;
             let retry_after = listing.retry_after();
             let snapshot = listing.outcome.map_err(|error| (error, retry_after))?;
-            let mut observed = snapshot.observe(owner, recorded, &spec.requester.vpc_id, &spec.accepter.vpc_id);
-            if observed.is_empty() && listing.began < asked {
+            let mut observed = snapshot.observe(owner, recorded, spec);
+            if (observed.is_empty() || is_look_requested(object)) && listing.began < asked {
                 since = asked;
                 continue;
             }
@@ -142,9 +150,15 @@ impl Context {
                 }
                 listing.began.saturating_duration_since(*memory.missing_since.get_or_insert(listing.began))
             });
+            // Who owns a peering already needs nobody's leave.
+            observed.older_claim = recorded.owned_id().is_none().then(|| self.older_claim(object)).flatten();
+            observed.preflight = self.memory(object, |memory| memory.preflight(object.metadata.generation));
             let shown = observed.recorded.iter().chain(&observed.owned).chain(&observed.rival);
-            let ids: BTreeSet<_> =
-                shown.map(|connection| connection.id.clone()).chain(recorded.connection_id.clone()).collect();
+            let ids: BTreeSet<_> = shown
+                .map(|connection| connection.id.clone())
+                .chain(recorded.connection_id.clone())
+                .chain(spec.vpc_peering_connection_id.clone())
+                .collect();
             self.interests.set(&owner.namespace, &owner.name, ids);
             // A change that was told before we asked to be told of it.
             if inventory.newest().is_some_and(|newest| newest > listing.began) {
@@ -154,8 +168,21 @@ impl Context {
         }
     }
 
+    /// An older resource that asks for a peering of the same VPCs, in either direction.
+    fn older_claim(&self, object: &VpcPeering) -> Option<String> {
+        let (requester, accepter) = (&object.spec.requester.vpc_id, &object.spec.accepter.vpc_id);
+        let claims_the_same = |other: &VpcPeering| {
+            let ends = (&other.spec.requester.vpc_id, &other.spec.accepter.vpc_id);
+            (ends == (requester, accepter) || ends == (accepter, requester))
+                && other.spec.management_policy == ManagementPolicy::Full
+        };
+        let age = |object: &VpcPeering| (object.creation_timestamp(), object.uid());
+        let older = self.store.find(|other| claims_the_same(other) && age(other) < age(object))?;
+        Some(format!("VpcPeering {}/{}", older.namespace().unwrap_or_default(), older.name_any()))
+    }
+
     /// Reads or changes what is remembered of a resource.
-    pub(super) fn memory<T>(&self, object: &VpcPeering, act: impl FnOnce(&mut super::memory::Memory) -> T) -> T {
+    pub(super) fn memory<T>(&self, object: &VpcPeering, act: impl FnOnce(&mut Memory) -> T) -> T {
         self.memories.with(object.metadata.uid.as_deref().unwrap_or_default(), act)
     }
 
@@ -171,14 +198,29 @@ pub(super) fn desired<'a>(object: &'a VpcPeering, owner: &'a Owner) -> Desired<'
         spec: &object.spec,
         deleted: object.metadata.deletion_timestamp.is_some(),
         finalizer: object.finalizers().iter().any(|name| name == FINALIZER),
+        look_requested: is_look_requested(object),
     }
 }
 
-fn recorded(object: &VpcPeering) -> Recorded {
+/// The value of the annotation that asks for an immediate look.
+pub(super) fn reconcile_at(object: &VpcPeering) -> Option<String> {
+    object.annotations().get(RECONCILE_AT).cloned()
+}
+
+fn is_look_requested(object: &VpcPeering) -> bool {
+    let handled = object.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_ref());
+    object.annotations().get(RECONCILE_AT).is_some_and(|asked| handled != Some(asked))
+}
+
+pub(super) fn recorded(object: &VpcPeering) -> Recorded {
     let Some(status) = &object.status else { return Recorded::default() };
     let dry_run = status::find(&status.conditions, ConditionType::DryRunSucceeded);
     Recorded {
         connection_id: status.vpc_peering_connection_id.clone(),
+        ownership: status.ownership,
+        managed_tag_keys: status.managed_tag_keys.iter().cloned().collect(),
+        recreations: status.recreations.and_then(|number| number.try_into().ok()).unwrap_or_default(),
+        ended_at: status.history.last().map(|ended| ended.time.0),
         creation_started: status.creation_started_at.is_some(),
         dry_run_succeeded: dry_run.is_some_and(|condition| {
             condition.status == "True" && condition.observed_generation == object.metadata.generation

@@ -51,17 +51,18 @@ impl StatusCode {
         }
     }
 
-    /// Whether a connection with this code is a peering, or may still become one. An unknown code counts as live:
-    /// taking it for dead could create a second peering.
+    /// Whether nothing will become of a connection with this code any more. An unknown code counts as not ended: taking
+    /// it for dead could create a second peering.
     #[must_use]
-    pub fn is_live(&self) -> bool {
+    pub fn has_ended(&self) -> bool {
         match self {
+            Self::Failed | Self::Rejected | Self::Expired | Self::Deleted => true,
             Self::InitiatingRequest
             | Self::PendingAcceptance
             | Self::Provisioning
             | Self::Active
-            | Self::Unknown(_) => true,
-            Self::Failed | Self::Rejected | Self::Expired | Self::Deleting | Self::Deleted => false,
+            | Self::Deleting
+            | Self::Unknown(_) => false,
         }
     }
 

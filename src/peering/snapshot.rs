@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{Connection, Observation, Owner, Recorded};
+use crate::api::VpcPeeringSpec;
 
 /// Every connection that one account sees in one region, indexed for the questions that reconciles ask.
 #[derive(Clone, Debug, Default)]
@@ -34,22 +35,24 @@ impl Snapshot {
         self.connections.keys().chain(earlier.connections.keys()).filter(differs).cloned().collect()
     }
 
-    /// What this snapshot shows of one owner's peering between two VPCs.
+    /// What this snapshot shows of one resource's peering.
     #[must_use]
-    pub fn observe(&self, owner: &Owner, recorded: &Recorded, requester: &str, accepter: &str) -> Observation {
-        let live = |ids: Option<&Vec<String>>| -> Vec<&Connection> {
+    pub fn observe(&self, owner: &Owner, recorded: &Recorded, spec: &VpcPeeringSpec) -> Observation {
+        let living = |ids: Option<&Vec<String>>| -> Vec<&Connection> {
             let connections = ids.into_iter().flatten().filter_map(|id| self.get(id));
-            connections.filter(|connection| connection.code.is_live()).collect()
+            connections.filter(|connection| !connection.code.has_ended()).collect()
         };
         let is_owned = |connection: &&Connection| owner.is_named_by(&connection.tags);
+        let find = |id: Option<&String>| id.and_then(|id| self.get(id)).cloned();
         Observation {
-            recorded: recorded.connection_id.as_deref().and_then(|id| self.get(id)).cloned(),
-            owned: live(self.by_owner.get(&owner.uid)).into_iter().filter(is_owned).cloned().collect(),
-            rival: live(self.by_pair.get(&pair(requester, accepter)))
+            recorded: find(recorded.connection_id.as_ref()),
+            wanted: find(spec.vpc_peering_connection_id.as_ref()),
+            owned: living(self.by_owner.get(&owner.uid)).into_iter().filter(is_owned).cloned().collect(),
+            rival: living(self.by_pair.get(&pair(&spec.requester.vpc_id, &spec.accepter.vpc_id)))
                 .into_iter()
                 .find(|connection| !is_owned(connection))
                 .cloned(),
-            missing_for: Default::default(),
+            ..Observation::default()
         }
     }
 }

@@ -3,9 +3,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Connection, Plan, Step};
+use super::decision::EXPIRING_SOON;
+use super::{Connection, Plan, StatusCode};
 use crate::api::vpc_peering::StatusTag;
-use crate::api::{ConditionType, PeeringStatus, Reason, VpcPeeringStatus};
+use crate::api::{ConditionType, EndedConnection, Ownership, PeeringStatus, Reason, VpcPeeringSpec, VpcPeeringStatus};
 
 /// Separates what an error says from the ID of the one request that it happened to.
 pub const REQUEST_ID: &str = " (request ID ";
@@ -40,11 +41,10 @@ impl Standing {
     pub fn under(plan: &Plan) -> Option<Self> {
         let working = Self::working;
         Some(match plan {
-            Plan::Release | Plan::Act(Step::AddFinalizer | Step::DryRun | Step::Create | Step::Record(_)) => {
-                return None;
+            Plan::Release | Plan::Act(_) => return None,
+            Plan::Suspended { message } => {
+                Self { progress: Progress::Settled, ..working(Reason::Suspended, message.clone()) }
             }
-            Plan::Act(Step::Accept { id, .. }) => working(Reason::PendingAcceptance, format!("accepting {id}")),
-            Plan::Act(Step::Delete { id }) => working(Reason::Deleting, format!("deleting {id}")),
             Plan::Wait { reason: Reason::UnknownStatusCode, message, .. } => {
                 Self { ready: None, ..working(Reason::UnknownStatusCode, message.clone()) }
             }
@@ -56,7 +56,7 @@ impl Standing {
                 reason: Reason::Active,
                 message: message.clone(),
             },
-            Plan::Stalled { reason, message } => {
+            Plan::Stalled { reason, message, .. } => {
                 Self { progress: Progress::Stalled, ..working(*reason, message.clone()) }
             }
         })
@@ -75,42 +75,72 @@ impl Standing {
         Self { ready: Some(false), progress: Progress::Settled, reason: Reason::DryRun, message }
     }
 
-    /// The conditions, keeping the transition times of those that have not changed.
+    /// Whether it deserves a warning.
     #[must_use]
-    pub fn conditions(&self, previous: &[Condition], generation: i64, now: Timestamp) -> Vec<Condition> {
+    pub fn is_trouble(&self) -> bool {
+        self.progress == Progress::Stalled || self.ready.is_none() || self.reason.is_trouble()
+    }
+
+    /// The conditions that every resource has.
+    #[must_use]
+    pub fn conditions(&self, generation: i64, now: Timestamp) -> Vec<Condition> {
         let ready = match self.ready {
             Some(true) => "True",
             Some(false) => "False",
             None => "Unknown",
         };
-        let mut conditions = vec![self.condition(ConditionType::Ready, ready, previous, generation, now)];
+        let condition = |kind, status| condition(kind, status, self.reason, &self.message, generation, now);
         let progress = match self.progress {
             Progress::Settled => None,
             Progress::Reconciling => Some(ConditionType::Reconciling),
             Progress::Stalled => Some(ConditionType::Stalled),
         };
-        conditions.extend(progress.map(|kind| self.condition(kind, "True", previous, generation, now)));
-        conditions
+        let progress = progress.map(|kind| condition(kind, "True"));
+        [condition(ConditionType::Ready, ready)].into_iter().chain(progress).collect()
     }
+}
 
-    fn condition(
-        &self,
-        kind: ConditionType,
-        status: &str,
-        previous: &[Condition],
-        generation: i64,
-        now: Timestamp,
-    ) -> Condition {
-        let condition = Condition {
-            type_: kind.as_str().to_owned(),
-            status: status.to_owned(),
-            reason: self.reason.as_str().to_owned(),
-            message: self.message.clone(),
-            observed_generation: Some(generation),
-            last_transition_time: to_the_second(now),
-        };
-        following(find(previous, kind), condition)
+/// A condition as it begins.
+#[must_use]
+pub fn condition(
+    kind: ConditionType,
+    status: &str,
+    reason: Reason,
+    message: &str,
+    generation: i64,
+    now: Timestamp,
+) -> Condition {
+    Condition {
+        type_: kind.as_str().to_owned(),
+        status: status.to_owned(),
+        reason: reason.as_str().to_owned(),
+        message: message.to_owned(),
+        observed_generation: Some(generation),
+        last_transition_time: to_the_second(now),
     }
+}
+
+/// The finer conditions that hold of a resource whatever its standing.
+#[must_use]
+pub fn notes(
+    spec: &VpcPeeringSpec,
+    previous: &[Condition],
+    connection: Option<&Connection>,
+    generation: i64,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let note = |kind, reason, message: &str| condition(kind, "True", reason, message, generation, now);
+    let dry_run = find(previous, ConditionType::DryRunSucceeded).filter(|_| spec.dry_run).cloned();
+    let suspended =
+        spec.suspend.then(|| note(ConditionType::Suspended, Reason::Suspended, "spec.suspend stops all writes to AWS"));
+    let expiring =
+        connection.filter(|connection| connection.code == StatusCode::PendingAcceptance).and_then(|connection| {
+            let (id, expiration) = (&connection.id, connection.expiration_time?);
+            let message = format!("{id} expires at {expiration} unless it is accepted");
+            let soon = expiration > now && expiration.duration_since(now) <= EXPIRING_SOON;
+            soon.then(|| note(ConditionType::ExpiringSoon, Reason::PendingAcceptance, &message))
+        });
+    [dry_run, suspended, expiring].into_iter().flatten().collect()
 }
 
 /// The condition as it follows its predecessor: the transition time stays while the status does, and so do the words
@@ -153,8 +183,9 @@ fn without_request_id(message: &str) -> &str {
 }
 
 /// Writes down what EC2 shows of the connection.
-pub fn describe(status: &mut VpcPeeringStatus, connection: &Connection) {
+pub fn describe(status: &mut VpcPeeringStatus, connection: &Connection, ownership: Ownership) {
     status.vpc_peering_connection_id = Some(connection.id.clone());
+    status.ownership = Some(ownership);
     status.status =
         Some(PeeringStatus { code: connection.code.as_str().to_owned(), message: connection.message.clone() });
     status.expiration_time = connection.expiration_time.map(to_the_second);
@@ -163,6 +194,31 @@ pub fn describe(status: &mut VpcPeeringStatus, connection: &Connection) {
     status.tags =
         connection.tags.iter().map(|(key, value)| StatusTag { key: key.clone(), value: value.clone() }).collect();
     status.creation_started_at = None;
+    if connection.code == StatusCode::Active {
+        status.recreations = None;
+    }
+}
+
+/// How many ended connections the status keeps.
+const HISTORY: usize = 5;
+
+/// Puts a connection that has ended into the history, so that nothing is recorded any more.
+pub fn retire(status: &mut VpcPeeringStatus, id: &str, code: &str, recreations: u32, now: Timestamp) {
+    status.history.push(EndedConnection {
+        vpc_peering_connection_id: id.to_owned(),
+        code: code.to_owned(),
+        time: to_the_second(now),
+    });
+    let surplus = status.history.len().saturating_sub(HISTORY);
+    status.history.drain(..surplus);
+    status.recreations = i32::try_from(recreations).ok().filter(|recreations| *recreations > 0);
+    status.vpc_peering_connection_id = None;
+    status.ownership = None;
+    status.status = None;
+    status.expiration_time = None;
+    status.requester_vpc_info = None;
+    status.accepter_vpc_info = None;
+    status.tags = Vec::new();
 }
 
 #[cfg(test)]

@@ -61,5 +61,9 @@ pub fn spec() -> VpcPeeringSpec {
         tags: Vec::new(),
         dry_run: false,
         deletion_policy: Default::default(),
+        vpc_peering_connection_id: None,
+        management_policy: Default::default(),
+        recreate_on: Vec::new(),
+        suspend: false,
     }
 }

@@ -60,7 +60,10 @@ async fn demo() -> Result<()> {
     say("its Events");
     let columns = "TYPE:.type,REASON:.reason,NOTE:.note";
     let columns = format!("custom-columns={columns}");
-    print!("{}", control_plane.kubectl(&["get", "events.v1.events.k8s.io", "--sort-by=.eventTime", "-o", &columns]).await?);
+    print!(
+        "{}",
+        control_plane.kubectl(&["get", "events.v1.events.k8s.io", "--sort-by=.eventTime", "-o", &columns]).await?
+    );
 
     if std::env::var_os("DEMO_KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
         say("all of it stays up; in another terminal:");

@@ -1,0 +1,406 @@
+//! The decision: from what is wanted, recorded and seen, the one next step.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::preflight::Preflight;
+use super::{Connection, Desired, Observation, Owner, Plan, Recorded, Settings, StatusCode, Step, tags};
+use crate::api::{Acceptance, DeletionPolicy, End, ManagementPolicy, Ownership, Reason};
+
+/// How often to look, while something that must be there is not shown.
+const MISSING_LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// How often to look at what is outside of our view of EC2.
+const STALLED_LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// How often in a row a peering that ends is requested anew.
+pub const MAX_RECREATIONS: u32 = 8;
+
+/// The longest pause before a peering that has ended is requested anew.
+const MAX_RECREATION_PAUSE: Duration = Duration::from_secs(3600);
+
+/// For how long before its expiry a request that nobody has accepted is warned of.
+pub const EXPIRING_SOON: SignedDuration = SignedDuration::from_hours(24);
+
+/// How to ask for a new request after an end.
+const ASK_ANEW: &str =
+    "For a new request, annotate this resource with vpcpeering.dev/reconcile-at and the present time as its value";
+
+/// The next step from here.
+#[must_use]
+pub fn decide(
+    desired: Desired<'_>,
+    recorded: &Recorded,
+    observed: &Observation,
+    now: Timestamp,
+    settings: Settings,
+) -> Plan {
+    let observe_only = desired.spec.management_policy == ManagementPolicy::Observe;
+    let plan = if desired.deleted {
+        towards_release(desired, recorded, observed, settings)
+    } else if !desired.finalizer {
+        Plan::Act(Step::AddFinalizer)
+    } else if observe_only {
+        observing(desired, recorded, observed, now)
+    } else {
+        match (recorded.owned_id(), &observed.recorded) {
+            (None, _) => towards_connection(desired, recorded, observed, now, settings),
+            (Some(id), None) => missing(id, observed, settings).unwrap_or_else(|| not_found(desired, recorded, id)),
+            (Some(_), Some(connection)) => towards_active(desired, recorded, connection, now),
+        }
+    };
+    match &plan {
+        Plan::Act(step) if desired.spec.suspend => match step.change() {
+            Some(change) => {
+                Plan::Suspended { message: format!("suspended by spec.suspend; the next step is to {change}") }
+            }
+            None => plan,
+        },
+        _ => plan,
+    }
+}
+
+/// Nothing is owned yet.
+fn towards_connection(
+    desired: Desired<'_>,
+    recorded: &Recorded,
+    observed: &Observation,
+    now: Timestamp,
+    settings: Settings,
+) -> Plan {
+    match observed.owned.as_slice() {
+        [] => {}
+        [connection] => {
+            return Plan::Act(Step::Record { connection: Box::new(connection.clone()), ownership: Ownership::Owned });
+        }
+        several => {
+            let ids: Vec<_> = several.iter().map(|connection| connection.id.as_str()).collect();
+            let message = format!(
+                "{} all carry this resource's ownership tags; delete all but one of them in EC2",
+                ids.join(", ")
+            );
+            return stalled(Reason::MultipleConnections, message);
+        }
+    }
+    if recorded.creation_started
+        && let Some(wait) = missing("the requested peering connection", observed, settings)
+    {
+        return wait;
+    }
+    if let Some(older) = &observed.older_claim {
+        return Plan::Stalled {
+            reason: Reason::ConnectionNotOwned,
+            message: format!("{older} is older and asks for a peering of the same VPCs; delete one of the two"),
+            look_again: Some(STALLED_LOOK_AGAIN),
+        };
+    }
+    if let Some(id) = &desired.spec.vpc_peering_connection_id {
+        return adopting(desired, recorded, observed, id);
+    }
+    if let Some(rival) = &observed.rival {
+        return stalled(Reason::ConnectionNotOwned, not_owned(rival));
+    }
+    if let Some(wait) = recreation_pause(desired, recorded, now, settings) {
+        return wait;
+    }
+    match (&observed.preflight, desired.spec.dry_run, recorded.dry_run_succeeded) {
+        (_, true, true) => Plan::DryRunSucceeded,
+        (None, _, _) => Plan::Act(Step::Preflight),
+        (Some(Preflight::Refused { reason, message }), _, _) => {
+            Plan::Stalled { reason: *reason, message: message.clone(), look_again: Some(STALLED_LOOK_AGAIN) }
+        }
+        (Some(Preflight::Passed), true, false) => Plan::Act(Step::DryRun),
+        (Some(Preflight::Passed), false, _) => Plan::Act(Step::Create),
+    }
+}
+
+/// The spec names a connection to take over: our tags make it ours, and then it is recorded.
+fn adopting(desired: Desired<'_>, recorded: &Recorded, observed: &Observation, id: &str) -> Plan {
+    let Some(connection) = &observed.wanted else {
+        return unknown_connection(desired, id);
+    };
+    if let Some(mismatch) = mismatch(desired, connection) {
+        return stalled(Reason::ConnectionMismatch, mismatch);
+    }
+    if is_another_owners(desired.owner, connection) {
+        return stalled(Reason::ConnectionNotOwned, not_owned(connection));
+    }
+    if connection.code.has_ended() || connection.code == StatusCode::Deleting {
+        return by_code(connection);
+    }
+    match tags::repair(desired, recorded, connection) {
+        Some(step) if !desired.spec.dry_run => Plan::Act(step),
+        _ => stalled(Reason::DryRun, format!("{id} can be taken over; set spec.dryRun to false to do it")),
+    }
+}
+
+fn unknown_connection(desired: Desired<'_>, id: &str) -> Plan {
+    let region = &desired.spec.requester.region;
+    Plan::Stalled {
+        reason: Reason::NotFound,
+        message: format!(
+            "spec.vpcPeeringConnectionId: EC2 shows no {id} in {region} to these credentials; check the ID, spec.requester.region and the account"
+        ),
+        look_again: Some(STALLED_LOOK_AGAIN),
+    }
+}
+
+/// How a connection differs from the ends that the spec names.
+fn mismatch(desired: Desired<'_>, connection: &Connection) -> Option<String> {
+    let spec = desired.spec;
+    let accepter_region = spec.accepter.region.as_ref().unwrap_or(&spec.requester.region);
+    let rows = [
+        ("spec.requester.vpcId", Some(&spec.requester.vpc_id), &connection.requester.vpc_id),
+        ("spec.requester.region", Some(&spec.requester.region), &connection.requester.region),
+        ("spec.accepter.vpcId", Some(&spec.accepter.vpc_id), &connection.accepter.vpc_id),
+        ("spec.accepter.region", Some(accepter_region), &connection.accepter.region),
+        ("spec.accepter.ownerId", spec.accepter.owner_id.as_ref(), &connection.accepter.owner_id),
+    ];
+    // EC2 leaves out the region of an end in the caller's own.
+    let differs = |(_, wanted, shown): &(&str, Option<&String>, &Option<String>)| matches!((wanted, shown), (Some(wanted), Some(shown)) if *wanted != shown);
+    let (field, wanted, shown) = rows.into_iter().find(differs)?;
+    let (id, wanted, shown) = (&connection.id, wanted.map_or("", String::as_str), shown.as_deref().unwrap_or_default());
+    Some(format!(
+        "{id} is not the peering of this spec: {field} is {wanted}, and EC2 shows {shown}; nothing was changed"
+    ))
+}
+
+/// The pause before a new connection follows one that has ended.
+fn recreation_pause(desired: Desired<'_>, recorded: &Recorded, now: Timestamp, settings: Settings) -> Option<Plan> {
+    let doublings = recorded.recreations.checked_sub(1).filter(|_| !desired.look_requested)?;
+    let pause = settings.recreation_pause.saturating_mul(1 << doublings.min(MAX_RECREATIONS)).min(MAX_RECREATION_PAUSE);
+    let since: Duration = now.duration_since(recorded.ended_at?).try_into().unwrap_or_default();
+    let left = pause.checked_sub(since).filter(|left| !left.is_zero())?;
+    let (number, pause) = (recorded.recreations, pause.as_secs_f32());
+    Some(Plan::Wait {
+        reason: Reason::AwaitingRecreation,
+        message: format!(
+            "the last peering ended; new request {number} of at most {MAX_RECREATIONS} follows after a pause of {pause} s"
+        ),
+        look_again: Some(left),
+    })
+}
+
+/// A connection is recorded as ours, and shown.
+fn towards_active(desired: Desired<'_>, recorded: &Recorded, connection: &Connection, now: Timestamp) -> Plan {
+    if is_another_owners(desired.owner, connection) {
+        return stalled(Reason::ConnectionNotOwned, not_owned(connection));
+    }
+    let spec = desired.spec;
+    match &connection.code {
+        StatusCode::PendingAcceptance
+            if spec.acceptance == Acceptance::Auto && connection.is_same_account() && !spec.dry_run =>
+        {
+            let region = spec.accepter.region.as_ref().unwrap_or(&spec.requester.region);
+            Plan::Act(Step::Accept { id: connection.id.clone(), region: region.clone() })
+        }
+        StatusCode::PendingAcceptance | StatusCode::Active => match tags::repair(desired, recorded, connection) {
+            Some(step) if !spec.dry_run => Plan::Act(step),
+            _ => pending_or(connection, now),
+        },
+        StatusCode::Failed => ended(desired, recorded, End::Failed, connection),
+        StatusCode::Rejected => ended(desired, recorded, End::Rejected, connection),
+        StatusCode::Expired => ended(desired, recorded, End::Expired, connection),
+        StatusCode::Deleted => ended(desired, recorded, End::Deleted, connection),
+        StatusCode::InitiatingRequest | StatusCode::Provisioning | StatusCode::Deleting | StatusCode::Unknown(_) => {
+            by_code(connection)
+        }
+    }
+}
+
+/// Nothing is ever done here but to look, and to write down what is seen.
+fn observing(desired: Desired<'_>, recorded: &Recorded, observed: &Observation, now: Timestamp) -> Plan {
+    let target = match &desired.spec.vpc_peering_connection_id {
+        Some(id) => match &observed.wanted {
+            None => return unknown_connection(desired, id),
+            wanted => wanted.as_ref(),
+        },
+        None => {
+            let living = observed.recorded.as_ref().filter(|connection| !connection.code.has_ended());
+            living.or(observed.owned.first()).or(observed.rival.as_ref()).or(observed.recorded.as_ref())
+        }
+    };
+    let Some(connection) = target else {
+        let (requester, accepter) = (&desired.spec.requester, &desired.spec.accepter);
+        return Plan::Stalled {
+            reason: Reason::NotFound,
+            message: format!(
+                "EC2 shows no live peering connection between {} and {} in {}, and spec.managementPolicy is Observe",
+                requester.vpc_id, accepter.vpc_id, requester.region
+            ),
+            look_again: Some(STALLED_LOOK_AGAIN),
+        };
+    };
+    if let Some(mismatch) = mismatch(desired, connection).filter(|_| desired.spec.vpc_peering_connection_id.is_some()) {
+        return stalled(Reason::ConnectionMismatch, mismatch);
+    }
+    if recorded.connection_id.as_ref() != Some(&connection.id) {
+        return Plan::Act(Step::Record { connection: Box::new(connection.clone()), ownership: Ownership::Observed });
+    }
+    pending_or(connection, now)
+}
+
+/// Our peering has come to an end: where the spec or the user asks for it, a new one follows.
+fn ended(desired: Desired<'_>, recorded: &Recorded, end: End, connection: &Connection) -> Plan {
+    anew(desired, recorded, end, &connection.id, connection.code.as_str()).unwrap_or_else(|| by_code(connection))
+}
+
+fn anew(desired: Desired<'_>, recorded: &Recorded, end: End, id: &str, code: &str) -> Option<Plan> {
+    let spec = desired.spec;
+    let recreations = if desired.look_requested {
+        0
+    } else if spec.recreate_on.contains(&end) && recorded.recreations < MAX_RECREATIONS {
+        recorded.recreations + 1
+    } else {
+        return None;
+    };
+    // A connection that was taken over has no request of ours to repeat.
+    spec.vpc_peering_connection_id
+        .is_none()
+        .then(|| Plan::Act(Step::Retire { id: id.to_owned(), code: code.to_owned(), recreations }))
+}
+
+fn not_found(desired: Desired<'_>, recorded: &Recorded, id: &str) -> Plan {
+    anew(desired, recorded, End::Deleted, id, StatusCode::Deleted.as_str()).unwrap_or_else(|| {
+        stalled(Reason::NotFound, format!("EC2 no longer knows {id}: it was deleted, or has ended. {ASK_ANEW}"))
+    })
+}
+
+/// How a connection stands by its code, a request that waits for its acceptance included.
+fn pending_or(connection: &Connection, now: Timestamp) -> Plan {
+    if connection.code != StatusCode::PendingAcceptance {
+        return by_code(connection);
+    }
+    let id = &connection.id;
+    let owner = connection.accepter.owner_id.as_deref().unwrap_or("the accepter's owner");
+    let Some(expiration) = connection.expiration_time else {
+        return by_code(connection);
+    };
+    // Only EC2's own code is proof, and it wakes us; ours is a clock that may be wrong, so nothing is done on it.
+    if expiration <= now {
+        return stalled(Reason::Expired, format!("{id} was not accepted before {expiration}. {ASK_ANEW}"));
+    }
+    let left = expiration.duration_since(now);
+    let until_next = if left > EXPIRING_SOON { left - EXPIRING_SOON } else { left };
+    Plan::Wait {
+        reason: Reason::PendingAcceptance,
+        message: format!("{id} waits for account {owner} to accept it before {expiration}"),
+        look_again: until_next.try_into().ok(),
+    }
+}
+
+/// How a connection stands by its code alone.
+fn by_code(connection: &Connection) -> Plan {
+    let id = &connection.id;
+    let wait = |reason, message| Plan::Wait { reason, message, look_again: None };
+    let end = |reason, what: &str, to_do: &str| {
+        let said = connection.message.as_ref().map(|said| format!(" (EC2 says: {said})")).unwrap_or_default();
+        stalled(reason, format!("{id} {what}{said}. {to_do}{ASK_ANEW}"))
+    };
+    match &connection.code {
+        StatusCode::InitiatingRequest => wait(Reason::InitiatingRequest, format!("EC2 is checking the request {id}")),
+        StatusCode::PendingAcceptance => wait(Reason::PendingAcceptance, format!("{id} waits to be accepted")),
+        StatusCode::Provisioning => wait(Reason::Provisioning, format!("{id} is accepted, and EC2 is setting it up")),
+        StatusCode::Active => Plan::Steady { message: format!("{id} is active") },
+        StatusCode::Failed => end(
+            Reason::Failed,
+            "failed",
+            "Check that the accepter's VPC, account and region are right and that no CIDR blocks overlap. ",
+        ),
+        StatusCode::Rejected => end(Reason::Rejected, "was rejected by the accepter's owner", "Talk to them. "),
+        StatusCode::Expired => end(Reason::Expired, "expired: nobody accepted it within seven days", ""),
+        StatusCode::Deleting => wait(Reason::Deleting, format!("{id} is being deleted, and not by this operator")),
+        StatusCode::Deleted => end(Reason::Deleted, "was deleted, and not by this operator", ""),
+        StatusCode::Unknown(code) => wait(
+            Reason::UnknownStatusCode,
+            format!(
+                "EC2 shows {id} with the status code {code:?}, which this version does not know; is a newer version of the operator available?"
+            ),
+        ),
+    }
+}
+
+/// The resource is being deleted. Works from the record and EC2 alone, so that no spec can block it.
+fn towards_release(desired: Desired<'_>, recorded: &Recorded, observed: &Observation, settings: Settings) -> Plan {
+    if !desired.finalizer || desired.spec.management_policy == ManagementPolicy::Observe {
+        return Plan::Release;
+    }
+    let Some(id) = recorded.owned_id() else {
+        return match observed.owned.first() {
+            Some(unrecorded) => {
+                Plan::Act(Step::Record { connection: Box::new(unrecorded.clone()), ownership: Ownership::Owned })
+            }
+            None if recorded.creation_started => {
+                missing("the requested peering connection", observed, settings).unwrap_or(Plan::Release)
+            }
+            None => Plan::Release,
+        };
+    };
+    // What else carries our tags must go, too.
+    let ours = observed.recorded.iter().chain(&observed.owned);
+    let next = ours
+        .filter(|connection| !is_another_owners(desired.owner, connection))
+        .find_map(|connection| letting_go(desired, connection));
+    let is_missing = observed.recorded.is_none();
+    next.or_else(|| is_missing.then(|| missing(id, observed, settings)).flatten()).unwrap_or(Plan::Release)
+}
+
+/// The next step to be rid of one connection; none when there is nothing left to do.
+fn letting_go(desired: Desired<'_>, connection: &Connection) -> Option<Plan> {
+    if desired.spec.deletion_policy == DeletionPolicy::Retain {
+        return tags::disown(desired, connection).filter(|_| !connection.code.has_ended()).map(Plan::Act);
+    }
+    let id = connection.id.clone();
+    let wait = |message| Some(Plan::Wait { reason: Reason::Deleting, message, look_again: None });
+    match &connection.code {
+        StatusCode::PendingAcceptance | StatusCode::Active | StatusCode::Unknown(_) => {
+            Some(Plan::Act(Step::Delete { id }))
+        }
+        // EC2 deletes neither; both pass by themselves.
+        StatusCode::InitiatingRequest | StatusCode::Provisioning => {
+            wait(format!("{id} is {}; it is deleted as soon as EC2 allows", connection.code))
+        }
+        StatusCode::Deleting => wait(format!("EC2 is deleting {id}")),
+        StatusCode::Failed | StatusCode::Rejected | StatusCode::Expired | StatusCode::Deleted => None,
+    }
+}
+
+/// EC2 does not show what the record says must be there. It may lag, so it is believed only after a while.
+fn missing(what: &str, observed: &Observation, settings: Settings) -> Option<Plan> {
+    let left = settings.consistency_window.checked_sub(observed.missing_for).filter(|left| !left.is_zero())?;
+    Some(Plan::Wait {
+        reason: Reason::AwaitingConsistency,
+        message: format!(
+            "EC2 does not show {what}; that is believed when it has held for {} s, since EC2 may lag",
+            settings.consistency_window.as_secs_f32()
+        ),
+        look_again: Some(left.min(MISSING_LOOK_AGAIN)),
+    })
+}
+
+fn stalled(reason: Reason, message: String) -> Plan {
+    Plan::Stalled { reason, message, look_again: None }
+}
+
+/// Missing tags prove nothing, they can be removed by hand; another owner's do.
+fn is_another_owners(owner: &Owner, connection: &Connection) -> bool {
+    Owner::of(&connection.tags).is_some() && !owner.is_named_by(&connection.tags)
+}
+
+/// What to say of a connection that is not ours.
+#[must_use]
+pub fn not_owned(connection: &Connection) -> String {
+    let (id, code) = (&connection.id, &connection.code);
+    match Owner::of(&connection.tags) {
+        Some(owner) => format!(
+            "{id} ({code}) already joins these VPCs and belongs to {owner}. Delete one of the two resources; this one leaves {id} alone"
+        ),
+        None => format!(
+            "{id} ({code}) already joins these VPCs and was not made by this resource. To take it over, make a resource with spec.vpcPeeringConnectionId; this one leaves {id} alone"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,529 @@
+#![allow(clippy::unwrap_used)]
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use super::*;
+use crate::api::VpcPeeringSpec;
+use crate::peering::testing::{another_owner, connection, every_code, owner, spec, tags};
+
+const SETTINGS: Settings =
+    Settings { consistency_window: Duration::from_secs(60), recreation_pause: Duration::from_secs(60) };
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+/// A situation; each test changes what it is about.
+#[derive(Clone)]
+struct Case {
+    spec: VpcPeeringSpec,
+    deleted: bool,
+    finalizer: bool,
+    look_requested: bool,
+    recorded: Recorded,
+    observed: Observation,
+}
+
+impl Case {
+    /// A new resource that has its finalizer, and no peering.
+    fn new() -> Self {
+        Self {
+            spec: spec(),
+            deleted: false,
+            finalizer: true,
+            look_requested: false,
+            recorded: Recorded::default(),
+            observed: Observation::default(),
+        }
+    }
+
+    /// A resource whose peering is recorded, and shown with this code.
+    fn with(code: StatusCode) -> Self {
+        Self::showing(connection(code))
+    }
+
+    fn showing(connection: Connection) -> Self {
+        let mut case = Self::new();
+        case.recorded.connection_id = Some(connection.id.clone());
+        case.recorded.ownership = Some(Ownership::Owned);
+        case.recorded.managed_tag_keys = tags(&owner()).into_keys().collect();
+        if !connection.code.has_ended() && connection.tags == tags(&owner()) {
+            case.observed.owned = vec![connection.clone()];
+        }
+        case.observed.recorded = Some(connection);
+        case
+    }
+
+    fn deleted(mut self) -> Self {
+        self.deleted = true;
+        self
+    }
+
+    fn decide(&self) -> Plan {
+        let owner = owner();
+        let desired = Desired {
+            owner: &owner,
+            spec: &self.spec,
+            deleted: self.deleted,
+            finalizer: self.finalizer,
+            look_requested: self.look_requested,
+        };
+        decide(desired, &self.recorded, &self.observed, NOW, SETTINGS)
+    }
+
+    /// The decision in a few words.
+    fn said(&self) -> String {
+        said(&self.decide())
+    }
+}
+
+fn said(plan: &Plan) -> String {
+    match plan {
+        Plan::Act(Step::AddFinalizer) => "add the finalizer".into(),
+        Plan::Act(Step::DryRun) => "dry run".into(),
+        Plan::Act(Step::Create) => "create".into(),
+        Plan::Act(Step::Preflight) => "preflight".into(),
+        Plan::Act(Step::Record { connection, ownership }) => format!("record {} as {ownership:?}", connection.id),
+        Plan::Act(Step::Retire { id, code, recreations }) => format!("retire {id} ({code}), {recreations}"),
+        Plan::Act(Step::RecordTagKeys { keys }) => format!("record tag keys {}", list(keys)),
+        Plan::Act(Step::Tag { id, tags }) => format!("tag {id} {}", list(tags.keys())),
+        Plan::Act(Step::Untag { id, keys }) => format!("untag {id} {}", list(keys)),
+        Plan::Suspended { .. } => "suspended".into(),
+        Plan::Act(Step::Accept { id, region }) => format!("accept {id} in {region}"),
+        Plan::Act(Step::Delete { id }) => format!("delete {id}"),
+        Plan::Wait { reason, .. } => format!("wait: {reason}"),
+        Plan::Steady { .. } => "steady".into(),
+        Plan::DryRunSucceeded => "dry run succeeded".into(),
+        Plan::Stalled { reason, .. } => format!("stalled: {reason}"),
+        Plan::Release => "release".into(),
+    }
+}
+
+/// Keys, our own prefix left out.
+fn list<'a>(keys: impl IntoIterator<Item = &'a String>) -> String {
+    keys.into_iter().map(|key| key.trim_start_matches("vpcpeering.dev/")).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn every_code_has_its_next_step() {
+    use Acceptance::{Auto, Manual};
+    let elsewhere = Some("222222222222".to_owned());
+    // (acceptance, the accepter's account if another, dry run) by the nine codes and an unknown one.
+    let wishes = [
+        (Auto, None, false),
+        (Manual, None, false),
+        (Auto, elsewhere.clone(), false),
+        (Manual, elsewhere, false),
+        (Auto, None, true),
+    ];
+    let rows = [
+        ("initiating-request", ["wait: InitiatingRequest"; 5]),
+        (
+            "pending-acceptance",
+            [
+                "accept pcx-1 in eu-central-1",
+                "wait: PendingAcceptance",
+                "wait: PendingAcceptance",
+                "wait: PendingAcceptance",
+                "wait: PendingAcceptance",
+            ],
+        ),
+        ("provisioning", ["wait: Provisioning"; 5]),
+        ("active", ["steady"; 5]),
+        ("failed", ["stalled: Failed"; 5]),
+        ("rejected", ["stalled: Rejected"; 5]),
+        ("expired", ["stalled: Expired"; 5]),
+        ("deleting", ["wait: Deleting"; 5]),
+        ("deleted", ["stalled: Deleted"; 5]),
+        ("on-vacation", ["wait: UnknownStatusCode"; 5]),
+    ];
+    assert_eq!(rows.map(|(code, _)| StatusCode::from(code)).to_vec(), every_code());
+    for (code, expected) in rows {
+        for ((acceptance, accepter, dry_run), expected) in wishes.iter().zip(expected) {
+            let mut connection = connection(code.into());
+            if accepter.is_some() {
+                connection.accepter.owner_id.clone_from(accepter);
+            }
+            let mut case = Case::showing(connection);
+            case.spec.acceptance = *acceptance;
+            case.spec.dry_run = *dry_run;
+            assert_eq!(case.said(), expected, "{code}, {acceptance:?}, {accepter:?}, dry run {dry_run}");
+        }
+    }
+}
+
+#[test]
+fn every_code_has_its_way_to_release() {
+    let rows = [
+        ("initiating-request", "wait: Deleting"),
+        ("pending-acceptance", "delete pcx-1"),
+        ("provisioning", "wait: Deleting"),
+        ("active", "delete pcx-1"),
+        ("failed", "release"),
+        ("rejected", "release"),
+        ("expired", "release"),
+        ("deleting", "wait: Deleting"),
+        ("deleted", "release"),
+        ("on-vacation", "delete pcx-1"),
+    ];
+    assert_eq!(rows.map(|(code, _)| StatusCode::from(code)).to_vec(), every_code());
+    for (code, expected) in rows {
+        let mut case = Case::with(code.into()).deleted();
+        assert_eq!(case.said(), expected, "{code}");
+        case.spec.deletion_policy = DeletionPolicy::Retain;
+        let ended = StatusCode::from(code).has_ended();
+        let disown = if ended { "release" } else { "untag pcx-1 cluster name namespace uid" };
+        assert_eq!(case.said(), disown, "{code}, Retain");
+        let mut disowned = connection(code.into());
+        disowned.tags.clear();
+        let mut case = Case::showing(disowned).deleted();
+        case.spec.deletion_policy = DeletionPolicy::Retain;
+        assert_eq!(case.said(), "release", "{code}, Retain, disowned");
+        let mut case = Case::with(code.into()).deleted();
+        case.spec.management_policy = ManagementPolicy::Observe;
+        assert_eq!(case.said(), "release", "{code}, Observe");
+        let mut case = Case::with(code.into()).deleted();
+        case.spec.suspend = true;
+        let suspended = if expected.starts_with("delete") { "suspended" } else { expected };
+        assert_eq!(case.said(), suspended, "{code}, suspended");
+        let mut case = Case::with(code.into()).deleted();
+        case.finalizer = false;
+        assert_eq!(case.said(), "release", "{code}, without our finalizer");
+        let mut another = connection(code.into());
+        another.tags = tags(&another_owner());
+        assert_eq!(Case::showing(another).deleted().said(), "release", "{code}, another owner's");
+        let mut untagged = connection(code.into());
+        untagged.tags.clear();
+        assert_eq!(Case::showing(untagged).deleted().said(), expected, "{code}, tags removed by hand");
+    }
+}
+
+#[test]
+fn a_new_resource_is_guarded_first() {
+    let mut case = Case::new();
+    case.finalizer = false;
+    assert_eq!(case.said(), "add the finalizer");
+}
+
+#[test]
+fn a_new_resource_is_created_where_nothing_is_there() {
+    let mut case = Case::new();
+    assert_eq!(case.said(), "preflight");
+    case.observed.preflight = Some(Preflight::Passed);
+    assert_eq!(case.said(), "create");
+    case.spec.suspend = true;
+    assert_eq!(case.said(), "suspended");
+    case.observed.preflight =
+        Some(Preflight::Refused { reason: Reason::OverlappingCidrBlocks, message: "they overlap".into() });
+    assert_eq!(case.said(), "stalled: OverlappingCidrBlocks");
+}
+
+#[test]
+fn a_dry_run_asks_once_and_creates_nothing() {
+    let mut case = Case::new();
+    case.spec.dry_run = true;
+    case.observed.preflight = Some(Preflight::Passed);
+    assert_eq!(case.said(), "dry run");
+    case.recorded.dry_run_succeeded = true;
+    assert_eq!(case.said(), "dry run succeeded");
+    case.spec.dry_run = false;
+    assert_eq!(case.said(), "create");
+}
+
+#[test]
+fn what_carries_our_tags_is_recorded_and_not_created_again() {
+    for started in [false, true] {
+        let mut case = Case::new();
+        case.recorded.creation_started = started;
+        case.observed.owned = vec![connection(StatusCode::Active)];
+        assert_eq!(case.said(), "record pcx-1 as Owned");
+        assert_eq!(case.deleted().said(), "record pcx-1 as Owned");
+    }
+}
+
+#[test]
+fn two_connections_of_ours_are_for_a_person_to_sort_out() {
+    let mut case = Case::new();
+    let second = Connection { id: "pcx-2".into(), ..connection(StatusCode::Active) };
+    case.observed.owned = vec![connection(StatusCode::Active), second];
+    let plan = case.decide();
+    assert_eq!(said(&plan), "stalled: MultipleConnections");
+    assert!(matches!(plan, Plan::Stalled { message, .. } if message.contains("pcx-1, pcx-2")));
+}
+
+#[test]
+fn deletion_takes_every_connection_of_ours() {
+    let mut case = Case::with(StatusCode::Deleted).deleted();
+    case.observed.owned = vec![Connection { id: "pcx-2".into(), ..connection(StatusCode::Active) }];
+    assert_eq!(case.said(), "delete pcx-2");
+    case.observed.recorded = None;
+    assert_eq!(case.said(), "delete pcx-2", "the recorded one is not shown");
+}
+
+#[test]
+fn a_request_in_doubt_is_waited_for_before_it_is_made_again() {
+    let mut case = Case::new();
+    case.recorded.creation_started = true;
+    assert_eq!(case.said(), "wait: AwaitingConsistency");
+    assert_eq!(case.clone().deleted().said(), "wait: AwaitingConsistency");
+    case.observed.missing_for = SETTINGS.consistency_window - Duration::from_millis(1);
+    assert_eq!(case.said(), "wait: AwaitingConsistency");
+    case.observed.missing_for = SETTINGS.consistency_window;
+    case.observed.preflight = Some(Preflight::Passed);
+    assert_eq!(case.said(), "create");
+    assert_eq!(case.deleted().said(), "release");
+}
+
+#[test]
+fn a_recorded_connection_that_is_not_shown_is_waited_for_before_it_is_given_up() {
+    let mut case = Case::new();
+    case.recorded.connection_id = Some("pcx-1".into());
+    case.recorded.ownership = Some(Ownership::Owned);
+    assert_eq!(case.said(), "wait: AwaitingConsistency");
+    assert_eq!(case.clone().deleted().said(), "wait: AwaitingConsistency");
+    case.observed.missing_for = SETTINGS.consistency_window;
+    assert_eq!(case.said(), "stalled: NotFound");
+    assert_eq!(case.deleted().said(), "release");
+}
+
+#[test]
+fn a_wait_for_consistency_never_overshoots_its_window() {
+    let mut case = Case::new();
+    case.recorded.creation_started = true;
+    case.observed.missing_for = Duration::from_millis(59_500);
+    assert!(matches!(case.decide(), Plan::Wait { look_again: Some(left), .. } if left == Duration::from_millis(500)));
+}
+
+#[test]
+fn a_connection_of_the_same_vpcs_that_is_not_ours_is_left_alone() {
+    let mut rival = connection(StatusCode::Active);
+    for (tags, told) in [(tags(&another_owner()), "team/another"), (Default::default(), "not made by this resource")] {
+        rival.tags = tags;
+        let mut case = Case::new();
+        case.observed.rival = Some(rival.clone());
+        assert!(
+            matches!(case.decide(), Plan::Stalled { reason: Reason::ConnectionNotOwned, message, .. } if message.contains(told) && message.contains("pcx-1"))
+        );
+        assert_eq!(case.deleted().said(), "release");
+    }
+}
+
+#[test]
+fn a_recorded_connection_that_another_owner_has_tagged_is_left_alone() {
+    for code in every_code() {
+        let mut another = connection(code);
+        another.tags = tags(&another_owner());
+        assert_eq!(Case::showing(another).said(), "stalled: ConnectionNotOwned");
+    }
+}
+
+#[test]
+fn a_pending_request_is_waited_for_until_it_expires() {
+    let mut pending = connection(StatusCode::PendingAcceptance);
+    pending.accepter.owner_id = Some("222222222222".into());
+    let week = SignedDuration::from_hours(7 * 24);
+    pending.expiration_time = Some(NOW + week);
+    let plan = Case::showing(pending.clone()).decide();
+    assert!(
+        matches!(&plan, Plan::Wait { look_again: Some(left), message, .. } if *left == (week - EXPIRING_SOON).unsigned_abs() && message.contains("222222222222"))
+    );
+    pending.expiration_time = Some(NOW);
+    assert_eq!(Case::showing(pending).said(), "stalled: Expired");
+}
+
+#[test]
+fn a_request_is_accepted_in_the_accepters_region() {
+    let mut case = Case::with(StatusCode::PendingAcceptance);
+    case.spec.accepter.region = Some("us-west-2".into());
+    assert_eq!(case.said(), "accept pcx-1 in us-west-2");
+}
+
+#[test]
+fn a_connection_without_accounts_is_not_taken_for_one_of_the_same_account() {
+    let mut pending = connection(StatusCode::PendingAcceptance);
+    (pending.requester.owner_id, pending.accepter.owner_id) = (None, None);
+    assert_eq!(Case::showing(pending).said(), "wait: PendingAcceptance");
+}
+
+#[test]
+fn what_ec2_says_reaches_the_message() {
+    let mut failed = connection(StatusCode::Failed);
+    failed.message = Some("Failed due to incorrect VPC-ID, Account ID, or overlapping CIDR range".into());
+    assert!(
+        matches!(Case::showing(failed).decide(), Plan::Stalled { message, .. } if message.contains("overlapping CIDR range"))
+    );
+}
+
+#[test]
+fn observe_looks_and_writes_nothing_to_aws() {
+    for code in every_code() {
+        for acceptance in [Acceptance::Auto, Acceptance::Manual] {
+            let mut case = Case::with(code.clone());
+            case.spec.management_policy = ManagementPolicy::Observe;
+            case.spec.acceptance = acceptance;
+            case.spec.recreate_on = vec![End::Expired, End::Deleted, End::Rejected, End::Failed];
+            case.look_requested = true;
+            if let Some(connection) = &mut case.observed.recorded {
+                connection.tags.clear();
+            }
+            assert!(!matches!(case.decide(), Plan::Act(_)), "{code}: {}", case.said());
+        }
+    }
+    let mut case = Case::new();
+    case.spec.management_policy = ManagementPolicy::Observe;
+    assert_eq!(case.said(), "stalled: NotFound");
+    case.observed.rival = Some(connection(StatusCode::Active));
+    assert_eq!(case.said(), "record pcx-1 as Observed");
+}
+
+#[test]
+fn what_was_only_observed_is_not_ours() {
+    let mut case = Case::with(StatusCode::Active);
+    case.recorded.ownership = Some(Ownership::Observed);
+    case.observed.owned = Vec::new();
+    case.observed.recorded.as_mut().unwrap().tags.clear();
+    case.observed.rival = case.observed.recorded.clone();
+    assert_eq!(case.said(), "stalled: ConnectionNotOwned");
+    assert_eq!(case.deleted().said(), "release");
+}
+
+/// A resource that wants to take over `connection`.
+fn adoption(connection: Connection) -> Case {
+    let mut case = Case::new();
+    case.spec.vpc_peering_connection_id = Some(connection.id.clone());
+    case.observed.rival = Some(connection.clone()).filter(|connection| !connection.code.has_ended());
+    case.observed.wanted = Some(connection);
+    case
+}
+
+#[test]
+fn adoption_makes_a_connection_ours_by_its_tags_and_then_records_it() {
+    let mut untagged = connection(StatusCode::Active);
+    untagged.tags.clear();
+    let mut case = adoption(untagged);
+    assert_eq!(case.said(), "record tag keys cluster name namespace uid");
+    case.recorded.managed_tag_keys = tags(&owner()).into_keys().collect();
+    assert_eq!(case.said(), "tag pcx-1 cluster name namespace uid");
+    case.spec.suspend = true;
+    assert_eq!(case.said(), "suspended");
+    case.observed.owned = vec![connection(StatusCode::Active)];
+    assert_eq!(case.said(), "record pcx-1 as Owned");
+}
+
+#[test]
+fn adoption_touches_nothing_that_does_not_match_or_is_not_free() {
+    let change = |change: fn(&mut Connection)| {
+        let mut connection = connection(StatusCode::Active);
+        connection.tags.clear();
+        change(&mut connection);
+        adoption(connection).said()
+    };
+    let mismatch = "stalled: ConnectionMismatch";
+    assert_eq!(change(|connection| connection.requester.vpc_id = Some("vpc-3".into())), mismatch);
+    assert_eq!(change(|connection| connection.accepter.vpc_id = Some("vpc-3".into())), mismatch);
+    assert_eq!(change(|connection| connection.accepter.region = Some("eu-west-1".into())), mismatch);
+    assert_eq!(change(|connection| std::mem::swap(&mut connection.requester, &mut connection.accepter)), mismatch);
+    assert_eq!(change(|connection| connection.tags = tags(&another_owner())), "stalled: ConnectionNotOwned");
+    assert_eq!(change(|connection| connection.code = StatusCode::Rejected), "stalled: Rejected");
+    assert_eq!(change(|connection| connection.code = StatusCode::Deleting), "wait: Deleting");
+    let mut case = adoption(connection(StatusCode::Active));
+    case.observed.wanted = None;
+    assert_eq!(case.said(), "stalled: NotFound");
+}
+
+#[test]
+fn the_older_of_two_resources_goes_first() {
+    let mut case = Case::new();
+    case.observed.preflight = Some(Preflight::Passed);
+    case.observed.older_claim = Some("VpcPeering team/older".into());
+    assert!(
+        matches!(case.decide(), Plan::Stalled { reason: Reason::ConnectionNotOwned, message, look_again: Some(_) } if message.contains("team/older"))
+    );
+    assert_eq!(case.clone().deleted().said(), "release");
+    case.observed.owned = vec![connection(StatusCode::Active)];
+    assert_eq!(case.said(), "record pcx-1 as Owned", "what is ours already stays ours");
+}
+
+#[test]
+fn an_end_is_followed_by_a_new_request_only_where_one_is_asked_for() {
+    let ends = [
+        (StatusCode::Failed, End::Failed),
+        (StatusCode::Rejected, End::Rejected),
+        (StatusCode::Expired, End::Expired),
+        (StatusCode::Deleted, End::Deleted),
+    ];
+    for (code, end) in &ends {
+        let mut case = Case::with(code.clone());
+        for (_, other) in ends.iter().filter(|(_, other)| other != end) {
+            case.spec.recreate_on = vec![*other];
+            assert!(case.said().starts_with("stalled"), "{code}, {other:?}");
+        }
+        case.spec.recreate_on = vec![*end];
+        assert_eq!(case.said(), format!("retire pcx-1 ({code}), 1"));
+        case.recorded.recreations = MAX_RECREATIONS;
+        assert!(case.said().starts_with("stalled"), "{code}: the cap");
+        case.look_requested = true;
+        assert_eq!(case.said(), format!("retire pcx-1 ({code}), 0"), "a person's request starts the count anew");
+        case.spec.vpc_peering_connection_id = Some("pcx-1".into());
+        assert!(case.said().starts_with("stalled"), "{code}: taken over");
+    }
+}
+
+#[test]
+fn a_connection_that_ec2_forgot_counts_as_deleted() {
+    let mut case = Case::new();
+    case.recorded.connection_id = Some("pcx-1".into());
+    case.recorded.ownership = Some(Ownership::Owned);
+    case.spec.recreate_on = vec![End::Deleted];
+    assert_eq!(case.said(), "wait: AwaitingConsistency");
+    case.observed.missing_for = SETTINGS.consistency_window;
+    assert_eq!(case.said(), "retire pcx-1 (deleted), 1");
+}
+
+#[test]
+fn the_pauses_between_new_requests_grow_to_an_hour() {
+    let pause = |recreations| {
+        let mut case = Case::new();
+        case.observed.preflight = Some(Preflight::Passed);
+        case.recorded.recreations = recreations;
+        case.recorded.ended_at = Some(NOW);
+        case.decide().look_again().map(|pause| pause.as_secs())
+    };
+    assert_eq!(pause(0), None);
+    assert_eq!([1, 2, 3, 7, 8].map(pause), [60, 120, 240, 3600, 3600].map(Some));
+    let mut case = Case::new();
+    case.observed.preflight = Some(Preflight::Passed);
+    case.recorded.recreations = 1;
+    case.recorded.ended_at = Some(NOW - SignedDuration::from_secs(60));
+    assert_eq!(case.said(), "create", "the pause is over");
+}
+
+#[test]
+fn tags_of_ours_are_repaired_and_those_of_others_left_alone() {
+    for code in [StatusCode::Active, StatusCode::PendingAcceptance] {
+        let mut shown = connection(code);
+        shown.tags.insert("theirs".into(), "1".into());
+        let mut case = Case::showing(shown);
+        case.spec.acceptance = Acceptance::Manual;
+        let at_rest = case.said();
+        assert!(["steady", "wait: PendingAcceptance"].contains(&at_rest.as_str()));
+
+        case.spec.tags = vec![crate::api::Tag { key: "Name".into(), value: "new".into() }];
+        assert_eq!(case.said(), "record tag keys Name cluster name namespace uid");
+        case.recorded.managed_tag_keys.insert("Name".into());
+        assert_eq!(case.said(), "tag pcx-1 Name");
+        case.observed.recorded.as_mut().unwrap().tags.insert("Name".into(), "old".into());
+        assert_eq!(case.said(), "tag pcx-1 Name");
+        case.observed.recorded.as_mut().unwrap().tags.insert("Name".into(), "new".into());
+        assert_eq!(case.said(), at_rest);
+        case.observed.recorded.as_mut().unwrap().tags.remove("vpcpeering.dev/uid");
+        assert_eq!(case.said(), "tag pcx-1 uid");
+        case.observed.recorded.as_mut().unwrap().tags.insert("vpcpeering.dev/uid".into(), "uid".into());
+
+        case.spec.tags.clear();
+        assert_eq!(case.said(), "untag pcx-1 Name");
+        case.observed.recorded.as_mut().unwrap().tags.remove("Name");
+        assert_eq!(case.said(), "record tag keys cluster name namespace uid");
+        case.recorded.managed_tag_keys.remove("Name");
+        assert_eq!(case.said(), at_rest);
+    }
+}
