@@ -161,8 +161,8 @@ fn key(simulator: &Simulator, method: &Method, id: &str, expire: Option<()>) -> 
     let mut state = simulator.state();
     if expire.is_some() {
         only(method, &Method::POST)?;
-        // Long ago by either clock.
-        return found(state.world.expire_key(id, jiff::Timestamp::UNIX_EPOCH), "access key");
+        let now = state.session_now();
+        return found(state.world.expire_key(id, now), "access key");
     }
     only(method, &Method::DELETE)?;
     found(state.world.revoke_key(id), "access key")

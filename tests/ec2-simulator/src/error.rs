@@ -3,6 +3,8 @@
 
 use std::fmt::Display;
 
+use crate::world::identity::Service;
+
 /// The outcome of whatever can be refused.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -59,10 +61,13 @@ impl Error {
         Self::new("UnauthorizedOperation", "You are not authorized to perform this operation.").with_status(403)
     }
 
-    /// EC2's answer to too many calls.
+    /// The answer to too many calls; STS has another, as its list of common errors says.
     #[must_use]
-    pub fn throttled() -> Self {
-        Self::new("RequestLimitExceeded", "Request limit exceeded.").with_status(503)
+    pub fn throttled(service: Service) -> Self {
+        match service {
+            Service::Ec2 => Self::new("RequestLimitExceeded", "Request limit exceeded.").with_status(503),
+            Service::Sts => Self::new("Throttling", "Rate exceeded"),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::protocol::filter;
 use crate::random::Random;
+use crate::world::identity::Service;
 use crate::world::peering::later;
 use crate::world::{Place, World};
 
@@ -62,7 +63,7 @@ pub enum Kind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         status: Option<u16>,
     },
-    /// It is refused with `RequestLimitExceeded`.
+    /// It is refused as one too many.
     Throttle,
     /// It takes this much longer, by the machine's clock.
     Latency {
@@ -251,7 +252,7 @@ impl Faults {
     }
 
     /// What becomes of a call. Delays add up; of what ends a call, the first fault decides.
-    pub fn judge(&mut self, action: &str, place: &Place, now: Timestamp) -> Verdict {
+    pub fn judge(&mut self, service: Service, action: &str, place: &Place, now: Timestamp) -> Verdict {
         let mut verdict = Verdict::default();
         for Entry { installed: Installed { id, hits, fault }, past } in &mut self.entries {
             let is_over = past.as_ref().is_some_and(|(_, _, until)| *until <= now)
@@ -271,7 +272,7 @@ impl Faults {
                     break;
                 }
                 Kind::Throttle => {
-                    verdict.error = Some(Error::throttled());
+                    verdict.error = Some(Error::throttled(service));
                     break;
                 }
                 Kind::Hang => {
@@ -294,7 +295,7 @@ impl Faults {
 
 /// An error of this code, in AWS's words where they are known.
 fn refusal(code: &str, message: Option<&str>, status: Option<u16>) -> Error {
-    let known = [Error::unauthorized(), Error::throttled()].into_iter().find(|error| error.code == code);
+    let known = [Error::unauthorized(), Error::throttled(Service::Ec2)].into_iter().find(|error| error.code == code);
     let usual = match code {
         "InternalError" | "InternalFailure" => 500,
         "Unavailable" | "ServiceUnavailable" => 503,
@@ -315,7 +316,7 @@ mod tests {
     use crate::world::Settings;
 
     fn judge(faults: &mut Faults, action: &str) -> Verdict {
-        faults.judge(action, &Place::new("111111111111", "eu-west-1"), Timestamp::UNIX_EPOCH)
+        faults.judge(Service::Ec2, action, &Place::new("111111111111", "eu-west-1"), Timestamp::UNIX_EPOCH)
     }
 
     fn with(faults: impl IntoIterator<Item = Fault>) -> Faults {

@@ -158,7 +158,7 @@ impl Simulator {
         let request_id = state.request_ids.uuid();
         let incoming = Incoming { params, action, scope, token, request_id };
         let verdict = match state.place_of(&incoming) {
-            Some(place) => state.faults.judge(&incoming.action, &place, now),
+            Some(place) => state.faults.judge(incoming.service(), &incoming.action, &place, now),
             None => Verdict::default(),
         };
         (incoming, verdict)
@@ -172,7 +172,8 @@ impl Simulator {
 }
 
 impl State {
-    fn session_now(&self) -> Timestamp {
+    /// The time by which sessions end.
+    pub(crate) fn session_now(&self) -> Timestamp {
         match self.world.settings().session_clock {
             SessionClock::Machine => Timestamp::now(),
             SessionClock::Simulator => self.clock.now(),
@@ -215,7 +216,7 @@ impl State {
         {
             let bucket = if action.is_mutating { throttling.mutating } else { throttling.non_mutating };
             if !self.throttle.admit(place, action.name, bucket, now) {
-                return Err(Error::throttled());
+                return Err(Error::throttled(action.service));
             }
         }
         if let Some(error) = &verdict.error {

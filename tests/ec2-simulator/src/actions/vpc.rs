@@ -2,46 +2,45 @@
 
 use std::borrow::Cow;
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::Ipv4Net;
 
 use super::{Act, Context, done, write_tags};
 use crate::error::{Error, Result};
 use crate::protocol::{Filters, Page, Params, Xml};
 use crate::world::id::ResourceKind;
-use crate::world::vpc::parse_block;
+use crate::world::vpc::{Ipv6Block, parse_block};
 use crate::world::{Call, Tags, Vpc, World};
 
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVpc.html>
 pub(super) struct Create {
     block: Ipv4Net,
-    ipv6_block: Option<Ipv6Net>,
-    provide_ipv6_block: bool,
+    ipv6: Ipv6Block,
     tags: Tags,
 }
 
 impl Act for Create {
     fn parse(params: &mut Params) -> Result<Self> {
         let block = parse_block("CidrBlock", &params.required("CidrBlock")?)?;
-        let ipv6_block = params.take("Ipv6CidrBlock");
         // A block of one's own comes out of a pool of one's own, which is taken at its word.
-        if params.take("Ipv6Pool").is_none() && ipv6_block.is_some() {
-            return Err(Error::new("InvalidParameterCombination", "Ipv6CidrBlock requires Ipv6Pool."));
-        }
+        let own = (params.take("Ipv6CidrBlock"), params.take("Ipv6Pool"));
+        let ipv6 = match (own, params.parsed("AmazonProvidedIpv6CidrBlock")?.unwrap_or_default()) {
+            ((None, None), false) => Ipv6Block::Absent,
+            ((None, None), true) => Ipv6Block::Provided,
+            ((Some(block), Some(_)), false) => Ipv6Block::Own(parse_block("Ipv6CidrBlock", &block)?),
+            _ => {
+                let message = "An IPv6 block is either provided by Amazon, or given along with its pool.";
+                return Err(Error::new("InvalidParameterCombination", message));
+            }
+        };
         let tenancy = params.take("InstanceTenancy");
         if let Some(tenancy) = tenancy.filter(|tenancy| !matches!(tenancy.as_str(), "default" | "dedicated")) {
             return Err(Error::invalid_value("InstanceTenancy", &tenancy, "It is not a tenancy."));
         }
-        Ok(Self {
-            block,
-            ipv6_block: ipv6_block.map(|block| parse_block("Ipv6CidrBlock", &block)).transpose()?,
-            provide_ipv6_block: params.parsed("AmazonProvidedIpv6CidrBlock")?.unwrap_or_default(),
-            tags: params.tag_specifications(ResourceKind::Vpc)?,
-        })
+        Ok(Self { block, ipv6, tags: params.tag_specifications(ResourceKind::Vpc)? })
     }
 
     fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
-        let ipv6 = self.ipv6_block.or_else(|| self.provide_ipv6_block.then(|| world.provide_ipv6_block()).flatten());
-        let vpc = world.create_vpc(&context.call, self.block, ipv6, self.tags)?;
+        let vpc = world.create_vpc(&context.call, self.block, self.ipv6, self.tags)?;
         let mut xml = Xml::default();
         xml.element("vpc", |xml| write(xml, world, &context.call, &vpc, "pending"));
         Ok(xml)

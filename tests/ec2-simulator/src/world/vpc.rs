@@ -36,6 +36,17 @@ fn yes() -> bool {
     true
 }
 
+/// The IPv6 block that a VPC is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ipv6Block {
+    /// None.
+    Absent,
+    /// One out of Amazon's pool.
+    Provided,
+    /// One of the caller's own.
+    Own(Ipv6Net),
+}
+
 impl Vpc {
     /// All its blocks.
     pub fn blocks(&self) -> impl Iterator<Item = IpNet> + '_ {
@@ -83,7 +94,7 @@ impl World {
     /// # Errors
     /// `InvalidVpcRange`, unless the block is a /16 to a /28:
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVpc.html>.
-    pub fn create_vpc(&mut self, call: &Call, block: Ipv4Net, ipv6: Option<Ipv6Net>, tags: Tags) -> Result<Vpc> {
+    pub fn create_vpc(&mut self, call: &Call, block: Ipv4Net, ipv6: Ipv6Block, tags: Tags) -> Result<Vpc> {
         if !(16..=28).contains(&block.prefix_len()) {
             return Err(Error::new("InvalidVpcRange", format!("The CIDR '{block}' is invalid.")));
         }
@@ -95,7 +106,11 @@ impl World {
             place: call.place.clone(),
             // EC2 keeps the network of what it is given: 10.0.1.0/16 becomes 10.0.0.0/16.
             cidr_blocks: vec![block.trunc()],
-            ipv6_cidr_blocks: ipv6.into_iter().collect(),
+            ipv6_cidr_blocks: match ipv6 {
+                Ipv6Block::Absent => Vec::new(),
+                Ipv6Block::Provided => self.provide_ipv6_block().into_iter().collect(),
+                Ipv6Block::Own(block) => vec![block.trunc()],
+            },
             dns_support: true,
             dns_hostnames: false,
         };
@@ -107,7 +122,7 @@ impl World {
     }
 
     /// An IPv6 block as Amazon would provide it: a /56 that nobody else has.
-    pub fn provide_ipv6_block(&mut self) -> Option<Ipv6Net> {
+    fn provide_ipv6_block(&mut self) -> Option<Ipv6Net> {
         let network = u128::from(self.random.next_u64() >> 40);
         let site = (0x2600_1f00_u128 << 96) | (network << 72);
         Ipv6Net::new(site.into(), 56).ok()
