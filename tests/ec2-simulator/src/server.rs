@@ -131,18 +131,29 @@ fn respond(
 struct Answer {
     content: Full<Bytes>,
     promised: u64,
-    is_cut: bool,
+    cut: Cut,
+}
+
+/// What comes after the content.
+#[derive(Clone, Copy)]
+enum Cut {
+    /// Its end.
+    Not,
+    /// A pause, so that what was written leaves the machine.
+    Pause,
+    /// The connection's end.
+    Now,
 }
 
 impl Answer {
     fn whole(content: String) -> Self {
-        Self { promised: content.len() as u64, content: Full::new(content.into()), is_cut: false }
+        Self { promised: content.len() as u64, content: Full::new(content.into()), cut: Cut::Not }
     }
 
     fn half(content: String) -> Self {
         let promised = content.len() as u64;
         let half = Bytes::from(content).slice(..usize::try_from(promised / 2).unwrap_or_default());
-        Self { promised, content: Full::new(half), is_cut: true }
+        Self { promised, content: Full::new(half), cut: Cut::Pause }
     }
 }
 
@@ -153,9 +164,17 @@ impl Body for Answer {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Closed>>> {
         let this = self.get_mut();
         match Pin::new(&mut this.content).poll_frame(context) {
-            Poll::Ready(None) if this.is_cut => Poll::Ready(Some(Err(Closed))),
-            Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {}))),
             Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(frame)) => Poll::Ready(Some(frame.map_err(|never| match never {}))),
+            Poll::Ready(None) => match this.cut {
+                Cut::Not => Poll::Ready(None),
+                Cut::Pause => {
+                    this.cut = Cut::Now;
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                Cut::Now => Poll::Ready(Some(Err(Closed))),
+            },
         }
     }
 

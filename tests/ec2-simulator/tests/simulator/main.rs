@@ -1,6 +1,6 @@
 //! The simulator, seen from outside: through two SDKs, beside moto, and through its control API.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, dead_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod binary;
 mod cloud;

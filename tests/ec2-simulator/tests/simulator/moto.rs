@@ -1,5 +1,6 @@
 //! moto's server: an EC2 that nobody here wrote.
 
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -31,6 +32,16 @@ impl Moto {
             std::thread::sleep(Duration::from_millis(50));
         }
         moto
+    }
+
+    /// Forgets everything: <https://docs.getmoto.org/en/latest/docs/server_mode.html#reset-api>.
+    pub(crate) fn reset(&self) {
+        let mut stream = TcpStream::connect(self.url.trim_start_matches("http://")).expect("moto");
+        let request = "POST /moto-api/reset HTTP/1.0\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(request.as_bytes()).expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.contains(" 200 "), "{answer}");
     }
 }
 

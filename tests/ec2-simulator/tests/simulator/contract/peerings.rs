@@ -58,7 +58,7 @@ pub(super) async fn blocks_are_told_of_an_active_connection_only(cloud: &Cloud) 
     let blocks = async || -> Result<Vec<usize>> {
         let shown = cloud.describe(HERE, &id).await?;
         let ends = [shown.requester_vpc_info(), shown.accepter_vpc_info()];
-        Ok(ends.iter().flatten().map(|end| end.cidr_block_set().len()).collect())
+        Ok(ends.iter().flatten().map(|end| end.cidr_block().iter().count()).collect())
     };
     ensure!(blocks().await? == [0, 0], "while pending");
     cloud.ec2(HERE).accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
