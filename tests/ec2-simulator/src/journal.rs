@@ -22,7 +22,7 @@ pub struct Entry {
     pub action: String,
     /// Its parameters.
     pub parameters: BTreeMap<String, String>,
-    /// The HTTP status of the answer, whether or not it arrived.
+    /// The HTTP status of the answer, whether or not it arrived; 0 of a call that hung.
     pub status: u16,
     /// The error's code, if it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
@@ -77,8 +78,11 @@ async fn accept(listener: TcpListener, simulator: Arc<Simulator>) -> Infallible 
     // Dropping the set ends the connections with the server.
     let mut connections = JoinSet::new();
     loop {
-        // What cannot be accepted, such as a connection that is gone already, is the caller's loss.
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of file descriptors, most likely: others will close theirs.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
         stream.set_nodelay(true).ok();
         let simulator = Arc::clone(&simulator);
         connections.spawn(async move {

@@ -129,7 +129,8 @@ impl Simulator {
         }
         if let Some(hang) = verdict.hang {
             self.removal(hang).await;
-            let nothing = Error::new("Hang", "The call hung.");
+            // No code and no status: nobody is told.
+            let nothing = Error::new("", "").with_status(0);
             return self.state().close(incoming, None, Err(nothing), verdict);
         }
         self.state().perform(incoming, verdict)

@@ -10,7 +10,7 @@ use crate::protocol::{Filters, Page, Params, Xml};
 use crate::world::id::ResourceKind;
 use crate::world::route::{Route, Target};
 use crate::world::vpc::parse_block;
-use crate::world::{Call, RouteTable, Tags, World};
+use crate::world::{Call, RouteTable, Tags, Vpc, World};
 
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateRouteTable.html>
 pub(super) struct CreateTable {
@@ -182,8 +182,7 @@ struct Line {
 }
 
 fn lines(world: &World, table: &RouteTable) -> Vec<Line> {
-    let vpc = world.vpcs(&table.place).find(|vpc| vpc.id == table.vpc_id);
-    let local = vpc.into_iter().flat_map(|vpc| vpc.blocks().collect::<Vec<_>>()).map(|destination| Line {
+    let local = world.vpc_of(table).into_iter().flat_map(Vpc::blocks).map(|destination| Line {
         destination,
         gateway: Some("local".into()),
         peering: None,

@@ -90,6 +90,9 @@ impl World {
     pub fn request_peering(&mut self, call: &Call, request: Request) -> Result<Peering> {
         self.vpc(call, &request.vpc_id)?;
         tag::check(&request.tags, &self.settings.quotas)?;
+        if request.options.multipath && request.peer.region == call.place.region {
+            return Err(no_multipath());
+        }
         let repeated = self.repeated(&request);
         let quota = self.settings.quotas.outstanding;
         if repeated.is_none() && self.peerings.outstanding(&call.place) >= quota {
@@ -246,8 +249,7 @@ impl World {
                 ));
             }
             if *multipath == Some(true) && peering.is_same_region() {
-                let message = "Multipath resilience is supported only for inter-Region VPC peering connections.";
-                return Err(Error::new("InvalidParameterCombination", message));
+                return Err(no_multipath());
             }
         }
         call.proceed()?;
@@ -288,6 +290,11 @@ fn check_accepter(call: &Call, peering: &Peering, verb: &str, participle: &str) 
         )));
     }
     Ok(())
+}
+
+fn no_multipath() -> Error {
+    let message = "Multipath resilience is supported only for inter-Region VPC peering connections.";
+    Error::new("InvalidParameterCombination", message)
 }
 
 fn check_pending(peering: &Peering, to: &str) -> Result<()> {

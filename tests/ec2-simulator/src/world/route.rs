@@ -80,6 +80,12 @@ impl World {
         own.ok_or_else(|| ResourceKind::RouteTable.not_found(&[id]))
     }
 
+    /// The VPC that a table is of.
+    #[must_use]
+    pub fn vpc_of(&self, table: &RouteTable) -> Option<&Vpc> {
+        self.any_vpc(&table.vpc_id)
+    }
+
     /// Whether traffic that follows the route arrives: through a peering, while it is active.
     /// <https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-routing.html>
     #[must_use]
@@ -166,7 +172,7 @@ impl World {
     }
 
     fn is_local(&self, table: &RouteTable, destination: IpNet) -> bool {
-        self.any_vpc(&table.vpc_id).is_some_and(|vpc| vpc.blocks().any(|block| block == destination))
+        self.vpc_of(table).is_some_and(|vpc| vpc.blocks().any(|block| block == destination))
     }
 
     fn check_target(&self, call: &Call, table: &RouteTable, target: &Target) -> Result<()> {

@@ -31,6 +31,12 @@ fn broke<T, E>(outcome: &Result<T, SdkError<E>>) -> bool {
     matches!(outcome, Err(SdkError::DispatchFailure(_) | SdkError::ResponseError(_)))
 }
 
+/// Waits until the first fault has hit a call.
+async fn until_hit(client: &Client) {
+    let hit = async { while client.faults().await.unwrap()[0].hits == 0 {} };
+    tokio::time::timeout(Duration::from_secs(10), hit).await.expect("no call comes");
+}
+
 #[tokio::test]
 async fn an_error_comes_as_often_as_it_should_and_has_no_effect() {
     let (_server, cloud, client) = start().await;
@@ -117,7 +123,7 @@ async fn a_hanging_call_has_no_answer_and_no_effect() {
     let fault = client.add_fault(&Fault::new(Kind::Hang).on("CreateVpc")).await.unwrap();
     let ec2 = cloud.ec2(HERE);
     let create = tokio::spawn(async move { ec2.create_vpc().cidr_block("10.0.0.0/16").send().await });
-    while client.faults().await.unwrap()[0].hits == 0 {}
+    until_hit(&client).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!create.is_finished());
     client.remove_fault(fault).await.unwrap();
@@ -132,7 +138,7 @@ async fn a_call_at_a_gate_goes_on_when_it_opens() {
     let gate = client.add_fault(&Fault::new(Kind::Gate).on("CreateVpc").times(1)).await.unwrap();
     let ec2 = cloud.ec2(HERE);
     let create = tokio::spawn(async move { ec2.create_vpc().cidr_block("10.0.0.0/16").send().await });
-    while client.faults().await.unwrap()[0].hits == 0 {}
+    until_hit(&client).await;
     assert_eq!(vpcs(&cloud).await, 0);
     assert!(!create.is_finished());
     client.remove_fault(gate).await.unwrap();

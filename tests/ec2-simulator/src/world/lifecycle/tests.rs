@@ -318,12 +318,12 @@ fn what_happens_late_happens_at_its_own_time() {
 
 #[test]
 fn a_request_that_cannot_be_fails_later() {
-    let unknown_vpc = |scenario: &mut Scenario| scenario.accepter_vpc = "vpc-0000000000000dead".into();
-    let overlap = |scenario: &mut Scenario| scenario.accepter_vpc = scenario.vpc(Who::Accepter, "10.0.128.0/24");
-    let changes: [(&str, fn(&mut Scenario)); 2] = [("unknown VPC", unknown_vpc), ("overlap", overlap)];
-    for (name, change) in changes {
+    for name in ["unknown VPC", "overlap"] {
         let mut scenario = Scenario::new();
-        change(&mut scenario);
+        scenario.accepter_vpc = match name {
+            "overlap" => scenario.vpc(Who::Accepter, "10.0.128.0/24"),
+            _ => "vpc-0000000000000dead".into(),
+        };
         let id = scenario.request();
         assert_eq!(scenario.code(&id), "initiating-request", "{name}");
         scenario.wait(1.0);
@@ -451,6 +451,35 @@ fn options_need_an_active_connection_and_ones_own_side() {
 }
 
 #[test]
+fn multipath_takes_both_ends_and_two_regions() {
+    let mut scenario = Scenario::new();
+    let request = |scenario: &Scenario, peer: Who| Request {
+        vpc_id: scenario.requester_vpc.clone(),
+        peer: peer.place(),
+        peer_vpc_id: scenario.accepter_vpc.clone(),
+        options: Options { multipath: true, ..Options::default() },
+        tags: Tags::new(),
+    };
+    let call = scenario.call(Who::Requester);
+    let near = request(&scenario, Who::AccepterElsewhere);
+    assert_eq!(scenario.world.request_peering(&call, near).unwrap_err().code, "InvalidParameterCombination");
+    let far = request(&scenario, Who::Accepter);
+    let id = scenario.world.request_peering(&call, far).unwrap().id;
+    let allowed = |scenario: &Scenario| {
+        let peering = scenario.world.peerings().get(&id).unwrap();
+        (peering.requester.options.multipath, peering.accepter.options.multipath)
+    };
+    assert_eq!(allowed(&scenario), (true, false));
+    scenario.wait(1.0);
+    scenario.act(Who::Accepter, "accept", &id).unwrap();
+    scenario.wait(1.0);
+    assert_eq!(allowed(&scenario), (true, true));
+    let call = scenario.call(Who::Accepter);
+    scenario.world.modify_options(&call, &id, &[(Side::Accepter, None, Some(false))]).unwrap();
+    assert_eq!(allowed(&scenario), (true, false));
+}
+
+#[test]
 fn a_vpc_goes_as_far_as_its_peerings_allow() {
     for (code, requester, accepter) in [
         ("initiating-request", true, true),
@@ -521,7 +550,10 @@ fn tags_live_where_they_were_made() {
     assert!(scenario.world.tags(&Who::Requester.place(), &id).is_some());
     assert!(scenario.world.tags(&Who::Accepter.place(), &id).is_none());
     let call = scenario.call(Who::Accepter);
-    scenario.world.create_tags(&call, &[id.clone()], &Tags::from([("a".to_owned(), "b".to_owned())])).unwrap();
+    scenario
+        .world
+        .create_tags(&call, std::slice::from_ref(&id), &Tags::from([("a".to_owned(), "b".to_owned())]))
+        .unwrap();
     assert_eq!(scenario.world.tags(&Who::Accepter.place(), &id).unwrap().len(), 1);
     let stranger = scenario.call(Who::Stranger);
     let error = scenario.world.create_tags(&stranger, &[id], &Tags::new()).unwrap_err();

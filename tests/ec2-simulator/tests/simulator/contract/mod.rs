@@ -21,9 +21,11 @@ use crate::moto::Moto;
 /// One check.
 struct Check {
     name: &'static str,
-    run: for<'a> fn(&'a Cloud) -> Pin<Box<dyn Future<Output = Result<()>> + 'a>>,
+    run: fn(&Cloud) -> Outcome<'_>,
     moto: Witness,
 }
+
+type Outcome<'a> = Pin<Box<dyn Future<Output = Result<()>> + 'a>>;
 
 /// What moto says to a check.
 #[derive(Clone, Copy)]

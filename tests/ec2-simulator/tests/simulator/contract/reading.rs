@@ -25,6 +25,7 @@ pub(super) async fn filters_select(cloud: &Cloud) -> Result<()> {
     let account = cloud.account().await?;
     let both = BTreeSet::from([active.clone(), pending.clone()]);
     let one = BTreeSet::from([active.clone()]);
+    let other = BTreeSet::from([pending.clone()]);
     let none = BTreeSet::new();
     for (filters, expected) in [
         (vec![filter("status-code", &["active"])], &one),
@@ -37,6 +38,7 @@ pub(super) async fn filters_select(cloud: &Cloud) -> Result<()> {
         (vec![filter("accepter-vpc-info.owner-id", &["999999999999"])], &none),
         (vec![filter("requester-vpc-info.cidr-block", &["10.0.0.0/16"])], &one),
         (vec![filter("accepter-vpc-info.cidr-block", &["10.9.0.0/16"])], &none),
+        (vec![filter("expiration-time", &["20??-*Z"])], &other),
         (vec![filter("tag:team", &["a"])], &one),
         (vec![filter("tag-key", &["team"])], &both),
         (vec![filter("tag:team", &["a"]), filter("status-code", &["pending-acceptance"])], &none),
@@ -49,7 +51,7 @@ pub(super) async fn filters_select(cloud: &Cloud) -> Result<()> {
 
 pub(super) async fn patterns_select(cloud: &Cloud) -> Result<()> {
     let id = cloud.pending().await?;
-    ensure!(select(cloud, vec![filter("status-code", &["pending-*"])]).await? == [id.clone()]);
+    ensure!(select(cloud, vec![filter("status-code", &["pending-*"])]).await? == std::slice::from_ref(&id));
     ensure!(select(cloud, vec![filter("status-code", &["?ending-acceptance"])]).await? == [id]);
     ensure!(select(cloud, vec![filter("status-code", &["active-*"])]).await?.is_empty());
     Ok(())
