@@ -1,0 +1,257 @@
+//! The actions on route tables and routes.
+
+use std::borrow::Cow;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::{Act, Context, done, write_tags};
+use crate::error::{Error, Result};
+use crate::protocol::{Filters, Page, Params, Xml};
+use crate::world::id::ResourceKind;
+use crate::world::route::{Route, Target};
+use crate::world::vpc::parse_block;
+use crate::world::{Call, RouteTable, Tags, Vpc, World};
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateRouteTable.html>
+pub(super) struct CreateTable {
+    vpc_id: String,
+    tags: Tags,
+    client_token: Option<String>,
+}
+
+impl Act for CreateTable {
+    fn parse(params: &mut Params) -> Result<Self> {
+        Ok(Self {
+            vpc_id: params.required("VpcId")?,
+            tags: params.tag_specifications(ResourceKind::RouteTable)?,
+            // SDKs make one up for each call; without retries inside a call there is nothing to recognise.
+            client_token: params.take("ClientToken"),
+        })
+    }
+
+    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+        let table = world.create_table(&context.call, &self.vpc_id, self.tags)?;
+        let mut xml = Xml::default();
+        xml.element("routeTable", |xml| write(xml, world, &context.call, &table));
+        xml.optional("clientToken", self.client_token);
+        Ok(xml)
+    }
+}
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateRoute.html>
+pub(super) struct Create(String, Route);
+
+impl Act for Create {
+    fn parse(params: &mut Params) -> Result<Self> {
+        Ok(Self(params.required("RouteTableId")?, take_route(params)?))
+    }
+
+    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+        world.create_route(&context.call, &self.0, self.1)?;
+        Ok(done())
+    }
+}
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReplaceRoute.html>
+pub(super) struct Replace(String, Route);
+
+impl Act for Replace {
+    fn parse(params: &mut Params) -> Result<Self> {
+        Ok(Self(params.required("RouteTableId")?, take_route(params)?))
+    }
+
+    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+        world.replace_route(&context.call, &self.0, self.1)?;
+        Ok(done())
+    }
+}
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteRoute.html>
+pub(super) struct Delete(String, IpNet);
+
+impl Act for Delete {
+    fn parse(params: &mut Params) -> Result<Self> {
+        Ok(Self(params.required("RouteTableId")?, take_destination(params)?))
+    }
+
+    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+        world.delete_route(&context.call, &self.0, self.1)?;
+        Ok(done())
+    }
+}
+
+fn take_route(params: &mut Params) -> Result<Route> {
+    let destination = take_destination(params)?;
+    let target = match (params.take("VpcPeeringConnectionId"), params.take("GatewayId")) {
+        (Some(id), None) => Target::Peering(id),
+        (None, Some(id)) => Target::Gateway(id),
+        (None, None) => {
+            let message = "The request must contain exactly one of gatewayId, vpcPeeringConnectionId";
+            return Err(Error::new("MissingParameter", message));
+        }
+        (Some(_), Some(_)) => {
+            return Err(Error::new("InvalidParameterCombination", "A route has exactly one target."));
+        }
+    };
+    Ok(Route { destination, target })
+}
+
+/// EC2 keeps the network of what it is given: 100.68.0.18/18 becomes 100.68.0.0/18.
+fn take_destination(params: &mut Params) -> Result<IpNet> {
+    match (params.take("DestinationCidrBlock"), params.take("DestinationIpv6CidrBlock")) {
+        (Some(block), None) => {
+            parse_block::<Ipv4Net>("DestinationCidrBlock", &block).map(|block| IpNet::V4(block.trunc()))
+        }
+        (None, Some(block)) => {
+            parse_block::<Ipv6Net>("DestinationIpv6CidrBlock", &block).map(|block| IpNet::V6(block.trunc()))
+        }
+        (None, None) => Err(Error::missing_parameter("DestinationCidrBlock")),
+        (Some(_), Some(_)) => Err(Error::new("InvalidParameterCombination", "A route has exactly one destination.")),
+    }
+}
+
+/// The filters that the API reference lists.
+const FILTERS: &[&str] = &[
+    "association.gateway-id",
+    "association.main",
+    "association.route-table-association-id",
+    "association.route-table-id",
+    "association.subnet-id",
+    "owner-id",
+    "route-table-id",
+    "route.destination-cidr-block",
+    "route.destination-ipv6-cidr-block",
+    "route.destination-prefix-list-id",
+    "route.egress-only-internet-gateway-id",
+    "route.gateway-id",
+    "route.instance-id",
+    "route.nat-gateway-id",
+    "route.origin",
+    "route.state",
+    "route.transit-gateway-id",
+    "route.vpc-peering-connection-id",
+    "tag-key",
+    "vpc-id",
+];
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeRouteTables.html>
+pub(super) struct DescribeTables {
+    ids: Vec<String>,
+    filters: Filters,
+    page: Page,
+}
+
+impl Act for DescribeTables {
+    fn parse(params: &mut Params) -> Result<Self> {
+        let ids = params.list("RouteTableId");
+        let filters = Filters::take(params, FILTERS)?;
+        Ok(Self { ids, filters, page: Page::take(params, "DescribeRouteTables", &(5..=100))? })
+    }
+
+    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+        let call = &context.call;
+        for id in &self.ids {
+            world.table(call, id)?;
+        }
+        call.proceed()?;
+        let world = &*world;
+        let passes = |table: &&RouteTable| {
+            (self.ids.is_empty() || self.ids.contains(&table.id))
+                && self.page.after().is_none_or(|after| table.id.as_str() > after)
+                && self.filters.match_all(world.tags(&call.place, &table.id), |name| values(world, table, name))
+        };
+        let mut xml = Xml::default();
+        self.page.write(
+            &mut xml,
+            "routeTableSet",
+            world.tables(&call.place).filter(passes),
+            |table| table.id.clone(),
+            |xml, table| write(xml, world, call, table),
+        );
+        Ok(xml)
+    }
+}
+
+/// A route as it is shown, the local ones among them.
+struct Line {
+    destination: IpNet,
+    gateway: Option<String>,
+    peering: Option<String>,
+    state: &'static str,
+    origin: &'static str,
+}
+
+fn lines(world: &World, table: &RouteTable) -> Vec<Line> {
+    let local = world.vpc_of(table).into_iter().flat_map(Vpc::blocks).map(|destination| Line {
+        destination,
+        gateway: Some("local".into()),
+        peering: None,
+        state: "active",
+        origin: "CreateRouteTable",
+    });
+    let made = table.routes.iter().map(|route| {
+        let (gateway, peering) = match &route.target {
+            Target::Peering(id) => (None, Some(id.clone())),
+            Target::Gateway(id) => (Some(id.clone()), None),
+        };
+        let state = if world.leads_somewhere(route) { "active" } else { "blackhole" };
+        Line { destination: route.destination, gateway, peering, state, origin: "CreateRoute" }
+    });
+    local.chain(made).collect()
+}
+
+fn write(xml: &mut Xml, world: &World, call: &Call, table: &RouteTable) {
+    xml.text("routeTableId", &table.id);
+    xml.text("vpcId", &table.vpc_id);
+    xml.text("ownerId", &table.place.account);
+    xml.list("routeSet", lines(world, table), |xml, line| {
+        match line.destination {
+            IpNet::V4(block) => xml.text("destinationCidrBlock", block),
+            IpNet::V6(block) => xml.text("destinationIpv6CidrBlock", block),
+        }
+        xml.optional("gatewayId", line.gateway);
+        xml.optional("vpcPeeringConnectionId", line.peering);
+        xml.text("state", line.state);
+        xml.text("origin", line.origin);
+    });
+    xml.list("associationSet", table.main.then_some(()), |xml, ()| {
+        xml.text("routeTableAssociationId", association_id(table));
+        xml.text("routeTableId", &table.id);
+        xml.text("main", true);
+        xml.element("associationState", |xml| xml.text("state", "associated"));
+    });
+    xml.element("propagatingVgwSet", |_| {});
+    write_tags(xml, world.tags(&call.place, &table.id));
+}
+
+/// Only main tables are associated here, with their VPC.
+fn association_id(table: &RouteTable) -> String {
+    table.id.replacen("rtb-", "rtbassoc-", 1)
+}
+
+fn values<'a>(world: &World, table: &'a RouteTable, name: &str) -> Vec<Cow<'a, str>> {
+    let of_lines =
+        |value: fn(Line) -> Option<String>| lines(world, table).into_iter().filter_map(value).map(Cow::Owned).collect();
+    match name {
+        "association.main" if table.main => vec!["true".into()],
+        "association.route-table-association-id" if table.main => vec![association_id(table).into()],
+        "association.route-table-id" if table.main => vec![table.id.as_str().into()],
+        "owner-id" => vec![table.place.account.as_str().into()],
+        "route-table-id" => vec![table.id.as_str().into()],
+        "route.destination-cidr-block" => of_lines(|line| match line.destination {
+            IpNet::V4(block) => Some(block.to_string()),
+            IpNet::V6(_) => None,
+        }),
+        "route.destination-ipv6-cidr-block" => of_lines(|line| match line.destination {
+            IpNet::V4(_) => None,
+            IpNet::V6(block) => Some(block.to_string()),
+        }),
+        "route.gateway-id" => of_lines(|line| line.gateway),
+        "route.origin" => of_lines(|line| Some(line.origin.to_owned())),
+        "route.state" => of_lines(|line| Some(line.state.to_owned())),
+        "route.vpc-peering-connection-id" => of_lines(|line| line.peering),
+        "vpc-id" => vec![table.vpc_id.as_str().into()],
+        // Subnets, other gateways and instances are not simulated, so no table has any.
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,222 @@
+//! The actions on VPCs.
+
+use std::borrow::Cow;
+
+use ipnet::Ipv4Net;
+
+use super::{Act, Context, done, write_tags};
+use crate::error::{Error, Result};
+use crate::protocol::{Filters, Page, Params, Xml};
+use crate::world::id::ResourceKind;
+use crate::world::vpc::{Ipv6Block, parse_block};
+use crate::world::{Call, Tags, Vpc, World};
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVpc.html>
+pub(super) struct Create {
+    block: Ipv4Net,
+    ipv6: Ipv6Block,
+    tags: Tags,
+}
+
+impl Act for Create {
+    fn parse(params: &mut Params) -> Result<Self> {
+        let block = parse_block("CidrBlock", &params.required("CidrBlock")?)?;
+        // A block of one's own comes out of a pool of one's own, which is taken at its word.
+        let own = (params.take("Ipv6CidrBlock"), params.take("Ipv6Pool"));
+        let ipv6 = match (own, params.parsed("AmazonProvidedIpv6CidrBlock")?.unwrap_or_default()) {
+            ((None, None), false) => Ipv6Block::Absent,
+            ((None, None), true) => Ipv6Block::Provided,
+            ((Some(block), Some(_)), false) => Ipv6Block::Own(parse_block("Ipv6CidrBlock", &block)?),
+            _ => {
+                let message = "An IPv6 block is either provided by Amazon, or given along with its pool.";
+                return Err(Error::new("InvalidParameterCombination", message));
+            }
+        };
+        let tenancy = params.take("InstanceTenancy");
+        if let Some(tenancy) = tenancy.filter(|tenancy| !matches!(tenancy.as_str(), "default" | "dedicated")) {
+            return Err(Error::invalid_value("InstanceTenancy", &tenancy, "It is not a tenancy."));
+        }
+        Ok(Self { block, ipv6, tags: params.tag_specifications(ResourceKind::Vpc)? })
+    }
+
+    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+        let vpc = world.create_vpc(&context.call, self.block, self.ipv6, self.tags)?;
+        let mut xml = Xml::default();
+        xml.element("vpc", |xml| write(xml, world, &context.call, &vpc, "pending"));
+        Ok(xml)
+    }
+}
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteVpc.html>
+pub(super) struct Delete(String);
+
+impl Act for Delete {
+    fn parse(params: &mut Params) -> Result<Self> {
+        params.required("VpcId").map(Self)
+    }
+
+    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+        world.delete_vpc(&context.call, &self.0)?;
+        Ok(done())
+    }
+}
+
+/// The filters that the API reference lists.
+const FILTERS: &[&str] = &[
+    "cidr",
+    "cidr-block-association.association-id",
+    "cidr-block-association.cidr-block",
+    "cidr-block-association.state",
+    "dhcp-options-id",
+    "ipv6-cidr-block-association.association-id",
+    "ipv6-cidr-block-association.ipv6-cidr-block",
+    "ipv6-cidr-block-association.ipv6-pool",
+    "ipv6-cidr-block-association.state",
+    "is-default",
+    "owner-id",
+    "state",
+    "tag-key",
+    "vpc-id",
+];
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVpcs.html>
+pub(super) struct Describe {
+    ids: Vec<String>,
+    filters: Filters,
+    page: Page,
+}
+
+impl Act for Describe {
+    fn parse(params: &mut Params) -> Result<Self> {
+        let ids = params.list("VpcId");
+        let filters = Filters::take(params, FILTERS)?;
+        Ok(Self { ids, filters, page: Page::take(params, "DescribeVpcs", &(5..=1000))? })
+    }
+
+    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+        let call = &context.call;
+        for id in &self.ids {
+            world.vpc(call, id)?;
+        }
+        call.proceed()?;
+        let world = &*world;
+        let passes = |vpc: &&Vpc| {
+            (self.ids.is_empty() || self.ids.contains(&vpc.id))
+                && self.page.after().is_none_or(|after| vpc.id.as_str() > after)
+                && self.filters.match_all(world.tags(&call.place, &vpc.id), |name| values(vpc, name))
+        };
+        let mut xml = Xml::default();
+        self.page.write(
+            &mut xml,
+            "vpcSet",
+            world.vpcs(&call.place).filter(passes),
+            |vpc| vpc.id.clone(),
+            |xml, vpc| write(xml, world, call, vpc, "available"),
+        );
+        Ok(xml)
+    }
+}
+
+fn write(xml: &mut Xml, world: &World, call: &Call, vpc: &Vpc, state: &str) {
+    xml.text("vpcId", &vpc.id);
+    xml.text("ownerId", &vpc.place.account);
+    xml.text("state", state);
+    xml.optional("cidrBlock", vpc.cidr_blocks.first());
+    xml.list("cidrBlockAssociationSet", vpc.cidr_blocks.iter().enumerate(), |xml, (index, block)| {
+        xml.text("cidrBlock", block);
+        xml.text("associationId", association_id(vpc, index));
+        xml.element("cidrBlockState", |xml| xml.text("state", "associated"));
+    });
+    if !vpc.ipv6_cidr_blocks.is_empty() {
+        xml.list("ipv6CidrBlockAssociationSet", vpc.ipv6_cidr_blocks.iter().enumerate(), |xml, (index, block)| {
+            xml.text("ipv6CidrBlock", block);
+            xml.text("associationId", association_id(vpc, vpc.cidr_blocks.len() + index));
+            xml.text("ipv6Pool", IPV6_POOL);
+            xml.element("ipv6CidrBlockState", |xml| xml.text("state", "associated"));
+        });
+    }
+    xml.text("dhcpOptionsId", DHCP_OPTIONS_ID);
+    xml.text("instanceTenancy", "default");
+    xml.text("isDefault", false);
+    write_tags(xml, world.tags(&call.place, &vpc.id));
+}
+
+const DHCP_OPTIONS_ID: &str = "dopt-00000000000000000";
+const IPV6_POOL: &str = "Amazon";
+
+/// A block's association has no life of its own here, so its ID follows from the VPC's.
+fn association_id(vpc: &Vpc, index: usize) -> String {
+    let digits = vpc.id.strip_prefix("vpc-").and_then(|digits| digits.get(2..)).unwrap_or_default();
+    format!("vpc-cidr-assoc-{index:02x}{digits}")
+}
+
+fn values<'a>(vpc: &'a Vpc, name: &str) -> Vec<Cow<'a, str>> {
+    let (ipv4, ipv6) = (vpc.cidr_blocks.len(), vpc.ipv6_cidr_blocks.len());
+    let ids = |indices: std::ops::Range<usize>| indices.map(|index| association_id(vpc, index).into()).collect();
+    match name {
+        "cidr" => vpc.cidr_blocks.first().map(|block| block.to_string().into()).into_iter().collect(),
+        "cidr-block-association.association-id" => ids(0..ipv4),
+        "cidr-block-association.cidr-block" => vpc.cidr_blocks.iter().map(|block| block.to_string().into()).collect(),
+        "cidr-block-association.state" => vec!["associated".into()],
+        "dhcp-options-id" => vec![DHCP_OPTIONS_ID.into()],
+        "ipv6-cidr-block-association.association-id" => ids(ipv4..ipv4 + ipv6),
+        "ipv6-cidr-block-association.ipv6-cidr-block" => {
+            vpc.ipv6_cidr_blocks.iter().map(|block| block.to_string().into()).collect()
+        }
+        "ipv6-cidr-block-association.ipv6-pool" if ipv6 > 0 => vec![IPV6_POOL.into()],
+        "ipv6-cidr-block-association.state" if ipv6 > 0 => vec!["associated".into()],
+        "is-default" => vec!["false".into()],
+        "owner-id" => vec![vpc.place.account.as_str().into()],
+        "state" => vec!["available".into()],
+        "vpc-id" => vec![vpc.id.as_str().into()],
+        _ => Vec::new(),
+    }
+}
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyVpcAttribute.html>
+pub(super) struct ModifyAttribute {
+    id: String,
+    support: Option<bool>,
+    hostnames: Option<bool>,
+}
+
+impl Act for ModifyAttribute {
+    fn parse(params: &mut Params) -> Result<Self> {
+        Ok(Self {
+            id: params.required("VpcId")?,
+            support: params.parsed("EnableDnsSupport.Value")?,
+            hostnames: params.parsed("EnableDnsHostnames.Value")?,
+        })
+    }
+
+    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+        world.modify_vpc_attribute(&context.call, &self.id, self.support, self.hostnames)?;
+        Ok(done())
+    }
+}
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVpcAttribute.html>
+pub(super) struct DescribeAttribute {
+    id: String,
+    attribute: String,
+}
+
+impl Act for DescribeAttribute {
+    fn parse(params: &mut Params) -> Result<Self> {
+        let (id, attribute) = (params.required("VpcId")?, params.required("Attribute")?);
+        if !matches!(attribute.as_str(), "enableDnsSupport" | "enableDnsHostnames") {
+            return Err(Error::invalid_value("Attribute", &attribute, "Unknown attribute."));
+        }
+        Ok(Self { id, attribute })
+    }
+
+    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+        let vpc = world.vpc(&context.call, &self.id)?;
+        context.call.proceed()?;
+        let value = if self.attribute == "enableDnsSupport" { vpc.dns_support } else { vpc.dns_hostnames };
+        let mut xml = Xml::default();
+        xml.text("vpcId", &vpc.id);
+        xml.element(&self.attribute, |xml| xml.text("value", value));
+        Ok(xml)
+    }
+}

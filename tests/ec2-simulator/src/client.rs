@@ -1,0 +1,212 @@
+//! A client of the control API, for other tests.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper::{Method, Request, Uri};
+use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
+
+use crate::clock::{Change, Reading};
+use crate::control::NewKey;
+use crate::faults::{Fault, Installed};
+use crate::journal::{Excerpt, Query};
+use crate::world::identity::Credentials;
+use crate::world::{Role, Scene, Settings};
+
+/// What commands a simulator.
+#[derive(Clone, Debug)]
+pub struct Client {
+    base: String,
+    http: legacy::Client<HttpConnector, Full<Bytes>>,
+}
+
+impl Client {
+    /// A client of the simulator at this URL, such as [`crate::Server::url`] gives.
+    #[must_use]
+    pub fn new(url: &str) -> Self {
+        let base = format!("{}/_simulator", url.trim_end_matches('/'));
+        Self { base, http: legacy::Client::builder(TokioExecutor::new()).build_http() }
+    }
+
+    /// What the clock shows.
+    ///
+    /// # Errors
+    /// When the simulator does not answer as it should; so for all that follow.
+    pub async fn clock(&self) -> Result<Reading> {
+        self.get("clock").await
+    }
+
+    /// Moves the clock forward.
+    ///
+    /// # Errors
+    /// See [`Self::clock`].
+    pub async fn advance(&self, period: Duration) -> Result<Reading> {
+        self.change_clock(Change { advance: Some(period.as_secs_f64()), ..Change::default() }).await
+    }
+
+    /// Moves the clock to a time.
+    ///
+    /// # Errors
+    /// See [`Self::clock`].
+    pub async fn set_time(&self, time: Timestamp) -> Result<Reading> {
+        self.change_clock(Change { set: Some(time), ..Change::default() }).await
+    }
+
+    /// Lets the clock run at a factor; 0 stops it.
+    ///
+    /// # Errors
+    /// See [`Self::clock`].
+    pub async fn run_at(&self, factor: f64) -> Result<Reading> {
+        self.change_clock(Change { factor: Some(factor), ..Change::default() }).await
+    }
+
+    async fn change_clock(&self, change: Change) -> Result<Reading> {
+        self.send(Method::POST, "clock", Some(&change)).await
+    }
+
+    /// The settings.
+    ///
+    /// # Errors
+    /// See [`Self::clock`].
+    pub async fn settings(&self) -> Result<Settings> {
+        self.get("settings").await
+    }
+
+    /// Changes the settings that the JSON names, such as `{"delays": {"initiating": 0}}`.
+    ///
+    /// # Errors
+    /// See [`Self::clock`].
+    pub async fn set(&self, settings: &Value) -> Result<Settings> {
+        self.send(Method::POST, "settings", Some(settings)).await
+    }
+
+    /// Puts a fault in force, and tells its ID.
+    ///
+    /// # Errors
+    /// See [`Self::clock`].
+    pub async fn add_fault(&self, fault: &Fault) -> Result<u64> {
+        let answer: Value = self.send(Method::POST, "faults", Some(fault)).await?;
+        answer["id"].as_u64().ok_or_else(|| anyhow!("the answer has no ID: {answer}"))
+    }
+
+    /// The faults in force, the spent ones too.
+    ///
+    /// # Errors
+    /// See [`Self::clock`].
+    pub async fn faults(&self) -> Result<Vec<Installed>> {
+        self.get("faults").await
+    }
+
+    /// Removes a fault.
+    ///
+    /// # Errors
+    /// See [`Self::clock`].
+    pub async fn remove_fault(&self, id: u64) -> Result<()> {
+        self.delete(&format!("faults/{id}")).await
+    }
+
+    /// Removes all faults.
+    ///
+    /// # Errors
+    /// See [`Self::clock`].
+    pub async fn clear_faults(&self) -> Result<()> {
+        self.delete("faults").await
+    }
+
+    /// The calls so far, or some of them.
+    ///
+    /// # Errors
+    /// See [`Self::clock`].
+    pub async fn journal(&self, query: &Query) -> Result<Excerpt> {
+        let pairs = serde_json::to_value(query)?;
+        let pairs = pairs.as_object().into_iter().flatten();
+        let pairs = pairs.filter_map(|(name, value)| Some((name, value.as_str()?)));
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        self.get(&format!("journal?{query}")).await
+    }
+
+    /// Forgets the calls so far.
+    ///
+    /// # Errors
+    /// See [`Self::clock`].
+    pub async fn clear_journal(&self) -> Result<()> {
+        self.delete("journal").await
+    }
+
+    /// The world, to be loaded again.
+    ///
+    /// # Errors
+    /// See [`Self::clock`].
+    pub async fn save(&self) -> Result<Scene> {
+        self.get("state").await
+    }
+
+    /// Replaces the world.
+    ///
+    /// # Errors
+    /// See [`Self::clock`].
+    pub async fn load(&self, scene: &Scene) -> Result<Scene> {
+        self.send(Method::PUT, "state", Some(scene)).await
+    }
+
+    /// A new access key of an account, which comes into being with its first.
+    ///
+    /// # Errors
+    /// See [`Self::clock`].
+    pub async fn create_key(&self, account: &str) -> Result<Credentials> {
+        let key = NewKey { account: account.to_owned(), access_key_id: None };
+        self.send(Method::POST, "accounts", Some(&key)).await
+    }
+
+    /// Lets an access key be expired.
+    ///
+    /// # Errors
+    /// See [`Self::clock`].
+    pub async fn expire_key(&self, id: &str) -> Result<()> {
+        self.send(Method::POST, &format!("accounts/keys/{id}/expire"), None::<&()>).await.map(|IgnoredAny| ())
+    }
+
+    /// Lets an access key be unknown.
+    ///
+    /// # Errors
+    /// See [`Self::clock`].
+    pub async fn revoke_key(&self, id: &str) -> Result<()> {
+        self.delete(&format!("accounts/keys/{id}")).await
+    }
+
+    /// Adds or replaces a role.
+    ///
+    /// # Errors
+    /// See [`Self::clock`].
+    pub async fn put_role(&self, role: &Role) -> Result<()> {
+        self.send(Method::POST, "roles", Some(role)).await.map(|IgnoredAny| ())
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.send(Method::GET, path, None::<&()>).await
+    }
+
+    async fn delete(&self, path: &str) -> Result<()> {
+        self.send(Method::DELETE, path, None::<&()>).await.map(|IgnoredAny| ())
+    }
+
+    async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<&impl Serialize>) -> Result<T> {
+        let uri: Uri = format!("{}/{path}", self.base).parse()?;
+        let body = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
+        let request = Request::builder().method(method).uri(&uri).body(Full::new(Bytes::from(body)))?;
+        let response = self.http.request(request).await.with_context(|| format!("{uri} does not answer"))?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        if !status.is_success() {
+            return Err(anyhow!("{uri} answers {status}: {}", String::from_utf8_lossy(&body)));
+        }
+        serde_json::from_slice(&body).with_context(|| format!("{uri} answers in another form"))
+    }
+}

@@ -1,0 +1,68 @@
+//! The envelopes: what stands around each answer and each error.
+
+use jiff::Timestamp;
+
+use super::Xml;
+use crate::error::Error;
+use crate::world::identity::Service;
+
+/// An answer as a whole.
+/// <https://docs.aws.amazon.com/ec2/latest/devguide/Query-Requests.html#query-responses> and
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Examples>
+#[must_use]
+pub fn success(service: Service, action: &str, request_id: &str, content: &Xml) -> String {
+    let root = format!("{action}Response");
+    let xml = match service {
+        Service::Ec2 => Xml::root(&root, namespace(service), |xml| {
+            xml.text("requestId", request_id);
+            xml.append(content);
+        }),
+        Service::Sts => Xml::root(&root, namespace(service), |xml| {
+            xml.element(&format!("{action}Result"), |xml| xml.append(content));
+            xml.element("ResponseMetadata", |xml| xml.text("RequestId", request_id));
+        }),
+    };
+    xml.into_string()
+}
+
+/// An error as a whole.
+/// <https://docs.aws.amazon.com/ec2/latest/devguide/errors-overview.html#api-error-response>
+#[must_use]
+pub fn failure(service: Service, request_id: &str, error: &Error) -> String {
+    let mut body = Xml::default();
+    body.element("Error", |xml| {
+        if service == Service::Sts {
+            xml.text("Type", if error.status < 500 { "Sender" } else { "Receiver" });
+        }
+        xml.text("Code", &error.code);
+        xml.text("Message", &error.message);
+    });
+    match service {
+        Service::Ec2 => {
+            let mut xml = Xml::default();
+            xml.element("Response", |xml| {
+                xml.element("Errors", |xml| xml.append(&body));
+                xml.text("RequestID", request_id);
+            });
+            format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{}", xml.into_string())
+        }
+        Service::Sts => Xml::root("ErrorResponse", namespace(service), |xml| {
+            xml.append(&body);
+            xml.text("RequestId", request_id);
+        })
+        .into_string(),
+    }
+}
+
+fn namespace(service: Service) -> &'static str {
+    match service {
+        Service::Ec2 => "http://ec2.amazonaws.com/doc/2016-11-15/",
+        Service::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
+    }
+}
+
+/// A time as EC2 writes it: in milliseconds.
+#[must_use]
+pub fn time(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}

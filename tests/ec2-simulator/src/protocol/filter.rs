@@ -1,0 +1,139 @@
+//! The filters of the Describe actions.
+//! <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html#Filtering_Resources_CLI>
+
+use super::Params;
+use crate::error::{Error, Result};
+use crate::world::Tags;
+
+/// Filters, all of which must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filters(Vec<Filter>);
+
+/// One filter, of whose values any must match.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Filter {
+    name: String,
+    values: Vec<String>,
+}
+
+/// EC2's limit on the values of a call: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>.
+const MOST_VALUES: usize = 200;
+
+impl Filters {
+    /// Takes `Filter.n.Name` and `Filter.n.Value.m`, where the name is one of these, or of a tag.
+    ///
+    /// # Errors
+    /// `InvalidParameterValue` for an unknown name, `FilterLimitExceeded` for too many values.
+    pub fn take(params: &mut Params, names: &[&str]) -> Result<Self> {
+        let mut filters = Vec::new();
+        for number in params.numbers("Filter") {
+            let name = params.required(&format!("Filter.{number}.Name"))?;
+            let values = params.list(&format!("Filter.{number}.Value"));
+            if !names.contains(&name.as_str()) && name.strip_prefix("tag:").is_none_or(str::is_empty) {
+                return Err(Error::new("InvalidParameterValue", format!("The filter '{name}' is invalid")));
+            }
+            filters.push(Filter { name, values });
+        }
+        if filters.iter().map(|filter| filter.values.len()).sum::<usize>() > MOST_VALUES {
+            let message = format!("The request has more than {MOST_VALUES} filter values.");
+            return Err(Error::new("FilterLimitExceeded", message));
+        }
+        Ok(Self(filters))
+    }
+
+    /// Whether a resource passes, of which `values` tells what it has under a filter's name.
+    pub fn match_all<'a>(
+        &self,
+        tags: Option<&Tags>,
+        mut values: impl FnMut(&str) -> Vec<std::borrow::Cow<'a, str>>,
+    ) -> bool {
+        self.0.iter().all(|Filter { name, values: patterns }| {
+            let any = |value: &str| patterns.iter().any(|pattern| matches(pattern, value));
+            match (name.as_str(), name.strip_prefix("tag:")) {
+                (_, Some(key)) => tags.and_then(|tags| tags.get(key)).is_some_and(|value| any(value)),
+                ("tag-key", _) => tags.is_some_and(|tags| tags.keys().any(|key| any(key))),
+                _ => values(name).iter().any(|value| any(value)),
+            }
+        })
+    }
+
+    /// The values that a filter names outright, if none of them is a pattern: what an index can look up.
+    #[must_use]
+    pub fn exact(&self, name: &str) -> Option<&[String]> {
+        let filter = self.0.iter().find(|filter| filter.name == name)?;
+        let is_exact = |value: &String| !value.contains(['*', '?', '\\']);
+        filter.values.iter().all(is_exact).then_some(&filter.values)
+    }
+}
+
+/// Whether a text fits a pattern with `*` for any letters, `?` for any one, and `\` before either for itself.
+#[must_use]
+pub fn matches(pattern: &str, text: &str) -> bool {
+    let mut letters = pattern.chars();
+    match letters.next() {
+        None => text.is_empty(),
+        Some('*') => {
+            let rest = letters.as_str();
+            let mut tails = text.char_indices().map(|(index, _)| &text[index..]).chain([""]);
+            rest.is_empty() || tails.any(|tail| matches(rest, tail))
+        }
+        Some(letter) => {
+            let (letter, any) = match letter {
+                '\\' => (letters.next().unwrap_or('\\'), false),
+                letter => (letter, letter == '?'),
+            };
+            let mut text = text.chars();
+            text.next().is_some_and(|first| (any || first == letter) && matches(letters.as_str(), text.as_str()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        for (pattern, text, fits) in [
+            ("", "", true),
+            ("", "a", false),
+            ("active", "active", true),
+            ("active", "Active", false),
+            ("act*", "active", true),
+            ("*ive", "active", true),
+            ("a*i*e", "active", true),
+            ("a*x*e", "active", false),
+            ("?ctive", "active", true),
+            ("?active", "active", false),
+            ("*", "", true),
+            ("\\*", "*", true),
+            ("\\*", "a", false),
+            ("\\?", "?", true),
+            ("a\\", "a\\", true),
+            ("ä?", "äö", true),
+        ] {
+            assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn filters_join_with_and_and_their_values_with_or() {
+        let mut params = Params::parse(
+            "",
+            b"Filter.1.Name=tag:a&Filter.1.Value.1=x&Filter.1.Value.2=y&Filter.2.Name=tag-key&Filter.2.Value.1=b",
+        );
+        let filters = Filters::take(&mut params, &["tag-key"]);
+        let tags =
+            |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Tags>();
+        for (pairs, fits) in [
+            (&[("a", "x"), ("b", "")][..], true),
+            (&[("a", "y"), ("b", "1")], true),
+            (&[("a", "z"), ("b", "")], false),
+            (&[("a", "x")], false),
+        ] {
+            let passes = filters.clone().is_ok_and(|filters| filters.match_all(Some(&tags(pairs)), |_| vec![]));
+            assert_eq!(passes, fits, "{pairs:?}");
+        }
+        assert!(Filters::take(&mut Params::parse("", b"Filter.1.Name=nonsense"), &["tag-key"]).is_err());
+    }
+}

@@ -1,0 +1,84 @@
+//! The XML of the answers: elements, texts, and EC2's lists of `item`s.
+
+use std::fmt::Display;
+
+use quick_xml::escape::escape;
+
+/// XML under construction. An element that is absent is simply not written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Xml(String);
+
+impl Xml {
+    /// What was written.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.0
+    }
+
+    /// An element with what `content` writes into it.
+    pub fn element(&mut self, name: &str, content: impl FnOnce(&mut Self)) {
+        self.tag("<", name, ">");
+        content(self);
+        self.tag("</", name, ">");
+    }
+
+    /// An element with a text.
+    pub fn text(&mut self, name: &str, value: impl Display) {
+        self.element(name, |xml| xml.0.push_str(&escape(value.to_string())));
+    }
+
+    /// The same, if there is a value.
+    pub fn optional(&mut self, name: &str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.text(name, value);
+        }
+    }
+
+    /// A list as EC2 writes it: an `item` for each.
+    pub fn list<T>(&mut self, name: &str, items: impl IntoIterator<Item = T>, mut content: impl FnMut(&mut Self, T)) {
+        self.element(name, |xml| {
+            for item in items {
+                xml.element("item", |xml| content(xml, item));
+            }
+        });
+    }
+
+    /// The root element, with its namespace.
+    pub fn root(name: &str, namespace: &str, content: impl FnOnce(&mut Self)) -> Self {
+        let mut xml = Self(String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"));
+        xml.tag("<", name, " xmlns=\"");
+        xml.tag(namespace, "\"", ">");
+        content(&mut xml);
+        xml.tag("</", name, ">");
+        xml
+    }
+
+    /// Another's content, as it is.
+    pub fn append(&mut self, other: &Self) {
+        self.0.push_str(&other.0);
+    }
+
+    fn tag(&mut self, before: &str, name: &str, after: &str) {
+        for part in [before, name, after] {
+            self.0.push_str(part);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_escaped_and_the_absent_is_left_out() {
+        let xml = Xml::root("Answer", "urn:x", |xml| {
+            xml.list("set", ["a<b", "c&d"], |xml, value| xml.text("value", value));
+            xml.optional("none", None::<&str>);
+        });
+        assert_eq!(
+            xml.into_string(),
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Answer xmlns=\"urn:x\"><set><item><value>a&lt;b</value></item>\
+             <item><value>c&amp;d</value></item></set></Answer>"
+        );
+    }
+}

@@ -1,0 +1,73 @@
+//! Numbers that look random and are the same in every run: IDs and probabilities come from here.
+
+use serde::{Deserialize, Serialize};
+
+/// The `SplitMix64` generator: one word of state, which a scene can carry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Random(u64);
+
+impl Random {
+    /// A generator that starts at `seed`.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// The next number.
+    pub fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    /// Whether an event of this probability happens this time.
+    pub fn chance(&mut self, probability: f64) -> bool {
+        // 53 bits are what an f64 holds.
+        let fraction = (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
+        fraction < probability
+    }
+
+    /// An ID as EC2 makes them since 2018: seventeen hexadecimal digits.
+    pub fn id(&mut self, prefix: &str) -> String {
+        format!("{prefix}-0{:016x}", self.next_u64())
+    }
+
+    /// A request ID.
+    pub fn uuid(&mut self) -> String {
+        let (high, low) = (self.next_u64(), self.next_u64());
+        format!(
+            "{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}",
+            high >> 32,
+            (high >> 16) & 0xffff,
+            high & 0xfff,
+            low >> 52,
+            low & 0xffff_ffff_ffff
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_ids() {
+        let ids = |seed| (0..3).map(|_| Random::new(seed).id("pcx")).collect::<Vec<_>>();
+        assert_eq!(ids(7), ids(7));
+        assert_ne!(ids(7), ids(8));
+        let id = Random::new(7).id("pcx");
+        assert_eq!(id.len(), "pcx-".len() + 17);
+    }
+
+    #[test]
+    fn a_chance_comes_as_often_as_it_says() {
+        let mut random = Random::new(1);
+        let hits = (0..10_000).filter(|_| random.chance(0.25)).count();
+        assert!((2_300..2_700).contains(&hits), "{hits} of 10000");
+        assert!(!random.chance(0.0));
+        assert!(random.chance(1.0));
+    }
+}

@@ -1,0 +1,128 @@
+//! The world as JSON, to save, to load, and to write by hand: every list may be left out.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::identity::{AccessKey, Role};
+use super::peering::Peering;
+use super::place::Place;
+use super::registry::Registry;
+use super::route::RouteTable;
+use super::settings::Settings;
+use super::tag::Tags;
+use super::vpc::Vpc;
+use super::{World, identity};
+use crate::error::{Error, Result};
+use crate::random::Random;
+
+/// A world at rest.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scene {
+    /// What the clock shows; it stays as it is when absent.
+    pub now: Option<Timestamp>,
+    /// The settings.
+    pub settings: Settings,
+    /// The access keys, besides the default one.
+    pub keys: Vec<AccessKey>,
+    /// The roles.
+    pub roles: Vec<Role>,
+    /// The VPCs. One without a main route table gets one.
+    pub vpcs: Vec<Vpc>,
+    /// The route tables.
+    pub route_tables: Vec<RouteTable>,
+    /// The connections.
+    pub peerings: Vec<Peering>,
+    /// The tags.
+    pub tags: Vec<TagSet>,
+    /// Where the IDs are to go on.
+    pub random: Option<Random>,
+}
+
+/// The tags that a place gave to a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TagSet {
+    /// Whose tags, and where.
+    #[serde(flatten)]
+    pub place: Place,
+    /// On what.
+    pub resource: String,
+    /// The tags.
+    pub tags: Tags,
+}
+
+impl World {
+    /// All of it, to be loaded again.
+    #[must_use]
+    pub fn scene(&self, now: Timestamp) -> Scene {
+        let tags = self.tags.iter().flat_map(|(place, resources)| {
+            resources.iter().map(|(resource, tags)| TagSet {
+                place: place.clone(),
+                resource: resource.clone(),
+                tags: tags.clone(),
+            })
+        });
+        let mut tags: Vec<_> = tags.filter(|set| !set.tags.is_empty()).collect();
+        tags.sort_by(|one, two| (&one.place, &one.resource).cmp(&(&two.place, &two.resource)));
+        Scene {
+            now: Some(now),
+            settings: self.settings.clone(),
+            keys: self.keys.values().filter(|key| key.id != identity::DEFAULT_KEY_ID).cloned().collect(),
+            roles: self.roles.values().cloned().collect(),
+            vpcs: self.vpcs.values().cloned().collect(),
+            route_tables: self.tables.values().cloned().collect(),
+            peerings: self.peerings.iter().cloned().collect(),
+            tags,
+            random: Some(self.random.clone()),
+        }
+    }
+
+    /// The world of a scene.
+    ///
+    /// # Errors
+    /// When two things have one ID, or a VPC has no IPv4 block.
+    pub fn from_scene(scene: Scene, seed: u64) -> Result<Self> {
+        let mut world = Self::new(scene.settings, seed);
+        let mut ids = BTreeSet::new();
+        let mut unique = |id: &str| match ids.insert(id.to_owned()) {
+            true => Ok(()),
+            false => Err(Error::new("InvalidScene", format!("{id} is there twice"))),
+        };
+        world.random = scene.random.unwrap_or(world.random);
+        world.keys.extend(scene.keys.into_iter().map(|key| (key.id.clone(), key)));
+        for role in scene.roles {
+            world.put_role(role)?;
+        }
+        for table in scene.route_tables {
+            unique(&table.id)?;
+            world.tables.insert(table.id.clone(), table);
+        }
+        let main = world.tables.values().filter(|table| table.main);
+        let with_main_table: BTreeSet<_> = main.map(|table| table.vpc_id.clone()).collect();
+        for vpc in scene.vpcs {
+            unique(&vpc.id)?;
+            if vpc.cidr_blocks.is_empty() {
+                return Err(Error::new("InvalidScene", format!("{} has no cidr_blocks", vpc.id)));
+            }
+            if !with_main_table.contains(&vpc.id) {
+                let table = RouteTable::new(world.random.id("rtb"), &vpc, true);
+                world.tables.insert(table.id.clone(), table);
+            }
+            world.vpcs.insert(vpc.id.clone(), vpc);
+        }
+        let mut peerings = Registry::default();
+        for peering in scene.peerings {
+            unique(&peering.id)?;
+            peerings.insert(peering, &world.settings.visibility);
+        }
+        world.peerings = peerings;
+        let mut tags: HashMap<Place, BTreeMap<String, Tags>> = HashMap::new();
+        for set in scene.tags {
+            tags.entry(set.place).or_default().entry(set.resource).or_default().extend(set.tags);
+        }
+        world.tags = tags;
+        Ok(world)
+    }
+}

@@ -1,0 +1,199 @@
+//! An EC2 endpoint of whatever make, and what every check needs of it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use aws_credential_types::Credentials;
+use aws_sdk_ec2::config::retry::RetryConfig;
+use aws_sdk_ec2::config::{BehaviorVersion, Region, timeout::TimeoutConfig};
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::operation::RequestId;
+use aws_sdk_ec2::types::{Filter, Tag, TagSpecification, VpcPeeringConnection};
+use ec2_simulator::clock::Clock;
+use ec2_simulator::{Server, Settings, Simulator};
+use jiff::Timestamp;
+
+pub(crate) const HERE: &str = "us-east-1";
+pub(crate) const ELSEWHERE: &str = "eu-west-1";
+pub(crate) const ANOTHER_ACCOUNT: &str = "222222222222";
+
+/// An endpoint, and who we are there.
+#[derive(Clone, Debug)]
+pub(crate) struct Cloud {
+    pub(crate) url: String,
+    pub(crate) credentials: Credentials,
+}
+
+/// How a call was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) status: u16,
+    pub(crate) request_id: Option<String>,
+}
+
+impl Cloud {
+    pub(crate) fn at(url: String) -> Self {
+        Self { url, credentials: Credentials::from_keys("test", "any", None) }
+    }
+
+    pub(crate) fn ec2(&self, region: &'static str) -> aws_sdk_ec2::Client {
+        self.ec2_as(region, self.credentials.clone())
+    }
+
+    pub(crate) fn ec2_as(&self, region: &'static str, credentials: Credentials) -> aws_sdk_ec2::Client {
+        let config = aws_sdk_ec2::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .endpoint_url(&self.url)
+            .region(Region::new(region))
+            .credentials_provider(credentials)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::builder().operation_timeout(Duration::from_secs(20)).build());
+        aws_sdk_ec2::Client::from_conf(config.build())
+    }
+
+    pub(crate) fn sts(&self) -> aws_sdk_sts::Client {
+        let config = aws_sdk_sts::Config::builder()
+            .behavior_version(aws_sdk_sts::config::BehaviorVersion::latest())
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .endpoint_url(&self.url)
+            .region(aws_sdk_sts::config::Region::new(HERE))
+            .credentials_provider(self.credentials.clone())
+            .retry_config(aws_sdk_sts::config::retry::RetryConfig::disabled());
+        aws_sdk_sts::Client::from_conf(config.build())
+    }
+
+    /// The same endpoint, as another account.
+    pub(crate) async fn another(&self) -> Result<Self> {
+        let role = format!("arn:aws:iam::{ANOTHER_ACCOUNT}:role/peer");
+        let session = self.sts().assume_role().role_arn(role).role_session_name("contract").send().await?;
+        let keys = session.credentials.context("no credentials")?;
+        let token = Some(keys.session_token);
+        let credentials = Credentials::from_keys(keys.access_key_id, keys.secret_access_key, token);
+        Ok(Self { credentials, ..self.clone() })
+    }
+
+    pub(crate) async fn account(&self) -> Result<String> {
+        self.sts().get_caller_identity().send().await?.account.context("no account")
+    }
+
+    pub(crate) async fn vpc(&self, region: &'static str, block: &str) -> Result<String> {
+        let made = self.ec2(region).create_vpc().cidr_block(block).send().await?;
+        made.vpc.and_then(|vpc| vpc.vpc_id).context("no VPC")
+    }
+
+    /// Two VPCs here that can be peered.
+    pub(crate) async fn pair(&self) -> Result<(String, String)> {
+        Ok((self.vpc(HERE, "10.0.0.0/16").await?, self.vpc(HERE, "10.1.0.0/16").await?))
+    }
+
+    pub(crate) async fn request(&self, vpc: &str, peer: &str) -> Result<VpcPeeringConnection> {
+        let made = self.ec2(HERE).create_vpc_peering_connection().vpc_id(vpc).peer_vpc_id(peer).send().await?;
+        made.vpc_peering_connection.context("no connection")
+    }
+
+    /// A request within the account, waiting for acceptance.
+    pub(crate) async fn pending(&self) -> Result<String> {
+        let (vpc, peer) = self.pair().await?;
+        let id = id_of(&self.request(&vpc, &peer).await?)?;
+        self.settle(HERE, &id, "pending-acceptance").await?;
+        Ok(id)
+    }
+
+    /// A connection within the account.
+    pub(crate) async fn active(&self) -> Result<String> {
+        let id = self.pending().await?;
+        self.ec2(HERE).accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
+        self.settle(HERE, &id, "active").await?;
+        Ok(id)
+    }
+
+    pub(crate) async fn describe(&self, region: &'static str, id: &str) -> Result<VpcPeeringConnection> {
+        let all = self.ec2(region).describe_vpc_peering_connections().vpc_peering_connection_ids(id).send().await?;
+        all.vpc_peering_connections.unwrap_or_default().pop().context("not shown")
+    }
+
+    /// Waits until the connection has this status code.
+    pub(crate) async fn settle(&self, region: &'static str, id: &str, code: &str) -> Result<VpcPeeringConnection> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let connection = self.describe(region, id).await;
+            if connection.as_ref().is_ok_and(|connection| code_of(connection) == code) {
+                return connection;
+            }
+            ensure!(Instant::now() < deadline, "{id} does not become {code}: {connection:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+pub(crate) fn id_of(connection: &VpcPeeringConnection) -> Result<String> {
+    connection.vpc_peering_connection_id.clone().context("no ID")
+}
+
+pub(crate) fn code_of(connection: &VpcPeeringConnection) -> &str {
+    connection.status().and_then(|status| status.code()).map_or("", |code| code.as_str())
+}
+
+pub(crate) fn filter(name: &str, values: &[&str]) -> Filter {
+    let values = values.iter().map(|value| (*value).to_owned()).collect();
+    Filter::builder().name(name).set_values(Some(values)).build()
+}
+
+pub(crate) fn tag(key: &str, value: &str) -> Tag {
+    Tag::builder().key(key).value(value).build()
+}
+
+pub(crate) fn tags_of(kind: &str, tags: impl IntoIterator<Item = Tag>) -> TagSpecification {
+    let tags = tags.into_iter().collect();
+    TagSpecification::builder().resource_type(kind.into()).set_tags(Some(tags)).build()
+}
+
+/// How a call was refused; that it was not is an error.
+pub(crate) fn refusal<T, E>(outcome: Result<T, SdkError<E>>) -> Result<Refusal>
+where
+    E: ProvideErrorMetadata + std::fmt::Debug,
+{
+    match outcome {
+        Ok(_) => bail!("it was not refused"),
+        Err(SdkError::ServiceError(error)) => Ok(Refusal {
+            code: error.err().code().unwrap_or_default().to_owned(),
+            message: error.err().message().unwrap_or_default().to_owned(),
+            status: error.raw().status().as_u16(),
+            request_id: error.err().meta().request_id().map(str::to_owned),
+        }),
+        Err(other) => Err(anyhow!("it broke instead: {other:?}")),
+    }
+}
+
+/// Refused with this code.
+pub(crate) fn refused_with<T, E>(outcome: Result<T, SdkError<E>>, code: &str) -> Result<Refusal>
+where
+    E: ProvideErrorMetadata + std::fmt::Debug,
+{
+    let refusal = refusal(outcome)?;
+    ensure!(refusal.code == code, "expected {code}: {refusal:?}");
+    Ok(refusal)
+}
+
+/// A simulator of our own, in this process.
+pub(crate) async fn simulator(settings: Settings, clock: Clock) -> Server {
+    let simulator = Simulator::new(settings, clock, 1);
+    Server::start(([127, 0, 0, 1], 0).into(), simulator).await.expect("a free port")
+}
+
+/// A clock that stands still, at a time that it is easy to count from.
+pub(crate) fn frozen() -> Clock {
+    Clock::new("2026-01-01T00:00:00Z".parse::<Timestamp>().expect("a time"), 0.0)
+}
+
+/// Everything happens at once.
+pub(crate) fn at_once() -> Settings {
+    let mut settings = Settings { any_role: true, ..Settings::default() };
+    for delay in [&mut settings.delays.initiating, &mut settings.delays.provisioning, &mut settings.delays.deleting] {
+        *delay = Duration::ZERO;
+    }
+    settings
+}

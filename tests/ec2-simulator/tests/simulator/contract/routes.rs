@@ -1,0 +1,86 @@
+use anyhow::{Context, Result, ensure};
+use aws_sdk_ec2::types::Route;
+
+use crate::cloud::{Cloud, HERE, filter, id_of, refused_with};
+
+const PEER: &str = "10.1.0.0/16";
+
+/// A table of the requester's VPC, and an active connection.
+async fn scene(cloud: &Cloud) -> Result<(String, String)> {
+    let id = cloud.active().await?;
+    let shown = cloud.describe(HERE, &id).await?;
+    let vpc = shown.requester_vpc_info().and_then(|end| end.vpc_id()).context("no VPC")?;
+    let table = cloud.ec2(HERE).create_route_table().vpc_id(vpc).send().await?;
+    Ok((table.route_table.and_then(|table| table.route_table_id).context("no table")?, id))
+}
+
+/// The route to the peer, as it is shown.
+async fn route(cloud: &Cloud, table: &str) -> Result<Option<Route>> {
+    let shown = cloud.ec2(HERE).describe_route_tables().route_table_ids(table).send().await?;
+    let table = shown.route_tables().first().context("no table")?;
+    Ok(table.routes().iter().find(|route| route.destination_cidr_block() == Some(PEER)).cloned())
+}
+
+pub(super) async fn routes_come_change_and_go(cloud: &Cloud) -> Result<()> {
+    let (ec2, (table, id)) = (cloud.ec2(HERE), scene(cloud).await?);
+    let create = ec2.create_route().route_table_id(&table).destination_cidr_block(PEER);
+    let created = create.vpc_peering_connection_id(&id).send().await?;
+    ensure!(created.r#return() == Some(true), "{created:?}");
+    let shown = route(cloud, &table).await?.context("no route")?;
+    ensure!(shown.vpc_peering_connection_id() == Some(id.as_str()), "{shown:?}");
+    ensure!(shown.state().map(|state| state.as_str()) == Some("active"), "{shown:?}");
+    ensure!(shown.origin().map(|origin| origin.as_str()) == Some("CreateRoute"), "{shown:?}");
+    let by_peering = filter("route.vpc-peering-connection-id", &[&id]);
+    let tables = ec2.describe_route_tables().filters(by_peering).send().await?;
+    ensure!(tables.route_tables().len() == 1, "{tables:?}");
+
+    let vpc = tables.route_tables().first().and_then(|table| table.vpc_id()).context("no VPC")?;
+    let peer = cloud.vpc(HERE, "10.2.0.0/16").await?;
+    let other = id_of(&cloud.request(vpc, &peer).await?)?;
+    let replace = ec2.replace_route().route_table_id(&table).destination_cidr_block(PEER);
+    replace.vpc_peering_connection_id(&other).send().await?;
+    let shown = route(cloud, &table).await?.context("no route")?;
+    ensure!(shown.vpc_peering_connection_id() == Some(other.as_str()), "{shown:?}");
+
+    ec2.delete_route().route_table_id(&table).destination_cidr_block(PEER).send().await?;
+    ensure!(route(cloud, &table).await?.is_none());
+    Ok(())
+}
+
+pub(super) async fn a_route_through_an_ended_peering_is_a_black_hole(cloud: &Cloud) -> Result<()> {
+    let (ec2, (table, id)) = (cloud.ec2(HERE), scene(cloud).await?);
+    let create = ec2.create_route().route_table_id(&table).destination_cidr_block(PEER);
+    create.vpc_peering_connection_id(&id).send().await?;
+    ec2.delete_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
+    cloud.settle(HERE, &id, "deleted").await?;
+    let shown = route(cloud, &table).await?.context("no route")?;
+    ensure!(shown.state().map(|state| state.as_str()) == Some("blackhole"), "{shown:?}");
+    Ok(())
+}
+
+pub(super) async fn a_route_is_made_once(cloud: &Cloud) -> Result<()> {
+    let (ec2, (table, id)) = (cloud.ec2(HERE), scene(cloud).await?);
+    let create = || ec2.create_route().route_table_id(&table).destination_cidr_block(PEER);
+    create().vpc_peering_connection_id(&id).send().await?;
+    refused_with(create().vpc_peering_connection_id(&id).send().await, "RouteAlreadyExists")?;
+    Ok(())
+}
+
+pub(super) async fn an_unknown_route_is_not_found(cloud: &Cloud) -> Result<()> {
+    let (ec2, (table, id)) = (cloud.ec2(HERE), scene(cloud).await?);
+    let delete = ec2.delete_route().route_table_id(&table).destination_cidr_block(PEER).send().await;
+    refused_with(delete, "InvalidRoute.NotFound")?;
+    let replace = ec2.replace_route().route_table_id(&table).destination_cidr_block(PEER);
+    refused_with(replace.vpc_peering_connection_id(&id).send().await, "InvalidParameterValue")?;
+    let unknown = "rtb-0123456789abcdef0";
+    let delete = ec2.delete_route().route_table_id(unknown).destination_cidr_block(PEER).send().await;
+    refused_with(delete, "InvalidRouteTableID.NotFound")?;
+    Ok(())
+}
+
+pub(super) async fn a_local_route_stays(cloud: &Cloud) -> Result<()> {
+    let (ec2, (table, _)) = (cloud.ec2(HERE), scene(cloud).await?);
+    let delete = ec2.delete_route().route_table_id(&table).destination_cidr_block("10.0.0.0/16").send().await;
+    refused_with(delete, "InvalidParameterValue")?;
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! The control API: clock, settings, journal, state, access keys and roles.
+
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use ec2_simulator::journal::Query;
+use ec2_simulator::world::identity;
+use ec2_simulator::world::settings::RepeatRequest;
+use ec2_simulator::world::{AccessKey, Role};
+use ec2_simulator::{Client, Scene, Server, Settings};
+use serde_json::json;
+
+use crate::cloud::{Cloud, HERE, at_once, code_of, frozen, id_of, refused_with, simulator};
+
+async fn start(settings: Settings) -> (Server, Cloud, Client) {
+    let server = simulator(settings, frozen()).await;
+    let (cloud, client) = (Cloud::at(server.url()), Client::new(&server.url()));
+    (server, cloud, client)
+}
+
+fn keys(of: &identity::Credentials) -> Credentials {
+    Credentials::from_keys(&of.access_key_id, &of.secret_access_key, of.session_token.clone())
+}
+
+#[tokio::test]
+async fn a_request_expires_when_the_clock_is_moved_seven_days() {
+    let (_server, cloud, client) = start(at_once()).await;
+    let id = cloud.pending().await.unwrap();
+    let before = client.clock().await.unwrap();
+    assert_eq!(before.factor, 0.0);
+    client.advance(Duration::from_hours(7 * 24)).await.unwrap();
+    assert_eq!(code_of(&cloud.describe(HERE, &id).await.unwrap()), "expired");
+    let ended = "2026-01-10T00:00:00Z".parse().unwrap();
+    assert_eq!(client.set_time(ended).await.unwrap().now, ended);
+    let gone = cloud.ec2(HERE).describe_vpc_peering_connections().vpc_peering_connection_ids(&id).send().await;
+    refused_with(gone, "InvalidVpcPeeringConnectionID.NotFound").unwrap();
+    assert!(client.set_time(before.now).await.is_err(), "the clock does not go back");
+    assert!(client.run_at(-1.0).await.is_err());
+}
+
+#[tokio::test]
+async fn the_clock_runs_at_a_factor() {
+    let (_server, cloud, client) = start(Settings::default()).await;
+    let (vpc, peer) = cloud.pair().await.unwrap();
+    let id = id_of(&cloud.request(&vpc, &peer).await.unwrap()).unwrap();
+    assert_eq!(code_of(&cloud.describe(HERE, &id).await.unwrap()), "initiating-request", "it stands still");
+    assert_eq!(client.run_at(1000.0).await.unwrap().factor, 1000.0);
+    cloud.settle(HERE, &id, "pending-acceptance").await.unwrap();
+}
+
+#[tokio::test]
+async fn one_setting_is_changed_alone() {
+    let (_server, cloud, client) = start(at_once()).await;
+    let changed = client.set(&json!({ "repeat_request": "mint-new", "quotas": { "outstanding": 2 } })).await.unwrap();
+    let mut expected = Settings { repeat_request: RepeatRequest::MintNew, ..at_once() };
+    expected.quotas.outstanding = 2;
+    assert_eq!(changed, expected);
+    assert_eq!(client.settings().await.unwrap(), expected);
+    let (vpc, peer) = cloud.pair().await.unwrap();
+    let first = id_of(&cloud.request(&vpc, &peer).await.unwrap()).unwrap();
+    assert_ne!(id_of(&cloud.request(&vpc, &peer).await.unwrap()).unwrap(), first);
+    let third = cloud.ec2(HERE).create_vpc_peering_connection().vpc_id(&vpc).peer_vpc_id(&peer).send().await;
+    refused_with(third, "OutstandingVpcPeeringConnectionLimitExceeded").unwrap();
+    for wrong in [json!({ "quota": 1 }), json!({ "delays": { "initiating": -1 } }), json!({ "repeat_request": "x" })] {
+        assert!(client.set(&wrong).await.is_err(), "{wrong}");
+    }
+    assert_eq!(client.settings().await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn the_journal_tells_every_call() {
+    let (_server, cloud, client) = start(at_once()).await;
+    let vpc = cloud.vpc(HERE, "10.0.0.0/16").await.unwrap();
+    let unknown = cloud.ec2(HERE).delete_vpc().vpc_id("vpc-0123456789abcdef0").send().await;
+    let refused = refused_with(unknown, "InvalidVpcID.NotFound").unwrap();
+    let stranger = cloud.ec2_as(HERE, Credentials::from_keys("AKIAUNKNOWN000000000", "x", None));
+    refused_with(stranger.describe_vpcs().send().await, "AuthFailure").unwrap();
+
+    let all = client.journal(&Query::default()).await.unwrap();
+    let actions: Vec<_> = all.entries.iter().map(|entry| (entry.action.as_str(), entry.status)).collect();
+    assert_eq!(actions, [("CreateVpc", 200), ("DeleteVpc", 400), ("DescribeVpcs", 401)]);
+    let created = &all.entries[0];
+    assert_eq!((created.account.as_deref(), created.region.as_str()), (Some("111111111111"), HERE));
+    assert_eq!(created.parameters.get("CidrBlock").map(String::as_str), Some("10.0.0.0/16"));
+    assert_eq!(created.time, client.clock().await.unwrap().now);
+    assert_eq!(all.entries[2].account, None);
+    assert_eq!(all.counters["DeleteVpc"].calls, 1);
+    assert_eq!(all.counters["DeleteVpc"].errors["InvalidVpcID.NotFound"], 1);
+
+    for (query, count) in [
+        (Query { action: Some("CreateVpc".into()), ..Query::default() }, 1),
+        (Query { account: Some("111111111111".into()), ..Query::default() }, 2),
+        (Query { region: Some("eu-west-3".into()), ..Query::default() }, 0),
+        (Query { code: Some("AuthFailure".into()), ..Query::default() }, 1),
+        (Query { request_id: refused.request_id.clone(), ..Query::default() }, 1),
+    ] {
+        assert_eq!(client.journal(&query).await.unwrap().entries.len(), count, "{query:?}");
+    }
+    client.clear_journal().await.unwrap();
+    assert_eq!(client.journal(&Query::default()).await.unwrap(), ec2_simulator::journal::Excerpt::default());
+    cloud.ec2(HERE).delete_vpc().vpc_id(vpc).send().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_scene_is_saved_and_loaded_elsewhere() {
+    let (_server, cloud, client) = start(at_once()).await;
+    let id = cloud.active().await.unwrap();
+    let key = client.create_key("222222222222").await.unwrap();
+    let scene = client.save().await.unwrap();
+    let (_other, elsewhere, other) = start(Settings::default()).await;
+    assert_eq!(other.load(&scene).await.unwrap(), scene);
+    assert_eq!(elsewhere.describe(HERE, &id).await.unwrap(), cloud.describe(HERE, &id).await.unwrap());
+    let another = Cloud { credentials: keys(&key), ..elsewhere };
+    assert_eq!(another.account().await.unwrap(), "222222222222");
+}
+
+#[tokio::test]
+async fn a_scene_can_be_written_by_hand() {
+    let (_server, cloud, client) = start(Settings::default()).await;
+    let scene: Scene = serde_json::from_value(json!({
+        "now": "2030-01-01T00:00:00Z",
+        "vpcs": [
+            {
+                "id": "vpc-0000000000000000a", "account": "111111111111", "region": "us-east-1",
+                "cidr_blocks": ["10.0.0.0/16", "10.9.0.0/16"], "ipv6_cidr_blocks": ["2600:1f00::/56"]
+            },
+            { "id": "vpc-0000000000000000b", "account": "222222222222", "region": "eu-west-1", "cidr_blocks": ["10.1.0.0/16"] }
+        ],
+        "peerings": [{
+            "id": "pcx-0000000000000000c",
+            "requester": { "account": "111111111111", "region": "us-east-1", "vpc_id": "vpc-0000000000000000a" },
+            "accepter": { "account": "222222222222", "region": "eu-west-1", "vpc_id": "vpc-0000000000000000b" },
+            "phase": { "code": "active" }
+        }],
+        "tags": [{ "account": "111111111111", "region": "us-east-1", "resource": "pcx-0000000000000000c", "tags": { "a": "b" } }]
+    }))
+    .unwrap();
+    client.load(&scene).await.unwrap();
+    let shown = cloud.describe(HERE, "pcx-0000000000000000c").await.unwrap();
+    let requester = shown.requester_vpc_info().unwrap();
+    assert_eq!((requester.cidr_block_set().len(), requester.ipv6_cidr_block_set().len()), (2, 1));
+    assert_eq!(shown.tags().len(), 1);
+    assert_eq!(cloud.ec2(HERE).describe_route_tables().send().await.unwrap().route_tables().len(), 1);
+    let twice = Scene { vpcs: [scene.vpcs.clone(), scene.vpcs.clone()].concat(), ..scene };
+    assert!(client.load(&twice).await.is_err());
+}
+
+#[tokio::test]
+async fn a_key_can_be_made_expired_and_revoked() {
+    let (_server, cloud, client) = start(at_once()).await;
+    let key = client.create_key("333333333333").await.unwrap();
+    let theirs = Cloud { credentials: keys(&key), ..cloud.clone() };
+    assert_eq!(theirs.account().await.unwrap(), "333333333333");
+    client.expire_key(&key.access_key_id).await.unwrap();
+    assert_eq!(refused_with(theirs.ec2(HERE).describe_vpcs().send().await, "RequestExpired").unwrap().status, 400);
+    assert_eq!(refused_with(theirs.sts().get_caller_identity().send().await, "ExpiredToken").unwrap().status, 403);
+    client.revoke_key(&key.access_key_id).await.unwrap();
+    assert_eq!(refused_with(theirs.ec2(HERE).describe_vpcs().send().await, "AuthFailure").unwrap().status, 401);
+    refused_with(theirs.sts().get_caller_identity().send().await, "InvalidClientTokenId").unwrap();
+    assert!(client.revoke_key(&key.access_key_id).await.is_err(), "it is gone");
+    assert!(client.create_key("not an account").await.is_err());
+}
+
+#[tokio::test]
+async fn a_session_ends_by_the_clock_that_the_settings_name() {
+    let (_server, cloud, client) = start(at_once()).await;
+    let session = cloud.another().await.unwrap();
+    client.advance(Duration::from_hours(2)).await.unwrap();
+    session.account().await.unwrap();
+    client.set(&json!({ "session_clock": "simulator" })).await.unwrap();
+    let session = cloud.another().await.unwrap();
+    client.advance(Duration::from_secs(3599)).await.unwrap();
+    session.account().await.unwrap();
+    client.advance(Duration::from_secs(1)).await.unwrap();
+    refused_with(session.ec2(HERE).describe_vpcs().send().await, "RequestExpired").unwrap();
+    // A session's key without its token is nobody's.
+    let live = cloud.another().await.unwrap().credentials;
+    let bare = Credentials::from_keys(live.access_key_id(), live.secret_access_key(), None);
+    refused_with(cloud.ec2_as(HERE, bare).describe_vpcs().send().await, "AuthFailure").unwrap();
+}
+
+#[tokio::test]
+async fn a_trust_policy_lets_in_whom_it_names() {
+    let (_server, cloud, client) = start(Settings::default()).await;
+    let arn = "arn:aws:iam::222222222222:role/path/peer";
+    let user = AccessKey::default_user().caller.arn;
+    let assume = async |external_id: Option<&str>| {
+        let ask = cloud.sts().assume_role().role_arn(arn).role_session_name("test");
+        ask.set_external_id(external_id.map(str::to_owned)).send().await
+    };
+    let refused = refused_with(assume(None).await, "AccessDenied").unwrap();
+    assert_eq!(refused.status, 403);
+    assert_eq!(
+        refused.message,
+        format!("User: {user} is not authorized to perform: sts:AssumeRole on resource: {arn}")
+    );
+    for (trusted, wanted, given, admitted) in [
+        ("111111111111", None, None, true),
+        ("arn:aws:iam::111111111111:root", None, None, true),
+        (user.as_str(), None, None, true),
+        ("*", None, Some("more than asked"), true),
+        ("333333333333", None, None, false),
+        ("111111111111", Some("secret"), Some("secret"), true),
+        ("111111111111", Some("secret"), Some("wrong"), false),
+        ("111111111111", Some("secret"), None, false),
+    ] {
+        let external_id = wanted.map(str::to_owned);
+        client.put_role(&Role { arn: arn.into(), trusted: vec![trusted.into()], external_id }).await.unwrap();
+        match assume(given).await {
+            Ok(session) => {
+                assert!(admitted, "{trusted} {wanted:?} {given:?}");
+                let of = session.assumed_role_user().unwrap().arn();
+                assert_eq!(of, "arn:aws:sts::222222222222:assumed-role/peer/test");
+            }
+            outcome => {
+                assert!(!admitted, "{trusted} {wanted:?} {given:?}");
+                refused_with(outcome, "AccessDenied").unwrap();
+            }
+        }
+    }
+    assert!(client.put_role(&Role { arn: "nonsense".into(), trusted: vec![], external_id: None }).await.is_err());
+}
