@@ -17,7 +17,7 @@ use super::steps::Outcome;
 use crate::api::{ConditionType, FINALIZER, ManagementPolicy, RECONCILE_AT, Reason, VpcPeering};
 use crate::aws::{AwsError, Class};
 use crate::peering::status::{self, Progress};
-use crate::peering::{Desired, Observation, Owner, Plan, Recorded, Standing, decide};
+use crate::peering::{Claim, Desired, Observation, Owner, Plan, Recorded, Standing, decide};
 
 /// More steps than any way to an end takes; a pass that needs more goes on later, and lets others go first.
 const STEPS: usize = 8;
@@ -169,7 +169,7 @@ impl Context {
     }
 
     /// An older resource that asks for a peering of the same VPCs, in either direction.
-    fn older_claim(&self, object: &VpcPeering) -> Option<String> {
+    fn older_claim(&self, object: &VpcPeering) -> Option<Claim> {
         let (requester, accepter) = (&object.spec.requester.vpc_id, &object.spec.accepter.vpc_id);
         let claims_the_same = |other: &VpcPeering| {
             let ends = (&other.spec.requester.vpc_id, &other.spec.accepter.vpc_id);
@@ -178,7 +178,10 @@ impl Context {
         };
         let age = |object: &VpcPeering| (object.creation_timestamp(), object.uid());
         let older = self.store.find(|other| claims_the_same(other) && age(other) < age(object))?;
-        Some(format!("VpcPeering {}/{}", older.namespace().unwrap_or_default(), older.name_any()))
+        Some(Claim {
+            resource: format!("VpcPeering {}/{}", older.namespace().unwrap_or_default(), older.name_any()),
+            is_leaving: older.metadata.deletion_timestamp.is_some(),
+        })
     }
 
     /// Reads or changes what is remembered of a resource.

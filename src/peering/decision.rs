@@ -91,8 +91,11 @@ fn towards_connection(
     if let Some(older) = &observed.older_claim {
         return Plan::Stalled {
             reason: Reason::ConnectionNotOwned,
-            message: format!("{older} is older and asks for a peering of the same VPCs; delete one of the two"),
-            look_again: Some(STALLED_LOOK_AGAIN),
+            message: format!(
+                "{} is older and asks for a peering of the same VPCs; delete one of the two",
+                older.resource
+            ),
+            look_again: Some(if older.is_leaving { MISSING_LOOK_AGAIN } else { STALLED_LOOK_AGAIN }),
         };
     }
     if let Some(id) = &desired.spec.vpc_peering_connection_id {

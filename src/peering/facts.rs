@@ -72,12 +72,21 @@ pub struct Observation {
     pub wanted: Option<Connection>,
     /// A live connection between the same VPCs that is not the owner's.
     pub rival: Option<Connection>,
-    /// An older resource of this cluster that asks for the same VPCs, as people name it.
-    pub older_claim: Option<String>,
+    /// An older resource of this cluster that asks for the same VPCs.
+    pub older_claim: Option<Claim>,
     /// What a look at the two VPCs showed, if there was one lately.
     pub preflight: Option<Preflight>,
     /// For how long we have been looking, in vain, for what the record says must be there.
     pub missing_for: Duration,
+}
+
+/// A resource that asks for a peering.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// What people call it.
+    pub resource: String,
+    /// It is being deleted.
+    pub is_leaving: bool,
 }
 
 impl Observation {

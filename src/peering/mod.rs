@@ -14,7 +14,7 @@ mod testing;
 
 pub use connection::{Connection, StatusCode};
 pub use decision::decide;
-pub use facts::{Desired, Observation, Recorded, Settings};
+pub use facts::{Claim, Desired, Observation, Recorded, Settings};
 pub use owner::Owner;
 pub use plan::{Plan, Step};
 pub use preflight::Preflight;

@@ -3,11 +3,17 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+mod adoption;
+mod ends;
+mod errors;
 mod lifecycle;
+mod ownership;
 mod restarts;
+mod tags;
 mod validation;
 mod world;
 
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -15,7 +21,7 @@ use anyhow::Result;
 use environment::{ControlPlane, Moto};
 use libtest_mimic::{Arguments, Trial};
 
-use world::World;
+use world::{Cloud, World};
 
 /// What all tests share.
 pub struct Shared {
@@ -23,7 +29,9 @@ pub struct Shared {
     moto: Moto,
 }
 
-/// Names a test by its path.
+type Test = fn(World) -> Pin<Box<dyn Future<Output = Result<()>>>>;
+
+/// Names each test by its path.
 macro_rules! tests {
     ($($module:ident :: $name:ident),* $(,)?) => {
         vec![$((concat!(stringify!($module), "::", stringify!($name)), {
@@ -33,14 +41,11 @@ macro_rules! tests {
     };
 }
 
-type Test = fn(World) -> std::pin::Pin<Box<dyn Future<Output = Result<()>>>>;
-
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::from_args();
     let runtime = Arc::new(tokio::runtime::Builder::new_multi_thread().enable_all().build()?);
-    let tests: Vec<(&str, Test)> = tests![
+    let of_any_ec2: Vec<(&str, Test)> = tests![
         lifecycle::a_peering_becomes_active,
-        lifecycle::a_fresh_object_is_not_current,
         lifecycle::a_vpc_that_does_not_exist_is_named,
         lifecycle::deletion_deletes_the_peering,
         lifecycle::retain_keeps_the_peering,
@@ -50,23 +55,52 @@ fn main() -> Result<ExitCode> {
         lifecycle::manual_acceptance_waits_for_a_person,
         restarts::killed_between_create_and_record_makes_no_second_peering,
         restarts::sigterm_ends_in_time_and_a_restart_finds_its_peering,
+        tags::edits_add_change_and_remove_exactly_ours,
+        adoption::an_existing_connection_is_taken_over,
+    ];
+    let of_the_simulator: Vec<(&str, Test)> = tests![
+        lifecycle::a_fresh_object_is_not_current,
         validation::every_rule_refuses_with_a_readable_message,
         validation::defaults_are_visible,
+        adoption::what_does_not_match_is_not_touched,
+        adoption::observe_never_writes,
+        ends::overlapping_blocks_are_told_without_a_request,
+        ends::a_failed_request_is_told,
+        ends::a_rejected_request_is_told_and_requested_anew_when_asked,
+        ends::an_unaccepted_request_is_warned_of_and_expires,
+        ends::recreate_on_requests_anew_and_keeps_the_history,
+        ends::deletion_ends_from_every_code,
+        errors::a_dry_run_reports_and_creates_nothing,
+        errors::missing_permissions_are_named_and_tried_again,
+        errors::a_refused_deletion_keeps_the_finalizer_and_says_why,
+        errors::a_lost_reply_makes_no_second_peering,
+        errors::a_reply_cut_off_makes_no_second_peering,
+        errors::a_stale_view_makes_no_second_peering,
+        errors::throttling_is_waited_out,
+        errors::expired_credentials_that_come_back,
+        errors::suspension_stops_all_writes,
+        ownership::two_resources_one_peering,
+        ownership::two_clusters_one_pair_of_vpcs,
+        ownership::the_older_one_leaves_and_the_younger_goes_on,
+        tags::retain_removes_the_ownership_tags,
     ];
+    let tests: Vec<_> =
+        [(Cloud::Moto, of_any_ec2.clone()), (Cloud::Simulator, of_any_ec2), (Cloud::Simulator, of_the_simulator)]
+            .into_iter()
+            .flat_map(|(cloud, tests)| {
+                tests.into_iter().map(move |(name, test)| (format!("{cloud}::{name}"), cloud, test))
+            })
+            .collect();
     if arguments.list {
-        let listed = tests.iter().map(|(name, _)| Trial::test(*name, || Ok(()))).collect();
+        let listed = tests.into_iter().map(|(name, _, _)| Trial::test(name, || Ok(()))).collect();
         return Ok(libtest_mimic::run(&arguments, listed).exit_code());
     }
     let shared = Arc::new(runtime.block_on(Shared::start())?);
-    let trial = |(name, test): (&'static str, Test)| {
+    let trial = |(name, cloud, test): (String, Cloud, Test)| {
         let (runtime, shared) = (Arc::clone(&runtime), Arc::clone(&shared));
-        Trial::test(name, move || {
-            runtime
-                .block_on(async {
-                    let world = World::new(shared, name).await?;
-                    test(world).await
-                })
-                .map_err(|error| format!("{error:#}").into())
+        Trial::test(name.clone(), move || {
+            let run = async { test(World::new(shared, &name, cloud).await?).await };
+            runtime.block_on(run).map_err(|error| format!("{error:#}").into())
         })
     };
     let conclusion = libtest_mimic::run(&arguments, tests.into_iter().map(trial).collect());

@@ -60,7 +60,7 @@ impl<'a> NothingIsRecorded<'a> {
     async fn record(&self, id: &str, dry_run: bool) -> Result<(), kube::Error> {
         let patch = Patch::Merge(json!({"status": {"vpcPeeringConnectionId": id}}));
         let parameters = PatchParams { dry_run, ..PatchParams::default() };
-        self.0.api().patch_status("peering", &parameters, &patch).await.map(drop)
+        self.0.api().patch_status(&self.0.name, &parameters, &patch).await.map(drop)
     }
 }
 

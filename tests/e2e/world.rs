@@ -1,5 +1,8 @@
 //! What a test has to itself: a namespace, two VPCs, and an operator that looks after that namespace alone.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +10,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use aws_sdk_ec2::Client as Ec2;
 use aws_sdk_ec2::types::VpcPeeringConnection;
+use ec2_simulator::clock::Clock;
+use ec2_simulator::journal::Query;
+use ec2_simulator::{Client as Simulator, Fault, Kind, Matching, Server};
 use environment::{Operator, ec2, eventually};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -19,43 +26,115 @@ use vpc_peering_operator::api::VpcPeering;
 use super::Shared;
 
 pub const REGION: &str = "eu-central-1";
+pub const OTHER_ACCOUNT: &str = "222222222222";
 
 /// Long enough on a slow and busy machine; a test that passes never waits for it.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// Whose EC2 a test runs on.
+#[derive(Clone, Copy, Debug)]
+pub enum Cloud {
+    Moto,
+    Simulator,
+}
+
+impl fmt::Display for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Moto => "moto",
+            Self::Simulator => "simulator",
+        })
+    }
+}
+
+#[derive(Clone)]
 pub struct World {
+    /// The resource's name.
+    pub name: String,
     pub shared: Arc<Shared>,
     pub client: Client,
     pub namespace: String,
     pub ec2: Ec2,
+    /// Where EC2 answers.
+    pub endpoint: String,
     pub requester: String,
     pub accepter: String,
     /// Not started yet.
     pub operator: Operator,
+    simulator: Option<(Arc<Server>, Simulator)>,
 }
 
 impl World {
-    pub async fn new(shared: Arc<Shared>, test: &str) -> Result<Self> {
+    pub async fn new(shared: Arc<Shared>, test: &str, cloud: Cloud) -> Result<Self> {
         let client = shared.control_plane.admin().await?;
         let short = test.rsplit("::").next().unwrap_or_default().replace('_', "-");
-        let namespace: String = short.chars().take(60).collect::<String>().trim_end_matches('-').to_owned();
+        let namespace = format!("{cloud}-{short}").chars().take(60).collect::<String>();
+        let namespace = namespace.trim_end_matches('-').to_owned();
         let object = Namespace {
             metadata: ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() },
             ..Namespace::default()
         };
         Api::all(client.clone()).create(&PostParams::default(), &object).await?;
-        let ec2 = ec2::client(&shared.moto.url, REGION);
+        let simulator = match cloud {
+            Cloud::Moto => None,
+            Cloud::Simulator => {
+                let clock = Clock::new(Timestamp::now(), 1.0);
+                let simulator = ec2_simulator::Simulator::new(Default::default(), clock, 1);
+                let server = Server::start((Ipv4Addr::LOCALHOST, 0).into(), simulator).await?;
+                let simulator = Simulator::new(&server.url());
+                Some((Arc::new(server), simulator))
+            }
+        };
+        let endpoint = simulator.as_ref().map_or_else(|| shared.moto.url.clone(), |(server, _)| server.url());
+        let ec2 = ec2::client(&endpoint, REGION);
         let requester = ec2::create_vpc(&ec2, "10.1.0.0/16").await?;
         let accepter = ec2::create_vpc(&ec2, "10.2.0.0/16").await?;
         let program = Path::new(env!("CARGO_BIN_EXE_vpc-peering-operator"));
-        let log = format!("{namespace}.log");
-        let operator = Operator::new(program, &shared.control_plane, &shared.moto.url, &log)
+        let operator = Operator::new(program, &shared.control_plane, &endpoint, &format!("{namespace}.log"))
             .await?
             .with("WATCH_NAMESPACE", &namespace)
             .with("POLL_INTERVAL", "500ms")
             .with("CONSISTENCY_WINDOW", "2s")
+            .with("RECREATION_PAUSE", "1s")
             .with("LOG_LEVEL", "info,vpc_peering_operator=debug");
-        Ok(Self { shared, client, namespace, ec2, requester, accepter, operator })
+        let name = "peering".to_owned();
+        Ok(Self { name, shared, client, namespace, ec2, endpoint, requester, accepter, operator, simulator })
+    }
+
+    /// The same world, for another resource in it.
+    pub fn another(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self.clone() }
+    }
+
+    /// The same world, for the operator of another cluster and its namespace.
+    pub fn of_another_cluster(&self, namespace: &str, cluster: &str) -> Self {
+        let operator = self.operator.clone().with("WATCH_NAMESPACE", namespace).with("CLUSTER_ID", cluster);
+        Self { namespace: namespace.to_owned(), operator, ..self.clone() }
+    }
+
+    /// What commands the simulator that this test runs on.
+    pub fn simulator(&self) -> &Simulator {
+        &self.simulator.as_ref().expect("the test runs on the simulator").1
+    }
+
+    /// Makes the simulator's calls of this action behave badly; returns what ends that.
+    pub async fn fault(&self, action: &str, count: Option<u32>, kind: Kind) -> Result<u64> {
+        let matching = Matching { action: Some(action.to_owned()), ..Matching::default() };
+        self.simulator().add_fault(&Fault { matching, count, probability: 1.0, kind }).await
+    }
+
+    /// How often the simulator was asked for this action, refusals included.
+    pub async fn calls(&self, action: &str) -> Result<u64> {
+        let journal = self.simulator().journal(&Query::default()).await?;
+        Ok(journal.counters.get(action).map_or(0, |counter| counter.calls))
+    }
+
+    /// A client of another account of the simulator, and a VPC there.
+    pub async fn another_account(&self) -> Result<(Ec2, String)> {
+        let key = self.simulator().create_key(OTHER_ACCOUNT).await?;
+        let ec2 = ec2::client_as(&self.endpoint, REGION, &key.access_key_id);
+        let vpc = ec2::create_vpc(&ec2, "10.3.0.0/16").await?;
+        Ok((ec2, vpc))
     }
 
     /// A resource for the test's two VPCs.
@@ -63,7 +142,7 @@ impl World {
         json!({
             "apiVersion": "vpcpeering.dev/v1alpha1",
             "kind": "VpcPeering",
-            "metadata": {"name": "peering", "namespace": self.namespace},
+            "metadata": {"name": self.name, "namespace": self.namespace},
             "spec": {
                 "requester": {"vpcId": self.requester, "region": REGION},
                 "accepter": {"vpcId": self.accepter},
@@ -84,17 +163,32 @@ impl World {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// A merge patch of the resource.
+    pub async fn patch(&self, patch: Value) -> Result<VpcPeering> {
+        Ok(self.api().patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await?)
+    }
+
+    /// Asks for an immediate look, as a user does.
+    pub async fn ask_to_look(&self, value: &str) -> Result<VpcPeering> {
+        self.patch(json!({"metadata": {"annotations": {"vpcpeering.dev/reconcile-at": value}}})).await
+    }
+
+    /// The resource, once EC2's code is this one.
+    pub async fn until_code(&self, code: &str) -> Result<VpcPeering> {
+        self.until(code, |object| status_code(object) == Some(code)).await
+    }
+
     /// Applies a manifest as GitOps tools do. Sent as it is, so that no type of ours stands between.
     pub async fn apply(&self, manifest: &Value) -> Result<VpcPeering, kube::Error> {
-        self.api().patch("peering", &PatchParams::apply("test").force(), &Patch::Apply(manifest)).await
+        self.api().patch(&self.name, &PatchParams::apply("test").force(), &Patch::Apply(manifest)).await
     }
 
     pub async fn get(&self) -> Result<VpcPeering> {
-        Ok(self.api().get("peering").await?)
+        Ok(self.api().get(&self.name).await?)
     }
 
     pub async fn delete(&self) -> Result<()> {
-        self.api().delete("peering", &DeleteParams::default()).await?;
+        self.api().delete(&self.name, &DeleteParams::default()).await?;
         Ok(())
     }
 
@@ -123,8 +217,17 @@ impl World {
         Ok(object)
     }
 
+    /// The resource, once it is stalled for this reason and nobody knows how its peering stands.
+    pub async fn until_stalled_unknown(&self, reason: &str) -> Result<VpcPeering> {
+        self.until(&format!("unknown: {reason}"), |object| {
+            condition(object, "Stalled").is_some_and(|stalled| stalled.reason == reason)
+                && condition(object, "Ready").is_some_and(|ready| ready.status == "Unknown")
+        })
+        .await
+    }
+
     pub async fn until_gone(&self) -> Result<()> {
-        eventually("gone", LIMIT, async || match self.api().get_opt("peering").await? {
+        eventually("gone", LIMIT, async || match self.api().get_opt(&self.name).await? {
             None => Ok(()),
             Some(object) => bail!("status is {}", serde_json::to_string_pretty(&object.status)?),
         })
@@ -146,6 +249,21 @@ impl World {
         let mut events = events.items;
         events.sort_by_key(|event| event.event_time.as_ref().map(|time| time.0));
         Ok(events.into_iter().filter_map(|event| event.reason).collect())
+    }
+
+    /// The tags that EC2 shows on a connection, those that name the owner left out.
+    pub async fn users_tags(&self, id: &str) -> Result<BTreeMap<String, String>> {
+        let peerings = self.peerings().await?;
+        let connection = peerings.iter().find(|connection| connection.vpc_peering_connection_id() == Some(id));
+        let tags = connection.context("no such connection")?.tags();
+        let tags = tags.iter().filter_map(|tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned())));
+        Ok(tags.filter(|(key, _)| !key.starts_with("vpcpeering.dev/")).collect())
+    }
+
+    /// The connections that live.
+    pub async fn living(&self) -> Result<Vec<VpcPeeringConnection>> {
+        let ended = ["failed", "rejected", "expired", "deleted"];
+        Ok(self.peerings().await?.into_iter().filter(|connection| !ended.contains(&ec2::code(connection))).collect())
     }
 
     pub fn log(&self) -> String {

@@ -6,6 +6,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::api::VpcPeeringSpec;
+use crate::peering::Claim;
 use crate::peering::testing::{another_owner, connection, every_code, owner, spec, tags};
 
 const SETTINGS: Settings =
@@ -434,7 +435,7 @@ fn adoption_touches_nothing_that_does_not_match_or_is_not_free() {
 fn the_older_of_two_resources_goes_first() {
     let mut case = Case::new();
     case.observed.preflight = Some(Preflight::Passed);
-    case.observed.older_claim = Some("VpcPeering team/older".into());
+    case.observed.older_claim = Some(Claim { resource: "VpcPeering team/older".into(), is_leaving: false });
     assert!(
         matches!(case.decide(), Plan::Stalled { reason: Reason::ConnectionNotOwned, message, look_again: Some(_) } if message.contains("team/older"))
     );

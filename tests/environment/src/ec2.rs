@@ -8,9 +8,15 @@ use aws_sdk_ec2::types::VpcPeeringConnection;
 /// A client for one region of an endpoint, in the endpoint's default account.
 #[must_use]
 pub fn client(endpoint: &str, region: &str) -> Client {
+    client_as(endpoint, region, "test")
+}
+
+/// A client with the account of an access key. Nobody here checks signatures.
+#[must_use]
+pub fn client_as(endpoint: &str, region: &str, access_key_id: &str) -> Client {
     let config = aws_sdk_ec2::Config::builder()
         .behavior_version(BehaviorVersion::latest())
-        .credentials_provider(Credentials::from_keys("test", "test", None))
+        .credentials_provider(Credentials::from_keys(access_key_id, "any", None))
         .endpoint_url(endpoint)
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .region(Region::new(region.to_owned()))

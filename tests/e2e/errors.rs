@@ -1,0 +1,172 @@
+//! What AWS refuses, loses or delays.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use ec2_simulator::Kind;
+use serde_json::json;
+
+use super::world::{World, condition, connection_id};
+
+fn refusal(code: &str) -> Kind {
+    Kind::Error { code: code.to_owned(), message: None, status: None }
+}
+
+pub async fn a_dry_run_reports_and_creates_nothing(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let answered = |status: &'static str| {
+        move |object: &vpc_peering_operator::api::VpcPeering| {
+            condition(object, "DryRunSucceeded").is_some_and(|condition| condition.status == status)
+        }
+    };
+    let fault = world.fault("CreateVpcPeeringConnection", None, refusal("UnauthorizedOperation")).await?;
+    world.apply(&world.manifest_with(json!({"dryRun": true}))).await?;
+    world.until("refused", answered("False")).await?;
+    let object = world.until_stalled("Unauthorized").await?;
+    ensure!(condition(&object, "Ready").is_some_and(|ready| ready.message.contains("UnauthorizedOperation")));
+    world.simulator().remove_fault(fault).await?;
+    world.ask_to_look("1").await?;
+    let object = world.until("allowed", answered("True")).await?;
+    ensure!(
+        condition(&object, "Stalled").is_none()
+            && condition(&object, "Ready").is_some_and(|ready| ready.reason == "DryRun")
+    );
+    ensure!(world.peerings().await?.is_empty() && connection_id(&object).is_none());
+
+    world.patch(json!({"spec": {"dryRun": false}})).await?;
+    let object = world.until_ready().await?;
+    ensure!(condition(&object, "DryRunSucceeded").is_none());
+    Ok(())
+}
+
+pub async fn missing_permissions_are_named_and_tried_again(world: World) -> Result<()> {
+    let fault = world.fault("CreateVpcPeeringConnection", None, refusal("UnauthorizedOperation")).await?;
+    let _operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    let object = world.until_stalled("Unauthorized").await?;
+    let message = &condition(&object, "Ready").context("no condition")?.message;
+    for part in ["CreateVpcPeeringConnection", "UnauthorizedOperation", "request ID"] {
+        ensure!(message.contains(part), "{message}");
+    }
+    // Nothing is in doubt, and nobody hammers on a closed door.
+    ensure!(object.status.is_some_and(|status| status.creation_started_at.is_none()));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    ensure!(world.calls("CreateVpcPeeringConnection").await? == 1);
+    ensure!(world.events().await?.iter().filter(|reason| *reason == "Unauthorized").count() == 1);
+    world.simulator().remove_fault(fault).await?;
+    world.ask_to_look("granted").await?;
+    world.until_ready().await?;
+    Ok(())
+}
+
+pub async fn a_refused_deletion_keeps_the_finalizer_and_says_why(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    world.until_ready().await?;
+    let fault = world.fault("DeleteVpcPeeringConnection", None, refusal("UnauthorizedOperation")).await?;
+    world.delete().await?;
+    let object = world.until_stalled("Unauthorized").await?;
+    ensure!(!object.metadata.finalizers.unwrap_or_default().is_empty());
+    world.simulator().remove_fault(fault).await?;
+    world.ask_to_look("granted").await?;
+    world.until_gone().await?;
+    ensure!(world.living().await?.is_empty());
+    Ok(())
+}
+
+async fn one_peering_despite(world: &World, kind: Kind) -> Result<()> {
+    world.fault("CreateVpcPeeringConnection", Some(1), kind).await?;
+    world.apply(&world.manifest()).await?;
+    world.until_ready().await?;
+    ensure!(world.peerings().await?.len() == 1 && world.calls("CreateVpcPeeringConnection").await? == 1);
+    world.delete().await?;
+    world.until_gone().await?;
+    ensure!(world.living().await?.is_empty());
+    Ok(())
+}
+
+/// Whatever EC2 does with a repeated request.
+const REPEATS: [&str; 3] = ["return-existing", "return-existing-with-new-tags", "mint-new"];
+
+pub async fn a_lost_reply_makes_no_second_peering(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    one_peering_despite(&world, Kind::LostReply).await
+}
+
+pub async fn a_reply_cut_off_makes_no_second_peering(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    one_peering_despite(&world, Kind::CrashMidAnswer).await
+}
+
+pub async fn a_stale_view_makes_no_second_peering(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    for (round, repeat) in REPEATS.into_iter().enumerate() {
+        world.simulator().set(&json!({"repeat_request": repeat})).await?;
+        // The reply is lost, and for a while EC2 does not show what it did.
+        world.fault("DescribeVpcPeeringConnections", None, Kind::StaleDescribe { seconds: 1.2 }).await?;
+        world.fault("CreateVpcPeeringConnection", Some(1), Kind::LostReply).await?;
+        world.apply(&world.manifest()).await?;
+        world.until_ready().await.with_context(|| repeat)?;
+        ensure!(world.living().await?.len() == 1 && world.peerings().await?.len() == round + 1, "{repeat}");
+        world.delete().await?;
+        world.until_gone().await?;
+        world.simulator().clear_faults().await?;
+    }
+    Ok(())
+}
+
+pub async fn throttling_is_waited_out(world: World) -> Result<()> {
+    world.fault("CreateVpcPeeringConnection", Some(2), Kind::Throttle).await?;
+    world.fault("DescribeVpcPeeringConnections", Some(5), Kind::Throttle).await?;
+    world.fault("AcceptVpcPeeringConnection", Some(4), Kind::Throttle).await?;
+    let _operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    world.until_ready().await?;
+    ensure!(world.peerings().await?.len() == 1);
+    let before = world.get().await?;
+    // An active peering stays Ready while EC2 asks for patience.
+    world.fault("DescribeVpcPeeringConnections", Some(12), Kind::Throttle).await?;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    ensure!(before.metadata.resource_version == world.get().await?.metadata.resource_version);
+    Ok(())
+}
+
+pub async fn expired_credentials_that_come_back(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let fault = world.fault("*", None, refusal("RequestExpired")).await?;
+    world.apply(&world.manifest()).await?;
+    let object = world.until_stalled_unknown("Unauthorized").await?;
+    ensure!(condition(&object, "Ready").is_some_and(|ready| ready.message.contains("RequestExpired")));
+    world.simulator().remove_fault(fault).await?;
+    world.until_ready().await?;
+    ensure!(world.peerings().await?.len() == 1);
+    Ok(())
+}
+
+pub async fn suspension_stops_all_writes(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let suspended = |object: &vpc_peering_operator::api::VpcPeering| {
+        condition(object, "Suspended").is_some()
+            && condition(object, "Ready").is_some_and(|ready| ready.reason == "Suspended")
+    };
+    world.apply(&world.manifest_with(json!({"suspend": true}))).await?;
+    world.until("suspended", suspended).await?;
+    ensure!(world.peerings().await?.is_empty());
+    world.patch(json!({"spec": {"suspend": false}})).await?;
+    let object = world.until_ready().await?;
+    ensure!(condition(&object, "Suspended").is_none());
+    world.patch(json!({"spec": {"suspend": true}})).await?;
+    world
+        .until("suspended and ready", |object| {
+            condition(object, "Suspended").is_some()
+                && condition(object, "Ready").is_some_and(|ready| ready.status == "True")
+        })
+        .await?;
+    world.delete().await?;
+    world.until("suspended", suspended).await?;
+    ensure!(world.calls("DeleteVpcPeeringConnection").await? == 0);
+    world.patch(json!({"spec": {"suspend": false}})).await?;
+    world.until_gone().await?;
+    ensure!(world.living().await?.is_empty());
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! Two that want one peering: one owns it, whatever EC2 does with a repeated request, and the other one's leaving
+//! harms nobody.
+
+use anyhow::{Context, Result, bail, ensure};
+use environment::ec2::code;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
+use kube::api::{ObjectMeta, PostParams};
+use serde_json::{Value, json};
+
+use super::world::{REGION, World, condition, connection_id};
+
+const REPEATS: [&str; 3] = ["return-existing", "return-existing-with-new-tags", "mint-new"];
+
+fn swapped(world: &World) -> Value {
+    world.manifest_with(json!({
+        "requester": {"vpcId": world.accepter, "region": REGION},
+        "accepter": {"vpcId": world.requester},
+    }))
+}
+
+pub async fn two_resources_one_peering(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let younger = world.another("younger");
+    for repeat in REPEATS {
+        world.simulator().set(&json!({"repeat_request": repeat})).await?;
+        for manifest in [younger.manifest(), swapped(&younger)] {
+            world.apply(&world.manifest()).await?;
+            // The API server's clock has seconds; the order must not hang on them.
+            tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+            younger.apply(&manifest).await?;
+            let owner = world.until_ready().await?;
+            let object = younger.until_stalled("ConnectionNotOwned").await?;
+            let message = &condition(&object, "Ready").context("no condition")?.message;
+            ensure!(message.contains(&format!("{}/peering", world.namespace)), "{message}");
+            ensure!(connection_id(&object).is_none());
+            younger.delete().await?;
+            younger.until_gone().await?;
+            let living = world.living().await?;
+            ensure!(living.len() == 1 && code(&living[0]) == "active", "{repeat}: {living:?}");
+            ensure!(living[0].vpc_peering_connection_id() == connection_id(&owner));
+            world.delete().await?;
+            world.until_gone().await?;
+        }
+    }
+    Ok(())
+}
+
+pub async fn the_older_one_leaves_and_the_younger_goes_on(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    world.until_ready().await?;
+    let younger = world.another("younger");
+    younger.apply(&younger.manifest()).await?;
+    younger.until_stalled("ConnectionNotOwned").await?;
+    world.delete().await?;
+    world.until_gone().await?;
+    younger.until_ready().await?;
+    ensure!(world.living().await?.len() == 1);
+    Ok(())
+}
+
+pub async fn two_clusters_one_pair_of_vpcs(world: World) -> Result<()> {
+    let namespace = format!("{}-b", world.namespace);
+    let object = Namespace {
+        metadata: ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() },
+        ..Namespace::default()
+    };
+    Api::all(world.client.clone()).create(&PostParams::default(), &object).await?;
+    let another = world.of_another_cluster(&namespace, "another");
+    let _operators = (world.operator.start().await?, another.operator.start().await?);
+    for repeat in REPEATS {
+        world.simulator().set(&json!({"repeat_request": repeat})).await?;
+        tokio::try_join!(apply(&world), apply(&another))?;
+        let (owner, other) = settle(&world, &another).await.with_context(|| repeat)?;
+        other.delete().await?;
+        other.until_gone().await?;
+        let object = owner.until_ready().await?;
+        let living = world.living().await?;
+        let active: Vec<_> = living.iter().filter(|connection| code(connection) == "active").collect();
+        ensure!(
+            active.len() == 1 && active[0].vpc_peering_connection_id() == connection_id(&object),
+            "{repeat}: {living:?}"
+        );
+        owner.delete().await?;
+        owner.until_gone().await?;
+        ensure!(world.living().await?.is_empty(), "{repeat}");
+    }
+    Ok(())
+}
+
+async fn apply(world: &World) -> Result<()> {
+    world.apply(&world.manifest()).await?;
+    Ok(())
+}
+
+/// Waits until one of the two is ready and the other one stalled.
+async fn settle<'a>(one: &'a World, other: &'a World) -> Result<(&'a World, &'a World)> {
+    environment::eventually("one ready, the other stalled", std::time::Duration::from_secs(60), async || {
+        let (first, second) = (one.get().await?, other.get().await?);
+        let is = |object, kind| condition(object, kind).is_some_and(|condition| condition.status == "True");
+        if is(&first, "Ready") && is(&second, "Stalled") {
+            return Ok((one, other));
+        }
+        if is(&second, "Ready") && is(&first, "Stalled") {
+            return Ok((other, one));
+        }
+        bail!("{:?} and {:?}", first.status, second.status)
+    })
+    .await
+}

@@ -1,0 +1,74 @@
+//! Tags: ours follow the spec, those of others are left alone.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use aws_sdk_ec2::types::Tag;
+use environment::eventually;
+use serde_json::json;
+
+use super::world::{World, connection_id};
+
+/// Waits until EC2 shows these tags beside those that name the owner.
+async fn until_tags(world: &World, id: &str, expected: &[(&str, &str)]) -> Result<()> {
+    let expected: BTreeMap<_, _> =
+        expected.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    eventually("tags", Duration::from_secs(30), async || {
+        let shown = world.users_tags(id).await?;
+        ensure!(shown == expected, "EC2 shows {shown:?}, and not {expected:?}");
+        Ok(())
+    })
+    .await
+    .with_context(|| world.log())
+}
+
+pub async fn edits_add_change_and_remove_exactly_ours(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let tags = |tags: &[(&str, &str)]| {
+        let tags: Vec<_> = tags.iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
+        world.manifest_with(json!({"tags": tags}))
+    };
+    world.apply(&tags(&[("kept", "1"), ("removed", "1")])).await?;
+    let object = world.until_ready().await?;
+    let id = connection_id(&object).context("no ID")?;
+    until_tags(&world, id, &[("kept", "1"), ("removed", "1")]).await?;
+
+    let theirs = Tag::builder().key("theirs").value("1").build();
+    world.ec2.create_tags().resources(id).tags(theirs).send().await?;
+    world.apply(&tags(&[("kept", "2"), ("added", "1")])).await?;
+    until_tags(&world, id, &[("added", "1"), ("kept", "2"), ("theirs", "1")]).await?;
+
+    // Drift is repaired, the tags that name the owner included.
+    let kept = Tag::builder().key("kept").build();
+    let uid = Tag::builder().key("vpcpeering.dev/uid").build();
+    world.ec2.delete_tags().resources(id).tags(kept).tags(uid).send().await?;
+    until_tags(&world, id, &[("added", "1"), ("kept", "2"), ("theirs", "1")]).await?;
+
+    world.apply(&tags(&[])).await?;
+    until_tags(&world, id, &[("theirs", "1")]).await?;
+    world.until_ready().await?;
+    world
+        .until("named again", |object| {
+            let tags = object.status.as_ref().map(|status| status.tags.as_slice()).unwrap_or_default();
+            tags.iter().any(|tag| tag.key == "vpcpeering.dev/uid")
+        })
+        .await?;
+    Ok(())
+}
+
+pub async fn retain_removes_the_ownership_tags(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    world
+        .apply(&world.manifest_with(json!({"deletionPolicy": "Retain", "tags": [{"key": "Name", "value": "x"}]})))
+        .await?;
+    let object = world.until_ready().await?;
+    let id = connection_id(&object).context("no ID")?;
+    world.delete().await?;
+    world.until_gone().await?;
+    let peerings = world.living().await?;
+    ensure!(peerings.len() == 1 && peerings[0].vpc_peering_connection_id() == Some(id));
+    let keys: Vec<_> = peerings[0].tags().iter().filter_map(|tag| tag.key()).collect();
+    ensure!(keys == ["Name"], "{keys:?}");
+    Ok(())
+}
