@@ -4,6 +4,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod adoption;
+mod crashes;
 mod ends;
 mod errors;
 mod lifecycle;
@@ -42,7 +43,9 @@ macro_rules! tests {
 }
 
 fn main() -> Result<ExitCode> {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // The tests wait far more than they work.
+    arguments.test_threads.get_or_insert(8);
     let runtime = Arc::new(tokio::runtime::Builder::new_multi_thread().enable_all().build()?);
     let of_any_ec2: Vec<(&str, Test)> = tests![
         lifecycle::a_peering_becomes_active,
@@ -83,6 +86,9 @@ fn main() -> Result<ExitCode> {
         ownership::two_clusters_one_pair_of_vpcs,
         ownership::the_older_one_leaves_and_the_younger_goes_on,
         tags::retain_removes_the_ownership_tags,
+        crashes::killed_before_each_request,
+        crashes::killed_after_each_request,
+        crashes::the_reply_to_each_request_lost,
     ];
     let tests: Vec<_> =
         [(Cloud::Moto, of_any_ec2.clone()), (Cloud::Simulator, of_any_ec2), (Cloud::Simulator, of_the_simulator)]

@@ -134,8 +134,25 @@ impl ControlPlane {
     /// # Errors
     /// When the kubeconfig is not understood: a defect.
     pub async fn admin(&self) -> Result<Client> {
-        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
-        Ok(Client::try_from(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)?)
+        client(&self.kubeconfig).await
+    }
+
+    /// A client with just the rights that `deploy/` grants the operator.
+    ///
+    /// # Errors
+    /// When the API server issues no token.
+    pub async fn operator(&self) -> Result<Client> {
+        client(&self.operator_kubeconfig().await?).await
+    }
+
+    /// Writes a kubeconfig for an API server, or what stands before one, that asks for no credentials.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn open_kubeconfig(&self, name: &str, url: &str) -> Result<PathBuf> {
+        let path = self.folder.path().join(format!("{name}.kubeconfig"));
+        std::fs::write(&path, render_kubeconfig(url, &self.certificate_authority, "none"))?;
+        Ok(path)
     }
 
     /// The administrator's kubeconfig.
@@ -163,10 +180,17 @@ impl ControlPlane {
     pub async fn operator_kubeconfig(&self) -> Result<PathBuf> {
         let token =
             self.kubectl(&["create", "token", SERVICE_ACCOUNT, "--namespace", NAMESPACE, "--duration=24h"]).await?;
-        let path = self.folder.path().join("operator.kubeconfig");
-        tokio::fs::write(&path, render_kubeconfig(&self.url, &self.certificate_authority, token.trim_end())).await?;
+        let kubeconfig = render_kubeconfig(&self.url, &self.certificate_authority, token.trim_end());
+        // A file of its own, since another one may be reading the last.
+        let (mut file, path) = tempfile::NamedTempFile::new_in(self.folder.path())?.keep()?;
+        std::io::Write::write_all(&mut file, kubeconfig.as_bytes())?;
         Ok(path)
     }
+}
+
+async fn client(kubeconfig: &Path) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    Ok(Client::try_from(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)?)
 }
 
 /// A kubeconfig; JSON is YAML.
