@@ -99,11 +99,11 @@ pub async fn a_reply_cut_off_makes_no_second_peering(world: World) -> Result<()>
 }
 
 pub async fn a_stale_view_makes_no_second_peering(world: World) -> Result<()> {
-    let _operator = world.operator.start().await?;
+    let _operator = world.operator.clone().with("CONSISTENCY_WINDOW", "6s").start().await?;
     for (round, repeat) in REPEATS.into_iter().enumerate() {
         world.simulator().set(&json!({"repeat_request": repeat})).await?;
-        // The reply is lost, and for a while EC2 does not show what it did.
-        world.fault("DescribeVpcPeeringConnections", None, Kind::StaleDescribe { seconds: 1.2 }).await?;
+        // The reply is lost, and for a while EC2 does not show what it did: for longer than the pause after an error.
+        world.fault("DescribeVpcPeeringConnections", None, Kind::StaleDescribe { seconds: 4.5 }).await?;
         world.fault("CreateVpcPeeringConnection", Some(1), Kind::LostReply).await?;
         world.apply(&world.manifest()).await?;
         world.until_ready().await.with_context(|| repeat)?;
