@@ -406,4 +406,6 @@ pub fn not_owned(connection: &Connection) -> String {
 }
 
 #[cfg(test)]
+mod interleavings;
+#[cfg(test)]
 mod tests;
