@@ -29,5 +29,6 @@ lint: needs
 	cargo clippy --locked --workspace --all-targets
 
 generate: needs
-	cargo run --locked --quiet -- crd > crds/vpcpeering.dev.yaml
-	cargo run --locked --quiet -- reference > docs/conditions.md
+	cargo build --locked
+	target/debug/vpc-peering-operator crd > crds/vpcpeering.dev.yaml
+	target/debug/vpc-peering-operator reference > docs/conditions.md

@@ -1,6 +1,7 @@
 //! The effects: one step, one call to EC2, and each fact written down before the next.
 
 use k8s_openapi::jiff::Timestamp;
+use kube::Resource;
 use kube::runtime::events::EventType;
 use tokio::time::Instant;
 
@@ -121,7 +122,7 @@ impl Context {
         self.wrote_to_ec2(object);
         match answer {
             Ok(()) => {
-                self.announce(object, EventType::Normal, event.as_str(), &note).await;
+                self.announce(&object.object_ref(&()), EventType::Normal, event.as_str(), &note).await;
                 Ok(Outcome::Done(Box::new(object.clone())))
             }
             Err(error) => self.refused(object, observed.recorded.as_ref(), error).await,
@@ -205,7 +206,7 @@ impl Context {
                     ready: Some(false),
                     progress: Progress::Stalled,
                     reason: Reason::ConnectionNotOwned,
-                    message: not_owned(&connection),
+                    message: not_owned(owner, &connection),
                 };
                 let object = self.forget_intent(&object, &standing).await?;
                 let error = AwsError {
@@ -221,7 +222,7 @@ impl Context {
             Ok(connection) => {
                 let object = self.record(&object, owner, &connection, Ownership::Owned).await?;
                 self.announce(
-                    &object,
+                    &object.object_ref(&()),
                     EventType::Normal,
                     StepEvent::Created.as_str(),
                     &format!("created {}", connection.id),

@@ -102,7 +102,7 @@ fn towards_connection(
         return adopting(desired, recorded, observed, id);
     }
     if let Some(rival) = &observed.rival {
-        return stalled(Reason::ConnectionNotOwned, not_owned(rival));
+        return stalled(Reason::ConnectionNotOwned, not_owned(desired.owner, rival));
     }
     if let Some(wait) = recreation_pause(desired, recorded, now, settings) {
         return wait;
@@ -126,8 +126,9 @@ fn adopting(desired: Desired<'_>, recorded: &Recorded, observed: &Observation, i
     if let Some(mismatch) = mismatch(desired, connection) {
         return stalled(Reason::ConnectionMismatch, mismatch);
     }
-    if is_another_owners(desired.owner, connection) {
-        return stalled(Reason::ConnectionNotOwned, not_owned(connection));
+    let is_inherited = Owner::of(&connection.tags).is_some_and(|owner| desired.owner.succeeds(&owner));
+    if is_another_owners(desired.owner, connection) && !is_inherited {
+        return stalled(Reason::ConnectionNotOwned, not_owned(desired.owner, connection));
     }
     if connection.code.has_ended() || connection.code == StatusCode::Deleting {
         return by_code(connection);
@@ -188,7 +189,7 @@ fn recreation_pause(desired: Desired<'_>, recorded: &Recorded, now: Timestamp, s
 /// A connection is recorded as ours, and shown.
 fn towards_active(desired: Desired<'_>, recorded: &Recorded, connection: &Connection, now: Timestamp) -> Plan {
     if is_another_owners(desired.owner, connection) {
-        return stalled(Reason::ConnectionNotOwned, not_owned(connection));
+        return stalled(Reason::ConnectionNotOwned, not_owned(desired.owner, connection));
     }
     let spec = desired.spec;
     match &connection.code {
@@ -393,9 +394,13 @@ fn is_another_owners(owner: &Owner, connection: &Connection) -> bool {
 
 /// What to say of a connection that is not ours.
 #[must_use]
-pub fn not_owned(connection: &Connection) -> String {
+pub fn not_owned(owner: &Owner, connection: &Connection) -> String {
     let (id, code) = (&connection.id, &connection.code);
     match Owner::of(&connection.tags) {
+        Some(earlier) if owner.succeeds(&earlier) => format!(
+            "{id} ({code}) already joins these VPCs and belongs to an earlier resource of this name (uid {}), which is gone and has left it behind. To take it over, make the resource anew with spec.vpcPeeringConnectionId; else delete it in EC2",
+            earlier.uid
+        ),
         Some(owner) => format!(
             "{id} ({code}) already joins these VPCs and belongs to {owner}. Delete one of the two resources; this one leaves {id} alone"
         ),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use ec2_simulator::{Fault, Kind, Matching};
 use environment::{Interceptor, Moment, Tripwire, eventually};
 use futures::{StreamExt, stream};
 use serde_json::json;
@@ -24,6 +25,64 @@ pub async fn killed_after_each_request(world: World) -> Result<()> {
 
 pub async fn the_reply_to_each_request_lost(world: World) -> Result<()> {
     every_request(world, Moment::After, false).await
+}
+
+/// Two that do not know of each other: what one has written down, the other one's guarded write finds.
+pub async fn two_operators_at_once(world: World) -> Result<()> {
+    let _operators = (world.operator.start().await?, world.operator.start().await?);
+    world.simulator().set(&json!({"repeat_request": "mint-new"})).await?;
+    for round in 1..=5 {
+        world.apply(&world.manifest()).await?;
+        world.until_ready().await?;
+        ensure!(world.peerings().await?.len() == round, "round {round}: a second peering");
+        world.delete().await?;
+        world.until_gone().await?;
+        ensure!(world.living().await?.is_empty());
+    }
+    Ok(())
+}
+
+/// Every kind of fault with some probability, on every call; then none, and all is well within a bound.
+pub async fn random_faults_and_then_none(world: World) -> Result<()> {
+    let _operator = world.operator.clone().with("CONSISTENCY_WINDOW", "4s").start().await?;
+    let kinds = [
+        Kind::Throttle,
+        Kind::LostReply,
+        Kind::CrashMidAnswer,
+        Kind::Latency { seconds: 0.5 },
+        Kind::Error { code: "InternalError".into(), message: None, status: None },
+        Kind::Error { code: "UnauthorizedOperation".into(), message: None, status: None },
+    ];
+    for kind in kinds {
+        let matching = Matching::default();
+        world.simulator().add_fault(&Fault { matching, count: None, probability: 0.1, kind }).await?;
+    }
+    for round in 1..=3 {
+        world.apply(&world.manifest()).await?;
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        if round == 3 {
+            world.simulator().clear_faults().await?;
+            world.ask_to_look("now").await?;
+            world.until_ready().await?;
+        }
+        ensure!(world.living().await?.len() <= 1, "round {round}: a second peering");
+        world.delete().await?;
+        world.ask_to_look(&format!("deleted {round}")).await.ok();
+        if round == 3 {
+            world.until_gone().await?;
+        } else {
+            // A refusal may have to be asked to be looked at again.
+            eventually("gone", Duration::from_secs(90), async || {
+                world.ask_to_look(&format!("{:?}", std::time::Instant::now())).await.ok();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                ensure!(world.api().get_opt(&world.name).await?.is_none(), "{}", world.log());
+                Ok(())
+            })
+            .await?;
+        }
+        ensure!(world.living().await?.is_empty(), "round {round}: left behind");
+    }
+    Ok(())
 }
 
 async fn every_request(world: World, moment: Moment, kill: bool) -> Result<()> {

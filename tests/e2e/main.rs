@@ -8,6 +8,7 @@ mod crashes;
 mod ends;
 mod errors;
 mod lifecycle;
+mod outages;
 mod ownership;
 mod restarts;
 mod tags;
@@ -27,7 +28,7 @@ use world::{Cloud, World};
 /// What all tests share.
 pub struct Shared {
     control_plane: ControlPlane,
-    moto: Moto,
+    moto: Arc<Moto>,
 }
 
 type Test = fn(World) -> Pin<Box<dyn Future<Output = Result<()>>>>;
@@ -86,6 +87,12 @@ fn main() -> Result<ExitCode> {
         ownership::two_clusters_one_pair_of_vpcs,
         ownership::the_older_one_leaves_and_the_younger_goes_on,
         tags::retain_removes_the_ownership_tags,
+        crashes::random_faults_and_then_none,
+        crashes::two_operators_at_once,
+        outages::an_api_server_that_stops_and_comes_back,
+        outages::a_status_that_a_restored_etcd_forgot,
+        outages::a_resource_that_cannot_be_read_holds_up_no_other,
+        outages::recreated_under_the_same_name_while_we_were_down,
         crashes::killed_before_each_request,
         crashes::killed_after_each_request,
         crashes::the_reply_to_each_request_lost,
@@ -114,9 +121,14 @@ fn main() -> Result<ExitCode> {
 }
 
 impl Shared {
+    /// The same with a control plane of its own, for tests that break it.
+    async fn apart(&self) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self { control_plane: ControlPlane::start().await?, moto: Arc::clone(&self.moto) }))
+    }
+
     async fn start() -> Result<Self> {
         let control_plane = ControlPlane::start().await?;
-        let moto = Moto::start(control_plane.folder()).await?;
+        let moto = Arc::new(Moto::start(control_plane.folder()).await?);
         Ok(Self { control_plane, moto })
     }
 }

@@ -432,6 +432,27 @@ fn adoption_touches_nothing_that_does_not_match_or_is_not_free() {
 }
 
 #[test]
+fn what_an_earlier_resource_of_the_same_name_left_behind_can_be_taken_over_and_nothing_else() {
+    let earlier = Owner { uid: "earlier".into(), ..owner() };
+    let mut left_behind = connection(StatusCode::Active);
+    left_behind.tags = tags(&earlier);
+    let mut case = Case::new();
+    case.observed.rival = Some(left_behind.clone());
+    assert!(
+        matches!(case.decide(), Plan::Stalled { reason: Reason::ConnectionNotOwned, message, .. } if message.contains("earlier resource"))
+    );
+    assert_eq!(case.deleted().said(), "release");
+    let mut case = adoption(left_behind);
+    case.recorded.managed_tag_keys = tags(&owner()).into_keys().collect();
+    assert_eq!(case.said(), "tag pcx-1 uid");
+    for other in [Owner { cluster: "x".into(), ..earlier.clone() }, Owner { namespace: "x".into(), ..earlier }] {
+        let mut foreign = connection(StatusCode::Active);
+        foreign.tags = tags(&other);
+        assert_eq!(adoption(foreign).said(), "stalled: ConnectionNotOwned");
+    }
+}
+
+#[test]
 fn the_older_of_two_resources_goes_first() {
     let mut case = Case::new();
     case.observed.preflight = Some(Preflight::Passed);

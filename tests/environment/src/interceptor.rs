@@ -82,7 +82,7 @@ type Reply = Response<UnsyncBoxBody<Bytes, anyhow::Error>>;
 #[derive(Clone)]
 enum Upstream {
     Kubernetes(Kubernetes),
-    Ec2(String, legacy::Client<HttpConnector, Full<Bytes>>),
+    Ec2(String, Box<legacy::Client<HttpConnector, Full<Bytes>>>),
 }
 
 /// A proxy on a port of its own. Dropping it closes all its connections.
@@ -114,7 +114,7 @@ impl Interceptor {
     /// When it cannot listen.
     pub async fn of_ec2(endpoint: &str, tripwire: Arc<Tripwire>) -> Result<Self> {
         let client = legacy::Client::builder(TokioExecutor::new()).build_http();
-        Self::start(Upstream::Ec2(endpoint.to_owned(), client), tripwire).await
+        Self::start(Upstream::Ec2(endpoint.to_owned(), Box::new(client)), tripwire).await
     }
 
     async fn start(upstream: Upstream, tripwire: Arc<Tripwire>) -> Result<Self> {
