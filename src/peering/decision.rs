@@ -23,6 +23,9 @@ const MAX_RECREATION_PAUSE: Duration = Duration::from_secs(3600);
 /// For how long before its expiry a request that nobody has accepted is warned of.
 pub const EXPIRING_SOON: SignedDuration = SignedDuration::from_hours(24);
 
+/// How far the clock of this machine may be from EC2's.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(15);
+
 /// How to ask for a new request after an end.
 const ASK_ANEW: &str =
     "For a new request, annotate this resource with vpcpeering.dev/reconcile-at and the present time as its value";
@@ -281,12 +284,12 @@ fn pending_or(connection: &Connection, now: Timestamp) -> Plan {
     let Some(expiration) = connection.expiration_time else {
         return by_code(connection);
     };
-    // Only EC2's own code is proof, and it wakes us; ours is a clock that may be wrong, so nothing is done on it.
-    if expiration <= now {
+    // EC2's own code is the proof, and it wakes us. Ours is a clock that may be wrong.
+    if expiration + CLOCK_SKEW <= now {
         return stalled(Reason::Expired, format!("{id} was not accepted before {expiration}. {ASK_ANEW}"));
     }
     let left = expiration.duration_since(now);
-    let until_next = if left > EXPIRING_SOON { left - EXPIRING_SOON } else { left };
+    let until_next = if left > EXPIRING_SOON { left - EXPIRING_SOON } else { left + CLOCK_SKEW };
     Plan::Wait {
         reason: Reason::PendingAcceptance,
         message: format!("{id} waits for account {owner} to accept it before {expiration}"),

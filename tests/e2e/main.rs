@@ -64,6 +64,7 @@ fn main() -> Result<ExitCode> {
     ];
     let of_the_simulator: Vec<(&str, Test)> = tests![
         lifecycle::a_fresh_object_is_not_current,
+        lifecycle::the_end_depends_on_the_last_spec_only,
         validation::every_rule_refuses_with_a_readable_message,
         validation::defaults_are_visible,
         adoption::what_does_not_match_is_not_touched,
@@ -72,6 +73,7 @@ fn main() -> Result<ExitCode> {
         ends::a_failed_request_is_told,
         ends::a_rejected_request_is_told_and_requested_anew_when_asked,
         ends::an_unaccepted_request_is_warned_of_and_expires,
+        ends::a_wrong_clock_does_no_harm,
         ends::recreate_on_requests_anew_and_keeps_the_history,
         ends::deletion_ends_from_every_code,
         errors::a_dry_run_reports_and_creates_nothing,

@@ -327,7 +327,9 @@ fn a_pending_request_is_waited_for_until_it_expires() {
     assert!(
         matches!(&plan, Plan::Wait { look_again: Some(left), message, .. } if *left == (week - EXPIRING_SOON).unsigned_abs() && message.contains("222222222222"))
     );
-    pending.expiration_time = Some(NOW);
+    pending.expiration_time = Some(NOW - SignedDuration::from_mins(10));
+    assert_eq!(Case::showing(pending.clone()).said(), "wait: PendingAcceptance", "our clock may be ahead");
+    pending.expiration_time = Some(NOW - CLOCK_SKEW);
     assert_eq!(Case::showing(pending).said(), "stalled: Expired");
 }
 
