@@ -39,7 +39,7 @@ impl Context {
             Step::AddFinalizer => done(self.add_finalizer(object).await?),
             Step::Preflight => self.preflight(object).await,
             Step::DryRun => self.dry_run(object, owner).await,
-            Step::Create => self.create(object, owner).await,
+            Step::Create => self.create(object, owner, observed).await,
             Step::Record { connection, ownership } => done(self.record(object, owner, connection, *ownership).await?),
             Step::Retire { id, code, recreations } => {
                 let mut status = object.status.clone().unwrap_or_default();
@@ -186,7 +186,7 @@ impl Context {
 
     /// The intent, the request, the record: each is written before the next, so that a crash between any two leaves
     /// a trace to find the connection by.
-    async fn create(&self, object: &VpcPeering, owner: &Owner) -> Result<Outcome, kube::Error> {
+    async fn create(&self, object: &VpcPeering, owner: &Owner, observed: &Observation) -> Result<Outcome, kube::Error> {
         let request = request(object, owner);
         let standing = Standing::working(Reason::InitiatingRequest, "asking EC2 for the peering connection");
         let status = VpcPeeringStatus {
@@ -196,6 +196,10 @@ impl Context {
             ..object.status.clone().unwrap_or_default()
         };
         let object = self.write(object, status, None, &standing).await?;
+        if let Some(warning) = &observed.near_quota {
+            let event = StepEvent::NearQuota.as_str();
+            self.announce(&object.object_ref(&()), EventType::Warning, event, warning).await;
+        }
         self.memory(&object, |memory| memory.missing_since = None);
         let answer = self.ec2.create_vpc_peering_connection(&request).await;
         self.wrote_to_ec2(&object);
