@@ -2,7 +2,7 @@
 # make test   runs every check and test
 # make generate   writes what is generated from the code
 
-.PHONY: demo test lint generate needs needs-python
+.PHONY: demo test lint generate deny needs needs-python
 .DEFAULT_GOAL := test
 
 # Says what is missing before anything is built.
@@ -32,3 +32,7 @@ generate: needs
 	cargo build --locked
 	target/debug/vpc-peering-operator crd > crds/vpcpeering.dev.yaml
 	target/debug/vpc-peering-operator reference > docs/conditions.md
+
+# Asks for cargo-deny: cargo install --locked cargo-deny
+deny:
+	cargo deny --all-features check
