@@ -48,7 +48,7 @@ pub async fn a_vpc_that_does_not_exist_is_named(world: World) -> Result<()> {
     world.apply(&world.manifest_with(json!({"accepter": {"vpcId": missing}}))).await?;
     let object = world.until_stalled("InvalidRequest").await?;
     let message = &condition(&object, "Ready").context("no condition")?.message;
-    ensure!(message.contains(missing) && message.contains("NotFound") && message.contains("request ID"), "{message}");
+    ensure!(message.contains(missing) && message.contains("spec.accepter.vpcId"), "{message}");
     ensure!(connection_id(&object).is_none() && world.peerings().await?.is_empty());
     world.delete().await?;
     world.until_gone().await
