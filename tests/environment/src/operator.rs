@@ -75,6 +75,12 @@ impl RunningOperator {
         self.0.end(Signal::SIGTERM).await
     }
 
+    /// Its process ID.
+    #[must_use]
+    pub fn id(&self) -> i32 {
+        self.0.id()
+    }
+
     /// Its log.
     #[must_use]
     pub fn output(&self) -> String {
