@@ -20,6 +20,14 @@ pub async fn every_rule_refuses_with_a_readable_message(world: World) -> Result<
         (json!({"requester": {"vpcId": own}}), "spec.requester.region: Required value"),
         (json!({"requester": {"vpcId": own, "region": ""}}), "spec.requester.region"),
         (json!({"acceptance": "Perhaps"}), "supported values: \"Auto\", \"Manual\""),
+        (json!({"managementPolicy": "None"}), "supported values: \"Full\", \"Observe\""),
+        (json!({"vpcPeeringConnectionId": "pcx-1"}), "spec.vpcPeeringConnectionId"),
+        (json!({"recreateOn": ["Active"]}), "supported values: \"Expired\", \"Deleted\", \"Rejected\", \"Failed\""),
+        (json!({"recreateOn": ["Failed", "Failed"]}), "duplicate"),
+        (
+            json!({"recreateOn": ["Failed"], "vpcPeeringConnectionId": "pcx-00000000"}),
+            "recreateOn cannot be set together with vpcPeeringConnectionId",
+        ),
         (json!({"deletionPolicy": "Orphan"}), "supported values: \"Delete\", \"Retain\""),
         (tags(json!([{"key": "aws:x", "value": ""}])), "AWS reserves tag keys that start with 'aws:'"),
         (tags(json!([{"key": "AWS:x", "value": ""}])), "AWS reserves tag keys that start with 'aws:'"),
@@ -63,6 +71,17 @@ pub async fn every_rule_refuses_with_a_readable_message(world: World) -> Result<
             json!({}),
             json!({"accepter": {"vpcId": world.accepter, "region": "eu-west-1"}}),
             "cannot be changed, added or removed",
+        ),
+        (json!({}), json!({"vpcPeeringConnectionId": "pcx-00000000"}), "vpcPeeringConnectionId cannot be changed"),
+        (
+            json!({"vpcPeeringConnectionId": "pcx-00000000"}),
+            json!({"vpcPeeringConnectionId": null}),
+            "vpcPeeringConnectionId cannot be changed",
+        ),
+        (
+            json!({"vpcPeeringConnectionId": "pcx-00000000"}),
+            json!({"vpcPeeringConnectionId": "pcx-00000001"}),
+            "vpcPeeringConnectionId cannot be changed",
         ),
         (
             json!({"accepter": {"vpcId": world.accepter, "ownerId": owner}}),
