@@ -121,12 +121,24 @@ async fn every_request(world: World, moment: Moment, kill: bool) -> Result<()> {
     Ok(())
 }
 
+/// The cache is always two seconds old: whoever acts on it fails at the API server, before EC2 is asked for anything.
+pub async fn a_cache_that_is_always_old(world: World) -> Result<()> {
+    world.simulator().set(&json!({"repeat_request": "mint-new"})).await?;
+    let tripwire = Tripwire::lagging(Duration::from_secs(2));
+    live(&world, &tripwire, false).await
+}
+
 /// Lives through one resource's life, and returns its requests.
 async fn life(world: &World, trip: Option<(usize, Moment)>, kill: bool) -> Result<Vec<String>> {
     let tripwire = Tripwire::new(trip, kill);
+    live(world, &tripwire, kill).await.with_context(|| format!("{trip:?} in {:?}", tripwire.seen()))?;
+    Ok(tripwire.seen())
+}
+
+async fn live(world: &World, tripwire: &Arc<Tripwire>, kill: bool) -> Result<()> {
     let control_plane = &world.shared.control_plane;
-    let kubernetes = Interceptor::of_kubernetes(control_plane.operator().await?, Arc::clone(&tripwire)).await?;
-    let ec2 = Interceptor::of_ec2(&world.endpoint, Arc::clone(&tripwire)).await?;
+    let kubernetes = Interceptor::of_kubernetes(control_plane.operator().await?, Arc::clone(tripwire)).await?;
+    let ec2 = Interceptor::of_ec2(&world.endpoint, Arc::clone(tripwire)).await?;
     let kubeconfig = control_plane.open_kubeconfig(&world.namespace, &kubernetes.url)?;
     let operator = world
         .operator
@@ -145,10 +157,9 @@ async fn life(world: &World, trip: Option<(usize, Moment)>, kill: bool) -> Resul
         }
     };
     tokio::select! {
-        outcome = lived(world) => outcome.with_context(|| format!("{trip:?} in {:?}", tripwire.seen()))?,
+        outcome = lived(world) => outcome,
         outcome = restart => { let _: Result<()> = outcome; bail!("the operator cannot be restarted") }
     }
-    Ok(tripwire.seen())
 }
 
 async fn lived(world: &World) -> Result<()> {

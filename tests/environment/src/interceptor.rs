@@ -4,10 +4,12 @@
 use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
+use futures::{StreamExt, TryStreamExt};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, Uri};
@@ -34,6 +36,8 @@ pub struct Tripwire {
     tripped: Notify,
     /// The tripped request hangs, for its sender to be killed; else its connection closes.
     hangs: bool,
+    /// How late the events of a watch arrive.
+    watch_lag: Duration,
 }
 
 #[derive(Debug)]
@@ -46,7 +50,15 @@ impl Tripwire {
     /// Trips up the request with this number, counted from zero; none, where there is none.
     #[must_use]
     pub fn new(trip: Option<(usize, Moment)>, hangs: bool) -> Arc<Self> {
-        Arc::new(Self { plan: Mutex::new(Plan { seen: Vec::new(), trip }), tripped: Notify::new(), hangs })
+        let plan = Mutex::new(Plan { seen: Vec::new(), trip });
+        Arc::new(Self { plan, tripped: Notify::new(), hangs, watch_lag: Duration::ZERO })
+    }
+
+    /// Trips up nothing, but lets the events of a watch arrive late, so that a cache is always old.
+    #[must_use]
+    pub fn lagging(watch_lag: Duration) -> Arc<Self> {
+        let plan = Mutex::new(Plan { seen: Vec::new(), trip: None });
+        Arc::new(Self { plan, tripped: Notify::new(), hangs: false, watch_lag })
     }
 
     /// The requests so far.
@@ -152,8 +164,17 @@ async fn pass(upstream: Upstream, tripwire: Arc<Tripwire>, request: Request<Inco
     let reply: Reply = match upstream {
         Upstream::Kubernetes(client) => {
             head.headers.remove(hyper::header::AUTHORIZATION);
+            let is_watch = head.uri.query().is_some_and(|query| query.contains("watch=true"));
+            let lag = if is_watch { tripwire.watch_lag } else { Duration::ZERO };
             let reply = client.send(Request::from_parts(head, body.into())).await?;
-            reply.map(|body| body.map_err(anyhow::Error::from).boxed_unsync())
+            reply.map(|body| {
+                let late =
+                    TryStreamExt::map_err(BodyStream::new(body), anyhow::Error::from).then(move |frame| async move {
+                        tokio::time::sleep(lag).await;
+                        frame
+                    });
+                StreamBody::new(late).boxed_unsync()
+            })
         }
         Upstream::Ec2(endpoint, client) => {
             head.uri = format!("{endpoint}{}", head.uri.path()).parse::<Uri>()?;
