@@ -2,10 +2,12 @@
 # Builds etcd, kube-apiserver and kubectl from their pinned Go modules into a cache folder, once,
 # and prints that folder on standard output; progress goes to standard error.
 # A folder named by KUBEBUILDER_ASSETS is taken as it is.
+# `build.sh helm` builds Helm, and prints the folder that it is in.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-if [[ -n ${KUBEBUILDER_ASSETS:-} ]]; then
+target=${1:-control-plane}
+if [[ $target == control-plane && -n ${KUBEBUILDER_ASSETS:-} ]]; then
     for program in etcd kube-apiserver kubectl; do
         [[ -x $KUBEBUILDER_ASSETS/$program ]] || {
             echo "KUBEBUILDER_ASSETS=$KUBEBUILDER_ASSETS has no $program" >&2
@@ -17,8 +19,13 @@ if [[ -n ${KUBEBUILDER_ASSETS:-} ]]; then
 fi
 
 # A change of any pin is a new folder, so that an old binary is never mistaken for a new one.
-pins=$(cat kubernetes/go.mod kubernetes/go.sum etcd/go.mod etcd/go.sum | git hash-object --stdin)
-assets=${XDG_CACHE_HOME:-$HOME/.cache}/vpc-peering-operator/control-plane/${pins:0:12}
+case $target in
+control-plane) modules=(kubernetes etcd) ;;
+helm) modules=(helm) ;;
+*) echo "usage: build.sh [helm]" >&2 && exit 2 ;;
+esac
+pins=$(for module in "${modules[@]}"; do cat "$module/go.mod" "$module/go.sum"; done | git hash-object --stdin)
+assets=${XDG_CACHE_HOME:-$HOME/.cache}/vpc-peering-operator/$target/${pins:0:12}
 mkdir -p "$assets"
 
 # build MODULE PACKAGE PROGRAM: into a temporary name first, so that an interrupted build leaves nothing behind.
@@ -42,7 +49,11 @@ build() {
     mv "$assets/$program.partial" "$assets/$program"
 }
 
-build etcd go.etcd.io/etcd/server/v3 etcd
-build kubernetes k8s.io/kubernetes/cmd/kubectl kubectl
-build kubernetes k8s.io/kubernetes/cmd/kube-apiserver kube-apiserver
+if [[ $target == helm ]]; then
+    build helm helm.sh/helm/v4/cmd/helm helm
+else
+    build etcd go.etcd.io/etcd/server/v3 etcd
+    build kubernetes k8s.io/kubernetes/cmd/kubectl kubectl
+    build kubernetes k8s.io/kubernetes/cmd/kube-apiserver kube-apiserver
+fi
 echo "$assets"
