@@ -28,4 +28,5 @@ lint: needs
 
 generate: needs
 	cargo run --locked --quiet -- crd > crds/vpcpeering.dev.yaml
-	cargo run --locked --quiet -- reference > docs/conditions.md
+	cargo run --locked --quiet -- reference conditions > docs/conditions.md
+	cargo run --locked --quiet -- reference metrics > docs/metrics.md

@@ -1,7 +1,7 @@
 //! EC2 clients, one for each region, from one set of credentials.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableRegionProvider;
@@ -12,6 +12,8 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ec2::Client;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
+use super::traffic::{Intercepted, Traffic};
+
 /// A request without an answer for so long has failed; whether EC2 carried it out is then unknown.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,13 +22,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Ec2 {
     config: SdkConfig,
+    traffic: Arc<dyn Traffic>,
     clients: Mutex<HashMap<String, Client>>,
 }
 
 impl Ec2 {
     /// EC2 with the credentials of aws-config's default chain: environment, profile, web identity (IRSA),
     /// EKS Pod Identity, instance metadata. `AWS_ENDPOINT_URL` is honoured.
-    pub async fn from_environment() -> Self {
+    pub async fn from_environment(traffic: Arc<dyn Traffic>) -> Self {
         let http =
             aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let timeouts = TimeoutConfig::builder()
@@ -44,7 +47,7 @@ impl Ec2 {
             )
             .load()
             .await;
-        Self { config, clients: Mutex::default() }
+        Self { config, traffic, clients: Mutex::default() }
     }
 
     /// The client for one region. Cheap after the first time.
@@ -52,8 +55,10 @@ impl Ec2 {
     pub fn client(&self, region: &str) -> Client {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let client = clients.entry(region.to_owned()).or_insert_with(|| {
-            let config =
-                aws_sdk_ec2::config::Builder::from(&self.config).region(Region::new(region.to_owned())).build();
+            let config = aws_sdk_ec2::config::Builder::from(&self.config)
+                .region(Region::new(region.to_owned()))
+                .interceptor(Intercepted(Arc::clone(&self.traffic)))
+                .build();
             Client::from_conf(config)
         });
         client.clone()

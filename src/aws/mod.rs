@@ -4,8 +4,10 @@ pub mod calls;
 pub mod ec2;
 pub mod error;
 pub mod inventory;
+pub mod traffic;
 
 pub use calls::CreateRequest;
 pub use ec2::Ec2;
 pub use error::{AwsError, Class};
 pub use inventory::{Inventories, Inventory, Listing};
+pub use traffic::{Answered, Traffic};

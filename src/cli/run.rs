@@ -1,13 +1,14 @@
 //! `vpc-peering-operator run`
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 
 use crate::controller::Settings;
-use crate::operator;
 use crate::operator::logs::{self, Format};
+use crate::operator::{self, Service};
 use crate::peering;
 
 /// Run the operator.
@@ -39,6 +40,10 @@ pub struct Run {
     #[arg(long, env = "CLUSTER_ID", value_parser = cluster_id)]
     cluster_id: Option<String>,
 
+    /// Where /metrics, /healthz, /livez and /readyz are served; `off` serves them nowhere.
+    #[arg(long, env = "METRICS_ADDRESS", default_value = "0.0.0.0:8080", value_parser = address)]
+    metrics_address: Address,
+
     /// How the log looks.
     #[arg(long, env = "LOG_FORMAT", default_value = "text")]
     log_format: Format,
@@ -60,11 +65,24 @@ impl Run {
                 recreation_pause: self.recreation_pause,
             },
         };
-        let outcome = runtime.block_on(operator::run(settings, self.cluster_id));
+        let service = Service { cluster_id: self.cluster_id, metrics_address: self.metrics_address.0 };
+        let outcome = runtime.block_on(operator::run(settings, service));
         // What still blocks after the drain is not waited for.
         runtime.shutdown_background();
         outcome
     }
+}
+
+/// An address, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Address(Option<SocketAddr>);
+
+fn address(text: &str) -> Result<Address, String> {
+    if text == "off" {
+        return Ok(Address(None));
+    }
+    let parsed = text.parse().map_err(|_| "use an address with a port, for example 0.0.0.0:8080, or off")?;
+    Ok(Address(Some(parsed)))
 }
 
 /// A positive duration as people write it: `500ms`, `90s`, `2m`.
@@ -88,6 +106,15 @@ fn cluster_id(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_have_a_port_or_are_off() {
+        assert_eq!(address("off"), Ok(Address(None)));
+        assert!(address("[::]:9090").is_ok_and(|address| address.0.is_some_and(|address| address.port() == 9090)));
+        for text in ["", ":8080", "8080", "localhost"] {
+            assert!(address(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn durations_are_positive_and_have_a_unit() {

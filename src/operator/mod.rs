@@ -1,8 +1,13 @@
-//! What makes it a service: logs, signals, and an orderly end.
+//! What makes it a service: logs, metrics, probes, leadership, signals, and an orderly end.
 
+pub mod leader;
 pub mod logs;
+pub mod metrics;
+pub mod monitor;
+pub mod server;
 pub mod shutdown;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -11,23 +16,39 @@ use kube::{Api, Client, ResourceExt};
 
 use crate::aws::Ec2;
 use crate::controller::{self, Settings};
+use leader::Hold;
+use monitor::Monitor;
+
+/// What makes it a service.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// What identifies the cluster; the UID of `kube-system` where there is none.
+    pub cluster_id: Option<String>,
+    /// Where metrics and probes are served, if anywhere.
+    pub metrics_address: Option<SocketAddr>,
+}
 
 /// Runs until a signal asks for the end.
 ///
 /// # Errors
-/// When the API server cannot be asked for the cluster's ID.
-pub async fn run(settings: Settings, cluster_id: Option<String>) -> Result<()> {
+/// When the API server cannot be asked for the cluster's ID, or the address for metrics is taken.
+pub async fn run(settings: Settings, service: Service) -> Result<()> {
     let client = Client::try_default()
         .await
         .context("no way to an API server: neither a kubeconfig nor in-cluster credentials")?;
-    let cluster = match cluster_id {
+    let hold = Hold::always("vpc-peering-operator");
+    let monitor = Arc::new(Monitor::new(hold, settings.poll_interval));
+    if let Some(address) = service.metrics_address {
+        server::start(address, Arc::clone(&monitor)).await?;
+    }
+    let cluster = match service.cluster_id {
         Some(cluster) => cluster,
         None => cluster_uid(client.clone()).await?,
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %cluster, "starting");
-    let ec2 = Arc::new(Ec2::from_environment().await);
+    let ec2 = Arc::new(Ec2::from_environment(Arc::clone(&monitor) as _).await);
     let (stop, stopping) = shutdown::on_signal()?;
-    let controller = controller::run(client, ec2, cluster, settings, stopping);
+    let controller = controller::run(client, ec2, cluster, settings, monitor, stopping);
     shutdown::within(controller, stop).await;
     tracing::info!("stopped");
     Ok(())

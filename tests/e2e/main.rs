@@ -7,6 +7,7 @@ mod adoption;
 mod ends;
 mod errors;
 mod lifecycle;
+mod metrics;
 mod ownership;
 mod restarts;
 mod tags;
@@ -79,6 +80,9 @@ fn main() -> Result<ExitCode> {
         errors::throttling_is_waited_out,
         errors::expired_credentials_that_come_back,
         errors::suspension_stops_all_writes,
+        metrics::the_table_is_what_a_scrape_shows,
+        metrics::errors_of_aws_are_counted_by_code,
+        metrics::probes_tell_who_is_ready,
         ownership::two_resources_one_peering,
         ownership::two_clusters_one_pair_of_vpcs,
         ownership::the_older_one_leaves_and_the_younger_goes_on,

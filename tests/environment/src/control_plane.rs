@@ -161,9 +161,17 @@ impl ControlPlane {
     /// # Errors
     /// When the API server issues no token.
     pub async fn operator_kubeconfig(&self) -> Result<PathBuf> {
+        self.kubeconfig_of(NAMESPACE, SERVICE_ACCOUNT).await
+    }
+
+    /// Writes a kubeconfig with just the rights of a service account.
+    ///
+    /// # Errors
+    /// When the API server issues no token.
+    pub async fn kubeconfig_of(&self, namespace: &str, service_account: &str) -> Result<PathBuf> {
         let token =
-            self.kubectl(&["create", "token", SERVICE_ACCOUNT, "--namespace", NAMESPACE, "--duration=24h"]).await?;
-        let path = self.folder.path().join("operator.kubeconfig");
+            self.kubectl(&["create", "token", service_account, "--namespace", namespace, "--duration=24h"]).await?;
+        let path = self.folder.path().join(format!("{namespace}.{service_account}.kubeconfig"));
         tokio::fs::write(&path, render_kubeconfig(&self.url, &self.certificate_authority, token.trim_end())).await?;
         Ok(path)
     }

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 pub use control_plane::ControlPlane;
 pub use moto::Moto;
-pub use operator::Operator;
+pub use operator::{Operator, RunningOperator};
 pub use process::Process;
 
 /// The checkout.
