@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::controller::Settings;
+use crate::operator::leader::{self, Election};
 use crate::operator::logs::{self, Format};
 use crate::operator::{self, Service};
 use crate::peering;
@@ -40,6 +41,22 @@ pub struct Run {
     #[arg(long, env = "CLUSTER_ID", value_parser = cluster_id)]
     cluster_id: Option<String>,
 
+    /// Act only while holding a Lease, so that several operators may run and one acts.
+    #[arg(long, env = "LEADER_ELECTION")]
+    leader_election: bool,
+
+    /// The name of that Lease. Operators that look after different namespaces need different ones.
+    #[arg(long, env = "LEASE_NAME", default_value = "vpc-peering-operator")]
+    lease_name: String,
+
+    /// The namespace of that Lease. Defaults to the operator's own.
+    #[arg(long, env = "LEASE_NAMESPACE")]
+    lease_namespace: Option<String>,
+
+    /// How long nobody acts after an operator that held the Lease has died without releasing it.
+    #[arg(long, env = "LEASE_DURATION", default_value = "15s", value_parser = lease_duration)]
+    lease_duration: Duration,
+
     /// Where /metrics, /healthz, /livez and /readyz are served; `off` serves them nowhere.
     #[arg(long, env = "METRICS_ADDRESS", default_value = "0.0.0.0:8080", value_parser = address)]
     metrics_address: Address,
@@ -65,7 +82,12 @@ impl Run {
                 recreation_pause: self.recreation_pause,
             },
         };
-        let service = Service { cluster_id: self.cluster_id, metrics_address: self.metrics_address.0 };
+        let election = self.leader_election.then_some(Election {
+            name: self.lease_name,
+            namespace: self.lease_namespace,
+            duration: self.lease_duration,
+        });
+        let service = Service { cluster_id: self.cluster_id, metrics_address: self.metrics_address.0, election };
         let outcome = runtime.block_on(operator::run(settings, service));
         // What still blocks after the drain is not waited for.
         runtime.shutdown_background();
@@ -98,6 +120,13 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// What the API server takes as a Lease's duration: whole seconds.
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    let takes = duration >= leader::SHORTEST && duration.subsec_nanos() == 0;
+    if takes { Ok(duration) } else { Err(format!("use whole seconds, at least {:?}", leader::SHORTEST)) }
+}
+
 /// It becomes the value of a tag.
 fn cluster_id(text: &str) -> Result<String, String> {
     if (1..=256).contains(&text.chars().count()) { Ok(text.to_owned()) } else { Err("use 1 to 256 characters".into()) }
@@ -106,6 +135,14 @@ fn cluster_id(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn leases_last_whole_seconds() {
+        assert_eq!(lease_duration("3s"), Ok(Duration::from_secs(3)));
+        for text in ["2s", "3500ms", "0s"] {
+            assert!(lease_duration(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn addresses_have_a_port_or_are_off() {

@@ -10,13 +10,13 @@ pub mod shutdown;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
 
 use crate::aws::Ec2;
 use crate::controller::{self, Settings};
-use leader::Hold;
+use leader::{Candidate, Election, Hold};
 use monitor::Monitor;
 
 /// What makes it a service.
@@ -26,6 +26,8 @@ pub struct Service {
     pub cluster_id: Option<String>,
     /// Where metrics and probes are served, if anywhere.
     pub metrics_address: Option<SocketAddr>,
+    /// The Lease to hold while acting, where several operators run.
+    pub election: Option<Election>,
 }
 
 /// Runs until a signal asks for the end.
@@ -36,20 +38,40 @@ pub async fn run(settings: Settings, service: Service) -> Result<()> {
     let client = Client::try_default()
         .await
         .context("no way to an API server: neither a kubeconfig nor in-cluster credentials")?;
-    let hold = Hold::always("vpc-peering-operator");
-    let monitor = Arc::new(Monitor::new(hold, settings.poll_interval));
-    if let Some(address) = service.metrics_address {
-        server::start(address, Arc::clone(&monitor)).await?;
-    }
     let cluster = match service.cluster_id {
         Some(cluster) => cluster,
         None => cluster_uid(client.clone()).await?,
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %cluster, "starting");
-    let ec2 = Arc::new(Ec2::from_environment(Arc::clone(&monitor) as _).await);
-    let (stop, stopping) = shutdown::on_signal()?;
-    let controller = controller::run(client, ec2, cluster, settings, monitor, stopping);
-    shutdown::within(controller, stop).await;
+    let (mut stop, stopping) = shutdown::on_signal()?;
+    let (hold, candidate) = match service.election {
+        Some(election) => {
+            let (hold, candidate) = Candidate::start(client.clone(), election);
+            (hold, Some(candidate))
+        }
+        None => (Hold::always("vpc-peering-operator"), None),
+    };
+    let monitor = Arc::new(Monitor::new(hold.clone(), settings.poll_interval));
+    if let Some(address) = service.metrics_address {
+        server::start(address, Arc::clone(&monitor)).await?;
+    }
+    let leads = tokio::select! {
+        () = hold.gained() => true,
+        _ = stop.wait_for(|stop| *stop) => false,
+    };
+    if leads {
+        tracing::info!(lease = hold.name(), "acting");
+        let ec2 = Arc::new(Ec2::from_environment(Arc::clone(&monitor) as _).await);
+        let controller = controller::run(client, ec2, cluster, settings, monitor, stopping);
+        tokio::select! {
+            () = shutdown::within(controller, stop) => {}
+            // What is in hand is dropped; its next request to EC2 would be refused.
+            () = hold.lost() => bail!("lost the Lease {}; ending, so that only its new holder acts", hold.name()),
+        }
+    }
+    if let Some(candidate) = candidate {
+        candidate.resign().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }
