@@ -19,6 +19,7 @@ demo: needs
 
 test: needs lint
 	@tests/control-plane/build.sh >/dev/null
+	@tests/control-plane/build.sh helm >/dev/null
 	@tests/python/venv.sh >/dev/null
 	cargo test --locked --workspace
 
@@ -28,5 +29,6 @@ lint: needs
 
 generate: needs
 	cargo run --locked --quiet -- crd > crds/vpcpeering.dev.yaml
+	cp crds/vpcpeering.dev.yaml charts/vpc-peering-operator/files/crds.yaml
 	cargo run --locked --quiet -- reference conditions > docs/conditions.md
 	cargo run --locked --quiet -- reference metrics > docs/metrics.md

@@ -82,12 +82,16 @@ impl Run {
                 recreation_pause: self.recreation_pause,
             },
         };
-        let election = self.leader_election.then_some(Election {
-            name: self.lease_name,
-            namespace: self.lease_namespace,
-            duration: self.lease_duration,
-        });
-        let service = Service { cluster_id: self.cluster_id, metrics_address: self.metrics_address.0, election };
+        let service = Service {
+            cluster_id: self.cluster_id,
+            metrics_address: self.metrics_address.0,
+            leader_election: self.leader_election,
+            election: Election {
+                name: self.lease_name,
+                namespace: self.lease_namespace,
+                duration: self.lease_duration,
+            },
+        };
         let outcome = runtime.block_on(operator::run(settings, service));
         // What still blocks after the drain is not waited for.
         runtime.shutdown_background();

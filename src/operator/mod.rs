@@ -26,8 +26,10 @@ pub struct Service {
     pub cluster_id: Option<String>,
     /// Where metrics and probes are served, if anywhere.
     pub metrics_address: Option<SocketAddr>,
-    /// The Lease to hold while acting, where several operators run.
-    pub election: Option<Election>,
+    /// Whether to act only while holding the Lease.
+    pub leader_election: bool,
+    /// The Lease.
+    pub election: Election,
 }
 
 /// Runs until a signal asks for the end.
@@ -44,12 +46,11 @@ pub async fn run(settings: Settings, service: Service) -> Result<()> {
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %cluster, "starting");
     let (mut stop, stopping) = shutdown::on_signal()?;
-    let (hold, candidate) = match service.election {
-        Some(election) => {
-            let (hold, candidate) = Candidate::start(client.clone(), election);
-            (hold, Some(candidate))
-        }
-        None => (Hold::always("vpc-peering-operator"), None),
+    let (hold, candidate) = if service.leader_election {
+        let (hold, candidate) = Candidate::start(client.clone(), service.election);
+        (hold, Some(candidate))
+    } else {
+        (Hold::always(&service.election.name), None)
     };
     let monitor = Arc::new(Monitor::new(hold.clone(), settings.poll_interval));
     if let Some(address) = service.metrics_address {

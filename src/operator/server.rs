@@ -1,7 +1,7 @@
 //! Metrics and probes over HTTP. It may look, and change nothing.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +29,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// When the address is taken.
 pub async fn start(address: SocketAddr, monitor: Arc<Monitor>) -> Result<()> {
-    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let listener = match TcpListener::bind(address).await {
+        // A node without IPv6.
+        Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    };
+    let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
     tracing::info!("serving metrics and probes on http://{}", listener.local_addr()?);
     tokio::spawn(async move {
         loop {

@@ -2,7 +2,8 @@
 # Builds etcd, kube-apiserver and kubectl from their pinned Go modules into a cache folder, once,
 # and prints that folder on standard output; progress goes to standard error.
 # A folder named by KUBEBUILDER_ASSETS is taken as it is.
-# `build.sh helm` builds Helm, and prints the folder that it is in.
+# `build.sh helm` builds Helm, and prints the folder that it is in. `build.sh monitoring-crds` prints the folder of the
+# CustomResourceDefinitions of prometheus-operator's pinned module.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -18,11 +19,19 @@ if [[ $target == control-plane && -n ${KUBEBUILDER_ASSETS:-} ]]; then
     exit
 fi
 
+if [[ $target == monitoring-crds ]]; then
+    module=github.com/prometheus-operator/prometheus-operator
+    cd prometheus-operator
+    go mod download "$module" >&2
+    echo "$(go list -m -f '{{.Dir}}' "$module")/example/prometheus-operator-crd"
+    exit
+fi
+
 # A change of any pin is a new folder, so that an old binary is never mistaken for a new one.
 case $target in
 control-plane) modules=(kubernetes etcd) ;;
 helm) modules=(helm) ;;
-*) echo "usage: build.sh [helm]" >&2 && exit 2 ;;
+*) echo "usage: build.sh [helm | monitoring-crds]" >&2 && exit 2 ;;
 esac
 pins=$(for module in "${modules[@]}"; do cat "$module/go.mod" "$module/go.sum"; done | git hash-object --stdin)
 assets=${XDG_CACHE_HOME:-$HOME/.cache}/vpc-peering-operator/$target/${pins:0:12}

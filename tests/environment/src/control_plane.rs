@@ -20,7 +20,7 @@ use crate::{Process, eventually, free_port, prepare, repository};
 const NAMESPACE: &str = "vpc-peering-system";
 const SERVICE_ACCOUNT: &str = "vpc-peering-operator";
 
-/// A control plane of its own, with what `deploy/` grants applied.
+/// A control plane of its own.
 #[derive(Debug)]
 pub struct ControlPlane {
     url: String,
@@ -40,6 +40,18 @@ impl ControlPlane {
     /// # Errors
     /// When a process does not start or the API server does not get ready.
     pub async fn start() -> Result<Self> {
+        let this = Self::bare().await?;
+        let deploy = repository().join("deploy");
+        this.kubectl(&["apply", "--server-side", "-k", &deploy.to_string_lossy()]).await?;
+        this.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).await?;
+        Ok(this)
+    }
+
+    /// Builds what is missing, and starts it.
+    ///
+    /// # Errors
+    /// When a process does not start or the API server does not get ready.
+    pub async fn bare() -> Result<Self> {
         let assets = prepare("tests/control-plane/build.sh")?;
         let folder = tempfile::Builder::new().prefix("vpc-peering-").tempdir()?;
         let path = |name: &str| folder.path().join(name);
@@ -89,9 +101,6 @@ impl ControlPlane {
         std::fs::write(&kubeconfig, render_kubeconfig(&url, &certificate_authority, "admin"))?;
         let mut this = Self { url, certificate_authority, assets, kubeconfig, kube_apiserver, _etcd: etcd, folder };
         this.ready().await?;
-        let deploy = repository().join("deploy");
-        this.kubectl(&["apply", "--server-side", "-k", &deploy.to_string_lossy()]).await?;
-        this.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).await?;
         Ok(this)
     }
 

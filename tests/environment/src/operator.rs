@@ -109,7 +109,8 @@ impl RunningOperator {
         let log = self.output();
         let line = log.lines().rev().find_map(|line| line.split_once("serving metrics and probes on http://"));
         let (_, address) = line.context("it does not serve metrics")?;
-        let mut stream = TcpStream::connect(address.trim_end()).await?;
+        let address = address.split(['"', ' ']).next().unwrap_or_default();
+        let mut stream = TcpStream::connect(address).await?;
         stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
