@@ -128,6 +128,10 @@ closed_list! {
         DeletionRequested: "The operator asked EC2 to delete the connection.", "Nothing.";
         ExpiringSoon: "A request that nobody has accepted expires within 24 hours.",
             "Ask the accepter's owner to accept it.";
+        NearQuota: "A request is made while nine tenths of one of AWS's default quotas are used.",
+            "Ask AWS to raise the quota, if that has not been done.";
+        Unreadable: "This version of the operator cannot read the resource, and leaves it alone.",
+            "Correct the field that the message names, or use the operator's newer version that knows it.";
     }
 }
 

@@ -7,6 +7,7 @@ pub mod observer;
 pub mod record;
 pub mod steps;
 pub mod vpc_peering;
+pub mod watch;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,8 +15,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
 use kube::runtime::controller::Controller;
-use kube::runtime::reflector::ObjectRef;
-use kube::runtime::watcher;
+use kube::runtime::reflector::{self, ObjectRef};
 use kube::{Api, Client};
 use tokio::sync::mpsc;
 
@@ -46,15 +46,15 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let objects = match settings.namespace {
-        Some(namespace) => Api::<VpcPeering>::namespaced(client.clone(), &namespace),
+        Some(namespace) => Api::namespaced(client.clone(), &namespace),
         None => Api::all(client.clone()),
     };
-    let controller = Controller::new(objects, watcher::Config::default());
+    let (store, writer) = reflector::store();
     let (changed, changes) = mpsc::unbounded_channel();
     let inventories = Inventories::new(Arc::clone(&ec2), cluster.clone(), settings.poll_interval, changed);
-    let context = Arc::new(Context::new(client, ec2, inventories, controller.store(), cluster, settings.decisions));
+    let context = Arc::new(Context::new(client, ec2, inventories, store.clone(), cluster, settings.decisions));
     observer.started(&context);
-    controller
+    Controller::for_stream(watch::resources(Arc::clone(&context), objects, writer), store)
         .reconcile_on(woken(Arc::clone(&context), changes))
         .graceful_shutdown_on(shutdown)
         .run(

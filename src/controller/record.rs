@@ -1,5 +1,6 @@
 //! Writes to the API server: the status, the finalizer, Events. Nothing is written that is there already.
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -45,10 +46,16 @@ impl Context {
         };
         if let Some(ready) = news(ConditionType::Ready) {
             let type_ = if standing.is_trouble() { EventType::Warning } else { EventType::Normal };
-            self.announce(&written, type_, &ready.reason, &ready.message).await;
+            self.announce(&written.object_ref(&()), type_, &ready.reason, &ready.message).await;
         }
         if let Some(expiring) = news(ConditionType::ExpiringSoon) {
-            self.announce(&written, EventType::Warning, StepEvent::ExpiringSoon.as_str(), &expiring.message).await;
+            self.announce(
+                &written.object_ref(&()),
+                EventType::Warning,
+                StepEvent::ExpiringSoon.as_str(),
+                &expiring.message,
+            )
+            .await;
         }
         Ok(written)
     }
@@ -91,7 +98,7 @@ impl Context {
     }
 
     /// Publishes an Event. Its loss is no reason to stop.
-    pub async fn announce(&self, object: &VpcPeering, type_: EventType, reason: &str, note: &str) {
+    pub async fn announce(&self, object: &ObjectReference, type_: EventType, reason: &str, note: &str) {
         let event = Event {
             type_,
             reason: reason.to_owned(),
@@ -99,7 +106,7 @@ impl Context {
             action: "Reconcile".into(),
             secondary: None,
         };
-        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+        if let Err(error) = self.recorder.publish(&event, object).await {
             tracing::warn!(%error, reason, "cannot publish an Event");
         }
     }

@@ -1,6 +1,7 @@
 //! The effects: one step, one call to EC2, and each fact written down before the next.
 
 use k8s_openapi::jiff::Timestamp;
+use kube::Resource;
 use kube::runtime::events::EventType;
 use tokio::time::Instant;
 
@@ -38,7 +39,7 @@ impl Context {
             Step::AddFinalizer => done(self.add_finalizer(object).await?),
             Step::Preflight => self.preflight(object).await,
             Step::DryRun => self.dry_run(object, owner).await,
-            Step::Create => self.create(object, owner).await,
+            Step::Create => self.create(object, owner, observed).await,
             Step::Record { connection, ownership } => done(self.record(object, owner, connection, *ownership).await?),
             Step::Retire { id, code, recreations } => {
                 let mut status = object.status.clone().unwrap_or_default();
@@ -121,7 +122,7 @@ impl Context {
         self.wrote_to_ec2(object);
         match answer {
             Ok(()) => {
-                self.announce(object, EventType::Normal, event.as_str(), &note).await;
+                self.announce(&object.object_ref(&()), EventType::Normal, event.as_str(), &note).await;
                 Ok(Outcome::Done(Box::new(object.clone())))
             }
             Err(error) => self.refused(object, observed.recorded.as_ref(), error).await,
@@ -185,7 +186,7 @@ impl Context {
 
     /// The intent, the request, the record: each is written before the next, so that a crash between any two leaves
     /// a trace to find the connection by.
-    async fn create(&self, object: &VpcPeering, owner: &Owner) -> Result<Outcome, kube::Error> {
+    async fn create(&self, object: &VpcPeering, owner: &Owner, observed: &Observation) -> Result<Outcome, kube::Error> {
         let request = request(object, owner);
         let standing = Standing::working(Reason::InitiatingRequest, "asking EC2 for the peering connection");
         let status = VpcPeeringStatus {
@@ -195,6 +196,10 @@ impl Context {
             ..object.status.clone().unwrap_or_default()
         };
         let object = self.write(object, status, None, &standing).await?;
+        if let Some(warning) = &observed.near_quota {
+            let event = StepEvent::NearQuota.as_str();
+            self.announce(&object.object_ref(&()), EventType::Warning, event, warning).await;
+        }
         self.memory(&object, |memory| memory.missing_since = None);
         let answer = self.ec2.create_vpc_peering_connection(&request).await;
         self.wrote_to_ec2(&object);
@@ -205,7 +210,7 @@ impl Context {
                     ready: Some(false),
                     progress: Progress::Stalled,
                     reason: Reason::ConnectionNotOwned,
-                    message: not_owned(&connection),
+                    message: not_owned(owner, &connection),
                 };
                 let object = self.forget_intent(&object, &standing).await?;
                 let error = AwsError {
@@ -221,7 +226,7 @@ impl Context {
             Ok(connection) => {
                 let object = self.record(&object, owner, &connection, Ownership::Owned).await?;
                 self.announce(
-                    &object,
+                    &object.object_ref(&()),
                     EventType::Normal,
                     StepEvent::Created.as_str(),
                     &format!("created {}", connection.id),

@@ -7,7 +7,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::{Api, Client};
 use kube_lease_manager::{LeaseManager, LeaseManagerBuilder, LeaseParams};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
@@ -131,6 +131,8 @@ struct Contest {
     namespace: String,
     identity: String,
     held: watch::Sender<Option<Timestamp>>,
+    /// Asks for a look before it is due.
+    news: Notify,
 }
 
 impl Contest {
@@ -139,7 +141,7 @@ impl Contest {
         // A process that starts anew is another one: it must not act on what the one before it held.
         let pod = std::env::var("POD_NAME").unwrap_or_else(|_| "vpc-peering-operator".into());
         let identity = format!("{pod}_{:x}-{:x}", std::process::id(), Timestamp::now().as_microsecond());
-        Self { client, election, namespace, identity, held }
+        Self { client, election, namespace, identity, held, news: Notify::new() }
     }
 
     async fn run(self, mut resigned: oneshot::Receiver<()>) {
@@ -150,7 +152,7 @@ impl Contest {
             };
             let compete = async {
                 match &manager {
-                    Ok(manager) => Self::compete(manager).await,
+                    Ok(manager) => self.compete(manager).await,
                     Err(error) => anyhow!("{error:#}"),
                 }
             };
@@ -187,10 +189,11 @@ impl Contest {
     }
 
     /// Takes the Lease when it may, and renews it; ends with an error.
-    async fn compete(manager: &LeaseManager) -> anyhow::Error {
+    async fn compete(&self, manager: &LeaseManager) -> anyhow::Error {
         loop {
-            if let Err(error) = manager.changed().await {
-                return error.into();
+            match manager.changed().await {
+                Ok(_) => self.news.notify_one(),
+                Err(error) => return error.into(),
             }
         }
     }
@@ -203,7 +206,10 @@ impl Contest {
         times.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut was_anothers = false;
         loop {
-            times.tick().await;
+            tokio::select! {
+                _ = times.tick() => {}
+                () = self.news.notified() => {}
+            }
             let Ok(Ok(lease)) = timeout(self.election.duration, leases.get_opt(&self.election.name)).await else {
                 continue;
             };

@@ -23,6 +23,9 @@ const MAX_RECREATION_PAUSE: Duration = Duration::from_secs(3600);
 /// For how long before its expiry a request that nobody has accepted is warned of.
 pub const EXPIRING_SOON: SignedDuration = SignedDuration::from_hours(24);
 
+/// How far the clock of this machine may be from EC2's.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(15);
+
 /// How to ask for a new request after an end.
 const ASK_ANEW: &str =
     "For a new request, annotate this resource with vpcpeering.dev/reconcile-at and the present time as its value";
@@ -102,7 +105,7 @@ fn towards_connection(
         return adopting(desired, recorded, observed, id);
     }
     if let Some(rival) = &observed.rival {
-        return stalled(Reason::ConnectionNotOwned, not_owned(rival));
+        return stalled(Reason::ConnectionNotOwned, not_owned(desired.owner, rival));
     }
     if let Some(wait) = recreation_pause(desired, recorded, now, settings) {
         return wait;
@@ -126,8 +129,9 @@ fn adopting(desired: Desired<'_>, recorded: &Recorded, observed: &Observation, i
     if let Some(mismatch) = mismatch(desired, connection) {
         return stalled(Reason::ConnectionMismatch, mismatch);
     }
-    if is_another_owners(desired.owner, connection) {
-        return stalled(Reason::ConnectionNotOwned, not_owned(connection));
+    let is_inherited = Owner::of(&connection.tags).is_some_and(|owner| desired.owner.succeeds(&owner));
+    if is_another_owners(desired.owner, connection) && !is_inherited {
+        return stalled(Reason::ConnectionNotOwned, not_owned(desired.owner, connection));
     }
     if connection.code.has_ended() || connection.code == StatusCode::Deleting {
         return by_code(connection);
@@ -188,7 +192,7 @@ fn recreation_pause(desired: Desired<'_>, recorded: &Recorded, now: Timestamp, s
 /// A connection is recorded as ours, and shown.
 fn towards_active(desired: Desired<'_>, recorded: &Recorded, connection: &Connection, now: Timestamp) -> Plan {
     if is_another_owners(desired.owner, connection) {
-        return stalled(Reason::ConnectionNotOwned, not_owned(connection));
+        return stalled(Reason::ConnectionNotOwned, not_owned(desired.owner, connection));
     }
     let spec = desired.spec;
     match &connection.code {
@@ -280,12 +284,12 @@ fn pending_or(connection: &Connection, now: Timestamp) -> Plan {
     let Some(expiration) = connection.expiration_time else {
         return by_code(connection);
     };
-    // Only EC2's own code is proof, and it wakes us; ours is a clock that may be wrong, so nothing is done on it.
-    if expiration <= now {
+    // EC2's own code is the proof, and it wakes us. Ours is a clock that may be wrong.
+    if expiration + CLOCK_SKEW <= now {
         return stalled(Reason::Expired, format!("{id} was not accepted before {expiration}. {ASK_ANEW}"));
     }
     let left = expiration.duration_since(now);
-    let until_next = if left > EXPIRING_SOON { left - EXPIRING_SOON } else { left };
+    let until_next = if left > EXPIRING_SOON { left - EXPIRING_SOON } else { left + CLOCK_SKEW };
     Plan::Wait {
         reason: Reason::PendingAcceptance,
         message: format!("{id} waits for account {owner} to accept it before {expiration}"),
@@ -393,9 +397,13 @@ fn is_another_owners(owner: &Owner, connection: &Connection) -> bool {
 
 /// What to say of a connection that is not ours.
 #[must_use]
-pub fn not_owned(connection: &Connection) -> String {
+pub fn not_owned(owner: &Owner, connection: &Connection) -> String {
     let (id, code) = (&connection.id, &connection.code);
     match Owner::of(&connection.tags) {
+        Some(earlier) if owner.succeeds(&earlier) => format!(
+            "{id} ({code}) already joins these VPCs and belongs to an earlier resource of this name (uid {}), which is gone and has left it behind. To take it over, make the resource anew with spec.vpcPeeringConnectionId; else delete it in EC2",
+            earlier.uid
+        ),
         Some(owner) => format!(
             "{id} ({code}) already joins these VPCs and belongs to {owner}. Delete one of the two resources; this one leaves {id} alone"
         ),
@@ -405,5 +413,7 @@ pub fn not_owned(connection: &Connection) -> String {
     }
 }
 
+#[cfg(test)]
+mod interleavings;
 #[cfg(test)]
 mod tests;

@@ -74,6 +74,8 @@ pub struct Observation {
     pub rival: Option<Connection>,
     /// An older resource of this cluster that asks for the same VPCs.
     pub older_claim: Option<Claim>,
+    /// A quota of AWS's that one more connection between these VPCs may meet.
+    pub near_quota: Option<String>,
     /// What a look at the two VPCs showed, if there was one lately.
     pub preflight: Option<Preflight>,
     /// For how long we have been looking, in vain, for what the record says must be there.

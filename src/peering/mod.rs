@@ -6,6 +6,7 @@ pub mod facts;
 pub mod owner;
 pub mod plan;
 pub mod preflight;
+pub mod quota;
 pub mod snapshot;
 pub mod status;
 pub mod tags;

@@ -39,6 +39,13 @@ impl Owner {
         })
     }
 
+    /// Whether `other` is gone: a resource of this owner's name in this owner's cluster, and so an earlier one.
+    #[must_use]
+    pub fn succeeds(&self, other: &Self) -> bool {
+        let name = |owner: &Self| (owner.cluster.clone(), owner.namespace.clone(), owner.name.clone());
+        name(self) == name(other) && self.uid != other.uid
+    }
+
     /// Whether these tags name this owner. The names are for people; the IDs decide.
     #[must_use]
     pub fn is_named_by(&self, tags: &BTreeMap<String, String>) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::quota::Usage;
 use super::{Connection, Observation, Owner, Recorded};
 use crate::api::VpcPeeringSpec;
 
@@ -11,6 +12,7 @@ pub struct Snapshot {
     connections: BTreeMap<String, Connection>,
     by_owner: HashMap<String, Vec<String>>,
     by_pair: HashMap<[String; 2], Vec<String>>,
+    usage: Usage,
 }
 
 impl Snapshot {
@@ -46,6 +48,7 @@ impl Snapshot {
         let find = |id: Option<&String>| id.and_then(|id| self.get(id)).cloned();
         Observation {
             recorded: find(recorded.connection_id.as_ref()),
+            near_quota: self.usage.warning(&spec.requester.vpc_id, &spec.accepter.vpc_id),
             wanted: find(spec.vpc_peering_connection_id.as_ref()),
             owned: living(self.by_owner.get(&owner.uid)).into_iter().filter(is_owned).cloned().collect(),
             rival: living(self.by_pair.get(&pair(&spec.requester.vpc_id, &spec.accepter.vpc_id)))
@@ -68,6 +71,7 @@ impl FromIterator<Connection> for Snapshot {
             if let (Some(requester), Some(accepter)) = (&connection.requester.vpc_id, &connection.accepter.vpc_id) {
                 snapshot.by_pair.entry(pair(requester, accepter)).or_default().push(id.clone());
             }
+            snapshot.usage.add(&connection);
             snapshot.connections.insert(id.clone(), connection);
         }
         snapshot

@@ -82,6 +82,40 @@ pub async fn an_unaccepted_request_is_warned_of_and_expires(world: World) -> Res
     Ok(())
 }
 
+/// EC2's clock is ten minutes ahead of ours, or behind: only its own word ends the wait.
+pub async fn a_wrong_clock_does_no_harm(world: World) -> Result<()> {
+    let (theirs, vpc) = world.another_account().await?;
+    let _operator = world.operator.start().await?;
+    // As our clock has it, the request has expired five minutes ago, or expires in fifteen.
+    for (minutes, end) in [(-5, "accepted"), (15, "accepted"), (-5, "expired"), (15, "expired")] {
+        let case = async {
+            let skew = if minutes < 0 { -10 * 60 } else { 10 * 60 };
+            let ours = k8s_openapi::jiff::Timestamp::now();
+            let there = ours + k8s_openapi::jiff::SignedDuration::from_secs(skew);
+            let mut scene = world.simulator().save().await?;
+            scene.now = Some(there);
+            world.simulator().load(&scene).await?;
+            world.simulator().set(&json!({"delays": {"expiry": 5 * 60}})).await?;
+            world.apply(&world.manifest_with(json!({"accepter": {"vpcId": vpc, "ownerId": OTHER_ACCOUNT}}))).await?;
+            let object = world.until_code("pending-acceptance").await?;
+            ensure!(condition(&object, "Reconciling").is_some(), "{:?}", object.status);
+            let id = connection_id(&object).context("no ID")?;
+            if end == "accepted" {
+                theirs.accept_vpc_peering_connection().vpc_peering_connection_id(id).send().await?;
+                world.until_ready().await?;
+            } else {
+                world.simulator().advance(Duration::from_secs(5 * 60)).await?;
+                let object = world.until_stalled("Expired").await?;
+                ensure!(status_code(&object) == Some("expired"));
+            }
+            world.delete().await?;
+            world.until_gone().await
+        };
+        case.await.with_context(|| format!("{minutes} minutes, {end}"))?;
+    }
+    Ok(())
+}
+
 pub async fn recreate_on_requests_anew_and_keeps_the_history(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest_with(json!({"recreateOn": ["Deleted"]}))).await?;

@@ -74,6 +74,20 @@ pub async fn a_refused_deletion_keeps_the_finalizer_and_says_why(world: World) -
     Ok(())
 }
 
+pub async fn a_quota_that_is_near_is_warned_of(world: World) -> Result<()> {
+    let (_, vpc) = world.another_account().await?;
+    for _ in 0..23 {
+        let other = environment::ec2::create_vpc(&world.ec2, "10.4.0.0/16").await?;
+        let create = world.ec2.create_vpc_peering_connection().vpc_id(other).peer_vpc_id(&vpc);
+        create.peer_owner_id(super::world::OTHER_ACCOUNT).send().await?;
+    }
+    let _operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    world.until_ready().await?;
+    ensure!(world.events().await?.contains(&"NearQuota".to_owned()));
+    Ok(())
+}
+
 async fn one_peering_despite(world: &World, kind: Kind) -> Result<()> {
     world.fault("CreateVpcPeeringConnection", Some(1), kind).await?;
     world.apply(&world.manifest()).await?;
@@ -99,11 +113,11 @@ pub async fn a_reply_cut_off_makes_no_second_peering(world: World) -> Result<()>
 }
 
 pub async fn a_stale_view_makes_no_second_peering(world: World) -> Result<()> {
-    let _operator = world.operator.start().await?;
+    let _operator = world.operator.clone().with("CONSISTENCY_WINDOW", "6s").start().await?;
     for (round, repeat) in REPEATS.into_iter().enumerate() {
         world.simulator().set(&json!({"repeat_request": repeat})).await?;
-        // The reply is lost, and for a while EC2 does not show what it did.
-        world.fault("DescribeVpcPeeringConnections", None, Kind::StaleDescribe { seconds: 1.2 }).await?;
+        // The reply is lost, and for a while EC2 does not show what it did: for longer than the pause after an error.
+        world.fault("DescribeVpcPeeringConnections", None, Kind::StaleDescribe { seconds: 4.5 }).await?;
         world.fault("CreateVpcPeeringConnection", Some(1), Kind::LostReply).await?;
         world.apply(&world.manifest()).await?;
         world.until_ready().await.with_context(|| repeat)?;

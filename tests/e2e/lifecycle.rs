@@ -128,3 +128,48 @@ pub async fn manual_acceptance_waits_for_a_person(world: World) -> Result<()> {
     ensure!(!world.events().await?.contains(&"Accepted".to_owned()));
     Ok(())
 }
+
+pub async fn the_end_depends_on_the_last_spec_only(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    world.apply(&world.manifest_with(json!({"tags": [{"key": "a", "value": "1"}]}))).await?;
+    let before = world.until_ready().await?;
+    let id = connection_id(&before).context("no ID")?;
+    let changes = [
+        (json!({"acceptance": "Manual"}), json!({"acceptance": "Auto"})),
+        (json!({"tags": []}), json!({"tags": [{"key": "a", "value": "1"}]})),
+        (json!({"dryRun": true}), json!({"dryRun": false})),
+        (json!({"deletionPolicy": "Retain"}), json!({"deletionPolicy": "Delete"})),
+        (json!({"recreateOn": ["Deleted"]}), json!({"recreateOn": []})),
+        (json!({"managementPolicy": "Observe"}), json!({"managementPolicy": "Full"})),
+        (json!({"suspend": true}), json!({"suspend": false})),
+    ];
+    for (change, revert) in changes {
+        for (spec, pause) in [(&change, 700), (&revert, 0)] {
+            world.patch(json!({"spec": spec})).await?;
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+        }
+        let settled = |object: &vpc_peering_operator::api::VpcPeering| {
+            let status = object.status.clone().unwrap_or_default();
+            let mut expected = before.status.clone().unwrap_or_default();
+            for condition in &mut expected.conditions {
+                condition.observed_generation = object.metadata.generation;
+            }
+            expected.observed_generation = object.metadata.generation;
+            let without_times = |status: &vpc_peering_operator::api::VpcPeeringStatus| {
+                let mut status = status.clone();
+                for condition in &mut status.conditions {
+                    condition.last_transition_time.0 = Default::default();
+                }
+                status
+            };
+            without_times(&status) == without_times(&expected)
+        };
+        world.until(&format!("as before {change}"), settled).await?;
+        ensure!(world.users_tags(id).await?.get("a").is_some_and(|value| value == "1"));
+        ensure!(world.peerings().await?.len() == 1);
+    }
+    world.delete().await?;
+    world.until_gone().await?;
+    ensure!(world.living().await?.is_empty());
+    Ok(())
+}

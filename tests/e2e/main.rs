@@ -4,11 +4,13 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod adoption;
+mod crashes;
 mod ends;
 mod errors;
 mod leader;
 mod lifecycle;
 mod metrics;
+mod outages;
 mod ownership;
 mod restarts;
 mod tags;
@@ -28,7 +30,7 @@ use world::{Cloud, World};
 /// What all tests share.
 pub struct Shared {
     control_plane: ControlPlane,
-    moto: Moto,
+    moto: Arc<Moto>,
 }
 
 type Test = fn(World) -> Pin<Box<dyn Future<Output = Result<()>>>>;
@@ -44,7 +46,9 @@ macro_rules! tests {
 }
 
 fn main() -> Result<ExitCode> {
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // The tests wait far more than they work.
+    arguments.test_threads.get_or_insert(8);
     let runtime = Arc::new(tokio::runtime::Builder::new_multi_thread().enable_all().build()?);
     let of_any_ec2: Vec<(&str, Test)> = tests![
         lifecycle::a_peering_becomes_active,
@@ -62,16 +66,20 @@ fn main() -> Result<ExitCode> {
     ];
     let of_the_simulator: Vec<(&str, Test)> = tests![
         lifecycle::a_fresh_object_is_not_current,
+        lifecycle::the_end_depends_on_the_last_spec_only,
         validation::every_rule_refuses_with_a_readable_message,
         validation::defaults_are_visible,
+        validation::the_optional_policies_refuse_what_the_schema_cannot_see,
         adoption::what_does_not_match_is_not_touched,
         adoption::observe_never_writes,
         ends::overlapping_blocks_are_told_without_a_request,
         ends::a_failed_request_is_told,
         ends::a_rejected_request_is_told_and_requested_anew_when_asked,
         ends::an_unaccepted_request_is_warned_of_and_expires,
+        ends::a_wrong_clock_does_no_harm,
         ends::recreate_on_requests_anew_and_keeps_the_history,
         ends::deletion_ends_from_every_code,
+        errors::a_quota_that_is_near_is_warned_of,
         errors::a_dry_run_reports_and_creates_nothing,
         errors::missing_permissions_are_named_and_tried_again,
         errors::a_refused_deletion_keeps_the_finalizer_and_says_why,
@@ -94,6 +102,15 @@ fn main() -> Result<ExitCode> {
         ownership::two_clusters_one_pair_of_vpcs,
         ownership::the_older_one_leaves_and_the_younger_goes_on,
         tags::retain_removes_the_ownership_tags,
+        crashes::random_faults_and_then_none,
+        crashes::two_operators_at_once,
+        outages::an_api_server_that_stops_and_comes_back,
+        outages::a_status_that_a_restored_etcd_forgot,
+        outages::a_resource_that_cannot_be_read_holds_up_no_other,
+        outages::recreated_under_the_same_name_while_we_were_down,
+        crashes::killed_before_each_request,
+        crashes::killed_after_each_request,
+        crashes::the_reply_to_each_request_lost,
     ];
     let tests: Vec<_> =
         [(Cloud::Moto, of_any_ec2.clone()), (Cloud::Simulator, of_any_ec2), (Cloud::Simulator, of_the_simulator)]
@@ -119,9 +136,14 @@ fn main() -> Result<ExitCode> {
 }
 
 impl Shared {
+    /// The same with a control plane of its own, for tests that break it.
+    async fn apart(&self) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self { control_plane: ControlPlane::start().await?, moto: Arc::clone(&self.moto) }))
+    }
+
     async fn start() -> Result<Self> {
         let control_plane = ControlPlane::start().await?;
-        let moto = Moto::start(control_plane.folder()).await?;
+        let moto = Arc::new(Moto::start(control_plane.folder()).await?);
         Ok(Self { control_plane, moto })
     }
 }

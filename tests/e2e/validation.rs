@@ -1,9 +1,12 @@
-//! What the API server refuses, and what it fills in. No operator runs.
+//! What the API server refuses, and what it fills in.
+
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
-use super::world::World;
+use super::world::{Cloud, World};
 
 pub async fn every_rule_refuses_with_a_readable_message(world: World) -> Result<()> {
     let tags = |tags: Value| json!({"tags": tags});
@@ -93,5 +96,31 @@ pub async fn defaults_are_visible(world: World) -> Result<()> {
     let stored: Value = serde_json::from_str(&stored)?;
     let spec = &stored["spec"];
     ensure!(spec["acceptance"] == "Auto" && spec["deletionPolicy"] == "Delete" && spec["dryRun"] == false, "{spec}");
+    Ok(())
+}
+
+pub async fn the_optional_policies_refuse_what_the_schema_cannot_see(world: World) -> Result<()> {
+    let world = World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await?;
+    let policies = environment::repository().join("deploy/admission");
+    world.shared.control_plane.kubectl(&["apply", "-k", &policies.to_string_lossy()]).await?;
+    let _operator = world.operator.start().await?;
+    let mut manifest = world.manifest();
+    manifest["metadata"]["annotations"] = json!({"vpcpeering.dev/deletion-protection": "true"});
+    world.apply(&manifest).await?;
+    world.until_ready().await?;
+    let parameters = DeleteParams { dry_run: true, ..DeleteParams::default() };
+    environment::eventually("the policies are in force", Duration::from_secs(60), async || {
+        let refusal = world.api().delete("peering", &parameters).await.err().context("deletion is not refused")?;
+        ensure!(refusal.to_string().contains("vpcpeering.dev/deletion-protection"), "{refusal}");
+        Ok(())
+    })
+    .await?;
+    let refusal = world.patch(json!({"metadata": {"finalizers": null}})).await.err();
+    let refusal = refusal.context("the finalizer can be taken off")?;
+    ensure!(format!("{refusal:#}").contains("only the operator removes the finalizer"), "{refusal:#}");
+    world.patch(json!({"metadata": {"annotations": {"vpcpeering.dev/deletion-protection": null}}})).await?;
+    world.delete().await?;
+    world.until_gone().await?;
+    ensure!(world.living().await?.is_empty());
     Ok(())
 }

@@ -183,6 +183,17 @@ impl World {
         self.api().patch(&self.name, &PatchParams::apply("test").force(), &Patch::Apply(manifest)).await
     }
 
+    /// Applies what our own types may not be able to read.
+    pub async fn apply_text(&self, manifest: &Value) -> Result<()> {
+        let file = self.shared.control_plane.folder().join(format!("{}-{}.json", self.namespace, self.name));
+        std::fs::write(&file, manifest.to_string())?;
+        self.shared
+            .control_plane
+            .kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &file.to_string_lossy()])
+            .await?;
+        Ok(())
+    }
+
     pub async fn get(&self) -> Result<VpcPeering> {
         Ok(self.api().get(&self.name).await?)
     }

@@ -327,7 +327,9 @@ fn a_pending_request_is_waited_for_until_it_expires() {
     assert!(
         matches!(&plan, Plan::Wait { look_again: Some(left), message, .. } if *left == (week - EXPIRING_SOON).unsigned_abs() && message.contains("222222222222"))
     );
-    pending.expiration_time = Some(NOW);
+    pending.expiration_time = Some(NOW - SignedDuration::from_mins(10));
+    assert_eq!(Case::showing(pending.clone()).said(), "wait: PendingAcceptance", "our clock may be ahead");
+    pending.expiration_time = Some(NOW - CLOCK_SKEW);
     assert_eq!(Case::showing(pending).said(), "stalled: Expired");
 }
 
@@ -429,6 +431,27 @@ fn adoption_touches_nothing_that_does_not_match_or_is_not_free() {
     let mut case = adoption(connection(StatusCode::Active));
     case.observed.wanted = None;
     assert_eq!(case.said(), "stalled: NotFound");
+}
+
+#[test]
+fn what_an_earlier_resource_of_the_same_name_left_behind_can_be_taken_over_and_nothing_else() {
+    let earlier = Owner { uid: "earlier".into(), ..owner() };
+    let mut left_behind = connection(StatusCode::Active);
+    left_behind.tags = tags(&earlier);
+    let mut case = Case::new();
+    case.observed.rival = Some(left_behind.clone());
+    assert!(
+        matches!(case.decide(), Plan::Stalled { reason: Reason::ConnectionNotOwned, message, .. } if message.contains("earlier resource"))
+    );
+    assert_eq!(case.deleted().said(), "release");
+    let mut case = adoption(left_behind);
+    case.recorded.managed_tag_keys = tags(&owner()).into_keys().collect();
+    assert_eq!(case.said(), "tag pcx-1 uid");
+    for other in [Owner { cluster: "x".into(), ..earlier.clone() }, Owner { namespace: "x".into(), ..earlier }] {
+        let mut foreign = connection(StatusCode::Active);
+        foreign.tags = tags(&other);
+        assert_eq!(adoption(foreign).said(), "stalled: ConnectionNotOwned");
+    }
 }
 
 #[test]

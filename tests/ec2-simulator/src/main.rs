@@ -34,7 +34,8 @@ struct Options {
 async fn main() -> Result<()> {
     let options = Options::parse();
     let clock = Clock::new(Timestamp::now(), options.clock_factor.max(0.0));
-    let simulator = Simulator::new(Settings::default(), clock, options.seed);
+    let settings = Settings { any_role: options.any_role, ..Settings::default() };
+    let simulator = Simulator::new(settings, clock, options.seed);
     let mut scene = match &options.state {
         Some(file) => {
             let json = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -42,7 +43,9 @@ async fn main() -> Result<()> {
         }
         None => Scene::default(),
     };
-    scene.settings.any_role |= options.any_role;
+    if let Some(settings) = &mut scene.settings {
+        settings.any_role |= options.any_role;
+    }
     simulator.load(scene).map_err(|error| anyhow::anyhow!("the scene makes no sense: {}", error.message))?;
     let server = Server::start(options.listen, simulator).await.context("cannot listen")?;
     println!("listening on {}", server.url());

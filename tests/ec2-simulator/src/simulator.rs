@@ -93,9 +93,8 @@ impl Simulator {
     /// When the scene makes no sense.
     pub fn load(&self, scene: Scene) -> Result<()> {
         let now = scene.now;
-        let world = World::from_scene(scene, self.seed)?;
         let mut state = self.state();
-        state.world = world;
+        state.world = World::from_scene(scene, state.world.settings().clone(), self.seed)?;
         if let Some(now) = now {
             state.clock = Clock::new(now, state.clock.read().factor);
         }

@@ -7,14 +7,20 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use nix::sys::signal::Signal;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
 };
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
+use tokio::sync::Mutex;
 
 use crate::{Process, eventually, free_port, prepare, repository};
+
+/// Where etcd keeps its data, and where that is kept for later.
+const ETCD_DATA: &str = "etcd";
+const SAVED: &str = "etcd.saved";
 
 /// Where `deploy/` puts the operator.
 const NAMESPACE: &str = "vpc-peering-system";
@@ -28,9 +34,11 @@ pub struct ControlPlane {
     assets: PathBuf,
     /// The administrator's.
     kubeconfig: PathBuf,
+    etcd_arguments: Vec<String>,
+    kube_apiserver_arguments: Vec<String>,
     // Fields are dropped in this order: first the API server, then etcd, then what they wrote.
-    kube_apiserver: Process,
-    _etcd: Process,
+    kube_apiserver: Mutex<Option<Process>>,
+    etcd: Mutex<Option<Process>>,
     folder: TempDir,
 }
 
@@ -62,52 +70,65 @@ impl ControlPlane {
         std::fs::write(path("tokens.csv"), "admin,admin,admin,system:masters\n")?;
         let client_url = format!("http://127.0.0.1:{client_port}");
         let peer_url = format!("http://127.0.0.1:{peer_port}");
-        let etcd = Process::start(
-            &assets.join("etcd"),
-            &[
-                "--unsafe-no-fsync".into(),
-                format!("--data-dir={}", text("etcd")),
-                format!("--listen-client-urls={client_url}"),
-                format!("--advertise-client-urls={client_url}"),
-                format!("--listen-peer-urls={peer_url}"),
-                format!("--initial-advertise-peer-urls={peer_url}"),
-                format!("--initial-cluster=default={peer_url}"),
-            ],
-            &[],
-            &path("etcd.log"),
-        )
-        .await?;
-        let kube_apiserver = Process::start(
-            &assets.join("kube-apiserver"),
-            &[
-                format!("--etcd-servers={client_url}"),
-                "--bind-address=127.0.0.1".into(),
-                format!("--secure-port={port}"),
-                format!("--cert-dir={}", text("certificates")),
-                format!("--tls-cert-file={}", text("serving.crt")),
-                format!("--tls-private-key-file={}", text("serving.key")),
-                format!("--token-auth-file={}", text("tokens.csv")),
-                "--authorization-mode=RBAC".into(),
-                "--service-account-issuer=https://kubernetes.default.svc".into(),
-                format!("--service-account-key-file={}", text("service-account.pub")),
-                format!("--service-account-signing-key-file={}", text("service-account.key")),
-                "--service-cluster-ip-range=10.0.0.0/24".into(),
-            ],
-            &[],
-            &path("kube-apiserver.log"),
-        )
-        .await?;
+        let etcd_arguments = vec![
+            "--unsafe-no-fsync".into(),
+            format!("--data-dir={}", text(ETCD_DATA)),
+            format!("--listen-client-urls={client_url}"),
+            format!("--advertise-client-urls={client_url}"),
+            format!("--listen-peer-urls={peer_url}"),
+            format!("--initial-advertise-peer-urls={peer_url}"),
+            format!("--initial-cluster=default={peer_url}"),
+        ];
+        let kube_apiserver_arguments = vec![
+            format!("--etcd-servers={client_url}"),
+            "--bind-address=127.0.0.1".into(),
+            format!("--secure-port={port}"),
+            format!("--cert-dir={}", text("certificates")),
+            format!("--tls-cert-file={}", text("serving.crt")),
+            format!("--tls-private-key-file={}", text("serving.key")),
+            format!("--token-auth-file={}", text("tokens.csv")),
+            "--authorization-mode=RBAC".into(),
+            "--service-account-issuer=https://kubernetes.default.svc".into(),
+            format!("--service-account-key-file={}", text("service-account.pub")),
+            format!("--service-account-signing-key-file={}", text("service-account.key")),
+            "--service-cluster-ip-range=10.0.0.0/24".into(),
+        ];
         let kubeconfig = path("kubeconfig");
         std::fs::write(&kubeconfig, render_kubeconfig(&url, &certificate_authority, "admin"))?;
-        let mut this = Self { url, certificate_authority, assets, kubeconfig, kube_apiserver, _etcd: etcd, folder };
-        this.ready().await?;
+        let this = Self {
+            url,
+            certificate_authority,
+            assets,
+            kubeconfig,
+            etcd_arguments,
+            kube_apiserver_arguments,
+            kube_apiserver: Mutex::default(),
+            etcd: Mutex::default(),
+            folder,
+        };
+        this.start_etcd().await?;
+        this.start_kube_apiserver().await?;
         Ok(this)
     }
 
-    async fn ready(&mut self) -> Result<()> {
+    async fn start_etcd(&self) -> Result<()> {
+        let log = self.folder.path().join("etcd.log");
+        let process = Process::start(&self.assets.join("etcd"), &self.etcd_arguments, &[], &log).await?;
+        *self.etcd.lock().await = Some(process);
+        Ok(())
+    }
+
+    /// Starts the API server, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub async fn start_kube_apiserver(&self) -> Result<()> {
+        let log = self.folder.path().join("kube-apiserver.log");
+        let program = self.assets.join("kube-apiserver");
+        let mut process = Process::start(&program, &self.kube_apiserver_arguments, &[], &log).await?;
         // On a cold and busy machine it may take a while.
         eventually("kube-apiserver", Duration::from_secs(120), async || {
-            if let Err(error) = self.kube_apiserver.check() {
+            if let Err(error) = process.check() {
                 return Ok(Err(error));
             }
             self.kubectl(&["get", "--raw", "/readyz"]).await?;
@@ -115,7 +136,46 @@ impl ControlPlane {
             self.kubectl(&["get", "namespace", "kube-system", "default"]).await?;
             Ok(Ok(()))
         })
-        .await?
+        .await??;
+        *self.kube_apiserver.lock().await = Some(process);
+        Ok(())
+    }
+
+    /// Ends the API server as if its machine had failed.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn stop_kube_apiserver(&self) -> Result<()> {
+        stop(&self.kube_apiserver).await
+    }
+
+    /// Keeps what etcd knows now, for [`Self::restore`].
+    ///
+    /// # Errors
+    /// When a process does not end or start again, or the files cannot be copied.
+    pub async fn save(&self) -> Result<()> {
+        self.exchange(ETCD_DATA, SAVED).await
+    }
+
+    /// Puts back what etcd knew at the last [`Self::save`], as an administrator does after a disaster.
+    ///
+    /// # Errors
+    /// When a process does not end or start again, or the files cannot be copied.
+    pub async fn restore(&self) -> Result<()> {
+        self.exchange(SAVED, ETCD_DATA).await
+    }
+
+    async fn exchange(&self, from: &str, to: &str) -> Result<()> {
+        self.stop_kube_apiserver().await?;
+        stop(&self.etcd).await?;
+        let (from, to) = (self.folder.path().join(from), self.folder.path().join(to));
+        if to.exists() {
+            std::fs::remove_dir_all(&to)?;
+        }
+        let copied = Command::new("cp").arg("-r").args([&from, &to]).status().await?;
+        ensure!(copied.success(), "cannot copy {}", from.display());
+        self.start_etcd().await?;
+        self.start_kube_apiserver().await
     }
 
     /// Runs kubectl as the administrator, and returns what it printed.
@@ -143,8 +203,25 @@ impl ControlPlane {
     /// # Errors
     /// When the kubeconfig is not understood: a defect.
     pub async fn admin(&self) -> Result<Client> {
-        let kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
-        Ok(Client::try_from(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)?)
+        client(&self.kubeconfig).await
+    }
+
+    /// A client with just the rights that `deploy/` grants the operator.
+    ///
+    /// # Errors
+    /// When the API server issues no token.
+    pub async fn operator(&self) -> Result<Client> {
+        client(&self.operator_kubeconfig().await?).await
+    }
+
+    /// Writes a kubeconfig for an API server, or what stands before one, that asks for no credentials.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn open_kubeconfig(&self, name: &str, url: &str) -> Result<PathBuf> {
+        let path = self.folder.path().join(format!("{name}.kubeconfig"));
+        std::fs::write(&path, render_kubeconfig(url, &self.certificate_authority, "none"))?;
+        Ok(path)
     }
 
     /// The administrator's kubeconfig.
@@ -180,9 +257,23 @@ impl ControlPlane {
     pub async fn kubeconfig_of(&self, namespace: &str, service_account: &str) -> Result<PathBuf> {
         let token =
             self.kubectl(&["create", "token", service_account, "--namespace", namespace, "--duration=24h"]).await?;
-        let path = self.folder.path().join(format!("{namespace}.{service_account}.kubeconfig"));
-        tokio::fs::write(&path, render_kubeconfig(&self.url, &self.certificate_authority, token.trim_end())).await?;
+        let kubeconfig = render_kubeconfig(&self.url, &self.certificate_authority, token.trim_end());
+        // A file of its own, since another one may be reading the last.
+        let (mut file, path) = tempfile::NamedTempFile::new_in(self.folder.path())?.keep()?;
+        std::io::Write::write_all(&mut file, kubeconfig.as_bytes())?;
         Ok(path)
+    }
+}
+
+async fn client(kubeconfig: &Path) -> Result<Client> {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+    Ok(Client::try_from(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)?)
+}
+
+async fn stop(process: &Mutex<Option<Process>>) -> Result<()> {
+    match process.lock().await.take() {
+        Some(mut process) => process.end(Signal::SIGKILL).await.map(drop),
+        None => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod control_plane;
 pub mod ec2;
+pub mod interceptor;
 pub mod moto;
 pub mod operator;
 pub mod process;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 pub use control_plane::ControlPlane;
+pub use interceptor::{Interceptor, Moment, Tripwire};
 pub use moto::Moto;
 pub use operator::{Operator, RunningOperator};
 pub use process::Process;

@@ -56,7 +56,7 @@ impl Act for Describe {
         call.proceed()?;
         let world = &*world;
         let passes = |peering: &&Peering| {
-            let tags = world.tags(&call.place, &peering.id);
+            let tags = || world.tags(&call.place, &peering.id);
             self.filters.match_all(tags, |name| values(world, peering, name))
         };
         let mut xml = Xml::default();

@@ -158,7 +158,7 @@ impl Act for DescribeTables {
         let passes = |table: &&RouteTable| {
             (self.ids.is_empty() || self.ids.contains(&table.id))
                 && self.page.after().is_none_or(|after| table.id.as_str() > after)
-                && self.filters.match_all(world.tags(&call.place, &table.id), |name| values(world, table, name))
+                && self.filters.match_all(|| world.tags(&call.place, &table.id), |name| values(world, table, name))
         };
         let mut xml = Xml::default();
         self.page.write(

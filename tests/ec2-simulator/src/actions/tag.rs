@@ -65,13 +65,16 @@ impl Act for Describe {
         let all = all.flat_map(|(id, tags)| tags.iter().map(move |(key, value)| (id, key, value, tags)));
         let passes = |(id, key, value, tags): &(&str, &String, &String, &Tags)| {
             self.page.after().is_none_or(|after| position(id, key).as_str() > after)
-                && self.filters.match_all(Some(tags), |name| match name {
-                    "key" => vec![key.as_str().to_owned().into()],
-                    "resource-id" => vec![(*id).to_owned().into()],
-                    "resource-type" => vec![type_of(id).into()],
-                    "value" => vec![value.as_str().to_owned().into()],
-                    _ => Vec::new(),
-                })
+                && self.filters.match_all(
+                    || Some(*tags),
+                    |name| match name {
+                        "key" => vec![key.as_str().to_owned().into()],
+                        "resource-id" => vec![(*id).to_owned().into()],
+                        "resource-type" => vec![type_of(id).into()],
+                        "value" => vec![value.as_str().to_owned().into()],
+                        _ => Vec::new(),
+                    },
+                )
         };
         let mut xml = Xml::default();
         self.page.write(

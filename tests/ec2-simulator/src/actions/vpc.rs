@@ -103,7 +103,7 @@ impl Act for Describe {
         let passes = |vpc: &&Vpc| {
             (self.ids.is_empty() || self.ids.contains(&vpc.id))
                 && self.page.after().is_none_or(|after| vpc.id.as_str() > after)
-                && self.filters.match_all(world.tags(&call.place, &vpc.id), |name| values(vpc, name))
+                && self.filters.match_all(|| world.tags(&call.place, &vpc.id), |name| values(vpc, name))
         };
         let mut xml = Xml::default();
         self.page.write(

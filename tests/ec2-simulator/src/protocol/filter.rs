@@ -41,17 +41,17 @@ impl Filters {
         Ok(Self(filters))
     }
 
-    /// Whether a resource passes, of which `values` tells what it has under a filter's name.
+    /// Whether a resource passes, of which `tags` and `values` tell what it has under a filter's name.
     pub fn match_all<'a>(
         &self,
-        tags: Option<&Tags>,
+        tags: impl Fn() -> Option<&'a Tags>,
         mut values: impl FnMut(&str) -> Vec<std::borrow::Cow<'a, str>>,
     ) -> bool {
         self.0.iter().all(|Filter { name, values: patterns }| {
             let any = |value: &str| patterns.iter().any(|pattern| matches(pattern, value));
             match (name.as_str(), name.strip_prefix("tag:")) {
-                (_, Some(key)) => tags.and_then(|tags| tags.get(key)).is_some_and(|value| any(value)),
-                ("tag-key", _) => tags.is_some_and(|tags| tags.keys().any(|key| any(key))),
+                (_, Some(key)) => tags().and_then(|tags| tags.get(key)).is_some_and(|value| any(value)),
+                ("tag-key", _) => tags().is_some_and(|tags| tags.keys().any(|key| any(key))),
                 _ => values(name).iter().any(|value| any(value)),
             }
         })
@@ -123,7 +123,7 @@ mod tests {
             b"Filter.1.Name=tag:a&Filter.1.Value.1=x&Filter.1.Value.2=y&Filter.2.Name=tag-key&Filter.2.Value.1=b",
         );
         let filters = Filters::take(&mut params, &["tag-key"]);
-        let tags =
+        let tags_of =
             |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Tags>();
         for (pairs, fits) in [
             (&[("a", "x"), ("b", "")][..], true),
@@ -131,7 +131,8 @@ mod tests {
             (&[("a", "z"), ("b", "")], false),
             (&[("a", "x")], false),
         ] {
-            let passes = filters.clone().is_ok_and(|filters| filters.match_all(Some(&tags(pairs)), |_| vec![]));
+            let tags = tags_of(pairs);
+            let passes = filters.clone().is_ok_and(|filters| filters.match_all(|| Some(&tags), |_| vec![]));
             assert_eq!(passes, fits, "{pairs:?}");
         }
         assert!(Filters::take(&mut Params::parse("", b"Filter.1.Name=nonsense"), &["tag-key"]).is_err());

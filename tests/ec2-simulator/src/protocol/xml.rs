@@ -1,6 +1,7 @@
 //! The XML of the answers: elements, texts, and EC2's lists of `item`s.
 
-use std::fmt::Display;
+use std::borrow::Cow;
+use std::fmt::{Display, Write};
 
 use quick_xml::escape::escape;
 
@@ -24,7 +25,15 @@ impl Xml {
 
     /// An element with a text.
     pub fn text(&mut self, name: &str, value: impl Display) {
-        self.element(name, |xml| xml.0.push_str(&escape(value.to_string())));
+        self.element(name, |Self(xml)| {
+            let start = xml.len();
+            // Writing to a string cannot fail.
+            write!(xml, "{value}").ok();
+            if let Cow::Owned(escaped) = escape(&xml[start..]) {
+                xml.truncate(start);
+                xml.push_str(&escaped);
+            }
+        });
     }
 
     /// The same, if there is a value.

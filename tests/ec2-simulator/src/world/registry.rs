@@ -34,10 +34,16 @@ impl Registry {
     }
 
     /// Those with an end at this place, in the order of their IDs, after this one.
-    pub fn at<'a>(&'a self, place: &Place, after: Option<&str>) -> impl Iterator<Item = &'a Peering> + use<'a> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let ids = self.by_place.get(place).map(|ids| ids.range::<str, _>((from, Bound::Unbounded)));
-        ids.into_iter().flatten().filter_map(|id| self.by_id.get(id))
+    #[must_use]
+    pub fn at<'a>(&'a self, place: &'a Place, after: Option<&str>) -> Box<dyn Iterator<Item = &'a Peering> + 'a> {
+        let range = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let Some(here) = self.by_place.get(place) else { return Box::new(std::iter::empty()) };
+        // To look up most of them one by one takes longer than to pass over the few others.
+        if here.len() * 4 > self.by_id.len() {
+            let all = self.by_id.range::<str, _>(range).map(|(_, peering)| peering);
+            return Box::new(all.filter(|peering| peering.is_at(place)));
+        }
+        Box::new(here.range::<str, _>(range).filter_map(|id| self.by_id.get(id)))
     }
 
     /// Those with an end at this VPC.
@@ -125,5 +131,30 @@ impl Registry {
             add(self.accepted.entry(peering.requester.vpc_id.clone()).or_default());
             add(self.accepted.entry(peering.accepter.vpc_id.clone()).or_default());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::peering::{End, Options};
+
+    #[test]
+    fn a_place_shows_its_own_whether_few_or_most() {
+        let (few, most) = (Place::new("111111111111", "us-east-1"), Place::new("222222222222", "us-east-1"));
+        let mut registry = Registry::default();
+        for number in 0..20 {
+            let end = |place: &Place| End { place: place.clone(), vpc_id: "vpc-1".into(), options: Options::default() };
+            let requester = end(if number % 10 == 0 { &few } else { &most });
+            let (id, accepter) = (format!("pcx-{number:02}"), end(&most));
+            let peering = Peering { id, requester, accepter, expires: None, phase: Phase::Active };
+            registry.insert(peering, &Visibility::default());
+        }
+        let at = |place, after| registry.at(place, after).map(|peering| peering.id.as_str()).collect::<Vec<_>>();
+        assert_eq!(at(&few, None), ["pcx-00", "pcx-10"]);
+        assert_eq!(at(&few, Some("pcx-00")), ["pcx-10"]);
+        assert_eq!(at(&most, Some("pcx-17")), ["pcx-18", "pcx-19"]);
+        assert_eq!(at(&most, None).len(), 20);
+        assert!(at(&Place::new("333333333333", "us-east-1"), None).is_empty());
     }
 }

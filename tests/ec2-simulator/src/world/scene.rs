@@ -23,8 +23,9 @@ use crate::random::Random;
 pub struct Scene {
     /// What the clock shows; it stays as it is when absent.
     pub now: Option<Timestamp>,
-    /// The settings.
-    pub settings: Settings,
+    /// The settings; they stay as they are when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Settings>,
     /// The access keys, besides the default one.
     pub keys: Vec<AccessKey>,
     /// The roles.
@@ -68,7 +69,7 @@ impl World {
         tags.sort_by(|one, two| (&one.place, &one.resource).cmp(&(&two.place, &two.resource)));
         Scene {
             now: Some(now),
-            settings: self.settings.clone(),
+            settings: Some(self.settings.clone()),
             keys: self.keys.values().filter(|key| key.id != identity::DEFAULT_KEY_ID).cloned().collect(),
             roles: self.roles.values().cloned().collect(),
             vpcs: self.vpcs.values().cloned().collect(),
@@ -79,12 +80,12 @@ impl World {
         }
     }
 
-    /// The world of a scene.
+    /// The world of a scene, with these settings unless it has its own.
     ///
     /// # Errors
     /// When two things have one ID, or a VPC has no IPv4 block.
-    pub fn from_scene(scene: Scene, seed: u64) -> Result<Self> {
-        let mut world = Self::new(scene.settings, seed);
+    pub fn from_scene(scene: Scene, settings: Settings, seed: u64) -> Result<Self> {
+        let mut world = Self::new(scene.settings.unwrap_or(settings), seed);
         let mut ids = BTreeSet::new();
         let mut unique = |id: &str| match ids.insert(id.to_owned()) {
             true => Ok(()),

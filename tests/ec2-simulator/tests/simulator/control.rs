@@ -135,7 +135,9 @@ async fn a_scene_can_be_written_by_hand() {
         "tags": [{ "account": "111111111111", "region": "us-east-1", "resource": "pcx-0000000000000000c", "tags": { "a": "b" } }]
     }))
     .unwrap();
+    client.set(&json!({ "any_role": true })).await.unwrap();
     client.load(&scene).await.unwrap();
+    assert!(client.settings().await.unwrap().any_role, "a scene without settings leaves them");
     let shown = cloud.describe(HERE, "pcx-0000000000000000c").await.unwrap();
     let requester = shown.requester_vpc_info().unwrap();
     assert_eq!((requester.cidr_block_set().len(), requester.ipv6_cidr_block_set().len()), (2, 1));

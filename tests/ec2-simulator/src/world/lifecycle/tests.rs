@@ -567,7 +567,7 @@ fn a_scene_is_the_same_world_again() {
         let id = scenario.in_phase(code);
         let scene = scenario.world.scene(scenario.now);
         let json = serde_json::to_string(&scene).unwrap();
-        let mut again = World::from_scene(serde_json::from_str(&json).unwrap(), 2).unwrap();
+        let mut again = World::from_scene(serde_json::from_str(&json).unwrap(), Settings::default(), 2).unwrap();
         assert_eq!(again.scene(scenario.now), scene, "{code}");
         // What was under way goes on, and the IDs do too.
         scenario.wait(9.0 * DAY as f64);

@@ -1,0 +1,337 @@
+//! Whatever crashes, gets lost, lags or is refused, in whatever order: in the end there is exactly one living peering
+//! for the resource, or none after its deletion, and nothing of others has changed. The decisions are the real ones,
+//! and so is the simulated EC2; the effects are those of `controller::steps`, with a crash possible between any two.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ec2_simulator::world::settings::RepeatRequest;
+use ec2_simulator::world::vpc::Ipv6Block;
+use ec2_simulator::world::{Call, Options, Peering, Phase, Place, Request};
+use ec2_simulator::{Settings as Ec2Settings, World};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+use super::*;
+use crate::api::{Accepter, Requester, VpcInfo, VpcPeeringSpec, VpcPeeringStatus};
+use crate::peering::status::{describe, to_the_second};
+use crate::peering::testing::{another_owner, owner, spec, tags as tags_of};
+use crate::peering::{Connection, Snapshot};
+
+/// EC2 lags by at most so many seconds, and a missing connection is believed to be gone after twice that.
+const LAG: u8 = 30;
+const SETTINGS: Settings =
+    Settings { consistency_window: Duration::from_secs(60), recreation_pause: Duration::from_secs(60) };
+
+/// What happens to one pass.
+#[derive(Clone, Copy, Debug)]
+enum Disturbance {
+    Nothing,
+    /// The process dies before the step, between its parts, or after its effect and before that is written down.
+    CrashBefore,
+    CrashBetween,
+    CrashAfter,
+    /// The effect happens, and the answer is lost.
+    LostReply,
+    Throttle,
+    /// EC2 shows what was so many seconds ago.
+    Stale(u8),
+    /// Time passes.
+    Sleep(u8),
+    /// The user deletes the resource.
+    Delete,
+}
+
+fn disturbance() -> impl Strategy<Value = Disturbance> {
+    prop_oneof![
+        6 => Just(Disturbance::Nothing),
+        2 => Just(Disturbance::CrashBefore),
+        2 => Just(Disturbance::CrashBetween),
+        3 => Just(Disturbance::CrashAfter),
+        3 => Just(Disturbance::LostReply),
+        2 => Just(Disturbance::Throttle),
+        6 => (1..=LAG).prop_map(Disturbance::Stale),
+        2 => (1..=90u8).prop_map(Disturbance::Sleep),
+        1 => Just(Disturbance::Delete),
+    ]
+}
+
+fn place() -> Place {
+    Place { account: "111111111111".into(), region: "eu-central-1".into() }
+}
+
+struct Model {
+    ec2: World,
+    now: Timestamp,
+    /// What EC2 showed, and when.
+    views: Vec<(Timestamp, Vec<Connection>)>,
+    spec: VpcPeeringSpec,
+    // What the API server keeps.
+    status: VpcPeeringStatus,
+    finalizer: bool,
+    deleted: bool,
+    gone: bool,
+    // What a process forgets.
+    missing_since: Option<Timestamp>,
+    preflight: Option<Preflight>,
+}
+
+impl Model {
+    fn new(repeat_request: RepeatRequest, rival: bool) -> Self {
+        let settings = Ec2Settings { repeat_request, ..Ec2Settings::default() };
+        let mut model = Self {
+            ec2: World::new(settings, 1),
+            now: Timestamp::from_second(1_000_000_000).unwrap(),
+            views: Vec::new(),
+            spec: spec(),
+            status: VpcPeeringStatus::default(),
+            finalizer: false,
+            deleted: false,
+            gone: false,
+            missing_since: None,
+            preflight: None,
+        };
+        let vpcs: Vec<String> = ["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"]
+            .into_iter()
+            .map(|block| {
+                let call = model.call();
+                model.ec2.create_vpc(&call, block.parse().unwrap(), Ipv6Block::Absent, BTreeMap::new()).unwrap().id
+            })
+            .collect();
+        model.spec.requester = Requester { vpc_id: vpcs[0].clone(), region: place().region };
+        model.spec.accepter = Accepter { vpc_id: vpcs[1].clone(), owner_id: None, region: None };
+        // Two that are not ours: one that has nothing to do with us, and perhaps one that is in our way.
+        model.request(&vpcs[0], &vpcs[2], tags_of(&another_owner()));
+        if rival {
+            model.request(&vpcs[0], &vpcs[1], BTreeMap::new());
+        }
+        model.pass_time(u64::from(LAG) + 10);
+        let foreign: Vec<String> = model.shown().into_iter().map(|connection| connection.id).collect();
+        for id in foreign {
+            let call = model.call();
+            model.ec2.accept_peering(&call, &id).unwrap();
+        }
+        model.pass_time(u64::from(LAG) + 10);
+        model
+    }
+
+    fn call(&self) -> Call {
+        Call { place: place(), now: self.now, dry_run: false }
+    }
+
+    fn request(&mut self, one: &str, other: &str, tags: BTreeMap<String, String>) -> Option<String> {
+        let request = Request {
+            vpc_id: one.to_owned(),
+            peer: place(),
+            peer_vpc_id: other.to_owned(),
+            options: Options::default(),
+            tags,
+        };
+        let call = self.call();
+        self.ec2.request_peering(&call, request).ok().map(|peering| peering.id)
+    }
+
+    fn pass_time(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.now += SignedDuration::from_secs(1);
+            self.ec2.advance(self.now);
+            self.views.push((self.now, self.shown()));
+        }
+    }
+
+    /// What EC2 shows now, if it does not lag.
+    fn shown(&self) -> Vec<Connection> {
+        let call = self.call();
+        self.ec2.visible_peerings(&call, None).map(|peering| self.connection(peering)).collect()
+    }
+
+    fn connection(&self, peering: &Peering) -> Connection {
+        let end = |vpc_id: &str| VpcInfo {
+            vpc_id: Some(vpc_id.to_owned()),
+            owner_id: Some(place().account),
+            region: Some(place().region),
+            ..VpcInfo::default()
+        };
+        Connection {
+            id: peering.id.clone(),
+            code: peering.phase.code().into(),
+            message: None,
+            expiration_time: None,
+            requester: end(&peering.requester.vpc_id),
+            accepter: end(&peering.accepter.vpc_id),
+            tags: self.ec2.tags(&place(), &peering.id).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Everything that lives and is not ours.
+    fn foreign(&self) -> Vec<(String, Phase, BTreeMap<String, String>)> {
+        let peerings = self.ec2.peerings().iter().map(|peering| (peering, self.connection(peering).tags));
+        let foreign = peerings.filter(|(_, tags)| !owner().is_named_by(tags));
+        foreign.map(|(peering, tags)| (peering.id.clone(), peering.phase.clone(), tags)).collect()
+    }
+
+    fn ours(&self) -> Vec<Connection> {
+        let all = self.ec2.peerings().iter().map(|peering| self.connection(peering));
+        all.filter(|connection| owner().is_named_by(&connection.tags) && !connection.code.has_ended()).collect()
+    }
+
+    fn recorded(&self) -> Recorded {
+        Recorded {
+            connection_id: self.status.vpc_peering_connection_id.clone(),
+            ownership: self.status.ownership,
+            creation_started: self.status.creation_started_at.is_some(),
+            managed_tag_keys: self.status.managed_tag_keys.iter().cloned().collect(),
+            ..Recorded::default()
+        }
+    }
+
+    fn crash(&mut self) {
+        self.missing_since = None;
+        self.preflight = None;
+    }
+
+    /// One pass of the controller, and what becomes of it.
+    fn pass(&mut self, disturbance: Disturbance) {
+        match disturbance {
+            Disturbance::Sleep(seconds) => self.pass_time(seconds.into()),
+            Disturbance::Delete => self.deleted = true,
+            _ => self.pass_time(1),
+        }
+        if self.gone || (self.deleted && !self.finalizer) {
+            self.gone = true;
+            return;
+        }
+        let lag = if let Disturbance::Stale(seconds) = disturbance { i64::from(seconds) } else { 0 };
+        let then = self.now - SignedDuration::from_secs(lag);
+        let view = self.views.iter().rev().find(|(time, _)| *time <= then).map(|(_, view)| view.clone());
+        let snapshot: Snapshot = view.unwrap_or_default().into_iter().collect();
+        let (owner, recorded) = (owner(), self.recorded());
+        let mut observed =
+            if self.finalizer { snapshot.observe(&owner, &recorded, &self.spec) } else { Observation::default() };
+        if self.finalizer && observed.lacks(&recorded) {
+            let since = *self.missing_since.get_or_insert(self.now);
+            observed.missing_for = self.now.duration_since(since).unsigned_abs();
+        } else {
+            self.missing_since = None;
+        }
+        observed.preflight = self.preflight.clone();
+        let desired = Desired {
+            owner: &owner,
+            spec: &self.spec,
+            deleted: self.deleted,
+            finalizer: self.finalizer,
+            look_requested: false,
+        };
+        match decide(desired, &recorded, &observed, self.now, SETTINGS) {
+            Plan::Act(step) => self.take(step, disturbance),
+            Plan::Release => self.gone = true,
+            Plan::Wait { .. }
+            | Plan::Steady { .. }
+            | Plan::DryRunSucceeded
+            | Plan::Suspended { .. }
+            | Plan::Stalled { .. } => {
+                if let (Some(connection), Some(ownership)) = (&observed.recorded, self.status.ownership) {
+                    describe(&mut self.status, connection, ownership);
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, step: Step, disturbance: Disturbance) {
+        if matches!(disturbance, Disturbance::CrashBefore) {
+            return self.crash();
+        }
+        let is_aws = step.change().is_some();
+        match step {
+            Step::AddFinalizer => self.finalizer = true,
+            Step::Preflight => self.preflight = Some(Preflight::Passed),
+            Step::DryRun | Step::Retire { .. } => unreachable!("nobody asked for it"),
+            Step::Create => self.create(disturbance),
+            Step::Record { connection, ownership } => describe(&mut self.status, &connection, ownership),
+            Step::RecordTagKeys { keys } => self.status.managed_tag_keys = keys.into_iter().collect(),
+            _ if is_aws && matches!(disturbance, Disturbance::Throttle | Disturbance::CrashBetween) => {}
+            // What EC2 refuses here is seen by the next look.
+            Step::Accept { id, .. } => drop(self.ec2.accept_peering(&self.call(), &id)),
+            Step::Tag { id, tags } => drop(self.ec2.create_tags(&self.call(), &[id], &tags)),
+            Step::Untag { id, keys } => {
+                let keys: Vec<_> = keys.into_iter().map(|key| (key, None)).collect();
+                drop(self.ec2.delete_tags(&self.call(), &[id], &keys));
+            }
+            Step::Delete { id } => drop(self.ec2.delete_peering(&self.call(), &id)),
+        }
+        if matches!(disturbance, Disturbance::CrashAfter | Disturbance::CrashBetween) {
+            self.crash();
+        }
+    }
+
+    fn create(&mut self, disturbance: Disturbance) {
+        let wanted = tags_of(&owner());
+        self.status.creation_started_at = Some(to_the_second(self.now));
+        self.status.managed_tag_keys = wanted.keys().cloned().collect();
+        self.missing_since = None;
+        match disturbance {
+            Disturbance::CrashBetween => return,
+            Disturbance::Throttle => return self.status.creation_started_at = None,
+            _ => {}
+        }
+        let (one, other) = (self.spec.requester.vpc_id.clone(), self.spec.accepter.vpc_id.clone());
+        let answer = self.request(&one, &other, wanted.clone());
+        match (answer, disturbance) {
+            (_, Disturbance::CrashAfter | Disturbance::LostReply) => {}
+            (None, _) => self.status.creation_started_at = None,
+            (Some(id), _) => {
+                let peering = self.ec2.peerings().get(&id).unwrap().clone();
+                let connection = self.connection(&peering);
+                if connection.tags == wanted {
+                    describe(&mut self.status, &connection, Ownership::Owned);
+                } else {
+                    self.status.creation_started_at = None;
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_interleaving_ends_with_exactly_one_peering_or_none(
+        disturbances in prop::collection::vec(disturbance(), 0..60),
+        repeat in prop_oneof![
+            Just(RepeatRequest::ReturnExisting),
+            Just(RepeatRequest::ReturnExistingWithNewTags),
+            Just(RepeatRequest::MintNew),
+        ],
+        rival in prop::bool::weighted(0.2),
+        retain in prop::bool::weighted(0.2),
+    ) {
+        let mut model = Model::new(repeat, rival);
+        if retain {
+            model.spec.deletion_policy = DeletionPolicy::Retain;
+        }
+        let foreign = model.foreign();
+        for disturbance in disturbances {
+            model.pass(disturbance);
+            prop_assert!(model.ours().len() <= 1, "two peerings after {disturbance:?}: {:?}", model.ours());
+        }
+        for _ in 0..300 {
+            model.pass(Disturbance::Nothing);
+        }
+        let ours = model.ours();
+        if model.deleted {
+            prop_assert!(model.gone, "the finalizer is stuck: {:?}", model.status);
+            prop_assert!(ours.is_empty(), "left behind: {ours:?}");
+        } else if rival {
+            prop_assert!(ours.is_empty(), "made beside one that was there: {ours:?}");
+        } else {
+            prop_assert_eq!(ours.len(), 1);
+            prop_assert_eq!(&ours[0].code, &StatusCode::Active);
+            prop_assert_eq!(Some(&ours[0].id), model.status.vpc_peering_connection_id.as_ref());
+        }
+        let kept: Vec<_> = model.foreign().into_iter().filter(|(id, _, _)| foreign.iter().any(|(known, _, _)| known == id)).collect();
+        prop_assert_eq!(kept, foreign);
+    }
+}

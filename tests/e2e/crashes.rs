@@ -1,0 +1,174 @@
+//! A whole life, from the request over an edit to the deletion, with a crash at every request that changes something
+//! in EC2 or in Kubernetes: all of them, one after the other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use ec2_simulator::{Fault, Kind, Matching};
+use environment::{Interceptor, Moment, Tripwire, eventually};
+use futures::{StreamExt, stream};
+use serde_json::json;
+
+use super::world::{Cloud, World, connection_id};
+
+/// So many lives go on at the same time.
+const AT_ONCE: usize = 4;
+
+pub async fn killed_before_each_request(world: World) -> Result<()> {
+    every_request(world, Moment::Before, true).await
+}
+
+pub async fn killed_after_each_request(world: World) -> Result<()> {
+    every_request(world, Moment::After, true).await
+}
+
+pub async fn the_reply_to_each_request_lost(world: World) -> Result<()> {
+    every_request(world, Moment::After, false).await
+}
+
+/// Two that do not know of each other: what one has written down, the other one's guarded write finds.
+pub async fn two_operators_at_once(world: World) -> Result<()> {
+    let _operators = (world.operator.start().await?, world.operator.start().await?);
+    world.simulator().set(&json!({"repeat_request": "mint-new"})).await?;
+    for round in 1..=5 {
+        world.apply(&world.manifest()).await?;
+        world.until_ready().await?;
+        ensure!(world.peerings().await?.len() == round, "round {round}: a second peering");
+        world.delete().await?;
+        world.until_gone().await?;
+        ensure!(world.living().await?.is_empty());
+    }
+    Ok(())
+}
+
+/// Every kind of fault with some probability, on every call; then none, and all is well within a bound.
+pub async fn random_faults_and_then_none(world: World) -> Result<()> {
+    let _operator = world.operator.clone().with("CONSISTENCY_WINDOW", "4s").start().await?;
+    let kinds = [
+        Kind::Throttle,
+        Kind::LostReply,
+        Kind::CrashMidAnswer,
+        Kind::Latency { seconds: 0.5 },
+        Kind::Error { code: "InternalError".into(), message: None, status: None },
+        Kind::Error { code: "UnauthorizedOperation".into(), message: None, status: None },
+    ];
+    for kind in kinds {
+        let matching = Matching::default();
+        world.simulator().add_fault(&Fault { matching, count: None, probability: 0.1, kind }).await?;
+    }
+    for round in 1..=3 {
+        world.apply(&world.manifest()).await?;
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        if round == 3 {
+            world.simulator().clear_faults().await?;
+            world.ask_to_look("now").await?;
+            world.until_ready().await?;
+        }
+        ensure!(living(&world).await? <= 1, "round {round}: a second peering");
+        world.delete().await?;
+        world.ask_to_look(&format!("deleted {round}")).await.ok();
+        if round == 3 {
+            world.until_gone().await?;
+        } else {
+            // A refusal may have to be asked to be looked at again.
+            eventually("gone", Duration::from_secs(90), async || {
+                world.ask_to_look(&format!("{:?}", std::time::Instant::now())).await.ok();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                ensure!(world.api().get_opt(&world.name).await?.is_none(), "{}", world.log());
+                Ok(())
+            })
+            .await?;
+        }
+        ensure!(living(&world).await? == 0, "round {round}: left behind");
+    }
+    Ok(())
+}
+
+/// How many connections live, by a door that no fault guards.
+async fn living(world: &World) -> Result<usize> {
+    Ok(world.simulator().save().await?.peerings.iter().filter(|peering| peering.phase.is_live()).count())
+}
+
+async fn every_request(world: World, moment: Moment, kill: bool) -> Result<()> {
+    let requests = life(&world, None, kill).await.context("without a crash")?;
+    for expected in [
+        "CreateVpcPeeringConnection",
+        "AcceptVpcPeeringConnection",
+        "CreateTags",
+        "DeleteTags",
+        "DeleteVpcPeeringConnection",
+    ] {
+        ensure!(requests.iter().any(|request| request == expected), "{expected} is not in {requests:?}");
+    }
+    ensure!(requests.iter().any(|request| request.ends_with("/status")), "no status in {requests:?}");
+    let lives = (0..requests.len()).map(|number| {
+        let (shared, name) = (Arc::clone(&world.shared), format!("{}-{number}", world.namespace));
+        async move {
+            let world = World::new(shared, &name, Cloud::Simulator).await?;
+            let requests =
+                life(&world, Some((number, moment)), kill).await.with_context(|| format!("request {number}"))?;
+            anyhow::Ok(requests.len() > number)
+        }
+    });
+    let outcomes: Vec<Result<bool>> = stream::iter(lives).buffer_unordered(AT_ONCE).collect().await;
+    let mut reached = 0;
+    for outcome in outcomes {
+        reached += usize::from(outcome?);
+    }
+    // Polls and writes do not always fall in the same order, so that a life may be a request or two shorter.
+    ensure!(reached + 2 >= requests.len(), "only {reached} of {} requests were tripped up", requests.len());
+    Ok(())
+}
+
+/// Lives through one resource's life, and returns its requests.
+async fn life(world: &World, trip: Option<(usize, Moment)>, kill: bool) -> Result<Vec<String>> {
+    let tripwire = Tripwire::new(trip, kill);
+    let control_plane = &world.shared.control_plane;
+    let kubernetes = Interceptor::of_kubernetes(control_plane.operator().await?, Arc::clone(&tripwire)).await?;
+    let ec2 = Interceptor::of_ec2(&world.endpoint, Arc::clone(&tripwire)).await?;
+    let kubeconfig = control_plane.open_kubeconfig(&world.namespace, &kubernetes.url)?;
+    let operator = world
+        .operator
+        .clone()
+        .with("KUBECONFIG", &kubeconfig.to_string_lossy())
+        .with("AWS_ENDPOINT_URL", &ec2.url)
+        .with("CONSISTENCY_WINDOW", "1s");
+    let mut running = operator.start().await?;
+    let restart = async {
+        loop {
+            tripwire.tripped().await;
+            if kill {
+                running.kill().await?;
+                running = operator.start().await?;
+            }
+        }
+    };
+    tokio::select! {
+        outcome = lived(world) => outcome.with_context(|| format!("{trip:?} in {:?}", tripwire.seen()))?,
+        outcome = restart => { let _: Result<()> = outcome; bail!("the operator cannot be restarted") }
+    }
+    Ok(tripwire.seen())
+}
+
+async fn lived(world: &World) -> Result<()> {
+    world
+        .apply(&world.manifest_with(json!({"tags": [{"key": "a", "value": "1"}, {"key": "b", "value": "1"}]})))
+        .await?;
+    let object = world.until_ready().await?;
+    let id = connection_id(&object).context("no ID")?;
+    ensure!(world.peerings().await?.len() == 1, "a second peering");
+    world.apply(&world.manifest_with(json!({"tags": [{"key": "a", "value": "2"}]}))).await?;
+    eventually("tags", Duration::from_secs(60), async || {
+        let tags = world.users_tags(id).await?;
+        ensure!(tags.len() == 1 && tags.get("a").is_some_and(|value| value == "2"), "{tags:?}");
+        Ok(())
+    })
+    .await
+    .with_context(|| world.log())?;
+    world.delete().await?;
+    world.until_gone().await?;
+    ensure!(world.peerings().await?.len() == 1, "a second peering");
+    ensure!(world.living().await?.is_empty(), "the peering is left behind");
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! What becomes of a resource when its API server, or the memory behind it, fails.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use environment::ec2::code;
+use serde_json::json;
+
+use super::world::{Cloud, World, condition, connection_id};
+
+/// The same test in a cluster of its own.
+async fn apart(world: World) -> Result<World> {
+    World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await
+}
+
+pub async fn an_api_server_that_stops_and_comes_back(world: World) -> Result<()> {
+    let world = apart(world).await?;
+    let operator = world.operator.start().await?;
+    // It goes down in the midst of things.
+    world.simulator().set(&json!({"delays": {"provisioning": 3}})).await?;
+    world.apply(&world.manifest()).await?;
+    world.until_code("provisioning").await?;
+    world.shared.control_plane.stop_kube_apiserver().await?;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    world.shared.control_plane.start_kube_apiserver().await?;
+    world.until_ready().await?;
+    ensure!(world.peerings().await?.len() == 1);
+    world.delete().await?;
+    world.until_gone().await?;
+    ensure!(world.living().await?.is_empty());
+    // It is still the same process.
+    operator.terminate().await?;
+    Ok(())
+}
+
+pub async fn a_status_that_a_restored_etcd_forgot(world: World) -> Result<()> {
+    let world = apart(world).await?;
+    for running in [true, false] {
+        world.apply(&world.manifest()).await?;
+        world.shared.control_plane.save().await?;
+        let operator = world.operator.start().await?;
+        let before = world.until_ready().await?;
+        let id = connection_id(&before).context("no ID")?;
+        let peerings = world.peerings().await?.len();
+        let operator = if running {
+            Some(operator)
+        } else {
+            operator.terminate().await?;
+            None
+        };
+        world.shared.control_plane.restore().await?;
+        let _operator = match operator {
+            Some(operator) => operator,
+            None => world.operator.start().await?,
+        };
+        let after = world.until_ready().await.with_context(|| format!("running: {running}"))?;
+        ensure!(connection_id(&after) == Some(id), "running: {running}: another peering");
+        ensure!(world.peerings().await?.len() == peerings && world.living().await?.len() == 1, "running: {running}");
+        world.delete().await?;
+        world.until_gone().await?;
+        ensure!(world.living().await?.is_empty());
+    }
+    Ok(())
+}
+
+pub async fn a_resource_that_cannot_be_read_holds_up_no_other(world: World) -> Result<()> {
+    let world = apart(world).await?;
+    // As after a downgrade: the stored resource has a value that this version does not know.
+    let pointer = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/acceptance/enum/-";
+    let patch = json!([{"op": "add", "path": pointer, "value": "Perhaps"}]).to_string();
+    let crd = "vpcpeerings.vpcpeering.dev";
+    world.shared.control_plane.kubectl(&["patch", "crd", crd, "--type=json", "--patch", &patch]).await?;
+    let unreadable = world.another("unreadable");
+    environment::eventually("the CRD takes it", Duration::from_secs(30), async || {
+        unreadable.apply_text(&unreadable.manifest_with(json!({"acceptance": "Perhaps"}))).await
+    })
+    .await?;
+    let _operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    world.until_ready().await?;
+    ensure!(world.events().await?.contains(&"Unreadable".to_owned()));
+    // Corrected, it goes its way.
+    unreadable.apply_text(&unreadable.manifest()).await?;
+    unreadable.until_stalled("ConnectionNotOwned").await?;
+    Ok(())
+}
+
+pub async fn recreated_under_the_same_name_while_we_were_down(world: World) -> Result<()> {
+    let operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    let old = world.until_ready().await?;
+    operator.kill().await?;
+    world.delete().await?;
+    // Somebody has no patience with finalizers.
+    world.patch(json!({"metadata": {"finalizers": null}})).await?;
+    world.until_gone().await?;
+    world.apply(&world.manifest()).await?;
+    let _operator = world.operator.start().await?;
+    // The namesake is another resource: it says whose the peering is, and takes nothing over.
+    let new = world.until_stalled("ConnectionNotOwned").await?;
+    let message = condition(&new, "Ready").map(|ready| ready.message.clone()).unwrap_or_default();
+    ensure!(message.contains(connection_id(&old).context("no ID")?), "{message}");
+    ensure!(message.contains(old.metadata.uid.as_deref().context("no UID")?), "{message}");
+    world.delete().await?;
+    world.until_gone().await?;
+    ensure!(code(&world.peerings().await?[0]) == "active");
+    // Asked to, it does.
+    let id = connection_id(&old).context("no ID")?;
+    world.apply(&world.manifest_with(json!({"vpcPeeringConnectionId": id}))).await?;
+    world.until_ready().await?;
+    world.delete().await?;
+    world.until_gone().await?;
+    ensure!(world.living().await?.is_empty());
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! A man in the middle: stands between the operator and what it calls, counts the requests that change something, and
+//! trips one of them up.
+
+use std::net::Ipv4Addr;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Result, anyhow};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, Uri};
+use hyper_util::client::legacy::{self, connect::HttpConnector};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use kube::Client as Kubernetes;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// When a request is tripped up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// It never arrives.
+    Before,
+    /// It has its effect, and its answer never arrives.
+    After,
+}
+
+/// Counts the requests that change something, and trips one of them up.
+#[derive(Debug)]
+pub struct Tripwire {
+    plan: Mutex<Plan>,
+    tripped: Notify,
+    /// The tripped request hangs, for its sender to be killed; else its connection closes.
+    hangs: bool,
+}
+
+#[derive(Debug)]
+struct Plan {
+    seen: Vec<String>,
+    trip: Option<(usize, Moment)>,
+}
+
+impl Tripwire {
+    /// Trips up the request with this number, counted from zero; none, where there is none.
+    #[must_use]
+    pub fn new(trip: Option<(usize, Moment)>, hangs: bool) -> Arc<Self> {
+        Arc::new(Self { plan: Mutex::new(Plan { seen: Vec::new(), trip }), tripped: Notify::new(), hangs })
+    }
+
+    /// The requests so far.
+    #[must_use]
+    pub fn seen(&self) -> Vec<String> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner).seen.clone()
+    }
+
+    /// Resolves when a request has been tripped up.
+    pub async fn tripped(&self) {
+        self.tripped.notified().await;
+    }
+
+    fn count(&self, request: String) -> Option<Moment> {
+        let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = plan.seen.len();
+        plan.seen.push(request);
+        plan.trip.take_if(|(trip, _)| *trip == number).map(|(_, moment)| moment)
+    }
+
+    async fn trip(&self) -> Result<Reply> {
+        self.tripped.notify_one();
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
+        Err(anyhow!("tripped up"))
+    }
+}
+
+type Reply = Response<UnsyncBoxBody<Bytes, anyhow::Error>>;
+
+/// Where requests go.
+#[derive(Clone)]
+enum Upstream {
+    Kubernetes(Kubernetes),
+    Ec2(String, Box<legacy::Client<HttpConnector, Full<Bytes>>>),
+}
+
+/// A proxy on a port of its own. Dropping it closes all its connections.
+#[derive(Debug)]
+pub struct Interceptor {
+    /// Where it answers.
+    pub url: String,
+    task: AbortHandle,
+}
+
+impl Drop for Interceptor {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Interceptor {
+    /// Stands before the API server; requests go on with this client's rights.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub async fn of_kubernetes(client: Kubernetes, tripwire: Arc<Tripwire>) -> Result<Self> {
+        Self::start(Upstream::Kubernetes(client), tripwire).await
+    }
+
+    /// Stands before an EC2 endpoint.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub async fn of_ec2(endpoint: &str, tripwire: Arc<Tripwire>) -> Result<Self> {
+        let client = legacy::Client::builder(TokioExecutor::new()).build_http();
+        Self::start(Upstream::Ec2(endpoint.to_owned(), Box::new(client)), tripwire).await
+    }
+
+    async fn start(upstream: Upstream, tripwire: Arc<Tripwire>) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (upstream, tripwire) = (upstream.clone(), Arc::clone(&tripwire));
+                let service = service_fn(move |request| pass(upstream.clone(), Arc::clone(&tripwire), request));
+                connections.spawn(async move {
+                    let connection =
+                        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                    // A connection that we close ourselves ends in an error.
+                    _ = pin!(connection).await;
+                });
+            }
+        });
+        Ok(Self { url, task: task.abort_handle() })
+    }
+}
+
+async fn pass(upstream: Upstream, tripwire: Arc<Tripwire>, request: Request<Incoming>) -> Result<Reply> {
+    let (mut head, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let moment = match change(&upstream, &head.method, head.uri.path(), &body) {
+        Some(change) => tripwire.count(change),
+        None => None,
+    };
+    if moment == Some(Moment::Before) {
+        return tripwire.trip().await;
+    }
+    // The next hop has a host of its own.
+    head.headers.remove(hyper::header::HOST);
+    let reply: Reply = match upstream {
+        Upstream::Kubernetes(client) => {
+            head.headers.remove(hyper::header::AUTHORIZATION);
+            let reply = client.send(Request::from_parts(head, body.into())).await?;
+            reply.map(|body| body.map_err(anyhow::Error::from).boxed_unsync())
+        }
+        Upstream::Ec2(endpoint, client) => {
+            head.uri = format!("{endpoint}{}", head.uri.path()).parse::<Uri>()?;
+            let reply = client.request(Request::from_parts(head, Full::new(body))).await?;
+            reply.map(|body| body.map_err(anyhow::Error::from).boxed_unsync())
+        }
+    };
+    if moment == Some(Moment::After) {
+        return tripwire.trip().await;
+    }
+    Ok(reply)
+}
+
+/// What a request changes; none where it only reads.
+fn change(upstream: &Upstream, method: &Method, path: &str, body: &[u8]) -> Option<String> {
+    match upstream {
+        Upstream::Kubernetes(_) => (*method != Method::GET).then(|| {
+            let path: Vec<_> = path.rsplit('/').take(3).collect();
+            format!("{method} …/{}", path.into_iter().rev().collect::<Vec<_>>().join("/"))
+        }),
+        Upstream::Ec2(..) => {
+            let body = String::from_utf8_lossy(body);
+            let action = body.split('&').find_map(|pair| pair.strip_prefix("Action="))?;
+            (!action.starts_with("Describe")).then(|| action.to_owned())
+        }
+    }
+}
