@@ -22,6 +22,7 @@ demo: needs
 test: needs needs-python lint
 	@tests/control-plane/build.sh >/dev/null
 	@tests/control-plane/build.sh helm >/dev/null
+	@tests/control-plane/build.sh promtool >/dev/null
 	@tests/python/venv.sh >/dev/null
 	cargo test --locked --workspace
 

@@ -4,6 +4,7 @@ mod helm;
 mod release;
 mod render;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use helm::Helm;
 pub struct Shared {
     control_plane: ControlPlane,
     helm: Helm,
+    promtool: PathBuf,
 }
 
 type Test = fn(Arc<Shared>) -> futures::future::LocalBoxFuture<'static, Result<()>>;
@@ -45,6 +47,7 @@ fn main() -> Result<ExitCode> {
         render::rules_are_those_of_deploy,
         render::namespaced_mode_has_no_right_beyond,
         render::alerts_ask_for_metrics_that_exist_and_have_a_runbook,
+        render::alerts_fire_when_they_should,
         release::no_release_step_loses_a_peering,
         release::crds_go_when_they_are_not_to_be_kept,
         release::the_installed_rights_and_settings_suffice,
@@ -78,6 +81,7 @@ impl Shared {
             let levels = ["enforce", "warn"].map(|mode| format!("pod-security.kubernetes.io/{mode}=restricted"));
             control_plane.kubectl(&["label", "namespace", namespace, &levels[0], &levels[1]]).await?;
         }
-        Ok(Self { control_plane, helm })
+        let promtool = prepare("tests/control-plane/build.sh promtool")?;
+        Ok(Self { control_plane, helm, promtool })
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::helm::find;
+use super::render::promtool;
 
 const NAME: &str = "operator-vpc-peering-operator";
 const LIMIT: Duration = Duration::from_secs(60);
@@ -123,6 +124,7 @@ async fn start_as_installed(shared: &Shared, values: &Value) -> Result<RunningOp
 
 pub async fn the_installed_rights_and_settings_suffice(shared: Arc<Shared>) -> Result<()> {
     let operator = start_as_installed(&shared, &json!({})).await?;
+    promtool(&shared, &["check", "metrics"], &operator.get("/metrics").await?).await?;
     operator.terminate().await?;
     shared.uninstall().await
 }

@@ -1,11 +1,14 @@
 //! What the chart makes of its values.
 
 use std::collections::BTreeSet;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use environment::repository;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
 use vpc_peering_operator::api::crd;
 use vpc_peering_operator::operator::metrics::DEFINITIONS;
 
@@ -255,5 +258,39 @@ pub async fn alerts_ask_for_metrics_that_exist_and_have_a_runbook(shared: Arc<Sh
         ensure!(!expr.contains("LEASE_NAME"), "{name}: {expr}");
     }
     ensure!(used == headings, "not of an alert: {:?}", headings.difference(&used).collect::<Vec<_>>());
+    Ok(())
+}
+
+pub async fn alerts_fire_when_they_should(shared: Arc<Shared>) -> Result<()> {
+    let values = json!({"metrics": {"prometheusRule": {"enabled": true}}});
+    let rendered = shared.helm.render(&values).await?;
+    let rule = find(&rendered, "PrometheusRule", NAME)?;
+    let folder = shared.control_plane.folder();
+    // JSON is YAML.
+    std::fs::write(folder.join("rules.yaml"), rule["spec"].to_string())?;
+    let tests = std::fs::read_to_string(repository().join("tests/chart/alerts.yaml"))?;
+    for alert in rule["spec"]["groups"][0]["rules"].as_array().context("no rules")? {
+        let name = alert["alert"].as_str().context("no name")?;
+        ensure!(tests.contains(&format!("alertname: {name}\n")), "{name} never fires in tests/chart/alerts.yaml");
+    }
+    std::fs::write(folder.join("alerts.yaml"), tests)?;
+    promtool(&shared, &["check", "rules", "--lint-fatal", "rules.yaml"], "").await?;
+    promtool(&shared, &["test", "rules", "alerts.yaml"], "").await
+}
+
+/// Runs Prometheus' own judge.
+pub async fn promtool(shared: &Shared, arguments: &[&str], input: &str) -> Result<()> {
+    let mut promtool = Command::new(shared.promtool.join("promtool"))
+        .args(arguments)
+        .current_dir(shared.control_plane.folder())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    promtool.stdin.take().context("no standard input")?.write_all(input.as_bytes()).await?;
+    let output = promtool.wait_with_output().await?;
+    let said = [output.stdout, output.stderr].concat();
+    ensure!(output.status.success(), "promtool {}: {}", arguments.join(" "), String::from_utf8_lossy(&said));
     Ok(())
 }

@@ -2,8 +2,8 @@
 # Builds etcd, kube-apiserver and kubectl from their pinned Go modules into a cache folder, once,
 # and prints that folder on standard output; progress goes to standard error.
 # A folder named by KUBEBUILDER_ASSETS is taken as it is.
-# `build.sh helm` builds Helm, and prints the folder that it is in. `build.sh monitoring-crds` prints the folder of the
-# CustomResourceDefinitions of prometheus-operator's pinned module.
+# `build.sh helm` and `build.sh promtool` build those, and print the folder; `build.sh monitoring-crds` prints the folder
+# of the CustomResourceDefinitions in prometheus-operator's pinned module.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -30,8 +30,8 @@ fi
 # A change of any pin is a new folder, so that an old binary is never mistaken for a new one.
 case $target in
 control-plane) modules=(kubernetes etcd) ;;
-helm) modules=(helm) ;;
-*) echo "usage: build.sh [helm | monitoring-crds]" >&2 && exit 2 ;;
+helm | promtool) modules=("$target") ;;
+*) echo "usage: build.sh [helm | promtool | monitoring-crds]" >&2 && exit 2 ;;
 esac
 pins=$(for module in "${modules[@]}"; do cat "$module/go.mod" "$module/go.sum"; done | git hash-object --stdin)
 assets=${XDG_CACHE_HOME:-$HOME/.cache}/vpc-peering-operator/$target/${pins:0:12}
@@ -39,7 +39,7 @@ mkdir -p "$assets"
 
 # build MODULE PACKAGE PROGRAM: into a temporary name first, so that an interrupted build leaves nothing behind.
 build() {
-    local module=$1 package=$2 program=$3 flags='-s -w' version
+    local module=$1 package=$2 program=$3 flags='-s -w' tags='' version
     [[ -x $assets/$program ]] && return
     if [[ $module == kubernetes ]]; then
         version=$(cd kubernetes && go list -m -f '{{.Version}}' k8s.io/kubernetes)
@@ -48,21 +48,25 @@ build() {
         local stamp="-X k8s.io/component-base/version"
         flags+=" $stamp.gitVersion=$version $stamp.gitMajor=$major $stamp.gitMinor=$minor"
     fi
+    # Rules are judged without the clouds' service discoveries.
+    [[ $module == promtool ]] && tags=remove_all_sd
     local total
-    total=$(cd "$module" && go list -deps "$package" | wc -l)
+    total=$(cd "$module" && go list -tags "$tags" -deps "$package" | wc -l)
     echo "building $program (once; $total packages)" >&2
-    (cd "$module" && CGO_ENABLED=0 go build -v -trimpath -ldflags "$flags" -o "$assets/$program.partial" "$package") 2>&1 |
+    (cd "$module" && CGO_ENABLED=0 go build -v -trimpath -tags "$tags" -ldflags "$flags" -o "$assets/$program.partial" "$package") 2>&1 |
         awk -v program="$program" -v total="$total" '
             /^[A-Za-z0-9_.\/-]+$/ { if (++n % 100 == 0) { printf "  %s: %d of %d packages\n", program, n, total; fflush() } next }
             { print; fflush() }' >&2
     mv "$assets/$program.partial" "$assets/$program"
 }
 
-if [[ $target == helm ]]; then
-    build helm helm.sh/helm/v4/cmd/helm helm
-else
+case $target in
+control-plane)
     build etcd go.etcd.io/etcd/server/v3 etcd
     build kubernetes k8s.io/kubernetes/cmd/kubectl kubectl
     build kubernetes k8s.io/kubernetes/cmd/kube-apiserver kube-apiserver
-fi
+    ;;
+helm) build helm helm.sh/helm/v4/cmd/helm helm ;;
+promtool) build promtool github.com/prometheus/prometheus/cmd/promtool promtool ;;
+esac
 echo "$assets"
