@@ -1,8 +1,9 @@
 # make demo   shows the main job, on a real API server
 # make test   runs every check and test
+# make bench  prints what it costs
 # make generate   writes what is generated from the code
 
-.PHONY: demo test lint generate needs needs-python
+.PHONY: demo test bench lint generate deny needs needs-python
 .DEFAULT_GOAL := test
 
 # Says what is missing before anything is built.
@@ -18,6 +19,13 @@ demo: needs
 	@tests/control-plane/build.sh >/dev/null
 	cargo build --locked --bin vpc-peering-operator --example demo
 	@target/debug/examples/demo
+
+# BENCH=quick leaves out the large ones.
+bench: needs
+	@tests/control-plane/build.sh >/dev/null
+	cargo build --locked --release --bin vpc-peering-operator
+	cargo build --locked --example bench
+	@target/debug/examples/bench
 
 test: needs needs-python lint
 	@tests/control-plane/build.sh >/dev/null
@@ -36,3 +44,7 @@ generate: needs
 	cp crds/vpcpeering.dev.yaml charts/vpc-peering-operator/files/crds.yaml
 	target/debug/vpc-peering-operator reference conditions > docs/conditions.md
 	target/debug/vpc-peering-operator reference metrics > docs/metrics.md
+
+# Asks for cargo-deny: cargo install --locked cargo-deny
+deny:
+	cargo deny --all-features check

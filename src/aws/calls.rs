@@ -1,11 +1,11 @@
 //! The calls to EC2, in the domain's terms: one function, one request.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::types::{
-    ResourceType, Tag, TagSpecification, VpcPeeringConnection, VpcPeeringConnectionOptionsDescription,
+    Filter, ResourceType, Tag, TagSpecification, VpcPeeringConnection, VpcPeeringConnectionOptionsDescription,
     VpcPeeringConnectionVpcInfo,
 };
 use aws_smithy_types::retry::RetryConfig;
@@ -130,16 +130,20 @@ impl Ec2 {
         done("DeleteTags", self.client(region).delete_tags().resources(id).set_tags(Some(tags)).send().await)
     }
 
-    /// One VPC of our own account.
+    /// Those of these VPCs that our account has in the region, by their IDs.
     ///
     /// # Errors
-    /// What AWS, or the way to it, refuses; a VPC that the account does not have is refused, too.
-    pub async fn describe_vpc(&self, region: &str, id: &str) -> Result<Vpc, AwsError> {
-        const ACTION: &str = "DescribeVpcs";
-        let answer = self.client(region).describe_vpcs().vpc_ids(id).send().await;
-        let vpcs = answer.map_err(|error| AwsError::new(ACTION, &error))?.vpcs.unwrap_or_default();
-        let vpc = vpcs.into_iter().find(|vpc| vpc.vpc_id.as_deref() == Some(id));
-        vpc.map(read_vpc).ok_or_else(|| incomplete(ACTION, "an answer", &format!("VPC {id}")))
+    /// What AWS, or the way to it, refuses.
+    pub async fn describe_vpcs(
+        &self,
+        region: &str,
+        ids: impl IntoIterator<Item = String>,
+    ) -> Result<HashMap<String, Vpc>, AwsError> {
+        // A filter, since one ID that is not there would fail the call for all.
+        let ids = Filter::builder().name("vpc-id").set_values(Some(ids.into_iter().collect())).build();
+        let answer = self.client(region).describe_vpcs().filters(ids).send().await;
+        let vpcs = answer.map_err(|error| AwsError::new("DescribeVpcs", &error))?.vpcs.unwrap_or_default();
+        Ok(vpcs.into_iter().map(read_vpc).map(|vpc| (vpc.id.clone(), vpc)).collect())
     }
 
     /// Deletes a connection.
@@ -159,18 +163,6 @@ where
     outcome.map(|_| ()).map_err(|error| AwsError::new(action, &error))
 }
 
-/// An answer that lacks what makes it one.
-fn incomplete(action: &'static str, answer: &str, what: &str) -> AwsError {
-    AwsError {
-        action,
-        class: Class::Broken,
-        code: None,
-        message: format!("EC2 answered with {answer} that has no {what}"),
-        request_id: None,
-        ambiguous: true,
-    }
-}
-
 fn read_vpc(vpc: aws_sdk_ec2::types::Vpc) -> Vpc {
     let primary = vpc.cidr_block.into_iter();
     let ipv4 = vpc.cidr_block_association_set.unwrap_or_default().into_iter().filter_map(|block| block.cidr_block);
@@ -185,7 +177,14 @@ fn read_vpc(vpc: aws_sdk_ec2::types::Vpc) -> Vpc {
 
 /// Takes over what EC2 shows. A connection without an ID or a code is no answer at all.
 fn read(connection: VpcPeeringConnection, action: &'static str) -> Result<Connection, AwsError> {
-    let incomplete = |what| incomplete(action, "a peering connection", what);
+    let incomplete = |what: &str| AwsError {
+        action,
+        class: Class::Broken,
+        code: None,
+        message: format!("EC2 answered with a peering connection that has no {what}"),
+        request_id: None,
+        ambiguous: true,
+    };
     let status =
         connection.status.unwrap_or_else(|| aws_sdk_ec2::types::VpcPeeringConnectionStateReason::builder().build());
     Ok(Connection {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::interests::Interests;
 use super::memory::Memories;
 use crate::api::VpcPeering;
-use crate::aws::{Ec2, Inventories};
+use crate::aws::{Ec2, Inventories, Vpcs};
 use crate::peering::{Owner, Settings};
 
 /// What every reconciliation shares.
@@ -19,6 +19,8 @@ pub struct Context {
     pub client: Client,
     /// EC2, for calls that change something.
     pub ec2: Arc<Ec2>,
+    /// The VPCs that our account has.
+    pub vpcs: Vpcs,
     /// EC2, as last seen.
     pub inventories: Inventories,
     /// Publishes Events.
@@ -51,6 +53,7 @@ impl Context {
         Self {
             recorder: Recorder::new(client.clone(), reporter),
             client,
+            vpcs: Vpcs::new(Arc::clone(&ec2)),
             ec2,
             inventories,
             memories: Memories::default(),

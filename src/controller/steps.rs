@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::Context;
 use super::memory::Looked;
 use super::vpc_peering::{desired, reconcile_at, recorded, standing_after};
-use crate::api::{ConditionType, Ownership, Reason, StepEvent, VpcPeering, VpcPeeringStatus};
+use crate::api::{ConditionType, Ownership, Reason, StepEvent, VpcPeering, VpcPeeringSpec, VpcPeeringStatus};
 use crate::aws::{AwsError, Class, CreateRequest};
 use crate::peering::decision::not_owned;
 use crate::peering::preflight::{self, Preflight};
@@ -131,7 +131,7 @@ impl Context {
 
     /// Looks at the VPCs that our credentials see.
     async fn preflight(&self, object: &VpcPeering) -> Result<Outcome, kube::Error> {
-        match self.look_at_vpcs(object).await {
+        match self.look_at_vpcs(&object.spec).await {
             Ok(preflight) => {
                 let generation = object.metadata.generation;
                 self.memory(object, |memory| {
@@ -143,18 +143,15 @@ impl Context {
         }
     }
 
-    async fn look_at_vpcs(&self, object: &VpcPeering) -> Result<Preflight, AwsError> {
-        let (requester, accepter) = (&object.spec.requester, &object.spec.accepter);
-        let ours = match self.ec2.describe_vpc(&requester.region, &requester.vpc_id).await {
-            Ok(vpc) => vpc,
-            Err(error) => return refusal(error),
-        };
-        if accepter.owner_id.is_some() && accepter.owner_id != ours.owner_id {
-            return Ok(Preflight::Passed);
-        }
-        match self.ec2.describe_vpc(accepter.region.as_ref().unwrap_or(&requester.region), &accepter.vpc_id).await {
-            Ok(theirs) => Ok(preflight::check(&ours, &theirs)),
-            Err(error) => refusal(error),
+    async fn look_at_vpcs(&self, spec: &VpcPeeringSpec) -> Result<Preflight, AwsError> {
+        let region = spec.accepter.region.as_ref().unwrap_or(&spec.requester.region);
+        let requester = self.vpcs.get(&spec.requester.region, &spec.requester.vpc_id);
+        let accepter = self.vpcs.get(region, &spec.accepter.vpc_id);
+        match tokio::try_join!(requester, accepter) {
+            Ok((requester, accepter)) => Ok(preflight::check(spec, requester.as_ref(), accepter.as_ref())),
+            // Where we may not look, EC2 will tell.
+            Err(error) if error.code.as_deref() == Some("UnauthorizedOperation") => Ok(Preflight::Passed),
+            Err(error) => Err(error),
         }
     }
 
@@ -285,15 +282,6 @@ impl Context {
 
     fn wrote_to_ec2(&self, object: &VpcPeering) {
         self.memory(object, |memory| memory.last_write = Some(Instant::now()));
-    }
-}
-
-/// What a refused look means: the VPC that is not there is the spec's to correct; where we may not look, EC2 will tell.
-fn refusal(error: AwsError) -> Result<Preflight, AwsError> {
-    match error.class {
-        Class::FixSpec => Ok(Preflight::Refused { reason: error.reason(), message: error.to_string() }),
-        Class::FixPermissions if error.code.as_deref() == Some("UnauthorizedOperation") => Ok(Preflight::Passed),
-        _ => Err(error),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use crate::api::Reason;
+use crate::api::{Reason, VpcPeeringSpec};
 
 /// What the look showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,10 +29,32 @@ pub struct Vpc {
     pub cidr_blocks: Vec<String>,
 }
 
-/// Whether two VPCs can be peered: none of their blocks may overlap.
-/// <https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html#vpc-peering-limitations>
+/// Whether the two VPCs of a spec can be peered, as far as our account sees them: both must be there, and none of their
+/// blocks may overlap. <https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html#vpc-peering-limitations>
 #[must_use]
-pub fn check(requester: &Vpc, accepter: &Vpc) -> Preflight {
+pub fn check(spec: &VpcPeeringSpec, requester: Option<&Vpc>, accepter: Option<&Vpc>) -> Preflight {
+    let absent = |field: &str, id: &str, region: &str, hint: &str| Preflight::Refused {
+        reason: Reason::InvalidRequest,
+        message: format!(
+            "{field}: EC2 shows no {id} in {region} to these credentials; check the ID and the region{hint}"
+        ),
+    };
+    let region = spec.accepter.region.as_ref().unwrap_or(&spec.requester.region);
+    match (requester, accepter) {
+        (None, _) => absent("spec.requester.vpcId", &spec.requester.vpc_id, &spec.requester.region, ""),
+        // What another account has is EC2's to judge.
+        (Some(ours), _) if spec.accepter.owner_id.is_some() && spec.accepter.owner_id != ours.owner_id => {
+            Preflight::Passed
+        }
+        (_, None) => {
+            let hint = ", or set spec.accepter.ownerId if it is another account's";
+            absent("spec.accepter.vpcId", &spec.accepter.vpc_id, region, hint)
+        }
+        (Some(requester), Some(accepter)) => overlap(requester, accepter),
+    }
+}
+
+fn overlap(requester: &Vpc, accepter: &Vpc) -> Preflight {
     // A block that we cannot read is EC2's to judge.
     let blocks = |vpc: &Vpc| -> Vec<IpNet> { vpc.cidr_blocks.iter().filter_map(|block| block.parse().ok()).collect() };
     let accepters = blocks(accepter);
@@ -55,6 +77,26 @@ pub fn check(requester: &Vpc, accepter: &Vpc) -> Preflight {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peering::testing::spec;
+
+    #[test]
+    fn what_our_account_does_not_have_is_told() {
+        let vpc = Vpc { id: "vpc-1".into(), owner_id: Some("111111111111".into()), cidr_blocks: Vec::new() };
+        let told = |spec: &VpcPeeringSpec, requester: Option<&Vpc>, accepter: Option<&Vpc>| match check(
+            spec, requester, accepter,
+        ) {
+            Preflight::Passed => String::new(),
+            Preflight::Refused { message, .. } => message,
+        };
+        let mut spec = spec();
+        assert_eq!(told(&spec, Some(&vpc), Some(&vpc)), "");
+        assert!(told(&spec, None, Some(&vpc)).starts_with("spec.requester.vpcId: EC2 shows no vpc-11111111"));
+        assert!(told(&spec, Some(&vpc), None).starts_with("spec.accepter.vpcId: EC2 shows no vpc-22222222"));
+        spec.accepter.owner_id = Some("222222222222".into());
+        assert_eq!(told(&spec, Some(&vpc), None), "", "another account's");
+        spec.accepter.owner_id = vpc.owner_id.clone();
+        assert_ne!(told(&spec, Some(&vpc), None), "");
+    }
 
     #[test]
     fn overlapping_blocks_of_either_family_are_refused() {
@@ -74,7 +116,7 @@ mod tests {
                 owner_id: None,
                 cidr_blocks: blocks.iter().map(|block| (*block).to_owned()).collect(),
             };
-            let outcome = check(&vpc("vpc-1", one), &vpc("vpc-2", other));
+            let outcome = overlap(&vpc("vpc-1", one), &vpc("vpc-2", other));
             assert_eq!(outcome != Preflight::Passed, *refused, "{one:?} and {other:?}: {outcome:?}");
         }
     }

@@ -48,7 +48,7 @@ pub async fn a_vpc_that_does_not_exist_is_named(world: World) -> Result<()> {
     world.apply(&world.manifest_with(json!({"accepter": {"vpcId": missing}}))).await?;
     let object = world.until_stalled("InvalidRequest").await?;
     let message = &condition(&object, "Ready").context("no condition")?.message;
-    ensure!(message.contains(missing) && message.contains("NotFound") && message.contains("request ID"), "{message}");
+    ensure!(message.contains(missing) && message.contains("spec.accepter.vpcId"), "{message}");
     ensure!(connection_id(&object).is_none() && world.peerings().await?.is_empty());
     world.delete().await?;
     world.until_gone().await
@@ -171,5 +171,37 @@ pub async fn the_end_depends_on_the_last_spec_only(world: World) -> Result<()> {
     world.delete().await?;
     world.until_gone().await?;
     ensure!(world.living().await?.is_empty());
+    Ok(())
+}
+
+const OTHER_REGION: &str = "eu-west-1";
+
+/// A manifest whose accepter is in another region, and a client there.
+async fn to_another_region(world: &World, acceptance: &str) -> Result<(serde_json::Value, aws_sdk_ec2::Client)> {
+    let there = environment::ec2::client(&world.endpoint, OTHER_REGION);
+    let vpc = environment::ec2::create_vpc(&there, "10.9.0.0/16").await?;
+    let accepter = json!({"accepter": {"vpcId": vpc, "region": OTHER_REGION}, "acceptance": acceptance});
+    Ok((world.manifest_with(accepter), there))
+}
+
+pub async fn a_request_to_another_region_is_accepted_there(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let (manifest, _) = to_another_region(&world, "Auto").await?;
+    world.apply(&manifest).await?;
+    let object = world.until_ready().await?;
+    let accepter = object.status.and_then(|status| status.accepter_vpc_info).context("no accepter")?;
+    ensure!(accepter.region.as_deref() == Some(OTHER_REGION));
+    world.delete().await?;
+    world.until_gone().await
+}
+
+pub async fn a_request_to_another_region_waits_for_a_person(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let (manifest, there) = to_another_region(&world, "Manual").await?;
+    world.apply(&manifest).await?;
+    let object = world.until_code("pending-acceptance").await?;
+    let id = connection_id(&object).context("no ID")?;
+    there.accept_vpc_peering_connection().vpc_peering_connection_id(id).send().await?;
+    world.until_ready().await?;
     Ok(())
 }

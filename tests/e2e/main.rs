@@ -59,6 +59,8 @@ fn main() -> Result<ExitCode> {
         lifecycle::a_peering_that_is_not_ours_is_left_alone,
         lifecycle::a_resource_at_rest_costs_no_write,
         lifecycle::manual_acceptance_waits_for_a_person,
+        lifecycle::a_request_to_another_region_is_accepted_there,
+        lifecycle::a_request_to_another_region_waits_for_a_person,
         restarts::killed_between_create_and_record_makes_no_second_peering,
         restarts::sigterm_ends_in_time_and_a_restart_finds_its_peering,
         tags::edits_add_change_and_remove_exactly_ours,

@@ -120,6 +120,12 @@ impl RunningOperator {
         Ok(body.to_owned())
     }
 
+    /// Its process ID.
+    #[must_use]
+    pub fn id(&self) -> i32 {
+        self.0.id()
+    }
+
     /// Its log.
     #[must_use]
     pub fn output(&self) -> String {

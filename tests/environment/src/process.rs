@@ -60,6 +60,12 @@ impl Process {
         Ok(Self { name, log: log.to_owned(), pid, shell })
     }
 
+    /// Its process ID.
+    #[must_use]
+    pub fn id(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
     /// What it has said.
     #[must_use]
     pub fn output(&self) -> String {

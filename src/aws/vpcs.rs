@@ -1,0 +1,78 @@
+//! Lookups of VPCs, gathered: many resources that ask at about the same time cost one call.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{AwsError, Ec2};
+use crate::peering::preflight::Vpc;
+
+/// How long to wait for others who ask.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// The most values that EC2 takes in a filter:
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>.
+const AT_ONCE: usize = 200;
+
+type Answer = Result<Option<Vpc>, AwsError>;
+type Question = (String, oneshot::Sender<Answer>);
+
+/// Lookups of VPCs in all regions.
+#[derive(Debug)]
+pub struct Vpcs {
+    ec2: Arc<Ec2>,
+    regions: Mutex<HashMap<String, mpsc::UnboundedSender<Question>>>,
+}
+
+impl Vpcs {
+    /// Asks nothing yet.
+    #[must_use]
+    pub fn new(ec2: Arc<Ec2>) -> Self {
+        Self { ec2, regions: Mutex::default() }
+    }
+
+    /// The VPC with this ID, if our account has it in this region.
+    ///
+    /// # Errors
+    /// What AWS, or the way to it, refuses.
+    pub async fn get(&self, region: &str, id: &str) -> Answer {
+        let (sender, answer) = oneshot::channel();
+        // The task lives as long as this value does, so it is gone only at shutdown: there is no answer any more.
+        _ = self.region(region).send((id.to_owned(), sender));
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    fn region(&self, region: &str) -> mpsc::UnboundedSender<Question> {
+        let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        let questions = regions.entry(region.to_owned()).or_insert_with(|| {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            tokio::spawn(answer_all(Arc::clone(&self.ec2), region.to_owned(), receiver));
+            sender
+        });
+        questions.clone()
+    }
+}
+
+async fn answer_all(ec2: Arc<Ec2>, region: String, mut questions: mpsc::UnboundedReceiver<Question>) {
+    while let Some(first) = questions.recv().await {
+        tokio::time::sleep(GATHER).await;
+        let mut asked = vec![first];
+        let mut ids: HashSet<String> = asked.iter().map(|(id, _)| id.clone()).collect();
+        while ids.len() < AT_ONCE
+            && let Ok(next) = questions.try_recv()
+        {
+            ids.insert(next.0.clone());
+            asked.push(next);
+        }
+        let answer = ec2.describe_vpcs(&region, ids).await;
+        for (id, sender) in asked {
+            // Who asked may have gone.
+            _ = sender.send(answer.as_ref().map(|vpcs| vpcs.get(&id).cloned()).map_err(Clone::clone));
+        }
+    }
+}
