@@ -21,32 +21,18 @@ impl Helm {
         Self { program: folder.join("helm"), kubeconfig, folder: control_plane.folder().join("helm") }
     }
 
-    /// Runs Helm with these values on the chart, in the namespace `install`, and returns what it printed.
+    /// Runs Helm with these values on the chart, and returns what it printed.
     pub async fn run(&self, arguments: &[&str], values: &Value) -> Result<String> {
         std::fs::create_dir_all(&self.folder)?;
         // JSON is YAML.
         let path = self.folder.join("values.yaml");
         std::fs::write(&path, values.to_string())?;
-        let output = Command::new(&self.program)
-            .args(arguments)
-            .arg(repository().join("charts/vpc-peering-operator"))
-            .args(["--namespace", "install", "--values"])
-            .arg(&path)
-            .env("KUBECONFIG", &self.kubeconfig)
-            .env("HELM_CACHE_HOME", self.folder.join("cache"))
-            .env("HELM_CONFIG_HOME", self.folder.join("config"))
-            .env("HELM_DATA_HOME", self.folder.join("data"))
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output()
-            .await
-            .context("cannot run helm")?;
-        let (out, error) = (String::from_utf8(output.stdout)?, String::from_utf8_lossy(&output.stderr));
-        ensure!(output.status.success(), "helm {}: {out}{error}", arguments.join(" "));
-        Ok(out)
+        let chart = repository().join("charts/vpc-peering-operator");
+        let on_chart = [&*chart.to_string_lossy(), "--values", &*path.to_string_lossy()];
+        self.on_release(&[arguments, &on_chart].concat()).await
     }
 
-    /// Runs Helm on a release.
+    /// Runs Helm in the namespace `install`, and returns what it printed.
     pub async fn on_release(&self, arguments: &[&str]) -> Result<String> {
         let output = Command::new(&self.program)
             .args(arguments)
@@ -60,8 +46,9 @@ impl Helm {
             .output()
             .await
             .context("cannot run helm")?;
-        ensure!(output.status.success(), "helm {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
-        Ok(String::from_utf8(output.stdout)?)
+        let (out, error) = (String::from_utf8(output.stdout)?, String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success(), "helm {}: {out}{error}", arguments.join(" "));
+        Ok(out)
     }
 
     /// The objects that the chart makes of these values, by kind and name.
