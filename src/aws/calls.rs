@@ -17,7 +17,7 @@ use crate::peering::preflight::Vpc;
 use crate::peering::{Connection, Snapshot, StatusCode};
 
 /// The most that EC2 returns on one page.
-const PAGE: i32 = 1000;
+pub(super) const PAGE: usize = 1000;
 
 /// What `CreateVpcPeeringConnection` is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Ec2 {
     /// What AWS, or the way to it, refuses.
     pub async fn describe_vpc_peering_connections(&self, region: &str) -> Result<Snapshot, AwsError> {
         let failed = |error: &_| AwsError::new("DescribeVpcPeeringConnections", error);
-        let pages = self.client(region).describe_vpc_peering_connections().max_results(PAGE).into_paginator();
+        let pages = self.client(region).describe_vpc_peering_connections().max_results(PAGE as i32).into_paginator();
         let mut connections = pages.items().send();
         let mut seen = Vec::new();
         while let Some(connection) = connections.next().await {

@@ -9,11 +9,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::calls::PAGE;
 use super::{AwsError, Ec2};
 use crate::peering::Snapshot;
 
-/// Listings begin at least this far apart, however many resources ask for one.
-const GAP: Duration = Duration::from_millis(250);
+/// A listing begins at least so long after the last one for each page that it had, however many resources ask: four
+/// pages a second leave most of EC2's rate to others.
+const GAP_PER_PAGE: Duration = Duration::from_millis(250);
 
 /// The longest pause between listings while a connection of ours is on its way to another code.
 const IN_MOTION: Duration = Duration::from_secs(5);
@@ -115,27 +117,29 @@ async fn keep_listing(
 ) {
     let mut known = Arc::new(Snapshot::default());
     let mut failures = backoff(poll_interval);
-    let mut pause = GAP;
+    let mut pause = GAP_PER_PAGE;
     loop {
         let began = Instant::now();
         let outcome = ec2.describe_vpc_peering_connections(&region).await.map(Arc::new);
         let (earliest, latest) = match &outcome {
             Ok(snapshot) => {
                 failures = backoff(poll_interval);
+                let gap = GAP_PER_PAGE
+                    .saturating_mul(u32::try_from(snapshot.len().div_ceil(PAGE)).unwrap_or(u32::MAX).max(1));
                 let changes: BTreeSet<String> = snapshot.changes_since(&known);
                 let moving = snapshot.has_motion_of(&cluster);
                 pause = match (moving, changes.is_empty()) {
                     (false, _) => poll_interval,
-                    (true, false) => GAP,
-                    (true, true) => (pause * 2).min(IN_MOTION).min(poll_interval),
+                    (true, false) => gap,
+                    (true, true) => (pause * 2).min(IN_MOTION.max(gap)).min(poll_interval),
                 };
                 known = Arc::clone(snapshot);
-                publish(&published, began, outcome, began + GAP);
+                publish(&published, began, outcome, began + gap);
                 for id in changes {
                     // Nobody listens any more only at shutdown.
                     _ = changed.send(id);
                 }
-                (began + GAP, began + pause)
+                (began + gap, began + pause.max(gap))
             }
             Err(error) => {
                 let delay = failures.next().unwrap_or(poll_interval);

@@ -56,7 +56,7 @@ fn conditions() -> Result<String, std::fmt::Error> {
     let events = StepEvent::ALL.iter().map(|event| [event.as_str(), event.meaning(), event.to_do()]);
     let mut page = "# Conditions, reasons and Events\n\nGenerated from the code by `make generate`.\n".to_owned();
     table(&mut page, "Conditions", "", conditions)?;
-    let text = "The `reason` of `Ready`, and of `Reconciling` or `Stalled` beside it. Each new one is announced by an Event of the same reason.\n\n";
+    let text = "The `reason` of `Ready`, and of `Reconciling` or `Stalled` beside it. Each new one is announced by an Event of the same\nreason; only `InitiatingRequest` is told by `Created`.\n\n";
     table(&mut page, "Reasons", text, reasons)?;
     table(&mut page, "Events", "The Events that tell of a step.\n\n", events)?;
     Ok(page)

@@ -9,7 +9,7 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 use super::Context;
-use crate::api::{ConditionType, FINALIZER, StepEvent, VpcPeering, VpcPeeringStatus};
+use crate::api::{ConditionType, FINALIZER, Reason, StepEvent, VpcPeering, VpcPeeringStatus};
 use crate::peering::Standing;
 use crate::peering::status;
 
@@ -40,22 +40,23 @@ impl Context {
             return Ok(object.clone());
         }
         let written = self.patch_status(object, &status).await?;
-        let news = |kind| {
-            let condition = status::find(&status.conditions, kind)?;
-            status::is_news(status::find(&previous, kind), condition).then_some(condition)
+        let before = |kind| status::find(&previous, kind);
+        let find = |kind| status::find(&status.conditions, kind);
+        // Progress is told by its reason, trouble by its words as well; that a request was made is told by `Created`.
+        let is_told = |ready: &&Condition| match before(ConditionType::Ready) {
+            _ if standing.is_trouble() => status::is_news(before(ConditionType::Ready), ready),
+            _ if standing.reason == Reason::InitiatingRequest => false,
+            Some(before) => before.reason != ready.reason || before.status != ready.status,
+            None => true,
         };
-        if let Some(ready) = news(ConditionType::Ready) {
+        if let Some(ready) = find(ConditionType::Ready).filter(is_told) {
             let type_ = if standing.is_trouble() { EventType::Warning } else { EventType::Normal };
             self.announce(&written.object_ref(&()), type_, &ready.reason, &ready.message).await;
         }
-        if let Some(expiring) = news(ConditionType::ExpiringSoon) {
-            self.announce(
-                &written.object_ref(&()),
-                EventType::Warning,
-                StepEvent::ExpiringSoon.as_str(),
-                &expiring.message,
-            )
-            .await;
+        let is_new = |expiring: &&Condition| status::is_news(before(ConditionType::ExpiringSoon), expiring);
+        if let Some(expiring) = find(ConditionType::ExpiringSoon).filter(is_new) {
+            let (event, note) = (StepEvent::ExpiringSoon.as_str(), &expiring.message);
+            self.announce(&written.object_ref(&()), EventType::Warning, event, note).await;
         }
         Ok(written)
     }

@@ -22,6 +22,18 @@ impl Snapshot {
         self.connections.get(id)
     }
 
+    /// How many connections there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
     /// Whether a connection of this cluster's is on its way to another code.
     #[must_use]
     pub fn has_motion_of(&self, cluster: &str) -> bool {
