@@ -29,6 +29,8 @@ bench: needs
 
 test: needs needs-python lint
 	@tests/control-plane/build.sh >/dev/null
+	@tests/control-plane/build.sh helm >/dev/null
+	@tests/control-plane/build.sh promtool >/dev/null
 	@tests/python/venv.sh >/dev/null
 	cargo test --locked --workspace
 
@@ -39,7 +41,9 @@ lint: needs
 generate: needs
 	cargo build --locked
 	target/debug/vpc-peering-operator crd > crds/vpcpeering.dev.yaml
-	target/debug/vpc-peering-operator reference > docs/conditions.md
+	cp crds/vpcpeering.dev.yaml charts/vpc-peering-operator/files/crds.yaml
+	target/debug/vpc-peering-operator reference conditions > docs/conditions.md
+	target/debug/vpc-peering-operator reference metrics > docs/metrics.md
 
 # Asks for cargo-deny: cargo install --locked cargo-deny
 deny:

@@ -1,7 +1,7 @@
 //! EC2 clients, one for each region, from one set of credentials.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableRegionProvider;
@@ -12,6 +12,8 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ec2::Client;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
+use super::traffic::{Intercepted, Traffic};
+
 /// A request without an answer for so long has failed; whether EC2 carried it out is then unknown.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,13 +22,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Ec2 {
     config: SdkConfig,
+    traffic: Arc<dyn Traffic>,
     clients: Mutex<HashMap<String, Client>>,
 }
 
 impl Ec2 {
     /// EC2 with the credentials of aws-config's default chain: environment, profile, web identity (IRSA),
     /// EKS Pod Identity, instance metadata. `AWS_ENDPOINT_URL` is honoured.
-    pub async fn from_environment() -> Self {
+    pub async fn from_environment(traffic: Arc<dyn Traffic>) -> Self {
         let http =
             aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let timeouts = TimeoutConfig::builder()
@@ -44,7 +47,7 @@ impl Ec2 {
             )
             .load()
             .await;
-        Self { config, clients: Mutex::default() }
+        Self { config, traffic, clients: Mutex::default() }
     }
 
     /// The client for one region. Cheap after the first time.
@@ -52,10 +55,81 @@ impl Ec2 {
     pub fn client(&self, region: &str) -> Client {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let client = clients.entry(region.to_owned()).or_insert_with(|| {
-            let config =
-                aws_sdk_ec2::config::Builder::from(&self.config).region(Region::new(region.to_owned())).build();
+            let config = aws_sdk_ec2::config::Builder::from(&self.config)
+                .region(Region::new(region.to_owned()))
+                .interceptor(Intercepted(Arc::clone(&self.traffic)))
+                .build();
             Client::from_conf(config)
         });
         client.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::net::Ipv4Addr;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use aws_credential_types::Credentials;
+    use aws_credential_types::provider::SharedCredentialsProvider;
+    use ec2_simulator::clock::Clock;
+    use ec2_simulator::journal::Query;
+    use ec2_simulator::{Client, Fault, Kind, Matching, Server, Simulator};
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+    use crate::aws::Answered;
+
+    #[derive(Debug, Default)]
+    struct Recorded {
+        refuses: AtomicBool,
+        answers: Mutex<Vec<String>>,
+    }
+
+    impl Traffic for Recorded {
+        fn may_send(&self) -> bool {
+            !self.refuses.load(Ordering::Relaxed)
+        }
+
+        fn answered(&self, request: &Answered<'_>) {
+            let text = format!("{} {} {}", request.action, request.region, request.code);
+            self.answers.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        }
+    }
+
+    #[tokio::test]
+    async fn every_request_is_asked_for_and_told_of() -> Result<(), Box<dyn Error>> {
+        let simulator = Simulator::new(Default::default(), Clock::new(Timestamp::now(), 1.0), 1);
+        let server = Server::start((Ipv4Addr::LOCALHOST, 0).into(), simulator).await?;
+        let control = Client::new(&server.url());
+        let credentials = Credentials::new("test", "test", None, None, "test");
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .endpoint_url(server.url())
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .build();
+        let traffic = Arc::new(Recorded::default());
+        let ec2 = Ec2 { config, traffic: Arc::clone(&traffic) as _, clients: Mutex::default() };
+        let calls = async || -> Result<u64, Box<dyn Error>> {
+            Ok(control.journal(&Query::default()).await?.counters.values().map(|counter| counter.calls).sum())
+        };
+
+        traffic.refuses.store(true, Ordering::Relaxed);
+        assert!(ec2.describe_vpc_peering_connections("eu-central-1").await.is_err());
+        assert_eq!(calls().await?, 0, "it was sent");
+        assert!(traffic.answers.lock().is_ok_and(|answers| answers.is_empty()), "what is not sent has no answer");
+
+        traffic.refuses.store(false, Ordering::Relaxed);
+        control
+            .add_fault(&Fault { matching: Matching::default(), count: Some(1), probability: 1.0, kind: Kind::Throttle })
+            .await?;
+        assert!(ec2.describe_vpc_peering_connections("eu-central-1").await.is_ok());
+        let answers = traffic.answers.lock().map(|answers| answers.clone()).unwrap_or_default();
+        let action = "DescribeVpcPeeringConnections eu-central-1";
+        assert_eq!(answers, [format!("{action} RequestLimitExceeded"), format!("{action} OK")]);
+        assert_eq!(calls().await?, 2);
+        Ok(())
     }
 }

@@ -27,6 +27,8 @@ pub struct Listing {
     pub began: Instant,
     /// Every connection, or why it failed.
     pub outcome: Result<Arc<Snapshot>, AwsError>,
+    /// When the newest one began that did not fail, this one included.
+    pub fresh: Option<Instant>,
     /// When the next one may begin.
     next: Instant,
 }
@@ -75,6 +77,12 @@ impl Inventory {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    /// The newest listing.
+    #[must_use]
+    pub fn latest(&self) -> Option<Listing> {
+        self.listing.borrow().clone()
     }
 
     /// When the newest listing began.
@@ -160,7 +168,9 @@ fn publish(
     outcome: Result<Arc<Snapshot>, AwsError>,
     next: Instant,
 ) {
-    published.send_replace(Some(Listing { began, outcome, next }));
+    let before = published.borrow().as_ref().and_then(|listing| listing.fresh);
+    let fresh = if outcome.is_ok() { Some(began) } else { before };
+    published.send_replace(Some(Listing { began, outcome, fresh, next }));
 }
 
 fn backoff(poll_interval: Duration) -> ExponentialBackoff {
@@ -208,5 +218,12 @@ impl Inventories {
             ))
         });
         Arc::clone(inventory)
+    }
+
+    /// Every region in use, with its inventory.
+    #[must_use]
+    pub fn all(&self) -> Vec<(String, Arc<Inventory>)> {
+        let regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        regions.iter().map(|(region, inventory)| (region.clone(), Arc::clone(inventory))).collect()
     }
 }

@@ -16,7 +16,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::Run),
+    Run(Box<run::Run>),
     Crd(crd::Crd),
     Reference(reference::Reference),
 }
@@ -28,7 +28,7 @@ impl Cli {
     /// With what a person at the terminal should know.
     pub fn execute(self) -> anyhow::Result<()> {
         match self.command {
-            Command::Run(run) => run.execute(),
+            Command::Run(run) => (*run).execute(),
             Command::Crd(crd) => crd.execute(),
             Command::Reference(reference) => reference.execute(),
         }

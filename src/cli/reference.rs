@@ -2,22 +2,55 @@
 
 use std::fmt::Write;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::api::{ConditionType, Reason, StepEvent};
+use crate::operator::metrics::DEFINITIONS;
 
-/// Print the reference of conditions, reasons and Events as Markdown.
+/// Print a page of the reference as Markdown.
 #[derive(Debug, Args)]
-pub struct Reference {}
+pub struct Reference {
+    /// Which page.
+    #[arg(default_value = "conditions")]
+    page: Page,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Page {
+    /// Conditions, reasons and Events.
+    Conditions,
+    /// Prometheus metrics.
+    Metrics,
+}
 
 impl Reference {
     pub(super) fn execute(self) -> anyhow::Result<()> {
-        print!("{}", markdown()?);
+        print!("{}", self.page.markdown()?);
         Ok(())
     }
 }
 
-fn markdown() -> Result<String, std::fmt::Error> {
+impl Page {
+    fn markdown(self) -> Result<String, std::fmt::Error> {
+        match self {
+            Self::Conditions => conditions(),
+            Self::Metrics => metrics(),
+        }
+    }
+}
+
+fn metrics() -> Result<String, std::fmt::Error> {
+    let mut page = "# Metrics\n\nServed at `/metrics`. Generated from the code by `make generate`.\n\n\
+                    | | type | labels | what it tells |\n|---|---|---|---|\n"
+        .to_owned();
+    for metric in DEFINITIONS {
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        writeln!(page, "| `{}` | {} | {} | {}. |", metric.name, metric.kind, labels.join(", "), metric.help)?;
+    }
+    Ok(page)
+}
+
+fn conditions() -> Result<String, std::fmt::Error> {
     let conditions = ConditionType::ALL.iter().map(|kind| [kind.as_str(), kind.meaning(), kind.to_do()]);
     let reasons = Reason::ALL.iter().map(|reason| [reason.as_str(), reason.meaning(), reason.to_do()]);
     let events = StepEvent::ALL.iter().map(|event| [event.as_str(), event.meaning(), event.to_do()]);
@@ -48,7 +81,12 @@ mod tests {
 
     #[test]
     fn the_reference_is_generated_from_the_code() {
-        let committed = include_str!("../../docs/conditions.md");
-        assert!(markdown().is_ok_and(|page| page == committed), "docs/ has drifted from src/api: run `make generate`");
+        for (page, committed) in [
+            (Page::Conditions, include_str!("../../docs/conditions.md")),
+            (Page::Metrics, include_str!("../../docs/metrics.md")),
+        ] {
+            let is_the_same = page.markdown().is_ok_and(|page| page == committed);
+            assert!(is_the_same, "docs/ has drifted from the code on {page:?}: run `make generate`");
+        }
     }
 }

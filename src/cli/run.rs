@@ -1,13 +1,15 @@
 //! `vpc-peering-operator run`
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 
 use crate::controller::Settings;
-use crate::operator;
+use crate::operator::leader::{self, Election};
 use crate::operator::logs::{self, Format};
+use crate::operator::{self, Service};
 use crate::peering;
 
 /// Run the operator.
@@ -39,6 +41,26 @@ pub struct Run {
     #[arg(long, env = "CLUSTER_ID", value_parser = cluster_id)]
     cluster_id: Option<String>,
 
+    /// Act only while holding a Lease, so that several operators may run and one acts.
+    #[arg(long, env = "LEADER_ELECTION")]
+    leader_election: bool,
+
+    /// The name of that Lease. Operators that look after different namespaces need different ones.
+    #[arg(long, env = "LEASE_NAME", default_value = "vpc-peering-operator")]
+    lease_name: String,
+
+    /// The namespace of that Lease. Defaults to the operator's own.
+    #[arg(long, env = "LEASE_NAMESPACE")]
+    lease_namespace: Option<String>,
+
+    /// How long nobody acts after an operator that held the Lease has died without releasing it.
+    #[arg(long, env = "LEASE_DURATION", default_value = "15s", value_parser = lease_duration)]
+    lease_duration: Duration,
+
+    /// Where /metrics, /healthz, /livez and /readyz are served; `off` serves them nowhere.
+    #[arg(long, env = "METRICS_ADDRESS", default_value = "0.0.0.0:8080", value_parser = address)]
+    metrics_address: Address,
+
     /// How the log looks.
     #[arg(long, env = "LOG_FORMAT", default_value = "text")]
     log_format: Format,
@@ -60,11 +82,33 @@ impl Run {
                 recreation_pause: self.recreation_pause,
             },
         };
-        let outcome = runtime.block_on(operator::run(settings, self.cluster_id));
+        let service = Service {
+            cluster_id: self.cluster_id,
+            metrics_address: self.metrics_address.0,
+            leader_election: self.leader_election,
+            election: Election {
+                name: self.lease_name,
+                namespace: self.lease_namespace,
+                duration: self.lease_duration,
+            },
+        };
+        let outcome = runtime.block_on(operator::run(settings, service));
         // What still blocks after the drain is not waited for.
         runtime.shutdown_background();
         outcome
     }
+}
+
+/// An address, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Address(Option<SocketAddr>);
+
+fn address(text: &str) -> Result<Address, String> {
+    if text == "off" {
+        return Ok(Address(None));
+    }
+    let parsed = text.parse().map_err(|_| "use an address with a port, for example 0.0.0.0:8080, or off")?;
+    Ok(Address(Some(parsed)))
 }
 
 /// A positive duration as people write it: `500ms`, `90s`, `2m`.
@@ -80,6 +124,13 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// What the API server takes as a Lease's duration: whole seconds.
+fn lease_duration(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    let takes = duration >= leader::SHORTEST && duration.subsec_nanos() == 0;
+    if takes { Ok(duration) } else { Err(format!("use whole seconds, at least {:?}", leader::SHORTEST)) }
+}
+
 /// It becomes the value of a tag.
 fn cluster_id(text: &str) -> Result<String, String> {
     if (1..=256).contains(&text.chars().count()) { Ok(text.to_owned()) } else { Err("use 1 to 256 characters".into()) }
@@ -88,6 +139,23 @@ fn cluster_id(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn leases_last_whole_seconds() {
+        assert_eq!(lease_duration("3s"), Ok(Duration::from_secs(3)));
+        for text in ["2s", "3500ms", "0s"] {
+            assert!(lease_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_have_a_port_or_are_off() {
+        assert_eq!(address("off"), Ok(Address(None)));
+        assert!(address("[::]:9090").is_ok_and(|address| address.0.is_some_and(|address| address.port() == 9090)));
+        for text in ["", ":8080", "8080", "localhost"] {
+            assert!(address(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn durations_are_positive_and_have_a_unit() {

@@ -3,6 +3,7 @@
 pub mod context;
 pub mod interests;
 pub mod memory;
+pub mod observer;
 pub mod record;
 pub mod steps;
 pub mod vpc_peering;
@@ -22,6 +23,7 @@ use crate::api::VpcPeering;
 use crate::aws::{Ec2, Inventories};
 use crate::peering;
 pub use context::Context;
+pub use observer::Observer;
 
 /// What the controller is tuned by.
 #[derive(Clone, Debug)]
@@ -40,6 +42,7 @@ pub async fn run(
     ec2: Arc<Ec2>,
     cluster: String,
     settings: Settings,
+    observer: Arc<dyn Observer>,
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let objects = match settings.namespace {
@@ -50,10 +53,17 @@ pub async fn run(
     let (changed, changes) = mpsc::unbounded_channel();
     let inventories = Inventories::new(Arc::clone(&ec2), cluster.clone(), settings.poll_interval, changed);
     let context = Arc::new(Context::new(client, ec2, inventories, store.clone(), cluster, settings.decisions));
+    observer.started(&context);
     Controller::for_stream(watch::resources(Arc::clone(&context), objects, writer), store)
         .reconcile_on(woken(Arc::clone(&context), changes))
         .graceful_shutdown_on(shutdown)
-        .run(vpc_peering::reconcile, vpc_peering::retry, context)
+        .run(
+            move |object, context| {
+                observer::observed(Arc::clone(&observer), "vpcpeering", vpc_peering::reconcile(object, context))
+            },
+            vpc_peering::retry,
+            context,
+        )
         .for_each(|outcome| async move {
             if let Err(error) = outcome {
                 tracing::debug!(%error, "reconciliation will be repeated");

@@ -1,34 +1,78 @@
-//! What makes it a service: logs, signals, and an orderly end.
+//! What makes it a service: logs, metrics, probes, leadership, signals, and an orderly end.
 
+pub mod leader;
 pub mod logs;
+pub mod metrics;
+pub mod monitor;
+pub mod server;
 pub mod shutdown;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
 
 use crate::aws::Ec2;
 use crate::controller::{self, Settings};
+use leader::{Candidate, Election, Hold};
+use monitor::Monitor;
+
+/// What makes it a service.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// What identifies the cluster; the UID of `kube-system` where there is none.
+    pub cluster_id: Option<String>,
+    /// Where metrics and probes are served, if anywhere.
+    pub metrics_address: Option<SocketAddr>,
+    /// Whether to act only while holding the Lease.
+    pub leader_election: bool,
+    /// The Lease.
+    pub election: Election,
+}
 
 /// Runs until a signal asks for the end.
 ///
 /// # Errors
-/// When the API server cannot be asked for the cluster's ID.
-pub async fn run(settings: Settings, cluster_id: Option<String>) -> Result<()> {
+/// When the API server cannot be asked for the cluster's ID, or the address for metrics is taken.
+pub async fn run(settings: Settings, service: Service) -> Result<()> {
     let client = Client::try_default()
         .await
         .context("no way to an API server: neither a kubeconfig nor in-cluster credentials")?;
-    let cluster = match cluster_id {
+    let cluster = match service.cluster_id {
         Some(cluster) => cluster,
         None => cluster_uid(client.clone()).await?,
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %cluster, "starting");
-    let ec2 = Arc::new(Ec2::from_environment().await);
-    let (stop, stopping) = shutdown::on_signal()?;
-    let controller = controller::run(client, ec2, cluster, settings, stopping);
-    shutdown::within(controller, stop).await;
+    let (mut stop, stopping) = shutdown::on_signal()?;
+    let (hold, candidate) = if service.leader_election {
+        let (hold, candidate) = Candidate::start(client.clone(), service.election);
+        (hold, Some(candidate))
+    } else {
+        (Hold::always(&service.election.name), None)
+    };
+    let monitor = Arc::new(Monitor::new(hold.clone(), settings.poll_interval));
+    if let Some(address) = service.metrics_address {
+        server::start(address, Arc::clone(&monitor)).await?;
+    }
+    let leads = tokio::select! {
+        () = hold.gained() => true,
+        _ = stop.wait_for(|stop| *stop) => false,
+    };
+    if leads {
+        tracing::info!(lease = hold.name(), "acting");
+        let ec2 = Arc::new(Ec2::from_environment(Arc::clone(&monitor) as _).await);
+        let controller = controller::run(client, ec2, cluster, settings, monitor, stopping);
+        tokio::select! {
+            () = shutdown::within(controller, stop) => {}
+            // What is in hand is dropped; its next request to EC2 would be refused.
+            () = hold.lost() => bail!("lost the Lease {}; ending, so that only its new holder acts", hold.name()),
+        }
+    }
+    if let Some(candidate) = candidate {
+        candidate.resign().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -2,10 +2,13 @@
 # Builds etcd, kube-apiserver and kubectl from their pinned Go modules into a cache folder, once,
 # and prints that folder on standard output; progress goes to standard error.
 # A folder named by KUBEBUILDER_ASSETS is taken as it is.
+# `build.sh helm` and `build.sh promtool` build those, and print the folder; `build.sh monitoring-crds` prints the folder
+# of the CustomResourceDefinitions in prometheus-operator's pinned module.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-if [[ -n ${KUBEBUILDER_ASSETS:-} ]]; then
+target=${1:-control-plane}
+if [[ $target == control-plane && -n ${KUBEBUILDER_ASSETS:-} ]]; then
     for program in etcd kube-apiserver kubectl; do
         [[ -x $KUBEBUILDER_ASSETS/$program ]] || {
             echo "KUBEBUILDER_ASSETS=$KUBEBUILDER_ASSETS has no $program" >&2
@@ -16,14 +19,27 @@ if [[ -n ${KUBEBUILDER_ASSETS:-} ]]; then
     exit
 fi
 
+if [[ $target == monitoring-crds ]]; then
+    module=github.com/prometheus-operator/prometheus-operator
+    cd prometheus-operator
+    go mod download "$module" >&2
+    echo "$(go list -m -f '{{.Dir}}' "$module")/example/prometheus-operator-crd"
+    exit
+fi
+
 # A change of any pin is a new folder, so that an old binary is never mistaken for a new one.
-pins=$(cat kubernetes/go.mod kubernetes/go.sum etcd/go.mod etcd/go.sum | git hash-object --stdin)
-assets=${XDG_CACHE_HOME:-$HOME/.cache}/vpc-peering-operator/control-plane/${pins:0:12}
+case $target in
+control-plane) modules=(kubernetes etcd) ;;
+helm | promtool) modules=("$target") ;;
+*) echo "usage: build.sh [helm | promtool | monitoring-crds]" >&2 && exit 2 ;;
+esac
+pins=$(for module in "${modules[@]}"; do cat "$module/go.mod" "$module/go.sum"; done | git hash-object --stdin)
+assets=${XDG_CACHE_HOME:-$HOME/.cache}/vpc-peering-operator/$target/${pins:0:12}
 mkdir -p "$assets"
 
 # build MODULE PACKAGE PROGRAM: into a temporary name first, so that an interrupted build leaves nothing behind.
 build() {
-    local module=$1 package=$2 program=$3 flags='-s -w' version
+    local module=$1 package=$2 program=$3 flags='-s -w' tags='' version
     [[ -x $assets/$program ]] && return
     if [[ $module == kubernetes ]]; then
         version=$(cd kubernetes && go list -m -f '{{.Version}}' k8s.io/kubernetes)
@@ -32,17 +48,25 @@ build() {
         local stamp="-X k8s.io/component-base/version"
         flags+=" $stamp.gitVersion=$version $stamp.gitMajor=$major $stamp.gitMinor=$minor"
     fi
+    # Rules are judged without the clouds' service discoveries.
+    [[ $module == promtool ]] && tags=remove_all_sd
     local total
-    total=$(cd "$module" && go list -deps "$package" | wc -l)
+    total=$(cd "$module" && go list -tags "$tags" -deps "$package" | wc -l)
     echo "building $program (once; $total packages)" >&2
-    (cd "$module" && CGO_ENABLED=0 go build -v -trimpath -ldflags "$flags" -o "$assets/$program.partial" "$package") 2>&1 |
+    (cd "$module" && CGO_ENABLED=0 go build -v -trimpath -tags "$tags" -ldflags "$flags" -o "$assets/$program.partial" "$package") 2>&1 |
         awk -v program="$program" -v total="$total" '
             /^[A-Za-z0-9_.\/-]+$/ { if (++n % 100 == 0) { printf "  %s: %d of %d packages\n", program, n, total; fflush() } next }
             { print; fflush() }' >&2
     mv "$assets/$program.partial" "$assets/$program"
 }
 
-build etcd go.etcd.io/etcd/server/v3 etcd
-build kubernetes k8s.io/kubernetes/cmd/kubectl kubectl
-build kubernetes k8s.io/kubernetes/cmd/kube-apiserver kube-apiserver
+case $target in
+control-plane)
+    build etcd go.etcd.io/etcd/server/v3 etcd
+    build kubernetes k8s.io/kubernetes/cmd/kubectl kubectl
+    build kubernetes k8s.io/kubernetes/cmd/kube-apiserver kube-apiserver
+    ;;
+helm) build helm helm.sh/helm/v4/cmd/helm helm ;;
+promtool) build promtool github.com/prometheus/prometheus/cmd/promtool promtool ;;
+esac
 echo "$assets"

@@ -7,7 +7,9 @@ mod adoption;
 mod crashes;
 mod ends;
 mod errors;
+mod leader;
 mod lifecycle;
+mod metrics;
 mod outages;
 mod ownership;
 mod restarts;
@@ -89,6 +91,15 @@ fn main() -> Result<ExitCode> {
         errors::throttling_is_waited_out,
         errors::expired_credentials_that_come_back,
         errors::suspension_stops_all_writes,
+        leader::only_the_leader_acts,
+        leader::sigterm_hands_over_at_once,
+        leader::a_standby_ends_at_once_and_leaves_the_leader_alone,
+        leader::sigkill_hands_over_when_the_lease_has_run_out,
+        leader::who_slept_through_its_lease_makes_no_further_call,
+        leader::a_deleted_lease_is_made_anew,
+        metrics::the_table_is_what_a_scrape_shows,
+        metrics::errors_of_aws_are_counted_by_code,
+        metrics::probes_tell_who_is_ready,
         ownership::two_resources_one_peering,
         ownership::two_clusters_one_pair_of_vpcs,
         ownership::the_older_one_leaves_and_the_younger_goes_on,

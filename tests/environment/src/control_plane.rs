@@ -26,7 +26,7 @@ const SAVED: &str = "etcd.saved";
 const NAMESPACE: &str = "vpc-peering-system";
 const SERVICE_ACCOUNT: &str = "vpc-peering-operator";
 
-/// A control plane of its own, with what `deploy/` grants applied.
+/// A control plane of its own.
 #[derive(Debug)]
 pub struct ControlPlane {
     url: String,
@@ -48,6 +48,18 @@ impl ControlPlane {
     /// # Errors
     /// When a process does not start or the API server does not get ready.
     pub async fn start() -> Result<Self> {
+        let this = Self::bare().await?;
+        let deploy = repository().join("deploy");
+        this.kubectl(&["apply", "--server-side", "-k", &deploy.to_string_lossy()]).await?;
+        this.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).await?;
+        Ok(this)
+    }
+
+    /// Builds what is missing, and starts it.
+    ///
+    /// # Errors
+    /// When a process does not start or the API server does not get ready.
+    pub async fn bare() -> Result<Self> {
         let assets = prepare("tests/control-plane/build.sh")?;
         let folder = tempfile::Builder::new().prefix("vpc-peering-").tempdir()?;
         let path = |name: &str| folder.path().join(name);
@@ -96,9 +108,6 @@ impl ControlPlane {
         };
         this.start_etcd().await?;
         this.start_kube_apiserver().await?;
-        let deploy = repository().join("deploy");
-        this.kubectl(&["apply", "--server-side", "-k", &deploy.to_string_lossy()]).await?;
-        this.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).await?;
         Ok(this)
     }
 
@@ -238,8 +247,16 @@ impl ControlPlane {
     /// # Errors
     /// When the API server issues no token.
     pub async fn operator_kubeconfig(&self) -> Result<PathBuf> {
+        self.kubeconfig_of(NAMESPACE, SERVICE_ACCOUNT).await
+    }
+
+    /// Writes a kubeconfig with just the rights of a service account.
+    ///
+    /// # Errors
+    /// When the API server issues no token.
+    pub async fn kubeconfig_of(&self, namespace: &str, service_account: &str) -> Result<PathBuf> {
         let token =
-            self.kubectl(&["create", "token", SERVICE_ACCOUNT, "--namespace", NAMESPACE, "--duration=24h"]).await?;
+            self.kubectl(&["create", "token", service_account, "--namespace", namespace, "--duration=24h"]).await?;
         let kubeconfig = render_kubeconfig(&self.url, &self.certificate_authority, token.trim_end());
         // A file of its own, since another one may be reading the last.
         let (mut file, path) = tempfile::NamedTempFile::new_in(self.folder.path())?.keep()?;

@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail, ensure};
 pub use control_plane::ControlPlane;
 pub use interceptor::{Interceptor, Moment, Tripwire};
 pub use moto::Moto;
-pub use operator::Operator;
+pub use operator::{Operator, RunningOperator};
 pub use process::Process;
 
 /// The checkout.
@@ -27,14 +27,16 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Runs a script of the repository that prepares a folder, lets its progress through, and returns the folder.
+/// Runs a script of the repository that prepares a folder, with arguments after spaces, lets its progress through, and
+/// returns the folder.
 ///
 /// # Errors
 /// When the script fails.
 pub fn prepare(script: &str) -> Result<PathBuf> {
-    let path = repository().join(script);
-    let output =
-        Command::new(&path).stderr(Stdio::inherit()).output().with_context(|| format!("cannot run {script}"))?;
+    let mut words = script.split(' ');
+    let path = repository().join(words.next().unwrap_or_default());
+    let output = Command::new(&path).args(words).stderr(Stdio::inherit()).output();
+    let output = output.with_context(|| format!("cannot run {script}"))?;
     ensure!(output.status.success(), "{script} failed");
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
 }

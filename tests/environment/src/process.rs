@@ -83,15 +83,31 @@ impl Process {
         Ok(())
     }
 
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill(self.pid, signal)?)
+    }
+
+    /// How it ended, once it has.
+    ///
+    /// # Errors
+    /// When it does not end within a minute.
+    pub async fn ended(&mut self) -> Result<ExitStatus> {
+        let status = tokio::time::timeout(Duration::from_secs(60), self.wait()).await;
+        status.with_context(|| format!("{} does not end", self.name))?
+    }
+
     /// Sends it a signal and waits for its end; returns how it ended and how long that took.
     ///
     /// # Errors
     /// When it does not end within a minute.
     pub async fn end(&mut self, signal: Signal) -> Result<(ExitStatus, Duration)> {
         let start = tokio::time::Instant::now();
-        kill(self.pid, signal)?;
-        let status = tokio::time::timeout(Duration::from_secs(60), self.wait()).await;
-        Ok((status.with_context(|| format!("{} does not end on {signal}", self.name))??, start.elapsed()))
+        self.signal(signal)?;
+        Ok((self.ended().await.with_context(|| format!("after {signal}"))?, start.elapsed()))
     }
 
     /// `Child::wait` would close standard input first, and so kill the program.

@@ -1,0 +1,100 @@
+//! Every request to EC2, retries included: whether it may be sent, and how it was answered.
+
+use std::error::Error;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::Region;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
+};
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
+use aws_smithy_types::error::ErrorMetadata;
+use tokio::time::Instant;
+
+/// Stands between us and AWS.
+pub trait Traffic: Debug + Send + Sync + 'static {
+    /// Whether a request may be sent now. Asked right before each one is.
+    fn may_send(&self) -> bool;
+    /// A request was answered, or never will be.
+    fn answered(&self, request: &Answered<'_>);
+}
+
+/// How a request was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered<'a> {
+    /// The API action.
+    pub action: &'a str,
+    /// The region that was asked.
+    pub region: &'a str,
+    /// AWS's error code; `OK` where there was none, `Timeout` or `NoAnswer` where AWS said nothing.
+    pub code: &'a str,
+    /// How long that took.
+    pub took: Duration,
+}
+
+/// Puts [`Traffic`] between the SDK and AWS.
+#[derive(Debug)]
+pub(super) struct Intercepted(pub(super) Arc<dyn Traffic>);
+
+#[derive(Debug)]
+struct SentAt(Instant);
+
+impl Storable for SentAt {
+    type Storer = StoreReplace<Self>;
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for Intercepted {
+    fn name(&self) -> &'static str {
+        "Traffic"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if !self.0.may_send() {
+            return Err("not sent: another operator may act by now".into());
+        }
+        config.interceptor_state().store_put(SentAt(Instant::now()));
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        // What failed before it was sent is no request.
+        let Some(SentAt(sent)) = config.load::<SentAt>() else { return Ok(()) };
+        let code = match context.output_or_error() {
+            Some(Ok(_)) => "OK",
+            Some(Err(error)) if error.is_timeout_error() => "Timeout",
+            Some(Err(error)) => error.as_operation_error().and_then(|error| code(error)).unwrap_or("NoAnswer"),
+            None => "NoAnswer",
+        };
+        self.0.answered(&Answered {
+            action: config.load::<Metadata>().map_or("unknown", Metadata::name),
+            region: config.load::<Region>().map_or("unknown", Region::as_ref),
+            code,
+            took: sent.elapsed(),
+        });
+        Ok(())
+    }
+}
+
+/// EC2's operation errors are untyped: the code is in what they wrap.
+fn code<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a str> {
+    std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source())
+        .find_map(|error| error.downcast_ref::<ErrorMetadata>())
+        .and_then(ErrorMetadata::code)
+}

@@ -1,0 +1,241 @@
+//! The Prometheus metrics: each is defined here once, and documented from here. Where controller-runtime has a metric of
+//! the same meaning, its name is used, so that dashboards made for it work.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::prometheus_text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+
+use crate::aws::Answered;
+
+/// What a metric is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// Its name.
+    pub name: &'static str,
+    /// Prometheus' type.
+    pub kind: &'static str,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it tells, without a full stop.
+    pub help: &'static str,
+}
+
+/// Defines every metric once, as a constant and as a row of [`DEFINITIONS`].
+macro_rules! definitions {
+    ($($id:ident: $kind:literal $name:literal $labels:expr, $help:literal;)*) => {
+        $(const $id: Definition = Definition { name: $name, kind: $kind, labels: &$labels, help: $help };)*
+
+        /// Every metric.
+        pub const DEFINITIONS: &[Definition] = &[$($id),*];
+    };
+}
+
+definitions! {
+    RECONCILES: "counter" "controller_runtime_reconcile_total" ["controller", "result"],
+        "Reconciliations, by result: success, requeue_after or error";
+    RECONCILE_ERRORS: "counter" "controller_runtime_reconcile_errors_total" ["controller"],
+        "Reconciliations that the API server cut short; what AWS refuses is told by the reason of the resource";
+    RECONCILE_TIME: "histogram" "controller_runtime_reconcile_time_seconds" ["controller"],
+        "How long reconciliations took";
+    ACTIVE_WORKERS: "gauge" "controller_runtime_active_workers" [],
+        "Reconciliations in hand";
+    LEADER: "gauge" "leader_election_master_status" ["name"],
+        "1 while this process holds the Lease of that name and acts, else 0";
+    AWS_REQUESTS: "counter" "vpcpeering_aws_requests_total" ["action", "region", "code"],
+        "Requests to EC2, retries included, by AWS's error code; OK, Timeout and NoAnswer where there is none";
+    AWS_REQUEST_TIME: "histogram" "vpcpeering_aws_request_duration_seconds" ["action", "region"],
+        "How long EC2 took to answer";
+    INVENTORY_AGE: "gauge" "vpcpeering_inventory_age_seconds" ["region"],
+        "The time since the newest listing of the region that succeeded began";
+    PEERINGS: "gauge" "vpcpeering_peerings" ["code"],
+        "VpcPeering resources, by EC2's status code of their peering; none where there is no peering";
+    RESOURCES: "gauge" "vpcpeering_resources" ["ready", "reason"],
+        "VpcPeering resources, by status and reason of their condition Ready";
+    EXPIRY: "gauge" "vpcpeering_pending_expiry_seconds" [],
+        "The time until the first of the requests that are pending acceptance expires; absent where none is pending";
+    DELETION: "gauge" "vpcpeering_deletion_age_seconds" [],
+        "The time since the longest-standing deletion of a VpcPeering was asked for; absent where none is";
+    BUILD: "gauge" "vpcpeering_build_info" ["version"],
+        "1, for this version of the operator";
+}
+
+/// What is asked at the time of a scrape.
+#[derive(Debug, Default)]
+pub struct Observed {
+    /// Reconciliations in hand.
+    pub active: usize,
+    /// The Lease's name, and whether this process acts.
+    pub leader: (String, bool),
+    /// The time since each region was listed.
+    pub inventory_ages: BTreeMap<String, Duration>,
+    /// The number of resources of each status code.
+    pub peerings: BTreeMap<String, u32>,
+    /// The number of resources of each status and reason of `Ready`.
+    pub resources: BTreeMap<(String, String), u32>,
+    /// Seconds until the first pending request expires.
+    pub expiry: Option<f64>,
+    /// Seconds since the longest-standing deletion was asked for.
+    pub deletion: Option<f64>,
+}
+
+type Labels = Vec<(&'static str, String)>;
+type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
+
+/// What is counted as it happens.
+#[derive(Debug)]
+pub struct Metrics {
+    reconciles: Family<Labels, Counter>,
+    reconcile_errors: Family<Labels, Counter>,
+    reconcile_time: Family<Labels, Histogram, fn() -> Histogram>,
+    aws_requests: Family<Labels, Counter>,
+    aws_request_time: Family<Labels, Histogram, fn() -> Histogram>,
+    values: Bounded,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let reconciles = || Histogram::new([0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]);
+        let requests = || Histogram::new([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0]);
+        Self {
+            reconciles: Family::default(),
+            reconcile_errors: Family::default(),
+            reconcile_time: Family::new_with_constructor(reconciles),
+            aws_requests: Family::default(),
+            aws_request_time: Family::new_with_constructor(requests),
+            values: Bounded::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// A reconciliation has ended.
+    pub fn reconciled(&self, controller: &str, result: &str, took: Duration) {
+        self.reconciles.get_or_create(&RECONCILES.labels([controller, result])).inc();
+        let errors = self.reconcile_errors.get_or_create_owned(&RECONCILE_ERRORS.labels([controller]));
+        if result == "error" {
+            errors.inc();
+        }
+        self.reconcile_time.get_or_create(&RECONCILE_TIME.labels([controller])).observe(took.as_secs_f64());
+    }
+
+    /// AWS has answered a request.
+    pub fn answered(&self, request: &Answered<'_>) {
+        let (region, code) = (self.values.label(request.region), self.values.label(request.code));
+        self.aws_requests.get_or_create(&AWS_REQUESTS.labels([request.action, region, code])).inc();
+        let time = self.aws_request_time.get_or_create_owned(&AWS_REQUEST_TIME.labels([request.action, region]));
+        time.observe(request.took.as_secs_f64());
+    }
+
+    /// Prometheus' text format, version 0.0.4.
+    ///
+    /// # Errors
+    /// None that a string can give.
+    pub fn text(&self, observed: &Observed) -> Result<String, fmt::Error> {
+        let mut registry = Registry::default();
+        RECONCILES.register(&mut registry, self.reconciles.clone());
+        RECONCILE_ERRORS.register(&mut registry, self.reconcile_errors.clone());
+        RECONCILE_TIME.register(&mut registry, self.reconcile_time.clone());
+        AWS_REQUESTS.register(&mut registry, self.aws_requests.clone());
+        AWS_REQUEST_TIME.register(&mut registry, self.aws_request_time.clone());
+        let active = u32::try_from(observed.active).unwrap_or(u32::MAX);
+        ACTIVE_WORKERS.gauge(&mut registry, [([], f64::from(active))]);
+        let (name, leads) = &observed.leader;
+        LEADER.gauge(&mut registry, [([name.as_str()], f64::from(u8::from(*leads)))]);
+        let ages = observed.inventory_ages.iter().map(|(region, age)| ([self.values.label(region)], age.as_secs_f64()));
+        INVENTORY_AGE.gauge(&mut registry, ages);
+        let peerings = observed.peerings.iter().map(|(code, number)| ([self.values.label(code)], f64::from(*number)));
+        PEERINGS.gauge(&mut registry, peerings);
+        let resources = observed.resources.iter();
+        let resources = resources
+            .map(|((ready, reason), number)| ([ready.as_str(), self.values.label(reason)], f64::from(*number)));
+        RESOURCES.gauge(&mut registry, resources);
+        EXPIRY.gauge(&mut registry, observed.expiry.map(|seconds| ([], seconds)));
+        DELETION.gauge(&mut registry, observed.deletion.map(|seconds| ([], seconds)));
+        BUILD.gauge(&mut registry, [([env!("CARGO_PKG_VERSION")], 1.0)]);
+        let mut text = String::new();
+        prometheus_text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
+
+impl Definition {
+    fn labels<const N: usize>(&self, values: [&str; N]) -> Labels {
+        debug_assert_eq!(self.labels.len(), N, "{}", self.name);
+        self.labels.iter().copied().zip(values.map(str::to_owned)).collect()
+    }
+
+    fn register(&self, registry: &mut Registry, metric: impl Metric) {
+        // The encoder puts the suffix of counters back.
+        registry.register(self.name.strip_suffix("_total").unwrap_or(self.name), self.help, metric);
+    }
+
+    fn gauge<'a, const N: usize>(
+        &self,
+        registry: &mut Registry,
+        values: impl IntoIterator<Item = ([&'a str; N], f64)>,
+    ) {
+        let gauges = Gauges::default();
+        for (labels, value) in values {
+            // Several values may share what is left of a label that was cut.
+            gauges.get_or_create(&self.labels(labels)).inc_by(value);
+        }
+        self.register(registry, gauges);
+    }
+}
+
+/// The most values that labels may take from outside, regions and codes together. A scrape must not grow for ever
+/// because somebody invents regions.
+const VALUES: usize = 128;
+
+#[derive(Debug, Default)]
+struct Bounded(Mutex<BTreeSet<String>>);
+
+impl Bounded {
+    fn label<'a>(&self, value: &'a str) -> &'a str {
+        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if values.contains(value) {
+            return value;
+        }
+        if values.len() == VALUES {
+            return "other";
+        }
+        values.insert(value.to_owned());
+        value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_values_are_bounded() {
+        let metrics = Metrics::default();
+        for number in 0..10_000 {
+            let (region, took) = (format!("region-{number}"), Duration::from_secs(1));
+            metrics.answered(&Answered { action: "DescribeVpcs", region: &region, code: "OK", took });
+        }
+        let text = metrics.text(&Observed::default()).unwrap_or_default();
+        let series = text.lines().filter(|line| line.starts_with(AWS_REQUESTS.name)).count();
+        assert!(series <= VALUES + 1, "{series} series");
+        assert!(text.contains(r#"region="other""#), "{text}");
+    }
+
+    #[test]
+    fn names_follow_prometheus() {
+        for Definition { name, kind, help, .. } in DEFINITIONS {
+            assert_eq!(name.ends_with("_total"), *kind == "counter", "{name}");
+            assert!(!help.ends_with('.') && !help.contains(['|', '\n']), "{name}: the help gets its full stop later");
+            assert!(*kind != "histogram" || name.ends_with("_seconds"), "{name}");
+        }
+    }
+}

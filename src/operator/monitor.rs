@@ -1,0 +1,184 @@
+//! What is known of the running operator: for its metrics, for its probes, and for who asks whether it may act.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use k8s_openapi::jiff::Timestamp;
+use kube::runtime::controller::Action;
+use tokio::time::Instant;
+
+use super::leader::Hold;
+use super::metrics::{Metrics, Observed};
+use crate::api::{ConditionType, VpcPeering};
+use crate::aws::{Answered, Traffic};
+use crate::controller::{Context, Observer};
+use crate::peering::status;
+
+/// Longer than any reconciliation or listing takes, all its retries and time-outs included.
+const STUCK: Duration = Duration::from_secs(600);
+
+/// What is known of the running operator.
+pub struct Monitor {
+    hold: Hold,
+    poll_interval: Duration,
+    metrics: Metrics,
+    /// When the reconciliations in hand began.
+    in_hand: Mutex<Vec<Instant>>,
+    context: OnceLock<Arc<Context>>,
+}
+
+impl Monitor {
+    /// Of an operator that has done nothing yet.
+    #[must_use]
+    pub fn new(hold: Hold, poll_interval: Duration) -> Self {
+        let (metrics, in_hand, context) = Default::default();
+        Self { hold, poll_interval, metrics, in_hand, context }
+    }
+
+    /// Why it is not ready. Whoever does not lead is ready to.
+    ///
+    /// # Errors
+    /// What it waits for.
+    pub fn ready(&self) -> Result<(), String> {
+        if !self.hold.is_known() {
+            return Err("it is not known yet who leads".into());
+        }
+        if !self.hold.is_held() {
+            return Ok(());
+        }
+        let synced = self.context.get().map(|context| context.store.wait_until_ready().now_or_never());
+        match synced {
+            Some(Some(Ok(()))) => Ok(()),
+            Some(Some(Err(error))) => Err(error.to_string()),
+            Some(None) => Err("the watch of VpcPeerings has not listed them yet".into()),
+            None => Err("the controller has not started yet".into()),
+        }
+    }
+
+    /// Whether every loop moves.
+    ///
+    /// # Errors
+    /// Which one is stuck.
+    pub fn live(&self) -> Result<(), String> {
+        let oldest = self.in_hand().iter().map(Instant::elapsed).max().unwrap_or_default();
+        if oldest > STUCK {
+            return Err(format!("a reconciliation has been in hand for {} s", oldest.as_secs()));
+        }
+        let inventories = self.context.get().map(|context| context.inventories.all()).unwrap_or_default();
+        for (region, inventory) in inventories {
+            let age = inventory.newest().map(|began| began.elapsed()).unwrap_or_default();
+            if age > self.poll_interval + STUCK {
+                return Err(format!("{region} has not been listed for {} s", age.as_secs()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The metrics as text.
+    ///
+    /// # Errors
+    /// None that a string can give.
+    pub fn metrics(&self) -> Result<String, fmt::Error> {
+        let mut observed = Observed {
+            active: self.in_hand().len(),
+            leader: (self.hold.name().to_owned(), self.hold.is_held()),
+            ..Observed::default()
+        };
+        if let Some(context) = self.context.get() {
+            for (region, inventory) in context.inventories.all() {
+                let fresh = inventory.latest().and_then(|listing| listing.fresh);
+                // Until the first success the age is that of the process.
+                observed.inventory_ages.insert(region, fresh.unwrap_or(context.started).elapsed());
+            }
+            let now = Timestamp::now();
+            context.store.state().iter().for_each(|object| observed.count(object, now));
+        }
+        self.metrics.text(&observed)
+    }
+
+    fn in_hand(&self) -> MutexGuard<'_, Vec<Instant>> {
+        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observed {
+    fn count(&mut self, object: &VpcPeering, now: Timestamp) {
+        let status = object.status.as_ref();
+        let code = status.and_then(|status| status.status.as_ref()).map_or("none", |status| status.code.as_str());
+        *self.peerings.entry(code.to_owned()).or_default() += 1;
+        let ready = status.and_then(|status| status::find(&status.conditions, ConditionType::Ready));
+        let ready = ready.map_or(("Unknown", "none"), |ready| (ready.status.as_str(), ready.reason.as_str()));
+        *self.resources.entry((ready.0.to_owned(), ready.1.to_owned())).or_default() += 1;
+        let seconds = |from: Timestamp, to: Timestamp| to.duration_since(from).as_secs_f64();
+        if code == "pending-acceptance"
+            && let Some(expires) = status.and_then(|status| status.expiration_time.as_ref())
+        {
+            let left = seconds(now, expires.0);
+            self.expiry = Some(self.expiry.map_or(left, |least| least.min(left)));
+        }
+        if let Some(asked) = &object.metadata.deletion_timestamp {
+            let age = seconds(asked.0, now);
+            self.deletion = Some(self.deletion.map_or(age, |most| most.max(age)));
+        }
+    }
+}
+
+impl Observer for Monitor {
+    fn started(&self, context: &Arc<Context>) {
+        // A process starts its controller once.
+        _ = self.context.set(Arc::clone(context));
+    }
+
+    fn began(&self, at: Instant) {
+        self.in_hand().push(at);
+    }
+
+    fn ended(&self, controller: &'static str, began: Instant, outcome: Result<&Action, &kube::Error>) {
+        let mut in_hand = self.in_hand();
+        if let Some(position) = in_hand.iter().position(|other| *other == began) {
+            in_hand.swap_remove(position);
+        }
+        drop(in_hand);
+        let result = match outcome {
+            Err(_) => "error",
+            Ok(action) if *action == Action::await_change() => "success",
+            Ok(_) => "requeue_after",
+        };
+        self.metrics.reconciled(controller, result, began.elapsed());
+    }
+}
+
+impl fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Monitor").field("hold", &self.hold).finish_non_exhaustive()
+    }
+}
+
+impl Traffic for Monitor {
+    fn may_send(&self) -> bool {
+        self.hold.is_held()
+    }
+
+    fn answered(&self, request: &Answered<'_>) {
+        self.metrics.answered(request);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reconciliation_without_end_is_noticed() {
+        let monitor = Monitor::new(Hold::always("test"), Duration::from_secs(60));
+        let Some(long_ago) = Instant::now().checked_sub(STUCK * 2) else { return };
+        monitor.began(Instant::now());
+        assert_eq!(monitor.live(), Ok(()));
+        monitor.began(long_ago);
+        assert!(monitor.live().is_err());
+        monitor.ended("vpcpeering", long_ago, Ok(&Action::await_change()));
+        assert_eq!(monitor.live(), Ok(()));
+    }
+}

@@ -1,0 +1,70 @@
+//! Helm's own binary.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use environment::{ControlPlane, repository};
+use serde_json::Value;
+use tokio::process::Command;
+
+/// Helm, for one cluster.
+pub struct Helm {
+    program: PathBuf,
+    kubeconfig: PathBuf,
+    folder: PathBuf,
+}
+
+impl Helm {
+    pub fn new(folder: PathBuf, control_plane: &ControlPlane) -> Self {
+        let kubeconfig = control_plane.kubeconfig().to_owned();
+        Self { program: folder.join("helm"), kubeconfig, folder: control_plane.folder().join("helm") }
+    }
+
+    /// Runs Helm with these values on the chart, and returns what it printed.
+    pub async fn run(&self, arguments: &[&str], values: &Value) -> Result<String> {
+        std::fs::create_dir_all(&self.folder)?;
+        // JSON is YAML.
+        let path = self.folder.join("values.yaml");
+        std::fs::write(&path, values.to_string())?;
+        let chart = repository().join("charts/vpc-peering-operator");
+        let on_chart = [&*chart.to_string_lossy(), "--values", &*path.to_string_lossy()];
+        self.on_release(&[arguments, &on_chart].concat()).await
+    }
+
+    /// Runs Helm in the namespace `install`, and returns what it printed.
+    pub async fn on_release(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(&self.program)
+            .args(arguments)
+            .args(["--namespace", "install"])
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("HELM_CACHE_HOME", self.folder.join("cache"))
+            .env("HELM_CONFIG_HOME", self.folder.join("config"))
+            .env("HELM_DATA_HOME", self.folder.join("data"))
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .context("cannot run helm")?;
+        let (out, error) = (String::from_utf8(output.stdout)?, String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success(), "helm {}: {out}{error}", arguments.join(" "));
+        Ok(out)
+    }
+
+    /// The objects that the chart makes of these values, by kind and name.
+    pub async fn render(&self, values: &Value) -> Result<Vec<Value>> {
+        parse(&self.run(&["template", "operator"], values).await?)
+    }
+}
+
+/// The documents of a YAML stream that are objects.
+pub fn parse(yaml: &str) -> Result<Vec<Value>> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml)?;
+    Ok(documents.into_iter().filter(Value::is_object).collect())
+}
+
+/// The one object of a kind and a name.
+pub fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> Result<&'a Value> {
+    let is_it = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == name;
+    objects.iter().find(is_it).with_context(|| format!("no {kind} {name}"))
+}

@@ -1,0 +1,296 @@
+//! What the chart makes of its values.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use environment::repository;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use vpc_peering_operator::api::crd;
+use vpc_peering_operator::operator::metrics::DEFINITIONS;
+
+use super::Shared;
+use super::helm::{find, parse};
+
+const NAME: &str = "operator-vpc-peering-operator";
+
+/// Values that people set, and nearly all templates' branches with them.
+fn combinations() -> Vec<(&'static str, Value)> {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    vec![
+        ("the defaults", json!({})),
+        ("one replica, alone", json!({"replicas": 1, "leaderElection": {"enabled": false}})),
+        ("one namespace", json!({"watchNamespace": "watched"})),
+        ("one namespace, nothing of kube-system", json!({"watchNamespace": "watched", "clusterId": "blue"})),
+        (
+            "everybody's rights by somebody else",
+            json!({
+                "rbac": {"create": false}, "serviceAccount": {"create": false, "name": "mine"}, "crds": {"install": false},
+            }),
+        ),
+        (
+            "IRSA",
+            json!({"serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::111111111111:role/x"}}}),
+        ),
+        (
+            "all of monitoring",
+            json!({"metrics": {
+                "service": {"enabled": true, "annotations": {"a": "b"}},
+                "serviceMonitor": {"enabled": true, "labels": {"release": "prometheus"}, "relabelings": [{"targetLabel": "x", "replacement": "y"}]},
+                "podMonitor": {"enabled": true, "metricRelabelings": [{"action": "drop", "sourceLabels": ["region"], "regex": "x"}]},
+                "prometheusRule": {"enabled": true, "labels": {"release": "prometheus"}, "runbookUrl": "https://example.com/runbook"},
+            }}),
+        ),
+        (
+            "a policy for the network",
+            json!({"networkPolicy": {
+                "enabled": true,
+                "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+            }}),
+        ),
+        (
+            "everything on the pod",
+            json!({
+                "nameOverride": "peerings", "commonLabels": {"team": "network"}, "commonAnnotations": {"owner": "network"},
+                "image": {"repository": "registry.example.com/operator", "digest": digest},
+                "imagePullSecrets": [{"name": "registry"}],
+                "replicas": 3, "podDisruptionBudget": {"maxUnavailable": "50%"},
+                "updateStrategy": {"rollingUpdate": {"maxSurge": 1}},
+                "env": [{"name": "AWS_REGION", "value": "eu-central-1"}],
+                "envFrom": [{"secretRef": {"name": "aws", "optional": true}}],
+                "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+                "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": true}],
+                "podLabels": {"a": "b"}, "podAnnotations": {"c": "d"}, "deploymentAnnotations": {"e": "f"},
+                "priorityClassName": "system-cluster-critical", "nodeSelector": {"kubernetes.io/os": "linux"},
+                "tolerations": [{"key": "CriticalAddonsOnly", "operator": "Exists"}],
+                "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{
+                    "topologyKey": "kubernetes.io/hostname",
+                    "labelSelector": {"matchLabels": {"app.kubernetes.io/name": "peerings"}},
+                }]}},
+                "topologySpreadConstraints": [
+                    {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"},
+                    {"maxSkew": 2, "topologyKey": "x", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": {"a": "b"}}},
+                ],
+                "operator": {"extraArgs": ["--log-level=debug"]}, "dnsPolicy": "Default",
+            }),
+        ),
+    ]
+}
+
+pub async fn lint_finds_nothing(shared: Arc<Shared>) -> Result<()> {
+    for (name, values) in combinations() {
+        shared.helm.run(&["lint", "--strict"], &values).await.context(name)?;
+    }
+    Ok(())
+}
+
+pub async fn typos_are_refused(shared: Arc<Shared>) -> Result<()> {
+    for (path, values) in [
+        ("replica", json!({"replica": 2})),
+        ("/image", json!({"image": {"repo": "x"}})),
+        ("/metrics/podMonitor", json!({"metrics": {"podMonitor": {"enable": true}}})),
+        ("/operator/pollInterval", json!({"operator": {"pollInterval": "60"}})),
+        ("/leaderElection/leaseDuration", json!({"leaderElection": {"leaseDuration": "1s"}})),
+        ("/replicas", json!({"replicas": "2"})),
+        ("/serviceAccount/annotations", json!({"serviceAccount": {"annotations": {"a": 1}}})),
+        ("/image/digest", json!({"image": {"digest": "latest"}})),
+    ] {
+        let error = shared.helm.render(&values).await.err().with_context(|| format!("{values} is taken"))?.to_string();
+        ensure!(error.contains("schema") && error.contains(path), "{values}: {error}");
+    }
+    Ok(())
+}
+
+pub async fn what_cannot_work_is_refused(shared: Arc<Shared>) -> Result<()> {
+    let values = json!({"leaderElection": {"enabled": false}});
+    let error = shared.helm.render(&values).await.err().context("two replicas that both act")?.to_string();
+    ensure!(error.contains("several replicas need leaderElection.enabled"), "{error}");
+    Ok(())
+}
+
+pub async fn every_object_passes_the_api_server(shared: Arc<Shared>) -> Result<()> {
+    for (name, values) in combinations() {
+        let rendered = shared.helm.run(&["template", "operator"], &values).await.context(name)?;
+        let path = shared.control_plane.folder().join("rendered.yaml");
+        std::fs::write(&path, rendered)?;
+        let path = path.to_string_lossy();
+        // A warning is what tells that pods do not pass the restricted Pod Security Standard.
+        let arguments = ["apply", "--server-side", "--dry-run=server", "--validate=strict", "--warnings-as-errors"];
+        shared.control_plane.kubectl(&[&arguments[..], &["-f", &path]].concat()).await.context(name)?;
+    }
+    let lax = json!({"securityContext": {"allowPrivilegeEscalation": true}});
+    std::fs::write(shared.control_plane.folder().join("lax.yaml"), shared.helm.run(&["template", "x"], &lax).await?)?;
+    let path = shared.control_plane.folder().join("lax.yaml");
+    let arguments =
+        ["apply", "--server-side", "--dry-run=server", "--warnings-as-errors", "-f", &path.to_string_lossy()];
+    ensure!(shared.control_plane.kubectl(&arguments).await.is_err(), "nobody warned of a lax security context");
+    Ok(())
+}
+
+pub async fn crds_are_those_of_the_code(shared: Arc<Shared>) -> Result<()> {
+    for keep in [true, false] {
+        let rendered = shared.helm.render(&json!({"crds": {"keep": keep}})).await?;
+        for crd in crd::all()? {
+            let crd = serde_json::to_value(crd)?;
+            let name = crd["metadata"]["name"].as_str().context("no name")?.to_owned();
+            let mut shown = find(&rendered, "CustomResourceDefinition", &name)?.clone();
+            let annotations = shown["metadata"].as_object_mut().and_then(|metadata| metadata.remove("annotations"));
+            ensure!(annotations == keep.then(|| json!({"helm.sh/resource-policy": "keep"})), "{annotations:?}");
+            let labels = shown["metadata"].as_object_mut().and_then(|metadata| metadata.remove("labels"));
+            ensure!(labels.is_some_and(|labels| labels["app.kubernetes.io/managed-by"] == "Helm"));
+            ensure!(shown == crd, "{name} has drifted from the code: run `make generate`");
+        }
+    }
+    let without = shared.helm.render(&json!({"crds": {"install": false}})).await?;
+    ensure!(without.iter().all(|object| object["kind"] != "CustomResourceDefinition"));
+    Ok(())
+}
+
+/// The rules of every role that is bound to a service account, as `scope verb group/resource/name`.
+fn granted(objects: &[Value], account: &str) -> Result<BTreeSet<String>> {
+    let mut grants = BTreeSet::new();
+    let bindings =
+        objects.iter().filter(|object| object["kind"].as_str().is_some_and(|kind| kind.ends_with("Binding")));
+    for binding in bindings {
+        let of_account = |subject: &Value| subject["kind"] == "ServiceAccount" && subject["name"] == account;
+        ensure!(binding["subjects"].as_array().is_some_and(|all| all.iter().all(of_account)), "{binding} binds others");
+        let text = |value: &Value| value.as_str().map(str::to_owned).context("not a text");
+        let (kind, name) = (text(&binding["roleRef"]["kind"])?, text(&binding["roleRef"]["name"])?);
+        let namespace = &binding["metadata"]["namespace"];
+        let is_it = |role: &&Value| {
+            role["kind"] == kind.as_str()
+                && role["metadata"]["name"] == name.as_str()
+                && (kind == "ClusterRole" || role["metadata"]["namespace"] == *namespace)
+        };
+        let role = objects.iter().find(is_it).with_context(|| format!("no {kind} {name}"))?;
+        let scope = if kind == "ClusterRole" { "everywhere" } else { namespace.as_str().context("no namespace")? };
+        for rule in role["rules"].as_array().context("no rules")? {
+            let list = |key: &str| rule[key].as_array().cloned().unwrap_or_default();
+            let names = if rule["resourceNames"].is_null() { vec![json!("*")] } else { list("resourceNames") };
+            for (group, resource, name, verb) in
+                combined(&list("apiGroups"), &list("resources"), &names, &list("verbs"))
+            {
+                grants.insert(format!("{scope}: {verb} {group}/{resource}/{name}"));
+            }
+        }
+    }
+    Ok(grants)
+}
+
+/// Every API group with every resource, name and verb of a rule.
+fn combined<'a>(
+    groups: &'a [Value],
+    resources: &'a [Value],
+    names: &'a [Value],
+    verbs: &'a [Value],
+) -> impl Iterator<Item = (&'a str, &'a str, &'a str, &'a str)> {
+    let text = |value: &'a Value| value.as_str().unwrap_or_default();
+    groups.iter().flat_map(move |group| {
+        resources.iter().flat_map(move |resource| {
+            names.iter().flat_map(move |name| {
+                verbs.iter().map(move |verb| (text(group), text(resource), text(name), text(verb)))
+            })
+        })
+    })
+}
+
+pub async fn rules_are_those_of_deploy(shared: Arc<Shared>) -> Result<()> {
+    let deploy = parse(&std::fs::read_to_string(repository().join("deploy/rbac.yaml"))?)?;
+    let deploy = granted(&deploy, "vpc-peering-operator")?;
+    let deploy: BTreeSet<_> = deploy.iter().map(|grant| grant.replace("vpc-peering-system: ", "install: ")).collect();
+    let chart = granted(&shared.helm.render(&json!({})).await?, NAME)?;
+    ensure!(chart == deploy, "not the same: {:?}", chart.symmetric_difference(&deploy).collect::<Vec<_>>());
+    ensure!(chart.contains("everywhere: patch vpcpeering.dev/vpcpeerings/status/*"), "{chart:?}");
+    Ok(())
+}
+
+pub async fn namespaced_mode_has_no_right_beyond(shared: Arc<Shared>) -> Result<()> {
+    let everywhere = granted(&shared.helm.render(&json!({})).await?, NAME)?;
+    let moved = |to_system: bool| -> BTreeSet<String> {
+        let grants = everywhere.iter().filter(|grant| to_system || !grant.ends_with("/kube-system"));
+        let grants = grants.map(|grant| match grant.strip_prefix("everywhere: ") {
+            Some(rule) if rule.ends_with("/kube-system") => format!("kube-system: {rule}"),
+            Some(rule) => format!("watched: {rule}"),
+            None => grant.clone(),
+        });
+        grants.collect()
+    };
+    let one = granted(&shared.helm.render(&json!({"watchNamespace": "watched"})).await?, NAME)?;
+    ensure!(one == moved(true), "{one:?}");
+    let values = json!({"watchNamespace": "watched", "clusterId": "blue"});
+    let one = granted(&shared.helm.render(&values).await?, NAME)?;
+    ensure!(one == moved(false), "{one:?}");
+    Ok(())
+}
+
+pub async fn alerts_ask_for_metrics_that_exist_and_have_a_runbook(shared: Arc<Shared>) -> Result<()> {
+    let values = json!({"metrics": {"prometheusRule": {"enabled": true}}});
+    let rendered = shared.helm.render(&values).await?;
+    let rule = find(&rendered, "PrometheusRule", NAME)?;
+    let runbook = std::fs::read_to_string(repository().join("docs/runbook.md"))?;
+    let headings: BTreeSet<_> =
+        runbook.lines().filter_map(|line| line.strip_prefix("## ")).map(str::to_lowercase).collect();
+    let mut used = BTreeSet::new();
+    let alerts = rule["spec"]["groups"][0]["rules"].as_array().context("no rules")?;
+    for alert in alerts {
+        let (name, expr) = (alert["alert"].as_str().context("no name")?, alert["expr"].as_str().context("no expr")?);
+        let url = alert["annotations"]["runbook_url"].as_str().context("no runbook_url")?;
+        let (page, heading) = url.split_once('#').with_context(|| format!("{url} names no heading"))?;
+        ensure!(page == "docs/runbook.md" && headings.contains(heading), "{name}: {url} leads nowhere");
+        used.insert(heading.to_owned());
+        let words = expr.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let ours = ["vpcpeering_", "controller_runtime_", "leader_election_"];
+        let metrics: BTreeSet<_> = words.filter(|word| ours.iter().any(|prefix| word.starts_with(prefix))).collect();
+        ensure!(!metrics.is_empty(), "{name} asks for nothing of ours: {expr}");
+        for metric in metrics {
+            let row = DEFINITIONS.iter().find(|row| row.name == metric);
+            let row = row.with_context(|| format!("{name} asks for {metric}, which does not exist"))?;
+            for selector in expr.split(&format!("{metric}{{")).skip(1) {
+                for pair in selector.split('}').next().unwrap_or_default().split(',') {
+                    let label = pair.split(['=', '!']).next().unwrap_or_default().trim();
+                    ensure!(row.labels.contains(&label), "{name}: {metric} has no label {label}");
+                }
+            }
+        }
+        ensure!(!expr.contains("LEASE_NAME"), "{name}: {expr}");
+    }
+    ensure!(used == headings, "not of an alert: {:?}", headings.difference(&used).collect::<Vec<_>>());
+    Ok(())
+}
+
+pub async fn alerts_fire_when_they_should(shared: Arc<Shared>) -> Result<()> {
+    let values = json!({"metrics": {"prometheusRule": {"enabled": true}}});
+    let rendered = shared.helm.render(&values).await?;
+    let rule = find(&rendered, "PrometheusRule", NAME)?;
+    let folder = shared.control_plane.folder();
+    // JSON is YAML.
+    std::fs::write(folder.join("rules.yaml"), rule["spec"].to_string())?;
+    let tests = std::fs::read_to_string(repository().join("tests/chart/alerts.yaml"))?;
+    for alert in rule["spec"]["groups"][0]["rules"].as_array().context("no rules")? {
+        let name = alert["alert"].as_str().context("no name")?;
+        ensure!(tests.contains(&format!("alertname: {name}\n")), "{name} never fires in tests/chart/alerts.yaml");
+    }
+    std::fs::write(folder.join("alerts.yaml"), tests)?;
+    promtool(&shared, &["check", "rules", "--lint-fatal", "rules.yaml"], "").await?;
+    promtool(&shared, &["test", "rules", "alerts.yaml"], "").await
+}
+
+/// Runs Prometheus' own judge.
+pub async fn promtool(shared: &Shared, arguments: &[&str], input: &str) -> Result<()> {
+    let mut promtool = Command::new(shared.promtool.join("promtool"))
+        .args(arguments)
+        .current_dir(shared.control_plane.folder())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    promtool.stdin.take().context("no standard input")?.write_all(input.as_bytes()).await?;
+    let output = promtool.wait_with_output().await?;
+    let said = [output.stdout, output.stderr].concat();
+    ensure!(output.status.success(), "promtool {}: {}", arguments.join(" "), String::from_utf8_lossy(&said));
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! What the operator tells of itself over HTTP.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use ec2_simulator::Kind;
+use environment::{RunningOperator, eventually};
+use serde_json::json;
+use vpc_peering_operator::operator::metrics::DEFINITIONS;
+
+use super::world::World;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub async fn the_table_is_what_a_scrape_shows(world: World) -> Result<()> {
+    let operator = world.operator.start().await?;
+    // A deletion that hangs and a request that waits: else there is nothing to measure.
+    let leaving = world.another("leaving");
+    world.apply(&world.manifest_with(json!({"acceptance": "Manual"}))).await?;
+    world.until_code("pending-acceptance").await?;
+    let mut kept = leaving.manifest();
+    kept["metadata"]["finalizers"] = json!(["example.com/keep"]);
+    leaving.apply(&kept).await?;
+    leaving.delete().await?;
+
+    let table: BTreeMap<_, _> = DEFINITIONS.iter().map(|row| (row.name, row)).collect();
+    ensure!(table.len() == DEFINITIONS.len(), "a name is defined twice");
+    eventually("the scrape shows every metric", LIMIT, async || {
+        let scrape = Scrape::of(&operator).await?;
+        let (shown, defined): (BTreeSet<_>, BTreeSet<_>) =
+            (scrape.kinds.keys().map(String::as_str).collect(), table.keys().copied().collect());
+        ensure!(shown == defined, "not the same: {:?}", shown.symmetric_difference(&defined).collect::<Vec<_>>());
+        for (name, row) in &table {
+            ensure!(scrape.kinds[*name] == row.kind, "{name} is a {}", scrape.kinds[*name]);
+            ensure!(scrape.helps[*name] == format!("{}.", row.help), "{name}: {}", scrape.helps[*name]);
+            let labels = scrape.labels.get(*name).with_context(|| format!("{name} has no sample"))?;
+            let defined = row.labels.iter().map(|label| (*label).to_owned()).collect::<BTreeSet<_>>();
+            ensure!(*labels == defined, "{name} has the labels {labels:?}");
+        }
+        Ok(())
+    })
+    .await?;
+
+    let scrape = Scrape::of(&operator).await?;
+    let region = r#"region="eu-central-1""#;
+    let created = scrape.value("vpcpeering_aws_requests_total", &["CreateVpcPeeringConnection", region, "\"OK\""])?;
+    ensure!(created == 1.0, "{created} peerings were created");
+    ensure!(scrape.value("vpcpeering_peerings", &["pending-acceptance"])? == 1.0);
+    let expiry = scrape.value("vpcpeering_pending_expiry_seconds", &[])?;
+    ensure!((6.9 * 86400.0..=7.0 * 86400.0).contains(&expiry), "expires in {expiry} s");
+    ensure!(scrape.value("vpcpeering_inventory_age_seconds", &[region])? < 10.0);
+    ensure!(scrape.value("controller_runtime_reconcile_total", &["vpcpeering", "requeue_after"])? >= 1.0);
+    leaving.patch(json!({"metadata": {"finalizers": null}})).await?;
+    Ok(())
+}
+
+pub async fn errors_of_aws_are_counted_by_code(world: World) -> Result<()> {
+    world.fault("AcceptVpcPeeringConnection", Some(1), Kind::Throttle).await?;
+    let operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    world.until_ready().await?;
+    let scrape = Scrape::of(&operator).await?;
+    let accepts = |code| scrape.value("vpcpeering_aws_requests_total", &["AcceptVpcPeeringConnection", code]);
+    ensure!(accepts("\"RequestLimitExceeded\"")? == 1.0);
+    ensure!(accepts("\"OK\"")? == 1.0);
+    Ok(())
+}
+
+pub async fn probes_tell_who_is_ready(world: World) -> Result<()> {
+    let operator = world.operator.start().await?;
+    eventually("ready", LIMIT, async || operator.get("/readyz").await.map(drop)).await?;
+    ensure!(operator.get("/healthz").await? == "ok\n");
+    ensure!(operator.get("/livez").await? == "ok\n");
+    ensure!(operator.get("/secrets").await.is_err());
+
+    // Alive, and not ready: the API server shows it no resource.
+    let control_plane = &world.shared.control_plane;
+    control_plane.kubectl(&["create", "serviceaccount", "nobody", "--namespace", &world.namespace]).await?;
+    let kubeconfig = control_plane.kubeconfig_of(&world.namespace, "nobody").await?;
+    let blind = world.operator.clone().with("KUBECONFIG", &kubeconfig.to_string_lossy()).with("CLUSTER_ID", "test");
+    let blind = blind.with_log("nobody").start().await?;
+    eventually("alive", LIMIT, async || blind.get("/livez").await.map(drop)).await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let why = blind.get("/readyz").await.err().context("ready, without having seen a resource")?;
+    ensure!(why.to_string().contains("503"), "{why:#}");
+    Ok(())
+}
+
+/// A scrape, taken apart.
+struct Scrape {
+    kinds: BTreeMap<String, String>,
+    helps: BTreeMap<String, String>,
+    /// The labels that the samples of a metric have, `le` of a histogram left out.
+    labels: BTreeMap<String, BTreeSet<String>>,
+    text: String,
+}
+
+impl Scrape {
+    async fn of(operator: &RunningOperator) -> Result<Self> {
+        let text = operator.get("/metrics").await?;
+        let described = |word: &str| {
+            let lines = text.lines().filter_map(|line| line.strip_prefix(word)?.trim_start().split_once(' '));
+            lines.map(|(name, rest)| (name.to_owned(), rest.to_owned())).collect::<BTreeMap<_, _>>()
+        };
+        let (kinds, helps) = (described("# TYPE"), described("# HELP"));
+        let mut labels = BTreeMap::<String, BTreeSet<String>>::new();
+        for sample in text.lines().filter(|line| !line.starts_with('#')) {
+            let name = sample.split(['{', ' ']).next().unwrap_or_default();
+            let parts = ["_bucket", "_sum", "_count"];
+            let name = parts.iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name);
+            let set = sample.split_once('{').and_then(|(_, rest)| rest.rsplit_once('}')).map_or("", |(set, _)| set);
+            let keys = set.split(',').filter_map(|pair| pair.split_once('=')).map(|(key, _)| key);
+            labels.entry(name.to_owned()).or_default().extend(keys.filter(|key| *key != "le").map(str::to_owned));
+        }
+        Ok(Self { kinds, helps, labels, text })
+    }
+
+    /// The value of the one sample of this metric that contains all of these.
+    fn value(&self, name: &str, containing: &[&str]) -> Result<f64> {
+        let is_it = |line: &&str| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && containing.iter().all(|part| line.contains(part))
+        };
+        let line =
+            self.text.lines().find(is_it).with_context(|| format!("no {name} {containing:?}:\n{}", self.text))?;
+        Ok(line.rsplit(' ').next().context("no value")?.parse()?)
+    }
+}
