@@ -17,6 +17,8 @@ pub struct Memory {
     pub last_write: Option<Instant>,
     /// When the listing began that first lacked what the record says must be there.
     pub missing_since: Option<Instant>,
+    /// The resource version that our last write made, and when.
+    pub written: Option<(u64, Instant)>,
     /// What the last look at the two VPCs showed.
     pub preflight: Option<Looked>,
     failure: Option<Failure>,
@@ -36,6 +38,9 @@ pub struct Looked {
 /// For how long a look at the VPCs is believed.
 const PREFLIGHT: Duration = Duration::from_secs(30);
 
+/// How long the watch may take to show what we have written.
+const CATCH_UP: Duration = Duration::from_secs(5);
+
 /// A step that AWS refused, and is not to be repeated before its time.
 #[derive(Debug)]
 struct Failure {
@@ -54,6 +59,21 @@ impl Memory {
         let failure =
             self.failure.as_ref().filter(|failure| failure.step == *step && failure.generation == generation)?;
         Some(failure.until.saturating_duration_since(Instant::now())).filter(|pause| !pause.is_zero())
+    }
+
+    /// For how long to wait for the watch to show what we have written: to act on less only ends in a conflict. Versions
+    /// are compared as Kubernetes allows; where they cannot be, or go backwards as after a restored backup, the wait ends.
+    /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>
+    #[must_use]
+    pub fn behind(&self, version: Option<&str>) -> Option<Duration> {
+        let (written, at) = self.written?;
+        let shown: u64 = version?.parse().ok()?;
+        if shown >= written { None } else { CATCH_UP.checked_sub(at.elapsed()) }
+    }
+
+    /// The API server has taken a write of ours.
+    pub fn wrote(&mut self, version: Option<&str>) {
+        self.written = version.and_then(|version| version.parse().ok()).map(|version| (version, Instant::now()));
     }
 
     /// What a look at the two VPCs showed, if there was one lately, for this spec.
@@ -132,6 +152,17 @@ mod tests {
         assert_eq!(memory.pause_before(&Step::DryRun, Some(1)), None);
         memory.succeeded();
         assert_eq!(memory.pause_before(&Step::Create, Some(1)), None);
+    }
+
+    #[test]
+    fn an_object_older_than_our_own_write_waits() {
+        let mut memory = Memory::default();
+        assert_eq!(memory.behind(Some("1")), None);
+        memory.wrote(Some("7"));
+        assert!(memory.behind(Some("6")).is_some());
+        for version in [Some("7"), Some("8"), Some("?"), None] {
+            assert_eq!(memory.behind(version), None, "{version:?}");
+        }
     }
 
     #[test]

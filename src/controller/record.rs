@@ -74,7 +74,9 @@ impl Context {
             "status": status,
         });
         let parameters = PatchParams::apply(MANAGER).force();
-        self.api(object).patch_status(&object.name_any(), &parameters, &Patch::Apply(patch)).await
+        let written = self.api(object).patch_status(&object.name_any(), &parameters, &Patch::Apply(patch)).await?;
+        self.memory(&written, |memory| memory.wrote(written.metadata.resource_version.as_deref()));
+        Ok(written)
     }
 
     /// Puts our finalizer on the object.
@@ -87,15 +89,19 @@ impl Context {
     /// Takes our finalizer off the object.
     pub async fn remove_finalizer(&self, object: &VpcPeering) -> Result<(), kube::Error> {
         let finalizers: Vec<_> = object.finalizers().iter().filter(|name| *name != FINALIZER).cloned().collect();
-        match self.set_finalizers(object, &finalizers).await {
+        let outcome = self.set_finalizers(object, &finalizers).await;
+        self.forget(object);
+        match outcome {
             Err(error) if is_not_found(&error) => Ok(()),
-            outcome => outcome.map(|_| ()),
+            outcome => outcome.map(drop),
         }
     }
 
     async fn set_finalizers(&self, object: &VpcPeering, finalizers: &[String]) -> Result<VpcPeering, kube::Error> {
         let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": finalizers}});
-        self.api(object).patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await
+        let written = self.api(object).patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
+        self.memory(&written, |memory| memory.wrote(written.metadata.resource_version.as_deref()));
+        Ok(written)
     }
 
     /// Publishes an Event. Its loss is no reason to stop.

@@ -52,6 +52,10 @@ pub fn retry(object: Arc<VpcPeering>, error: &kube::Error, _: Arc<Context>) -> A
 
 async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube::Error> {
     let began = Instant::now();
+    let version = object.metadata.resource_version.clone();
+    if let Some(wait) = context.memory(&object, |memory| memory.behind(version.as_deref())) {
+        return Ok(Action::requeue(wait));
+    }
     let owner = context.owner(&object);
     if is_look_requested(&object) {
         context.memory(&object, Memory::start_over);
@@ -189,7 +193,7 @@ impl Context {
         self.memories.with(object.metadata.uid.as_deref().unwrap_or_default(), act)
     }
 
-    fn forget(&self, object: &VpcPeering) {
+    pub(super) fn forget(&self, object: &VpcPeering) {
         self.memories.forget(object.metadata.uid.as_deref().unwrap_or_default());
         self.interests.set(&object.namespace().unwrap_or_default(), &object.name_any(), BTreeSet::new());
     }

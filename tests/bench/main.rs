@@ -1,6 +1,7 @@
 //! What it costs: figures of the operator's release build on a real API server and a simulated EC2, beside what was
 //! aimed at. Prints a table, and writes it as JSON.
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,12 +11,15 @@ use ec2_simulator::clock::Clock;
 use ec2_simulator::journal::Query;
 use ec2_simulator::{Client as Simulator, Scene, Server};
 use environment::operator::RunningOperator;
-use environment::{ControlPlane, Operator, eventually, repository};
+use environment::{ControlPlane, Operator, repository};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::jiff::Timestamp;
-use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
+use kube::runtime::watcher::Config;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use vpc_peering_operator::api::VpcPeering;
 
 const REGION: &str = "eu-central-1";
@@ -61,6 +65,8 @@ struct Bench {
     _server: Server,
     operator: Operator,
     api: Api<VpcPeering>,
+    /// The names of those that are ready.
+    ready: watch::Receiver<HashSet<String>>,
 }
 
 /// What had been spent by some time.
@@ -79,11 +85,8 @@ async fn measure(size: usize) -> Result<Vec<Row>> {
         rows.push(Row { figure: format!("{size}: {figure}"), measured, goal });
     };
     let mut running = bench.operator.start().await?;
-    eventually("the first listing", LIMIT, async || {
-        bench.apply(0).await?;
-        bench.until_active(1).await
-    })
-    .await?;
+    bench.apply(0).await?;
+    bench.until_active(1).await?;
     row("memory with one resource, MiB", memory(&running)?, Some(15.0));
 
     let before = bench.spent(&running).await?;
@@ -166,7 +169,8 @@ impl Bench {
             .with("POLL_INTERVAL", &format!("{}s", POLL.as_secs()))
             .with("LOG_LEVEL", "warn");
         let api = Api::namespaced(control_plane.admin().await?, "default");
-        Ok(Self { control_plane, simulator, _server: server, operator, api })
+        let ready = follow(api.clone());
+        Ok(Self { control_plane, simulator, _server: server, operator, api, ready })
     }
 
     async fn apply(&self, number: usize) -> Result<()> {
@@ -182,31 +186,18 @@ impl Bench {
     }
 
     async fn until_ready(&self, number: usize) -> Result<()> {
-        eventually("ready", LIMIT, async || {
-            let object = self.api.get(&format!("peering-{number}")).await?;
-            ensure!(is_active(&object));
-            Ok(())
-        })
-        .await
+        let name = format!("peering-{number}");
+        self.until(|ready| ready.contains(&name)).await
     }
 
     async fn until_active(&self, number: usize) -> Result<()> {
-        let start = Instant::now();
-        loop {
-            let active = self
-                .api
-                .list(&ListParams::default().match_any())
-                .await?
-                .items
-                .iter()
-                .filter(|object| is_active(object))
-                .count();
-            if active >= number {
-                return Ok(());
-            }
-            ensure!(start.elapsed() < LIMIT, "only {active} of {number} are active");
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
+        self.until(|ready| ready.len() >= number).await
+    }
+
+    async fn until(&self, is_so: impl Fn(&HashSet<String>) -> bool) -> Result<()> {
+        let mut ready = self.ready.clone();
+        let ready = tokio::time::timeout(LIMIT, ready.wait_for(is_so)).await;
+        ready.context("not ready in time")?.map(drop).context("the watch has ended")
     }
 
     async fn versions(&self) -> Result<Vec<Option<String>>> {
@@ -229,6 +220,22 @@ impl Bench {
         ensure!(self.control_plane.folder().exists());
         Ok(Spent { mutating: calls(false), describes: calls(true), cpu: cpu(running)? })
     }
+}
+
+/// Watches which resources are ready; a list of all of them, again and again, would cost more than what is measured.
+fn follow(api: Api<VpcPeering>) -> watch::Receiver<HashSet<String>> {
+    let (sender, ready) = watch::channel(HashSet::new());
+    tokio::spawn(async move {
+        let mut objects = watcher(api, Config::default()).default_backoff().applied_objects().boxed();
+        while let Some(object) = objects.next().await {
+            if let Ok(object) = object
+                && is_active(&object)
+            {
+                sender.send_if_modified(|ready| ready.insert(object.name_any()));
+            }
+        }
+    });
+    ready
 }
 
 fn is_active(object: &VpcPeering) -> bool {
