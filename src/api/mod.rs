@@ -1,4 +1,4 @@
-//! The custom resources: what a user may say and what we answer. Types only, no logic.
+//! The custom resources: what a user may say and what we answer. Types and their defaults, no other logic.
 
 pub mod condition;
 pub mod crd;

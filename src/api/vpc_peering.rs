@@ -125,6 +125,14 @@ pub struct VpcPeeringSpec {
     pub suspend: bool,
 }
 
+impl VpcPeeringSpec {
+    /// The accepter's region, with its default.
+    #[must_use]
+    pub fn accepter_region(&self) -> &String {
+        self.accepter.region.as_ref().unwrap_or(&self.requester.region)
+    }
+}
+
 /// The VPC that asks for the peering.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

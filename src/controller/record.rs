@@ -89,9 +89,7 @@ impl Context {
     /// Takes our finalizer off the object.
     pub async fn remove_finalizer(&self, object: &VpcPeering) -> Result<(), kube::Error> {
         let finalizers: Vec<_> = object.finalizers().iter().filter(|name| *name != FINALIZER).cloned().collect();
-        let outcome = self.set_finalizers(object, &finalizers).await;
-        self.forget(object);
-        match outcome {
+        match self.set_finalizers(object, &finalizers).await {
             Err(error) if is_not_found(&error) => Ok(()),
             outcome => outcome.map(drop),
         }

@@ -144,9 +144,8 @@ impl Context {
     }
 
     async fn look_at_vpcs(&self, spec: &VpcPeeringSpec) -> Result<Preflight, AwsError> {
-        let region = spec.accepter.region.as_ref().unwrap_or(&spec.requester.region);
         let requester = self.vpcs.get(&spec.requester.region, &spec.requester.vpc_id);
-        let accepter = self.vpcs.get(region, &spec.accepter.vpc_id);
+        let accepter = self.vpcs.get(spec.accepter_region(), &spec.accepter.vpc_id);
         match tokio::try_join!(requester, accepter) {
             Ok((requester, accepter)) => Ok(preflight::check(spec, requester.as_ref(), accepter.as_ref())),
             // Where we may not look, EC2 will tell.

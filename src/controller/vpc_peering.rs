@@ -80,10 +80,10 @@ async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube:
         }
         let step = match plan {
             Plan::Release => {
-                context.forget(&object);
-                if object.finalizers().iter().any(|name| name == FINALIZER) {
+                if has_finalizer(&object) {
                     context.remove_finalizer(&object).await?;
                 }
+                context.forget(&object);
                 return Ok(Action::await_change());
             }
             Plan::Act(step) => step,
@@ -131,7 +131,7 @@ impl Context {
         recorded: &Recorded,
         asked: Instant,
     ) -> Result<Observation, (AwsError, Duration)> {
-        if !object.finalizers().iter().any(|name| name == FINALIZER) {
+        if !has_finalizer(object) {
             return Ok(Observation::default());
         }
         let spec = &object.spec;
@@ -193,7 +193,7 @@ impl Context {
         self.memories.with(object.metadata.uid.as_deref().unwrap_or_default(), act)
     }
 
-    pub(super) fn forget(&self, object: &VpcPeering) {
+    fn forget(&self, object: &VpcPeering) {
         self.memories.forget(object.metadata.uid.as_deref().unwrap_or_default());
         self.interests.set(&object.namespace().unwrap_or_default(), &object.name_any(), BTreeSet::new());
     }
@@ -204,9 +204,13 @@ pub(super) fn desired<'a>(object: &'a VpcPeering, owner: &'a Owner) -> Desired<'
         owner,
         spec: &object.spec,
         deleted: object.metadata.deletion_timestamp.is_some(),
-        finalizer: object.finalizers().iter().any(|name| name == FINALIZER),
+        finalizer: has_finalizer(object),
         look_requested: is_look_requested(object),
     }
+}
+
+fn has_finalizer(object: &VpcPeering) -> bool {
+    object.finalizers().iter().any(|name| name == FINALIZER)
 }
 
 /// The value of the annotation that asks for an immediate look.

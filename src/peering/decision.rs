@@ -156,12 +156,11 @@ fn unknown_connection(desired: Desired<'_>, id: &str) -> Plan {
 /// How a connection differs from the ends that the spec names.
 fn mismatch(desired: Desired<'_>, connection: &Connection) -> Option<String> {
     let spec = desired.spec;
-    let accepter_region = spec.accepter.region.as_ref().unwrap_or(&spec.requester.region);
     let rows = [
         ("spec.requester.vpcId", Some(&spec.requester.vpc_id), &connection.requester.vpc_id),
         ("spec.requester.region", Some(&spec.requester.region), &connection.requester.region),
         ("spec.accepter.vpcId", Some(&spec.accepter.vpc_id), &connection.accepter.vpc_id),
-        ("spec.accepter.region", Some(accepter_region), &connection.accepter.region),
+        ("spec.accepter.region", Some(spec.accepter_region()), &connection.accepter.region),
         ("spec.accepter.ownerId", spec.accepter.owner_id.as_ref(), &connection.accepter.owner_id),
     ];
     // EC2 leaves out the region of an end in the caller's own.
@@ -199,8 +198,7 @@ fn towards_active(desired: Desired<'_>, recorded: &Recorded, connection: &Connec
         StatusCode::PendingAcceptance
             if spec.acceptance == Acceptance::Auto && connection.is_same_account() && !spec.dry_run =>
         {
-            let region = spec.accepter.region.as_ref().unwrap_or(&spec.requester.region);
-            Plan::Act(Step::Accept { id: connection.id.clone(), region: region.clone() })
+            Plan::Act(Step::Accept { id: connection.id.clone(), region: spec.accepter_region().clone() })
         }
         StatusCode::PendingAcceptance | StatusCode::Active => match tags::repair(desired, recorded, connection) {
             Some(step) if !spec.dry_run => Plan::Act(step),

@@ -39,7 +39,6 @@ pub fn check(spec: &VpcPeeringSpec, requester: Option<&Vpc>, accepter: Option<&V
             "{field}: EC2 shows no {id} in {region} to these credentials; check the ID and the region{hint}"
         ),
     };
-    let region = spec.accepter.region.as_ref().unwrap_or(&spec.requester.region);
     match (requester, accepter) {
         (None, _) => absent("spec.requester.vpcId", &spec.requester.vpc_id, &spec.requester.region, ""),
         // What another account has is EC2's to judge.
@@ -48,7 +47,7 @@ pub fn check(spec: &VpcPeeringSpec, requester: Option<&Vpc>, accepter: Option<&V
         }
         (_, None) => {
             let hint = ", or set spec.accepter.ownerId if it is another account's";
-            absent("spec.accepter.vpcId", &spec.accepter.vpc_id, region, hint)
+            absent("spec.accepter.vpcId", &spec.accepter.vpc_id, spec.accepter_region(), hint)
         }
         (Some(requester), Some(accepter)) => overlap(requester, accepter),
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use ec2_simulator::Kind;
 use serde_json::json;
 
-use super::world::{World, condition, connection_id};
+use super::world::{REPEATS, World, condition, connection_id};
 
 fn refusal(code: &str) -> Kind {
     Kind::Error { code: code.to_owned(), message: None, status: None }
@@ -98,9 +98,6 @@ async fn one_peering_despite(world: &World, kind: Kind) -> Result<()> {
     ensure!(world.living().await?.is_empty());
     Ok(())
 }
-
-/// Whatever EC2 does with a repeated request.
-const REPEATS: [&str; 3] = ["return-existing", "return-existing-with-new-tags", "mint-new"];
 
 pub async fn a_lost_reply_makes_no_second_peering(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;

@@ -8,9 +8,7 @@ use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
 use serde_json::{Value, json};
 
-use super::world::{REGION, World, condition, connection_id};
-
-const REPEATS: [&str; 3] = ["return-existing", "return-existing-with-new-tags", "mint-new"];
+use super::world::{REGION, REPEATS, World, condition, connection_id};
 
 fn swapped(world: &World) -> Value {
     world.manifest_with(json!({

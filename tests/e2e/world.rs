@@ -26,6 +26,8 @@ use vpc_peering_operator::api::VpcPeering;
 use super::Shared;
 
 pub const REGION: &str = "eu-central-1";
+/// What EC2 may do with a repeated request, as the simulator names it.
+pub const REPEATS: [&str; 3] = ["return-existing", "return-existing-with-new-tags", "mint-new"];
 pub const OTHER_ACCOUNT: &str = "222222222222";
 
 /// Long enough on a slow and busy machine; a test that passes never waits for it.
