@@ -50,12 +50,12 @@ definitions! {
         "Reconciliations in hand";
     LEADER: "gauge" "leader_election_master_status" ["name"],
         "1 while this process holds the Lease of that name and acts, else 0";
-    AWS_REQUESTS: "counter" "vpcpeering_aws_requests_total" ["action", "region", "code"],
-        "Requests to EC2, retries included, by AWS's error code; OK, Timeout and NoAnswer where there is none";
-    AWS_REQUEST_TIME: "histogram" "vpcpeering_aws_request_duration_seconds" ["action", "region"],
-        "How long EC2 took to answer";
-    INVENTORY_AGE: "gauge" "vpcpeering_inventory_age_seconds" ["region"],
-        "The time since the newest listing of the region that succeeded began";
+    AWS_REQUESTS: "counter" "vpcpeering_aws_requests_total" ["action", "account", "region", "code"],
+        "Requests to EC2 and STS, retries included, by AWS's error code; OK, Timeout and NoAnswer where there is none";
+    AWS_REQUEST_TIME: "histogram" "vpcpeering_aws_request_duration_seconds" ["action", "account", "region"],
+        "How long AWS took to answer";
+    INVENTORY_AGE: "gauge" "vpcpeering_inventory_age_seconds" ["account", "region"],
+        "The time since the newest listing of the peerings of the account and region that succeeded began";
     PEERINGS: "gauge" "vpcpeering_peerings" ["code"],
         "VpcPeering resources, by EC2's status code of their peering; none where there is no peering";
     RESOURCES: "gauge" "vpcpeering_resources" ["ready", "reason"],
@@ -75,8 +75,8 @@ pub struct Observed {
     pub active: usize,
     /// The Lease's name, and whether this process acts.
     pub leader: (String, bool),
-    /// The time since each region was listed.
-    pub inventory_ages: BTreeMap<String, Duration>,
+    /// The time since each account's region was listed.
+    pub inventory_ages: BTreeMap<(String, String), Duration>,
     /// The number of resources of each status code.
     pub peerings: BTreeMap<String, u32>,
     /// The number of resources of each status and reason of `Ready`.
@@ -130,8 +130,10 @@ impl Metrics {
     /// AWS has answered a request.
     pub fn answered(&self, request: &Answered<'_>) {
         let (region, code) = (self.values.label(request.region), self.values.label(request.code));
-        self.aws_requests.get_or_create(&AWS_REQUESTS.labels([request.action, region, code])).inc();
-        let time = self.aws_request_time.get_or_create_owned(&AWS_REQUEST_TIME.labels([request.action, region]));
+        let account = self.values.label(request.account);
+        self.aws_requests.get_or_create(&AWS_REQUESTS.labels([request.action, account, region, code])).inc();
+        let time =
+            self.aws_request_time.get_or_create_owned(&AWS_REQUEST_TIME.labels([request.action, account, region]));
         time.observe(request.took.as_secs_f64());
     }
 
@@ -150,7 +152,9 @@ impl Metrics {
         ACTIVE_WORKERS.gauge(&mut registry, [([], f64::from(active))]);
         let (name, leads) = &observed.leader;
         LEADER.gauge(&mut registry, [([name.as_str()], f64::from(u8::from(*leads)))]);
-        let ages = observed.inventory_ages.iter().map(|(region, age)| ([self.values.label(region)], age.as_secs_f64()));
+        let ages = observed.inventory_ages.iter().map(|((account, region), age)| {
+            ([self.values.label(account), self.values.label(region)], age.as_secs_f64())
+        });
         INVENTORY_AGE.gauge(&mut registry, ages);
         let peerings = observed.peerings.iter().map(|(code, number)| ([self.values.label(code)], f64::from(*number)));
         PEERINGS.gauge(&mut registry, peerings);
@@ -192,9 +196,9 @@ impl Definition {
     }
 }
 
-/// The most values that labels may take from outside, regions and codes together. A scrape must not grow for ever
+/// The most values that labels may take from outside, accounts, regions and codes together. A scrape must not grow for ever
 /// because somebody invents regions.
-const VALUES: usize = 128;
+const VALUES: usize = 512;
 
 #[derive(Debug, Default)]
 struct Bounded(Mutex<BTreeSet<String>>);
@@ -222,7 +226,7 @@ mod tests {
         let metrics = Metrics::default();
         for number in 0..10_000 {
             let (region, took) = (format!("region-{number}"), Duration::from_secs(1));
-            metrics.answered(&Answered { action: "DescribeVpcs", region: &region, code: "OK", took });
+            metrics.answered(&Answered { action: "DescribeVpcs", account: "111111111111", region: &region, code: "OK", took });
         }
         let text = metrics.text(&Observed::default()).unwrap_or_default();
         let series = text.lines().filter(|line| line.starts_with(AWS_REQUESTS.name)).count();
