@@ -2,11 +2,15 @@
 
 pub mod condition;
 pub mod crd;
+pub mod routes;
+pub mod side;
 pub mod tag;
 pub mod vpc_info;
 pub mod vpc_peering;
 
 pub use condition::{ConditionType, Reason, StepEvent};
+pub use routes::{ManagedRoute, RouteTableSelector, Routes};
+pub use side::Side;
 pub use tag::Tag;
 pub use vpc_info::{CidrBlock, Ipv6CidrBlock, PeeringOptions, VpcInfo};
 pub use vpc_peering::{

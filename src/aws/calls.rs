@@ -156,7 +156,7 @@ impl Ec2 {
     }
 }
 
-fn done<T, E>(action: &'static str, outcome: Result<T, SdkError<E, HttpResponse>>) -> Result<(), AwsError>
+pub(super) fn done<T, E>(action: &'static str, outcome: Result<T, SdkError<E, HttpResponse>>) -> Result<(), AwsError>
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {

@@ -11,9 +11,19 @@ use thiserror::Error as ThisError;
 use crate::api::Reason;
 use crate::peering::status::REQUEST_ID;
 
-/// EC2 is busy with the connection: the same call will do later.
+/// EC2 is busy with the connection, or ahead of what we have seen: the same look will do later.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
-const IN_MOTION: &[&str] = &["IncorrectState", "InvalidStateTransition", "InvalidState", "DependencyViolation"];
+const IN_MOTION: &[&str] =
+    &["IncorrectState", "InvalidStateTransition", "InvalidState", "DependencyViolation", "RouteAlreadyExists"];
+
+/// What we had seen is no longer there. EC2 does not spell its codes alike.
+const GONE: &[&str] = &[
+    "InvalidRoute.NotFound",
+    "InvalidRouteTableID.NotFound",
+    "InvalidRouteTableId.NotFound",
+    "InvalidVpcPeeringConnectionID.NotFound",
+    "InvalidVpcPeeringConnectionId.NotFound",
+];
 
 /// The credentials are wrong, expired, or not allowed to do this.
 const PERMISSIONS: &[&str] = &[
@@ -44,7 +54,7 @@ pub enum Class {
     FixSpec,
     /// Somebody changes credentials or permissions.
     FixPermissions,
-    /// EC2 does not know the connection.
+    /// EC2 does not know the connection, the route or its table.
     Gone,
     /// Unclear: try again later, and say so.
     Broken,
@@ -126,8 +136,10 @@ fn classify(code: &str) -> Class {
     if PERMISSIONS.contains(&code) {
         return Class::FixPermissions;
     }
+    if GONE.contains(&code) {
+        return Class::Gone;
+    }
     match code {
-        "InvalidVpcPeeringConnectionID.NotFound" | "InvalidVpcPeeringConnectionId.NotFound" => Class::Gone,
         // The accepter's owner has to act, not we.
         "OperationNotPermitted" => Class::FixPermissions,
         // Quotas count as the spec's: nothing changes before somebody raises one, or asks for less.
@@ -173,6 +185,11 @@ mod tests {
             ("ExpiredToken", Class::FixPermissions),
             ("InvalidClientTokenId", Class::FixPermissions),
             ("InvalidVpcPeeringConnectionID.NotFound", Class::Gone),
+            ("InvalidRoute.NotFound", Class::Gone),
+            ("InvalidRouteTableID.NotFound", Class::Gone),
+            ("RouteAlreadyExists", Class::Wait),
+            ("RouteLimitExceeded", Class::FixSpec),
+            ("InvalidVpcPeeringConnectionState.DnsHostnamesDisabled", Class::FixSpec),
             ("InternalError", Class::Broken),
             ("Unavailable", Class::Broken),
             ("SomethingNew", Class::Broken),

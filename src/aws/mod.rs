@@ -4,6 +4,7 @@ pub mod calls;
 pub mod ec2;
 pub mod error;
 pub mod inventory;
+pub mod routes;
 pub mod traffic;
 pub mod vpcs;
 
