@@ -192,9 +192,9 @@ impl State {
     fn perform(&mut self, mut incoming: Incoming, verdict: Verdict) -> Reply {
         let parameters = incoming.params.clone();
         let caller = self.caller(&incoming);
-        let result = match (&caller, incoming.scope.clone()) {
+        let result = match (&caller, &incoming.scope.clone()) {
             (Ok(caller), Ok(scope)) => {
-                let place = Place::new(&caller.account, scope.region);
+                let place = Place::new(&caller.account, &scope.region);
                 self.act(&mut incoming, caller, &place, &verdict)
             }
             (Err(error), _) | (_, Err(error)) => Err(error.clone()),
