@@ -198,7 +198,7 @@ fn combined<'a>(
 }
 
 pub async fn rules_are_those_of_deploy(shared: Arc<Shared>) -> Result<()> {
-    let deploy = parse(&std::fs::read_to_string(repository().join("deploy/rbac.yaml"))?)?;
+    let deploy = parse(&std::fs::read_to_string(repository().join("deploy/base/rbac.yaml"))?)?;
     let deploy = granted(&deploy, "vpc-peering-operator")?;
     let deploy: BTreeSet<_> = deploy.iter().map(|grant| grant.replace("vpc-peering-system: ", "install: ")).collect();
     let chart = granted(&shared.helm.render(&json!({})).await?, NAME)?;

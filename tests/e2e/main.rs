@@ -5,8 +5,11 @@
 
 mod adoption;
 mod crashes;
+mod deploy;
 mod ends;
 mod errors;
+mod field_managers;
+mod gitops;
 mod leader;
 mod lifecycle;
 mod metrics;
@@ -14,6 +17,7 @@ mod outages;
 mod ownership;
 mod restarts;
 mod tags;
+mod upgrade;
 mod validation;
 mod world;
 
@@ -81,6 +85,15 @@ fn main() -> Result<ExitCode> {
         ends::a_wrong_clock_does_no_harm,
         ends::recreate_on_requests_anew_and_keeps_the_history,
         ends::deletion_ends_from_every_code,
+        gitops::every_state_is_judged_rightly,
+        gitops::a_wait_ends_early_when_nothing_will_come_of_it,
+        gitops::the_health_script_comes_into_argocd_cm,
+        field_managers::flux_and_the_operator_never_fight,
+        field_managers::argo_cd_and_the_operator_never_fight,
+        field_managers::client_side_apply_and_the_operator_never_fight,
+        deploy::every_overlay_and_example_passes_the_api_server,
+        deploy::the_rights_in_one_namespace_suffice_and_reach_no_further,
+        upgrade::what_the_first_schema_stored_is_looked_after_without_a_write_to_aws,
         errors::a_quota_that_is_near_is_warned_of,
         errors::a_dry_run_reports_and_creates_nothing,
         errors::missing_permissions_are_named_and_tried_again,
