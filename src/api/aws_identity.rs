@@ -81,15 +81,18 @@ impl AwsIdentity {
     /// One that allows nobody.
     #[must_use]
     pub fn nobody() -> Self {
-        Self::new("", AwsIdentitySpec {
-            account_id: String::new(),
-            role_arn: String::new(),
-            external_id: None,
-            session_tags: Vec::new(),
-            default_region: None,
-            allowed_namespaces: None,
-            allowed_vpc_ids: None,
-        })
+        Self::new(
+            "",
+            AwsIdentitySpec {
+                account_id: String::new(),
+                role_arn: String::new(),
+                external_id: None,
+                session_tags: Vec::new(),
+                default_region: None,
+                allowed_namespaces: None,
+                allowed_vpc_ids: None,
+            },
+        )
     }
 }
 

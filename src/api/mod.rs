@@ -16,8 +16,8 @@ pub use side::Side;
 pub use tag::Tag;
 pub use vpc_info::{CidrBlock, Ipv6CidrBlock, PeeringOptions, VpcInfo};
 pub use vpc_peering::{
-    Acceptance, DeletionPolicy, End, EndedConnection, ManagementPolicy, Ownership, PeeringSide, PeeringStatus, SideOptions,
-    VpcPeering, VpcPeeringSpec, VpcPeeringStatus,
+    Acceptance, DeletionPolicy, End, EndedConnection, ManagementPolicy, Ownership, PeeringSide, PeeringStatus,
+    SideOptions, VpcPeering, VpcPeeringSpec, VpcPeeringStatus,
 };
 
 /// The API group of every resource here, and the prefix of our tags and finalizer.

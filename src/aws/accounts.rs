@@ -221,8 +221,7 @@ impl Account {
             return Arc::clone(ec2);
         }
         let config = assume(&self.base, role, role.acting_for(owner)).await;
-        let ec2 =
-            Arc::new(Ec2::new(self.principal.clone(), config, Arc::clone(&self.traffic), Arc::clone(&self.id)));
+        let ec2 = Arc::new(Ec2::new(self.principal.clone(), config, Arc::clone(&self.traffic), Arc::clone(&self.id)));
         let mut sessions = self.sessions();
         sessions.retain(|_, (_, used)| now.duration_since(*used) < IDLE);
         if sessions.len() >= SESSIONS

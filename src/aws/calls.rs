@@ -62,7 +62,8 @@ impl Ec2 {
     /// What AWS, or the way to it, refuses.
     pub async fn describe_vpc_peering_connections(&self, region: &str) -> Result<Snapshot, AwsError> {
         let failed = |error: &_| self.error("DescribeVpcPeeringConnections", error);
-        let pages = self.client(region).describe_vpc_peering_connections().max_results(Snapshot::PAGE as i32).into_paginator();
+        let pages =
+            self.client(region).describe_vpc_peering_connections().max_results(Snapshot::PAGE as i32).into_paginator();
         let mut connections = pages.items().send();
         let mut seen = Vec::new();
         while let Some(connection) = connections.next().await {

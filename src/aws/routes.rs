@@ -55,7 +55,13 @@ impl Ec2 {
     /// # Errors
     /// What AWS, or the way to it, refuses.
     pub async fn describe_route_tables(&self, region: &str) -> Result<RouteTables, AwsError> {
-        let mut tables = self.client(region).describe_route_tables().max_results(RouteTables::PAGE as i32).into_paginator().items().send();
+        let mut tables = self
+            .client(region)
+            .describe_route_tables()
+            .max_results(RouteTables::PAGE as i32)
+            .into_paginator()
+            .items()
+            .send();
         let mut seen = Vec::new();
         while let Some(table) = tables.next().await {
             seen.extend(read(table.map_err(|error| self.error("DescribeRouteTables", &error))?));

@@ -85,7 +85,9 @@ impl Intercept for Intercepted {
         let code = match context.output_or_error() {
             Some(Ok(_)) => "OK",
             Some(Err(error)) if error.is_timeout_error() => "Timeout",
-            Some(Err(error)) => error.as_operation_error().and_then(|error| metadata(error)?.code()).unwrap_or("NoAnswer"),
+            Some(Err(error)) => {
+                error.as_operation_error().and_then(|error| metadata(error)?.code()).unwrap_or("NoAnswer")
+            }
             None => "NoAnswer",
         };
         self.traffic.answered(&Answered {

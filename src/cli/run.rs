@@ -152,7 +152,9 @@ fn own_credentials(text: &str) -> Result<OwnCredentials, String> {
             let unreadable = names.iter().find(|name| !is_name(name));
             match unreadable {
                 None => Ok(OwnCredentials::Namespaces(names)),
-                Some(name) => Err(format!("{name:?} is no namespace's name; use * or none or names with commas between")),
+                Some(name) => {
+                    Err(format!("{name:?} is no namespace's name; use * or none or names with commas between"))
+                }
             }
         }
     }
@@ -169,9 +171,8 @@ mod tests {
 
     #[test]
     fn own_credentials_are_everybodys_nobodys_or_some_namespaces() {
-        let namespaces = |names: &[&str]| {
-            Ok(OwnCredentials::Namespaces(names.iter().map(|name| (*name).to_owned()).collect()))
-        };
+        let namespaces =
+            |names: &[&str]| Ok(OwnCredentials::Namespaces(names.iter().map(|name| (*name).to_owned()).collect()));
         assert_eq!(own_credentials("*"), Ok(OwnCredentials::AllNamespaces));
         assert_eq!(own_credentials("none"), namespaces(&[]));
         assert_eq!(own_credentials("team-a, team-b"), namespaces(&["team-a", "team-b"]));

@@ -109,7 +109,10 @@ impl Identities {
         _ = tokio::time::timeout(FIRST_LISTING, self.identities.wait_until_ready()).await;
         let Some(identity) = self.identities.get(&ObjectRef::new(name)) else {
             let message = format!("{field}: there is no AwsIdentity {name}, or the operator cannot read it");
-            return Err(Trouble { look_again: Some(LOOK_AGAIN), ..Trouble::stalled(Reason::IdentityNotFound, message) });
+            return Err(Trouble {
+                look_again: Some(LOOK_AGAIN),
+                ..Trouble::stalled(Reason::IdentityNotFound, message)
+            });
         };
         if !self.admits(&identity.spec, namespace).await {
             let message = format!(
@@ -168,8 +171,7 @@ impl Context {
         let spec = &object.spec;
         let named = |side: Side| spec.side(side).identity_ref.as_ref().map(|reference| reference.name.as_str());
         let field = |side: Side| format!("spec.{side}.identityRef");
-        let principal =
-            async |side: Side| self.identities.principal(&namespace, named(side), &field(side)).await;
+        let principal = async |side: Side| self.identities.principal(&namespace, named(side), &field(side)).await;
         let (requester, requester_vpcs) = principal(Side::Requester).await?;
         let explicit = match named(Side::Accepter) {
             Some(_) => Some(principal(Side::Accepter).await?),
@@ -232,7 +234,12 @@ impl Context {
     }
 
     /// Whoever looks at another account sees nothing of our peering, and would take it for deleted.
-    fn check_recorded_owner(&self, object: &VpcPeering, principal: &Principal, account_id: &str) -> Result<(), Trouble> {
+    fn check_recorded_owner(
+        &self,
+        object: &VpcPeering,
+        principal: &Principal,
+        account_id: &str,
+    ) -> Result<(), Trouble> {
         let status = object.status.as_ref();
         let recorded = status.and_then(|status| status.requester_vpc_info.as_ref()?.owner_id.as_deref());
         match recorded.filter(|recorded| *recorded != account_id) {

@@ -17,8 +17,8 @@ use super::record::{MANAGER, is_conflict, is_not_found};
 use super::vpc_peering::standing_after;
 use crate::api::{AwsIdentity, AwsIdentityStatus, ConditionType, Reason};
 use crate::aws::{AwsError, CallerIdentity, Principal};
-use crate::peering::status::{self, Progress};
 use crate::peering::Standing;
+use crate::peering::status::{self, Progress};
 
 /// How often to ask again.
 const LOOK_AGAIN: Duration = Duration::from_secs(600);
@@ -61,7 +61,10 @@ fn status(object: &AwsIdentity, answer: &Result<CallerIdentity, AwsError>) -> Aw
             ready: Some(false),
             progress: Progress::Stalled,
             reason: Reason::IdentityMismatch,
-            message: format!("AWS says that {} is of account {}, not {}", told.arn, told.account_id, object.spec.account_id),
+            message: format!(
+                "AWS says that {} is of account {}, not {}",
+                told.arn, told.account_id, object.spec.account_id
+            ),
         },
         Ok(told) => Standing {
             ready: Some(true),

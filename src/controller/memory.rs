@@ -79,7 +79,8 @@ impl Memory {
     #[must_use]
     pub fn refused(&self, generation: Option<i64>) -> BTreeMap<Concern, Trouble> {
         let now = Instant::now();
-        let refused = self.failures.iter().filter(|(_, failure)| failure.generation == generation && failure.until > now);
+        let refused =
+            self.failures.iter().filter(|(_, failure)| failure.generation == generation && failure.until > now);
         let refused = refused.filter_map(|(concern, failure)| {
             Some(((*concern)?, Trouble { look_again: Some(failure.until - now), ..failure.trouble.clone() }))
         });

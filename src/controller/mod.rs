@@ -63,8 +63,7 @@ pub async fn run(
     let (touched, touches) = mpsc::unbounded_channel();
     let accounts = Accounts::from_environment(traffic, cluster.clone(), settings.poll_interval, changed).await;
     let known = Identities { identities: identities.clone(), namespaces, own: settings.own_credentials };
-    let context =
-        Arc::new(Context::new(client.clone(), accounts, known, store.clone(), cluster, settings.decisions));
+    let context = Arc::new(Context::new(client.clone(), accounts, known, store.clone(), cluster, settings.decisions));
     observer.started(&context);
     let shutdown = shutdown.shared();
     let peerings = Controller::for_stream(watch::resources(Arc::clone(&context), objects, writer), store)
@@ -123,12 +122,19 @@ fn concerned(
                 let names = [Side::Requester, Side::Accepter].map(|side| object.spec.side(side).identity_ref.as_ref());
                 let mut names = names.into_iter().flatten();
                 match &touched {
-                    Touched::Identity(touched) => names.any(|named| touched.is_empty() || named.name == *touched),
-                    Touched::Namespace(touched) => names.next().is_some() && object.namespace().as_ref() == Some(touched),
+                    Touched::Identity(touched) => names.any(|named| named.name == *touched),
+                    Touched::Namespace(touched) => {
+                        names.next().is_some() && object.namespace().as_ref() == Some(touched)
+                    }
                 }
             };
-            let objects: Vec<_> =
-                context.store.state().into_iter().filter(|object| uses(object)).map(|object| ObjectRef::from_obj(&*object)).collect();
+            let objects: Vec<_> = context
+                .store
+                .state()
+                .into_iter()
+                .filter(|object| uses(object))
+                .map(|object| ObjectRef::from_obj(&*object))
+                .collect();
             stream::iter(objects)
         },
     )

@@ -30,12 +30,7 @@ pub enum Outcome {
 
 impl Context {
     /// Takes one step.
-    pub(super) async fn take(
-        &self,
-        step: &Step,
-        object: &VpcPeering,
-        seen: Seen<'_>,
-    ) -> Result<Outcome, kube::Error> {
+    pub(super) async fn take(&self, step: &Step, object: &VpcPeering, seen: Seen<'_>) -> Result<Outcome, kube::Error> {
         let done = |object| Ok(Outcome::Done(Box::new(object)));
         let region = |side: Side| seen.access.ends.side(side).region.as_str();
         match step {
@@ -163,8 +158,7 @@ impl Context {
             let is_active = living.is_some_and(|connection| connection.code == StatusCode::Active);
             upkeep::conditions(desired, &reviews.unwrap_or_default(), is_active)
         });
-        let notes =
-            status::notes(&object.spec, &status.conditions, connection, upkeep, generation, Timestamp::now());
+        let notes = status::notes(&object.spec, &status.conditions, connection, upkeep, generation, Timestamp::now());
         self.write_status(object, status, standing, notes).await
     }
 

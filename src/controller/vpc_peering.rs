@@ -208,7 +208,8 @@ impl Context {
                 listing.began.saturating_duration_since(*memory.missing_since.get_or_insert(listing.began))
             });
             // Who owns a peering already needs nobody's leave.
-            observed.older_claim = recorded.owned_id().is_none().then(|| self.older_claim(object, &access.ends)).flatten();
+            observed.older_claim =
+                recorded.owned_id().is_none().then(|| self.older_claim(object, &access.ends)).flatten();
             self.memory(object, |memory| {
                 observed.preflight = memory.preflight(object.metadata.generation);
                 observed.refused = memory.refused(object.metadata.generation);
@@ -254,10 +255,8 @@ impl Context {
         loop {
             let listing = inventory.since(since).await;
             let retry_after = listing.retry_after();
-            let snapshot = listing.outcome.map_err(|error| Trouble {
-                look_again: Some(retry_after),
-                ..trouble_of(&error)
-            })?;
+            let snapshot =
+                listing.outcome.map_err(|error| Trouble { look_again: Some(retry_after), ..trouble_of(&error) })?;
             match snapshot.get(&connection.id) {
                 None if listing.began < asked => since = asked,
                 shown => return Ok(shown.cloned().map(Box::new)),
@@ -274,10 +273,8 @@ impl Context {
         for (side, inventory) in tables {
             let listing = inventory.since(since).await;
             let retry_after = listing.retry_after();
-            let outcome = listing.outcome.map_err(|error| Trouble {
-                look_again: Some(retry_after),
-                ..trouble_of(&error)
-            });
+            let outcome =
+                listing.outcome.map_err(|error| Trouble { look_again: Some(retry_after), ..trouble_of(&error) });
             read.insert(side, outcome);
         }
         read
@@ -324,13 +321,10 @@ fn route_tables(
     recorded: &Recorded,
     access: &Access,
 ) -> BTreeMap<Side, Arc<Inventory<RouteTables>>> {
-    let is_needed = |side: &Side| {
-        spec.side(*side).routes.is_some() || recorded.routes.iter().any(|route| route.side == *side)
-    };
+    let is_needed =
+        |side: &Side| spec.side(*side).routes.is_some() || recorded.routes.iter().any(|route| route.side == *side);
     let sides = [Side::Requester, Side::Accepter].into_iter().filter(is_needed);
-    sides
-        .filter_map(|side| Some((side, access.of(side)?.route_tables.of(&access.ends.side(side).region))))
-        .collect()
+    sides.filter_map(|side| Some((side, access.of(side)?.route_tables.of(&access.ends.side(side).region)))).collect()
 }
 
 /// What one pass has seen.

@@ -1,18 +1,19 @@
 //! The watches. An object that this version cannot read is reported, and holds up no other.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::{Stream, StreamExt, stream};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::api::core::v1::Namespace;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::Event;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::{WatchStreamExt, predicates, watcher};
 use kube::{Api, Resource, ResourceExt};
 use tokio::sync::mpsc;
 
@@ -43,7 +44,14 @@ pub fn identities(
     store: Writer<AwsIdentity>,
     touched: mpsc::UnboundedSender<Touched>,
 ) -> impl Stream<Item = Result<AwsIdentity, watcher::Error>> + Send {
-    let tell = move |name: String| _ = touched.send(Touched::Identity(name));
+    let mut generations = HashMap::new();
+    // Its status changes nothing for its users. Nobody listens any more only at shutdown.
+    let mut tell = move |identity: &AwsIdentity, generation: Option<i64>| {
+        let name = identity.name_any();
+        if generations.insert(name.clone(), generation) != Some(generation) {
+            _ = touched.send(Touched::Identity(name));
+        }
+    };
     events(move || watcher(api.clone(), watcher::Config::default()))
         .map(|event| {
             let gone = |metadata: ObjectMeta| Event::Delete(AwsIdentity { metadata, ..AwsIdentity::nobody() });
@@ -64,14 +72,13 @@ pub fn identities(
         })
         .reflect(store)
         .inspect(move |event| match event {
-            Ok(Event::Apply(identity) | Event::InitApply(identity) | Event::Delete(identity)) => {
-                tell(identity.name_any());
-            }
-            // Those that went while we did not look.
-            Ok(Event::InitDone) => tell(String::new()),
-            Ok(Event::Init) | Err(_) => {}
+            Ok(Event::Apply(identity) | Event::InitApply(identity)) => tell(identity, identity.metadata.generation),
+            Ok(Event::Delete(identity)) => tell(identity, None),
+            Ok(Event::Init | Event::InitDone) | Err(_) => {}
         })
         .applied_objects()
+        // Where several operators share a cluster, one's status must not be the other's event.
+        .predicate_filter(predicates::generation, Default::default())
 }
 
 /// Fills the store with what is known of each namespace, and tells `touched` of those that changed.
@@ -93,7 +100,7 @@ pub async fn namespaces(
 /// What changed beside the resources themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Touched {
-    /// The identity of this name; all of them where there is none.
+    /// The identity of this name.
     Identity(String),
     /// The namespace of this name.
     Namespace(String),

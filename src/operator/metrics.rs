@@ -226,7 +226,13 @@ mod tests {
         let metrics = Metrics::default();
         for number in 0..10_000 {
             let (region, took) = (format!("region-{number}"), Duration::from_secs(1));
-            metrics.answered(&Answered { action: "DescribeVpcs", account: "111111111111", region: &region, code: "OK", took });
+            metrics.answered(&Answered {
+                action: "DescribeVpcs",
+                account: "111111111111",
+                region: &region,
+                code: "OK",
+                took,
+            });
         }
         let text = metrics.text(&Observed::default()).unwrap_or_default();
         let series = text.lines().filter(|line| line.starts_with(AWS_REQUESTS.name)).count();

@@ -83,8 +83,7 @@ pub fn blocked(spec: &VpcPeeringSpec, deleted: bool, finalizer: bool, recorded: 
     }
     let mut trouble = trouble.clone();
     if deleted {
-        trouble.message +=
-            ". The peering is not deleted before that is mended; to leave it in AWS, set spec.managementPolicy to Observe";
+        trouble.message += ". The peering is not deleted before that is mended; to leave it in AWS, set spec.managementPolicy to Observe";
     }
     trouble.into()
 }
@@ -233,9 +232,10 @@ fn towards_active(
             let next = reviews.iter().find_map(|review| review.step.clone()).map(Plan::Act);
             next.or_else(|| all_troubles(&reviews).map(Plan::from)).unwrap_or_else(|| {
                 match pending_or(connection, now) {
-                    Plan::Steady { message, .. } => {
-                        Plan::Steady { message, look_again: reviews.iter().filter_map(|review| review.look_again).min() }
-                    }
+                    Plan::Steady { message, .. } => Plan::Steady {
+                        message,
+                        look_again: reviews.iter().filter_map(|review| review.look_again).min(),
+                    },
                     plan => plan,
                 }
             })

@@ -12,9 +12,9 @@ pub mod routes;
 pub mod snapshot;
 pub mod status;
 pub mod tags;
-pub mod upkeep;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod upkeep;
 
 pub use connection::{Connection, StatusCode};
 pub use decision::{blocked, decide};

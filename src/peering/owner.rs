@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-
 /// The resource that a peering connection belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
@@ -30,7 +29,12 @@ impl Owner {
     /// The ownership tags.
     #[must_use]
     pub fn tags(&self) -> [(&'static str, &str); 4] {
-        [(Self::CLUSTER, &self.cluster), (Self::NAMESPACE, &self.namespace), (Self::NAME, &self.name), (Self::UID, &self.uid)]
+        [
+            (Self::CLUSTER, &self.cluster),
+            (Self::NAMESPACE, &self.namespace),
+            (Self::NAME, &self.name),
+            (Self::UID, &self.uid),
+        ]
     }
 
     /// The owner that these tags name, if they name one whole.

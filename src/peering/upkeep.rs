@@ -78,19 +78,26 @@ pub fn review(
 
 /// The conditions that tell of options and routes: what is asked for, and whether it is so.
 #[must_use]
-pub fn conditions(desired: Desired<'_>, reviews: &[Review], is_active: bool) -> Vec<(ConditionType, Result<(), Trouble>)> {
+pub fn conditions(
+    desired: Desired<'_>,
+    reviews: &[Review],
+    is_active: bool,
+) -> Vec<(ConditionType, Result<(), Trouble>)> {
     let about = |is_asked: bool, kind, is_about: fn(Concern) -> bool| {
         let reviews = reviews.iter().filter(|review| is_about(review.concern));
         let waits = || Trouble::stalled(Reason::Updating, "waits for the peering to be active".into());
         let steps = |review: &Review| {
             review.step.as_ref().map(|step| Trouble::stalled(Reason::Updating, step.change().unwrap_or_default()))
         };
-        let trouble = reviews.clone().find_map(|review| review.trouble.clone()).or_else(|| reviews.clone().find_map(steps));
+        let trouble =
+            reviews.clone().find_map(|review| review.trouble.clone()).or_else(|| reviews.clone().find_map(steps));
         let outcome = trouble.or_else(|| (!is_active).then(waits));
         is_asked.then(|| (kind, outcome.map_or(Ok(()), Err)))
     };
     let sides = [Side::Requester, Side::Accepter].map(|side| desired.spec.side(side));
-    let options = sides.iter().any(|side| side.options.is_some_and(|options| options.allow_dns_resolution_from_remote_vpc.is_some()));
+    let options = sides
+        .iter()
+        .any(|side| side.options.is_some_and(|options| options.allow_dns_resolution_from_remote_vpc.is_some()));
     let routes = sides.iter().any(|side| side.routes.is_some());
     [
         about(options, ConditionType::OptionsSynced, |concern| matches!(concern, Concern::Options(_))),
@@ -118,9 +125,7 @@ pub(super) fn places<'a>(
 ) -> impl Iterator<Item = (Side, Result<Option<&'a Connection>, &'a Trouble>)> {
     let accepter = match &observed.accepter {
         AccepterView::Nobody | AccepterView::Same => None,
-        AccepterView::Elsewhere(view) => {
-            Some((Side::Accepter, view.as_ref().map(|connection| connection.as_deref())))
-        }
+        AccepterView::Elsewhere(view) => Some((Side::Accepter, view.as_ref().map(|connection| connection.as_deref()))),
     };
     [(Side::Requester, Ok(Some(connection)))].into_iter().chain(accepter)
 }
@@ -150,7 +155,8 @@ fn acceptance(desired: Desired<'_>, observed: &Observation, connection: &Connect
         }
         // The other end is ahead, or behind.
         _ => {
-            let message = format!("{id} is {} at the requester's end and {} at the accepter's", connection.code, shown.code);
+            let message =
+                format!("{id} is {} at the requester's end and {} at the accepter's", connection.code, shown.code);
             (None, Some(Trouble::passing(Reason::AwaitingConsistency, message, decision::MISSING_LOOK_AGAIN)))
         }
     }
@@ -171,12 +177,7 @@ fn is_another(desired: Desired<'_>, connection: &Connection) -> Option<String> {
 }
 
 /// Compared with what EC2 shows, never with what was sent. What EC2 does not show counts as its default, false.
-fn options(
-    desired: Desired<'_>,
-    observed: &Observation,
-    connection: &Connection,
-    side: Side,
-) -> Option<Finding> {
+fn options(desired: Desired<'_>, observed: &Observation, connection: &Connection, side: Side) -> Option<Finding> {
     let wanted = desired.spec.side(side).options?.allow_dns_resolution_from_remote_vpc?;
     let end = |connection: &Connection| match side {
         Side::Requester => connection.requester.peering_options.clone(),

@@ -6,8 +6,8 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::*;
 use crate::api::{Acceptance, SideOptions, VpcPeeringSpec};
-use crate::peering::testing::{another_owner, connection, ends, every_code, owner, spec, tags};
 use crate::peering::routes::RouteTables;
+use crate::peering::testing::{another_owner, connection, ends, every_code, owner, spec, tags};
 use crate::peering::{Claim, Concern, Ends};
 
 const SETTINGS: Settings =
@@ -402,10 +402,8 @@ fn a_request_is_accepted_where_the_accepter_sees_it_and_only_if_it_is_ours() {
     case.observed.refused.insert(Concern::Acceptance, refusal());
     assert_eq!(case.said(), "record tag keys cluster name namespace uid", "what else there is to do is done");
     case.recorded.accepter_managed_tag_keys = tags(&owner()).into_keys().collect();
-    case.observed.accepter = AccepterView::Elsewhere(Ok(Some(Box::new(seen_there(
-        StatusCode::PendingAcceptance,
-        tags(&owner()),
-    )))));
+    case.observed.accepter =
+        AccepterView::Elsewhere(Ok(Some(Box::new(seen_there(StatusCode::PendingAcceptance, tags(&owner()))))));
     assert_eq!(case.said(), "stalled: Unauthorized");
     assert_eq!(elsewhere(StatusCode::PendingAcceptance, Ok(None)).said(), "wait: AwaitingConsistency");
     assert_eq!(elsewhere(StatusCode::PendingAcceptance, Err(refusal())).said(), "stalled: Unauthorized");
@@ -465,10 +463,8 @@ fn options_are_compared_with_what_ec2_shows() {
     case.observed.refused.insert(Concern::Options(Side::Requester), refusal());
     assert_eq!(case.said(), "accepter of pcx-1 allows dns: true", "one side's refusal holds up no other");
     if let Some(shown) = &mut case.observed.recorded {
-        shown.accepter.peering_options = Some(crate::api::PeeringOptions {
-            allow_dns_resolution_from_remote_vpc: Some(true),
-            ..Default::default()
-        });
+        shown.accepter.peering_options =
+            Some(crate::api::PeeringOptions { allow_dns_resolution_from_remote_vpc: Some(true), ..Default::default() });
     }
     assert_eq!(case.said(), "stalled: Unauthorized");
     case.observed.accepter = AccepterView::Nobody;

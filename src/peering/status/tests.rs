@@ -116,5 +116,8 @@ fn a_dry_run_is_remembered_while_it_is_asked_for() {
     let mut spec = spec();
     assert!(notes(&spec, &answered, None, None, 1, NOW).is_empty());
     (spec.dry_run, spec.suspend) = (true, true);
-    assert_eq!(types(&notes(&spec, &answered, None, None, 1, NOW)), [("DryRunSucceeded", "True"), ("Suspended", "True")]);
+    assert_eq!(
+        types(&notes(&spec, &answered, None, None, 1, NOW)),
+        [("DryRunSucceeded", "True"), ("Suspended", "True")]
+    );
 }

@@ -263,20 +263,17 @@ impl Faults {
     }
 
     /// What becomes of a call. Delays add up; of what ends a call, the first fault decides.
-    pub fn judge(
-        &mut self,
-        service: Service,
-        action: &str,
-        caller: &Caller,
-        region: &str,
-        now: Timestamp,
-    ) -> Verdict {
+    pub fn judge(&mut self, service: Service, action: &str, caller: &Caller, region: &str, now: Timestamp) -> Verdict {
         let mut verdict = Verdict::default();
         for Entry { installed: Installed { id, hits, fault }, past } in &mut self.entries {
             let is_over = past.as_ref().is_some_and(|(_, _, until)| *until <= now)
                 || matches!(fault.kind, Kind::StaleDescribe { .. }) && !action.starts_with("Describe");
             let is_spent = fault.count.is_some_and(|count| *hits >= count);
-            if is_over || is_spent || !fault.matching.fits(action, caller, region) || !self.random.chance(fault.probability) {
+            if is_over
+                || is_spent
+                || !fault.matching.fits(action, caller, region)
+                || !self.random.chance(fault.probability)
+            {
                 continue;
             }
             *hits += 1;

@@ -158,9 +158,7 @@ impl Simulator {
         let request_id = state.request_ids.uuid();
         let incoming = Incoming { params, action, scope, token, request_id };
         let verdict = match (state.caller(&incoming), &incoming.scope) {
-            (Ok(caller), Ok(scope)) => {
-                state.faults.judge(scope.service, &incoming.action, &caller, &scope.region, now)
-            }
+            (Ok(caller), Ok(scope)) => state.faults.judge(scope.service, &incoming.action, &caller, &scope.region, now),
             (Err(_), _) | (_, Err(_)) => Verdict::default(),
         };
         (incoming, verdict)

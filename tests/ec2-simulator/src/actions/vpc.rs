@@ -217,9 +217,7 @@ fn values<'a>(vpc: &'a Vpc, name: &str) -> Vec<Cow<'a, str>> {
         "cidr-block-association.cidr-block" => vpc.cidr_blocks.iter().map(|block| block.to_string().into()).collect(),
         "cidr-block-association.state" => vec!["associated".into()],
         "dhcp-options-id" => vec![DHCP_OPTIONS_ID.into()],
-        "ipv6-cidr-block-association.association-id" => {
-            ids(&mut vpc.ipv6_cidr_blocks.iter().copied().map(IpNet::V6))
-        }
+        "ipv6-cidr-block-association.association-id" => ids(&mut vpc.ipv6_cidr_blocks.iter().copied().map(IpNet::V6)),
         "ipv6-cidr-block-association.ipv6-cidr-block" => {
             vpc.ipv6_cidr_blocks.iter().map(|block| block.to_string().into()).collect()
         }

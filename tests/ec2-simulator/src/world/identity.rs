@@ -318,7 +318,8 @@ fn session_tags(from: Option<&RoleSession>, wish: &AssumeRole) -> Result<(Tags, 
     for key in from.iter().flat_map(|session| &session.transitive_tag_keys) {
         let value = from.and_then(|session| session.tags.get(key)).cloned().unwrap_or_default();
         if tags.insert(key.clone(), value).is_some() {
-            let message = format!("The tag key {key} is transitive in the caller's session and cannot be passed again.");
+            let message =
+                format!("The tag key {key} is transitive in the caller's session and cannot be passed again.");
             return Err(Error::new("InvalidParameterValue", message));
         }
         transitive_tag_keys.insert(key.clone());

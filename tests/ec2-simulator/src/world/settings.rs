@@ -109,7 +109,13 @@ pub struct Quotas {
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self { active_per_vpc: 50, cidr_blocks_per_vpc: 5, outstanding: 25, routes_per_table: 50, tags_per_resource: 50 }
+        Self {
+            active_per_vpc: 50,
+            cidr_blocks_per_vpc: 5,
+            outstanding: 25,
+            routes_per_table: 50,
+            tags_per_resource: 50,
+        }
     }
 }
 

@@ -188,7 +188,8 @@ impl World {
 
     fn check_new_block(&self, vpc: &Vpc, block: IpNet) -> Result<()> {
         let overlaps = |other: IpNet| block.contains(&other) || other.contains(&block);
-        let conflict = |with: String| Err(Error::new("CidrConflict", format!("The CIDR '{block}' conflicts with {with}")));
+        let conflict =
+            |with: String| Err(Error::new("CidrConflict", format!("The CIDR '{block}' conflicts with {with}")));
         if let Some(own) = vpc.blocks().find(|own| overlaps(*own)) {
             return conflict(format!("{own} of {}", vpc.id));
         }

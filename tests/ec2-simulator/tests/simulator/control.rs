@@ -250,10 +250,7 @@ async fn a_sessions_calls_are_told_from_others_and_can_be_denied_alone() {
     assert_eq!(ours.arn, Some(AccessKey::default_user().caller.arn));
     assert_eq!(ours.session, None);
     assert_eq!(theirs.account.as_deref(), Some("222222222222"));
-    assert_eq!(
-        theirs.arn.as_deref(),
-        Some("arn:aws:sts::222222222222:assumed-role/network/cluster.team.peering")
-    );
+    assert_eq!(theirs.arn.as_deref(), Some("arn:aws:sts::222222222222:assumed-role/network/cluster.team.peering"));
     let opened = theirs.session.unwrap();
     assert_eq!((opened.role.as_str(), opened.name.as_str()), (arn, "cluster.team.peering"));
     let tags = |tags: &[(&str, &str)]| -> Tags {

@@ -91,7 +91,8 @@ async fn show(cloud: &Cloud, id: &str) -> Result<Vpc> {
 fn blocks(vpc: &Vpc) -> Vec<&str> {
     let associated = |state: Option<&str>| state == Some("associated");
     let ipv4 = vpc.cidr_block_association_set().iter();
-    let ipv4 = ipv4.filter(|block| associated(block.cidr_block_state().and_then(|state| Some(state.state()?.as_str()))));
+    let ipv4 =
+        ipv4.filter(|block| associated(block.cidr_block_state().and_then(|state| Some(state.state()?.as_str()))));
     let ipv6 = vpc.ipv6_cidr_block_association_set().iter();
     let ipv6 =
         ipv6.filter(|block| associated(block.ipv6_cidr_block_state().and_then(|state| Some(state.state()?.as_str()))));
