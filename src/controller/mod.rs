@@ -52,6 +52,8 @@ pub async fn run(
     observer: Arc<dyn Observer>,
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
+    // Whoever looks after some namespaces only leaves what is the cluster's to who looks after all of it.
+    let keeps_identities = settings.namespace.is_none();
     let objects = match settings.namespace {
         Some(namespace) => Api::namespaced(client.clone(), &namespace),
         None => Api::all(client.clone()),
@@ -85,19 +87,22 @@ pub async fn run(
                 tracing::debug!(%error, "reconciliation will be repeated");
             }
         });
-    let identities = Controller::for_stream(
-        watch::identities(Api::all(client.clone()), identity_writer, touched.clone()),
-        identities,
-    )
-    .graceful_shutdown_on(shutdown.clone())
-    .run(
-        move |object, context| {
-            observer::observed(Arc::clone(&observer), "awsidentity", aws_identity::reconcile(object, context))
-        },
-        aws_identity::retry,
-        context,
-    )
-    .for_each(|_| async {});
+    let watched = watch::identities(Api::all(client.clone()), identity_writer, touched.clone());
+    let identities = if keeps_identities {
+        Controller::for_stream(watched, identities)
+            .graceful_shutdown_on(shutdown)
+            .run(
+                move |object, context| {
+                    observer::observed(Arc::clone(&observer), "awsidentity", aws_identity::reconcile(object, context))
+                },
+                aws_identity::retry,
+                context,
+            )
+            .for_each(|_| async {})
+            .boxed()
+    } else {
+        watched.take_until(shutdown).for_each(|_| async {}).boxed()
+    };
     let namespaces = watch::namespaces(Api::all(client), namespace_writer, touched);
     tokio::select! {
         _ = futures::future::join(peerings, identities) => {}

@@ -97,6 +97,12 @@ impl Context {
                 let note = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 self.answered(object, answer, StepEvent::RoutesChanged, note).await
             }
+            Step::CleanUp { id } => {
+                let ec2 = seen.access.requester.acting_for(seen.owner).await;
+                let answer = ec2.delete_vpc_peering_connection(region(Side::Requester), id).await;
+                let note = format!("asked EC2 to delete {id}, which an earlier resource of this name left behind");
+                self.answered(object, answer, StepEvent::DeletionRequested, note).await
+            }
             Step::Delete { id } => {
                 let answer = match self.ec2(seen, Side::Requester).await {
                     Ok(ec2) => ec2.delete_vpc_peering_connection(region(Side::Requester), id).await,

@@ -79,6 +79,8 @@ pub struct Observation {
     pub recorded: Option<Connection>,
     /// Live connections that carry the owner's tags.
     pub owned: Vec<Connection>,
+    /// Live connections that an earlier resource of this name owned, which is gone.
+    pub left_behind: Vec<Connection>,
     /// The connection that the spec wants to take over.
     pub wanted: Option<Connection>,
     /// A live connection between the same VPCs that is not the owner's.
@@ -174,4 +176,6 @@ pub struct Settings {
     pub consistency_window: Duration,
     /// The pause before a peering that has ended is requested anew; it doubles with each time in a row.
     pub recreation_pause: Duration,
+    /// Whether the cluster's ID is surely no other cluster's, so that what a namesake left behind is surely nobody's.
+    pub is_cluster_unique: bool,
 }

@@ -1,6 +1,7 @@
 //! Every connection that one account sees in one region, at one time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::quota::Usage;
 use super::{Connection, Ends, Observation, Owner, Recorded};
@@ -10,6 +11,8 @@ use super::{Connection, Ends, Observation, Owner, Recorded};
 pub struct Snapshot {
     connections: BTreeMap<String, Connection>,
     by_owner: HashMap<String, Vec<String>>,
+    /// By a hash of the owner's names.
+    by_name: HashMap<u64, Vec<String>>,
     by_pair: HashMap<[String; 2], Vec<String>>,
     usage: Usage,
 }
@@ -63,6 +66,11 @@ impl Snapshot {
             near_quota: self.usage.warning(requester, accepter),
             wanted: find(wanted),
             owned: living(self.by_owner.get(&owner.uid)).into_iter().filter(is_owned).cloned().collect(),
+            left_behind: living(self.by_name.get(&name(owner)))
+                .into_iter()
+                .filter(|connection| Owner::of(&connection.tags).is_some_and(|other| owner.succeeds(&other)))
+                .cloned()
+                .collect(),
             rival: living(self.by_pair.get(&pair(requester, accepter)))
                 .into_iter()
                 .find(|connection| !is_owned(connection))
@@ -78,6 +86,7 @@ impl FromIterator<Connection> for Snapshot {
         for connection in connections {
             let id = &connection.id;
             if let Some(owner) = Owner::of(&connection.tags) {
+                snapshot.by_name.entry(name(&owner)).or_default().push(id.clone());
                 snapshot.by_owner.entry(owner.uid).or_default().push(id.clone());
             }
             if let (Some(requester), Some(accepter)) = (&connection.requester.vpc_id, &connection.accepter.vpc_id) {
@@ -88,6 +97,13 @@ impl FromIterator<Connection> for Snapshot {
         }
         snapshot
     }
+}
+
+/// What owners of one name have in common.
+fn name(owner: &Owner) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (&owner.cluster, &owner.namespace, &owner.name).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The two VPCs whichever asked: EC2 allows one active peering between them.

@@ -9,8 +9,10 @@ mod crashes;
 mod deploy;
 mod ends;
 mod errors;
+mod examples;
 mod field_managers;
 mod gitops;
+mod iam;
 mod identities;
 mod leader;
 mod lifecycle;
@@ -100,6 +102,8 @@ fn main() -> Result<ExitCode> {
         deploy::the_rights_in_one_namespace_suffice_and_reach_no_further,
         upgrade::what_the_first_schema_stored_is_looked_after_without_a_write_to_aws,
         both_ends::each_end_is_handled_by_its_own_identity_in_its_own_region,
+        both_ends::each_role_uses_what_its_policy_grants,
+        examples::every_example_does_what_it_says,
         both_ends::options_of_both_ends_are_set_and_repaired,
         both_ends::each_end_has_its_own_tags,
         both_ends::each_missing_permission_is_named_and_holds_up_nothing_else,
@@ -161,14 +165,24 @@ fn main() -> Result<ExitCode> {
         return Ok(libtest_mimic::run(&arguments, listed).exit_code());
     }
     let shared = Arc::new(runtime.block_on(Shared::start())?);
+    let seen = Arc::new(iam::Seen::default());
+    let is_whole = arguments.filter.is_none() && arguments.skip.is_empty();
     let trial = |(name, cloud, test): (String, Cloud, Test)| {
-        let (runtime, shared) = (Arc::clone(&runtime), Arc::clone(&shared));
+        let (runtime, shared, seen) = (Arc::clone(&runtime), Arc::clone(&shared), Arc::clone(&seen));
         Trial::test(name.clone(), move || {
-            let run = async { test(World::new(shared, &name, cloud).await?).await };
+            let run = async {
+                let world = World::new(shared, &name, cloud).await?;
+                test(world.clone()).await?;
+                world.note(&seen).await
+            };
             runtime.block_on(run).map_err(|error| format!("{error:#}").into())
         })
     };
     let conclusion = libtest_mimic::run(&arguments, tests.into_iter().map(trial).collect());
+    // Only all of them together use everything.
+    if is_whole && !conclusion.has_failed() {
+        seen.check()?;
+    }
     Ok(conclusion.exit_code())
 }
 
