@@ -177,15 +177,22 @@ fn a_route_goes_through_its_states_one_step_at_a_time() {
             &["main 10.1.0.0/16 pcx-earlier", "main 10.1.0.0/16 pcx-ours"],
             &["10.1.0.0/16 pcx-earlier!"],
             &["replace the route to 10.1.0.0/16 through pcx-ours in main"],
-            &["record main 10.1.0.0/16 pcx-earlier"],
-            &["record main 10.1.0.0/16 pcx-earlier"],
+            &["delete the route to 10.1.0.0/16 through pcx-earlier in main"],
+            &["delete the route to 10.1.0.0/16 through pcx-earlier in main"],
         ),
         (
             &["main 10.1.0.0/16 pcx-earlier", "main 10.1.0.0/16 pcx-ours"],
             &["10.1.0.0/16 pcx-ours"],
             &["record main 10.1.0.0/16 pcx-ours"],
+            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+        ),
+        (
+            &["main 10.1.0.0/16 pcx-earlier"],
+            &["10.1.0.0/16 pcx-ours"],
             &["record main 10.1.0.0/16 pcx-ours"],
-            &["record main 10.1.0.0/16 pcx-ours"],
+            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
         ),
         // An earlier connection that the record does not name, or for another table or destination, is anybody's.
         (&[], &["10.1.0.0/16 pcx-earlier!"], &[], &[], &[]),
@@ -364,7 +371,12 @@ fn the_other_end_keeps_its_record() {
     case.tables = [table("main", &["10.1.0.0/16 pcx-ours"])].into_iter().collect();
     case.routes = None;
     assert_eq!(case.repair().step, None, "the other end's record makes nothing ours at this one");
-    case.recorded.insert(managed("gone 10.1.0.0/16 pcx-ours"));
+    case.recorded.insert(ManagedRoute { side: Side::Accepter, ..managed("main 10.1.0.0/16 pcx-earlier") });
+    case.tables = [table("main", &["10.1.0.0/16 pcx-earlier"])].into_iter().collect();
+    case.routes = Some(to(main_table(), &["10.1.0.0/16"]));
+    let plan = case.repair();
+    assert_eq!((plan.step, plan.conflicts.len()), (None, 1), "nor one through an earlier connection");
+    case.recorded = [theirs.clone(), managed("gone 10.1.0.0/16 pcx-ours")].into();
     assert_eq!(case.withdraw().step, Some(RouteStep::Record([theirs].into())));
 }
 
