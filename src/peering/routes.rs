@@ -382,6 +382,7 @@ impl Routing<'_> {
         let of_this_end = self.recorded.iter().filter(|route| route.side == self.side);
         let known =
             of_this_end.filter_map(|route| Some((route.route_table_id.clone(), parse(&route.destination_cidr_block)?)));
+        // No other place is looked at, so that a route through our connection that neither names is somebody's own.
         let places: BTreeSet<Place> = known.chain(wanted.iter().chain(surplus).cloned()).collect();
         // What is of the other end stays as it is; so does what cannot be read, which is not ours to judge.
         let mut record: BTreeSet<ManagedRoute> = self.recorded.clone();
@@ -390,41 +391,31 @@ impl Routing<'_> {
             let is_wanted = wanted.contains(place);
             let shown: Vec<&Route> = self.tables.at(self.vpc_id, place).collect();
             let records: Vec<&ManagedRoute> = self.records(place).collect();
-            let ours =
-                shown.iter().copied().find(|route| self.is_ours(route, &records, is_wanted || surplus.contains(place)));
-            let through = match ours.map(|route| &route.target) {
-                Some(Target::Peering(id)) => Some(id.as_str()),
-                Some(Target::Other(_)) | None => None,
-            };
-            let leads_through_ours = through == Some(self.connection_id);
+            let ours = shown.iter().find_map(|route| Some((*route, self.leads_for_us(route, &records)?)));
             match (is_wanted, ours, shown.first()) {
-                (true, Some(route), _) if leads_through_ours && !route.is_blackhole => {}
+                (true, Some((route, id)), _) if id == self.connection_id && !route.is_blackhole => {}
                 (true, Some(_), _) => changes.push(RouteChange::Replace(self.ours_at(place))),
                 (true, None, Some(route)) => {
                     conflicts.push(RouteConflict { route_table_id: place.0.clone(), route: (*route).clone() })
                 }
                 (true, None, None) => changes.push(RouteChange::Create(self.ours_at(place))),
-                (false, Some(_), _) => changes.push(RouteChange::Delete(ManagedRoute {
-                    vpc_peering_connection_id: through.unwrap_or_default().to_owned(),
+                (false, Some((_, id)), _) => changes.push(RouteChange::Delete(ManagedRoute {
+                    vpc_peering_connection_id: id.to_owned(),
                     ..self.ours_at(place)
                 })),
                 (false, None, _) => {}
             }
-            // The record names what is there of ours, and what is about to be.
-            let is_free = ours.is_some() || shown.is_empty();
-            for route in records {
-                let is_shown = through == Some(route.vpc_peering_connection_id.as_str());
-                let is_next = is_wanted && is_free && route.vpc_peering_connection_id == self.connection_id;
-                if is_shown || is_next {
-                    continue;
-                }
+            // The record names what is there of ours, and what is about to be; until it is gone, all that makes it ours.
+            let is_needed =
+                |route: &&ManagedRoute| ours.is_some_and(|(_, id)| !is_wanted || id == route.vpc_peering_connection_id);
+            for route in records.into_iter().filter(|route| !is_needed(route)) {
                 if self.is_settled {
                     record.remove(route);
                 } else {
                     awaits_ec2 = true;
                 }
             }
-            if is_wanted && is_free {
+            if is_wanted && (ours.is_some() || shown.is_empty()) {
                 record.insert(self.ours_at(place));
             }
         }
@@ -438,13 +429,13 @@ impl Routing<'_> {
         RoutesPlan { step, awaits_ec2, conflicts, problems: Vec::new() }
     }
 
-    /// Whether a route is ours: it leads through our connection, and the record or the spec says so; or the record names
-    /// the very connection that it leads through.
-    fn is_ours(&self, route: &Route, records: &[&ManagedRoute], is_of_spec: bool) -> bool {
+    /// The connection that a route leads through, if the route is ours: that is our connection, at a place that the
+    /// record or the spec names; or an earlier one that the record names for this very place.
+    fn leads_for_us<'a>(&self, route: &'a Route, records: &[&ManagedRoute]) -> Option<&'a str> {
+        let is_recorded = |id: &str| records.iter().any(|record| record.vpc_peering_connection_id == id);
         match &route.target {
-            Target::Peering(id) if id == self.connection_id => is_of_spec || !records.is_empty(),
-            Target::Peering(id) => records.iter().any(|record| record.vpc_peering_connection_id == *id),
-            Target::Other(_) => false,
+            Target::Peering(id) if id == self.connection_id || is_recorded(id) => Some(id),
+            Target::Peering(_) | Target::Other(_) => None,
         }
     }
 }
