@@ -2,6 +2,7 @@
 //! The folders: `api` what users say, `peering` what follows from it, `aws` and `controller` what is done about it,
 //! `operator` what makes it a service, `cli` how it is called.
 
+pub mod accepting;
 pub mod api;
 pub mod aws;
 pub mod cli;
