@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Api;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use vpc_peering_operator::api::{AccepterDecision, AwsIdentity, RequestedConnection, VpcPeeringAccepter};
+use vpc_peering_operator::api::{AccepterDecision, RequestedConnection, VpcPeeringAccepter};
 
 use super::world::{Cloud, OTHER_ACCOUNT, REGION, World};
 

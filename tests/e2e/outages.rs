@@ -116,12 +116,12 @@ pub async fn recreated_under_the_same_name_while_we_were_down(world: World) -> R
     world.delete().await?;
     world.patch(json!({"metadata": {"finalizers": null}})).await?;
     world.until_gone().await?;
-    ensure!(connection_id(&object) == Some(&id));
+    ensure!(connection_id(&object) == Some(id.as_str()));
     // Where the ID is surely ours alone, nobody has to ask: no second peering, no cut.
     world.apply(&world.manifest()).await?;
     let operator = world.operator.start().await?;
     let object = world.until_ready().await?;
-    ensure!(connection_id(&object) == Some(&id), "not taken over: {object:?}");
+    ensure!(connection_id(&object) == Some(id.as_str()), "not taken over: {object:?}");
     operator.kill().await?;
     world.delete().await?;
     world.patch(json!({"metadata": {"finalizers": null}})).await?;
@@ -133,7 +133,7 @@ pub async fn recreated_under_the_same_name_while_we_were_down(world: World) -> R
     world.until_ready().await?;
     environment::eventually("cleaned up", Duration::from_secs(30), async || {
         let living = world.living().await?;
-        ensure!(living.len() == 1 && living[0].vpc_peering_connection_id() != Some(&id), "{living:?}");
+        ensure!(living.len() == 1 && living[0].vpc_peering_connection_id() != Some(id.as_str()), "{living:?}");
         Ok(())
     })
     .await?;
