@@ -516,11 +516,14 @@ fn routes_are_made_when_active_and_go_before_the_peering() {
     case.observed.tables.insert(Side::Requester, Err(refusal()));
     assert_eq!(case.said(), "stalled: Unauthorized");
     case.observed.tables.insert(Side::Requester, table(&[("10.2.0.0/16", Target::Other("igw-1".into()))]));
+    assert_eq!(case.said(), "record 0 routes, requester", "what another's route has taken the place of is not ours");
+    let recorded = std::mem::take(&mut case.recorded.routes);
     assert!(matches!(
         case.decide(),
         Plan::Stalled { reason: Reason::RouteConflict, message, .. }
             if ["rtb-1", "10.2.0.0/16", "igw-1"].iter().all(|named| message.contains(named))
     ));
+    case.recorded.routes = recorded;
     case.observed.tables.insert(Side::Requester, table(&[ours]));
     assert_eq!(case.said(), "steady");
     case.deleted = true;
