@@ -340,12 +340,9 @@ pub async fn nobody_is_accepted_by_default_nor_by_half(world: World) -> Result<(
     let _operator = world.operator.start().await?;
     half.apply(json!({})).await?;
     let id = request(&world, &half, &world.requester).await?;
-    let left = |accept: Value, why: &'static str| {
-        let (half, id) = (&half, &id);
-        async move {
-            half.apply(json!({"accept": accept})).await?;
-            half.until_left(id, AccepterDecision::Pending, why).await
-        }
+    let left = async |accept: Value, why: &str| {
+        half.apply(json!({"accept": accept})).await?;
+        half.until_left(&id, AccepterDecision::Pending, why).await
     };
     left(json!([]), "no entry of spec.accept is for account 111111111111").await?;
     left(json!([{"ownerId": "333333333333"}]), "no entry of spec.accept is for account 111111111111").await?;

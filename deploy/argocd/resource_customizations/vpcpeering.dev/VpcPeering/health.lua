@@ -1,4 +1,4 @@
--- What Argo CD shows of a VpcPeering. It runs without Lua's libraries for strings and mathematics.
+-- What Argo CD shows of a VpcPeering, and of a VpcPeeringAccepter. It runs without Lua's libraries for strings and mathematics.
 local function health(status, message)
   return { status = status, message = message }
 end
