@@ -6,7 +6,7 @@ use environment::{prepare, repository};
 use super::world::{Cloud, World};
 
 /// Everything under `deploy/` that can be applied alone.
-const KUSTOMIZATIONS: [&str; 11] = [
+const KUSTOMIZATIONS: [&str; 9] = [
     "deploy",
     "deploy/admission",
     "deploy/overlays/dev",
@@ -16,11 +16,11 @@ const KUSTOMIZATIONS: [&str; 11] = [
     "deploy/argocd/example",
     "deploy/flux",
     "deploy/flux/operator",
-    "deploy/flux/peerings",
-    "deploy/flux/partners",
 ];
 
-const FILES: [&str; 3] = [
+const FILES: [&str; 5] = [
+    "deploy/flux/partners",
+    "deploy/flux/peerings",
     "deploy/argocd/example/application.yaml",
     "deploy/examples/same-account.yaml",
     "deploy/examples/cross-account.yaml",

@@ -19,6 +19,7 @@ mod lifecycle;
 mod metrics;
 mod outages;
 mod ownership;
+mod prune;
 mod restarts;
 mod routes;
 mod tags;
@@ -100,6 +101,8 @@ fn main() -> Result<ExitCode> {
         field_managers::client_side_apply_and_the_operator_never_fight,
         deploy::every_overlay_and_example_passes_the_api_server,
         deploy::the_rights_in_one_namespace_suffice_and_reach_no_further,
+        prune::in_one_piece_what_is_left_behind_shows_and_is_finished_later,
+        prune::in_two_pieces_nothing_is_left_behind,
         upgrade::what_the_first_schema_stored_is_looked_after_without_a_write_to_aws,
         both_ends::each_end_is_handled_by_its_own_identity_in_its_own_region,
         both_ends::each_role_uses_what_its_policy_grants,
