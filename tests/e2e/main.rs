@@ -11,6 +11,7 @@ mod ends;
 mod errors;
 mod examples;
 mod field_managers;
+mod flux;
 mod gitops;
 mod iam;
 mod identities;
@@ -78,7 +79,7 @@ fn main() -> Result<ExitCode> {
         both_ends::all_four_combinations_become_active,
         routes::routes_of_both_ends_come_and_go_with_the_peering,
     ];
-    let of_the_simulator: Vec<(&str, Test)> = tests![
+    let mut of_the_simulator: Vec<(&str, Test)> = tests![
         lifecycle::a_fresh_object_is_not_current,
         lifecycle::the_end_depends_on_the_last_spec_only,
         validation::every_rule_refuses_with_a_readable_message,
@@ -156,6 +157,10 @@ fn main() -> Result<ExitCode> {
         crashes::killed_after_each_request,
         crashes::the_reply_to_each_request_lost,
     ];
+    // Programs that take minutes to build: only with --ignored.
+    let expensive: Vec<(&str, Test)> = tests![flux::kustomize_controller_installs_waits_and_prunes];
+    let is_expensive = |name: &str| expensive.iter().any(|(expensive, _)| name.ends_with(expensive));
+    of_the_simulator.extend(expensive.clone());
     let tests: Vec<_> =
         [(Cloud::Moto, of_any_ec2.clone()), (Cloud::Simulator, of_any_ec2), (Cloud::Simulator, of_the_simulator)]
             .into_iter()
@@ -164,7 +169,11 @@ fn main() -> Result<ExitCode> {
             })
             .collect();
     if arguments.list {
-        let listed = tests.into_iter().map(|(name, _, _)| Trial::test(name, || Ok(()))).collect();
+        let listed = |(name, _, _): (String, _, _)| {
+            let ignored = is_expensive(&name);
+            Trial::test(name, || Ok(())).with_ignored_flag(ignored)
+        };
+        let listed = tests.into_iter().map(listed).collect();
         return Ok(libtest_mimic::run(&arguments, listed).exit_code());
     }
     let shared = Arc::new(runtime.block_on(Shared::start())?);
@@ -172,6 +181,7 @@ fn main() -> Result<ExitCode> {
     let is_whole = arguments.filter.is_none() && arguments.skip.is_empty();
     let trial = |(name, cloud, test): (String, Cloud, Test)| {
         let (runtime, shared, seen) = (Arc::clone(&runtime), Arc::clone(&shared), Arc::clone(&seen));
+        let ignored = is_expensive(&name);
         Trial::test(name.clone(), move || {
             let run = async {
                 let world = World::new(shared, &name, cloud).await?;
@@ -180,6 +190,7 @@ fn main() -> Result<ExitCode> {
             };
             runtime.block_on(run).map_err(|error| format!("{error:#}").into())
         })
+        .with_ignored_flag(ignored)
     };
     let conclusion = libtest_mimic::run(&arguments, tests.into_iter().map(trial).collect());
     // Only all of them together use everything.
