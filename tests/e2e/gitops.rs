@@ -17,7 +17,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use vpc_peering_operator::api::VpcPeering;
 
-use super::world::{OTHER_ACCOUNT, World};
+use super::world::{Cloud, OTHER_ACCOUNT, World};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -222,6 +222,7 @@ fn customization() -> PathBuf {
 fn check(file: &str, expected: &Value) -> Result<()> {
     let path = customization().join(file);
     if std::env::var_os("UPDATE_TESTDATA").is_some() {
+        std::fs::create_dir_all(path.parent().context("no folder")?)?;
         std::fs::write(&path, serde_saphyr::to_string(expected)?)?;
         return Ok(());
     }
@@ -315,6 +316,39 @@ pub async fn a_wait_ends_early_when_nothing_will_come_of_it(world: World) -> Res
     Ok(())
 }
 
+pub async fn an_identity_is_judged_rightly(world: World) -> Result<()> {
+    // The operators of other tests look after identities, too.
+    let world = World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await?;
+    world.simulator().set(&json!({"any_role": true})).await?;
+    let script = customization().join("health.lua");
+    let kubectl = async |arguments: &[&str]| world.shared.control_plane.kubectl(arguments).await;
+    let identity = json!({
+        "apiVersion": "vpcpeering.dev/v1alpha1",
+        "kind": "AwsIdentity",
+        "metadata": {"name": "theirs"},
+        "spec": {"accountId": OTHER_ACCOUNT, "roleArn": format!("arn:aws:iam::{OTHER_ACCOUNT}:role/x")},
+    });
+    let path = world.shared.control_plane.folder().join("identity.json");
+    std::fs::write(&path, identity.to_string())?;
+    kubectl(&["apply", "--server-side", "-f", &path.to_string_lossy()]).await?;
+    let judged = async || {
+        let stored: Value = serde_json::from_str(&kubectl(&["get", "awsidentity", "theirs", "-o", "json"]).await?)?;
+        let kstatus = verdict(&world, &["kstatus"], &stored).await?;
+        let health = verdict(&world, &["argocd", &script.to_string_lossy()], &stored).await?;
+        anyhow::Ok((kstatus["status"].clone(), health["status"].clone(), stored))
+    };
+    let (kstatus, health, stored) = judged().await?;
+    ensure!(kstatus == "InProgress" && health == "Progressing", "{kstatus}, {health}: {stored:#}");
+    let _operator = world.operator.start().await?;
+    eventually("ready", Duration::from_secs(60), async || {
+        let (kstatus, health, stored) = judged().await?;
+        ensure!(kstatus == "Current" && health == "Healthy", "{kstatus}, {health}: {stored:#}");
+        Ok(())
+    })
+    .await
+    .with_context(|| world.log())
+}
+
 pub async fn the_health_script_comes_into_argocd_cm(world: World) -> Result<()> {
     let kubectl = async |arguments: &[&str]| world.shared.control_plane.kubectl(arguments).await;
     kubectl(&["create", "namespace", "argocd"]).await?;
@@ -332,7 +366,9 @@ pub async fn the_health_script_comes_into_argocd_cm(world: World) -> Result<()> 
     let stored: Value = serde_json::from_str(&stored)?;
     let script = std::fs::read_to_string(customization().join("health.lua"))?;
     // Argo CD's name for the health of a kind of a group.
-    let key = "resource.customizations.health.vpcpeering.dev_VpcPeering";
-    ensure!(stored["data"] == json!({"url": "https://argocd.example.com", key: script}), "{}", stored["data"]);
+    let [peering, identity] =
+        ["VpcPeering", "AwsIdentity"].map(|kind| format!("resource.customizations.health.vpcpeering.dev_{kind}"));
+    let expected = json!({"url": "https://argocd.example.com", peering: script, identity: script});
+    ensure!(stored["data"] == expected, "{}", stored["data"]);
     Ok(())
 }

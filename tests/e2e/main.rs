@@ -96,6 +96,7 @@ fn main() -> Result<ExitCode> {
         ends::deletion_ends_from_every_code,
         gitops::every_state_is_judged_rightly,
         gitops::a_wait_ends_early_when_nothing_will_come_of_it,
+        gitops::an_identity_is_judged_rightly,
         gitops::the_health_script_comes_into_argocd_cm,
         field_managers::flux_and_the_operator_never_fight,
         field_managers::argo_cd_and_the_operator_never_fight,
