@@ -175,6 +175,8 @@ pub async fn every_state_is_judged_rightly(world: World) -> Result<()> {
                 tests.push(check_health(&world, state, generalized(&world, &vpc, object).await?).await?);
             }
             if state.name != "terminating" {
+                // A deletion would be suspended as well.
+                world.patch(json!({"spec": {"suspend": false}})).await?;
                 world.delete().await?;
             }
             if operator.is_none() {
