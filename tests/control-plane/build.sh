@@ -82,7 +82,7 @@ gitops-crds)
     copy github.com/argoproj/argo-cd/v3 manifests/crds/application-crd.yaml
     copy github.com/fluxcd/helm-controller config/crd/bases/helm.toolkit.fluxcd.io_helmreleases.yaml
     copy github.com/fluxcd/kustomize-controller config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml
-    for kind in gitrepositories helmrepositories helmcharts ocirepositories; do
+    for kind in gitrepositories ocirepositories buckets externalartifacts helmrepositories helmcharts; do
         copy github.com/fluxcd/source-controller "config/crd/bases/source.toolkit.fluxcd.io_$kind.yaml"
     done
     ;;
