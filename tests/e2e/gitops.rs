@@ -53,12 +53,13 @@ fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
     object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
 }
 
-/// The resource, once its `Ready` has this reason and speaks of its present generation.
+/// The resource, once its `Ready` has this reason and speaks of its present generation, and no answer of EC2 is awaited.
 async fn until_reason(world: &World, reason: &str) -> Result<Value> {
     eventually(reason, Duration::from_secs(60), async || {
         let object = raw(world).await?;
         let is_so = condition(&object, "Ready").is_some_and(|ready| ready["reason"] == reason)
-            && object["status"]["observedGeneration"] == object["metadata"]["generation"];
+            && object["status"]["observedGeneration"] == object["metadata"]["generation"]
+            && object["status"]["creationStartedAt"].is_null();
         ensure!(is_so, "{object:#}");
         Ok(object)
     })
