@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use super::Context;
 use super::access::Access;
+use super::kept::reconcile_at;
 use super::memory::Looked;
-use super::vpc_peering::{Seen, reconcile_at, recorded, standing_after};
+use super::vpc_peering::{Seen, recorded, standing_after};
 use crate::api::{ConditionType, Ownership, Reason, Side, StepEvent, VpcPeering, VpcPeeringStatus};
 use crate::aws::{AwsError, Class, CreateRequest, Ec2};
 use crate::peering::decision::not_owned;
@@ -332,14 +333,10 @@ impl Context {
         let object = self.show(object, seen, &standing_after(&error, Some(false)), false).await?;
         Ok(Outcome::Refused(Box::new(object), error))
     }
-
-    fn wrote_to_ec2(&self, object: &VpcPeering) {
-        self.memory(object, |memory| memory.last_write = Some(Instant::now()));
-    }
 }
 
 /// Each change by itself: one that is refused holds up no other.
-async fn change_routes(ec2: &Ec2, region: &str, changes: &[RouteChange]) -> Result<(), AwsError> {
+pub(super) async fn change_routes(ec2: &Ec2, region: &str, changes: &[RouteChange]) -> Result<(), AwsError> {
     let mut outcome = Ok(());
     for change in changes {
         let answer = match change {

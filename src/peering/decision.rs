@@ -5,7 +5,6 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::preflight::Preflight;
-use super::status::Progress;
 use super::upkeep::{self, Review};
 use super::{
     AccepterView, Concern, Connection, Desired, Observation, Owner, Plan, Recorded, Settings, StatusCode, Step,
@@ -14,10 +13,10 @@ use super::{
 use crate::api::{DeletionPolicy, End, ManagementPolicy, Ownership, Reason, Side, VpcPeeringSpec};
 
 /// How often to look, while something that must be there is not shown.
-pub(super) const MISSING_LOOK_AGAIN: Duration = Duration::from_secs(2);
+pub const MISSING_LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// How often to look at what is outside of our view of EC2.
-const STALLED_LOOK_AGAIN: Duration = Duration::from_secs(60);
+pub const STALLED_LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// How often in a row a peering that ends is requested anew.
 pub const MAX_RECREATIONS: u32 = 8;
@@ -159,7 +158,8 @@ fn inheriting(desired: Desired<'_>, recorded: &Recorded, observed: &Observation,
     let same = observed.left_behind.iter().filter(is_alive).find(|left| mismatch(desired, left).is_none());
     if let Some(connection) = same {
         let wanted = desired.tags(upkeep::sides_in_place_of(Side::Requester, observed));
-        return tags::repair(Side::Requester, wanted, &recorded.managed_tag_keys, connection).map(Plan::Act);
+        let step = tags::repair(wanted, &recorded.managed_tag_keys, connection)?;
+        return Some(Plan::Act(upkeep::tag_step(Side::Requester, &connection.id, step)));
     }
     cleaning_up(desired, observed, settings).and_then(|review| review.step).map(Plan::Act)
 }
@@ -194,8 +194,8 @@ fn adopting(desired: Desired<'_>, recorded: &Recorded, observed: &Observation, i
         return by_code(connection);
     }
     let wanted = desired.tags(upkeep::sides_in_place_of(Side::Requester, observed));
-    match tags::repair(Side::Requester, wanted, &recorded.managed_tag_keys, connection) {
-        Some(step) if !desired.spec.dry_run => Plan::Act(step),
+    match tags::repair(wanted, &recorded.managed_tag_keys, connection) {
+        Some(step) if !desired.spec.dry_run => Plan::Act(upkeep::tag_step(Side::Requester, id, step)),
         _ => stalled(Reason::DryRun, format!("{id} can be taken over; set spec.dryRun to false to do it")),
     }
 }
@@ -265,14 +265,14 @@ fn towards_active(
             let mut reviews = upkeep::review(desired, recorded, observed, connection);
             reviews.extend(cleaning_up(desired, observed, settings));
             let next = reviews.iter().find_map(|review| review.step.clone()).map(Plan::Act);
-            next.or_else(|| all_troubles(&reviews).map(Plan::from)).unwrap_or_else(|| {
-                match pending_or(connection, now) {
-                    Plan::Steady { message, .. } => Plan::Steady {
-                        message,
-                        look_again: reviews.iter().filter_map(|review| review.look_again).min(),
-                    },
-                    plan => plan,
+            next.or_else(|| {
+                Trouble::together(reviews.iter().filter_map(|review| review.trouble.as_ref())).map(Plan::from)
+            })
+            .unwrap_or_else(|| match pending_or(connection, now) {
+                Plan::Steady { message, .. } => {
+                    Plan::Steady { message, look_again: reviews.iter().filter_map(|review| review.look_again).min() }
                 }
+                plan => plan,
             })
         }
         StatusCode::Failed => ended(desired, recorded, End::Failed, connection),
@@ -283,22 +283,6 @@ fn towards_active(
             by_code(connection)
         }
     }
-}
-
-/// All that stands in the way, as one: what somebody has to act on comes first.
-fn all_troubles(reviews: &[Review]) -> Option<Trouble> {
-    let mut troubles: Vec<_> = reviews.iter().filter_map(|review| review.trouble.as_ref()).collect();
-    troubles.sort_by_key(|trouble| trouble.progress != Progress::Stalled);
-    let first = troubles.first()?;
-    // Two concerns may be in the same trouble.
-    let mut messages: Vec<_> = troubles.iter().map(|trouble| trouble.message.as_str()).collect();
-    messages.dedup();
-    Some(Trouble {
-        progress: first.progress,
-        reason: first.reason,
-        message: messages.join("; "),
-        look_again: troubles.iter().filter_map(|trouble| trouble.look_again).min(),
-    })
 }
 
 /// Nothing is ever done here but to look, and to write down what is seen.

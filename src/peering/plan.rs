@@ -10,9 +10,9 @@ use crate::api::{ManagedRoute, Ownership, Reason, Side};
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Plan {
+pub enum Plan<S = Step> {
     /// Take this step, then observe again.
-    Act(Step),
+    Act(S),
     /// We, or EC2, are on the way: look again when something changes, or after this time.
     Wait {
         /// What for.
@@ -49,7 +49,7 @@ pub enum Plan {
     Release,
 }
 
-impl From<Trouble> for Plan {
+impl<S> From<Trouble> for Plan<S> {
     fn from(trouble: Trouble) -> Self {
         let Trouble { progress, reason, message, look_again } = trouble;
         match progress {
@@ -59,7 +59,7 @@ impl From<Trouble> for Plan {
     }
 }
 
-impl Plan {
+impl<S> Plan<S> {
     /// When to look again, where nothing else tells of a change.
     #[must_use]
     pub fn look_again(&self) -> Option<Duration> {

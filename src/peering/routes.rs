@@ -80,6 +80,8 @@ pub struct Routing<'a> {
     /// Whether EC2 has had time to show what we did last. Nothing is struck off the record before, for what EC2 does
     /// not show yet would be left behind.
     pub is_settled: bool,
+    /// How many there may be.
+    pub limit: usize,
 }
 
 /// What a decision on the routes of one end comes to.
@@ -161,12 +163,14 @@ pub enum RouteProblem {
         /// The destination.
         destination: String,
     },
-    /// More routes than one end may have.
+    /// More routes than there may be.
     TooManyRoutes {
         /// The field of the spec.
         field: String,
         /// How many are wanted.
         wanted: usize,
+        /// How many there may be.
+        limit: usize,
     },
 }
 
@@ -279,13 +283,17 @@ fn wanted(routing: Routing<'_>, problems: &mut Vec<RouteProblem>) -> Option<BTre
     let destinations = destinations(routing, routes, problems)?;
     let at = |table: &String| destinations.iter().map(|destination| (table.clone(), *destination)).collect::<Vec<_>>();
     let wanted: BTreeSet<Place> = tables.iter().flat_map(at).collect();
-    if wanted.len() <= MAX_ROUTES {
+    if wanted.len() <= routing.limit {
         return Some(wanted);
     }
-    problems.push(RouteProblem::TooManyRoutes { field: routing.field.to_owned(), wanted: wanted.len() });
+    problems.push(RouteProblem::TooManyRoutes {
+        field: routing.field.to_owned(),
+        wanted: wanted.len(),
+        limit: routing.limit,
+    });
     // Those that are there already come first, or each new table would push out another's routes.
     let (known, new): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|place| routing.records(place).next().is_some());
-    Some(known.into_iter().chain(new).take(MAX_ROUTES).collect())
+    Some(known.into_iter().chain(new).take(routing.limit).collect())
 }
 
 /// The IDs of the tables that the spec selects.
@@ -343,8 +351,9 @@ fn destinations(routing: Routing<'_>, routes: &Routes, problems: &mut Vec<RouteP
     Some(destinations)
 }
 
-/// Every CIDR block of an end.
-fn cidr_blocks(end: &VpcInfo) -> BTreeSet<IpNet> {
+/// Every CIDR block of an end that EC2 shows.
+#[must_use]
+pub fn cidr_blocks(end: &VpcInfo) -> BTreeSet<IpNet> {
     let ipv4 = end.cidr_block_set.iter().map(|block| &block.cidr_block);
     let ipv6 = end.ipv6_cidr_block_set.iter().map(|block| &block.ipv6_cidr_block);
     end.cidr_block.iter().chain(ipv4).chain(ipv6).filter_map(|block| parse(block)).collect()
@@ -504,10 +513,10 @@ impl fmt::Display for RouteProblem {
             Self::NotOfTheOtherEnd { field, destination } => {
                 write!(f, "{field}: {destination} overlaps no CIDR block of the other end, so there is no route to it")
             }
-            Self::TooManyRoutes { field, wanted } => {
+            Self::TooManyRoutes { field, wanted, limit } => {
                 write!(
                     f,
-                    "{field}: these are {wanted} routes, and one end may have {MAX_ROUTES}; select fewer route tables or destinations"
+                    "{field}: these are {wanted} routes, and there may be {limit}; select fewer route tables or destinations"
                 )
             }
         }

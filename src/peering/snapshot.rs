@@ -14,6 +14,7 @@ pub struct Snapshot {
     /// By a hash of the owner's names.
     by_name: HashMap<u64, Vec<String>>,
     by_pair: HashMap<[String; 2], Vec<String>>,
+    by_accepter: HashMap<String, Vec<String>>,
     usage: Usage,
 }
 
@@ -40,15 +41,27 @@ impl Snapshot {
     #[must_use]
     pub fn has_motion_of(&self, cluster: &str) -> bool {
         self.connections.values().any(|connection| {
-            connection.code.is_in_motion() && Owner::of(&connection.tags).is_some_and(|owner| owner.cluster == cluster)
+            let owners = [Owner::of(&connection.tags), Owner::accepter_of(&connection.tags)];
+            connection.code.is_in_motion() && owners.into_iter().flatten().any(|owner| owner.cluster == cluster)
         })
     }
 
-    /// The IDs of all connections that came, went or changed since `earlier`.
+    /// The IDs of all connections that came, went or changed since `earlier`, and what [`requests_to`] calls those to a
+    /// VPC.
     #[must_use]
     pub fn changes_since(&self, earlier: &Self) -> BTreeSet<String> {
-        let differs = |id: &&String| self.get(id) != earlier.get(id);
-        self.connections.keys().chain(earlier.connections.keys()).filter(differs).cloned().collect()
+        let ids = self.connections.keys().chain(earlier.connections.keys());
+        let pairs = ids.map(|id| (self.get(id), earlier.get(id))).filter(|(now, then)| now != then);
+        let changed = pairs.flat_map(|(now, then)| [now, then]).flatten();
+        let keys = changed.flat_map(|connection| {
+            [Some(connection.id.clone()), connection.accepter.vpc_id.as_deref().map(requests_to)]
+        });
+        keys.flatten().collect()
+    }
+
+    /// The connections whose accepter is this VPC.
+    pub fn to(&self, vpc_id: &str) -> impl Iterator<Item = &Connection> {
+        self.by_accepter.get(vpc_id).into_iter().flatten().filter_map(|id| self.get(id))
     }
 
     /// What this snapshot shows of one resource's peering.
@@ -92,6 +105,9 @@ impl FromIterator<Connection> for Snapshot {
             if let (Some(requester), Some(accepter)) = (&connection.requester.vpc_id, &connection.accepter.vpc_id) {
                 snapshot.by_pair.entry(pair(requester, accepter)).or_default().push(id.clone());
             }
+            if let Some(accepter) = &connection.accepter.vpc_id {
+                snapshot.by_accepter.entry(accepter.clone()).or_default().push(id.clone());
+            }
             snapshot.usage.add(&connection);
             snapshot.connections.insert(id.clone(), connection);
         }
@@ -104,6 +120,12 @@ fn name(owner: &Owner) -> u64 {
     let mut hasher = DefaultHasher::new();
     (&owner.cluster, &owner.namespace, &owner.name).hash(&mut hasher);
     hasher.finish()
+}
+
+/// What the connections to a VPC are called together, by who waits for a change of one.
+#[must_use]
+pub fn requests_to(vpc_id: &str) -> String {
+    format!("requests to {vpc_id}")
 }
 
 /// The two VPCs whichever asked: EC2 allows one active peering between them.

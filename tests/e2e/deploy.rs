@@ -18,12 +18,13 @@ const KUSTOMIZATIONS: [&str; 9] = [
     "deploy/flux/operator",
 ];
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "deploy/flux/partners",
     "deploy/flux/peerings",
     "deploy/argocd/example/application.yaml",
     "deploy/examples/same-account.yaml",
     "deploy/examples/cross-account.yaml",
+    "deploy/examples/accepter.yaml",
 ];
 
 /// Against the schemas of Argo CD's and Flux's own releases, with the restricted Pod Security Standard in force.

@@ -369,9 +369,10 @@ pub async fn the_health_script_comes_into_argocd_cm(world: World) -> Result<()> 
     let stored: Value = serde_json::from_str(&stored)?;
     let script = std::fs::read_to_string(customization().join("health.lua"))?;
     // Argo CD's name for the health of a kind of a group.
-    let [peering, identity] =
-        ["VpcPeering", "AwsIdentity"].map(|kind| format!("resource.customizations.health.vpcpeering.dev_{kind}"));
-    let expected = json!({"url": "https://argocd.example.com", peering: script, identity: script});
+    let mut expected = json!({"url": "https://argocd.example.com"});
+    for kind in ["VpcPeering", "VpcPeeringAccepter", "AwsIdentity"] {
+        expected[format!("resource.customizations.health.vpcpeering.dev_{kind}")] = json!(script);
+    }
     ensure!(stored["data"] == expected, "{}", stored["data"]);
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+mod accepter;
 mod adoption;
 mod both_ends;
 mod crashes;
@@ -78,6 +79,7 @@ fn main() -> Result<ExitCode> {
         adoption::an_existing_connection_is_taken_over,
         both_ends::all_four_combinations_become_active,
         routes::routes_of_both_ends_come_and_go_with_the_peering,
+        accepter::a_request_is_accepted_and_its_end_kept,
     ];
     let mut of_the_simulator: Vec<(&str, Test)> = tests![
         lifecycle::a_fresh_object_is_not_current,
@@ -154,6 +156,17 @@ fn main() -> Result<ExitCode> {
         outages::a_status_that_a_restored_etcd_forgot,
         outages::a_resource_that_cannot_be_read_holds_up_no_other,
         outages::recreated_under_the_same_name_while_we_were_down,
+        accepter::the_other_half_of_a_peering_across_accounts,
+        accepter::the_other_half_on_another_api_server,
+        accepter::nobody_is_accepted_by_default_nor_by_half,
+        accepter::what_is_denied_is_rejected_when_asked_to,
+        accepter::no_more_than_max_connections,
+        accepter::the_older_accepter_decides,
+        accepter::what_a_vpc_peering_owns_is_left_alone,
+        accepter::a_missing_permission_holds_up_nothing_else,
+        accepter::a_namespace_that_is_not_allowed_makes_no_call,
+        accepter::every_rule_of_an_accepter_refuses,
+        accepter::killed_around_each_request,
         crashes::killed_before_each_request,
         crashes::killed_after_each_request,
         crashes::the_reply_to_each_request_lost,

@@ -116,7 +116,7 @@ pub async fn recreated_under_the_same_name_while_we_were_down(world: World) -> R
     world.delete().await?;
     world.patch(json!({"metadata": {"finalizers": null}})).await?;
     world.until_gone().await?;
-    ensure!(connection_id(&object) == Some(&id));
+    ensure!(connection_id(&object) == Some(id.as_str()));
     // Where the ID is surely ours alone, nobody has to ask: no second peering, no cut.
     world.apply(&world.manifest()).await?;
     let operator = world.operator.start().await?;

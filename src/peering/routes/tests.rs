@@ -99,6 +99,7 @@ impl Case {
             tables: &self.tables,
             recorded: &self.recorded,
             is_settled: self.is_settled,
+            limit: MAX_ROUTES,
         }
     }
 
@@ -391,7 +392,7 @@ fn there_are_no_more_routes_than_a_status_can_record() {
     assert!(record.contains(&managed("rtb-0999 10.1.0.0/16 pcx-ours")));
     assert!(!record.contains(&managed("rtb-0999 10.2.0.0/16 pcx-ours")));
     let field = "spec.requester.routes".to_owned();
-    assert_eq!(plan.problems, [RouteProblem::TooManyRoutes { field, wanted: 3 * MAX_ROUTES }]);
+    assert_eq!(plan.problems, [RouteProblem::TooManyRoutes { field, wanted: 3 * MAX_ROUTES, limit: MAX_ROUTES }]);
 }
 
 #[test]
