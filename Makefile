@@ -1,9 +1,10 @@
 # make demo   shows the main job, on a real API server
 # make test   runs every check and test
+# make test-flux  those with Flux's own controllers, which take minutes to build
 # make bench  prints what it costs
 # make generate   writes what is generated from the code
 
-.PHONY: demo test bench lint generate deny needs needs-python
+.PHONY: demo test test-flux bench lint generate deny needs needs-python
 .DEFAULT_GOAL := test
 
 # Says what is missing before anything is built.
@@ -31,8 +32,16 @@ test: needs needs-python lint
 	@tests/control-plane/build.sh >/dev/null
 	@tests/control-plane/build.sh helm >/dev/null
 	@tests/control-plane/build.sh promtool >/dev/null
+	@tests/control-plane/build.sh gitops >/dev/null
 	@tests/python/venv.sh >/dev/null
 	cargo test --locked --workspace
+
+test-flux: needs needs-python
+	@tests/control-plane/build.sh >/dev/null
+	@tests/control-plane/build.sh gitops >/dev/null
+	@tests/control-plane/build.sh flux >/dev/null
+	@tests/python/venv.sh >/dev/null
+	cargo test --locked --test e2e -- --ignored flux::
 
 lint: needs
 	cargo fmt --check

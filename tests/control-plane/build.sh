@@ -2,9 +2,8 @@
 # Builds etcd, kube-apiserver and kubectl from their pinned Go modules into a cache folder, once,
 # and prints that folder on standard output; progress goes to standard error.
 # A folder named by KUBEBUILDER_ASSETS is taken as it is.
-# `build.sh helm`, `build.sh promtool` and `build.sh gitops` build those, and print the folder; `build.sh monitoring-crds`
-# and `build.sh gitops-crds` print a folder of the CustomResourceDefinitions in the pinned modules of prometheus-operator,
-# Argo CD and Flux.
+# `build.sh helm`, `promtool`, `gitops` and `flux` build those, and print the folder; `monitoring-crds` and `gitops-crds`
+# print a folder of the CustomResourceDefinitions in the pinned modules of prometheus-operator, and of Argo CD and Flux.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -31,8 +30,8 @@ fi
 # A change of any pin, or of our own code, is a new folder, so that an old binary is never mistaken for a new one.
 case $target in
 control-plane) modules=(kubernetes etcd) ;;
-helm | promtool | gitops | gitops-crds) modules=("$target") ;;
-*) echo "usage: build.sh [helm | promtool | gitops | monitoring-crds | gitops-crds]" >&2 && exit 2 ;;
+helm | promtool | gitops | gitops-crds | flux) modules=("$target") ;;
+*) echo "usage: build.sh [helm | promtool | gitops | flux | monitoring-crds | gitops-crds]" >&2 && exit 2 ;;
 esac
 pins=$(for module in "${modules[@]}"; do cat "$module"/*.go "$module/go.mod" "$module/go.sum" 2>/dev/null || true; done | git hash-object --stdin)
 assets=${XDG_CACHE_HOME:-$HOME/.cache}/vpc-peering-operator/$target/${pins:0:12}
@@ -75,11 +74,15 @@ control-plane)
 helm) build helm helm.sh/helm/v4/cmd/helm helm ;;
 promtool) build promtool github.com/prometheus/prometheus/cmd/promtool promtool ;;
 gitops) build gitops . gitops ;;
+flux)
+    build flux github.com/fluxcd/kustomize-controller kustomize-controller
+    build flux github.com/fluxcd/helm-controller helm-controller
+    ;;
 gitops-crds)
     copy github.com/argoproj/argo-cd/v3 manifests/crds/application-crd.yaml
     copy github.com/fluxcd/helm-controller config/crd/bases/helm.toolkit.fluxcd.io_helmreleases.yaml
     copy github.com/fluxcd/kustomize-controller config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml
-    for kind in gitrepositories helmrepositories helmcharts ocirepositories; do
+    for kind in gitrepositories ocirepositories buckets externalartifacts helmrepositories helmcharts; do
         copy github.com/fluxcd/source-controller "config/crd/bases/source.toolkit.fluxcd.io_$kind.yaml"
     done
     ;;

@@ -12,6 +12,7 @@ mod ends;
 mod errors;
 mod examples;
 mod field_managers;
+mod flux;
 mod gitops;
 mod iam;
 mod identities;
@@ -20,6 +21,7 @@ mod lifecycle;
 mod metrics;
 mod outages;
 mod ownership;
+mod prune;
 mod restarts;
 mod routes;
 mod tags;
@@ -79,7 +81,7 @@ fn main() -> Result<ExitCode> {
         routes::routes_of_both_ends_come_and_go_with_the_peering,
         accepter::a_request_is_accepted_and_its_end_kept,
     ];
-    let of_the_simulator: Vec<(&str, Test)> = tests![
+    let mut of_the_simulator: Vec<(&str, Test)> = tests![
         lifecycle::a_fresh_object_is_not_current,
         lifecycle::the_end_depends_on_the_last_spec_only,
         validation::every_rule_refuses_with_a_readable_message,
@@ -96,12 +98,15 @@ fn main() -> Result<ExitCode> {
         ends::deletion_ends_from_every_code,
         gitops::every_state_is_judged_rightly,
         gitops::a_wait_ends_early_when_nothing_will_come_of_it,
+        gitops::an_identity_is_judged_rightly,
         gitops::the_health_script_comes_into_argocd_cm,
         field_managers::flux_and_the_operator_never_fight,
         field_managers::argo_cd_and_the_operator_never_fight,
         field_managers::client_side_apply_and_the_operator_never_fight,
         deploy::every_overlay_and_example_passes_the_api_server,
         deploy::the_rights_in_one_namespace_suffice_and_reach_no_further,
+        prune::in_one_piece_what_is_left_behind_shows_and_is_finished_later,
+        prune::in_two_pieces_nothing_is_left_behind,
         upgrade::what_the_first_schema_stored_is_looked_after_without_a_write_to_aws,
         both_ends::each_end_is_handled_by_its_own_identity_in_its_own_region,
         both_ends::each_role_uses_what_its_policy_grants,
@@ -166,6 +171,10 @@ fn main() -> Result<ExitCode> {
         crashes::killed_after_each_request,
         crashes::the_reply_to_each_request_lost,
     ];
+    // Programs that take minutes to build: only with --ignored.
+    let expensive: Vec<(&str, Test)> = tests![flux::kustomize_controller_installs_waits_and_prunes];
+    let is_expensive = |name: &str| expensive.iter().any(|(expensive, _)| name.ends_with(expensive));
+    of_the_simulator.extend(expensive.clone());
     let tests: Vec<_> =
         [(Cloud::Moto, of_any_ec2.clone()), (Cloud::Simulator, of_any_ec2), (Cloud::Simulator, of_the_simulator)]
             .into_iter()
@@ -174,7 +183,11 @@ fn main() -> Result<ExitCode> {
             })
             .collect();
     if arguments.list {
-        let listed = tests.into_iter().map(|(name, _, _)| Trial::test(name, || Ok(()))).collect();
+        let listed = |(name, _, _): (String, _, _)| {
+            let ignored = is_expensive(&name);
+            Trial::test(name, || Ok(())).with_ignored_flag(ignored)
+        };
+        let listed = tests.into_iter().map(listed).collect();
         return Ok(libtest_mimic::run(&arguments, listed).exit_code());
     }
     let shared = Arc::new(runtime.block_on(Shared::start())?);
@@ -182,6 +195,7 @@ fn main() -> Result<ExitCode> {
     let is_whole = arguments.filter.is_none() && arguments.skip.is_empty();
     let trial = |(name, cloud, test): (String, Cloud, Test)| {
         let (runtime, shared, seen) = (Arc::clone(&runtime), Arc::clone(&shared), Arc::clone(&seen));
+        let ignored = is_expensive(&name);
         Trial::test(name.clone(), move || {
             let run = async {
                 let world = World::new(shared, &name, cloud).await?;
@@ -190,6 +204,7 @@ fn main() -> Result<ExitCode> {
             };
             runtime.block_on(run).map_err(|error| format!("{error:#}").into())
         })
+        .with_ignored_flag(ignored)
     };
     let conclusion = libtest_mimic::run(&arguments, tests.into_iter().map(trial).collect());
     // Only all of them together use everything.

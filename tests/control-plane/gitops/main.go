@@ -12,21 +12,26 @@ import (
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/polling"
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"github.com/fluxcd/pkg/apis/kustomize"
+	"github.com/fluxcd/pkg/runtime/cel"
 	"github.com/fluxcd/pkg/ssa"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/yaml"
 )
 
 const usage = `usage: gitops COMMAND <OBJECT.json
 
-  kstatus            what kstatus computes of the object
-  argocd HEALTH.lua  what Argo CD's health script says of the object
-  apply              applies the object as Flux's kustomize-controller does, and prints what changed
-  wait TIMEOUT       waits as Flux's kustomize-controller does, until the object is ready or has failed
+  kstatus             what kstatus computes of the object
+  kstatus FLUX.yaml   what the healthCheckExprs of a Kustomization of Flux say of the object
+  argocd HEALTH.lua   what Argo CD's health script says of the object
+  apply               applies the object as Flux's kustomize-controller does, and prints what changed
+  wait TIMEOUT        waits as Flux's kustomize-controller does, until the object is ready or has failed
+  prune               deletes the objects of a List as Flux's kustomize-controller does
 
-apply and wait take the cluster from KUBECONFIG.`
+The last three take the cluster from KUBECONFIG.`
 
 // The verdict on one object.
 type verdict struct {
@@ -57,6 +62,16 @@ func run(arguments []string) error {
 	switch {
 	case arguments[0] == "kstatus" && len(arguments) == 1:
 		result, err := status.Compute(object)
+		if err != nil {
+			return err
+		}
+		return print(verdict{result.Status.String(), result.Message})
+	case arguments[0] == "kstatus" && len(arguments) == 2:
+		evaluator, err := evaluatorOf(arguments[1])
+		if err != nil {
+			return err
+		}
+		result, err := evaluator.Evaluate(context.Background(), object)
 		if err != nil {
 			return err
 		}
@@ -93,6 +108,21 @@ func run(arguments []string) error {
 		}
 		options := ssa.WaitOptions{Interval: 200 * time.Millisecond, Timeout: timeout, FailFast: true}
 		return manager.Wait([]*unstructured.Unstructured{object}, options)
+	case arguments[0] == "prune" && len(arguments) == 1:
+		manager, err := newManager()
+		if err != nil {
+			return err
+		}
+		list, err := object.ToList()
+		if err != nil {
+			return err
+		}
+		var objects []*unstructured.Unstructured
+		for i := range list.Items {
+			objects = append(objects, &list.Items[i])
+		}
+		_, err = manager.DeleteAll(context.Background(), objects, ssa.DefaultDeleteOptions())
+		return err
 	default:
 		return errors.New(usage)
 	}
@@ -100,6 +130,26 @@ func run(arguments []string) error {
 
 func print(value any) error {
 	return json.NewEncoder(os.Stdout).Encode(value)
+}
+
+// Judges by the expressions that a Kustomization of Flux has for our kind.
+func evaluatorOf(path string) (*cel.StatusEvaluator, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	kustomization := struct {
+		Spec struct {
+			HealthCheckExprs []kustomize.CustomHealthCheck `json:"healthCheckExprs"`
+		} `json:"spec"`
+	}{}
+	if err := yaml.Unmarshal(text, &kustomization); err != nil {
+		return nil, err
+	}
+	if checks := kustomization.Spec.HealthCheckExprs; len(checks) == 1 {
+		return cel.NewStatusEvaluator(&checks[0].HealthCheckExpressions)
+	}
+	return nil, fmt.Errorf("%s has not exactly one of healthCheckExprs", path)
 }
 
 // A manager of resources as kustomize-controller has one.

@@ -1,4 +1,4 @@
--- What Argo CD shows of a VpcPeering, and of a VpcPeeringAccepter. It runs without Lua's libraries for strings and mathematics.
+-- What Argo CD shows of a VpcPeering, or of another kind of ours with the same conditions. It runs without Lua's libraries for strings and mathematics.
 local function health(status, message)
   return { status = status, message = message }
 end
@@ -21,7 +21,7 @@ end
 
 local ready = conditions.Ready
 if ready == nil then
-  return health("Progressing", "the operator has not said yet whether the peering is ready")
+  return health("Progressing", "the operator has not said yet whether it is ready")
 end
 if holds("Stalled") then
   return health("Degraded", conditions.Stalled.message)

@@ -1,0 +1,199 @@
+//! Flux's own kustomize-controller as a process: it installs the operator's rights and a peering, waits for it, fails on
+//! one that has failed, and prunes. Its build takes minutes, so that `make test-flux` alone runs this.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use environment::{ControlPlane, Process, eventually, free_port, prepare, repository};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use super::world::{Cloud, OTHER_ACCOUNT, World, connection_id};
+
+const LIMIT: Duration = Duration::from_secs(120);
+const NAMESPACE: &str = "flux-system";
+
+/// kustomize-controller, and a source whose artifact the test packs itself.
+struct Flux<'a> {
+    control_plane: &'a ControlPlane,
+    url: String,
+    _server: Process,
+    _controller: Process,
+}
+
+impl<'a> Flux<'a> {
+    async fn start(control_plane: &'a ControlPlane) -> Result<Self> {
+        let schemas = prepare("tests/control-plane/build.sh gitops-crds")?;
+        control_plane.kubectl(&["apply", "--server-side", "-f", &schemas.to_string_lossy()]).await?;
+        control_plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).await?;
+        control_plane.kubectl(&["create", "namespace", NAMESPACE]).await?;
+        let log = |name: &str| control_plane.folder().join(format!("{name}.log"));
+        let artifacts = control_plane.folder().join("artifacts");
+        std::fs::create_dir_all(&artifacts)?;
+        let port = free_port()?.to_string();
+        let folder = artifacts.to_string_lossy();
+        let arguments = ["-m", "http.server", "--bind", "127.0.0.1", "--directory", &folder, &port].map(str::to_owned);
+        let server = Process::start("python3".as_ref(), &arguments, &[], &log("artifacts")).await?;
+        let program = prepare("tests/control-plane/build.sh flux")?.join("kustomize-controller");
+        let arguments = ["--metrics-addr=127.0.0.1:0", "--health-addr=127.0.0.1:0", "--requeue-dependency=1s"];
+        let kubeconfig = control_plane.kubeconfig().to_string_lossy();
+        let environment = [("KUBECONFIG", &*kubeconfig), ("RUNTIME_NAMESPACE", NAMESPACE)];
+        let controller =
+            Process::start(&program, &arguments.map(str::to_owned), &environment, &log("kustomize-controller")).await?;
+        Ok(Self { control_plane, url: format!("http://127.0.0.1:{port}"), _server: server, _controller: controller })
+    }
+
+    async fn apply(&self, object: &Value) -> Result<()> {
+        let (file, path) = tempfile_in(self.control_plane)?;
+        std::fs::write(&path, object.to_string())?;
+        drop(file);
+        self.control_plane.kubectl(&["apply", "--server-side", "-f", &path]).await.map(drop)
+    }
+
+    /// Publishes a folder as the source of this name, as source-controller does.
+    async fn publish(&self, name: &str, folder: &std::path::Path) -> Result<()> {
+        let archive = self.control_plane.folder().join("artifacts").join(format!("{name}.tar.gz"));
+        let packed = Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(folder).arg(".").status().await?;
+        ensure!(packed.success(), "tar failed");
+        let sum = Command::new("sha256sum").arg(&archive).output().await?;
+        let sum = String::from_utf8(sum.stdout)?;
+        let digest = format!("sha256:{}", sum.split(' ').next().context("no checksum")?);
+        self.apply(&json!({
+            "apiVersion": "source.toolkit.fluxcd.io/v1",
+            "kind": "GitRepository",
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": {"interval": "1h", "url": "https://git.example.com/x.git"},
+        }))
+        .await?;
+        let artifact = json!({
+            "url": format!("{}/{name}.tar.gz", self.url),
+            "path": format!("{name}.tar.gz"),
+            "revision": format!("main@{digest}"),
+            "digest": digest,
+            "lastUpdateTime": "2026-01-01T00:00:00Z",
+        });
+        let patch = json!({"status": {"artifact": artifact}}).to_string();
+        let arguments = ["patch", "gitrepository", name, "--namespace", NAMESPACE, "--subresource=status"];
+        self.control_plane.kubectl(&[&arguments[..], &["--type=merge", "-p", &patch]].concat()).await.map(drop)
+    }
+
+    /// The `Ready` of a Kustomization, once it is not Unknown and speaks of what is published.
+    async fn settled(&self, name: &str) -> Result<Value> {
+        eventually(name, LIMIT, async || {
+            let object = self.get("kustomization", name).await?;
+            let conditions = object["status"]["conditions"].as_array().context("no conditions")?;
+            let ready = conditions.iter().find(|condition| condition["type"] == "Ready").context("no Ready")?;
+            let waits = ["Unknown"].contains(&ready["status"].as_str().unwrap_or_default())
+                || ready["reason"] == "DependencyNotReady";
+            ensure!(!waits, "{conditions:?}");
+            Ok(ready.clone())
+        })
+        .await
+        .with_context(|| {
+            std::fs::read_to_string(self.control_plane.folder().join("kustomize-controller.log")).unwrap_or_default()
+        })
+    }
+
+    async fn get(&self, kind: &str, name: &str) -> Result<Value> {
+        let arguments = ["get", kind, name, "--namespace", NAMESPACE, "-o", "json"];
+        Ok(serde_json::from_str(&self.control_plane.kubectl(&arguments).await?)?)
+    }
+}
+
+fn tempfile_in(control_plane: &ControlPlane) -> Result<(std::fs::File, String)> {
+    let path = control_plane.folder().join(format!("flux-{}.json", free_port()?));
+    Ok((std::fs::File::create(&path)?, path.to_string_lossy().into_owned()))
+}
+
+/// A Kustomization of the repository's own example, with another source.
+fn kustomization(file: &str, source: &str) -> Result<Value> {
+    let path = repository().join("deploy/flux").join(file);
+    let mut object: Value = serde_saphyr::from_str(&std::fs::read_to_string(path)?)?;
+    object["spec"]["sourceRef"]["name"] = json!(source);
+    object["spec"]["path"] = json!("./");
+    object["spec"]["dependsOn"] = json!([{"name": "schemas"}]);
+    Ok(object)
+}
+
+pub async fn kustomize_controller_installs_waits_and_prunes(world: World) -> Result<()> {
+    let world = World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await?;
+    let flux = Flux::start(&world.shared.control_plane).await?;
+    let (theirs, vpc) = world.another_account().await?;
+    let operator = world.operator.start().await?;
+    let folder = world.shared.control_plane.folder().join("sources");
+    let write = |source: &str, objects: &[Value]| -> Result<std::path::PathBuf> {
+        let folder = folder.join(source);
+        std::fs::create_dir_all(&folder)?;
+        for (object, n) in objects.iter().zip(0..) {
+            std::fs::write(folder.join(format!("{n}.yaml")), object.to_string())?;
+        }
+        Ok(folder)
+    };
+    flux.publish("schemas", &repository().join("crds")).await?;
+    flux.publish("own", &write("own", &[world.manifest()])?).await?;
+    let foreign = world.another("foreign");
+    let manifest = foreign.manifest_with(json!({"accepter": {"vpcId": vpc, "ownerId": OTHER_ACCOUNT}}));
+    flux.publish("foreign", &write("foreign", &[manifest])?).await?;
+
+    let schemas = json!({
+        "apiVersion": "kustomize.toolkit.fluxcd.io/v1",
+        "kind": "Kustomization",
+        "metadata": {"name": "schemas", "namespace": NAMESPACE},
+        "spec": {
+            "interval": "1h", "prune": true, "wait": true, "force": false, "path": "./",
+            "sourceRef": {"kind": "GitRepository", "name": "schemas"},
+        },
+    });
+    flux.apply(&schemas).await?;
+    flux.apply(&kustomization("peerings.yaml", "own")?).await?;
+    flux.apply(&kustomization("partners.yaml", "foreign")?).await?;
+
+    // Ready when the peering is active, and not before.
+    let ready = flux.settled("vpc-peerings").await?;
+    ensure!(ready["status"] == "True", "{ready}");
+    world.until_ready().await?;
+    // A request that waits for its owner is good enough by the example's expressions.
+    let ready = flux.settled("vpc-peerings-of-partners").await?;
+    ensure!(ready["status"] == "True", "{ready}");
+    let object = foreign.until_code("pending-acceptance").await?;
+    let id = connection_id(&object).context("no ID")?.to_owned();
+
+    // One that is rejected is not; and that is told long before the timeout of five minutes.
+    theirs.reject_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
+    foreign.until_stalled("Rejected").await?;
+    let start = Instant::now();
+    let requested = ["annotate", "kustomization", "vpc-peerings-of-partners", "--namespace", NAMESPACE];
+    let now = "reconcile.fluxcd.io/requestedAt=now";
+    world.shared.control_plane.kubectl(&[&requested[..], &[now]].concat()).await?;
+    eventually("the failure is told", LIMIT, async || {
+        let ready = flux.settled("vpc-peerings-of-partners").await?;
+        ensure!(ready["status"] == "False" && ready["reason"] == "HealthCheckFailed", "{ready}");
+        Ok(())
+    })
+    .await?;
+    ensure!(start.elapsed() < Duration::from_secs(60), "told after {:?}", start.elapsed());
+
+    // First the peerings, then what they need.
+    for name in ["vpc-peerings", "vpc-peerings-of-partners", "schemas"] {
+        world
+            .shared
+            .control_plane
+            .kubectl(&["delete", "kustomization", name, "--namespace", NAMESPACE, "--timeout=2m"])
+            .await?;
+        if name == "vpc-peerings" {
+            ensure!(
+                world.api().get_opt(&world.name).await?.is_none(),
+                "the Kustomization did not wait for its peering"
+            );
+        }
+    }
+    ensure!(world.living().await?.is_empty(), "a peering is left behind");
+    eventually("no CRD", LIMIT, async || {
+        let crd = world.shared.control_plane.kubectl(&["get", "crd", "vpcpeerings.vpcpeering.dev"]).await;
+        ensure!(crd.is_err_and(|error| error.to_string().contains("NotFound")));
+        Ok(())
+    })
+    .await?;
+    operator.terminate().await?;
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! The operator and its resources removed by a GitOps tool, in one piece and in two. Flux's own library deletes; the
+//! test plays the kubelet, which ends the operator's pod.
+
+use anyhow::{Context, Result, ensure};
+use environment::{RunningOperator, eventually, repository};
+use serde_json::{Value, json};
+
+use super::gitops::{judge, raw};
+use super::world::{Cloud, World};
+
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// What a Kustomization of the operator holds; the namespace is left out, since nobody here finishes its deletion.
+async fn operators(world: &World) -> Result<Vec<Value>> {
+    let deploy = repository().join("deploy");
+    let rendered = world.shared.control_plane.kubectl(&["kustomize", &deploy.to_string_lossy()]).await?;
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&rendered)?;
+    Ok(objects.into_iter().filter(|object| object["kind"] != "Namespace").collect())
+}
+
+async fn prune(world: &World, objects: &[Value]) -> Result<()> {
+    judge(world, &["prune"], &json!({"apiVersion": "v1", "kind": "List", "items": objects})).await.map(drop)
+}
+
+/// Ends the operator when its Deployment is gone.
+async fn end_with_deployment(world: &World, operator: RunningOperator) -> Result<()> {
+    let deployment = ["get", "deployment", "vpc-peering-operator", "--namespace=vpc-peering-system"];
+    eventually("the Deployment is gone", LIMIT, async || {
+        ensure!(world.shared.control_plane.kubectl(&deployment).await.is_err());
+        Ok(())
+    })
+    .await?;
+    operator.terminate().await.map(drop)
+}
+
+async fn until_no_crd(world: &World) -> Result<()> {
+    eventually("no CRD", LIMIT, async || {
+        let crd = world.shared.control_plane.kubectl(&["get", "crd", "vpcpeerings.vpcpeering.dev"]).await;
+        ensure!(crd.is_err_and(|error| error.to_string().contains("NotFound")));
+        Ok(())
+    })
+    .await
+}
+
+pub async fn in_one_piece_what_is_left_behind_shows_and_is_finished_later(world: World) -> Result<()> {
+    let world = World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await?;
+    let operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    world.until_ready().await?;
+    // The operator does not get to the end of it.
+    world.simulator().set(&json!({"delays": {"deleting": 5}})).await?;
+    let objects = [operators(&world).await?, vec![world.manifest()]].concat();
+    prune(&world, &objects).await?;
+    end_with_deployment(&world, operator).await?;
+
+    let object = raw(&world).await.context("the resource is gone, and nobody saw its peering go")?;
+    ensure!(object["metadata"]["deletionTimestamp"].is_string(), "{object:#}");
+    ensure!(object["metadata"]["finalizers"] == json!(["vpcpeering.dev/finalizer"]), "{object:#}");
+    let terminating = ["wait", "--for=condition=Terminating", "crd/vpcpeerings.vpcpeering.dev", "--timeout=30s"];
+    world.shared.control_plane.kubectl(&terminating).await?;
+
+    // The same operator, installed again; the CRD goes with its last resource.
+    let again: Vec<_> =
+        operators(&world).await?.into_iter().filter(|object| object["kind"] != "CustomResourceDefinition").collect();
+    let path = world.shared.control_plane.folder().join("again.json");
+    std::fs::write(&path, json!({"apiVersion": "v1", "kind": "List", "items": again}).to_string())?;
+    world.shared.control_plane.kubectl(&["apply", "--server-side", "-f", &path.to_string_lossy()]).await?;
+    let kubeconfig = world.shared.control_plane.operator_kubeconfig().await?;
+    let operator = world.operator.clone().with("KUBECONFIG", &kubeconfig.to_string_lossy());
+    let _operator = operator.start().await?;
+    until_no_crd(&world).await.with_context(|| world.log())?;
+    ensure!(world.living().await?.is_empty(), "the peering is left behind");
+    Ok(())
+}
+
+pub async fn in_two_pieces_nothing_is_left_behind(world: World) -> Result<()> {
+    let world = World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await?;
+    let operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    world.until_ready().await?;
+    prune(&world, &[world.manifest()]).await?;
+    world.until_gone().await?;
+    ensure!(world.living().await?.is_empty(), "the peering is left behind");
+    prune(&world, &operators(&world).await?).await?;
+    end_with_deployment(&world, operator).await?;
+    until_no_crd(&world).await
+}
