@@ -31,6 +31,8 @@ test: needs needs-python lint
 	@tests/control-plane/build.sh >/dev/null
 	@tests/control-plane/build.sh helm >/dev/null
 	@tests/control-plane/build.sh promtool >/dev/null
+	@tests/control-plane/build.sh helm-docs >/dev/null
+	@tests/control-plane/build.sh actionlint >/dev/null
 	@tests/python/venv.sh >/dev/null
 	cargo test --locked --workspace
 
@@ -44,6 +46,8 @@ generate: needs
 	cp crds/vpcpeering.dev.yaml charts/vpc-peering-operator/files/crds.yaml
 	target/debug/vpc-peering-operator reference conditions > docs/conditions.md
 	target/debug/vpc-peering-operator reference metrics > docs/metrics.md
+	deploy/render.sh deploy
+	$$(tests/control-plane/build.sh helm-docs)/helm-docs --chart-search-root charts --sort-values-order file
 
 # Asks for cargo-deny: cargo install --locked cargo-deny
 deny:

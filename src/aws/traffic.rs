@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_config::Region;
+use aws_runtime::retries::classifiers::THROTTLING_ERRORS;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
     BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
@@ -30,12 +31,30 @@ pub trait Traffic: Debug + Send + Sync + 'static {
 pub struct Answered<'a> {
     /// The API action.
     pub action: &'a str,
+    /// The account that was called, `unknown` where AWS has not told yet.
+    pub account: &'a str,
     /// The region that was asked.
     pub region: &'a str,
     /// AWS's error code; `OK` where there was none, `Timeout` or `NoAnswer` where AWS said nothing.
     pub code: &'a str,
+    /// AWS's ID of the request, where it said one.
+    pub request_id: Option<&'a str>,
     /// How long that took.
     pub took: Duration,
+}
+
+impl Answered<'_> {
+    /// Whether AWS refused the request since there were too many.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        THROTTLING_ERRORS.contains(&self.code)
+    }
+
+    /// Whether the request was to change something.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        !self.action.starts_with("Describe")
+    }
 }
 
 /// Puts [`Traffic`] between the SDK and AWS.
@@ -84,8 +103,10 @@ impl Intercept for Intercepted {
         };
         self.0.answered(&Answered {
             action: config.load::<Metadata>().map_or("unknown", Metadata::name),
+            account: "unknown",
             region: config.load::<Region>().map_or("unknown", Region::as_ref),
             code,
+            request_id: context.response().and_then(|response| response.headers().get("x-amzn-requestid")),
             took: sent.elapsed(),
         });
         Ok(())

@@ -102,8 +102,9 @@ impl Context {
         Ok(written)
     }
 
-    /// Publishes an Event. Its loss is no reason to stop.
+    /// Publishes an Event, and logs it. Its loss is no reason to stop.
     pub async fn announce(&self, object: &ObjectReference, type_: EventType, reason: &str, note: &str) {
+        tracing::info!(reason, "{note}");
         let event = Event {
             type_,
             reason: reason.to_owned(),

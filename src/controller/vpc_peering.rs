@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use tokio::time::Instant;
-use tracing::instrument;
+use tracing::{Span, instrument};
 
 use super::Context;
 use super::memory::Memory;
@@ -30,7 +30,7 @@ const AFTER_API_ERROR: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// What the API server refuses. What AWS refuses is told in the status.
-#[instrument(skip_all, fields(namespace = object.namespace(), name = %object.name_any()))]
+#[instrument(skip_all, fields(namespace = object.namespace(), name = %object.name_any(), id))]
 pub async fn reconcile(object: Arc<VpcPeering>, context: Arc<Context>) -> Result<Action, kube::Error> {
     match pass(&context, (*object).clone()).await {
         Err(error) if is_not_found(&error) => {
@@ -62,6 +62,9 @@ async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube:
     }
     for _ in 0..STEPS {
         let recorded = recorded(&object);
+        if let Some(id) = &recorded.connection_id {
+            Span::current().record("id", id);
+        }
         let (observed, unreadable) = match context.observe(&object, &owner, &recorded, began).await {
             Ok(observed) => (observed, None),
             Err(unreadable) => (Observation::default(), Some(unreadable)),

@@ -2,8 +2,8 @@
 # Builds etcd, kube-apiserver and kubectl from their pinned Go modules into a cache folder, once,
 # and prints that folder on standard output; progress goes to standard error.
 # A folder named by KUBEBUILDER_ASSETS is taken as it is.
-# `build.sh helm` and `build.sh promtool` build those, and print the folder; `build.sh monitoring-crds` prints the folder
-# of the CustomResourceDefinitions in prometheus-operator's pinned module.
+# `build.sh PROGRAM` builds helm, helm-docs, promtool or actionlint, and prints the folder; `build.sh monitoring-crds`
+# prints the folder of the CustomResourceDefinitions in prometheus-operator's pinned module.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -30,8 +30,8 @@ fi
 # A change of any pin is a new folder, so that an old binary is never mistaken for a new one.
 case $target in
 control-plane) modules=(kubernetes etcd) ;;
-helm | promtool) modules=("$target") ;;
-*) echo "usage: build.sh [helm | promtool | monitoring-crds]" >&2 && exit 2 ;;
+helm | helm-docs | promtool | actionlint) modules=("$target") ;;
+*) echo "usage: build.sh [helm | helm-docs | promtool | actionlint | monitoring-crds]" >&2 && exit 2 ;;
 esac
 pins=$(for module in "${modules[@]}"; do cat "$module/go.mod" "$module/go.sum"; done | git hash-object --stdin)
 assets=${XDG_CACHE_HOME:-$HOME/.cache}/vpc-peering-operator/$target/${pins:0:12}
@@ -67,6 +67,8 @@ control-plane)
     build kubernetes k8s.io/kubernetes/cmd/kube-apiserver kube-apiserver
     ;;
 helm) build helm helm.sh/helm/v4/cmd/helm helm ;;
+helm-docs) build helm-docs github.com/norwoodj/helm-docs/cmd/helm-docs helm-docs ;;
 promtool) build promtool github.com/prometheus/prometheus/cmd/promtool promtool ;;
+actionlint) build actionlint github.com/rhysd/actionlint/cmd/actionlint actionlint ;;
 esac
 echo "$assets"

@@ -14,6 +14,7 @@ mod outages;
 mod ownership;
 mod restarts;
 mod tags;
+mod telemetry;
 mod validation;
 mod world;
 
@@ -100,6 +101,11 @@ fn main() -> Result<ExitCode> {
         metrics::the_table_is_what_a_scrape_shows,
         metrics::errors_of_aws_are_counted_by_code,
         metrics::probes_tell_who_is_ready,
+        metrics::every_query_of_the_dashboard_finds_something,
+        telemetry::a_step_is_a_line_with_object_connection_region_and_request,
+        telemetry::no_credential_reaches_the_log,
+        telemetry::traces_reach_a_collector,
+        telemetry::a_collector_that_does_not_answer_holds_nothing_up,
         ownership::two_resources_one_peering,
         ownership::two_clusters_one_pair_of_vpcs,
         ownership::the_older_one_leaves_and_the_younger_goes_on,

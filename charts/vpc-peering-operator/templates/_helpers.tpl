@@ -82,6 +82,29 @@ annotations:
   verbs: [get]
 {{- end }}
 
+{{/* What an admission policy looks at. With one namespace to look after, another operator may look after others. */}}
+{{- define "operator.admission" -}}
+{{- with .Values.watchNamespace }}
+namespaceSelector:
+  matchLabels:
+    kubernetes.io/metadata.name: {{ . }}
+{{- end }}
+resourceRules:
+  - apiGroups: [vpcpeering.dev]
+    apiVersions: ["*"]
+    resources: [vpcpeerings]
+{{- end }}
+
+{{- define "operator.admissionBinding" }}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  {{- include "operator.metadata" (list (index . 0) (index . 1) (dict "clusterScoped" true)) | nindent 2 }}
+spec:
+  policyName: {{ index . 1 }}
+  validationActions: [Deny]
+{{- end }}
+
 {{- define "operator.endpoint" -}}
 port: metrics
 path: /metrics
