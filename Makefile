@@ -3,7 +3,7 @@
 # make bench  prints what it costs
 # make generate   writes what is generated from the code
 
-.PHONY: demo test bench lint generate deny needs needs-python
+.PHONY: demo test bench lint generate deny image-binary sbom needs needs-python
 .DEFAULT_GOAL := test
 
 # Says what is missing before anything is built.
@@ -32,8 +32,8 @@ test: needs needs-python lint
 	@tests/control-plane/build.sh helm >/dev/null
 	@tests/control-plane/build.sh promtool >/dev/null
 	@tests/control-plane/build.sh helm-docs >/dev/null
-	@tests/control-plane/build.sh actionlint >/dev/null
 	@tests/python/venv.sh >/dev/null
+	@$$(tests/control-plane/build.sh actionlint)/actionlint -shellcheck= -pyflakes= .github/workflows/*.yaml
 	cargo test --locked --workspace
 
 lint: needs
@@ -48,6 +48,19 @@ generate: needs
 	target/debug/vpc-peering-operator reference metrics > docs/metrics.md
 	deploy/render.sh deploy
 	$$(tests/control-plane/build.sh helm-docs)/helm-docs --chart-search-root charts --sort-values-order file
+
+# The binary of the image, as the Dockerfile builds it, and its size. Takes many minutes.
+# Asks for cargo-auditable: cargo install --locked cargo-auditable
+image-binary: needs
+	cargo auditable rustc --release --locked --bin vpc-peering-operator -- -C target-feature=+crt-static
+	@size=$$(wc -c < target/release/vpc-peering-operator); echo "$$size bytes"; [ $$size -lt 20000000 ]
+
+# What is in the image, as CycloneDX, into target/sbom.cdx.json.
+# Asks for cargo-cyclonedx: cargo install --locked cargo-cyclonedx
+sbom: needs
+	cargo cyclonedx --format json --spec-version 1.5 --override-filename sbom.cdx
+	mv sbom.cdx.json target/sbom.cdx.json
+	rm tests/*/sbom.cdx.json
 
 # Asks for cargo-deny: cargo install --locked cargo-deny
 deny:

@@ -7,6 +7,7 @@ mod adoption;
 mod crashes;
 mod ends;
 mod errors;
+mod image;
 mod leader;
 mod lifecycle;
 mod metrics;
@@ -102,6 +103,8 @@ fn main() -> Result<ExitCode> {
         metrics::errors_of_aws_are_counted_by_code,
         metrics::probes_tell_who_is_ready,
         metrics::every_query_of_the_dashboard_finds_something,
+        image::the_binary_runs_in_an_empty_root,
+        image::the_image_is_built_as_it_is_tested,
         telemetry::a_step_is_a_line_with_object_connection_region_and_request,
         telemetry::no_credential_reaches_the_log,
         telemetry::traces_reach_a_collector,
