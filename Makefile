@@ -1,7 +1,9 @@
 # make demo   shows the main job, on a real API server
 # make test   runs every check and test
 # make bench  prints what it costs
-# make generate   writes what is generated from the code
+# make generate   writes what is generated from the code and the chart
+# make image-binary   builds the image's binary, and says its size
+# make sbom   writes what is in it
 
 .PHONY: demo test bench lint generate deny image-binary sbom needs needs-python
 .DEFAULT_GOAL := test

@@ -151,11 +151,13 @@ impl Metrics {
         let [account, region, code] =
             [request.account, request.region, request.code].map(|value| self.values.label(value));
         self.aws_requests.get_or_create(&AWS_REQUESTS.labels([request.action, account, region, code])).inc();
-        let throttles = self.aws_throttles.get_or_create_owned(&AWS_THROTTLES.labels([request.action, account, region]));
+        let throttles =
+            self.aws_throttles.get_or_create_owned(&AWS_THROTTLES.labels([request.action, account, region]));
         if request.is_throttled() {
             throttles.inc();
         }
-        let time = self.aws_request_time.get_or_create_owned(&AWS_REQUEST_TIME.labels([request.action, account, region]));
+        let time =
+            self.aws_request_time.get_or_create_owned(&AWS_REQUEST_TIME.labels([request.action, account, region]));
         time.observe(request.took.as_secs_f64());
     }
 

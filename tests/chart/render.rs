@@ -265,7 +265,9 @@ fn compare(values: &Value, schema: &Value, root: &Value, path: &str) -> Result<(
     let named = schema["$ref"].as_str().and_then(|name| root.pointer(name.trim_start_matches('#')));
     let schema = named.unwrap_or(schema);
     // What takes any key has none of its own.
-    let (Some(values), Some(properties)) = (values.as_object(), schema["properties"].as_object()) else { return Ok(()) };
+    let (Some(values), Some(properties)) = (values.as_object(), schema["properties"].as_object()) else {
+        return Ok(());
+    };
     ensure!(schema["additionalProperties"] == false, "{path} takes typos");
     for (key, value) in values {
         let property = properties.get(key).with_context(|| format!("{path}/{key} is not in the schema"))?;
@@ -289,7 +291,8 @@ pub async fn pods_pass_the_restricted_standard(shared: Arc<Shared>) -> Result<()
     ] {
         let rendered = shared.helm.render(&values).await?;
         let template = &find(&rendered, "Deployment", NAME)?["spec"]["template"];
-        let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"]});
+        let mut pod =
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"]});
         pod["metadata"]["name"] = json!("operator");
         // It would be the controller manager that makes it.
         pod["spec"]["serviceAccountName"] = json!("restricted");
@@ -310,7 +313,9 @@ pub async fn pods_pass_the_restricted_standard(shared: Arc<Shared>) -> Result<()
 pub async fn identities_come_from_the_values(shared: Arc<Shared>) -> Result<()> {
     let spec = json!({"accountId": "222222222222", "roleArn": "arn:aws:iam::222222222222:role/peerings"});
     let values = json!({"identities": {"partner": spec, "other": {"accountId": "333333333333", "roleArn": "arn:aws:iam::333333333333:role/x"}}});
-    for (arguments, is_known) in [(vec![], false), (vec!["--api-versions", "vpcpeering.dev/v1alpha1/AwsIdentity"], true)] {
+    for (arguments, is_known) in
+        [(vec![], false), (vec!["--api-versions", "vpcpeering.dev/v1alpha1/AwsIdentity"], true)]
+    {
         let rendered = shared.helm.run(&[&["template", "operator"], &arguments[..]].concat(), &values).await?;
         let rendered = parse(&rendered)?;
         find(&rendered, "AwsIdentity", "other")?;

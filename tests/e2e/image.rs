@@ -1,7 +1,7 @@
 //! The binary of the image, in a root directory that holds nothing but what the image and a pod give it.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use environment::{prepare, repository};
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::world::World;
 
+/// Where the image has the certificates of authorities.
 const AUTHORITIES: &str = "etc/ssl/certs/ca-certificates.crt";
 
 pub async fn the_binary_runs_in_an_empty_root(world: World) -> Result<()> {
@@ -22,19 +23,19 @@ pub async fn the_binary_runs_in_an_empty_root(world: World) -> Result<()> {
     };
     let program = put("vpc-peering-operator", &std::fs::read(binary)?)?;
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
-    put(AUTHORITIES, &std::fs::read(Path::new("/").join(AUTHORITIES)).unwrap_or_default())?;
     // What a kubelet gives every container. That names are looked up is what a static C library may fail at.
     put("etc/hosts", b"127.0.0.1 localhost\n127.0.0.1 ec2.internal\n")?;
     put("etc/resolv.conf", b"")?;
     // In place of the service account's token and the authority's certificate.
-    let variable = |name: &str| world.operator.environment.iter().find(|(other, _)| *other == name).map(|(_, value)| value);
+    let variable =
+        |name: &str| world.operator.environment.iter().find(|(other, _)| *other == name).map(|(_, value)| value);
     let kubeconfig = variable("KUBECONFIG").context("no kubeconfig")?;
     let mut kubeconfig: Value = serde_json::from_str(&std::fs::read_to_string(kubeconfig)?)?;
     let cluster = &mut kubeconfig["clusters"][0]["cluster"];
     let authority = cluster["certificate-authority"].as_str().context("no authority")?;
-    put("authority.crt", &std::fs::read(authority)?)?;
+    put(AUTHORITIES, &std::fs::read(authority)?)?;
     let server = cluster["server"].as_str().context("no server")?.replace("127.0.0.1", "localhost");
-    *cluster = json!({"server": server, "certificate-authority": "/authority.crt"});
+    *cluster = json!({"server": server, "certificate-authority": format!("/{AUTHORITIES}")});
     put("kubeconfig", kubeconfig.to_string().as_bytes())?;
 
     // As the user of the image, where only root may change the root directory.
@@ -53,6 +54,8 @@ pub async fn the_binary_runs_in_an_empty_root(world: World) -> Result<()> {
     let endpoint = world.endpoint.replace("127.0.0.1", "ec2.internal");
     ensure!(endpoint != world.endpoint, "{endpoint} is not reached by a name");
     let operator = operator.with("AWS_ENDPOINT_URL", &endpoint).with("KUBECONFIG", "/kubeconfig");
+    // A collector that is never reached, for whose sake the certificates of authorities are read.
+    let operator = operator.with("OTEL_EXPORTER_OTLP_ENDPOINT", "https://localhost:1");
     let operator = operator.with("ROOT", &root.to_string_lossy()).start().await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
@@ -75,6 +78,7 @@ pub async fn the_image_is_built_as_it_is_tested(_: World) -> Result<()> {
     ensure!(dockerfile.contains(&format!("FROM rust:{}-", version.trim_matches('"'))), "not Rust {version}");
     // The user of the image is the pods'.
     let values = read("charts/vpc-peering-operator/values.yaml")?;
+    ensure!(dockerfile.contains(&format!(" /{AUTHORITIES}")), "no certificates");
     ensure!(dockerfile.contains("USER 65532:65532") && values.contains("runAsUser: 65532"));
     Ok(())
 }

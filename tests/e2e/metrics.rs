@@ -120,7 +120,8 @@ pub async fn every_query_of_the_dashboard_finds_something(world: World) -> Resul
         .map(|target| target["expr"].as_str().context("a target without a query"))
         .collect::<Result<_>>()?;
     ensure!(queries.len() >= panels.len(), "a panel without a query");
-    let known: BTreeSet<_> = labels.values().flatten().map(String::as_str).chain(["le", "job", "namespace", "pod"]).collect();
+    let known: BTreeSet<_> =
+        labels.values().flatten().map(String::as_str).chain(["le", "job", "namespace", "pod"]).collect();
     let (mut rules, mut tests) = (Vec::new(), Vec::new());
     for (number, query) in queries.iter().enumerate() {
         for grouping in query.split("by (").skip(1) {
