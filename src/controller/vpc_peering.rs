@@ -30,7 +30,7 @@ const AFTER_API_ERROR: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// What the API server refuses. What AWS refuses is told in the status.
-#[instrument(skip_all, fields(namespace = object.namespace(), name = %object.name_any(), id))]
+#[instrument(skip_all, fields(namespace = object.namespace(), object = %object.name_any(), id))]
 pub async fn reconcile(object: Arc<VpcPeering>, context: Arc<Context>) -> Result<Action, kube::Error> {
     match pass(&context, (*object).clone()).await {
         Err(error) if is_not_found(&error) => {
@@ -46,7 +46,7 @@ pub fn retry(object: Arc<VpcPeering>, error: &kube::Error, _: Arc<Context>) -> A
     if is_conflict(error) {
         return Action::requeue(AFTER_CONFLICT);
     }
-    tracing::warn!(namespace = object.namespace(), name = %object.name_any(), %error, "the API server refuses");
+    tracing::warn!(namespace = object.namespace(), object = %object.name_any(), %error, "the API server refuses");
     Action::requeue(AFTER_API_ERROR)
 }
 

@@ -12,6 +12,15 @@ use super::world::World;
 /// Where the image has the certificates of authorities.
 const AUTHORITIES: &str = "etc/ssl/certs/ca-certificates.crt";
 
+/// Runs the operator as the user of the image, where root starts it; only root may change the root directory.
+const LAUNCHER: &str = r#"#!/bin/sh
+if [ "$(id -u)" = 0 ]; then user=--userspec=65532:65532; else become=--map-root-user; fi
+exec unshare --mount $become sh -c '
+    for device in random urandom; do mount --bind "/dev/$device" "$ROOT/dev/$device"; done
+    exec chroot '"$user"' "$ROOT" /vpc-peering-operator "$@"
+' sh "$@"
+"#;
+
 pub async fn the_binary_runs_in_an_empty_root(world: World) -> Result<()> {
     let binary = prepare("tests/image/build.sh")?;
     let root = world.shared.control_plane.folder().join("root");
@@ -38,14 +47,12 @@ pub async fn the_binary_runs_in_an_empty_root(world: World) -> Result<()> {
     *cluster = json!({"server": server, "certificate-authority": format!("/{AUTHORITIES}")});
     put("kubeconfig", kubeconfig.to_string().as_bytes())?;
 
-    // As the user of the image, where only root may change the root directory.
-    let become_it = if nix::unistd::geteuid().is_root() {
-        r#"exec chroot --userspec=65532:65532 "$ROOT" /vpc-peering-operator "$@""#
-    } else {
-        r#"exec unshare --map-root-user chroot "$ROOT" /vpc-peering-operator "$@""#
-    };
+    // Two of the devices that every container has:
+    // https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md#default-devices
+    put("dev/random", b"")?;
+    put("dev/urandom", b"")?;
     let launcher = world.shared.control_plane.folder().join("in-empty-root");
-    std::fs::write(&launcher, format!("#!/bin/sh\n{become_it}\n"))?;
+    std::fs::write(&launcher, LAUNCHER)?;
     std::fs::set_permissions(&launcher, std::fs::Permissions::from_mode(0o755))?;
     std::fs::set_permissions(&root, std::fs::Permissions::from_mode(0o755))?;
 

@@ -42,7 +42,7 @@ pub async fn a_step_is_a_line_with_object_connection_region_and_request(world: W
         ensure!(fields["request_id"] == call.request_id, "not {}: {line}", call.request_id);
         ensure!(fields["region"] == REGION && fields["code"] == "OK", "{line}");
         let span = &line["span"];
-        ensure!(span["name"] == "peering" && span["namespace"] == world.namespace.as_str(), "{line}");
+        ensure!(span["object"] == "peering" && span["namespace"] == world.namespace.as_str(), "{line}");
         ensure!(action.starts_with("Create") || span["id"] == id, "not of {id}: {line}");
     }
     let created = lines.iter().find(|line| line["fields"]["reason"] == "Created").context("nothing says `Created`")?;
@@ -119,7 +119,7 @@ pub async fn traces_reach_a_collector(world: World) -> Result<()> {
         let parent = spans.iter().find(|span| span.span_id == create.parent_span_id);
         let parent = parent.context("it belongs to nothing")?;
         ensure!(parent.name == "reconcile" && parent.trace_id == create.trace_id, "it belongs to {}", parent.name);
-        ensure!(attribute(parent, "name").as_deref() == Some("peering"), "{:?}", parent.attributes);
+        ensure!(attribute(parent, "object").as_deref() == Some("peering"), "{:?}", parent.attributes);
         ensure!(attribute(parent, "namespace").as_deref() == Some(&world.namespace), "{:?}", parent.attributes);
         Ok(())
     })
