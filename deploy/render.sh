@@ -19,8 +19,8 @@ render() {
 }
 
 folder=$1
-mkdir -p "$folder/admission"
-render deployment.yaml deployment
-render rbac.yaml serviceaccount rbac
+mkdir -p "$folder/base" "$folder/admission"
+render base/deployment.yaml deployment
+render base/rbac.yaml serviceaccount rbac
 render admission/finalizer.yaml admission-finalizer
 render admission/deletion-protection.yaml admission-deletion-protection

@@ -61,6 +61,10 @@ closed_list! {
             "Set `spec.dryRun` to false to make the request.";
         ExpiringSoon: "Present, and True, when a request that nobody has accepted expires within 24 hours.",
             "Ask the accepter's owner to accept it.";
+        OptionsSynced: "Whether the options of both ends are as the spec wants them; present where it names any.",
+            "Read its reason and message.";
+        RoutesReady: "Whether the routes of both ends are as the spec wants them; present where it asks for any.",
+            "Read its reason and message.";
         Suspended: "Present, and True, while `spec.suspend` keeps the operator from writing to AWS.",
             "Set `spec.suspend` to false to go on.";
     }
@@ -107,6 +111,28 @@ closed_list! {
             "Set `spec.suspend` to false to go on.";
         DryRun: "A dry run was asked for and answered.",
             "Set `spec.dryRun` to false to make the request.";
+        Synced: "What the condition is about is as the spec wants it.",
+            "Nothing.";
+        Updating: "What the condition is about is being changed, or waits for the peering to be active.",
+            "Nothing.";
+        RouteConflict: "A route table has a route to the same destination with another target; it was not touched.",
+            "Remove that route, or leave out its table or destination in the spec.";
+        RouteTableNotFound: "A route table that the spec names is not there, or not of that VPC, or none matches.",
+            "Correct the spec, or the route tables.";
+        IdentityNotFound: "There is no such `AwsIdentity`, or the operator cannot read it.",
+            "Create it, or correct `identityRef`.";
+        IdentityNotAllowed: "This namespace may not use the identity, or not the operator's own credentials; AWS was not asked for anything.",
+            "Have an administrator allow the namespace, or name another identity in `identityRef`.";
+        IdentityMismatch: "The identity is of another account than the VPC, or than the peering that is recorded.",
+            "Correct `identityRef` or `ownerId`.";
+        VpcNotAllowed: "The identity may not be used for this VPC; AWS was not asked for anything.",
+            "Have an administrator add the VPC to the identity's `allowedVpcIds`, or use another.";
+        VpcNotFound: "No VPC matches the `vpcSelector`.",
+            "Correct the selector, the region, the identity, or the VPC's tags.";
+        AmbiguousVpc: "More than one VPC matches the `vpcSelector`.",
+            "Name more tags, or the VPC by its ID.";
+        Verified: "AWS gave a session of the role, and told the account that was expected.",
+            "Nothing.";
         InvalidRequest: "AWS refuses what the spec asks for.",
             "Correct the spec, or AWS, as the message says.";
         Unauthorized: "AWS refuses the operator's credentials or permissions.",
@@ -125,6 +151,8 @@ closed_list! {
         Accepted: "The operator accepted the request.", "Nothing.";
         Tagged: "The operator set tags on the connection.", "Nothing.";
         Untagged: "The operator removed tags of its own from the connection.", "Nothing.";
+        OptionsSet: "The operator set the options of an end.", "Nothing.";
+        RoutesChanged: "The operator added, replaced or removed routes of its own.", "Nothing.";
         DeletionRequested: "The operator asked EC2 to delete the connection.", "Nothing.";
         ExpiringSoon: "A request that nobody has accepted expires within 24 hours.",
             "Ask the accepter's owner to accept it.";

@@ -1,17 +1,23 @@
 //! The custom resources: what a user may say and what we answer. Types and their defaults, no other logic.
 
+pub mod aws_identity;
 pub mod condition;
 pub mod crd;
+pub mod routes;
+pub mod side;
 pub mod tag;
 pub mod vpc_info;
 pub mod vpc_peering;
 
+pub use aws_identity::{AwsIdentity, AwsIdentitySpec, AwsIdentityStatus};
 pub use condition::{ConditionType, Reason, StepEvent};
+pub use routes::{ManagedRoute, RouteTableSelector, Routes};
+pub use side::Side;
 pub use tag::Tag;
 pub use vpc_info::{CidrBlock, Ipv6CidrBlock, PeeringOptions, VpcInfo};
 pub use vpc_peering::{
-    Acceptance, Accepter, DeletionPolicy, End, EndedConnection, ManagementPolicy, Ownership, PeeringStatus, Requester,
-    VpcPeering, VpcPeeringSpec, VpcPeeringStatus,
+    Acceptance, DeletionPolicy, End, EndedConnection, ManagementPolicy, Ownership, PeeringSide, PeeringStatus,
+    SideOptions, VpcPeering, VpcPeeringSpec, VpcPeeringStatus,
 };
 
 /// The API group of every resource here, and the prefix of our tags and finalizer.

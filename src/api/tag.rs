@@ -3,7 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-/// A key and value that EC2 keeps with the peering connection.
+/// A key and value that AWS keeps.
 /// Limits: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions>.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
         .message("AWS reserves tag keys that start with 'aws:'; choose another key")
         .field_path(".key"),
     validation = Rule::new("!self.key.startsWith('vpcpeering.dev/')")
-        .message("tag keys that start with 'vpcpeering.dev/' record who owns the peering; choose another key")
+        .message("tag keys that start with 'vpcpeering.dev/' record who owns a peering; choose another key")
         .field_path(".key"),
 )]
 pub struct Tag {

@@ -3,12 +3,15 @@
 // Each printer column is an attribute of its own; clippy takes their equal parts for mistakes.
 #![allow(clippy::duplicated_attributes)]
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Tag, VpcInfo};
+use super::aws_identity::IdentityReference;
+use super::{ManagedRoute, Routes, Side, Tag, VpcInfo};
 
 /// What the peering shall be. The two ends can not be changed: another pair of VPCs is another peering.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -66,15 +69,12 @@ use super::{Tag, VpcInfo};
     )
 )]
 #[x_kube(
-    validation = Rule::new("self.requester.vpcId != self.accepter.vpcId")
+    validation = Rule::new("!has(self.requester.vpcId) || !has(self.accepter.vpcId) || self.requester.vpcId != self.accepter.vpcId")
         .message("a VPC cannot be peered with itself: requester.vpcId and accepter.vpcId must differ")
         .field_path(".accepter.vpcId"),
-    validation = Rule::new("self.requester.vpcId == oldSelf.requester.vpcId && self.requester.region == oldSelf.requester.region")
-        .message("requester.vpcId and requester.region cannot be changed: create another VpcPeering instead")
-        .field_path(".requester"),
-    validation = Rule::new("self.accepter.vpcId == oldSelf.accepter.vpcId && has(self.accepter.ownerId) == has(oldSelf.accepter.ownerId) && (!has(self.accepter.ownerId) || self.accepter.ownerId == oldSelf.accepter.ownerId) && has(self.accepter.region) == has(oldSelf.accepter.region) && (!has(self.accepter.region) || self.accepter.region == oldSelf.accepter.region)")
-        .message("accepter.vpcId, accepter.ownerId and accepter.region cannot be changed, added or removed: create another VpcPeering instead")
-        .field_path(".accepter"),
+    validation = Rule::new("has(self.requester.region) || has(self.requester.identityRef)")
+        .message("requester.region is required, unless requester.identityRef names an AwsIdentity that has a defaultRegion")
+        .field_path(".requester.region"),
     validation = Rule::new("has(self.vpcPeeringConnectionId) == has(oldSelf.vpcPeeringConnectionId) && (!has(self.vpcPeeringConnectionId) || self.vpcPeeringConnectionId == oldSelf.vpcPeeringConnectionId)")
         .message("vpcPeeringConnectionId cannot be changed, added or removed: create another VpcPeering instead")
         .field_path(".vpcPeeringConnectionId"),
@@ -84,10 +84,10 @@ use super::{Tag, VpcInfo};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct VpcPeeringSpec {
-    /// The end that asks: EC2's `VpcId`, in the account of the operator's credentials.
-    pub requester: Requester,
+    /// The end that asks: EC2's `VpcId`.
+    pub requester: PeeringSide,
     /// The end that is asked: EC2's `PeerVpcId`, `PeerOwnerId` and `PeerRegion`.
-    pub accepter: Accepter,
+    pub accepter: PeeringSide,
     /// An existing connection to take over instead of requesting a new one. Both its ends must match the spec, and no
     /// other resource may own it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,15 +96,16 @@ pub struct VpcPeeringSpec {
     /// `Full`: the operator does what the spec says. `Observe`: it only reports what EC2 shows, and never writes to AWS.
     #[serde(default)]
     pub management_policy: ManagementPolicy,
-    /// Who accepts the request. `Auto`: the operator, where its own credentials may, so when both VPCs are of
-    /// one account. `Manual`: the accepter's owner, by other means.
+    /// Who accepts the request. `Auto`: the operator, where it acts for the accepter: by `accepter.identityRef`, or when
+    /// both VPCs are of one account. `Manual`: the accepter's owner, by other means.
     #[serde(default)]
     pub acceptance: Acceptance,
     /// Tags to keep on the peering, beside the four of our own that record who owns it. Tags that others set are left
-    /// alone.
-    // EC2 allows 50 tags on a resource; four are ours.
+    /// alone. Tags exist only in the account and region that made them: these are kept at both ends where we act for
+    /// both.
+    // EC2 allows 50 tags on a resource; four are ours, and each end may have ten of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 46))]
+    #[schemars(length(max = 36))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
     pub tags: Vec<Tag>,
     /// Ask EC2 whether the request would be allowed, report the answer in the condition `DryRunSucceeded`,
@@ -126,46 +127,89 @@ pub struct VpcPeeringSpec {
 }
 
 impl VpcPeeringSpec {
-    /// The accepter's region, with its default.
+    /// One of the two ends.
     #[must_use]
-    pub fn accepter_region(&self) -> &String {
-        self.accepter.region.as_ref().unwrap_or(&self.requester.region)
+    pub fn side(&self, side: Side) -> &PeeringSide {
+        match side {
+            Side::Requester => &self.requester,
+            Side::Accepter => &self.accepter,
+        }
     }
 }
 
-/// The VPC that asks for the peering.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// One end of a peering. Its VPC cannot be changed: another VPC is another peering.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("has(self.vpcId) != has(self.vpcSelector)")
+        .message("name the VPC by either vpcId or vpcSelector"),
+    validation = Rule::new("has(self.vpcId) == has(oldSelf.vpcId) && (!has(self.vpcId) || self.vpcId == oldSelf.vpcId) && has(self.vpcSelector) == has(oldSelf.vpcSelector) && (!has(self.vpcSelector) || self.vpcSelector == oldSelf.vpcSelector) && has(self.ownerId) == has(oldSelf.ownerId) && (!has(self.ownerId) || self.ownerId == oldSelf.ownerId) && has(self.region) == has(oldSelf.region) && (!has(self.region) || self.region == oldSelf.region)")
+        .message("vpcId, vpcSelector, ownerId and region cannot be changed, added or removed: create another VpcPeering instead"),
+)]
 #[serde(rename_all = "camelCase")]
-pub struct Requester {
+pub struct PeeringSide {
     /// The VPC's ID, for example `vpc-0a1b2c3d4e5f67890`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 21), regex(pattern = r"^vpc-([0-9a-f]{8}|[0-9a-f]{17})$"))]
-    pub vpc_id: String,
-    /// The VPC's region, for example `eu-central-1`.
-    #[schemars(length(max = 32), regex(pattern = r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$"))]
-    pub region: String,
-}
-
-/// The VPC that is asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Accepter {
-    /// The VPC's ID, for example `vpc-0a1b2c3d4e5f67890`.
-    #[schemars(length(max = 21), regex(pattern = r"^vpc-([0-9a-f]{8}|[0-9a-f]{17})$"))]
-    pub vpc_id: String,
-    /// The AWS account that owns the VPC: 12 digits. Defaults to the requester's account.
+    pub vpc_id: Option<String>,
+    /// The VPC by its tags, instead of its ID. Exactly one VPC of the account and region must match. It is looked up
+    /// once, before the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vpc_selector: Option<VpcSelector>,
+    /// The AWS account that owns the VPC: 12 digits. Defaults to the account of `identityRef`, and without one to the
+    /// requester's account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 12), regex(pattern = r"^[0-9]{12}$"))]
     pub owner_id: Option<String>,
-    /// The VPC's region. Defaults to the requester's region.
+    /// The VPC's region, for example `eu-central-1`. Defaults to that of `identityRef`, and for the accepter then to the
+    /// requester's region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$"))]
     pub region: Option<String>,
+    /// The `AwsIdentity` by which to act for this end. Without one, the operator's own credentials act for the requester,
+    /// and whoever acts for the requester acts for an accepter of the same account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_ref: Option<IdentityReference>,
+    /// What this end allows the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<SideOptions>,
+    /// The routes of this end's VPC that lead to the other. They are made when the peering is active, kept, and removed
+    /// before the peering is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routes: Option<Routes>,
+    /// Tags of this end, beside `spec.tags`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
+    pub tags: Vec<Tag>,
+}
+
+/// Finds a VPC by its tags.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VpcSelector {
+    /// The VPC must carry all of these.
+    #[schemars(extend(
+        "minProperties" = 1,
+        "maxProperties" = 10,
+        "additionalProperties" = {"type": "string", "maxLength": 256}
+    ))]
+    pub tags: BTreeMap<String, String>,
+}
+
+/// What one end allows the other.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_PeeringConnectionOptionsRequest.html>
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SideOptions {
+    /// Whether public DNS names of this end resolve to private addresses when asked for from the other end. Left as it
+    /// is where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_dns_resolution_from_remote_vpc: Option<bool>,
 }
 
 /// Who accepts the request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Acceptance {
-    /// The operator accepts where its own credentials may.
+    /// The operator accepts where it acts for the accepter.
     #[default]
     Auto,
     /// The accepter's owner accepts by other means; the operator waits.
@@ -218,16 +262,24 @@ pub struct VpcPeeringStatus {
     /// When an unaccepted request expires, seven days after it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration_time: Option<Time>,
+    /// The two VPCs, as they were looked up before the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<StatusEnds>,
     /// The requester's end as EC2 describes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requester_vpc_info: Option<VpcInfo>,
     /// The accepter's end as EC2 describes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepter_vpc_info: Option<VpcInfo>,
-    /// Every tag that EC2 shows on the peering, ours and others'.
+    /// Every tag that EC2 shows on the peering in the requester's account and region, ours and others'.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
     pub tags: Vec<StatusTag>,
+    /// Every tag that EC2 shows on the peering in the accepter's account and region, where that is another place and we
+    /// act there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
+    pub accepter_tags: Vec<StatusTag>,
     /// Whether the connection is this resource's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ownership: Option<Ownership>,
@@ -235,6 +287,13 @@ pub struct VpcPeeringStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub managed_tag_keys: Vec<String>,
+    /// The same for the tags at the accepter's end, where that is another account or region.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub accepter_managed_tag_keys: Vec<String>,
+    /// The routes that this resource has made, or is about to: only these are ever changed or removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<ManagedRoute>,
     /// The last five connections that this resource owned and that ended, newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<EndedConnection>,
@@ -252,10 +311,29 @@ pub struct VpcPeeringStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Ready` always; `Reconciling` or `Stalled`, `ExpiringSoon` and `Suspended` while they hold; `DryRunSucceeded`
-    /// after a dry run.
+    /// after a dry run; `OptionsSynced` and `RoutesReady` where options or routes are asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
+}
+
+/// The two VPCs, as they were looked up before the request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StatusEnds {
+    /// The end that asks.
+    pub requester: StatusEnd,
+    /// The end that is asked.
+    pub accepter: StatusEnd,
+}
+
+/// A VPC, as it was looked up before the request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusEnd {
+    /// The VPC's ID.
+    pub vpc_id: String,
+    /// The VPC's region.
+    pub region: String,
 }
 
 /// EC2's status of a peering connection (`VpcPeeringConnectionStateReason`).

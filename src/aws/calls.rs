@@ -11,13 +11,11 @@ use aws_sdk_ec2::types::{
 use aws_smithy_types::retry::RetryConfig;
 use k8s_openapi::jiff::Timestamp;
 
-use super::{AwsError, Class, Ec2};
+use super::inventory::View;
+use super::{AwsError, Ec2};
 use crate::api::{CidrBlock, Ipv6CidrBlock, PeeringOptions, VpcInfo};
 use crate::peering::preflight::Vpc;
 use crate::peering::{Connection, Snapshot, StatusCode};
-
-/// The most that EC2 returns on one page.
-pub(super) const PAGE: usize = 1000;
 
 /// What `CreateVpcPeeringConnection` is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,14 +34,36 @@ pub struct CreateRequest {
     pub tags: BTreeMap<String, String>,
 }
 
+impl View for Snapshot {
+    const PAGE: usize = 1000;
+    const WHAT: &'static str = "peering connections";
+
+    async fn list(ec2: &Ec2, region: &str) -> Result<Self, AwsError> {
+        ec2.describe_vpc_peering_connections(region).await
+    }
+
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn changes_since(&self, earlier: &Self) -> BTreeSet<String> {
+        self.changes_since(earlier)
+    }
+
+    fn is_in_motion(&self, cluster: &str) -> bool {
+        self.has_motion_of(cluster)
+    }
+}
+
 impl Ec2 {
     /// Every peering connection that the account sees in the region.
     ///
     /// # Errors
     /// What AWS, or the way to it, refuses.
     pub async fn describe_vpc_peering_connections(&self, region: &str) -> Result<Snapshot, AwsError> {
-        let failed = |error: &_| AwsError::new("DescribeVpcPeeringConnections", error);
-        let pages = self.client(region).describe_vpc_peering_connections().max_results(PAGE as i32).into_paginator();
+        let failed = |error: &_| self.error("DescribeVpcPeeringConnections", error);
+        let pages =
+            self.client(region).describe_vpc_peering_connections().max_results(Snapshot::PAGE as i32).into_paginator();
         let mut connections = pages.items().send();
         let mut seen = Vec::new();
         while let Some(connection) = connections.next().await {
@@ -59,7 +79,7 @@ impl Ec2 {
     /// What AWS, or the way to it, refuses; [`AwsError::ambiguous`] tells whether EC2 may have created it nevertheless.
     pub async fn create_vpc_peering_connection(&self, request: &CreateRequest) -> Result<Connection, AwsError> {
         const ACTION: &str = "CreateVpcPeeringConnection";
-        let answer = self.create(request, false).await.map_err(|error| AwsError::new(ACTION, &error))?;
+        let answer = self.create(request, false).await.map_err(|error| self.error(ACTION, &error))?;
         read(answer.vpc_peering_connection.unwrap_or_else(|| VpcPeeringConnection::builder().build()), ACTION)
     }
 
@@ -68,7 +88,7 @@ impl Ec2 {
     /// # Errors
     /// Where it would not, or AWS cannot tell.
     pub async fn dry_run_create_vpc_peering_connection(&self, request: &CreateRequest) -> Result<(), AwsError> {
-        match self.create(request, true).await.map_err(|error| AwsError::new("CreateVpcPeeringConnection", &error)) {
+        match self.create(request, true).await.map_err(|error| self.error("CreateVpcPeeringConnection", &error)) {
             Ok(_) => Ok(()),
             Err(error) if error.is_dry_run_success() => Ok(()),
             Err(error) => Err(error),
@@ -109,7 +129,7 @@ impl Ec2 {
     /// What AWS, or the way to it, refuses.
     pub async fn accept_vpc_peering_connection(&self, region: &str, id: &str) -> Result<(), AwsError> {
         let call = self.client(region).accept_vpc_peering_connection().vpc_peering_connection_id(id).send();
-        done("AcceptVpcPeeringConnection", call.await)
+        self.done("AcceptVpcPeeringConnection", call.await)
     }
 
     /// Sets tags on a resource; those that it has with the same keys are replaced.
@@ -118,7 +138,7 @@ impl Ec2 {
     /// What AWS, or the way to it, refuses.
     pub async fn create_tags(&self, region: &str, id: &str, tags: &BTreeMap<String, String>) -> Result<(), AwsError> {
         let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-        done("CreateTags", self.client(region).create_tags().resources(id).set_tags(Some(tags)).send().await)
+        self.done("CreateTags", self.client(region).create_tags().resources(id).set_tags(Some(tags)).send().await)
     }
 
     /// Removes tags from a resource.
@@ -127,7 +147,22 @@ impl Ec2 {
     /// What AWS, or the way to it, refuses.
     pub async fn delete_tags(&self, region: &str, id: &str, keys: &BTreeSet<String>) -> Result<(), AwsError> {
         let tags = keys.iter().map(|key| Tag::builder().key(key).build()).collect();
-        done("DeleteTags", self.client(region).delete_tags().resources(id).set_tags(Some(tags)).send().await)
+        self.done("DeleteTags", self.client(region).delete_tags().resources(id).set_tags(Some(tags)).send().await)
+    }
+
+    /// The IDs of the VPCs that our account has in the region and that carry all of these tags; two are enough to know
+    /// that there are several.
+    ///
+    /// # Errors
+    /// What AWS, or the way to it, refuses.
+    pub async fn vpcs_tagged(&self, region: &str, tags: &BTreeMap<String, String>) -> Result<Vec<String>, AwsError> {
+        let filter = |(key, value): (&String, &String)| {
+            Filter::builder().name(format!("tag:{key}")).values(literally(value)).build()
+        };
+        let filters = tags.iter().map(filter).collect();
+        let answer = self.client(region).describe_vpcs().set_filters(Some(filters)).send().await;
+        let vpcs = answer.map_err(|error| self.error("DescribeVpcs", &error))?.vpcs.unwrap_or_default();
+        Ok(vpcs.into_iter().filter_map(|vpc| vpc.vpc_id).collect())
     }
 
     /// Those of these VPCs that our account has in the region, by their IDs.
@@ -142,7 +177,7 @@ impl Ec2 {
         // A filter, since one ID that is not there would fail the call for all.
         let ids = Filter::builder().name("vpc-id").set_values(Some(ids.into_iter().collect())).build();
         let answer = self.client(region).describe_vpcs().filters(ids).send().await;
-        let vpcs = answer.map_err(|error| AwsError::new("DescribeVpcs", &error))?.vpcs.unwrap_or_default();
+        let vpcs = answer.map_err(|error| self.error("DescribeVpcs", &error))?.vpcs.unwrap_or_default();
         Ok(vpcs.into_iter().map(read_vpc).map(|vpc| (vpc.id.clone(), vpc)).collect())
     }
 
@@ -152,15 +187,25 @@ impl Ec2 {
     /// What AWS, or the way to it, refuses.
     pub async fn delete_vpc_peering_connection(&self, region: &str, id: &str) -> Result<(), AwsError> {
         let call = self.client(region).delete_vpc_peering_connection().vpc_peering_connection_id(id).send();
-        done("DeleteVpcPeeringConnection", call.await)
+        self.done("DeleteVpcPeeringConnection", call.await)
+    }
+
+    pub(super) fn done<T, E>(
+        &self,
+        action: &'static str,
+        outcome: Result<T, SdkError<E, HttpResponse>>,
+    ) -> Result<(), AwsError>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        outcome.map(|_| ()).map_err(|error| self.error(action, &error))
     }
 }
 
-fn done<T, E>(action: &'static str, outcome: Result<T, SdkError<E, HttpResponse>>) -> Result<(), AwsError>
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    outcome.map(|_| ()).map_err(|error| AwsError::new(action, &error))
+/// A filter's value without its wildcards.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>
+fn literally(value: &str) -> String {
+    value.replace('\\', r"\\").replace('*', r"\*").replace('?', r"\?")
 }
 
 fn read_vpc(vpc: aws_sdk_ec2::types::Vpc) -> Vpc {
@@ -177,13 +222,8 @@ fn read_vpc(vpc: aws_sdk_ec2::types::Vpc) -> Vpc {
 
 /// Takes over what EC2 shows. A connection without an ID or a code is no answer at all.
 fn read(connection: VpcPeeringConnection, action: &'static str) -> Result<Connection, AwsError> {
-    let incomplete = |what: &str| AwsError {
-        action,
-        class: Class::Broken,
-        code: None,
-        message: format!("EC2 answered with a peering connection that has no {what}"),
-        request_id: None,
-        ambiguous: true,
+    let incomplete = |what: &str| {
+        AwsError::incomplete(action, &format!("EC2 answered with a peering connection that has no {what}"))
     };
     let status =
         connection.status.unwrap_or_else(|| aws_sdk_ec2::types::VpcPeeringConnectionStateReason::builder().build());

@@ -1,53 +1,36 @@
-//! EC2 clients, one for each region, from one set of credentials.
+//! EC2 clients, one for each region, with one set of credentials.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use aws_config::environment::EnvironmentVariableRegionProvider;
-use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::ProfileFileRegionProvider;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{Region, SdkConfig};
 use aws_sdk_ec2::Client;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_sdk_ec2::config::http::HttpResponse;
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 
 use super::traffic::{Intercepted, Traffic};
-
-/// A request without an answer for so long has failed; whether EC2 carried it out is then unknown.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+use super::{AwsError, Principal};
 
 /// EC2, in every region.
 #[derive(Debug)]
 pub struct Ec2 {
+    principal: Principal,
     config: SdkConfig,
-    traffic: Arc<dyn Traffic>,
+    intercepted: Intercepted,
     clients: Mutex<HashMap<String, Client>>,
 }
 
 impl Ec2 {
-    /// EC2 with the credentials of aws-config's default chain: environment, profile, web identity (IRSA),
-    /// EKS Pod Identity, instance metadata. `AWS_ENDPOINT_URL` is honoured.
-    pub async fn from_environment(traffic: Arc<dyn Traffic>) -> Self {
-        let http =
-            aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-        let timeouts = TimeoutConfig::builder()
-            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .build();
-        let config = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http)
-            .timeout_config(timeouts)
-            // EC2 is called in the region that a resource names; this one is for STS, when it gives credentials.
-            .region(
-                RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
-                    .or_else(ProfileFileRegionProvider::new())
-                    .or_else(Region::new("us-east-1")),
-            )
-            .load()
-            .await;
-        Self { config, traffic, clients: Mutex::default() }
+    /// EC2 with the credentials in `config`, which are those of `principal`; `account` is told to `traffic` once it is
+    /// known.
+    #[must_use]
+    pub fn new(
+        principal: Principal,
+        config: SdkConfig,
+        traffic: Arc<dyn Traffic>,
+        account: Arc<OnceLock<String>>,
+    ) -> Self {
+        Self { principal, config, intercepted: Intercepted { traffic, account }, clients: Mutex::default() }
     }
 
     /// The client for one region. Cheap after the first time.
@@ -57,11 +40,19 @@ impl Ec2 {
         let client = clients.entry(region.to_owned()).or_insert_with(|| {
             let config = aws_sdk_ec2::config::Builder::from(&self.config)
                 .region(Region::new(region.to_owned()))
-                .interceptor(Intercepted(Arc::clone(&self.traffic)))
+                .interceptor(self.intercepted.clone())
                 .build();
             Client::from_conf(config)
         });
         client.clone()
+    }
+
+    /// What became of a call by this principal.
+    pub(super) fn error<E>(&self, action: &'static str, error: &SdkError<E, HttpResponse>) -> AwsError
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        AwsError::new(action, &self.principal, error)
     }
 }
 
@@ -71,6 +62,7 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    use aws_config::BehaviorVersion;
     use aws_credential_types::Credentials;
     use aws_credential_types::provider::SharedCredentialsProvider;
     use ec2_simulator::clock::Clock;
@@ -111,7 +103,7 @@ mod tests {
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .build();
         let traffic = Arc::new(Recorded::default());
-        let ec2 = Ec2 { config, traffic: Arc::clone(&traffic) as _, clients: Mutex::default() };
+        let ec2 = Ec2::new(Principal::Own, config, Arc::clone(&traffic) as _, Arc::default());
         let calls = async || -> Result<u64, Box<dyn Error>> {
             Ok(control.journal(&Query::default()).await?.counters.values().map(|counter| counter.calls).sum())
         };

@@ -2,18 +2,31 @@
 
 use std::error::Error;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::RequestId;
+use aws_smithy_types::error::ErrorMetadata;
 use thiserror::Error as ThisError;
 
+use super::Principal;
 use crate::api::Reason;
 use crate::peering::status::REQUEST_ID;
 
-/// EC2 is busy with the connection: the same call will do later.
+/// EC2 is busy with the connection, or ahead of what we have seen: the same look will do later.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
-const IN_MOTION: &[&str] = &["IncorrectState", "InvalidStateTransition", "InvalidState", "DependencyViolation"];
+const IN_MOTION: &[&str] =
+    &["IncorrectState", "InvalidStateTransition", "InvalidState", "DependencyViolation", "RouteAlreadyExists"];
+
+/// What we had seen is no longer there. EC2 does not spell its codes alike.
+const GONE: &[&str] = &[
+    "InvalidRoute.NotFound",
+    "InvalidRouteTableID.NotFound",
+    "InvalidRouteTableId.NotFound",
+    "InvalidVpcPeeringConnectionID.NotFound",
+    "InvalidVpcPeeringConnectionId.NotFound",
+];
 
 /// The credentials are wrong, expired, or not allowed to do this.
 const PERMISSIONS: &[&str] = &[
@@ -44,7 +57,7 @@ pub enum Class {
     FixSpec,
     /// Somebody changes credentials or permissions.
     FixPermissions,
-    /// EC2 does not know the connection.
+    /// EC2 does not know the connection, the route or its table.
     Gone,
     /// Unclear: try again later, and say so.
     Broken,
@@ -52,10 +65,12 @@ pub enum Class {
 
 /// A call to AWS that failed.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
-#[error("{action}: {}{message}{}", .code.as_ref().map(|code| format!("{code}: ")).unwrap_or_default(), .request_id.as_ref().map(|id| format!("{REQUEST_ID}{id})")).unwrap_or_default())]
+#[error("{action}{}: {}{message}{}", .caller.as_ref().map(|caller| format!(" by {caller}")).unwrap_or_default(), .code.as_ref().map(|code| format!("{code}: ")).unwrap_or_default(), .request_id.as_ref().map(|id| format!("{REQUEST_ID}{id})")).unwrap_or_default())]
 pub struct AwsError {
     /// The API action.
     pub action: &'static str,
+    /// Who called, where that tells a person something.
+    pub caller: Option<String>,
     /// What is to be done about it.
     pub class: Class,
     /// AWS's error code, where AWS answered.
@@ -71,10 +86,13 @@ pub struct AwsError {
 impl AwsError {
     /// Sorts an error of the SDK. Operation errors of EC2 are untyped there, so the code decides.
     #[must_use]
-    pub fn new<E>(action: &'static str, error: &SdkError<E, HttpResponse>) -> Self
+    pub fn new<E>(action: &'static str, principal: &Principal, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
+        if let Some(refusal) = credentials(error) {
+            return Self { caller: Some(principal.to_string()), ..refusal };
+        }
         let code = error.code().map(str::to_owned);
         let (class, ambiguous) = match (error, code.as_deref()) {
             (SdkError::ConstructionFailure(_), _) => (Class::Broken, false),
@@ -82,17 +100,25 @@ impl AwsError {
                 let class = classify(code);
                 (class, class == Class::Broken && service.raw().status().is_server_error())
             }
-            _ if is_about_credentials(error) => (Class::FixPermissions, false),
             _ => (Class::Broken, true),
         };
+        let matters = class == Class::FixPermissions || *principal != Principal::Own;
         Self {
             action,
+            caller: matters.then(|| principal.to_string()),
             class,
             code,
             message: error.message().map_or_else(|| DisplayErrorContext(error).to_string(), str::to_owned),
             request_id: error.request_id().map(str::to_owned),
             ambiguous,
         }
+    }
+
+    /// AWS gave an answer that is none; what it did is unknown.
+    #[must_use]
+    pub fn incomplete(action: &'static str, message: &str) -> Self {
+        let (caller, code, request_id) = (None, None, None);
+        Self { action, caller, class: Class::Broken, code, message: message.to_owned(), request_id, ambiguous: true }
     }
 
     /// The reason that a condition shows for it.
@@ -126,8 +152,10 @@ fn classify(code: &str) -> Class {
     if PERMISSIONS.contains(&code) {
         return Class::FixPermissions;
     }
+    if GONE.contains(&code) {
+        return Class::Gone;
+    }
     match code {
-        "InvalidVpcPeeringConnectionID.NotFound" | "InvalidVpcPeeringConnectionId.NotFound" => Class::Gone,
         // The accepter's owner has to act, not we.
         "OperationNotPermitted" => Class::FixPermissions,
         // Quotas count as the spec's: nothing changes before somebody raises one, or asks for less.
@@ -142,10 +170,37 @@ fn classify(code: &str) -> Class {
     }
 }
 
-/// No credentials were found, so that nothing was sent.
-fn is_about_credentials(error: &(dyn Error + 'static)) -> bool {
+/// Why there were no credentials to call with, so that nothing was sent.
+fn credentials(error: &(dyn Error + 'static)) -> Option<AwsError> {
+    let failed = chain(error).find_map(|error| error.downcast_ref::<CredentialsError>())?;
+    let mut refusal = AwsError {
+        action: "AssumeRole",
+        caller: None,
+        class: Class::Broken,
+        code: None,
+        message: DisplayErrorContext(failed).to_string(),
+        request_id: None,
+        ambiguous: false,
+    };
+    if let Some(answer) = metadata(failed) {
+        refusal.code = answer.code().map(str::to_owned);
+        refusal.class = refusal.code.as_deref().map_or(Class::Broken, classify);
+        refusal.message = answer.message().unwrap_or_default().to_owned();
+        refusal.request_id = answer.request_id().map(str::to_owned);
+    } else if matches!(failed, CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)) {
+        refusal.action = "no credentials";
+        refusal.class = Class::FixPermissions;
+    }
+    Some(refusal)
+}
+
+/// What AWS said: errors of EC2's operations are untyped, and it is in what they wrap.
+pub(super) fn metadata<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a ErrorMetadata> {
+    chain(error).find_map(|error| error.downcast_ref::<ErrorMetadata>())
+}
+
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source())
-        .any(|error| error.is::<aws_credential_types::provider::error::CredentialsError>())
 }
 
 #[cfg(test)]
@@ -173,6 +228,11 @@ mod tests {
             ("ExpiredToken", Class::FixPermissions),
             ("InvalidClientTokenId", Class::FixPermissions),
             ("InvalidVpcPeeringConnectionID.NotFound", Class::Gone),
+            ("InvalidRoute.NotFound", Class::Gone),
+            ("InvalidRouteTableID.NotFound", Class::Gone),
+            ("RouteAlreadyExists", Class::Wait),
+            ("RouteLimitExceeded", Class::FixSpec),
+            ("InvalidVpcPeeringConnectionState.DnsHostnamesDisabled", Class::FixSpec),
             ("InternalError", Class::Broken),
             ("Unavailable", Class::Broken),
             ("SomethingNew", Class::Broken),
@@ -185,6 +245,7 @@ mod tests {
     fn the_message_carries_code_words_and_request_id() {
         let error = AwsError {
             action: "CreateVpcPeeringConnection",
+            caller: None,
             class: Class::FixSpec,
             code: Some("InvalidVpcID.NotFound".into()),
             message: "The vpc ID 'vpc-1' does not exist".into(),

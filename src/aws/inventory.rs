@@ -1,7 +1,7 @@
-//! The batched view of EC2: one listing of a region serves every resource in it, and tells which connections changed.
+//! The batched view of EC2: one listing of a region serves every resource in it, and tells what changed.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -9,9 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::calls::PAGE;
 use super::{AwsError, Ec2};
-use crate::peering::Snapshot;
 
 /// A listing begins at least so long after the last one for each page that it had, however many resources ask: four
 /// pages a second leave most of EC2's rate to others.
@@ -20,44 +18,71 @@ const GAP_PER_PAGE: Duration = Duration::from_millis(250);
 /// The longest pause between listings while a connection of ours is on its way to another code.
 const IN_MOTION: Duration = Duration::from_secs(5);
 
-/// What one listing showed.
+/// What is listed: everything of one kind that one account sees in one region.
+pub trait View: Default + Send + Sync + 'static {
+    /// The most that EC2 returns on one page.
+    const PAGE: usize;
+    /// What is listed, for the log.
+    const WHAT: &'static str;
+
+    /// Asks EC2.
+    fn list(ec2: &Ec2, region: &str) -> impl Future<Output = Result<Self, AwsError>> + Send;
+    /// How many there are.
+    fn len(&self) -> usize;
+    /// The IDs by which resources wait for what came, went or changed since `earlier`.
+    fn changes_since(&self, earlier: &Self) -> BTreeSet<String>;
+    /// Whether anything that this cluster cares for is about to change by itself.
+    fn is_in_motion(&self, cluster: &str) -> bool;
+}
+
+/// How EC2 is polled.
 #[derive(Clone, Debug)]
-pub struct Listing {
+pub struct Polling {
+    /// The cluster whose connections matter.
+    pub cluster: String,
+    /// The pause between listings at rest.
+    pub interval: Duration,
+    /// Who is told of changes.
+    pub changed: mpsc::UnboundedSender<String>,
+}
+
+/// What one listing showed.
+#[derive(Debug)]
+pub struct Listing<V> {
     /// When it began: what happened in EC2 later may be missing.
     pub began: Instant,
-    /// Every connection, or why it failed.
-    pub outcome: Result<Arc<Snapshot>, AwsError>,
+    /// What is there, or why it failed.
+    pub outcome: Result<Arc<V>, AwsError>,
     /// When the newest one began that did not fail, this one included.
     pub fresh: Option<Instant>,
     /// When the next one may begin.
     next: Instant,
 }
 
-/// One region as one account sees it.
+impl<V> Clone for Listing<V> {
+    fn clone(&self) -> Self {
+        Self { outcome: self.outcome.clone(), ..*self }
+    }
+}
+
+/// One region as one account sees it. It is listed again and again for as long as somebody holds this.
 #[derive(Debug)]
-pub struct Inventory {
-    listing: watch::Receiver<Option<Listing>>,
+pub struct Inventory<V> {
+    listing: watch::Receiver<Option<Listing<V>>>,
     wanted: watch::Sender<Instant>,
     task: AbortHandle,
 }
 
-impl Inventory {
-    fn start(
-        ec2: Arc<Ec2>,
-        region: String,
-        cluster: String,
-        poll_interval: Duration,
-        changed: mpsc::UnboundedSender<String>,
-    ) -> Self {
+impl<V: View> Inventory<V> {
+    fn start(ec2: Arc<Ec2>, region: String, polling: Polling) -> Self {
         let (published, listing) = watch::channel(None);
         let (wanted, wants) = watch::channel(Instant::now());
-        let task =
-            tokio::spawn(keep_listing(ec2, region, cluster, poll_interval, published, wants, changed)).abort_handle();
+        let task = tokio::spawn(keep_listing(ec2, region, polling, published, wants)).abort_handle();
         Self { listing, wanted, task }
     }
 
     /// A listing that began after `time`. After a failure the failure is the answer until the region may be asked again.
-    pub async fn since(&self, time: Instant) -> Listing {
+    pub async fn since(&self, time: Instant) -> Listing<V> {
         let mut listing = self.listing.clone();
         self.wanted.send_if_modified(|wanted| {
             let later = *wanted < time;
@@ -67,7 +92,7 @@ impl Inventory {
             later
         });
         let answers =
-            |listing: &Listing| listing.began >= time || (listing.outcome.is_err() && Instant::now() < listing.next);
+            |listing: &Listing<V>| listing.began >= time || (listing.outcome.is_err() && Instant::now() < listing.next);
         loop {
             if let Some(listing) = listing.borrow_and_update().as_ref().filter(|listing| answers(listing)) {
                 return listing.clone();
@@ -81,7 +106,7 @@ impl Inventory {
 
     /// The newest listing.
     #[must_use]
-    pub fn latest(&self) -> Option<Listing> {
+    pub fn latest(&self) -> Option<Listing<V>> {
         self.listing.borrow().clone()
     }
 
@@ -92,7 +117,7 @@ impl Inventory {
     }
 }
 
-impl Listing {
+impl<V> Listing<V> {
     /// When the region may be asked again.
     #[must_use]
     pub fn retry_after(&self) -> Duration {
@@ -100,38 +125,37 @@ impl Listing {
     }
 }
 
-impl Drop for Inventory {
+impl<V> Drop for Inventory<V> {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-async fn keep_listing(
+async fn keep_listing<V: View>(
     ec2: Arc<Ec2>,
     region: String,
-    cluster: String,
-    poll_interval: Duration,
-    published: watch::Sender<Option<Listing>>,
+    polling: Polling,
+    published: watch::Sender<Option<Listing<V>>>,
     mut wants: watch::Receiver<Instant>,
-    changed: mpsc::UnboundedSender<String>,
 ) {
-    let mut known = Arc::new(Snapshot::default());
-    let mut failures = backoff(poll_interval);
+    let Polling { cluster, interval, changed } = polling;
+    let mut known = Arc::new(V::default());
+    let mut failures = backoff(interval);
     let mut pause = GAP_PER_PAGE;
     loop {
         let began = Instant::now();
-        let outcome = ec2.describe_vpc_peering_connections(&region).await.map(Arc::new);
+        let outcome = V::list(&ec2, &region).await.map(Arc::new);
         let (earliest, latest) = match &outcome {
             Ok(snapshot) => {
-                failures = backoff(poll_interval);
+                failures = backoff(interval);
                 let gap = GAP_PER_PAGE
-                    .saturating_mul(u32::try_from(snapshot.len().div_ceil(PAGE)).unwrap_or(u32::MAX).max(1));
+                    .saturating_mul(u32::try_from(snapshot.len().div_ceil(V::PAGE)).unwrap_or(u32::MAX).max(1));
                 let changes: BTreeSet<String> = snapshot.changes_since(&known);
-                let moving = snapshot.has_motion_of(&cluster);
+                let moving = snapshot.is_in_motion(&cluster);
                 pause = match (moving, changes.is_empty()) {
-                    (false, _) => poll_interval,
+                    (false, _) => interval,
                     (true, false) => gap,
-                    (true, true) => (pause * 2).min(IN_MOTION.max(gap)).min(poll_interval),
+                    (true, true) => (pause * 2).min(IN_MOTION.max(gap)).min(interval),
                 };
                 known = Arc::clone(snapshot);
                 publish(&published, began, outcome, began + gap);
@@ -142,8 +166,8 @@ async fn keep_listing(
                 (began + gap, began + pause.max(gap))
             }
             Err(error) => {
-                let delay = failures.next().unwrap_or(poll_interval);
-                tracing::warn!(%region, %error, retry_in = ?delay, "cannot list the peering connections");
+                let delay = failures.next().unwrap_or(interval);
+                tracing::warn!(%region, %error, retry_in = ?delay, "cannot list the {}", V::WHAT);
                 let next = Instant::now() + delay;
                 publish(&published, began, outcome, next);
                 (next, next)
@@ -162,10 +186,10 @@ async fn keep_listing(
     }
 }
 
-fn publish(
-    published: &watch::Sender<Option<Listing>>,
+fn publish<V>(
+    published: &watch::Sender<Option<Listing<V>>>,
     began: Instant,
-    outcome: Result<Arc<Snapshot>, AwsError>,
+    outcome: Result<Arc<V>, AwsError>,
     next: Instant,
 ) {
     let before = published.borrow().as_ref().and_then(|listing| listing.fresh);
@@ -173,57 +197,46 @@ fn publish(
     published.send_replace(Some(Listing { began, outcome, fresh, next }));
 }
 
-fn backoff(poll_interval: Duration) -> ExponentialBackoff {
+fn backoff(interval: Duration) -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_secs(1))
-        .with_max_delay(poll_interval.max(Duration::from_secs(1)))
+        .with_max_delay(interval.max(Duration::from_secs(1)))
         .with_jitter()
         .without_max_times()
         .build()
 }
 
-/// The inventories, one for each region in use.
+/// The inventories of one account, one for each region in use.
 #[derive(Debug)]
-pub struct Inventories {
+pub struct Inventories<V> {
     ec2: Arc<Ec2>,
-    cluster: String,
-    poll_interval: Duration,
-    changed: mpsc::UnboundedSender<String>,
-    regions: Mutex<HashMap<String, Arc<Inventory>>>,
+    polling: Polling,
+    regions: Mutex<HashMap<String, Weak<Inventory<V>>>>,
 }
 
-impl Inventories {
-    /// None yet; each starts when it is first asked for. The IDs of connections that come, go or change are sent to `changed`.
+impl<V: View> Inventories<V> {
+    /// None yet; each starts when it is first asked for, and ends when nobody holds it any more.
     #[must_use]
-    pub fn new(
-        ec2: Arc<Ec2>,
-        cluster: String,
-        poll_interval: Duration,
-        changed: mpsc::UnboundedSender<String>,
-    ) -> Self {
-        Self { ec2, cluster, poll_interval, changed, regions: Mutex::default() }
+    pub fn new(ec2: Arc<Ec2>, polling: Polling) -> Self {
+        Self { ec2, polling, regions: Mutex::default() }
     }
 
     /// The inventory of this region.
     #[must_use]
-    pub fn of(&self, region: &str) -> Arc<Inventory> {
+    pub fn of(&self, region: &str) -> Arc<Inventory<V>> {
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-        let inventory = regions.entry(region.to_owned()).or_insert_with(|| {
-            Arc::new(Inventory::start(
-                Arc::clone(&self.ec2),
-                region.to_owned(),
-                self.cluster.clone(),
-                self.poll_interval,
-                self.changed.clone(),
-            ))
-        });
-        Arc::clone(inventory)
+        if let Some(inventory) = regions.get(region).and_then(Weak::upgrade) {
+            return inventory;
+        }
+        let inventory = Arc::new(Inventory::start(Arc::clone(&self.ec2), region.to_owned(), self.polling.clone()));
+        regions.insert(region.to_owned(), Arc::downgrade(&inventory));
+        inventory
     }
 
     /// Every region in use, with its inventory.
     #[must_use]
-    pub fn all(&self) -> Vec<(String, Arc<Inventory>)> {
+    pub fn all(&self) -> Vec<(String, Arc<Inventory<V>>)> {
         let regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-        regions.iter().map(|(region, inventory)| (region.clone(), Arc::clone(inventory))).collect()
+        regions.iter().filter_map(|(region, inventory)| Some((region.clone(), inventory.upgrade()?))).collect()
     }
 }

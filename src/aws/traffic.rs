@@ -1,8 +1,7 @@
 //! Every request to EC2, retries included: whether it may be sent, and how it was answered.
 
-use std::error::Error;
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_config::Region;
@@ -15,8 +14,9 @@ use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint}
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
-use aws_smithy_types::error::ErrorMetadata;
 use tokio::time::Instant;
+
+use super::error::metadata;
 
 /// Stands between us and AWS.
 pub trait Traffic: Debug + Send + Sync + 'static {
@@ -58,8 +58,12 @@ impl Answered<'_> {
 }
 
 /// Puts [`Traffic`] between the SDK and AWS.
-#[derive(Debug)]
-pub(super) struct Intercepted(pub(super) Arc<dyn Traffic>);
+#[derive(Clone, Debug)]
+pub(super) struct Intercepted {
+    pub(super) traffic: Arc<dyn Traffic>,
+    /// The account that is called, once it is known.
+    pub(super) account: Arc<OnceLock<String>>,
+}
 
 #[derive(Debug)]
 struct SentAt(Instant);
@@ -80,7 +84,7 @@ impl Intercept for Intercepted {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if !self.0.may_send() {
+        if !self.traffic.may_send() {
             return Err("not sent: another operator may act by now".into());
         }
         config.interceptor_state().store_put(SentAt(Instant::now()));
@@ -98,12 +102,14 @@ impl Intercept for Intercepted {
         let code = match context.output_or_error() {
             Some(Ok(_)) => "OK",
             Some(Err(error)) if error.is_timeout_error() => "Timeout",
-            Some(Err(error)) => error.as_operation_error().and_then(|error| code(error)).unwrap_or("NoAnswer"),
+            Some(Err(error)) => {
+                error.as_operation_error().and_then(|error| metadata(error)?.code()).unwrap_or("NoAnswer")
+            }
             None => "NoAnswer",
         };
-        self.0.answered(&Answered {
+        self.traffic.answered(&Answered {
             action: config.load::<Metadata>().map_or("unknown", Metadata::name),
-            account: "unknown",
+            account: self.account.get().map_or("unknown", String::as_str),
             region: config.load::<Region>().map_or("unknown", Region::as_ref),
             code,
             request_id: context.response().and_then(|response| response.headers().get("x-amzn-requestid")),
@@ -111,11 +117,4 @@ impl Intercept for Intercepted {
         });
         Ok(())
     }
-}
-
-/// EC2's operation errors are untyped: the code is in what they wrap.
-fn code<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a str> {
-    std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source())
-        .find_map(|error| error.downcast_ref::<ErrorMetadata>())
-        .and_then(ErrorMetadata::code)
 }

@@ -1,6 +1,6 @@
 //! Lookups of VPCs, gathered: many resources that ask at about the same time cost one call.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const AT_ONCE: usize = 200;
 type Answer = Result<Option<Vpc>, AwsError>;
 type Question = (String, oneshot::Sender<Answer>);
 
-/// Lookups of VPCs in all regions.
+/// Lookups of VPCs in all regions of one account.
 #[derive(Debug)]
 pub struct Vpcs {
     ec2: Arc<Ec2>,
@@ -45,6 +45,14 @@ impl Vpcs {
             Ok(answer) => answer,
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// The IDs of the VPCs in this region that carry all of these tags.
+    ///
+    /// # Errors
+    /// What AWS, or the way to it, refuses.
+    pub async fn tagged(&self, region: &str, tags: &BTreeMap<String, String>) -> Result<Vec<String>, AwsError> {
+        self.ec2.vpcs_tagged(region, tags).await
     }
 
     fn region(&self, region: &str) -> mpsc::UnboundedSender<Question> {

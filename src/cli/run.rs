@@ -1,12 +1,13 @@
 //! `vpc-peering-operator run`
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 
-use crate::controller::Settings;
+use crate::controller::{OwnCredentials, Settings};
 use crate::operator::leader::{self, Election};
 use crate::operator::logs::{self, Format};
 use crate::operator::traces::Traces;
@@ -36,6 +37,11 @@ pub struct Run {
     /// with each time in a row, up to an hour.
     #[arg(long, env = "RECREATION_PAUSE", default_value = "60s", value_parser = duration)]
     recreation_pause: Duration,
+
+    /// The namespaces whose resources may use the operator's own AWS credentials, where they name no AwsIdentity: `*` for
+    /// every one, a list such as `team-a,team-b`, or `none`.
+    #[arg(long, env = "OWN_CREDENTIALS_NAMESPACES", default_value = "*", value_parser = own_credentials)]
+    own_credentials_namespaces: OwnCredentials,
 
     /// What identifies this cluster in the ownership tags. Defaults to the UID of the namespace kube-system. Keep it
     /// when the cluster is rebuilt from a backup.
@@ -84,6 +90,7 @@ impl Run {
         let settings = Settings {
             namespace: self.namespace,
             poll_interval: self.poll_interval,
+            own_credentials: self.own_credentials_namespaces,
             decisions: peering::Settings {
                 consistency_window: self.consistency_window,
                 recreation_pause: self.recreation_pause,
@@ -139,6 +146,28 @@ fn lease_duration(text: &str) -> Result<Duration, String> {
     if takes { Ok(duration) } else { Err(format!("use whole seconds, at least {:?}", leader::SHORTEST)) }
 }
 
+/// `*`, `none`, or names of namespaces.
+fn own_credentials(text: &str) -> Result<OwnCredentials, String> {
+    let is_name = |name: &str| {
+        (1..=63).contains(&name.len())
+            && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-')
+    };
+    match text {
+        "*" => Ok(OwnCredentials::AllNamespaces),
+        "none" => Ok(OwnCredentials::Namespaces(Default::default())),
+        list => {
+            let names: BTreeSet<String> = list.split(',').map(|name| name.trim().to_owned()).collect();
+            let unreadable = names.iter().find(|name| !is_name(name));
+            match unreadable {
+                None => Ok(OwnCredentials::Namespaces(names)),
+                Some(name) => {
+                    Err(format!("{name:?} is no namespace's name; use * or none or names with commas between"))
+                }
+            }
+        }
+    }
+}
+
 /// It becomes the value of a tag.
 fn cluster_id(text: &str) -> Result<String, String> {
     if (1..=256).contains(&text.chars().count()) { Ok(text.to_owned()) } else { Err("use 1 to 256 characters".into()) }
@@ -147,6 +176,18 @@ fn cluster_id(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn own_credentials_are_everybodys_nobodys_or_some_namespaces() {
+        let namespaces =
+            |names: &[&str]| Ok(OwnCredentials::Namespaces(names.iter().map(|name| (*name).to_owned()).collect()));
+        assert_eq!(own_credentials("*"), Ok(OwnCredentials::AllNamespaces));
+        assert_eq!(own_credentials("none"), namespaces(&[]));
+        assert_eq!(own_credentials("team-a, team-b"), namespaces(&["team-a", "team-b"]));
+        for text in ["", "team-a,", "Team", "*,team-a"] {
+            assert!(own_credentials(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn leases_last_whole_seconds() {

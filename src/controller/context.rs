@@ -1,28 +1,25 @@
 //! What every reconciliation shares.
 
-use std::sync::Arc;
-
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::Store;
 use kube::{Client, Resource};
 use tokio::time::Instant;
 
+use super::access::Identities;
 use super::interests::Interests;
 use super::memory::Memories;
 use crate::api::VpcPeering;
-use crate::aws::{Ec2, Inventories, Vpcs};
+use crate::aws::Accounts;
 use crate::peering::{Owner, Settings};
 
 /// What every reconciliation shares.
 pub struct Context {
     /// The API server.
     pub client: Client,
-    /// EC2, for calls that change something.
-    pub ec2: Arc<Ec2>,
-    /// The VPCs that our account has.
-    pub vpcs: Vpcs,
-    /// EC2, as last seen.
-    pub inventories: Inventories,
+    /// AWS, account by account.
+    pub accounts: Accounts,
+    /// Who may act by which credentials.
+    pub identities: Identities,
     /// Publishes Events.
     pub recorder: Recorder,
     /// What this process remembers of each resource.
@@ -43,8 +40,8 @@ impl Context {
     #[must_use]
     pub fn new(
         client: Client,
-        ec2: Arc<Ec2>,
-        inventories: Inventories,
+        accounts: Accounts,
+        identities: Identities,
         store: Store<VpcPeering>,
         cluster: String,
         settings: Settings,
@@ -53,9 +50,8 @@ impl Context {
         Self {
             recorder: Recorder::new(client.clone(), reporter),
             client,
-            vpcs: Vpcs::new(Arc::clone(&ec2)),
-            ec2,
-            inventories,
+            accounts,
+            identities,
             memories: Memories::default(),
             interests: Interests::default(),
             store,

@@ -1,14 +1,15 @@
 //! What this process remembers of a resource and may forget: the record that has to last is in the status.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
-use crate::aws::Class;
-use crate::peering::{Preflight, Step};
+use crate::aws::{Class, Inventory};
+use crate::peering::routes::RouteTables;
+use crate::peering::{Concern, Preflight, Snapshot, Step, Trouble};
 
 /// What is remembered of one resource.
 #[derive(Debug, Default)]
@@ -21,7 +22,19 @@ pub struct Memory {
     pub written: Option<(u64, Instant)>,
     /// What the last look at the two VPCs showed.
     pub preflight: Option<Looked>,
-    failure: Option<Failure>,
+    /// The listings that this resource needs; nothing is listed that nobody needs.
+    pub listings: Listings,
+    /// By what the step keeps up.
+    failures: HashMap<Option<Concern>, Failure>,
+}
+
+/// The listings that a resource needs.
+#[derive(Debug, Default)]
+pub struct Listings {
+    /// Of peerings, requester first.
+    pub peerings: Vec<Arc<Inventory<Snapshot>>>,
+    /// Of route tables.
+    pub route_tables: Vec<Arc<Inventory<RouteTables>>>,
 }
 
 /// What a look at the two VPCs showed.
@@ -47,6 +60,7 @@ struct Failure {
     step: Step,
     generation: Option<i64>,
     class: Class,
+    trouble: Trouble,
     backoff: ExponentialBackoff,
     until: Instant,
 }
@@ -56,9 +70,21 @@ impl Memory {
     /// error would be answered by the same call at once.
     #[must_use]
     pub fn pause_before(&self, step: &Step, generation: Option<i64>) -> Option<Duration> {
-        let failure =
-            self.failure.as_ref().filter(|failure| failure.step == *step && failure.generation == generation)?;
+        let failure = self.failures.get(&step.concern());
+        let failure = failure.filter(|failure| failure.step == *step && failure.generation == generation)?;
         Some(failure.until.saturating_duration_since(Instant::now())).filter(|pause| !pause.is_zero())
+    }
+
+    /// What is not to be tried again yet, and why.
+    #[must_use]
+    pub fn refused(&self, generation: Option<i64>) -> BTreeMap<Concern, Trouble> {
+        let now = Instant::now();
+        let refused =
+            self.failures.iter().filter(|(_, failure)| failure.generation == generation && failure.until > now);
+        let refused = refused.filter_map(|(concern, failure)| {
+            Some(((*concern)?, Trouble { look_again: Some(failure.until - now), ..failure.trouble.clone() }))
+        });
+        refused.collect()
     }
 
     /// For how long to wait for the watch to show what we have written: to act on less only ends in a conflict. Versions
@@ -86,25 +112,25 @@ impl Memory {
 
     /// A person asks to try again now.
     pub fn start_over(&mut self) {
-        self.failure = None;
+        self.failures.clear();
         self.preflight = None;
     }
 
     /// AWS refused this step.
-    pub fn failed(&mut self, step: Step, generation: Option<i64>, class: Class) {
+    pub fn failed(&mut self, step: Step, generation: Option<i64>, class: Class, trouble: Trouble) {
         let same =
             |failure: &Failure| failure.step == step && failure.generation == generation && failure.class == class;
-        let mut backoff = match self.failure.take() {
+        let mut backoff = match self.failures.remove(&step.concern()) {
             Some(failure) if same(&failure) => failure.backoff,
             _ => backoff(class),
         };
         let until = Instant::now() + backoff.next().unwrap_or(SLOWEST);
-        self.failure = Some(Failure { step, generation, class, backoff, until });
+        self.failures.insert(step.concern(), Failure { step, generation, class, trouble, backoff, until });
     }
 
     /// AWS did as asked.
-    pub fn succeeded(&mut self) {
-        self.failure = None;
+    pub fn succeeded(&mut self, step: &Step) {
+        self.failures.remove(&step.concern());
     }
 }
 
@@ -142,15 +168,34 @@ impl Memories {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{Reason, Side};
+
+    fn trouble() -> Trouble {
+        Trouble::stalled(Reason::AwsError, "refused".into())
+    }
+
+    #[test]
+    fn what_is_refused_of_one_concern_holds_up_no_other() {
+        let mut memory = Memory::default();
+        let tag = |side| Step::Tag { side, id: "pcx-1".into(), tags: BTreeMap::new() };
+        memory.failed(tag(Side::Accepter), Some(1), Class::FixPermissions, trouble());
+        memory.succeeded(&tag(Side::Requester));
+        let refused = memory.refused(Some(1));
+        assert_eq!(refused.keys().collect::<Vec<_>>(), [&Concern::Tags(Side::Accepter)]);
+        assert!(refused.values().all(|trouble| trouble.look_again.is_some()));
+        assert!(memory.refused(Some(2)).is_empty(), "an edited spec is tried at once");
+        memory.succeeded(&tag(Side::Accepter));
+        assert!(memory.refused(Some(1)).is_empty());
+    }
 
     #[test]
     fn a_refused_step_waits_and_another_does_not() {
         let mut memory = Memory::default();
-        memory.failed(Step::Create, Some(1), Class::FixSpec);
+        memory.failed(Step::Create, Some(1), Class::FixSpec, trouble());
         assert!(memory.pause_before(&Step::Create, Some(1)).is_some());
         assert_eq!(memory.pause_before(&Step::Create, Some(2)), None, "an edited spec is tried at once");
         assert_eq!(memory.pause_before(&Step::DryRun, Some(1)), None);
-        memory.succeeded();
+        memory.succeeded(&Step::Create);
         assert_eq!(memory.pause_before(&Step::Create, Some(1)), None);
     }
 
@@ -170,7 +215,7 @@ mod tests {
         let mut memory = Memory::default();
         let mut pauses = Vec::new();
         for _ in 0..12 {
-            memory.failed(Step::Create, Some(1), Class::Wait);
+            memory.failed(Step::Create, Some(1), Class::Wait, trouble());
             pauses.push(memory.pause_before(&Step::Create, Some(1)).unwrap_or_default());
         }
         assert!(pauses[0] < Duration::from_secs(3), "{pauses:?}");

@@ -1,5 +1,7 @@
 //! The kube-runtime wiring: what wakes a resource, and who looks after it.
 
+pub mod access;
+pub mod aws_identity;
 pub mod context;
 pub mod interests;
 pub mod memory;
@@ -13,17 +15,20 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt, stream};
+use futures::{FutureExt, Stream, StreamExt, stream};
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::{self, ObjectRef};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
 
-use crate::api::VpcPeering;
-use crate::aws::{Ec2, Inventories};
+use crate::api::{Side, VpcPeering};
+use crate::aws::{Accounts, Traffic};
 use crate::peering;
+use access::Identities;
+pub use access::OwnCredentials;
 pub use context::Context;
 pub use observer::Observer;
+use watch::Touched;
 
 /// What the controller is tuned by.
 #[derive(Clone, Debug)]
@@ -32,14 +37,16 @@ pub struct Settings {
     pub namespace: Option<String>,
     /// How often EC2 is listed while nothing of ours is in motion.
     pub poll_interval: Duration,
+    /// The namespaces that may use the operator's own credentials.
+    pub own_credentials: OwnCredentials,
     /// What decisions are tuned by.
     pub decisions: peering::Settings,
 }
 
-/// Looks after every `VpcPeering` until `shutdown` resolves, then ends when the steps in hand are done.
+/// Looks after every resource until `shutdown` resolves, then ends when the steps in hand are done.
 pub async fn run(
     client: Client,
-    ec2: Arc<Ec2>,
+    traffic: Arc<dyn Traffic>,
     cluster: String,
     settings: Settings,
     observer: Arc<dyn Observer>,
@@ -50,26 +57,87 @@ pub async fn run(
         None => Api::all(client.clone()),
     };
     let (store, writer) = reflector::store();
+    let (identities, identity_writer) = reflector::store();
+    let (namespaces, namespace_writer) = reflector::store();
     let (changed, changes) = mpsc::unbounded_channel();
-    let inventories = Inventories::new(Arc::clone(&ec2), cluster.clone(), settings.poll_interval, changed);
-    let context = Arc::new(Context::new(client, ec2, inventories, store.clone(), cluster, settings.decisions));
+    let (touched, touches) = mpsc::unbounded_channel();
+    let accounts = Accounts::from_environment(traffic, cluster.clone(), settings.poll_interval, changed).await;
+    let known = Identities { identities: identities.clone(), namespaces, own: settings.own_credentials };
+    let context = Arc::new(Context::new(client.clone(), accounts, known, store.clone(), cluster, settings.decisions));
     observer.started(&context);
-    Controller::for_stream(watch::resources(Arc::clone(&context), objects, writer), store)
+    let shutdown = shutdown.shared();
+    let peerings = Controller::for_stream(watch::resources(Arc::clone(&context), objects, writer), store)
         .reconcile_on(woken(Arc::clone(&context), changes))
-        .graceful_shutdown_on(shutdown)
+        .reconcile_on(concerned(Arc::clone(&context), touches))
+        .graceful_shutdown_on(shutdown.clone())
         .run(
-            move |object, context| {
-                observer::observed(Arc::clone(&observer), "vpcpeering", vpc_peering::reconcile(object, context))
+            {
+                let observer = Arc::clone(&observer);
+                move |object, context| {
+                    observer::observed(Arc::clone(&observer), "vpcpeering", vpc_peering::reconcile(object, context))
+                }
             },
             vpc_peering::retry,
-            context,
+            Arc::clone(&context),
         )
         .for_each(|outcome| async move {
             if let Err(error) = outcome {
                 tracing::debug!(%error, "reconciliation will be repeated");
             }
-        })
-        .await;
+        });
+    let identities = Controller::for_stream(
+        watch::identities(Api::all(client.clone()), identity_writer, touched.clone()),
+        identities,
+    )
+    .graceful_shutdown_on(shutdown.clone())
+    .run(
+        move |object, context| {
+            observer::observed(Arc::clone(&observer), "awsidentity", aws_identity::reconcile(object, context))
+        },
+        aws_identity::retry,
+        context,
+    )
+    .for_each(|_| async {});
+    let namespaces = watch::namespaces(Api::all(client), namespace_writer, touched);
+    tokio::select! {
+        _ = futures::future::join(peerings, identities) => {}
+        // It watches without end.
+        () = namespaces => {}
+    }
+}
+
+/// The resources that use an identity, or are of a namespace, that changed.
+fn concerned(
+    context: Arc<Context>,
+    touches: mpsc::UnboundedReceiver<Touched>,
+) -> impl Stream<Item = ObjectRef<VpcPeering>> + Send {
+    stream::unfold(touches, |mut touches| async move { Some((touches.recv().await?, touches)) }).flat_map(
+        move |touched| {
+            if let Touched::Identity(name) = &touched
+                && context.identities.identities.get(&ObjectRef::new(name)).is_none()
+            {
+                context.accounts.forget(name);
+            }
+            let uses = |object: &VpcPeering| {
+                let names = [Side::Requester, Side::Accepter].map(|side| object.spec.side(side).identity_ref.as_ref());
+                let mut names = names.into_iter().flatten();
+                match &touched {
+                    Touched::Identity(touched) => names.any(|named| named.name == *touched),
+                    Touched::Namespace(touched) => {
+                        names.next().is_some() && object.namespace().as_ref() == Some(touched)
+                    }
+                }
+            };
+            let objects: Vec<_> = context
+                .store
+                .state()
+                .into_iter()
+                .filter(|object| uses(object))
+                .map(|object| ObjectRef::from_obj(&*object))
+                .collect();
+            stream::iter(objects)
+        },
+    )
 }
 
 /// The resources whose connections changed in EC2.

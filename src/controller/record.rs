@@ -14,7 +14,7 @@ use crate::peering::Standing;
 use crate::peering::status;
 
 /// Our name in `managedFields`.
-const MANAGER: &str = "vpc-peering-operator";
+pub(super) const MANAGER: &str = "vpc-peering-operator";
 
 impl Context {
     /// Writes `status` with the conditions of `standing`, and announces the change. Guarded by the resource version:

@@ -1,19 +1,23 @@
 //! The effects: one step, one call to EC2, and each fact written down before the next.
 
+use std::sync::Arc;
+
 use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 use kube::runtime::events::EventType;
 use tokio::time::Instant;
 
 use super::Context;
+use super::access::Access;
 use super::memory::Looked;
-use super::vpc_peering::{desired, reconcile_at, recorded, standing_after};
-use crate::api::{ConditionType, Ownership, Reason, StepEvent, VpcPeering, VpcPeeringSpec, VpcPeeringStatus};
-use crate::aws::{AwsError, Class, CreateRequest};
+use super::vpc_peering::{Seen, reconcile_at, recorded, standing_after};
+use crate::api::{ConditionType, Ownership, Reason, Side, StepEvent, VpcPeering, VpcPeeringStatus};
+use crate::aws::{AwsError, Class, CreateRequest, Ec2};
 use crate::peering::decision::not_owned;
 use crate::peering::preflight::{self, Preflight};
-use crate::peering::status::{self, Progress, describe, to_the_second};
-use crate::peering::{Connection, Observation, Owner, Plan, Standing, Step, decide};
+use crate::peering::routes::RouteChange;
+use crate::peering::status::{self, Progress, describe, describe_accepter, to_the_second};
+use crate::peering::{Connection, Observation, Plan, Standing, StatusCode, Step, decide, upkeep};
 
 /// How a step ended; the object is as the API server has it now.
 #[derive(Debug)]
@@ -26,21 +30,15 @@ pub enum Outcome {
 
 impl Context {
     /// Takes one step.
-    pub(super) async fn take(
-        &self,
-        step: &Step,
-        object: &VpcPeering,
-        owner: &Owner,
-        observed: &Observation,
-    ) -> Result<Outcome, kube::Error> {
+    pub(super) async fn take(&self, step: &Step, object: &VpcPeering, seen: Seen<'_>) -> Result<Outcome, kube::Error> {
         let done = |object| Ok(Outcome::Done(Box::new(object)));
-        let region = &object.spec.requester.region;
+        let region = |side: Side| seen.access.ends.side(side).region.as_str();
         match step {
             Step::AddFinalizer => done(self.add_finalizer(object).await?),
-            Step::Preflight => self.preflight(object).await,
-            Step::DryRun => self.dry_run(object, owner).await,
-            Step::Create => self.create(object, owner, observed).await,
-            Step::Record { connection, ownership } => done(self.record(object, owner, connection, *ownership).await?),
+            Step::Preflight => self.preflight(object, seen).await,
+            Step::DryRun => self.dry_run(object, seen).await,
+            Step::Create => self.create(object, seen).await,
+            Step::Record { connection, ownership } => done(self.record(object, seen, connection, *ownership).await?),
             Step::Retire { id, code, recreations } => {
                 let mut status = object.status.clone().unwrap_or_default();
                 status::retire(&mut status, id, code, *recreations, Timestamp::now());
@@ -48,34 +46,77 @@ impl Context {
                 let standing = Standing::working(Reason::AwaitingRecreation, format!("{id} ended as {code}"));
                 done(self.write(object, status, None, &standing).await?)
             }
-            Step::RecordTagKeys { keys } => {
+            Step::RecordTagKeys { side, keys } => {
                 let mut status = object.status.clone().unwrap_or_default();
-                status.managed_tag_keys = keys.iter().cloned().collect();
+                let managed = match side {
+                    Side::Requester => &mut status.managed_tag_keys,
+                    Side::Accepter => &mut status.accepter_managed_tag_keys,
+                };
+                *managed = keys.iter().cloned().collect();
+                done(self.rewrite(object, status).await?)
+            }
+            Step::RecordRoutes { routes, .. } => {
+                let mut status = object.status.clone().unwrap_or_default();
+                status.routes = routes.iter().cloned().collect();
                 done(self.rewrite(object, status).await?)
             }
             Step::Accept { id, region } => {
-                let answer = self.ec2.accept_vpc_peering_connection(region, id).await;
-                self.answered(object, observed, answer, StepEvent::Accepted, format!("accepted {id} in {region}")).await
+                let answer = match self.ec2(seen, Side::Accepter).await {
+                    Ok(ec2) => ec2.accept_vpc_peering_connection(region, id).await,
+                    Err(nobody) => Err(nobody),
+                };
+                self.answered(object, answer, StepEvent::Accepted, format!("accepted {id} in {region}")).await
             }
-            Step::Tag { id, tags } => {
-                let answer = self.ec2.create_tags(region, id, tags).await;
-                self.answered(object, observed, answer, StepEvent::Tagged, format!("set tags on {id}")).await
+            Step::Tag { side, id, tags } => {
+                let answer = match self.ec2(seen, *side).await {
+                    Ok(ec2) => ec2.create_tags(region(*side), id, tags).await,
+                    Err(nobody) => Err(nobody),
+                };
+                self.answered(object, answer, StepEvent::Tagged, format!("set tags on {id}")).await
             }
-            Step::Untag { id, keys } => {
-                let answer = self.ec2.delete_tags(region, id, keys).await;
-                self.answered(object, observed, answer, StepEvent::Untagged, format!("removed tags from {id}")).await
+            Step::Untag { side, id, keys } => {
+                let answer = match self.ec2(seen, *side).await {
+                    Ok(ec2) => ec2.delete_tags(region(*side), id, keys).await,
+                    Err(nobody) => Err(nobody),
+                };
+                self.answered(object, answer, StepEvent::Untagged, format!("removed tags from {id}")).await
+            }
+            Step::SetOptions { side, id, allow_dns_resolution_from_remote_vpc: allow } => {
+                let answer = match self.ec2(seen, *side).await {
+                    Ok(ec2) => ec2.modify_vpc_peering_connection_options(region(*side), id, *side, *allow).await,
+                    Err(nobody) => Err(nobody),
+                };
+                let note = format!("set allowDnsResolutionFromRemoteVpc of the {side} of {id} to {allow}");
+                self.answered(object, answer, StepEvent::OptionsSet, note).await
+            }
+            Step::ChangeRoutes { side, changes } => {
+                let answer = match self.ec2(seen, *side).await {
+                    Ok(ec2) => change_routes(&ec2, region(*side), changes).await,
+                    Err(nobody) => Err(nobody),
+                };
+                let note = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                self.answered(object, answer, StepEvent::RoutesChanged, note).await
             }
             Step::Delete { id } => {
-                let answer = self.ec2.delete_vpc_peering_connection(region, id).await;
-                self.answered(
-                    object,
-                    observed,
-                    answer,
-                    StepEvent::DeletionRequested,
-                    format!("asked EC2 to delete {id}"),
-                )
-                .await
+                let answer = match self.ec2(seen, Side::Requester).await {
+                    Ok(ec2) => ec2.delete_vpc_peering_connection(region(Side::Requester), id).await,
+                    Err(nobody) => Err(nobody),
+                };
+                let note = format!("asked EC2 to delete {id}");
+                match self.answered(object, answer, StepEvent::DeletionRequested, note).await? {
+                    Outcome::Refused(object, error) => self.refused(&object, Some(seen), error).await,
+                    done @ Outcome::Done(_) => Ok(done),
+                }
             }
+        }
+    }
+
+    /// EC2, as who acts for an end of this resource.
+    async fn ec2(&self, seen: Seen<'_>, side: Side) -> Result<Arc<Ec2>, AwsError> {
+        match seen.access.of(side) {
+            Some(account) => Ok(account.acting_for(seen.owner).await),
+            // No decision asks for that.
+            None => Err(AwsError::incomplete("none", &format!("nobody acts for the {side}"))),
         }
     }
 
@@ -84,29 +125,40 @@ impl Context {
     pub(super) async fn show(
         &self,
         object: &VpcPeering,
-        connection: Option<&Connection>,
+        seen: Option<Seen<'_>>,
         standing: &Standing,
         answers_request: bool,
     ) -> Result<VpcPeering, kube::Error> {
         let mut status = object.status.clone().unwrap_or_default();
-        if let (Some(connection), Some(ownership)) = (connection, status.ownership) {
+        if let (Some(seen), Some(ownership)) = (seen, status.ownership)
+            && let Some(connection) = &seen.observed.recorded
+        {
             describe(&mut status, connection, ownership);
+            describe_accepter(&mut status, &seen.observed.accepter);
         }
         if answers_request {
             status.last_handled_reconcile_at = reconcile_at(object);
         }
-        self.write(object, status, connection, standing).await
+        self.write(object, status, seen, standing).await
     }
 
     async fn write(
         &self,
         object: &VpcPeering,
         status: VpcPeeringStatus,
-        connection: Option<&Connection>,
+        seen: Option<Seen<'_>>,
         standing: &Standing,
     ) -> Result<VpcPeering, kube::Error> {
         let generation = object.metadata.generation.unwrap_or_default();
-        let notes = status::notes(&object.spec, &status.conditions, connection, generation, Timestamp::now());
+        let connection = seen.and_then(|seen| seen.observed.recorded.as_ref());
+        let upkeep = seen.map(|seen| {
+            let (desired, recorded) = (seen.desired(object), recorded(object));
+            let living = connection.filter(|connection| !connection.code.has_ended());
+            let reviews = living.map(|connection| upkeep::review(desired, &recorded, seen.observed, connection));
+            let is_active = living.is_some_and(|connection| connection.code == StatusCode::Active);
+            upkeep::conditions(desired, &reviews.unwrap_or_default(), is_active)
+        });
+        let notes = status::notes(&object.spec, &status.conditions, connection, upkeep, generation, Timestamp::now());
         self.write_status(object, status, standing, notes).await
     }
 
@@ -114,7 +166,6 @@ impl Context {
     async fn answered(
         &self,
         object: &VpcPeering,
-        observed: &Observation,
         answer: Result<(), AwsError>,
         event: StepEvent,
         note: String,
@@ -125,13 +176,13 @@ impl Context {
                 self.announce(&object.object_ref(&()), EventType::Normal, event.as_str(), &note).await;
                 Ok(Outcome::Done(Box::new(object.clone())))
             }
-            Err(error) => self.refused(object, observed.recorded.as_ref(), error).await,
+            Err(error) => Ok(Outcome::Refused(Box::new(object.clone()), error)),
         }
     }
 
     /// Looks at the VPCs that our credentials see.
-    async fn preflight(&self, object: &VpcPeering) -> Result<Outcome, kube::Error> {
-        match self.look_at_vpcs(&object.spec).await {
+    async fn preflight(&self, object: &VpcPeering, seen: Seen<'_>) -> Result<Outcome, kube::Error> {
+        match look_at_vpcs(seen.access).await {
             Ok(preflight) => {
                 let generation = object.metadata.generation;
                 self.memory(object, |memory| {
@@ -143,19 +194,9 @@ impl Context {
         }
     }
 
-    async fn look_at_vpcs(&self, spec: &VpcPeeringSpec) -> Result<Preflight, AwsError> {
-        let requester = self.vpcs.get(&spec.requester.region, &spec.requester.vpc_id);
-        let accepter = self.vpcs.get(spec.accepter_region(), &spec.accepter.vpc_id);
-        match tokio::try_join!(requester, accepter) {
-            Ok((requester, accepter)) => Ok(preflight::check(spec, requester.as_ref(), accepter.as_ref())),
-            // Where we may not look, EC2 will tell.
-            Err(error) if error.code.as_deref() == Some("UnauthorizedOperation") => Ok(Preflight::Passed),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn dry_run(&self, object: &VpcPeering, owner: &Owner) -> Result<Outcome, kube::Error> {
-        let answer = self.ec2.dry_run_create_vpc_peering_connection(&request(object, owner)).await;
+    async fn dry_run(&self, object: &VpcPeering, seen: Seen<'_>) -> Result<Outcome, kube::Error> {
+        let ec2 = seen.access.requester.acting_for(seen.owner).await;
+        let answer = ec2.dry_run_create_vpc_peering_connection(&request(object, seen)).await;
         self.wrote_to_ec2(object);
         let (standing, succeeded) = match &answer {
             Ok(()) => (Standing::dry_run_succeeded(), "True"),
@@ -182,22 +223,25 @@ impl Context {
 
     /// The intent, the request, the record: each is written before the next, so that a crash between any two leaves
     /// a trace to find the connection by.
-    async fn create(&self, object: &VpcPeering, owner: &Owner, observed: &Observation) -> Result<Outcome, kube::Error> {
-        let request = request(object, owner);
+    async fn create(&self, object: &VpcPeering, seen: Seen<'_>) -> Result<Outcome, kube::Error> {
+        let (owner, request) = (seen.owner, request(object, seen));
+        // A session may have to be opened, which takes time, and may be refused.
+        let ec2 = seen.access.requester.acting_for(owner).await;
         let standing = Standing::working(Reason::InitiatingRequest, "asking EC2 for the peering connection");
         let status = VpcPeeringStatus {
             creation_started_at: Some(to_the_second(Timestamp::now())),
             managed_tag_keys: request.tags.keys().cloned().collect(),
+            ends: Some(seen.access.ends.to_status()),
             last_handled_reconcile_at: reconcile_at(object),
             ..object.status.clone().unwrap_or_default()
         };
         let object = self.write(object, status, None, &standing).await?;
-        if let Some(warning) = &observed.near_quota {
+        if let Some(warning) = &seen.observed.near_quota {
             let event = StepEvent::NearQuota.as_str();
             self.announce(&object.object_ref(&()), EventType::Warning, event, warning).await;
         }
         self.memory(&object, |memory| memory.missing_since = None);
-        let answer = self.ec2.create_vpc_peering_connection(&request).await;
+        let answer = ec2.create_vpc_peering_connection(&request).await;
         self.wrote_to_ec2(&object);
         match answer {
             // EC2 may answer with a connection that was there before; its tags tell whose it is.
@@ -211,6 +255,7 @@ impl Context {
                 let object = self.forget_intent(&object, &standing).await?;
                 let error = AwsError {
                     action: "CreateVpcPeeringConnection",
+                    caller: None,
                     class: Class::FixSpec,
                     code: None,
                     message: standing.message,
@@ -220,7 +265,7 @@ impl Context {
                 Ok(Outcome::Refused(Box::new(object), error))
             }
             Ok(connection) => {
-                let object = self.record(&object, owner, &connection, Ownership::Owned).await?;
+                let object = self.record(&object, seen, &connection, Ownership::Owned).await?;
                 self.announce(
                     &object.object_ref(&()),
                     EventType::Normal,
@@ -247,19 +292,22 @@ impl Context {
     async fn record(
         &self,
         object: &VpcPeering,
-        owner: &Owner,
+        seen: Seen<'_>,
         connection: &Connection,
         ownership: Ownership,
     ) -> Result<VpcPeering, kube::Error> {
         let mut status = object.status.clone().unwrap_or_default();
         describe(&mut status, connection, ownership);
+        status.ends = Some(seen.access.ends.to_status());
         // The status says at once what the next decision will say.
-        let recorded = recorded(&VpcPeering { status: Some(status.clone()), ..object.clone() });
-        let observed = Observation { recorded: Some(connection.clone()), ..Observation::default() };
-        let next: Plan = decide(desired(object, owner), &recorded, &observed, Timestamp::now(), self.settings);
-        let standing = Standing::under(&next)
+        let next = VpcPeering { status: Some(status.clone()), ..object.clone() };
+        let accepter = seen.observed.accepter.clone();
+        let observed = Observation { recorded: Some(connection.clone()), accepter, ..Observation::default() };
+        let seen = Seen { observed: &observed, ..seen };
+        let plan: Plan = decide(seen.desired(object), &recorded(&next), &observed, Timestamp::now(), self.settings);
+        let standing = Standing::under(&plan)
             .unwrap_or_else(|| Standing::working(Reason::InitiatingRequest, format!("found {}", connection.id)));
-        self.write(object, status, Some(connection), &standing).await
+        self.write(object, status, Some(seen), &standing).await
     }
 
     /// Writes a record that says nothing new of how the resource stands.
@@ -272,10 +320,10 @@ impl Context {
     async fn refused(
         &self,
         object: &VpcPeering,
-        connection: Option<&Connection>,
+        seen: Option<Seen<'_>>,
         error: AwsError,
     ) -> Result<Outcome, kube::Error> {
-        let object = self.show(object, connection, &standing_after(&error, Some(false)), false).await?;
+        let object = self.show(object, seen, &standing_after(&error, Some(false)), false).await?;
         Ok(Outcome::Refused(Box::new(object), error))
     }
 
@@ -284,15 +332,48 @@ impl Context {
     }
 }
 
-fn request(object: &VpcPeering, owner: &Owner) -> CreateRequest {
-    let spec = &object.spec;
+/// Each change by itself: one that is refused holds up no other.
+async fn change_routes(ec2: &Ec2, region: &str, changes: &[RouteChange]) -> Result<(), AwsError> {
+    let mut outcome = Ok(());
+    for change in changes {
+        let answer = match change {
+            RouteChange::Delete(route) => ec2.delete_route(region, route).await,
+            RouteChange::Replace(route) => ec2.replace_route(region, route).await,
+            RouteChange::Create(route) => ec2.create_route(region, route).await,
+        };
+        outcome = outcome.and(answer);
+    }
+    outcome
+}
+
+async fn look_at_vpcs(access: &Access) -> Result<Preflight, AwsError> {
+    let (requester, accepter) = (&access.ends.requester, &access.ends.accepter);
+    let ours = access.requester.vpcs.get(&requester.region, &requester.vpc_id);
+    let theirs = async {
+        match &access.accepter {
+            Some(account) => account.vpcs.get(&accepter.region, &accepter.vpc_id).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    match tokio::try_join!(ours, theirs) {
+        Ok((ours, theirs)) => {
+            Ok(preflight::check(&access.ends, ours.as_ref(), theirs.as_ref().map(|theirs| theirs.as_ref())))
+        }
+        // Where we may not look, EC2 will tell.
+        Err(error) if error.code.as_deref() == Some("UnauthorizedOperation") => Ok(Preflight::Passed),
+        Err(error) => Err(error),
+    }
+}
+
+fn request(object: &VpcPeering, seen: Seen<'_>) -> CreateRequest {
+    let (requester, accepter) = (&seen.access.ends.requester, &seen.access.ends.accepter);
     CreateRequest {
-        region: spec.requester.region.clone(),
-        vpc_id: spec.requester.vpc_id.clone(),
-        peer_vpc_id: spec.accepter.vpc_id.clone(),
-        peer_owner_id: spec.accepter.owner_id.clone(),
-        peer_region: spec.accepter.region.clone(),
-        tags: desired(object, owner).tags(),
+        region: requester.region.clone(),
+        vpc_id: requester.vpc_id.clone(),
+        peer_vpc_id: accepter.vpc_id.clone(),
+        peer_owner_id: accepter.owner_id.clone(),
+        peer_region: (accepter.region != requester.region).then(|| accepter.region.clone()),
+        tags: seen.desired(object).tags(upkeep::sides_in_place_of(Side::Requester, seen.observed)),
     }
 }
 

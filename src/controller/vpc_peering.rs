@@ -1,6 +1,6 @@
 //! One pass over a `VpcPeering`: observe, decide, act, and again until there is nothing to do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +11,21 @@ use tokio::time::Instant;
 use tracing::{Span, instrument};
 
 use super::Context;
-use super::memory::Memory;
+use super::access::{Access, Blocked};
+use super::memory::{Listings, Memory};
 use super::record::{is_conflict, is_not_found};
 use super::steps::Outcome;
-use crate::api::{ConditionType, FINALIZER, ManagementPolicy, RECONCILE_AT, Reason, VpcPeering};
-use crate::aws::{AwsError, Class};
+use crate::api::vpc_peering::StatusEnd;
+use crate::api::{
+    ConditionType, FINALIZER, ManagementPolicy, PeeringSide, RECONCILE_AT, Reason, Side, VpcPeering, VpcPeeringSpec,
+};
+use crate::aws::{AwsError, Class, Inventory};
+use crate::peering::routes::RouteTables;
 use crate::peering::status::{self, Progress};
-use crate::peering::{Claim, Desired, Observation, Owner, Plan, Recorded, Standing, decide};
+use crate::peering::{
+    self, AccepterView, Claim, Connection, Desired, Ends, Observation, Owner, Plan, Recorded, Snapshot, Standing,
+    Trouble, decide,
+};
 
 /// More steps than any way to an end takes; a pass that needs more goes on later, and lets others go first.
 const STEPS: usize = 8;
@@ -57,6 +65,10 @@ async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube:
         return Ok(Action::requeue(wait));
     }
     let owner = context.owner(&object);
+    let access = match context.access(&object).await {
+        Ok(access) => access,
+        Err(blocked) => return context.blocked(&object, &blocked).await,
+    };
     if is_look_requested(&object) {
         context.memory(&object, Memory::start_over);
     }
@@ -65,11 +77,12 @@ async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube:
         if let Some(id) = &recorded.connection_id {
             Span::current().record("id", id);
         }
-        let (observed, unreadable) = match context.observe(&object, &owner, &recorded, began).await {
+        let (observed, unreadable) = match context.observe(&object, &owner, &recorded, &access, began).await {
             Ok(observed) => (observed, None),
             Err(unreadable) => (Observation::default(), Some(unreadable)),
         };
-        let plan = decide(desired(&object, &owner), &recorded, &observed, Timestamp::now(), context.settings);
+        let seen = Seen { owner: &owner, access: &access, observed: &observed };
+        let plan = decide(seen.desired(&object), &recorded, &observed, Timestamp::now(), context.settings);
         tracing::debug!(?plan, "decided");
         // Whatever else follows from seeing nothing, when nothing could be seen, does not hold.
         if let Some((error, retry_after)) = unreadable
@@ -82,13 +95,7 @@ async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube:
             return Ok(Action::requeue(retry_after));
         }
         let step = match plan {
-            Plan::Release => {
-                if has_finalizer(&object) {
-                    context.remove_finalizer(&object).await?;
-                }
-                context.forget(&object);
-                return Ok(Action::await_change());
-            }
+            Plan::Release => return context.release(&object).await,
             Plan::Act(step) => step,
             Plan::Wait { .. }
             | Plan::Steady { .. }
@@ -97,7 +104,7 @@ async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube:
             | Plan::Stalled { .. } => {
                 if let Some(standing) = Standing::under(&plan) {
                     let answers = standing.reason != Reason::AwaitingConsistency;
-                    context.show(&object, observed.recorded.as_ref(), &standing, answers).await?;
+                    context.show(&object, Some(seen), &standing, answers).await?;
                 }
                 return Ok(plan.look_again().map_or_else(Action::await_change, Action::requeue));
             }
@@ -105,18 +112,23 @@ async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube:
         if let Some(pause) = context.memory(&object, |memory| memory.pause_before(&step, object.metadata.generation)) {
             return Ok(Action::requeue(pause));
         }
-        match context.take(&step, &object, &owner, &observed).await? {
+        match context.take(&step, &object, seen).await? {
             Outcome::Done(next) => {
-                context.memory(&object, |memory| memory.succeeded());
+                context.memory(&object, |memory| memory.succeeded(&step));
                 object = *next;
             }
             Outcome::Refused(next, error) => {
                 tracing::warn!(%error, "AWS refuses");
                 let generation = next.metadata.generation;
                 let pause = context.memory(&next, |memory| {
-                    memory.failed(step.clone(), generation, error.class);
+                    memory.failed(step.clone(), generation, error.class, trouble_of(&error));
                     memory.pause_before(&step, generation)
                 });
+                // The other concerns go on; in the end the status tells of this one.
+                if step.concern().is_some() {
+                    object = *next;
+                    continue;
+                }
                 return Ok(Action::requeue(pause.unwrap_or(AFTER_CONFLICT)));
             }
         }
@@ -125,6 +137,35 @@ async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube:
 }
 
 impl Context {
+    /// Nothing may be asked of AWS, or it is not known where.
+    async fn blocked(&self, object: &VpcPeering, blocked: &Blocked) -> Result<Action, kube::Error> {
+        self.memory(object, |memory| memory.listings = Listings::default());
+        let deleted = object.metadata.deletion_timestamp.is_some();
+        let plan =
+            peering::blocked(&object.spec, deleted, has_finalizer(object), &recorded(object), &blocked.trouble());
+        if plan == Plan::Release {
+            return self.release(object).await;
+        }
+        let standing = match blocked {
+            Blocked::Unreadable(error) if error.class == Class::Wait && is_ready(object) => None,
+            Blocked::Unreadable(error) => Some(standing_after(error, None)),
+            Blocked::Trouble(_) => Standing::under(&plan),
+        };
+        if let Some(standing) = standing {
+            let has_answer = matches!(blocked, Blocked::Trouble(_));
+            self.show(object, None, &standing, has_answer).await?;
+        }
+        Ok(plan.look_again().map_or_else(Action::await_change, Action::requeue))
+    }
+
+    async fn release(&self, object: &VpcPeering) -> Result<Action, kube::Error> {
+        if has_finalizer(object) {
+            self.remove_finalizer(object).await?;
+        }
+        self.forget(object);
+        Ok(Action::await_change())
+    }
+
     /// What EC2 shows of this resource's peering. What it does not show is believed only of a listing that began
     /// after we asked. The error comes with the time after which to ask again.
     async fn observe(
@@ -132,20 +173,32 @@ impl Context {
         object: &VpcPeering,
         owner: &Owner,
         recorded: &Recorded,
+        access: &Access,
         asked: Instant,
     ) -> Result<Observation, (AwsError, Duration)> {
         if !has_finalizer(object) {
             return Ok(Observation::default());
         }
         let spec = &object.spec;
-        let inventory = self.inventories.of(&spec.requester.region);
-        let last_write = self.memory(object, |memory| memory.last_write);
+        let inventory = access.requester.peerings.of(&access.ends.requester.region);
+        let elsewhere = access.accepter.as_ref().filter(|_| !access.is_one_place);
+        let elsewhere = elsewhere.map(|account| account.peerings.of(&access.ends.accepter.region));
+        let tables = route_tables(spec, recorded, access);
+        let last_write = self.memory(object, |memory| {
+            memory.listings = Listings {
+                peerings: std::iter::once(&inventory).chain(&elsewhere).cloned().collect(),
+                route_tables: tables.values().cloned().collect(),
+            };
+            memory.last_write
+        });
         let mut since = last_write.unwrap_or(self.started);
+        let tables = self.read_route_tables(tables, since).await;
         loop {
             let listing = inventory.since(since).await;
             let retry_after = listing.retry_after();
             let snapshot = listing.outcome.map_err(|error| (error, retry_after))?;
-            let mut observed = snapshot.observe(owner, recorded, spec);
+            let wanted = spec.vpc_peering_connection_id.as_ref();
+            let mut observed = snapshot.observe(owner, recorded, &access.ends, wanted);
             if (observed.is_empty() || is_look_requested(object)) && listing.began < asked {
                 since = asked;
                 continue;
@@ -158,13 +211,28 @@ impl Context {
                 listing.began.saturating_duration_since(*memory.missing_since.get_or_insert(listing.began))
             });
             // Who owns a peering already needs nobody's leave.
-            observed.older_claim = recorded.owned_id().is_none().then(|| self.older_claim(object)).flatten();
-            observed.preflight = self.memory(object, |memory| memory.preflight(object.metadata.generation));
+            observed.older_claim =
+                recorded.owned_id().is_none().then(|| self.older_claim(object, &access.ends)).flatten();
+            self.memory(object, |memory| {
+                observed.preflight = memory.preflight(object.metadata.generation);
+                observed.refused = memory.refused(object.metadata.generation);
+            });
+            observed.is_settled = last_write.is_none_or(|write| write.elapsed() > self.settings.consistency_window);
+            observed.tables = tables.clone();
+            observed.accepter = match &elsewhere {
+                Some(inventory) => {
+                    AccepterView::Elsewhere(self.view_elsewhere(inventory, &observed, since, asked).await)
+                }
+                None if access.is_one_place => AccepterView::Same,
+                None => AccepterView::Nobody,
+            };
             let shown = observed.recorded.iter().chain(&observed.owned).chain(&observed.rival);
             let ids: BTreeSet<_> = shown
                 .map(|connection| connection.id.clone())
                 .chain(recorded.connection_id.clone())
                 .chain(spec.vpc_peering_connection_id.clone())
+                // The route tables of a VPC are told of by the VPC.
+                .chain(tables.keys().map(|side| access.ends.side(*side).vpc_id.clone()))
                 .collect();
             self.interests.set(&owner.namespace, &owner.name, ids);
             // A change that was told before we asked to be told of it.
@@ -175,11 +243,59 @@ impl Context {
         }
     }
 
+    /// The connection as the accepter's account shows it in its region.
+    async fn view_elsewhere(
+        &self,
+        inventory: &Inventory<Snapshot>,
+        observed: &Observation,
+        since: Instant,
+        asked: Instant,
+    ) -> Result<Option<Box<Connection>>, Trouble> {
+        let Some(connection) = observed.recorded.as_ref().filter(|connection| !connection.code.has_ended()) else {
+            return Ok(None);
+        };
+        let mut since = since;
+        loop {
+            let listing = inventory.since(since).await;
+            let retry_after = listing.retry_after();
+            let snapshot =
+                listing.outcome.map_err(|error| Trouble { look_again: Some(retry_after), ..trouble_of(&error) })?;
+            match snapshot.get(&connection.id) {
+                None if listing.began < asked => since = asked,
+                shown => return Ok(shown.cloned().map(Box::new)),
+            }
+        }
+    }
+
+    async fn read_route_tables(
+        &self,
+        tables: BTreeMap<Side, Arc<Inventory<RouteTables>>>,
+        since: Instant,
+    ) -> BTreeMap<Side, Result<Arc<RouteTables>, Trouble>> {
+        let mut read = BTreeMap::new();
+        for (side, inventory) in tables {
+            let listing = inventory.since(since).await;
+            let retry_after = listing.retry_after();
+            let outcome =
+                listing.outcome.map_err(|error| Trouble { look_again: Some(retry_after), ..trouble_of(&error) });
+            read.insert(side, outcome);
+        }
+        read
+    }
+
     /// An older resource that asks for a peering of the same VPCs, in either direction.
-    fn older_claim(&self, object: &VpcPeering) -> Option<Claim> {
-        let (requester, accepter) = (&object.spec.requester.vpc_id, &object.spec.accepter.vpc_id);
+    fn older_claim(&self, object: &VpcPeering, ends: &Ends) -> Option<Claim> {
+        let (requester, accepter) = (ends.requester.vpc_id.as_str(), ends.accepter.vpc_id.as_str());
         let claims_the_same = |other: &VpcPeering| {
-            let ends = (&other.spec.requester.vpc_id, &other.spec.accepter.vpc_id);
+            let recorded = other.status.as_ref().and_then(|status| status.ends.as_ref());
+            let vpc = |side: &PeeringSide, recorded: Option<&StatusEnd>| {
+                side.vpc_id.clone().or_else(|| recorded.map(|end| end.vpc_id.clone()))
+            };
+            let (one, two) = (
+                vpc(&other.spec.requester, recorded.map(|ends| &ends.requester)),
+                vpc(&other.spec.accepter, recorded.map(|ends| &ends.accepter)),
+            );
+            let ends = (one.as_deref().unwrap_or_default(), two.as_deref().unwrap_or_default());
             (ends == (requester, accepter) || ends == (accepter, requester))
                 && other.spec.management_policy == ManagementPolicy::Full
         };
@@ -202,13 +318,36 @@ impl Context {
     }
 }
 
-pub(super) fn desired<'a>(object: &'a VpcPeering, owner: &'a Owner) -> Desired<'a> {
-    Desired {
-        owner,
-        spec: &object.spec,
-        deleted: object.metadata.deletion_timestamp.is_some(),
-        finalizer: has_finalizer(object),
-        look_requested: is_look_requested(object),
+/// The listings of route tables that this resource needs.
+fn route_tables(
+    spec: &VpcPeeringSpec,
+    recorded: &Recorded,
+    access: &Access,
+) -> BTreeMap<Side, Arc<Inventory<RouteTables>>> {
+    let is_needed =
+        |side: &Side| spec.side(*side).routes.is_some() || recorded.routes.iter().any(|route| route.side == *side);
+    let sides = [Side::Requester, Side::Accepter].into_iter().filter(is_needed);
+    sides.filter_map(|side| Some((side, access.of(side)?.route_tables.of(&access.ends.side(side).region)))).collect()
+}
+
+/// What one pass has seen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'a> {
+    pub owner: &'a Owner,
+    pub access: &'a Access,
+    pub observed: &'a Observation,
+}
+
+impl<'a> Seen<'a> {
+    pub fn desired(&self, object: &'a VpcPeering) -> Desired<'a> {
+        Desired {
+            owner: self.owner,
+            spec: &object.spec,
+            ends: &self.access.ends,
+            deleted: object.metadata.deletion_timestamp.is_some(),
+            finalizer: has_finalizer(object),
+            look_requested: is_look_requested(object),
+        }
     }
 }
 
@@ -233,6 +372,8 @@ pub(super) fn recorded(object: &VpcPeering) -> Recorded {
         connection_id: status.vpc_peering_connection_id.clone(),
         ownership: status.ownership,
         managed_tag_keys: status.managed_tag_keys.iter().cloned().collect(),
+        accepter_managed_tag_keys: status.accepter_managed_tag_keys.iter().cloned().collect(),
+        routes: status.routes.iter().cloned().collect(),
         recreations: status.recreations.and_then(|number| number.try_into().ok()).unwrap_or_default(),
         ended_at: status.history.last().map(|ended| ended.time.0),
         creation_started: status.creation_started_at.is_some(),
@@ -245,6 +386,12 @@ pub(super) fn recorded(object: &VpcPeering) -> Recorded {
 fn is_ready(object: &VpcPeering) -> bool {
     let conditions = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     status::find(conditions, ConditionType::Ready).is_some_and(|ready| ready.status == "True")
+}
+
+/// An error as what a decision is made from.
+pub(super) fn trouble_of(error: &AwsError) -> Trouble {
+    let Standing { progress, reason, message, .. } = standing_after(error, None);
+    Trouble { progress, reason, message, look_again: None }
 }
 
 /// How a resource stands after an error; `ready` is what is known of the peering nevertheless.

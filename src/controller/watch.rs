@@ -1,32 +1,35 @@
-//! The watch of all resources. One that this version cannot read is reported, and holds up no other.
+//! The watches. An object that this version cannot read is reported, and holds up no other.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::{Stream, StreamExt, stream};
+use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::DeserializeGuard;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::Event;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::{WatchStreamExt, predicates, watcher};
 use kube::{Api, Resource, ResourceExt};
+use tokio::sync::mpsc;
 
 use super::Context;
-use crate::api::{StepEvent, VpcPeering};
+use crate::api::{AwsIdentity, StepEvent, VpcPeering};
 
-/// A resource, or why it cannot be read.
-type Guarded = DeserializeGuard<VpcPeering>;
+/// An object, or why it cannot be read.
+type Guarded<K> = DeserializeGuard<K>;
 
 /// Fills the store, and yields each resource that changes.
 pub fn resources(
     context: Arc<Context>,
-    api: Api<Guarded>,
+    api: Api<Guarded<VpcPeering>>,
     store: Writer<VpcPeering>,
 ) -> impl Stream<Item = Result<VpcPeering, watcher::Error>> + Send {
-    events(api)
+    events(move || watcher(api.clone(), watcher::Config::default()))
         .filter_map(move |event| readable(Arc::clone(&context), event))
         .map(Ok)
         .modify(|object: &mut VpcPeering| object.managed_fields_mut().clear())
@@ -34,14 +37,87 @@ pub fn resources(
         .applied_objects()
 }
 
+/// Fills the store, tells `touched` of each identity that came, changed or went, and yields those that are there. One
+/// that cannot be read is no identity: what it allowed before, it allows no more.
+pub fn identities(
+    api: Api<Guarded<AwsIdentity>>,
+    store: Writer<AwsIdentity>,
+    touched: mpsc::UnboundedSender<Touched>,
+) -> impl Stream<Item = Result<AwsIdentity, watcher::Error>> + Send {
+    let mut generations = HashMap::new();
+    // Its status changes nothing for its users. Nobody listens any more only at shutdown.
+    let mut tell = move |identity: &AwsIdentity, generation: Option<i64>| {
+        let name = identity.name_any();
+        if generations.insert(name.clone(), generation) != Some(generation) {
+            _ = touched.send(Touched::Identity(name));
+        }
+    };
+    events(move || watcher(api.clone(), watcher::Config::default()))
+        .map(|event| {
+            let gone = |metadata: ObjectMeta| Event::Delete(AwsIdentity { metadata, ..AwsIdentity::nobody() });
+            let read = |guarded: Guarded<AwsIdentity>, wrap: fn(AwsIdentity) -> Event<AwsIdentity>| match guarded.0 {
+                Ok(identity) => wrap(identity),
+                Err(invalid) => {
+                    tracing::warn!(name = invalid.metadata.name, error = %invalid.error, "an AwsIdentity cannot be read");
+                    gone(invalid.metadata)
+                }
+            };
+            Ok(match event {
+                Event::Apply(identity) => read(identity, Event::Apply),
+                Event::InitApply(identity) => read(identity, Event::InitApply),
+                Event::Delete(identity) => read(identity, Event::Delete),
+                Event::Init => Event::Init,
+                Event::InitDone => Event::InitDone,
+            })
+        })
+        .reflect(store)
+        .inspect(move |event| match event {
+            Ok(Event::Apply(identity) | Event::InitApply(identity)) => tell(identity, identity.metadata.generation),
+            Ok(Event::Delete(identity)) => tell(identity, None),
+            Ok(Event::Init | Event::InitDone) | Err(_) => {}
+        })
+        .applied_objects()
+        // Where several operators share a cluster, one's status must not be the other's event.
+        .predicate_filter(predicates::generation, Default::default())
+}
+
+/// Fills the store with what is known of each namespace, and tells `touched` of those that changed.
+pub async fn namespaces(
+    api: Api<PartialObjectMeta<Namespace>>,
+    store: Writer<PartialObjectMeta<Namespace>>,
+    touched: mpsc::UnboundedSender<Touched>,
+) {
+    let events = events(move || watcher(api.clone(), watcher::Config::default()));
+    let mut events = std::pin::pin!(events.map(Ok::<_, watcher::Error>).reflect(store));
+    while let Some(event) = events.next().await {
+        if let Ok(Event::Apply(namespace) | Event::InitApply(namespace) | Event::Delete(namespace)) = event {
+            // Nobody listens any more only at shutdown.
+            _ = touched.send(Touched::Namespace(namespace.name_any()));
+        }
+    }
+}
+
+/// What changed beside the resources themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Touched {
+    /// The identity of this name.
+    Identity(String),
+    /// The namespace of this name.
+    Namespace(String),
+}
+
 /// Watches without end. After an error everything is listed anew instead of going on from the last version seen: an
 /// API server that comes back with an older memory would never tell us what it has forgotten.
-fn events(api: Api<Guarded>) -> impl Stream<Item = Event<Guarded>> + Send {
+fn events<T, S>(start: impl Fn() -> S + Clone + Send) -> impl Stream<Item = Event<T>> + Send
+where
+    T: Send,
+    S: Stream<Item = Result<Event<T>, watcher::Error>> + Send + 'static,
+{
     stream::unfold((None, pauses()), move |(mut watch, mut pause)| {
-        let api = api.clone();
+        let start = start.clone();
         async move {
             loop {
-                let watching = watch.get_or_insert_with(|| watcher(api.clone(), watcher::Config::default()).boxed());
+                let watching = watch.get_or_insert_with(|| start().boxed());
                 match watching.next().await {
                     Some(Ok(event)) => {
                         // `Init` only tells of the attempt.
@@ -71,7 +147,7 @@ fn pauses() -> ExponentialBackoff {
         .build()
 }
 
-async fn readable(context: Arc<Context>, event: Event<Guarded>) -> Option<Event<VpcPeering>> {
+async fn readable(context: Arc<Context>, event: Event<Guarded<VpcPeering>>) -> Option<Event<VpcPeering>> {
     let (guarded, wrap): (_, fn(VpcPeering) -> Event<VpcPeering>) = match event {
         Event::Apply(guarded) => (guarded, Event::Apply),
         Event::InitApply(guarded) => (guarded, Event::InitApply),

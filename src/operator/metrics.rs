@@ -59,13 +59,13 @@ definitions! {
     LEADER: "gauge" "leader_election_master_status" ["name"],
         "1 while this process holds the Lease of that name and acts, else 0";
     AWS_REQUESTS: "counter" "vpcpeering_aws_requests_total" ["action", "account", "region", "code"],
-        "Requests to EC2, retries included, by AWS's error code; OK, Timeout and NoAnswer where there is none";
+        "Requests to EC2 and STS, retries included, by AWS's error code; OK, Timeout and NoAnswer where there is none";
     AWS_REQUEST_TIME: "histogram" "vpcpeering_aws_request_duration_seconds" ["action", "account", "region"],
-        "How long EC2 took to answer";
+        "How long AWS took to answer";
     AWS_THROTTLES: "counter" "vpcpeering_aws_throttles_total" ["action", "account", "region"],
-        "Requests that EC2 refused since there were too many";
-    INVENTORY_AGE: "gauge" "vpcpeering_inventory_age_seconds" ["region"],
-        "The time since the newest listing of the region that succeeded began";
+        "Requests that AWS refused since there were too many";
+    INVENTORY_AGE: "gauge" "vpcpeering_inventory_age_seconds" ["account", "region"],
+        "The time since the newest listing of the peerings of the account and region that succeeded began";
     PEERINGS: "gauge" "vpcpeering_peerings" ["code"],
         "VpcPeering resources, by EC2's status code of their peering; none where there is no peering";
     RESOURCES: "gauge" "vpcpeering_resources" ["ready", "reason"],
@@ -85,8 +85,8 @@ pub struct Observed {
     pub in_hand: BTreeMap<&'static str, Vec<Duration>>,
     /// The Lease's name, and whether this process acts.
     pub leader: (String, bool),
-    /// The time since each region was listed.
-    pub inventory_ages: BTreeMap<String, Duration>,
+    /// The time since each account's region was listed.
+    pub inventory_ages: BTreeMap<(String, String), Duration>,
     /// The number of resources of each status code.
     pub peerings: BTreeMap<String, u32>,
     /// The number of resources of each status and reason of `Ready`.
@@ -184,7 +184,9 @@ impl Metrics {
         LONGEST_WORK.gauge(&mut registry, in_hand().map(|(controller, times)| ([*controller; 2], longest(times))));
         let (name, leads) = &observed.leader;
         LEADER.gauge(&mut registry, [([name.as_str()], f64::from(u8::from(*leads)))]);
-        let ages = observed.inventory_ages.iter().map(|(region, age)| ([self.values.label(region)], age.as_secs_f64()));
+        let ages = observed.inventory_ages.iter().map(|((account, region), age)| {
+            ([self.values.label(account), self.values.label(region)], age.as_secs_f64())
+        });
         INVENTORY_AGE.gauge(&mut registry, ages);
         let peerings = observed.peerings.iter().map(|(code, number)| ([self.values.label(code)], f64::from(*number)));
         PEERINGS.gauge(&mut registry, peerings);
@@ -228,7 +230,7 @@ impl Definition {
 
 /// The most values that labels may take from outside, accounts, regions and codes together. A scrape must not grow for ever
 /// because somebody invents regions.
-const VALUES: usize = 128;
+const VALUES: usize = 512;
 
 #[derive(Debug, Default)]
 struct Bounded(Mutex<BTreeSet<String>>);

@@ -15,7 +15,6 @@ use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
 
-use crate::aws::Ec2;
 use crate::controller::{self, Settings};
 use leader::{Candidate, Election, Hold};
 use monitor::Monitor;
@@ -63,8 +62,7 @@ pub async fn run(settings: Settings, service: Service) -> Result<()> {
     };
     if leads {
         tracing::info!(lease = hold.name(), "acting");
-        let ec2 = Arc::new(Ec2::from_environment(Arc::clone(&monitor) as _).await);
-        let controller = controller::run(client, ec2, cluster, settings, monitor, stopping);
+        let controller = controller::run(client, Arc::clone(&monitor) as _, cluster, settings, monitor, stopping);
         tokio::select! {
             () = shutdown::within(controller, stop) => {}
             // What is in hand is dropped; its next request to EC2 would be refused.

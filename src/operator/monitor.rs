@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use super::leader::Hold;
 use super::metrics::{Metrics, Observed};
 use crate::api::{ConditionType, VpcPeering};
-use crate::aws::{Answered, Traffic};
+use crate::aws::{Account, Answered, Inventory, Traffic};
 use crate::controller::{Context, Observer};
-use crate::peering::status;
+use crate::peering::{Snapshot, status};
 
 /// Longer than any reconciliation or listing takes, all its retries and time-outs included.
 const STUCK: Duration = Duration::from_secs(600);
@@ -67,11 +67,11 @@ impl Monitor {
         if oldest > STUCK {
             return Err(format!("a reconciliation has been in hand for {} s", oldest.as_secs()));
         }
-        let inventories = self.context.get().map(|context| context.inventories.all()).unwrap_or_default();
-        for (region, inventory) in inventories {
+        let accounts = self.context.get().map(|context| context.accounts.all()).unwrap_or_default();
+        for (account, region, inventory) in peerings(&accounts) {
             let age = inventory.newest().map(|began| began.elapsed()).unwrap_or_default();
             if age > self.poll_interval + STUCK {
-                return Err(format!("{region} has not been listed for {} s", age.as_secs()));
+                return Err(format!("{region} of {account} has not been listed for {} s", age.as_secs()));
             }
         }
         Ok(())
@@ -89,10 +89,12 @@ impl Monitor {
             ..Observed::default()
         };
         if let Some(context) = self.context.get() {
-            for (region, inventory) in context.inventories.all() {
+            for (account, region, inventory) in peerings(&context.accounts.all()) {
                 let fresh = inventory.latest().and_then(|listing| listing.fresh);
                 // Until the first success the age is that of the process.
-                observed.inventory_ages.insert(region, fresh.unwrap_or(context.started).elapsed());
+                let age = fresh.unwrap_or(context.started).elapsed();
+                let oldest = observed.inventory_ages.entry((account, region)).or_default();
+                *oldest = age.max(*oldest);
             }
             let now = Timestamp::now();
             context.store.state().iter().for_each(|object| observed.count(object, now));
@@ -103,6 +105,15 @@ impl Monitor {
     fn in_hand(&self) -> MutexGuard<'_, BTreeMap<&'static str, Vec<Instant>>> {
         self.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Every listing of peerings, with its account and region.
+fn peerings(accounts: &[Arc<Account>]) -> Vec<(String, String, Arc<Inventory<Snapshot>>)> {
+    let of_account = |account: &Arc<Account>| {
+        let id = account.known_id().unwrap_or("unknown").to_owned();
+        account.peerings.all().into_iter().map(move |(region, inventory)| (id.clone(), region, inventory))
+    };
+    accounts.iter().flat_map(of_account).collect()
 }
 
 impl Observed {

@@ -117,11 +117,3 @@ pub struct Connection {
     /// The tags that the describing account and region see.
     pub tags: BTreeMap<String, String>,
 }
-
-impl Connection {
-    /// Whether both ends are of one account, so that one set of credentials speaks for both.
-    #[must_use]
-    pub fn is_same_account(&self) -> bool {
-        self.requester.owner_id.is_some() && self.requester.owner_id == self.accepter.owner_id
-    }
-}

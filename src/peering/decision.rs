@@ -5,11 +5,15 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::preflight::Preflight;
-use super::{Connection, Desired, Observation, Owner, Plan, Recorded, Settings, StatusCode, Step, tags};
-use crate::api::{Acceptance, DeletionPolicy, End, ManagementPolicy, Ownership, Reason};
+use super::status::Progress;
+use super::upkeep::{self, Review};
+use super::{
+    AccepterView, Connection, Desired, Observation, Owner, Plan, Recorded, Settings, StatusCode, Step, Trouble, tags,
+};
+use crate::api::{DeletionPolicy, End, ManagementPolicy, Ownership, Reason, Side, VpcPeeringSpec};
 
 /// How often to look, while something that must be there is not shown.
-const MISSING_LOOK_AGAIN: Duration = Duration::from_secs(2);
+pub(super) const MISSING_LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// How often to look at what is outside of our view of EC2.
 const STALLED_LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -50,9 +54,14 @@ pub fn decide(
         match (recorded.owned_id(), &observed.recorded) {
             (None, _) => towards_connection(desired, recorded, observed, now, settings),
             (Some(id), None) => missing(id, observed, settings).unwrap_or_else(|| not_found(desired, recorded, id)),
-            (Some(_), Some(connection)) => towards_active(desired, recorded, connection, now),
+            (Some(_), Some(connection)) => towards_active(desired, recorded, observed, connection, now),
         }
     };
+    let refusal = match &plan {
+        Plan::Act(step) => step.concern().and_then(|concern| observed.refused.get(&concern)),
+        _ => None,
+    };
+    let plan = refusal.map_or(plan, |refusal| refusal.clone().into());
     match &plan {
         Plan::Act(step) if desired.spec.suspend => match step.change() {
             Some(change) => {
@@ -62,6 +71,21 @@ pub fn decide(
         },
         _ => plan,
     }
+}
+
+/// What follows while AWS must not be asked for anything, or nobody knows where: nothing, but to let go of a resource
+/// that has certainly left nothing behind.
+#[must_use]
+pub fn blocked(spec: &VpcPeeringSpec, deleted: bool, finalizer: bool, recorded: &Recorded, trouble: &Trouble) -> Plan {
+    let has_nothing = recorded.owned_id().is_none() && !recorded.creation_started;
+    if deleted && (!finalizer || has_nothing || spec.management_policy == ManagementPolicy::Observe) {
+        return Plan::Release;
+    }
+    let mut trouble = trouble.clone();
+    if deleted {
+        trouble.message += ". The peering is not deleted before that is mended; to leave it in AWS, set spec.managementPolicy to Observe";
+    }
+    trouble.into()
 }
 
 /// Nothing is owned yet.
@@ -136,14 +160,15 @@ fn adopting(desired: Desired<'_>, recorded: &Recorded, observed: &Observation, i
     if connection.code.has_ended() || connection.code == StatusCode::Deleting {
         return by_code(connection);
     }
-    match tags::repair(desired, recorded, connection) {
+    let wanted = desired.tags(upkeep::sides_in_place_of(Side::Requester, observed));
+    match tags::repair(Side::Requester, wanted, &recorded.managed_tag_keys, connection) {
         Some(step) if !desired.spec.dry_run => Plan::Act(step),
         _ => stalled(Reason::DryRun, format!("{id} can be taken over; set spec.dryRun to false to do it")),
     }
 }
 
 fn unknown_connection(desired: Desired<'_>, id: &str) -> Plan {
-    let region = &desired.spec.requester.region;
+    let region = &desired.ends.requester.region;
     Plan::Stalled {
         reason: Reason::NotFound,
         message: format!(
@@ -154,14 +179,15 @@ fn unknown_connection(desired: Desired<'_>, id: &str) -> Plan {
 }
 
 /// How a connection differs from the ends that the spec names.
-fn mismatch(desired: Desired<'_>, connection: &Connection) -> Option<String> {
-    let spec = desired.spec;
+pub(super) fn mismatch(desired: Desired<'_>, connection: &Connection) -> Option<String> {
+    let (requester, accepter) = (&desired.ends.requester, &desired.ends.accepter);
     let rows = [
-        ("spec.requester.vpcId", Some(&spec.requester.vpc_id), &connection.requester.vpc_id),
-        ("spec.requester.region", Some(&spec.requester.region), &connection.requester.region),
-        ("spec.accepter.vpcId", Some(&spec.accepter.vpc_id), &connection.accepter.vpc_id),
-        ("spec.accepter.region", Some(spec.accepter_region()), &connection.accepter.region),
-        ("spec.accepter.ownerId", spec.accepter.owner_id.as_ref(), &connection.accepter.owner_id),
+        ("spec.requester.vpcId", Some(&requester.vpc_id), &connection.requester.vpc_id),
+        ("spec.requester.region", Some(&requester.region), &connection.requester.region),
+        ("spec.requester.ownerId", requester.owner_id.as_ref(), &connection.requester.owner_id),
+        ("spec.accepter.vpcId", Some(&accepter.vpc_id), &connection.accepter.vpc_id),
+        ("spec.accepter.region", Some(&accepter.region), &connection.accepter.region),
+        ("spec.accepter.ownerId", accepter.owner_id.as_ref(), &connection.accepter.owner_id),
     ];
     // EC2 leaves out the region of an end in the caller's own.
     let differs = |(_, wanted, shown): &(&str, Option<&String>, &Option<String>)| matches!((wanted, shown), (Some(wanted), Some(shown)) if *wanted != shown);
@@ -189,21 +215,31 @@ fn recreation_pause(desired: Desired<'_>, recorded: &Recorded, now: Timestamp, s
 }
 
 /// A connection is recorded as ours, and shown.
-fn towards_active(desired: Desired<'_>, recorded: &Recorded, connection: &Connection, now: Timestamp) -> Plan {
+fn towards_active(
+    desired: Desired<'_>,
+    recorded: &Recorded,
+    observed: &Observation,
+    connection: &Connection,
+    now: Timestamp,
+) -> Plan {
     if is_another_owners(desired.owner, connection) {
         return stalled(Reason::ConnectionNotOwned, not_owned(desired.owner, connection));
     }
-    let spec = desired.spec;
     match &connection.code {
-        StatusCode::PendingAcceptance
-            if spec.acceptance == Acceptance::Auto && connection.is_same_account() && !spec.dry_run =>
-        {
-            Plan::Act(Step::Accept { id: connection.id.clone(), region: spec.accepter_region().clone() })
+        StatusCode::PendingAcceptance | StatusCode::Active if desired.spec.dry_run => pending_or(connection, now),
+        StatusCode::PendingAcceptance | StatusCode::Active => {
+            let reviews = upkeep::review(desired, recorded, observed, connection);
+            let next = reviews.iter().find_map(|review| review.step.clone()).map(Plan::Act);
+            next.or_else(|| all_troubles(&reviews).map(Plan::from)).unwrap_or_else(|| {
+                match pending_or(connection, now) {
+                    Plan::Steady { message, .. } => Plan::Steady {
+                        message,
+                        look_again: reviews.iter().filter_map(|review| review.look_again).min(),
+                    },
+                    plan => plan,
+                }
+            })
         }
-        StatusCode::PendingAcceptance | StatusCode::Active => match tags::repair(desired, recorded, connection) {
-            Some(step) if !spec.dry_run => Plan::Act(step),
-            _ => pending_or(connection, now),
-        },
         StatusCode::Failed => ended(desired, recorded, End::Failed, connection),
         StatusCode::Rejected => ended(desired, recorded, End::Rejected, connection),
         StatusCode::Expired => ended(desired, recorded, End::Expired, connection),
@@ -212,6 +248,22 @@ fn towards_active(desired: Desired<'_>, recorded: &Recorded, connection: &Connec
             by_code(connection)
         }
     }
+}
+
+/// All that stands in the way, as one: what somebody has to act on comes first.
+fn all_troubles(reviews: &[Review]) -> Option<Trouble> {
+    let mut troubles: Vec<_> = reviews.iter().filter_map(|review| review.trouble.as_ref()).collect();
+    troubles.sort_by_key(|trouble| trouble.progress != Progress::Stalled);
+    let first = troubles.first()?;
+    // Two concerns may be in the same trouble.
+    let mut messages: Vec<_> = troubles.iter().map(|trouble| trouble.message.as_str()).collect();
+    messages.dedup();
+    Some(Trouble {
+        progress: first.progress,
+        reason: first.reason,
+        message: messages.join("; "),
+        look_again: troubles.iter().filter_map(|trouble| trouble.look_again).min(),
+    })
 }
 
 /// Nothing is ever done here but to look, and to write down what is seen.
@@ -227,7 +279,7 @@ fn observing(desired: Desired<'_>, recorded: &Recorded, observed: &Observation, 
         }
     };
     let Some(connection) = target else {
-        let (requester, accepter) = (&desired.spec.requester, &desired.spec.accepter);
+        let (requester, accepter) = (&desired.ends.requester, &desired.ends.accepter);
         return Plan::Stalled {
             reason: Reason::NotFound,
             message: format!(
@@ -307,7 +359,7 @@ fn by_code(connection: &Connection) -> Plan {
         StatusCode::InitiatingRequest => wait(Reason::InitiatingRequest, format!("EC2 is checking the request {id}")),
         StatusCode::PendingAcceptance => wait(Reason::PendingAcceptance, format!("{id} waits to be accepted")),
         StatusCode::Provisioning => wait(Reason::Provisioning, format!("{id} is accepted, and EC2 is setting it up")),
-        StatusCode::Active => Plan::Steady { message: format!("{id} is active") },
+        StatusCode::Active => Plan::Steady { message: format!("{id} is active"), look_again: None },
         StatusCode::Failed => end(
             Reason::Failed,
             "failed",
@@ -342,19 +394,42 @@ fn towards_release(desired: Desired<'_>, recorded: &Recorded, observed: &Observa
             None => Plan::Release,
         };
     };
+    if desired.spec.deletion_policy == DeletionPolicy::Delete {
+        let sides = [Side::Requester, Side::Accepter].into_iter();
+        let mut routes = sides.filter_map(|side| upkeep::withdraw_routes(desired, recorded, observed, id, side));
+        if let Some(next) = routes.next() {
+            return next.map_or_else(Plan::from, Plan::Act);
+        }
+    }
     // What else carries our tags must go, too.
     let ours = observed.recorded.iter().chain(&observed.owned);
     let next = ours
         .filter(|connection| !is_another_owners(desired.owner, connection))
-        .find_map(|connection| letting_go(desired, connection));
+        .find_map(|connection| letting_go(desired, recorded, observed, connection));
     let is_missing = observed.recorded.is_none();
     next.or_else(|| is_missing.then(|| missing(id, observed, settings)).flatten()).unwrap_or(Plan::Release)
 }
 
 /// The next step to be rid of one connection; none when there is nothing left to do.
-fn letting_go(desired: Desired<'_>, connection: &Connection) -> Option<Plan> {
+fn letting_go(
+    desired: Desired<'_>,
+    recorded: &Recorded,
+    observed: &Observation,
+    connection: &Connection,
+) -> Option<Plan> {
     if desired.spec.deletion_policy == DeletionPolicy::Retain {
-        return tags::disown(desired, connection).filter(|_| !connection.code.has_ended()).map(Plan::Act);
+        if connection.code.has_ended() {
+            return None;
+        }
+        // The accepter's tags first: when the requester's are gone, nothing is left to find the connection by.
+        let accepter = match &observed.accepter {
+            AccepterView::Elsewhere(Ok(Some(shown))) => tags::disown(desired, Side::Accepter, shown).map(Plan::Act),
+            AccepterView::Elsewhere(Err(trouble)) if !recorded.accepter_managed_tag_keys.is_empty() => {
+                Some(trouble.clone().into())
+            }
+            _ => None,
+        };
+        return accepter.or_else(|| tags::disown(desired, Side::Requester, connection).map(Plan::Act));
     }
     let id = connection.id.clone();
     let wait = |message| Some(Plan::Wait { reason: Reason::Deleting, message, look_again: None });

@@ -1,13 +1,17 @@
 //! What a decision is made from: what is wanted, what was recorded, what is seen.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::plan::Concern;
 use super::preflight::Preflight;
-use super::{Connection, Owner};
-use crate::api::{Ownership, VpcPeeringSpec};
+use super::routes::RouteTables;
+use super::status::Progress;
+use super::{Connection, Ends, Owner};
+use crate::api::{ManagedRoute, Ownership, Reason, Side, VpcPeeringSpec};
 
 /// What is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +20,8 @@ pub struct Desired<'a> {
     pub owner: &'a Owner,
     /// What the user says.
     pub spec: &'a VpcPeeringSpec,
+    /// Its two ends, with every default filled in.
+    pub ends: &'a Ends,
     /// The resource is being deleted.
     pub deleted: bool,
     /// Our finalizer is on the resource.
@@ -25,10 +31,11 @@ pub struct Desired<'a> {
 }
 
 impl Desired<'_> {
-    /// Every tag that the peering shall carry, beside those of others.
+    /// Every tag that the peering shall carry in one place, which may be the place of both ends, beside those of others.
     #[must_use]
-    pub fn tags(&self) -> BTreeMap<String, String> {
-        let users = self.spec.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone()));
+    pub fn tags(&self, sides: &[Side]) -> BTreeMap<String, String> {
+        let sides = sides.iter().flat_map(|side| &self.spec.side(*side).tags);
+        let users = self.spec.tags.iter().chain(sides).map(|tag| (tag.key.clone(), tag.value.clone()));
         let ours = self.owner.tags().into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
         users.chain(ours).collect()
     }
@@ -45,8 +52,12 @@ pub struct Recorded {
     pub creation_started: bool,
     /// EC2 has answered a dry run of this spec: it would succeed.
     pub dry_run_succeeded: bool,
-    /// The tags that are ours to change and remove.
+    /// The tags that are ours to change and remove, in the requester's place.
     pub managed_tag_keys: BTreeSet<String>,
+    /// The same in the accepter's, where that is another.
+    pub accepter_managed_tag_keys: BTreeSet<String>,
+    /// The routes that we have made, or are about to.
+    pub routes: BTreeSet<ManagedRoute>,
     /// How often in a row a new connection was requested because the last one had ended.
     pub recreations: u32,
     /// When the last one was seen to have ended.
@@ -62,7 +73,7 @@ impl Recorded {
 }
 
 /// What EC2, and the cluster, show.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Observation {
     /// The connection with the recorded ID.
     pub recorded: Option<Connection>,
@@ -80,6 +91,53 @@ pub struct Observation {
     pub preflight: Option<Preflight>,
     /// For how long we have been looking, in vain, for what the record says must be there.
     pub missing_for: Duration,
+    /// What we see, and may do, at the accepter's end.
+    pub accepter: AccepterView,
+    /// The route tables of each end, where its routes are ours to look after.
+    pub tables: BTreeMap<Side, Result<Arc<RouteTables>, Trouble>>,
+    /// EC2 has had time to show what we did last.
+    pub is_settled: bool,
+    /// What AWS refused, and is not to be asked for again yet.
+    pub refused: BTreeMap<Concern, Trouble>,
+}
+
+/// What we see, and may do, at the accepter's end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AccepterView {
+    /// It is somebody else's.
+    #[default]
+    Nobody,
+    /// It is in the requester's account and region, and so are its tags.
+    Same,
+    /// It is in another account or region, and this is the connection as shown there, if it is shown.
+    Elsewhere(Result<Option<Box<Connection>>, Trouble>),
+}
+
+/// What stands in the way, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Whether it may pass, or somebody has to act.
+    pub progress: Progress,
+    /// Why.
+    pub reason: Reason,
+    /// The same for a person.
+    pub message: String,
+    /// When to look again, where nothing tells of a change.
+    pub look_again: Option<Duration>,
+}
+
+impl Trouble {
+    /// Somebody has to act.
+    #[must_use]
+    pub fn stalled(reason: Reason, message: String) -> Self {
+        Self { progress: Progress::Stalled, reason, message, look_again: None }
+    }
+
+    /// It may pass.
+    #[must_use]
+    pub fn passing(reason: Reason, message: String, look_again: Duration) -> Self {
+        Self { progress: Progress::Reconciling, reason, message, look_again: Some(look_again) }
+    }
 }
 
 /// A resource that asks for a peering.

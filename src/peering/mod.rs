@@ -2,22 +2,26 @@
 
 pub mod connection;
 pub mod decision;
+pub mod ends;
 pub mod facts;
 pub mod owner;
 pub mod plan;
 pub mod preflight;
 pub mod quota;
+pub mod routes;
 pub mod snapshot;
 pub mod status;
 pub mod tags;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
+pub mod upkeep;
 
 pub use connection::{Connection, StatusCode};
-pub use decision::decide;
-pub use facts::{Claim, Desired, Observation, Recorded, Settings};
+pub use decision::{blocked, decide};
+pub use ends::{End, Ends};
+pub use facts::{AccepterView, Claim, Desired, Observation, Recorded, Settings, Trouble};
 pub use owner::Owner;
-pub use plan::{Plan, Step};
+pub use plan::{Concern, Plan, Step};
 pub use preflight::Preflight;
 pub use snapshot::Snapshot;
 pub use status::Standing;

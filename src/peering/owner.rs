@@ -3,11 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-const CLUSTER: &str = "vpcpeering.dev/cluster";
-const NAMESPACE: &str = "vpcpeering.dev/namespace";
-const NAME: &str = "vpcpeering.dev/name";
-const UID: &str = "vpcpeering.dev/uid";
-
 /// The resource that a peering connection belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
@@ -22,20 +17,34 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// The tag that names the cluster.
+    pub const CLUSTER: &str = "vpcpeering.dev/cluster";
+    /// The tag that names the namespace.
+    pub const NAMESPACE: &str = "vpcpeering.dev/namespace";
+    /// The tag that names the resource.
+    pub const NAME: &str = "vpcpeering.dev/name";
+    /// The tag with the resource's UID.
+    pub const UID: &str = "vpcpeering.dev/uid";
+
     /// The ownership tags.
     #[must_use]
     pub fn tags(&self) -> [(&'static str, &str); 4] {
-        [(CLUSTER, &self.cluster), (NAMESPACE, &self.namespace), (NAME, &self.name), (UID, &self.uid)]
+        [
+            (Self::CLUSTER, &self.cluster),
+            (Self::NAMESPACE, &self.namespace),
+            (Self::NAME, &self.name),
+            (Self::UID, &self.uid),
+        ]
     }
 
     /// The owner that these tags name, if they name one whole.
     #[must_use]
     pub fn of(tags: &BTreeMap<String, String>) -> Option<Self> {
         Some(Self {
-            cluster: tags.get(CLUSTER)?.clone(),
-            namespace: tags.get(NAMESPACE)?.clone(),
-            name: tags.get(NAME)?.clone(),
-            uid: tags.get(UID)?.clone(),
+            cluster: tags.get(Self::CLUSTER)?.clone(),
+            namespace: tags.get(Self::NAMESPACE)?.clone(),
+            name: tags.get(Self::NAME)?.clone(),
+            uid: tags.get(Self::UID)?.clone(),
         })
     }
 
@@ -49,7 +58,7 @@ impl Owner {
     /// Whether these tags name this owner. The names are for people; the IDs decide.
     #[must_use]
     pub fn is_named_by(&self, tags: &BTreeMap<String, String>) -> bool {
-        tags.get(UID) == Some(&self.uid) && tags.get(CLUSTER) == Some(&self.cluster)
+        tags.get(Self::UID) == Some(&self.uid) && tags.get(Self::CLUSTER) == Some(&self.cluster)
     }
 }
 

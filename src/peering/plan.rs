@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::Connection;
-use crate::api::{Ownership, Reason};
+use super::routes::RouteChange;
+use super::status::Progress;
+use super::{Connection, Trouble};
+use crate::api::{ManagedRoute, Ownership, Reason, Side};
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub enum Plan {
     Steady {
         /// The same for a person.
         message: String,
+        /// How long to wait at most.
+        look_again: Option<Duration>,
     },
     /// The dry run that the spec asks for has succeeded.
     DryRunSucceeded,
@@ -45,13 +49,25 @@ pub enum Plan {
     Release,
 }
 
+impl From<Trouble> for Plan {
+    fn from(trouble: Trouble) -> Self {
+        let Trouble { progress, reason, message, look_again } = trouble;
+        match progress {
+            Progress::Stalled => Self::Stalled { reason, message, look_again },
+            Progress::Settled | Progress::Reconciling => Self::Wait { reason, message, look_again },
+        }
+    }
+}
+
 impl Plan {
     /// When to look again, where nothing else tells of a change.
     #[must_use]
     pub fn look_again(&self) -> Option<Duration> {
         match self {
-            Self::Wait { look_again, .. } | Self::Stalled { look_again, .. } => *look_again,
-            Self::Act(_) | Self::Steady { .. } | Self::DryRunSucceeded | Self::Suspended { .. } | Self::Release => None,
+            Self::Wait { look_again, .. } | Self::Stalled { look_again, .. } | Self::Steady { look_again, .. } => {
+                *look_again
+            }
+            Self::Act(_) | Self::DryRunSucceeded | Self::Suspended { .. } | Self::Release => None,
         }
     }
 }
@@ -92,11 +108,15 @@ pub enum Step {
     },
     /// Record which tags are ours to change and remove.
     RecordTagKeys {
+        /// In whose place.
+        side: Side,
         /// Their keys.
         keys: BTreeSet<String>,
     },
     /// Set tags on the connection.
     Tag {
+        /// By whom, and where.
+        side: Side,
         /// Which connection.
         id: String,
         /// The tags.
@@ -104,10 +124,35 @@ pub enum Step {
     },
     /// Remove tags from the connection.
     Untag {
+        /// By whom, and where.
+        side: Side,
         /// Which connection.
         id: String,
         /// Their keys.
         keys: BTreeSet<String>,
+    },
+    /// Set the options of one end.
+    SetOptions {
+        /// Whose.
+        side: Side,
+        /// Of which connection.
+        id: String,
+        /// Whether this end's public DNS names resolve to private addresses when asked for from the other.
+        allow_dns_resolution_from_remote_vpc: bool,
+    },
+    /// Record which routes are ours to change and remove.
+    RecordRoutes {
+        /// At which end there is something new.
+        side: Side,
+        /// All of them, of both ends.
+        routes: BTreeSet<ManagedRoute>,
+    },
+    /// Change routes of one end.
+    ChangeRoutes {
+        /// At which end.
+        side: Side,
+        /// One call each.
+        changes: Vec<RouteChange>,
     },
     /// Delete the peering.
     Delete {
@@ -127,12 +172,48 @@ impl Step {
             | Self::DryRun
             | Self::Record { .. }
             | Self::Retire { .. }
-            | Self::RecordTagKeys { .. } => None,
+            | Self::RecordTagKeys { .. }
+            | Self::RecordRoutes { .. } => None,
             Self::Create => Some("request the peering connection".into()),
             Self::Accept { id, .. } => Some(format!("accept {id}")),
-            Self::Tag { id, tags } => Some(format!("set the tags {} on {id}", list(&mut tags.keys()))),
-            Self::Untag { id, keys } => Some(format!("remove the tags {} from {id}", list(&mut keys.iter()))),
+            Self::Tag { id, tags, .. } => Some(format!("set the tags {} on {id}", list(&mut tags.keys()))),
+            Self::Untag { id, keys, .. } => Some(format!("remove the tags {} from {id}", list(&mut keys.iter()))),
+            Self::SetOptions { side, id, .. } => Some(format!("set the options of the {side} of {id}")),
+            Self::ChangeRoutes { side, changes } => Some(format!("change {} of the {side}'s routes", changes.len())),
             Self::Delete { id } => Some(format!("delete {id}")),
         }
     }
+
+    /// What the step keeps up; none for the steps to and from a connection.
+    #[must_use]
+    pub fn concern(&self) -> Option<Concern> {
+        match self {
+            Self::AddFinalizer
+            | Self::Preflight
+            | Self::DryRun
+            | Self::Create
+            | Self::Record { .. }
+            | Self::Retire { .. }
+            | Self::Delete { .. } => None,
+            Self::Accept { .. } => Some(Concern::Acceptance),
+            Self::RecordTagKeys { side, .. } | Self::Tag { side, .. } | Self::Untag { side, .. } => {
+                Some(Concern::Tags(*side))
+            }
+            Self::SetOptions { side, .. } => Some(Concern::Options(*side)),
+            Self::RecordRoutes { side, .. } | Self::ChangeRoutes { side, .. } => Some(Concern::Routes(*side)),
+        }
+    }
+}
+
+/// What is kept up of a living connection. Each goes its own way: what AWS refuses of one holds up no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Concern {
+    /// That the request is accepted.
+    Acceptance,
+    /// The tags in the place of this end.
+    Tags(Side),
+    /// The options of this end.
+    Options(Side),
+    /// The routes of this end.
+    Routes(Side),
 }

@@ -2,7 +2,8 @@
 
 use ipnet::IpNet;
 
-use crate::api::{Reason, VpcPeeringSpec};
+use super::{End, Ends};
+use crate::api::{Reason, Side};
 
 /// What the look showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,27 +30,27 @@ pub struct Vpc {
     pub cidr_blocks: Vec<String>,
 }
 
-/// Whether the two VPCs of a spec can be peered, as far as our account sees them: both must be there, and none of their
-/// blocks may overlap. <https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html#vpc-peering-limitations>
+/// Whether the two VPCs can be peered, as far as we see them: both must be there, and none of their blocks may overlap.
+/// The accepter's is none where we may not look.
+/// <https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html#vpc-peering-limitations>
 #[must_use]
-pub fn check(spec: &VpcPeeringSpec, requester: Option<&Vpc>, accepter: Option<&Vpc>) -> Preflight {
-    let absent = |field: &str, id: &str, region: &str, hint: &str| Preflight::Refused {
-        reason: Reason::InvalidRequest,
-        message: format!(
-            "{field}: EC2 shows no {id} in {region} to these credentials; check the ID and the region{hint}"
-        ),
+pub fn check(ends: &Ends, requester: Option<&Vpc>, accepter: Option<Option<&Vpc>>) -> Preflight {
+    let absent = |side: Side, hint: &str| {
+        let End { vpc_id, region, .. } = ends.side(side);
+        Preflight::Refused {
+            reason: Reason::InvalidRequest,
+            message: format!(
+                "spec.{side}.vpcId: EC2 shows no {vpc_id} in {region} to these credentials; check the ID and the region{hint}"
+            ),
+        }
     };
     match (requester, accepter) {
-        (None, _) => absent("spec.requester.vpcId", &spec.requester.vpc_id, &spec.requester.region, ""),
+        (None, _) => absent(Side::Requester, ""),
         // What another account has is EC2's to judge.
-        (Some(ours), _) if spec.accepter.owner_id.is_some() && spec.accepter.owner_id != ours.owner_id => {
-            Preflight::Passed
-        }
-        (_, None) => {
-            let hint = ", or set spec.accepter.ownerId if it is another account's";
-            absent("spec.accepter.vpcId", &spec.accepter.vpc_id, spec.accepter_region(), hint)
-        }
-        (Some(requester), Some(accepter)) => overlap(requester, accepter),
+        (_, None) => Preflight::Passed,
+        (_, Some(None)) if ends.accepter.owner_id.is_some() => absent(Side::Accepter, ""),
+        (_, Some(None)) => absent(Side::Accepter, ", or set spec.accepter.ownerId if it is another account's"),
+        (Some(requester), Some(Some(accepter))) => overlap(requester, accepter),
     }
 }
 
@@ -76,25 +77,25 @@ fn overlap(requester: &Vpc, accepter: &Vpc) -> Preflight {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peering::testing::spec;
+    use crate::peering::testing::ends;
 
     #[test]
-    fn what_our_account_does_not_have_is_told() {
+    fn what_is_not_there_is_told() {
         let vpc = Vpc { id: "vpc-1".into(), owner_id: Some("111111111111".into()), cidr_blocks: Vec::new() };
-        let told = |spec: &VpcPeeringSpec, requester: Option<&Vpc>, accepter: Option<&Vpc>| match check(
-            spec, requester, accepter,
+        let told = |ends: &Ends, requester: Option<&Vpc>, accepter: Option<Option<&Vpc>>| match check(
+            ends, requester, accepter,
         ) {
             Preflight::Passed => String::new(),
             Preflight::Refused { message, .. } => message,
         };
-        let mut spec = spec();
-        assert_eq!(told(&spec, Some(&vpc), Some(&vpc)), "");
-        assert!(told(&spec, None, Some(&vpc)).starts_with("spec.requester.vpcId: EC2 shows no vpc-11111111"));
-        assert!(told(&spec, Some(&vpc), None).starts_with("spec.accepter.vpcId: EC2 shows no vpc-22222222"));
-        spec.accepter.owner_id = Some("222222222222".into());
-        assert_eq!(told(&spec, Some(&vpc), None), "", "another account's");
-        spec.accepter.owner_id = vpc.owner_id.clone();
-        assert_ne!(told(&spec, Some(&vpc), None), "");
+        let mut ends = ends();
+        assert_eq!(told(&ends, Some(&vpc), Some(Some(&vpc))), "");
+        assert!(told(&ends, None, None).starts_with("spec.requester.vpcId: EC2 shows no vpc-11111111"));
+        assert!(told(&ends, Some(&vpc), Some(None)).starts_with("spec.accepter.vpcId: EC2 shows no vpc-22222222"));
+        assert!(told(&ends, Some(&vpc), Some(None)).contains("spec.accepter.ownerId"));
+        assert_eq!(told(&ends, Some(&vpc), None), "", "another account's");
+        ends.accepter.owner_id = vpc.owner_id.clone();
+        assert!(!told(&ends, Some(&vpc), Some(None)).contains("spec.accepter.ownerId"));
     }
 
     #[test]

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::quota::Usage;
-use super::{Connection, Observation, Owner, Recorded};
-use crate::api::VpcPeeringSpec;
+use super::{Connection, Ends, Observation, Owner, Recorded};
 
 /// Every connection that one account sees in one region, indexed for the questions that reconciles ask.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +50,8 @@ impl Snapshot {
 
     /// What this snapshot shows of one resource's peering.
     #[must_use]
-    pub fn observe(&self, owner: &Owner, recorded: &Recorded, spec: &VpcPeeringSpec) -> Observation {
+    pub fn observe(&self, owner: &Owner, recorded: &Recorded, ends: &Ends, wanted: Option<&String>) -> Observation {
+        let (requester, accepter) = (&ends.requester.vpc_id, &ends.accepter.vpc_id);
         let living = |ids: Option<&Vec<String>>| -> Vec<&Connection> {
             let connections = ids.into_iter().flatten().filter_map(|id| self.get(id));
             connections.filter(|connection| !connection.code.has_ended()).collect()
@@ -60,10 +60,10 @@ impl Snapshot {
         let find = |id: Option<&String>| id.and_then(|id| self.get(id)).cloned();
         Observation {
             recorded: find(recorded.connection_id.as_ref()),
-            near_quota: self.usage.warning(&spec.requester.vpc_id, &spec.accepter.vpc_id),
-            wanted: find(spec.vpc_peering_connection_id.as_ref()),
+            near_quota: self.usage.warning(requester, accepter),
+            wanted: find(wanted),
             owned: living(self.by_owner.get(&owner.uid)).into_iter().filter(is_owned).cloned().collect(),
-            rival: living(self.by_pair.get(&pair(&spec.requester.vpc_id, &spec.accepter.vpc_id)))
+            rival: living(self.by_pair.get(&pair(requester, accepter)))
                 .into_iter()
                 .find(|connection| !is_owned(connection))
                 .cloned(),

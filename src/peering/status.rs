@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
 use super::decision::EXPIRING_SOON;
-use super::{Connection, Plan, StatusCode};
+use super::{AccepterView, Connection, Plan, StatusCode, Trouble};
 use crate::api::vpc_peering::StatusTag;
 use crate::api::{ConditionType, EndedConnection, Ownership, PeeringStatus, Reason, VpcPeeringSpec, VpcPeeringStatus};
 
@@ -50,7 +50,7 @@ impl Standing {
             }
             Plan::Wait { reason, message, .. } => working(*reason, message.clone()),
             Plan::DryRunSucceeded => Self::dry_run_succeeded(),
-            Plan::Steady { message } => Self {
+            Plan::Steady { message, .. } => Self {
                 ready: Some(true),
                 progress: Progress::Settled,
                 reason: Reason::Active,
@@ -126,6 +126,7 @@ pub fn notes(
     spec: &VpcPeeringSpec,
     previous: &[Condition],
     connection: Option<&Connection>,
+    upkeep: Option<Vec<(ConditionType, Result<(), Trouble>)>>,
     generation: i64,
     now: Timestamp,
 ) -> Vec<Condition> {
@@ -140,7 +141,21 @@ pub fn notes(
             let soon = expiration > now && expiration.duration_since(now) <= EXPIRING_SOON;
             soon.then(|| note(ConditionType::ExpiringSoon, Reason::PendingAcceptance, &message))
         });
-    [dry_run, suspended, expiring].into_iter().flatten().collect()
+    let upkeep = match upkeep {
+        Some(upkeep) => upkeep
+            .into_iter()
+            .map(|(kind, outcome)| match outcome {
+                Ok(()) => note(kind, Reason::Synced, "as the spec wants it"),
+                Err(Trouble { reason, message, .. }) => condition(kind, "False", reason, &message, generation, now),
+            })
+            .collect(),
+        // Nothing new was seen.
+        None => [ConditionType::OptionsSynced, ConditionType::RoutesReady]
+            .into_iter()
+            .filter_map(|kind| find(previous, kind).cloned())
+            .collect::<Vec<_>>(),
+    };
+    [dry_run, suspended, expiring].into_iter().flatten().chain(upkeep).collect()
 }
 
 /// The condition as it follows its predecessor: the transition time stays while the status does, and so do the words
@@ -199,6 +214,20 @@ pub fn describe(status: &mut VpcPeeringStatus, connection: &Connection, ownershi
     }
 }
 
+/// Writes down the tags that the accepter's place shows, where it is one of its own.
+pub fn describe_accepter(status: &mut VpcPeeringStatus, view: &AccepterView) {
+    match view {
+        AccepterView::Nobody | AccepterView::Same => status.accepter_tags = Vec::new(),
+        AccepterView::Elsewhere(Ok(shown)) => {
+            let tags = shown.iter().flat_map(|connection| &connection.tags);
+            status.accepter_tags =
+                tags.map(|(key, value)| StatusTag { key: key.clone(), value: value.clone() }).collect();
+        }
+        // Nothing new was seen.
+        AccepterView::Elsewhere(Err(_)) => {}
+    }
+}
+
 /// How many ended connections the status keeps.
 const HISTORY: usize = 5;
 
@@ -219,6 +248,8 @@ pub fn retire(status: &mut VpcPeeringStatus, id: &str, code: &str, recreations: 
     status.requester_vpc_info = None;
     status.accepter_vpc_info = None;
     status.tags = Vec::new();
+    status.accepter_tags = Vec::new();
+    status.accepter_managed_tag_keys = Vec::new();
 }
 
 #[cfg(test)]

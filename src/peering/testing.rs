@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Connection, Owner, StatusCode};
-use crate::api::{Accepter, Requester, VpcInfo, VpcPeeringSpec};
+use super::{Connection, End, Ends, Owner, StatusCode};
+use crate::api::{PeeringSide, VpcInfo, VpcPeeringSpec};
 
 /// EC2's nine codes, and one that it may add.
 pub fn every_code() -> Vec<StatusCode> {
@@ -54,9 +54,10 @@ pub fn connection(code: StatusCode) -> Connection {
 }
 
 pub fn spec() -> VpcPeeringSpec {
+    let side = |vpc: &str| PeeringSide { vpc_id: Some(vpc.into()), ..PeeringSide::default() };
     VpcPeeringSpec {
-        requester: Requester { vpc_id: "vpc-11111111".into(), region: "eu-central-1".into() },
-        accepter: Accepter { vpc_id: "vpc-22222222".into(), owner_id: None, region: None },
+        requester: PeeringSide { region: Some("eu-central-1".into()), ..side("vpc-11111111") },
+        accepter: side("vpc-22222222"),
         acceptance: Default::default(),
         tags: Vec::new(),
         dry_run: false,
@@ -66,4 +67,10 @@ pub fn spec() -> VpcPeeringSpec {
         recreate_on: Vec::new(),
         suspend: false,
     }
+}
+
+/// The ends of [`spec`].
+pub fn ends() -> Ends {
+    let end = |vpc: &str| End { vpc_id: vpc.into(), region: "eu-central-1".into(), owner_id: None };
+    Ends { requester: end("vpc-11111111"), accepter: end("vpc-22222222") }
 }

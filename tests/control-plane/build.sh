@@ -2,8 +2,9 @@
 # Builds etcd, kube-apiserver and kubectl from their pinned Go modules into a cache folder, once,
 # and prints that folder on standard output; progress goes to standard error.
 # A folder named by KUBEBUILDER_ASSETS is taken as it is.
-# `build.sh PROGRAM` builds helm, helm-docs, promtool or actionlint, and prints the folder; `build.sh monitoring-crds`
-# prints the folder of the CustomResourceDefinitions in prometheus-operator's pinned module.
+# `build.sh PROGRAM` builds helm, helm-docs, promtool, actionlint or gitops, and prints the folder; `build.sh
+# monitoring-crds` and `build.sh gitops-crds` print a folder of the CustomResourceDefinitions in the pinned modules of
+# prometheus-operator, Argo CD and Flux.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -27,13 +28,16 @@ if [[ $target == monitoring-crds ]]; then
     exit
 fi
 
-# A change of any pin is a new folder, so that an old binary is never mistaken for a new one.
+# A change of any pin, or of our own code, is a new folder, so that an old binary is never mistaken for a new one.
 case $target in
 control-plane) modules=(kubernetes etcd) ;;
-helm | helm-docs | promtool | actionlint) modules=("$target") ;;
-*) echo "usage: build.sh [helm | helm-docs | promtool | actionlint | monitoring-crds]" >&2 && exit 2 ;;
+helm | helm-docs | promtool | actionlint | gitops | gitops-crds) modules=("$target") ;;
+*)
+    echo "usage: build.sh [helm | helm-docs | promtool | actionlint | gitops | monitoring-crds | gitops-crds]" >&2
+    exit 2
+    ;;
 esac
-pins=$(for module in "${modules[@]}"; do cat "$module/go.mod" "$module/go.sum"; done | git hash-object --stdin)
+pins=$(for module in "${modules[@]}"; do cat "$module"/*.go "$module/go.mod" "$module/go.sum" 2>/dev/null || true; done | git hash-object --stdin)
 assets=${XDG_CACHE_HOME:-$HOME/.cache}/vpc-peering-operator/$target/${pins:0:12}
 mkdir -p "$assets"
 
@@ -60,6 +64,11 @@ build() {
     mv "$assets/$program.partial" "$assets/$program"
 }
 
+# copy MODULE FILE: a file of a pinned module.
+copy() {
+    (cd "$target" && go mod download "$1" >&2 && install -m 644 "$(go list -m -f '{{.Dir}}' "$1")/$2" "$assets")
+}
+
 case $target in
 control-plane)
     build etcd go.etcd.io/etcd/server/v3 etcd
@@ -70,5 +79,14 @@ helm) build helm helm.sh/helm/v4/cmd/helm helm ;;
 helm-docs) build helm-docs github.com/norwoodj/helm-docs/cmd/helm-docs helm-docs ;;
 promtool) build promtool github.com/prometheus/prometheus/cmd/promtool promtool ;;
 actionlint) build actionlint github.com/rhysd/actionlint/cmd/actionlint actionlint ;;
+gitops) build gitops . gitops ;;
+gitops-crds)
+    copy github.com/argoproj/argo-cd/v3 manifests/crds/application-crd.yaml
+    copy github.com/fluxcd/helm-controller config/crd/bases/helm.toolkit.fluxcd.io_helmreleases.yaml
+    copy github.com/fluxcd/kustomize-controller config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml
+    for kind in gitrepositories helmrepositories helmcharts ocirepositories; do
+        copy github.com/fluxcd/source-controller "config/crd/bases/source.toolkit.fluxcd.io_$kind.yaml"
+    done
+    ;;
 esac
 echo "$assets"

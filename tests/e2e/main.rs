@@ -4,9 +4,14 @@
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
 mod adoption;
+mod both_ends;
 mod crashes;
+mod deploy;
 mod ends;
 mod errors;
+mod field_managers;
+mod gitops;
+mod identities;
 mod image;
 mod leader;
 mod lifecycle;
@@ -14,8 +19,10 @@ mod metrics;
 mod outages;
 mod ownership;
 mod restarts;
+mod routes;
 mod tags;
 mod telemetry;
+mod upgrade;
 mod validation;
 mod world;
 
@@ -67,6 +74,8 @@ fn main() -> Result<ExitCode> {
         restarts::sigterm_ends_in_time_and_a_restart_finds_its_peering,
         tags::edits_add_change_and_remove_exactly_ours,
         adoption::an_existing_connection_is_taken_over,
+        both_ends::all_four_combinations_become_active,
+        routes::routes_of_both_ends_come_and_go_with_the_peering,
     ];
     let of_the_simulator: Vec<(&str, Test)> = tests![
         lifecycle::a_fresh_object_is_not_current,
@@ -83,6 +92,31 @@ fn main() -> Result<ExitCode> {
         ends::a_wrong_clock_does_no_harm,
         ends::recreate_on_requests_anew_and_keeps_the_history,
         ends::deletion_ends_from_every_code,
+        gitops::every_state_is_judged_rightly,
+        gitops::a_wait_ends_early_when_nothing_will_come_of_it,
+        gitops::the_health_script_comes_into_argocd_cm,
+        field_managers::flux_and_the_operator_never_fight,
+        field_managers::argo_cd_and_the_operator_never_fight,
+        field_managers::client_side_apply_and_the_operator_never_fight,
+        deploy::every_overlay_and_example_passes_the_api_server,
+        deploy::the_rights_in_one_namespace_suffice_and_reach_no_further,
+        upgrade::what_the_first_schema_stored_is_looked_after_without_a_write_to_aws,
+        both_ends::each_end_is_handled_by_its_own_identity_in_its_own_region,
+        both_ends::options_of_both_ends_are_set_and_repaired,
+        both_ends::each_end_has_its_own_tags,
+        both_ends::each_missing_permission_is_named_and_holds_up_nothing_else,
+        both_ends::a_vpc_is_found_by_its_tags,
+        routes::routes_go_before_the_peering_does,
+        routes::a_later_cidr_block_is_routed_and_an_earlier_one_no_longer,
+        routes::a_route_with_another_target_is_never_touched,
+        routes::routes_that_lead_nowhere_are_led_through_the_new_peering,
+        identities::a_namespace_that_is_not_allowed_asks_aws_for_nothing,
+        identities::own_credentials_can_be_kept_from_namespaces,
+        identities::a_permission_withdrawn_later_stops_everything,
+        identities::a_reference_changed_later_is_judged_anew,
+        identities::labels_of_the_namespace_decide,
+        identities::a_peering_of_another_resource_cannot_be_taken_over,
+        identities::an_identity_tells_whether_it_works,
         errors::a_quota_that_is_near_is_warned_of,
         errors::a_dry_run_reports_and_creates_nothing,
         errors::missing_permissions_are_named_and_tried_again,

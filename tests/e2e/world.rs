@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use aws_sdk_ec2::Client as Ec2;
+use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_ec2::types::VpcPeeringConnection;
 use ec2_simulator::clock::Clock;
-use ec2_simulator::journal::Query;
+use ec2_simulator::journal::{Entry, Query};
+use ec2_simulator::world::identity::Role;
 use ec2_simulator::{Client as Simulator, Fault, Kind, Matching, Server};
 use environment::{Operator, ec2, eventually};
 use k8s_openapi::api::core::v1::Namespace;
@@ -21,11 +23,12 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use vpc_peering_operator::api::VpcPeering;
+use vpc_peering_operator::api::{AwsIdentity, VpcPeering};
 
 use super::Shared;
 
 pub const REGION: &str = "eu-central-1";
+pub const OTHER_REGION: &str = "us-west-2";
 /// What EC2 may do with a repeated request, as the simulator names it.
 pub const REPEATS: [&str; 3] = ["return-existing", "return-existing-with-new-tags", "mint-new"];
 pub const OTHER_ACCOUNT: &str = "222222222222";
@@ -137,6 +140,79 @@ impl World {
         let ec2 = ec2::client_as(&self.endpoint, REGION, &key.access_key_id);
         let vpc = ec2::create_vpc(&ec2, "10.3.0.0/16").await?;
         Ok((ec2, vpc))
+    }
+
+    /// The name of an `AwsIdentity` by which the operator can act in another account, with these fields in its spec
+    /// besides.
+    pub async fn identity(&self, account: &str, spec: Value) -> Result<String> {
+        let name = format!("{}-{account}", self.namespace);
+        self.identity_named(&name, account, spec).await?;
+        Ok(name)
+    }
+
+    pub async fn identity_named(&self, name: &str, account: &str, spec: Value) -> Result<()> {
+        let arn = self.role(account).await?;
+        let mut manifest = json!({
+            "apiVersion": "vpcpeering.dev/v1alpha1",
+            "kind": "AwsIdentity",
+            "metadata": {"name": name},
+            "spec": {"accountId": account, "roleArn": arn},
+        });
+        for (key, value) in spec.as_object().into_iter().flatten() {
+            manifest["spec"][key] = value.clone();
+        }
+        let api = Api::<AwsIdentity>::all(self.client.clone());
+        api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(manifest)).await?;
+        Ok(())
+    }
+
+    /// The ARN of this test's role in another account, which trusts the operator's own.
+    async fn role(&self, account: &str) -> Result<String> {
+        let arn = format!("arn:aws:iam::{account}:role/peering/{}", self.namespace);
+        if let Some((_, simulator)) = &self.simulator {
+            let role = Role { arn: arn.clone(), trusted: vec!["111111111111".into()], external_id: None };
+            simulator.put_role(&role).await?;
+        }
+        Ok(arn)
+    }
+
+    /// A client of another account, in some region.
+    pub async fn in_account(&self, account: &str, region: &str) -> Result<Ec2> {
+        let config = aws_sdk_sts::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .credentials_provider(Credentials::from_keys("test", "any", None))
+            .endpoint_url(&self.endpoint)
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .region(Region::new(region.to_owned()))
+            .build();
+        let role = self.role(account).await?;
+        let session = aws_sdk_sts::Client::from_conf(config)
+            .assume_role()
+            .role_arn(role)
+            .role_session_name("test")
+            .send()
+            .await?;
+        let session = session.credentials.context("no credentials")?;
+        let credentials =
+            Credentials::from_keys(session.access_key_id, session.secret_access_key, Some(session.session_token));
+        Ok(ec2::client_with(&self.endpoint, region, credentials))
+    }
+
+    /// The calls of an action that the simulator answered, oldest first.
+    pub async fn journal(&self, action: &str) -> Result<Vec<Entry>> {
+        let query = Query { action: Some(action.to_owned()), ..Query::default() };
+        Ok(self.simulator().journal(&query).await?.entries)
+    }
+
+    /// How often the simulator's EC2 was asked for anything.
+    pub async fn ec2_calls(&self) -> Result<u64> {
+        let counters = self.simulator().journal(&Query::default()).await?.counters;
+        let of_sts = ["AssumeRole", "GetCallerIdentity"];
+        Ok(counters
+            .iter()
+            .filter(|(action, _)| !of_sts.contains(&action.as_str()))
+            .map(|(_, counter)| counter.calls)
+            .sum())
     }
 
     /// A resource for the test's two VPCs.

@@ -74,14 +74,6 @@ annotations:
   verbs: [create, patch]
 {{- end }}
 
-{{/* Its UID identifies the cluster in the ownership tags. */}}
-{{- define "operator.clusterIdRule" -}}
-- apiGroups: [""]
-  resources: [namespaces]
-  resourceNames: [kube-system]
-  verbs: [get]
-{{- end }}
-
 {{/* What an admission policy looks at. With one namespace to look after, another operator may look after others. */}}
 {{- define "operator.admission" -}}
 {{- with .Values.watchNamespace }}

@@ -15,10 +15,10 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
-use crate::api::{Accepter, Requester, VpcInfo, VpcPeeringSpec, VpcPeeringStatus};
+use crate::api::{VpcInfo, VpcPeeringSpec, VpcPeeringStatus};
 use crate::peering::status::{describe, to_the_second};
-use crate::peering::testing::{another_owner, owner, spec, tags as tags_of};
-use crate::peering::{Connection, Snapshot};
+use crate::peering::testing::{another_owner, ends, owner, spec, tags as tags_of};
+use crate::peering::{Connection, Ends, Snapshot};
 
 /// EC2 lags by at most so many seconds, and a missing connection is believed to be gone after twice that.
 const LAG: u8 = 30;
@@ -68,6 +68,7 @@ struct Model {
     /// What EC2 showed, and when.
     views: Vec<(Timestamp, Vec<Connection>)>,
     spec: VpcPeeringSpec,
+    ends: Ends,
     // What the API server keeps.
     status: VpcPeeringStatus,
     finalizer: bool,
@@ -86,6 +87,7 @@ impl Model {
             now: Timestamp::from_second(1_000_000_000).unwrap(),
             views: Vec::new(),
             spec: spec(),
+            ends: ends(),
             status: VpcPeeringStatus::default(),
             finalizer: false,
             deleted: false,
@@ -100,8 +102,8 @@ impl Model {
                 model.ec2.create_vpc(&call, block.parse().unwrap(), Ipv6Block::Absent, BTreeMap::new()).unwrap().id
             })
             .collect();
-        model.spec.requester = Requester { vpc_id: vpcs[0].clone(), region: place().region };
-        model.spec.accepter = Accepter { vpc_id: vpcs[1].clone(), owner_id: None, region: None };
+        model.ends.requester.vpc_id = vpcs[0].clone();
+        model.ends.accepter.vpc_id = vpcs[1].clone();
         // Two that are not ours: one that has nothing to do with us, and perhaps one that is in our way.
         model.request(&vpcs[0], &vpcs[2], tags_of(&another_owner()));
         if rival {
@@ -209,7 +211,7 @@ impl Model {
         let snapshot: Snapshot = view.unwrap_or_default().into_iter().collect();
         let (owner, recorded) = (owner(), self.recorded());
         let mut observed =
-            if self.finalizer { snapshot.observe(&owner, &recorded, &self.spec) } else { Observation::default() };
+            if self.finalizer { snapshot.observe(&owner, &recorded, &self.ends, None) } else { Observation::default() };
         if self.finalizer && observed.lacks(&recorded) {
             let since = *self.missing_since.get_or_insert(self.now);
             observed.missing_for = self.now.duration_since(since).unsigned_abs();
@@ -217,9 +219,11 @@ impl Model {
             self.missing_since = None;
         }
         observed.preflight = self.preflight.clone();
+        observed.accepter = AccepterView::Same;
         let desired = Desired {
             owner: &owner,
             spec: &self.spec,
+            ends: &self.ends,
             deleted: self.deleted,
             finalizer: self.finalizer,
             look_requested: false,
@@ -247,15 +251,19 @@ impl Model {
         match step {
             Step::AddFinalizer => self.finalizer = true,
             Step::Preflight => self.preflight = Some(Preflight::Passed),
-            Step::DryRun | Step::Retire { .. } => unreachable!("nobody asked for it"),
+            Step::DryRun
+            | Step::Retire { .. }
+            | Step::SetOptions { .. }
+            | Step::RecordRoutes { .. }
+            | Step::ChangeRoutes { .. } => unreachable!("nobody asked for it"),
             Step::Create => self.create(disturbance),
             Step::Record { connection, ownership } => describe(&mut self.status, &connection, ownership),
-            Step::RecordTagKeys { keys } => self.status.managed_tag_keys = keys.into_iter().collect(),
+            Step::RecordTagKeys { keys, .. } => self.status.managed_tag_keys = keys.into_iter().collect(),
             _ if is_aws && matches!(disturbance, Disturbance::Throttle | Disturbance::CrashBetween) => {}
             // What EC2 refuses here is seen by the next look.
             Step::Accept { id, .. } => drop(self.ec2.accept_peering(&self.call(), &id)),
-            Step::Tag { id, tags } => drop(self.ec2.create_tags(&self.call(), &[id], &tags)),
-            Step::Untag { id, keys } => {
+            Step::Tag { id, tags, .. } => drop(self.ec2.create_tags(&self.call(), &[id], &tags)),
+            Step::Untag { id, keys, .. } => {
                 let keys: Vec<_> = keys.into_iter().map(|key| (key, None)).collect();
                 drop(self.ec2.delete_tags(&self.call(), &[id], &keys));
             }
@@ -276,7 +284,7 @@ impl Model {
             Disturbance::Throttle => return self.status.creation_started_at = None,
             _ => {}
         }
-        let (one, other) = (self.spec.requester.vpc_id.clone(), self.spec.accepter.vpc_id.clone());
+        let (one, other) = (self.ends.requester.vpc_id.clone(), self.ends.accepter.vpc_id.clone());
         let answer = self.request(&one, &other, wanted.clone());
         match (answer, disturbance) {
             (_, Disturbance::CrashAfter | Disturbance::LostReply) => {}

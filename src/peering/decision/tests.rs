@@ -5,9 +5,10 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::*;
-use crate::api::VpcPeeringSpec;
-use crate::peering::Claim;
-use crate::peering::testing::{another_owner, connection, every_code, owner, spec, tags};
+use crate::api::{Acceptance, SideOptions, VpcPeeringSpec};
+use crate::peering::routes::RouteTables;
+use crate::peering::testing::{another_owner, connection, ends, every_code, owner, spec, tags};
+use crate::peering::{Claim, Concern, Ends};
 
 const SETTINGS: Settings =
     Settings { consistency_window: Duration::from_secs(60), recreation_pause: Duration::from_secs(60) };
@@ -17,6 +18,7 @@ const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 #[derive(Clone)]
 struct Case {
     spec: VpcPeeringSpec,
+    ends: Ends,
     deleted: bool,
     finalizer: bool,
     look_requested: bool,
@@ -29,11 +31,12 @@ impl Case {
     fn new() -> Self {
         Self {
             spec: spec(),
+            ends: ends(),
             deleted: false,
             finalizer: true,
             look_requested: false,
             recorded: Recorded::default(),
-            observed: Observation::default(),
+            observed: Observation { accepter: AccepterView::Same, is_settled: true, ..Observation::default() },
         }
     }
 
@@ -64,6 +67,7 @@ impl Case {
         let desired = Desired {
             owner: &owner,
             spec: &self.spec,
+            ends: &self.ends,
             deleted: self.deleted,
             finalizer: self.finalizer,
             look_requested: self.look_requested,
@@ -85,9 +89,16 @@ fn said(plan: &Plan) -> String {
         Plan::Act(Step::Preflight) => "preflight".into(),
         Plan::Act(Step::Record { connection, ownership }) => format!("record {} as {ownership:?}", connection.id),
         Plan::Act(Step::Retire { id, code, recreations }) => format!("retire {id} ({code}), {recreations}"),
-        Plan::Act(Step::RecordTagKeys { keys }) => format!("record tag keys {}", list(keys)),
-        Plan::Act(Step::Tag { id, tags }) => format!("tag {id} {}", list(tags.keys())),
-        Plan::Act(Step::Untag { id, keys }) => format!("untag {id} {}", list(keys)),
+        Plan::Act(Step::RecordTagKeys { keys, .. }) => format!("record tag keys {}", list(keys)),
+        Plan::Act(Step::Tag { id, tags, .. }) => format!("tag {id} {}", list(tags.keys())),
+        Plan::Act(Step::SetOptions { side, id, allow_dns_resolution_from_remote_vpc: allow }) => {
+            format!("{side} of {id} allows dns: {allow}")
+        }
+        Plan::Act(Step::RecordRoutes { side, routes }) => format!("record {} routes, {side}", routes.len()),
+        Plan::Act(Step::ChangeRoutes { side, changes }) => {
+            format!("{side}: {}", changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        }
+        Plan::Act(Step::Untag { id, keys, .. }) => format!("untag {id} {}", list(keys)),
         Plan::Suspended { .. } => "suspended".into(),
         Plan::Act(Step::Accept { id, region }) => format!("accept {id} in {region}"),
         Plan::Act(Step::Delete { id }) => format!("delete {id}"),
@@ -145,6 +156,9 @@ fn every_code_has_its_next_step() {
                 connection.accepter.owner_id.clone_from(accepter);
             }
             let mut case = Case::showing(connection);
+            if accepter.is_some() {
+                case.observed.accepter = AccepterView::Nobody;
+            }
             case.spec.acceptance = *acceptance;
             case.spec.dry_run = *dry_run;
             assert_eq!(case.said(), expected, "{code}, {acceptance:?}, {accepter:?}, dry run {dry_run}");
@@ -323,28 +337,217 @@ fn a_pending_request_is_waited_for_until_it_expires() {
     pending.accepter.owner_id = Some("222222222222".into());
     let week = SignedDuration::from_hours(7 * 24);
     pending.expiration_time = Some(NOW + week);
-    let plan = Case::showing(pending.clone()).decide();
+    let case = |pending: &Connection| {
+        let mut case = Case::showing(pending.clone());
+        case.observed.accepter = AccepterView::Nobody;
+        case
+    };
+    let plan = case(&pending).decide();
     assert!(
         matches!(&plan, Plan::Wait { look_again: Some(left), message, .. } if *left == (week - EXPIRING_SOON).unsigned_abs() && message.contains("222222222222"))
     );
     pending.expiration_time = Some(NOW - SignedDuration::from_mins(10));
-    assert_eq!(Case::showing(pending.clone()).said(), "wait: PendingAcceptance", "our clock may be ahead");
+    assert_eq!(case(&pending).said(), "wait: PendingAcceptance", "our clock may be ahead");
     pending.expiration_time = Some(NOW - CLOCK_SKEW);
-    assert_eq!(Case::showing(pending).said(), "stalled: Expired");
+    assert_eq!(case(&pending).said(), "stalled: Expired");
+}
+
+/// A resource whose accepter is of another account and region, where we see this.
+fn elsewhere(code: StatusCode, view: Result<Option<Connection>, Trouble>) -> Case {
+    let mut case = Case::showing(across(code));
+    case.ends.accepter.region = "us-west-2".into();
+    case.ends.accepter.owner_id = Some("222222222222".into());
+    case.observed.accepter = AccepterView::Elsewhere(view.map(|shown| shown.map(Box::new)));
+    case
+}
+
+/// A connection to another account and region.
+fn across(code: StatusCode) -> Connection {
+    let mut connection = connection(code);
+    connection.accepter.region = Some("us-west-2".into());
+    connection.accepter.owner_id = Some("222222222222".into());
+    connection
+}
+
+/// The same as its accepter sees it, with these tags.
+fn seen_there(code: StatusCode, tags: std::collections::BTreeMap<String, String>) -> Connection {
+    Connection { tags, ..across(code) }
+}
+
+fn refusal() -> Trouble {
+    Trouble::stalled(Reason::Unauthorized, "refused".into())
 }
 
 #[test]
-fn a_request_is_accepted_in_the_accepters_region() {
-    let mut case = Case::with(StatusCode::PendingAcceptance);
-    case.spec.accepter.region = Some("us-west-2".into());
-    assert_eq!(case.said(), "accept pcx-1 in us-west-2");
+fn a_request_is_accepted_where_the_accepter_sees_it_and_only_if_it_is_ours() {
+    let shown = || seen_there(StatusCode::PendingAcceptance, Default::default());
+    let with = |change: fn(&mut Connection)| {
+        let mut shown = shown();
+        change(&mut shown);
+        elsewhere(StatusCode::PendingAcceptance, Ok(Some(shown))).said()
+    };
+    let mismatch = "stalled: ConnectionMismatch";
+    for (change, expected) in [
+        ((|_| {}) as fn(&mut Connection), "accept pcx-1 in us-west-2"),
+        (|shown| shown.requester.vpc_id = Some("vpc-3".into()), mismatch),
+        (|shown| shown.accepter.vpc_id = None, mismatch),
+        (|shown| shown.requester.owner_id = None, mismatch),
+        (|shown| shown.accepter.owner_id = Some("333333333333".into()), mismatch),
+        (|shown| shown.accepter.region = Some("eu-west-1".into()), mismatch),
+        (|shown| shown.code = StatusCode::Active, "record tag keys cluster name namespace uid"),
+    ] {
+        assert_eq!(with(change), expected);
+    }
+    let mut case = elsewhere(StatusCode::PendingAcceptance, Ok(Some(shown())));
+    case.observed.refused.insert(Concern::Acceptance, refusal());
+    assert_eq!(case.said(), "record tag keys cluster name namespace uid", "what else there is to do is done");
+    case.recorded.accepter_managed_tag_keys = tags(&owner()).into_keys().collect();
+    case.observed.accepter =
+        AccepterView::Elsewhere(Ok(Some(Box::new(seen_there(StatusCode::PendingAcceptance, tags(&owner()))))));
+    assert_eq!(case.said(), "stalled: Unauthorized");
+    assert_eq!(elsewhere(StatusCode::PendingAcceptance, Ok(None)).said(), "wait: AwaitingConsistency");
+    assert_eq!(elsewhere(StatusCode::PendingAcceptance, Err(refusal())).said(), "stalled: Unauthorized");
+    let mut manual = elsewhere(StatusCode::PendingAcceptance, Ok(None));
+    manual.spec.acceptance = Acceptance::Manual;
+    assert_eq!(manual.said(), "wait: PendingAcceptance");
 }
 
 #[test]
 fn a_connection_without_accounts_is_not_taken_for_one_of_the_same_account() {
     let mut pending = connection(StatusCode::PendingAcceptance);
     (pending.requester.owner_id, pending.accepter.owner_id) = (None, None);
-    assert_eq!(Case::showing(pending).said(), "wait: PendingAcceptance");
+    assert_eq!(Case::showing(pending).said(), "stalled: ConnectionMismatch");
+}
+
+#[test]
+fn each_place_has_its_own_tags() {
+    let tag = |key: &str| crate::api::Tag { key: key.into(), value: String::new() };
+    let ours = || tags(&owner());
+    let with = |keys: &[&str]| {
+        let mut tags = ours();
+        tags.extend(keys.iter().map(|key| ((*key).to_owned(), String::new())));
+        tags
+    };
+    // Both ends in one place.
+    let mut case = Case::with(StatusCode::Active);
+    (case.spec.requester.tags, case.spec.accepter.tags) = (vec![tag("r")], vec![tag("a")]);
+    assert_eq!(case.said(), "record tag keys a r cluster name namespace uid");
+    // Each in its own.
+    let mut case = elsewhere(StatusCode::Active, Ok(Some(seen_there(StatusCode::Active, with(&["x"])))));
+    (case.spec.requester.tags, case.spec.accepter.tags) = (vec![tag("r")], vec![tag("a")]);
+    case.recorded.managed_tag_keys = with(&["r"]).into_keys().collect();
+    case.recorded.accepter_managed_tag_keys = with(&["a"]).into_keys().collect();
+    assert_eq!(case.said(), "tag pcx-1 r");
+    case.observed.recorded = Some(Connection { tags: with(&["r"]), ..across(StatusCode::Active) });
+    assert_eq!(case.said(), "tag pcx-1 a");
+    case.observed.accepter =
+        AccepterView::Elsewhere(Ok(Some(Box::new(seen_there(StatusCode::Active, with(&["a", "x"]))))));
+    assert_eq!(case.said(), "steady", "x is somebody else's");
+    let mut retained = Case { deleted: true, ..case };
+    retained.spec.deletion_policy = DeletionPolicy::Retain;
+    assert_eq!(retained.said(), "untag pcx-1 cluster name namespace uid");
+}
+
+#[test]
+fn options_are_compared_with_what_ec2_shows() {
+    let allow = |allow| Some(SideOptions { allow_dns_resolution_from_remote_vpc: allow });
+    let mut case = Case::with(StatusCode::Active);
+    case.spec.requester.options = allow(None);
+    assert_eq!(case.said(), "steady", "what is not named is left as it is");
+    case.spec.requester.options = allow(Some(false));
+    assert_eq!(case.said(), "steady", "what EC2 does not show is false");
+    case.spec.accepter.options = allow(Some(true));
+    assert_eq!(case.said(), "accepter of pcx-1 allows dns: true");
+    case.spec.requester.options = allow(Some(true));
+    assert_eq!(case.said(), "requester of pcx-1 allows dns: true");
+    case.observed.refused.insert(Concern::Options(Side::Requester), refusal());
+    assert_eq!(case.said(), "accepter of pcx-1 allows dns: true", "one side's refusal holds up no other");
+    if let Some(shown) = &mut case.observed.recorded {
+        shown.accepter.peering_options =
+            Some(crate::api::PeeringOptions { allow_dns_resolution_from_remote_vpc: Some(true), ..Default::default() });
+    }
+    assert_eq!(case.said(), "stalled: Unauthorized");
+    case.observed.accepter = AccepterView::Nobody;
+    assert!(matches!(case.decide(), Plan::Stalled { message, .. } if message.contains("spec.accepter.identityRef")));
+    for code in every_code().into_iter().filter(|code| *code != StatusCode::Active) {
+        let mut case = Case::with(code);
+        case.spec.requester.options = allow(Some(true));
+        assert!(!case.said().contains("dns"), "options can be set on an active connection only");
+    }
+}
+
+#[test]
+fn routes_are_made_when_active_and_go_before_the_peering() {
+    use crate::peering::routes::{Route, RouteTable, Target};
+    let table = |routes: &[(&str, Target)]| -> Result<std::sync::Arc<RouteTables>, Trouble> {
+        let routes = routes.iter().map(|(destination, target)| Route {
+            destination: destination.parse().unwrap(),
+            target: target.clone(),
+            is_blackhole: false,
+        });
+        let table = RouteTable {
+            id: "rtb-1".into(),
+            vpc_id: "vpc-11111111".into(),
+            main: true,
+            routes: routes.collect(),
+            ..RouteTable::default()
+        };
+        Ok(std::sync::Arc::new([table].into_iter().collect()))
+    };
+    let ours = ("10.2.0.0/16", Target::Peering("pcx-1".into()));
+    let mut shown = connection(StatusCode::Active);
+    shown.accepter.cidr_block = Some("10.2.0.0/16".into());
+    let mut case = Case::showing(shown);
+    case.spec.requester.routes = Some(crate::api::Routes {
+        route_tables: crate::api::RouteTableSelector { main: true, ..Default::default() },
+        destination_cidr_blocks: Vec::new(),
+    });
+    case.observed.tables.insert(Side::Requester, table(&[]));
+    assert_eq!(case.said(), "record 1 routes, requester");
+    case.recorded.routes = match case.decide() {
+        Plan::Act(Step::RecordRoutes { routes, .. }) => routes,
+        plan => panic!("{plan:?}"),
+    };
+    assert_eq!(case.said(), "requester: create the route to 10.2.0.0/16 through pcx-1 in rtb-1");
+    case.observed.tables.insert(Side::Requester, Err(refusal()));
+    assert_eq!(case.said(), "stalled: Unauthorized");
+    case.observed.tables.insert(Side::Requester, table(&[("10.2.0.0/16", Target::Other("igw-1".into()))]));
+    assert!(matches!(
+        case.decide(),
+        Plan::Stalled { reason: Reason::RouteConflict, message, .. }
+            if ["rtb-1", "10.2.0.0/16", "igw-1"].iter().all(|named| message.contains(named))
+    ));
+    case.observed.tables.insert(Side::Requester, table(&[ours]));
+    assert_eq!(case.said(), "steady");
+    case.deleted = true;
+    assert_eq!(case.said(), "requester: delete the route to 10.2.0.0/16 through pcx-1 in rtb-1");
+    case.observed.refused.insert(Concern::Routes(Side::Requester), refusal());
+    assert_eq!(case.said(), "stalled: Unauthorized", "the peering stays while its routes do");
+    case.observed.refused.clear();
+    case.observed.tables.insert(Side::Requester, table(&[]));
+    assert_eq!(case.said(), "record 0 routes, requester");
+    case.recorded.routes.clear();
+    assert_eq!(case.said(), "delete pcx-1");
+}
+
+#[test]
+fn who_is_blocked_does_nothing_and_is_let_go_of_with_nothing() {
+    let said = |deleted, finalizer, recorded: &Recorded, spec: &VpcPeeringSpec| {
+        said(&blocked(spec, deleted, finalizer, recorded, &refusal()))
+    };
+    let nothing = Recorded::default();
+    let intent = Recorded { creation_started: true, ..Recorded::default() };
+    let owned = Case::with(StatusCode::Active).recorded;
+    let mut spec = spec();
+    for recorded in [&nothing, &intent, &owned] {
+        assert_eq!(said(false, true, recorded, &spec), "stalled: Unauthorized");
+        assert_eq!(said(true, false, recorded, &spec), "release");
+    }
+    assert_eq!(said(true, true, &nothing, &spec), "release");
+    assert_eq!(said(true, true, &intent, &spec), "stalled: Unauthorized");
+    assert_eq!(said(true, true, &owned, &spec), "stalled: Unauthorized");
+    spec.management_policy = ManagementPolicy::Observe;
+    assert_eq!(said(true, true, &owned, &spec), "release");
 }
 
 #[test]

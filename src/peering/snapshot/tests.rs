@@ -1,6 +1,6 @@
 use super::*;
 use crate::peering::StatusCode;
-use crate::peering::testing::{another_owner, connection, owner, spec, tags};
+use crate::peering::testing::{another_owner, connection, ends, owner, tags};
 
 fn named(id: &str, code: StatusCode, owner: &Owner) -> Connection {
     Connection { id: id.into(), tags: tags(owner), ..connection(code) }
@@ -8,7 +8,7 @@ fn named(id: &str, code: StatusCode, owner: &Owner) -> Connection {
 
 fn observe(connections: Vec<Connection>, recorded: Option<&str>) -> Observation {
     let recorded = Recorded { connection_id: recorded.map(str::to_owned), ..Recorded::default() };
-    connections.into_iter().collect::<Snapshot>().observe(&owner(), &recorded, &spec())
+    connections.into_iter().collect::<Snapshot>().observe(&owner(), &recorded, &ends(), None)
 }
 
 fn ids(connections: &[Connection]) -> Vec<&str> {

@@ -26,7 +26,7 @@ fn after(previous: &[Condition], standing: &Standing, generation: i64, now: Time
 fn every_plan_shows_the_conditions_that_kstatus_reads() {
     let wait = |reason| Plan::Wait { reason, message: String::new(), look_again: None };
     let rows = [
-        (Plan::Steady { message: String::new() }, vec![("Ready", "True")]),
+        (Plan::Steady { look_again: None, message: String::new() }, vec![("Ready", "True")]),
         (Plan::DryRunSucceeded, vec![("Ready", "False")]),
         (wait(Reason::Provisioning), vec![("Ready", "False"), ("Reconciling", "True")]),
         (wait(Reason::UnknownStatusCode), vec![("Ready", "Unknown"), ("Reconciling", "True")]),
@@ -52,7 +52,7 @@ fn the_transition_time_is_that_of_the_last_real_change() {
     let second = after(&first, &Standing { message: "b".into(), ..pending }, 2, later);
     assert_eq!((second[0].last_transition_time.0, second[0].observed_generation), (NOW, Some(2)));
     assert_eq!(second[0].message, "b");
-    let third = after(&second, &standing(&Plan::Steady { message: "c".into() }), 2, later);
+    let third = after(&second, &standing(&Plan::Steady { look_again: None, message: "c".into() }), 2, later);
     assert_eq!(third[0].last_transition_time.0, later);
 }
 
@@ -103,18 +103,21 @@ fn a_request_is_warned_of_in_its_last_day_and_only_then() {
     let mut pending = connection(StatusCode::PendingAcceptance);
     for (hours, warned) in [(25, false), (24, true), (1, true), (0, false), (-1, false)] {
         pending.expiration_time = Some(NOW + SignedDuration::from_hours(hours));
-        let notes = notes(&spec(), &[], Some(&pending), 1, NOW);
+        let notes = notes(&spec(), &[], Some(&pending), None, 1, NOW);
         assert_eq!(types(&notes), if warned { vec![("ExpiringSoon", "True")] } else { vec![] }, "{hours} hours");
     }
     pending.code = StatusCode::Active;
-    assert!(notes(&spec(), &[], Some(&pending), 1, NOW).is_empty());
+    assert!(notes(&spec(), &[], Some(&pending), None, 1, NOW).is_empty());
 }
 
 #[test]
 fn a_dry_run_is_remembered_while_it_is_asked_for() {
     let answered = [condition(ConditionType::DryRunSucceeded, "True", Reason::DryRun, "", 1, NOW)];
     let mut spec = spec();
-    assert!(notes(&spec, &answered, None, 1, NOW).is_empty());
+    assert!(notes(&spec, &answered, None, None, 1, NOW).is_empty());
     (spec.dry_run, spec.suspend) = (true, true);
-    assert_eq!(types(&notes(&spec, &answered, None, 1, NOW)), [("DryRunSucceeded", "True"), ("Suspended", "True")]);
+    assert_eq!(
+        types(&notes(&spec, &answered, None, None, 1, NOW)),
+        [("DryRunSucceeded", "True"), ("Suspended", "True")]
+    );
 }

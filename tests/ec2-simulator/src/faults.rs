@@ -10,7 +10,7 @@ use crate::protocol::filter;
 use crate::random::Random;
 use crate::world::identity::Service;
 use crate::world::peering::later;
-use crate::world::{Place, World};
+use crate::world::{Caller, World};
 
 /// A fault, as a test asks for it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,6 +46,9 @@ pub struct Matching {
     /// The region.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
+    /// The role that the caller acts as, by its name or ARN; a user, by their ARN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
 }
 
 /// What becomes of a call.
@@ -176,6 +179,13 @@ impl Fault {
         self
     }
 
+    /// Only calls by sessions of this role.
+    #[must_use]
+    pub fn by(mut self, role: &str) -> Self {
+        self.matching.role = Some(role.to_owned());
+        self
+    }
+
     /// Only so many calls.
     #[must_use]
     pub fn times(self, count: u32) -> Self {
@@ -184,11 +194,12 @@ impl Fault {
 }
 
 impl Matching {
-    fn fits(&self, action: &str, place: &Place) -> bool {
+    fn fits(&self, action: &str, caller: &Caller, region: &str) -> bool {
         let is = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
         self.action.as_deref().is_none_or(|pattern| filter::matches(pattern, action))
-            && is(&self.account, &place.account)
-            && is(&self.region, &place.region)
+            && is(&self.account, &caller.account)
+            && is(&self.region, region)
+            && self.role.as_deref().is_none_or(|role| caller.is(role))
     }
 }
 
@@ -252,13 +263,17 @@ impl Faults {
     }
 
     /// What becomes of a call. Delays add up; of what ends a call, the first fault decides.
-    pub fn judge(&mut self, service: Service, action: &str, place: &Place, now: Timestamp) -> Verdict {
+    pub fn judge(&mut self, service: Service, action: &str, caller: &Caller, region: &str, now: Timestamp) -> Verdict {
         let mut verdict = Verdict::default();
         for Entry { installed: Installed { id, hits, fault }, past } in &mut self.entries {
             let is_over = past.as_ref().is_some_and(|(_, _, until)| *until <= now)
                 || matches!(fault.kind, Kind::StaleDescribe { .. }) && !action.starts_with("Describe");
             let is_spent = fault.count.is_some_and(|count| *hits >= count);
-            if is_over || is_spent || !fault.matching.fits(action, place) || !self.random.chance(fault.probability) {
+            if is_over
+                || is_spent
+                || !fault.matching.fits(action, caller, region)
+                || !self.random.chance(fault.probability)
+            {
                 continue;
             }
             *hits += 1;
@@ -313,10 +328,10 @@ fn refusal(code: &str, message: Option<&str>, status: Option<u16>) -> Error {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::world::Settings;
+    use crate::world::{AccessKey, Settings};
 
     fn judge(faults: &mut Faults, action: &str) -> Verdict {
-        faults.judge(Service::Ec2, action, &Place::new("111111111111", "eu-west-1"), Timestamp::UNIX_EPOCH)
+        faults.judge(Service::Ec2, action, &AccessKey::default_user().caller, "eu-west-1", Timestamp::UNIX_EPOCH)
     }
 
     fn with(faults: impl IntoIterator<Item = Fault>) -> Faults {

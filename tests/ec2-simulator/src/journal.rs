@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::world::identity::RoleSession;
+
 /// How many calls are kept; the oldest go first. The counters forget nothing.
 const KEPT: usize = 100_000;
 
@@ -16,6 +18,12 @@ pub struct Entry {
     /// The caller's account; absent, when nobody knows the access key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
+    /// The caller's ARN; absent with the account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arn: Option<String>,
+    /// What the caller's session was opened with, if it is one of a role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<RoleSession>,
     /// The region.
     pub region: String,
     /// The action.

@@ -157,9 +157,9 @@ impl Simulator {
         let now = state.clock.now();
         let request_id = state.request_ids.uuid();
         let incoming = Incoming { params, action, scope, token, request_id };
-        let verdict = match state.place_of(&incoming) {
-            Some(place) => state.faults.judge(incoming.service(), &incoming.action, &place, now),
-            None => Verdict::default(),
+        let verdict = match (state.caller(&incoming), &incoming.scope) {
+            (Ok(caller), Ok(scope)) => state.faults.judge(scope.service, &incoming.action, &caller, &scope.region, now),
+            (Err(_), _) | (_, Err(_)) => Verdict::default(),
         };
         (incoming, verdict)
     }
@@ -186,23 +186,19 @@ impl State {
         self.world.authenticate(scope.service, &scope.key_id, incoming.token.as_deref(), now).cloned()
     }
 
-    fn place_of(&self, incoming: &Incoming) -> Option<Place> {
-        let region = &incoming.scope.as_ref().ok()?.region;
-        self.caller(incoming).ok().map(|caller| Place::new(caller.account, region))
-    }
-
     /// Does what the call asks.
     fn perform(&mut self, mut incoming: Incoming, verdict: Verdict) -> Reply {
         let parameters = incoming.params.clone();
         let caller = self.caller(&incoming);
-        let place = self.place_of(&incoming);
-        let result = match (caller, &place) {
-            (Ok(caller), Some(place)) => self.act(&mut incoming, &caller, place, &verdict),
-            (Err(error), _) => Err(error),
-            (Ok(_), None) => Err(Error::new("InternalError", "The caller has no place.").with_status(500)),
+        let result = match (&caller, &incoming.scope.clone()) {
+            (Ok(caller), Ok(scope)) => {
+                let place = Place::new(&caller.account, &scope.region);
+                self.act(&mut incoming, caller, &place, &verdict)
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error.clone()),
         };
         incoming.params = parameters;
-        self.close(incoming, place.map(|place| place.account), result, verdict)
+        self.close(incoming, caller.ok(), result, verdict)
     }
 
     fn act(&mut self, incoming: &mut Incoming, caller: &Caller, place: &Place, verdict: &Verdict) -> Result<Xml> {
@@ -233,16 +229,20 @@ impl State {
     }
 
     /// Notes the call and writes the answer.
-    fn close(&mut self, incoming: Incoming, account: Option<String>, result: Result<Xml>, verdict: Verdict) -> Reply {
+    fn close(&mut self, incoming: Incoming, caller: Option<Caller>, result: Result<Xml>, verdict: Verdict) -> Reply {
         let service = incoming.service();
         let Incoming { params, action, scope, request_id, .. } = incoming;
         let (status, code, body) = match result {
             Ok(xml) => (200, None, answer::success(service, &action, &request_id, &xml)),
             Err(error) => (error.status, Some(error.code.clone()), answer::failure(service, &request_id, &error)),
         };
+        let (account, arn, session) =
+            caller.map_or((None, None, None), |caller| (Some(caller.account), Some(caller.arn), caller.session));
         self.journal.add(Entry {
             time: self.clock.now(),
             account,
+            arn,
+            session,
             region: scope.map(|scope| scope.region).unwrap_or_default(),
             action,
             parameters: params.into_map(),

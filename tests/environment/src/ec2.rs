@@ -14,9 +14,15 @@ pub fn client(endpoint: &str, region: &str) -> Client {
 /// A client with the account of an access key. Nobody here checks signatures.
 #[must_use]
 pub fn client_as(endpoint: &str, region: &str, access_key_id: &str) -> Client {
+    client_with(endpoint, region, Credentials::from_keys(access_key_id, "any", None))
+}
+
+/// A client with credentials that somebody gave, such as a role's session.
+#[must_use]
+pub fn client_with(endpoint: &str, region: &str, credentials: Credentials) -> Client {
     let config = aws_sdk_ec2::Config::builder()
         .behavior_version(BehaviorVersion::latest())
-        .credentials_provider(Credentials::from_keys(access_key_id, "any", None))
+        .credentials_provider(credentials)
         .endpoint_url(endpoint)
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .region(Region::new(region.to_owned()))

@@ -82,6 +82,7 @@ impl Action {
 /// Everything that can be asked.
 pub const ACTIONS: &[Action] = &[
     Action::writing::<peering::Accept>("AcceptVpcPeeringConnection"),
+    Action::writing::<vpc::AssociateCidrBlock>("AssociateVpcCidrBlock"),
     Action::writing::<route::Create>("CreateRoute"),
     Action::writing::<route::CreateTable>("CreateRouteTable"),
     Action::writing::<tag::Create>("CreateTags"),
@@ -96,6 +97,7 @@ pub const ACTIONS: &[Action] = &[
     Action::reading::<vpc::DescribeAttribute>("DescribeVpcAttribute"),
     Action::reading::<describe_peerings::Describe>("DescribeVpcPeeringConnections"),
     Action::reading::<vpc::Describe>("DescribeVpcs"),
+    Action::writing::<vpc::DisassociateCidrBlock>("DisassociateVpcCidrBlock"),
     Action::writing::<vpc::ModifyAttribute>("ModifyVpcAttribute"),
     Action::writing::<peering::ModifyOptions>("ModifyVpcPeeringConnectionOptions"),
     Action::writing::<peering::Reject>("RejectVpcPeeringConnection"),

@@ -1,11 +1,12 @@
 //! The actions of the Security Token Service.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Act, Context};
 use crate::error::{Error, Result};
 use crate::protocol::{Params, Xml, answer};
-use crate::world::{World, identity};
+use crate::world::{Tags, World, identity};
 
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
 pub(super) struct AssumeRole(identity::AssumeRole);
@@ -29,8 +30,14 @@ impl Act for AssumeRole {
             );
             return Err(Error::new("ValidationError", message));
         }
+        let tags = take_session_tags(params)?;
+        let transitive_tag_keys: BTreeSet<_> = params.list("TransitiveTagKeys.member").into_iter().collect();
+        if let Some(key) = transitive_tag_keys.iter().find(|key| !tags.contains_key(*key)) {
+            let message = format!("The transitive tag key {key} is not among the session's tags.");
+            return Err(Error::new("InvalidParameterValue", message));
+        }
         let (external_id, duration) = (params.take("ExternalId"), Duration::from_secs(seconds));
-        Ok(Self(identity::AssumeRole { role_arn, session_name, external_id, duration }))
+        Ok(Self(identity::AssumeRole { role_arn, session_name, external_id, duration, tags, transitive_tag_keys }))
     }
 
     fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
@@ -49,6 +56,32 @@ impl Act for AssumeRole {
         });
         Ok(xml)
     }
+}
+
+/// At most 50 tags, whose keys differ in more than the case of their letters.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html#id_session-tags_know>
+fn take_session_tags(params: &mut Params) -> Result<Tags> {
+    const MOST: usize = 50;
+    const LONGEST_KEY: usize = 128;
+    const LONGEST_VALUE: usize = 256;
+    let tags = params.tags("Tags.member")?;
+    let lengths = |(key, value): (&String, &String)| {
+        let (key, value) = (key.chars().count(), value.chars().count());
+        (1..=LONGEST_KEY).contains(&key) && value <= LONGEST_VALUE
+    };
+    if tags.len() > MOST || !tags.iter().all(lengths) {
+        let message = format!(
+            "1 validation error detected: Value at 'tags' failed to satisfy constraint: Member must have at most {MOST} \
+             tags, keys of at most {LONGEST_KEY} and values of at most {LONGEST_VALUE} characters"
+        );
+        return Err(Error::new("ValidationError", message));
+    }
+    let keys: BTreeSet<_> = tags.keys().map(|key| key.to_lowercase()).collect();
+    if keys.len() < tags.len() {
+        let message = "Duplicate tag keys found. Please note that Tag keys are case insensitive.";
+        return Err(Error::new("InvalidParameterValue", message));
+    }
+    Ok(tags)
 }
 
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>

@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::{Act, Context, done, write_tags};
 use crate::error::{Error, Result};
 use crate::protocol::{Filters, Page, Params, Xml};
 use crate::world::id::ResourceKind;
-use crate::world::vpc::{Ipv6Block, parse_block};
+use crate::world::vpc::{Ipv6Block, NewBlock, parse_block};
 use crate::world::{Call, Tags, Vpc, World};
 
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVpc.html>
@@ -21,17 +21,7 @@ pub(super) struct Create {
 impl Act for Create {
     fn parse(params: &mut Params) -> Result<Self> {
         let block = parse_block("CidrBlock", &params.required("CidrBlock")?)?;
-        // A block of one's own comes out of a pool of one's own, which is taken at its word.
-        let own = (params.take("Ipv6CidrBlock"), params.take("Ipv6Pool"));
-        let ipv6 = match (own, params.parsed("AmazonProvidedIpv6CidrBlock")?.unwrap_or_default()) {
-            ((None, None), false) => Ipv6Block::Absent,
-            ((None, None), true) => Ipv6Block::Provided,
-            ((Some(block), Some(_)), false) => Ipv6Block::Own(parse_block("Ipv6CidrBlock", &block)?),
-            _ => {
-                let message = "An IPv6 block is either provided by Amazon, or given along with its pool.";
-                return Err(Error::new("InvalidParameterCombination", message));
-            }
-        };
+        let ipv6 = take_ipv6(params)?;
         let tenancy = params.take("InstanceTenancy");
         if let Some(tenancy) = tenancy.filter(|tenancy| !matches!(tenancy.as_str(), "default" | "dedicated")) {
             return Err(Error::invalid_value("InstanceTenancy", &tenancy, "It is not a tenancy."));
@@ -44,6 +34,85 @@ impl Act for Create {
         let mut xml = Xml::default();
         xml.element("vpc", |xml| write(xml, world, &context.call, &vpc, "pending"));
         Ok(xml)
+    }
+}
+
+fn take_ipv6(params: &mut Params) -> Result<Ipv6Block> {
+    // A block of one's own comes out of a pool of one's own, which is taken at its word.
+    let own = (params.take("Ipv6CidrBlock"), params.take("Ipv6Pool"));
+    match (own, params.parsed("AmazonProvidedIpv6CidrBlock")?.unwrap_or_default()) {
+        ((None, None), false) => Ok(Ipv6Block::Absent),
+        ((None, None), true) => Ok(Ipv6Block::Provided),
+        ((Some(block), Some(_)), false) => Ok(Ipv6Block::Own(parse_block("Ipv6CidrBlock", &block)?)),
+        _ => {
+            let message = "An IPv6 block is either provided by Amazon, or given along with its pool.";
+            Err(Error::new("InvalidParameterCombination", message))
+        }
+    }
+}
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateVpcCidrBlock.html>
+pub(super) struct AssociateCidrBlock(String, NewBlock);
+
+impl Act for AssociateCidrBlock {
+    fn parse(params: &mut Params) -> Result<Self> {
+        let id = params.required("VpcId")?;
+        let block = match (params.take("CidrBlock"), take_ipv6(params)?) {
+            (Some(block), Ipv6Block::Absent) => NewBlock::Ipv4(parse_block("CidrBlock", &block)?),
+            (None, Ipv6Block::Absent) => return Err(Error::missing_parameter("CidrBlock")),
+            (None, ipv6) => NewBlock::Ipv6(ipv6),
+            (Some(_), _) => {
+                let message = "One call associates either an IPv4 block or an IPv6 block.";
+                return Err(Error::new("InvalidParameterCombination", message));
+            }
+        };
+        Ok(Self(id, block))
+    }
+
+    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+        let (vpc, block) = world.associate_block(&context.call, &self.0, self.1)?;
+        Ok(association(&vpc, block, "associating"))
+    }
+}
+
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateVpcCidrBlock.html>
+pub(super) struct DisassociateCidrBlock(String);
+
+impl Act for DisassociateCidrBlock {
+    fn parse(params: &mut Params) -> Result<Self> {
+        params.required("AssociationId").map(Self)
+    }
+
+    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+        let (vpc, block) = world.disassociate_block(&context.call, &self.0)?;
+        Ok(association(&vpc, block, "disassociating"))
+    }
+}
+
+/// The answer of an action on one block: on its way, and done when it is next looked at.
+fn association(vpc: &Vpc, block: IpNet, state: &str) -> Xml {
+    let mut xml = Xml::default();
+    let name = match block {
+        IpNet::V4(_) => "cidrBlockAssociation",
+        IpNet::V6(_) => "ipv6CidrBlockAssociation",
+    };
+    xml.element(name, |xml| write_block(xml, vpc, block, state));
+    xml.text("vpcId", &vpc.id);
+    xml
+}
+
+fn write_block(xml: &mut Xml, vpc: &Vpc, block: IpNet, state: &str) {
+    xml.text("associationId", vpc.association_id(block));
+    match block {
+        IpNet::V4(block) => {
+            xml.text("cidrBlock", block);
+            xml.element("cidrBlockState", |xml| xml.text("state", state));
+        }
+        IpNet::V6(block) => {
+            xml.text("ipv6CidrBlock", block);
+            xml.text("ipv6Pool", IPV6_POOL);
+            xml.element("ipv6CidrBlockState", |xml| xml.text("state", state));
+        }
     }
 }
 
@@ -122,17 +191,12 @@ fn write(xml: &mut Xml, world: &World, call: &Call, vpc: &Vpc, state: &str) {
     xml.text("ownerId", &vpc.place.account);
     xml.text("state", state);
     xml.optional("cidrBlock", vpc.cidr_blocks.first());
-    xml.list("cidrBlockAssociationSet", vpc.cidr_blocks.iter().enumerate(), |xml, (index, block)| {
-        xml.text("cidrBlock", block);
-        xml.text("associationId", association_id(vpc, index));
-        xml.element("cidrBlockState", |xml| xml.text("state", "associated"));
+    xml.list("cidrBlockAssociationSet", &vpc.cidr_blocks, |xml, block| {
+        write_block(xml, vpc, IpNet::V4(*block), "associated");
     });
     if !vpc.ipv6_cidr_blocks.is_empty() {
-        xml.list("ipv6CidrBlockAssociationSet", vpc.ipv6_cidr_blocks.iter().enumerate(), |xml, (index, block)| {
-            xml.text("ipv6CidrBlock", block);
-            xml.text("associationId", association_id(vpc, vpc.cidr_blocks.len() + index));
-            xml.text("ipv6Pool", IPV6_POOL);
-            xml.element("ipv6CidrBlockState", |xml| xml.text("state", "associated"));
+        xml.list("ipv6CidrBlockAssociationSet", &vpc.ipv6_cidr_blocks, |xml, block| {
+            write_block(xml, vpc, IpNet::V6(*block), "associated");
         });
     }
     xml.text("dhcpOptionsId", DHCP_OPTIONS_ID);
@@ -144,22 +208,16 @@ fn write(xml: &mut Xml, world: &World, call: &Call, vpc: &Vpc, state: &str) {
 const DHCP_OPTIONS_ID: &str = "dopt-00000000000000000";
 const IPV6_POOL: &str = "Amazon";
 
-/// A block's association has no life of its own here, so its ID follows from the VPC's.
-fn association_id(vpc: &Vpc, index: usize) -> String {
-    let digits = vpc.id.strip_prefix("vpc-").and_then(|digits| digits.get(2..)).unwrap_or_default();
-    format!("vpc-cidr-assoc-{index:02x}{digits}")
-}
-
 fn values<'a>(vpc: &'a Vpc, name: &str) -> Vec<Cow<'a, str>> {
-    let (ipv4, ipv6) = (vpc.cidr_blocks.len(), vpc.ipv6_cidr_blocks.len());
-    let ids = |indices: std::ops::Range<usize>| indices.map(|index| association_id(vpc, index).into()).collect();
+    let ipv6 = vpc.ipv6_cidr_blocks.len();
+    let ids = |blocks: &mut dyn Iterator<Item = IpNet>| blocks.map(|block| vpc.association_id(block).into()).collect();
     match name {
         "cidr" => vpc.cidr_blocks.first().map(|block| block.to_string().into()).into_iter().collect(),
-        "cidr-block-association.association-id" => ids(0..ipv4),
+        "cidr-block-association.association-id" => ids(&mut vpc.cidr_blocks.iter().copied().map(IpNet::V4)),
         "cidr-block-association.cidr-block" => vpc.cidr_blocks.iter().map(|block| block.to_string().into()).collect(),
         "cidr-block-association.state" => vec!["associated".into()],
         "dhcp-options-id" => vec![DHCP_OPTIONS_ID.into()],
-        "ipv6-cidr-block-association.association-id" => ids(ipv4..ipv4 + ipv6),
+        "ipv6-cidr-block-association.association-id" => ids(&mut vpc.ipv6_cidr_blocks.iter().copied().map(IpNet::V6)),
         "ipv6-cidr-block-association.ipv6-cidr-block" => {
             vpc.ipv6_cidr_blocks.iter().map(|block| block.to_string().into()).collect()
         }

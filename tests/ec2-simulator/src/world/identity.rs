@@ -1,5 +1,6 @@
 //! Who is behind an access key, and who may assume which role.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -7,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::World;
 use super::peering::later;
+use super::tag::Tags;
 use crate::error::{Error, Result};
 
 /// The one access key that there is from the start.
@@ -39,6 +41,24 @@ pub struct Caller {
     pub arn: String,
     /// What `GetCallerIdentity` calls it.
     pub user_id: String,
+    /// The session of a role, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<RoleSession>,
+}
+
+/// What a session of a role was opened with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleSession {
+    /// The role's ARN.
+    pub role: String,
+    /// What its opener called it.
+    pub name: String,
+    /// Its tags: <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html>.
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+    /// The keys of those that go along into a session that this one opens.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub transitive_tag_keys: BTreeSet<String>,
 }
 
 /// A role, and whom its trust policy lets in.
@@ -81,6 +101,10 @@ pub struct AssumeRole {
     pub external_id: Option<String>,
     /// For how long.
     pub duration: Duration,
+    /// The session's tags.
+    pub tags: Tags,
+    /// The keys of those that are to go along.
+    pub transitive_tag_keys: BTreeSet<String>,
 }
 
 /// A session of a role.
@@ -118,6 +142,7 @@ impl AccessKey {
             account: account.to_owned(),
             arn: format!("arn:aws:iam::{account}:user/simulated"),
             user_id: format!("AIDA{account}0000"),
+            session: None,
         };
         Self { id: id.to_owned(), caller, session_token: None, expires: None }
     }
@@ -131,6 +156,16 @@ impl AccessKey {
             secret_access_key: SECRET.to_owned(),
             session_token: self.session_token.clone(),
         }
+    }
+}
+
+impl Caller {
+    /// Whether it acts as this role, which is called by its ARN or by its name; a user by their ARN.
+    #[must_use]
+    pub fn is(&self, role: &str) -> bool {
+        let session = self.session.as_ref();
+        let name = session.and_then(|session| session.role.rsplit('/').next());
+        self.arn == role || name == Some(role) || session.is_some_and(|session| session.role == role)
     }
 }
 
@@ -193,7 +228,7 @@ impl World {
     /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
     ///
     /// # Errors
-    /// `AccessDenied`, in the same words whether there is no such role or it does not trust the caller.
+    /// `InvalidParameterValue`, when a tag is one that the caller's own session hands on, and `AccessDenied`, in the same words whether there is no such role or it does not trust the caller.
     pub fn assume_role(&mut self, caller: &Caller, wish: &AssumeRole, now: Timestamp) -> Result<Session> {
         let admitted = self.settings.any_role
             || self.roles.get(&wish.role_arn).is_some_and(|role| role.admits(caller, wish.external_id.as_deref()));
@@ -204,14 +239,21 @@ impl World {
             );
             return Err(Error::new("AccessDenied", message).with_status(403));
         };
-        let (id, session) = (format!("ASIA{:016X}", self.random.next_u64()), &wish.session_name);
+        let (tags, transitive_tag_keys) = session_tags(caller.session.as_ref(), wish)?;
+        let (id, session_name) = (format!("ASIA{:016X}", self.random.next_u64()), &wish.session_name);
         let expires = later(now, wish.duration);
         let key = AccessKey {
             id: id.clone(),
             caller: Caller {
                 account: account.to_owned(),
-                arn: format!("arn:aws:sts::{account}:assumed-role/{name}/{session}"),
-                user_id: format!("AROA{account}0000:{session}"),
+                arn: format!("arn:aws:sts::{account}:assumed-role/{name}/{session_name}"),
+                user_id: format!("AROA{account}0000:{session_name}"),
+                session: Some(RoleSession {
+                    role: wish.role_arn.clone(),
+                    name: session_name.clone(),
+                    tags,
+                    transitive_tag_keys,
+                }),
             },
             session_token: Some(self.random.uuid()),
             expires: Some(expires),
@@ -267,6 +309,22 @@ impl World {
     pub fn remove_role(&mut self, arn: &str) -> bool {
         self.roles.remove(arn).is_some()
     }
+}
+
+/// The tags of a session: those of the wish, and those that the caller's own session hands on, which nobody can change.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html#id_session-tags_role-chaining>
+fn session_tags(from: Option<&RoleSession>, wish: &AssumeRole) -> Result<(Tags, BTreeSet<String>)> {
+    let (mut tags, mut transitive_tag_keys) = (wish.tags.clone(), wish.transitive_tag_keys.clone());
+    for key in from.iter().flat_map(|session| &session.transitive_tag_keys) {
+        let value = from.and_then(|session| session.tags.get(key)).cloned().unwrap_or_default();
+        if tags.insert(key.clone(), value).is_some() {
+            let message =
+                format!("The tag key {key} is transitive in the caller's session and cannot be passed again.");
+            return Err(Error::new("InvalidParameterValue", message));
+        }
+        transitive_tag_keys.insert(key.clone());
+    }
+    Ok((tags, transitive_tag_keys))
 }
 
 /// A session that ended is remembered for a while, so that its caller learns that it did.

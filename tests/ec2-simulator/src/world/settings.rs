@@ -96,6 +96,9 @@ pub enum RepeatRequest {
 pub struct Quotas {
     /// Active connections of a VPC.
     pub active_per_vpc: usize,
+    /// Blocks of a VPC, IPv4 and IPv6 apart:
+    /// <https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-vpcs-subnets>.
+    pub cidr_blocks_per_vpc: usize,
     /// Requests of an account and region that nobody has accepted yet.
     pub outstanding: usize,
     /// Routes in a table, the local ones apart.
@@ -106,7 +109,13 @@ pub struct Quotas {
 
 impl Default for Quotas {
     fn default() -> Self {
-        Self { active_per_vpc: 50, outstanding: 25, routes_per_table: 50, tags_per_resource: 50 }
+        Self {
+            active_per_vpc: 50,
+            cidr_blocks_per_vpc: 5,
+            outstanding: 25,
+            routes_per_table: 50,
+            tags_per_resource: 50,
+        }
     }
 }
 

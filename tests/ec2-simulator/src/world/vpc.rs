@@ -47,7 +47,26 @@ pub enum Ipv6Block {
     Own(Ipv6Net),
 }
 
+/// What is to be associated with a VPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewBlock {
+    /// An IPv4 block.
+    Ipv4(Ipv4Net),
+    /// An IPv6 block.
+    Ipv6(Ipv6Block),
+}
+
 impl Vpc {
+    /// The ID of a block's association. It has no life of its own here, so its ID follows from what it joins: the same
+    /// block has the same one again.
+    #[must_use]
+    pub fn association_id(&self, block: IpNet) -> String {
+        // FNV-1a, which is the same on every machine and in every run.
+        let joined = format!("{} {block}", self.id);
+        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        format!("vpc-cidr-assoc-{:017x}", joined.bytes().fold(0xcbf2_9ce4_8422_2325, mix))
+    }
+
     /// All its blocks.
     pub fn blocks(&self) -> impl Iterator<Item = IpNet> + '_ {
         let ipv4 = self.cidr_blocks.iter().copied().map(IpNet::V4);
@@ -95,9 +114,7 @@ impl World {
     /// `InvalidVpcRange`, unless the block is a /16 to a /28:
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVpc.html>.
     pub fn create_vpc(&mut self, call: &Call, block: Ipv4Net, ipv6: Ipv6Block, tags: Tags) -> Result<Vpc> {
-        if !(16..=28).contains(&block.prefix_len()) {
-            return Err(Error::new("InvalidVpcRange", format!("The CIDR '{block}' is invalid.")));
-        }
+        check_range(block)?;
         tag::check(&tags, &self.settings.quotas)?;
         call.proceed()?;
         let id = self.random.id("vpc");
@@ -126,6 +143,102 @@ impl World {
         let network = u128::from(self.random.next_u64() >> 40);
         let site = (0x2600_1f00_u128 << 96) | (network << 72);
         Ipv6Net::new(site.into(), 56).ok()
+    }
+
+    /// Adds a block to a VPC.
+    /// <https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html#add-cidr-block-restrictions>
+    ///
+    /// # Errors
+    /// `InvalidVpcRange`, unless an IPv4 block is a /16 to a /28; `CidrLimitExceeded`, when the VPC has as many as it
+    /// may; `CidrConflict`, when the block overlaps one of the VPC or of a VPC that it is peered with, or contains a
+    /// destination of its routes; `OperationNotPermitted`, while a request of the VPC's is pending.
+    pub fn associate_block(&mut self, call: &Call, id: &str, new: NewBlock) -> Result<(Vpc, IpNet)> {
+        let vpc = self.vpc(call, id)?;
+        let quota = self.settings.quotas.cidr_blocks_per_vpc;
+        let block = match new {
+            NewBlock::Ipv4(block) => {
+                check_range(block)?;
+                Some(IpNet::V4(block.trunc()))
+            }
+            NewBlock::Ipv6(Ipv6Block::Own(block)) => Some(IpNet::V6(block.trunc())),
+            NewBlock::Ipv6(Ipv6Block::Provided | Ipv6Block::Absent) => None,
+        };
+        let count = match new {
+            NewBlock::Ipv4(_) => vpc.cidr_blocks.len(),
+            NewBlock::Ipv6(_) => vpc.ipv6_cidr_blocks.len(),
+        };
+        if count >= quota {
+            let message = format!("This network '{id}' has met its maximum number of allowed CIDRs: {quota}");
+            return Err(Error::new("CidrLimitExceeded", message));
+        }
+        if let Some(block) = block {
+            self.check_new_block(vpc, block)?;
+        }
+        call.proceed()?;
+        let block = block.or_else(|| self.provide_ipv6_block().map(IpNet::V6));
+        let vpc = self.vpcs.get_mut(id).zip(block).map(|(vpc, block)| {
+            match block {
+                IpNet::V4(block) => vpc.cidr_blocks.push(block),
+                IpNet::V6(block) => vpc.ipv6_cidr_blocks.push(block),
+            }
+            (vpc.clone(), block)
+        });
+        vpc.ok_or_else(|| ResourceKind::Vpc.not_found(&[id]))
+    }
+
+    fn check_new_block(&self, vpc: &Vpc, block: IpNet) -> Result<()> {
+        let overlaps = |other: IpNet| block.contains(&other) || other.contains(&block);
+        let conflict =
+            |with: String| Err(Error::new("CidrConflict", format!("The CIDR '{block}' conflicts with {with}")));
+        if let Some(own) = vpc.blocks().find(|own| overlaps(*own)) {
+            return conflict(format!("{own} of {}", vpc.id));
+        }
+        for peering in self.peerings.of_vpc(&vpc.id) {
+            // <https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html#add-cidr-block-restrictions>
+            if peering.phase == Phase::PendingAcceptance && peering.requester.vpc_id == vpc.id {
+                return Err(Error::not_permitted(format!(
+                    "A CIDR cannot be added to {} while its request {} is pending acceptance",
+                    vpc.id, peering.id
+                )));
+            }
+            let end = if peering.requester.vpc_id == vpc.id { &peering.accepter } else { &peering.requester };
+            let mut theirs = self.vpc_at(end).into_iter().flat_map(Vpc::blocks);
+            if let Some(theirs) = theirs.find(|theirs| peering.phase.is_accepted() && overlaps(*theirs)) {
+                return conflict(format!("{theirs} of the peer in {}", peering.id));
+            }
+        }
+        let tables = self.tables.values().filter(|table| table.vpc_id == vpc.id);
+        let mut destinations = tables.flat_map(|table| &table.routes).map(|route| route.destination);
+        match destinations.find(|destination| block.contains(destination)) {
+            Some(destination) => conflict(format!("the destination {destination} of a route")),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a block from a VPC.
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateVpcCidrBlock.html>
+    ///
+    /// # Errors
+    /// `InvalidVpcCidrBlockAssociationID.NotFound`, and `OperationNotPermitted` for the primary block.
+    pub fn disassociate_block(&mut self, call: &Call, association_id: &str) -> Result<(Vpc, IpNet)> {
+        let of = |vpc: &Vpc| vpc.blocks().find(|block| vpc.association_id(*block) == association_id);
+        let found = self.vpcs(&call.place).find_map(|vpc| Some((vpc.clone(), of(vpc)?)));
+        let Some((vpc, block)) = found else {
+            let message = format!("The vpc CIDR block association ID '{association_id}' does not exist");
+            return Err(Error::new("InvalidVpcCidrBlockAssociationID.NotFound", message));
+        };
+        if vpc.cidr_blocks.first().is_some_and(|primary| IpNet::V4(*primary) == block) {
+            return Err(Error::not_permitted(format!(
+                "The vpc CIDR block with association ID {association_id} may not be disassociated. It is the primary \
+                 IPv4 CIDR block of the VPC"
+            )));
+        }
+        call.proceed()?;
+        if let Some(vpc) = self.vpcs.get_mut(&vpc.id) {
+            vpc.cidr_blocks.retain(|other| IpNet::V4(*other) != block);
+            vpc.ipv6_cidr_blocks.retain(|other| IpNet::V6(*other) != block);
+        }
+        Ok((vpc, block))
     }
 
     /// Deletes a VPC, as far as its peerings and route tables allow.
@@ -199,6 +312,13 @@ impl World {
         }
         Ok(())
     }
+}
+
+fn check_range(block: Ipv4Net) -> Result<()> {
+    if (16..=28).contains(&block.prefix_len()) {
+        return Ok(());
+    }
+    Err(Error::new("InvalidVpcRange", format!("The CIDR '{block}' is invalid.")))
 }
 
 /// A block as EC2 reads it.

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
+use aws_sdk_sts::operation::assume_role::AssumeRoleOutput;
 use ec2_simulator::journal::Query;
 use ec2_simulator::world::identity;
 use ec2_simulator::world::settings::RepeatRequest;
-use ec2_simulator::world::{AccessKey, Role};
-use ec2_simulator::{Client, Scene, Server, Settings};
+use ec2_simulator::world::{AccessKey, Role, Tags};
+use ec2_simulator::{Client, Fault, Kind, Scene, Server, Settings};
 use serde_json::json;
 
 use crate::cloud::{Cloud, HERE, at_once, code_of, frozen, id_of, refused_with, simulator};
@@ -221,4 +222,65 @@ async fn a_trust_policy_lets_in_whom_it_names() {
         }
     }
     assert!(client.put_role(&Role { arn: "nonsense".into(), trusted: vec![], external_id: None }).await.is_err());
+}
+
+/// The same endpoint, in this session.
+fn in_session(cloud: &Cloud, opened: AssumeRoleOutput) -> Cloud {
+    let keys = opened.credentials.unwrap();
+    let token = Some(keys.session_token);
+    Cloud { credentials: Credentials::from_keys(keys.access_key_id, keys.secret_access_key, token), ..cloud.clone() }
+}
+
+#[tokio::test]
+async fn a_sessions_calls_are_told_from_others_and_can_be_denied_alone() {
+    let (_server, cloud, client) = start(Settings { any_role: true, ..at_once() }).await;
+    let arn = "arn:aws:iam::222222222222:role/path/network";
+    let tag = |key: &str, value: &str| aws_sdk_sts::types::Tag::builder().key(key).value(value).build().unwrap();
+    let assume = |cloud: &Cloud, tags: Vec<aws_sdk_sts::types::Tag>| {
+        let ask = cloud.sts().assume_role().role_arn(arn).role_session_name("cluster.team.peering");
+        ask.set_tags(Some(tags)).transitive_tag_keys("namespace").send()
+    };
+    let opened = assume(&cloud, vec![tag("namespace", "team"), tag("uid", "1")]).await.unwrap();
+    let network = in_session(&cloud, opened);
+    client.clear_journal().await.unwrap();
+    for cloud in [&cloud, &network] {
+        cloud.ec2(HERE).describe_vpcs().send().await.unwrap();
+    }
+    let [ours, theirs] = client.journal(&Query::default()).await.unwrap().entries.try_into().unwrap();
+    assert_eq!(ours.arn, Some(AccessKey::default_user().caller.arn));
+    assert_eq!(ours.session, None);
+    assert_eq!(theirs.account.as_deref(), Some("222222222222"));
+    assert_eq!(theirs.arn.as_deref(), Some("arn:aws:sts::222222222222:assumed-role/network/cluster.team.peering"));
+    let opened = theirs.session.unwrap();
+    assert_eq!((opened.role.as_str(), opened.name.as_str()), (arn, "cluster.team.peering"));
+    let tags = |tags: &[(&str, &str)]| -> Tags {
+        tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    assert_eq!(opened.tags, tags(&[("namespace", "team"), ("uid", "1")]));
+
+    // What is transitive goes along into the next session, and cannot be passed again.
+    let next = network.sts().assume_role().role_arn(arn).role_session_name("next").send().await.unwrap();
+    let chained = in_session(&network, next);
+    client.clear_journal().await.unwrap();
+    chained.ec2(HERE).describe_vpcs().send().await.unwrap();
+    let next = client.journal(&Query::default()).await.unwrap().entries.remove(0).session.unwrap();
+    assert_eq!((next.name.as_str(), next.tags), ("next", tags(&[("namespace", "team")])));
+    refused_with(assume(&network, vec![tag("namespace", "another")]).await, "InvalidParameterValue").unwrap();
+    for wrong in [vec![tag("uid", "1")], vec![tag("namespace", "a"), tag("Namespace", "b")]] {
+        refused_with(assume(&cloud, wrong).await, "InvalidParameterValue").unwrap();
+    }
+
+    // One permission is taken from one identity.
+    for role in [arn, "network"] {
+        let denied = Kind::Error { code: "UnauthorizedOperation".into(), message: None, status: None };
+        let fault = client.add_fault(&Fault::new(denied).on("DescribeVpcs").by(role)).await.unwrap();
+        refused_with(network.ec2(HERE).describe_vpcs().send().await, "UnauthorizedOperation").unwrap();
+        network.ec2(HERE).describe_tags().send().await.unwrap();
+        cloud.ec2(HERE).describe_vpcs().send().await.unwrap();
+        client.remove_fault(fault).await.unwrap();
+    }
+    let user = AccessKey::default_user().caller.arn;
+    client.add_fault(&Fault::new(Kind::Throttle).by(&user)).await.unwrap();
+    refused_with(cloud.ec2(HERE).describe_vpcs().send().await, "RequestLimitExceeded").unwrap();
+    network.ec2(HERE).describe_vpcs().send().await.unwrap();
 }

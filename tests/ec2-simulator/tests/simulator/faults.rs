@@ -74,7 +74,7 @@ async fn an_error_can_have_any_words_and_hit_one_account_and_region() {
     let another = cloud.another().await.unwrap();
     let kind = Kind::Error { code: "X".into(), message: Some("a <b>".into()), status: Some(418) };
     let matching =
-        Matching { account: Some(another.account().await.unwrap()), region: Some(HERE.into()), action: None };
+        Matching { account: Some(another.account().await.unwrap()), region: Some(HERE.into()), ..Matching::default() };
     client.add_fault(&Fault { matching, ..Fault::new(kind) }).await.unwrap();
     let refused = refused_with(another.ec2(HERE).describe_vpcs().send().await, "X").unwrap();
     assert_eq!((refused.message.as_str(), refused.status), ("a <b>", 418));

@@ -44,6 +44,8 @@ macro_rules! checks {
 }
 
 const API: &str = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/";
+const BLOCKS: &str =
+    "https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html#add-cidr-block-restrictions";
 const ERRORS: &str = "https://docs.aws.amazon.com/ec2/latest/devguide/errors-overview.html";
 const LIFECYCLE: &str = "https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html#vpc-peering-lifecycle";
 const OPTIONS: &str =
@@ -63,6 +65,14 @@ const CHECKS: &[Check] = checks! {
     vpcs::an_amazon_ipv6_block_is_shown: Agrees;
     vpcs::a_malformed_id_is_told_from_an_unknown_one: Differs("InvalidVpcID.NotFound", ERRORS);
     vpcs::a_vpc_with_a_peering_stays: Differs("it was not refused", "https://docs.aws.amazon.com/vpc/latest/peering/delete-vpc-peering-connection.html");
+    vpcs::a_second_block_comes_and_goes: Agrees;
+    vpcs::an_ipv6_block_comes_and_goes: Agrees;
+    vpcs::the_primary_block_stays: Agrees;
+    vpcs::an_unknown_association_is_not_found: Differs("InvalidVpcCidrBlockAssociationIdError.NotFound", "hashicorp/terraform-provider-aws internal/service/ec2/errors.go");
+    vpcs::a_vpc_has_at_most_five_blocks: Agrees;
+    vpcs::a_new_block_is_of_the_right_size: Differs("it was not refused", BLOCKS);
+    vpcs::a_new_block_overlaps_none: Differs("was not refused", BLOCKS);
+    vpcs::a_requester_adds_no_block_while_it_waits: Differs("it was not refused", BLOCKS);
     peerings::a_request_is_checked_and_then_pends: Agrees;
     peerings::a_request_expires_in_seven_days: Differs("no time", LIFECYCLE);
     peerings::an_accepted_request_becomes_active: Agrees;
@@ -86,6 +96,8 @@ const CHECKS: &[Check] = checks! {
     peerings::options_need_an_active_connection: Differs("it was not refused", OPTIONS);
     peerings::options_need_dns_host_names: Differs("it was not refused", ERRORS);
     peerings::options_are_ones_own: Differs("it was not refused", OPTIONS);
+    peerings::options_are_set_in_ones_own_region: Differs("it was not refused", OPTIONS);
+    peerings::a_new_block_is_shown_at_its_end: Agrees;
     peerings::a_dry_run_changes_nothing: Differs("it was not refused", API);
     peerings::a_parameter_that_is_missing_is_named: Differs("InvalidVpcID.NotFound", ERRORS);
     reading::filters_select: Differs("status-code", FILTERS);
@@ -104,6 +116,7 @@ const CHECKS: &[Check] = checks! {
     tags::aws_is_reserved: Differs("it was not refused", ERRORS);
     routes::routes_come_change_and_go: Agrees;
     routes::a_route_through_an_ended_peering_is_a_black_hole: Differs("state: Some(Active)", ROUTES);
+    routes::an_ipv6_route_comes_changes_and_goes: Agrees;
     routes::a_route_is_made_once: Agrees;
     routes::an_unknown_route_is_not_found: Agrees;
     routes::a_local_route_stays: Differs("it was not refused", "https://docs.aws.amazon.com/vpc/latest/userguide/RouteTables.html#route-table-routes");

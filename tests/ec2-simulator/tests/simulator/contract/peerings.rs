@@ -280,6 +280,39 @@ pub(super) async fn options_are_ones_own(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
+pub(super) async fn options_are_set_in_ones_own_region(cloud: &Cloud) -> Result<()> {
+    let id = across_regions(cloud).await?;
+    cloud.ec2(ELSEWHERE).accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
+    cloud.settle(HERE, &id, "active").await?;
+    let modify =
+        |region: &'static str| cloud.ec2(region).modify_vpc_peering_connection_options().vpc_peering_connection_id(&id);
+    let outcome = modify(HERE).accepter_peering_connection_options(dns(false)).send().await;
+    refused_with(outcome, "OperationNotPermitted")?;
+    let outcome = modify(ELSEWHERE).requester_peering_connection_options(dns(false)).send().await;
+    refused_with(outcome, "OperationNotPermitted")?;
+    modify(HERE).requester_peering_connection_options(dns(false)).send().await?;
+    modify(ELSEWHERE).accepter_peering_connection_options(dns(false)).send().await?;
+    Ok(())
+}
+
+pub(super) async fn a_new_block_is_shown_at_its_end(cloud: &Cloud) -> Result<()> {
+    let id = cloud.active().await?;
+    let shown = cloud.describe(HERE, &id).await?;
+    let vpc = shown.accepter_vpc_info().and_then(|end| end.vpc_id()).context("no VPC")?;
+    let blocks = async || -> Result<Vec<String>> {
+        let shown = cloud.describe(HERE, &id).await?;
+        let blocks = shown.accepter_vpc_info().map(|end| end.cidr_block_set()).unwrap_or_default();
+        Ok(blocks.iter().filter_map(|block| block.cidr_block().map(str::to_owned)).collect())
+    };
+    let add = cloud.ec2(HERE).associate_vpc_cidr_block().vpc_id(vpc).cidr_block("10.9.0.0/16");
+    let added = add.send().await?;
+    ensure!(blocks().await? == ["10.1.0.0/16", "10.9.0.0/16"]);
+    let association = added.cidr_block_association().and_then(|block| block.association_id()).context("no ID")?;
+    cloud.ec2(HERE).disassociate_vpc_cidr_block().association_id(association).send().await?;
+    ensure!(blocks().await? == ["10.1.0.0/16"]);
+    Ok(())
+}
+
 pub(super) async fn a_dry_run_changes_nothing(cloud: &Cloud) -> Result<()> {
     let (ec2, (vpc, peer)) = (cloud.ec2(HERE), cloud.pair().await?);
     let ask = ec2.create_vpc_peering_connection().vpc_id(&vpc).peer_vpc_id(&peer);

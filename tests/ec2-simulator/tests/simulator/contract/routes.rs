@@ -84,3 +84,27 @@ pub(super) async fn a_local_route_stays(cloud: &Cloud) -> Result<()> {
     refused_with(delete, "InvalidParameterValue")?;
     Ok(())
 }
+
+pub(super) async fn an_ipv6_route_comes_changes_and_goes(cloud: &Cloud) -> Result<()> {
+    const PEER: &str = "2001:db8:1::/56";
+    let (ec2, (table, id)) = (cloud.ec2(HERE), scene(cloud).await?);
+    let targets = async || -> Result<Vec<String>> {
+        let shown = ec2.describe_route_tables().route_table_ids(&table).send().await?;
+        let routes = shown.route_tables().iter().flat_map(|table| table.routes());
+        let routes = routes.filter(|route| route.destination_ipv6_cidr_block() == Some(PEER));
+        Ok(routes.filter_map(|route| route.vpc_peering_connection_id().map(str::to_owned)).collect())
+    };
+    let create = ec2.create_route().route_table_id(&table).destination_ipv6_cidr_block(PEER);
+    create.vpc_peering_connection_id(&id).send().await?;
+    ensure!(targets().await? == [id.as_str()]);
+    let shown = cloud.describe(HERE, &id).await?;
+    let vpc = shown.requester_vpc_info().and_then(|end| end.vpc_id()).context("no VPC")?;
+    let peer = cloud.vpc(HERE, "10.2.0.0/16").await?;
+    let other = id_of(&cloud.request(vpc, &peer).await?)?;
+    let replace = ec2.replace_route().route_table_id(&table).destination_ipv6_cidr_block(PEER);
+    replace.vpc_peering_connection_id(&other).send().await?;
+    ensure!(targets().await? == [other]);
+    ec2.delete_route().route_table_id(&table).destination_ipv6_cidr_block(PEER).send().await?;
+    ensure!(targets().await?.is_empty());
+    Ok(())
+}

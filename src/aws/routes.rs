@@ -1,0 +1,246 @@
+//! The calls to EC2 by which packets find their way: route tables and routes, and what an end's options allow.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_ec2::types::{PeeringConnectionOptionsRequest, RouteState};
+use ipnet::IpNet;
+
+use super::inventory::View;
+use super::{AwsError, Class, Ec2};
+use crate::api::{ManagedRoute, Side};
+use crate::peering::routes::{Route, RouteTable, RouteTables, Target};
+
+/// Where a route leads to, in the parameters that EC2 has for either family.
+struct Destination {
+    ipv4: Option<String>,
+    ipv6: Option<String>,
+}
+
+impl Destination {
+    fn of(route: &ManagedRoute) -> Self {
+        let block = route.destination_cidr_block.clone();
+        // What is no block at all goes where EC2 says so.
+        match block.parse() {
+            Ok(IpNet::V6(_)) => Self { ipv4: None, ipv6: Some(block) },
+            Ok(IpNet::V4(_)) | Err(_) => Self { ipv4: Some(block), ipv6: None },
+        }
+    }
+}
+
+impl View for RouteTables {
+    // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeRouteTables.html
+    const PAGE: usize = 100;
+    const WHAT: &'static str = "route tables";
+
+    async fn list(ec2: &Ec2, region: &str) -> Result<Self, AwsError> {
+        ec2.describe_route_tables(region).await
+    }
+
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn changes_since(&self, earlier: &Self) -> BTreeSet<String> {
+        self.changes_since(earlier)
+    }
+
+    fn is_in_motion(&self, _: &str) -> bool {
+        false
+    }
+}
+
+impl Ec2 {
+    /// Every route table that the account has in the region.
+    ///
+    /// # Errors
+    /// What AWS, or the way to it, refuses.
+    pub async fn describe_route_tables(&self, region: &str) -> Result<RouteTables, AwsError> {
+        let mut tables = self
+            .client(region)
+            .describe_route_tables()
+            .max_results(RouteTables::PAGE as i32)
+            .into_paginator()
+            .items()
+            .send();
+        let mut seen = Vec::new();
+        while let Some(table) = tables.next().await {
+            seen.extend(read(table.map_err(|error| self.error("DescribeRouteTables", &error))?));
+        }
+        Ok(seen.into_iter().collect())
+    }
+
+    /// Makes a route.
+    ///
+    /// # Errors
+    /// What AWS, or the way to it, refuses; [`Class::Wait`] if there is a route to that destination, which the next look
+    /// at the table shows.
+    pub async fn create_route(&self, region: &str, route: &ManagedRoute) -> Result<(), AwsError> {
+        let destination = Destination::of(route);
+        let call = self
+            .client(region)
+            .create_route()
+            .route_table_id(&route.route_table_id)
+            .set_destination_cidr_block(destination.ipv4)
+            .set_destination_ipv6_cidr_block(destination.ipv6)
+            .vpc_peering_connection_id(&route.vpc_peering_connection_id)
+            .send();
+        self.done("CreateRoute", call.await)
+    }
+
+    /// Leads a route, which must be there, through another connection.
+    ///
+    /// # Errors
+    /// What AWS, or the way to it, refuses.
+    pub async fn replace_route(&self, region: &str, route: &ManagedRoute) -> Result<(), AwsError> {
+        let destination = Destination::of(route);
+        let call = self
+            .client(region)
+            .replace_route()
+            .route_table_id(&route.route_table_id)
+            .set_destination_cidr_block(destination.ipv4)
+            .set_destination_ipv6_cidr_block(destination.ipv6)
+            .vpc_peering_connection_id(&route.vpc_peering_connection_id)
+            .send();
+        self.done("ReplaceRoute", call.await)
+    }
+
+    /// Takes a route away; that it, or its table, is gone already is as good. EC2 takes no condition, so it must have
+    /// been seen to be ours a moment ago.
+    ///
+    /// # Errors
+    /// What AWS, or the way to it, refuses.
+    pub async fn delete_route(&self, region: &str, route: &ManagedRoute) -> Result<(), AwsError> {
+        let destination = Destination::of(route);
+        let call = self
+            .client(region)
+            .delete_route()
+            .route_table_id(&route.route_table_id)
+            .set_destination_cidr_block(destination.ipv4)
+            .set_destination_ipv6_cidr_block(destination.ipv6)
+            .send();
+        match self.done("DeleteRoute", call.await) {
+            Err(error) if error.class == Class::Gone => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// Sets whether names of this side's VPC resolve to private addresses when asked for from the other; belongs in this
+    /// side's region. Nothing else is sent: `ClassicLink` is retired, and refused across regions.
+    ///
+    /// # Errors
+    /// What AWS, or the way to it, refuses.
+    pub async fn modify_vpc_peering_connection_options(
+        &self,
+        region: &str,
+        id: &str,
+        side: Side,
+        allow_dns: bool,
+    ) -> Result<(), AwsError> {
+        let options =
+            PeeringConnectionOptionsRequest::builder().allow_dns_resolution_from_remote_vpc(allow_dns).build();
+        let call = self.client(region).modify_vpc_peering_connection_options().vpc_peering_connection_id(id);
+        let call = match side {
+            Side::Requester => call.requester_peering_connection_options(options),
+            Side::Accepter => call.accepter_peering_connection_options(options),
+        };
+        self.done("ModifyVpcPeeringConnectionOptions", call.send().await)
+    }
+}
+
+/// Takes over what EC2 shows. A table without an ID cannot be meant by anybody.
+fn read(table: aws_sdk_ec2::types::RouteTable) -> Option<RouteTable> {
+    let associations = table.associations.unwrap_or_default();
+    Some(RouteTable {
+        id: table.route_table_id?,
+        vpc_id: table.vpc_id.unwrap_or_default(),
+        main: associations.iter().any(|association| association.main == Some(true)),
+        tags: table
+            .tags
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default())))
+            .collect(),
+        routes: table.routes.unwrap_or_default().into_iter().filter_map(read_route).collect(),
+    })
+}
+
+/// A route to a CIDR block; one to a prefix list is never in the way of ours.
+fn read_route(route: aws_sdk_ec2::types::Route) -> Option<Route> {
+    let destination: IpNet = route.destination_cidr_block.or(route.destination_ipv6_cidr_block)?.parse().ok()?;
+    // An instance's route names its network interface, too; the more telling one comes first.
+    let other = || {
+        [
+            route.gateway_id,
+            route.nat_gateway_id,
+            route.transit_gateway_id,
+            route.egress_only_internet_gateway_id,
+            route.instance_id,
+            route.network_interface_id,
+            route.local_gateway_id,
+            route.carrier_gateway_id,
+            route.core_network_arn,
+            route.odb_network_arn,
+        ]
+        .into_iter()
+        .flatten()
+        .next()
+    };
+    Some(Route {
+        destination: destination.trunc(),
+        target: match route.vpc_peering_connection_id {
+            Some(id) => Target::Peering(id),
+            None => Target::Other(other().unwrap_or_else(|| "a target of an unknown kind".to_owned())),
+        },
+        is_blackhole: route.state == Some(RouteState::Blackhole),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::types::{Route as Shown, RouteTable as ShownTable, RouteTableAssociation, Tag};
+
+    use super::*;
+
+    #[test]
+    fn every_kind_of_route_is_read() {
+        let to = |block: &str| Shown::builder().destination_cidr_block(block);
+        let rows = [
+            (to("10.1.0.0/16").vpc_peering_connection_id("pcx-1"), Some(("10.1.0.0/16", "pcx-1", false))),
+            (
+                Shown::builder().destination_ipv6_cidr_block("2001:DB8::/56").vpc_peering_connection_id("pcx-1"),
+                Some(("2001:db8::/56", "pcx-1", false)),
+            ),
+            (to("10.0.0.0/16").gateway_id("local"), Some(("10.0.0.0/16", "local", false))),
+            (to("0.0.0.0/0").nat_gateway_id("nat-1").state(RouteState::Blackhole), Some(("0.0.0.0/0", "nat-1", true))),
+            (to("10.2.0.0/16").instance_id("i-1").network_interface_id("eni-1"), Some(("10.2.0.0/16", "i-1", false))),
+            (to("10.2.0.0/16").network_interface_id("eni-1"), Some(("10.2.0.0/16", "eni-1", false))),
+            (to("10.3.0.0/16"), Some(("10.3.0.0/16", "a target of an unknown kind", false))),
+            (Shown::builder().destination_prefix_list_id("pl-1").gateway_id("vpce-1"), None),
+        ];
+        for (shown, expected) in rows {
+            let shown = shown.build();
+            let route = read_route(shown.clone());
+            let seen = route.map(|route| (route.destination.to_string(), route.target.to_string(), route.is_blackhole));
+            let seen = seen.as_ref().map(|(to, through, lost)| (to.as_str(), through.as_str(), *lost));
+            assert_eq!(seen, expected, "{shown:?}");
+        }
+    }
+
+    #[test]
+    fn a_table_is_read_with_its_tags() {
+        let main = RouteTableAssociation::builder().main(true).build();
+        let subnet = RouteTableAssociation::builder().main(false).subnet_id("subnet-1").build();
+        let table = ShownTable::builder().route_table_id("rtb-1").vpc_id("vpc-1").associations(subnet.clone());
+        let tagged = table.clone().associations(main).tags(Tag::builder().key("tier").value("private").build()).build();
+        let expected = RouteTable {
+            id: "rtb-1".into(),
+            vpc_id: "vpc-1".into(),
+            main: true,
+            tags: [("tier".to_owned(), "private".to_owned())].into(),
+            routes: Vec::new(),
+        };
+        assert_eq!(read(tagged), Some(expected.clone()));
+        assert_eq!(read(table.build()), Some(RouteTable { main: false, tags: [].into(), ..expected }));
+        assert_eq!(read(ShownTable::builder().build()), None);
+    }
+}

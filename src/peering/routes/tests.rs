@@ -1,0 +1,625 @@
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::api::{CidrBlock, Ipv6CidrBlock};
+
+const VPC: &str = "vpc-1";
+const OURS: &str = "pcx-ours";
+const EARLIER: &str = "pcx-earlier";
+
+/// A route as `destination through target`, a blackhole with a `!` at its end.
+fn route(text: &str) -> Route {
+    let (text, is_blackhole) = text.strip_suffix('!').map_or((text, false), |text| (text, true));
+    let (destination, target) = text.split_once(' ').unwrap();
+    let target = match target.starts_with("pcx-") {
+        true => Target::Peering(target.to_owned()),
+        false => Target::Other(target.to_owned()),
+    };
+    Route { destination: destination.parse().unwrap(), target, is_blackhole }
+}
+
+/// A table: its ID, whose `main` is the VPC's, and its routes. Every one has the tag `name`, its ID.
+fn table(id: &str, routes: &[&str]) -> RouteTable {
+    RouteTable {
+        id: id.to_owned(),
+        vpc_id: if id == "foreign" { "vpc-2".into() } else { VPC.into() },
+        main: id == "main",
+        tags: [("name".to_owned(), id.to_owned()), ("tier".to_owned(), "private".to_owned())].into(),
+        routes: routes.iter().map(|text| route(text)).collect(),
+    }
+}
+
+fn other() -> VpcInfo {
+    let ipv4 = |block: &str| CidrBlock { cidr_block: block.to_owned() };
+    VpcInfo {
+        cidr_block: Some("10.1.0.0/16".into()),
+        cidr_block_set: vec![ipv4("10.1.0.0/16"), ipv4("10.2.0.5/16")],
+        ipv6_cidr_block_set: vec![Ipv6CidrBlock { ipv6_cidr_block: "2001:db8::/56".into() }],
+        ..VpcInfo::default()
+    }
+}
+
+fn managed(text: &str) -> ManagedRoute {
+    let [route_table_id, destination_cidr_block, vpc_peering_connection_id] =
+        text.split(' ').map(str::to_owned).collect::<Vec<_>>().try_into().unwrap();
+    ManagedRoute { side: Side::Requester, route_table_id, destination_cidr_block, vpc_peering_connection_id }
+}
+
+fn record(entries: &[&str]) -> BTreeSet<ManagedRoute> {
+    entries.iter().map(|text| managed(text)).collect()
+}
+
+fn to(selector: RouteTableSelector, destinations: &[&str]) -> Routes {
+    let destination_cidr_blocks = destinations.iter().map(|block| (*block).to_owned()).collect();
+    Routes { route_tables: selector, destination_cidr_blocks }
+}
+
+fn main_table() -> RouteTableSelector {
+    RouteTableSelector { main: true, ..RouteTableSelector::default() }
+}
+
+fn every_table() -> RouteTableSelector {
+    RouteTableSelector { all: true, ..RouteTableSelector::default() }
+}
+
+fn ids(ids: &[&str]) -> RouteTableSelector {
+    RouteTableSelector { ids: ids.iter().map(|id| (*id).to_owned()).collect(), ..RouteTableSelector::default() }
+}
+
+fn tags(tags: &[(&str, &str)]) -> RouteTableSelector {
+    let tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    RouteTableSelector { tags, ..RouteTableSelector::default() }
+}
+
+/// What one decision is made from.
+struct Case {
+    routes: Option<Routes>,
+    tables: RouteTables,
+    recorded: BTreeSet<ManagedRoute>,
+    other: VpcInfo,
+    is_settled: bool,
+}
+
+impl Case {
+    fn new(routes: Option<Routes>, tables: &[RouteTable], recorded: &[&str]) -> Self {
+        let tables = tables.iter().cloned().collect();
+        Self { routes, tables, recorded: record(recorded), other: other(), is_settled: true }
+    }
+
+    fn routing(&self) -> Routing<'_> {
+        Routing {
+            side: Side::Requester,
+            vpc_id: VPC,
+            routes: self.routes.as_ref(),
+            field: "spec.requester.routes",
+            connection_id: OURS,
+            other: &self.other,
+            tables: &self.tables,
+            recorded: &self.recorded,
+            is_settled: self.is_settled,
+        }
+    }
+
+    fn repair(&self) -> RoutesPlan {
+        repair(self.routing())
+    }
+
+    fn withdraw(&self) -> RoutesPlan {
+        withdraw(self.routing())
+    }
+}
+
+/// A step in short.
+fn short(plan: &RoutesPlan) -> Vec<String> {
+    match &plan.step {
+        None if plan.awaits_ec2 => vec!["wait".into()],
+        None => Vec::new(),
+        Some(RouteStep::Change(changes)) => changes.iter().map(ToString::to_string).collect(),
+        Some(RouteStep::Record(record)) => {
+            let text = |route: &ManagedRoute| {
+                let (table, destination) = (&route.route_table_id, &route.destination_cidr_block);
+                format!("record {table} {destination} {}", route.vpc_peering_connection_id)
+            };
+            record.iter().map(text).chain(record.is_empty().then(|| "record nothing".to_owned())).collect()
+        }
+    }
+}
+
+#[test]
+fn a_route_goes_through_its_states_one_step_at_a_time() {
+    // The one destination, in the main table: what is recorded and shown of it, and what is done where it is wanted,
+    // where it no longer is, and before the peering goes.
+    let rows: &[(&[&str], &[&str], &[&str], &[&str], &[&str])] = &[
+        // Nothing yet.
+        (&[], &[], &["record main 10.1.0.0/16 pcx-ours"], &[], &[]),
+        (
+            &["main 10.1.0.0/16 pcx-ours"],
+            &[],
+            &["create the route to 10.1.0.0/16 through pcx-ours in main"],
+            &["record nothing"],
+            &["record nothing"],
+        ),
+        // As it should be.
+        (
+            &["main 10.1.0.0/16 pcx-ours"],
+            &["10.1.0.0/16 pcx-ours"],
+            &[],
+            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+        ),
+        // The spec alone says that it is ours: the record was lost, or somebody made it by hand.
+        (
+            &[],
+            &["10.1.0.0/16 pcx-ours"],
+            &["record main 10.1.0.0/16 pcx-ours"],
+            &[],
+            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+        ),
+        // A blackhole of ours.
+        (
+            &["main 10.1.0.0/16 pcx-ours"],
+            &["10.1.0.0/16 pcx-ours!"],
+            &["replace the route to 10.1.0.0/16 through pcx-ours in main"],
+            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+        ),
+        // Through the connection that ours follows: the new one is recorded beside it, then takes its place.
+        (
+            &["main 10.1.0.0/16 pcx-earlier"],
+            &["10.1.0.0/16 pcx-earlier!"],
+            &["record main 10.1.0.0/16 pcx-earlier", "record main 10.1.0.0/16 pcx-ours"],
+            &["delete the route to 10.1.0.0/16 through pcx-earlier in main"],
+            &["delete the route to 10.1.0.0/16 through pcx-earlier in main"],
+        ),
+        (
+            &["main 10.1.0.0/16 pcx-earlier", "main 10.1.0.0/16 pcx-ours"],
+            &["10.1.0.0/16 pcx-earlier!"],
+            &["replace the route to 10.1.0.0/16 through pcx-ours in main"],
+            &["record main 10.1.0.0/16 pcx-earlier"],
+            &["record main 10.1.0.0/16 pcx-earlier"],
+        ),
+        (
+            &["main 10.1.0.0/16 pcx-earlier", "main 10.1.0.0/16 pcx-ours"],
+            &["10.1.0.0/16 pcx-ours"],
+            &["record main 10.1.0.0/16 pcx-ours"],
+            &["record main 10.1.0.0/16 pcx-ours"],
+            &["record main 10.1.0.0/16 pcx-ours"],
+        ),
+        // An earlier connection that the record does not name, or for another table or destination, is anybody's.
+        (&[], &["10.1.0.0/16 pcx-earlier!"], &[], &[], &[]),
+        (
+            &["main 10.1.0.0/16 pcx-ours"],
+            &["10.1.0.0/16 pcx-earlier!"],
+            &["record nothing"],
+            &["record nothing"],
+            &["record nothing"],
+        ),
+        // Another's.
+        (&[], &["10.1.0.0/16 nat-1"], &[], &[], &[]),
+        (
+            &["main 10.1.0.0/16 pcx-ours"],
+            &["10.1.0.0/16 nat-1"],
+            &["record nothing"],
+            &["record nothing"],
+            &["record nothing"],
+        ),
+        // A propagated route beside ours does not take its place.
+        (
+            &["main 10.1.0.0/16 pcx-ours"],
+            &["10.1.0.0/16 vgw-1", "10.1.0.0/16 pcx-ours"],
+            &[],
+            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+        ),
+    ];
+    for (recorded, shown, wanted, unwanted, withdrawn) in rows {
+        let row = format!("{recorded:?} {shown:?}");
+        let tables = [table("main", shown)];
+        let spec = Some(to(main_table(), &["10.1.0.0/16"]));
+        let with = Case::new(spec, &tables, recorded);
+        assert_eq!(short(&with.repair()), *wanted, "wanted: {row}");
+        assert_eq!(short(&Case::new(None, &tables, recorded).repair()), *unwanted, "unwanted: {row}");
+        assert_eq!(short(&with.withdraw()), *withdrawn, "withdrawn: {row}");
+    }
+}
+
+#[test]
+fn a_route_with_another_target_is_a_conflict_and_holds_up_no_other() {
+    let rows = [
+        ("10.1.0.0/16 nat-1", Some("main has a route to 10.1.0.0/16 through nat-1,")),
+        ("10.1.0.0/16 vgw-propagated", Some("main has a route to 10.1.0.0/16 through vgw-propagated,")),
+        ("10.1.0.0/16 pcx-other!", Some("main has a route to 10.1.0.0/16 through pcx-other, a blackhole,")),
+        ("2001:db8::/56 eni-1", Some("main has a route to 2001:db8::/56 through eni-1,")),
+        // Only the same destination is one.
+        ("10.1.0.0/17 nat-1", None),
+        ("10.0.0.0/8 tgw-1", None),
+        ("0.0.0.0/0 igw-1", None),
+        ("10.0.0.0/16 local", None),
+    ];
+    for (there, conflict) in rows {
+        let plan =
+            Case::new(Some(to(every_table(), &[])), &[table("main", &[there]), table("rtb-1", &[])], &[]).repair();
+        let expected: Vec<String> = ["main", "rtb-1"]
+            .iter()
+            .flat_map(|id| ["10.1.0.0/16", "10.2.0.0/16", "2001:db8::/56"].map(|block| (*id, block)))
+            .filter(|(id, block)| *id != "main" || conflict.is_none() || !there.starts_with(block))
+            .map(|(id, block)| format!("record {id} {block} pcx-ours"))
+            .collect();
+        assert_eq!(short(&plan), expected, "{there}");
+        assert_eq!(plan.trouble().is_some(), conflict.is_some(), "{there}: {:?}", plan.trouble());
+        if let Some(conflict) = conflict {
+            assert!(plan.trouble().unwrap().starts_with(conflict), "{there}: {:?}", plan.trouble());
+        }
+        assert_eq!(plan.is_unhindered(), conflict.is_none());
+    }
+}
+
+#[test]
+fn every_way_to_select_tables() {
+    let tables = [table("main", &[]), table("rtb-1", &[]), table("rtb-2", &[]), table("foreign", &[])];
+    let rows: &[(RouteTableSelector, &[&str], Option<&str>)] = &[
+        (every_table(), &["main", "rtb-1", "rtb-2"], None),
+        (main_table(), &["main"], None),
+        (ids(&["rtb-1", "main"]), &["main", "rtb-1"], None),
+        (tags(&[("tier", "private")]), &["main", "rtb-1", "rtb-2"], None),
+        (tags(&[("tier", "private"), ("name", "rtb-2")]), &["rtb-2"], None),
+        (
+            tags(&[("tier", "public")]),
+            &[],
+            Some("spec.requester.routes.routeTables.tags: EC2 shows no such route table of vpc-1"),
+        ),
+        (tags(&[("tier", "private"), ("name", "rtb-9")]), &[], Some("spec.requester.routes.routeTables.tags: ")),
+        (ids(&["rtb-1", "rtb-9"]), &["rtb-1"], Some("spec.requester.routes.routeTables.ids: EC2 shows no rtb-9")),
+        (
+            ids(&["rtb-1", "foreign"]),
+            &["rtb-1"],
+            Some("spec.requester.routes.routeTables.ids: foreign is a route table of vpc-2, not of vpc-1"),
+        ),
+    ];
+    for (selector, selected, problem) in rows {
+        let plan = Case::new(Some(to(selector.clone(), &["10.1.0.0/16"])), &tables, &[]).repair();
+        let expected: Vec<String> = selected.iter().map(|id| format!("record {id} 10.1.0.0/16 pcx-ours")).collect();
+        assert_eq!(short(&plan), expected, "{selector:?}");
+        assert_eq!(plan.problems.len(), usize::from(problem.is_some()), "{selector:?}: {:?}", plan.problems);
+        let told = plan.trouble().unwrap_or_default();
+        assert!(told.starts_with(problem.unwrap_or_default()), "{selector:?}: {told}");
+    }
+    let none = Case::new(Some(to(main_table(), &[])), &[table("rtb-1", &[])], &[]).repair();
+    assert!(none.trouble().unwrap().starts_with("spec.requester.routes.routeTables.main: "), "{none:?}");
+}
+
+#[test]
+fn destinations_are_those_of_the_other_end_or_a_part_of_them() {
+    let rows: &[(&[&str], &[&str], &[&str])] = &[
+        (&[], &["10.1.0.0/16", "10.2.0.0/16", "2001:db8::/56"], &[]),
+        (&["10.1.9.9/24"], &["10.1.9.0/24"], &[]),
+        (&["10.0.0.0/8", "2001:DB8::/64"], &["10.0.0.0/8", "2001:db8::/64"], &[]),
+        (&["10.1.0.0/16", "10.1.0.7/16"], &["10.1.0.0/16"], &[]),
+        (&["10.1.0.0/16", "10.3.0.0/16"], &["10.1.0.0/16"], &["10.3.0.0/16"]),
+        (&["unreadable"], &[], &["unreadable"]),
+    ];
+    for (wanted, expected, outside) in rows {
+        let plan = Case::new(Some(to(main_table(), wanted)), &[table("main", &[])], &[]).repair();
+        let expected: Vec<String> = expected.iter().map(|block| format!("record main {block} pcx-ours")).collect();
+        assert_eq!(short(&plan), expected, "{wanted:?}");
+        let problems: Vec<_> = outside
+            .iter()
+            .map(|block| RouteProblem::NotOfTheOtherEnd {
+                field: "spec.requester.routes.destinationCidrBlocks".into(),
+                destination: (*block).to_owned(),
+            })
+            .collect();
+        assert_eq!(plan.problems, problems, "{wanted:?}");
+    }
+}
+
+#[test]
+fn what_the_spec_no_longer_wants_is_removed() {
+    let recorded = ["main 10.1.0.0/16 pcx-ours", "main 10.9.0.0/16 pcx-ours", "rtb-1 10.1.0.0/16 pcx-ours"];
+    let tables = [
+        table("main", &["10.1.0.0/16 pcx-ours", "10.9.0.0/16 pcx-ours", "10.7.0.0/16 pcx-ours"]),
+        table("rtb-1", &["10.1.0.0/16 pcx-ours"]),
+    ];
+    // The selector has changed, and a CIDR block has gone from the other end; what nobody recorded is somebody's own.
+    let mut case = Case::new(Some(to(main_table(), &["10.1.0.0/16"])), &tables, &recorded);
+    let expected = [
+        "delete the route to 10.9.0.0/16 through pcx-ours in main",
+        "delete the route to 10.1.0.0/16 through pcx-ours in rtb-1",
+    ];
+    assert_eq!(short(&case.repair()), expected);
+    // EC2 does not tell the blocks: nothing is concluded from that.
+    case.routes = Some(to(main_table(), &[]));
+    case.other = VpcInfo::default();
+    let plan = case.repair();
+    assert_eq!((plan.step, plan.problems), (None, vec![RouteProblem::NoCidrBlocks]));
+    // But what is recorded goes with the peering.
+    assert_eq!(short(&case.withdraw()).len(), 3);
+    // A table that is gone took its routes along.
+    case.tables = [table("main", &[])].into_iter().collect();
+    assert_eq!(short(&case.withdraw()), ["record nothing"]);
+}
+
+#[test]
+fn nothing_is_struck_off_the_record_before_ec2_had_time_to_show_it() {
+    let recorded = ["main 10.1.0.0/16 pcx-ours"];
+    let mut case = Case::new(None, &[table("main", &[])], &recorded);
+    case.is_settled = false;
+    for plan in [case.repair(), case.withdraw()] {
+        assert_eq!(short(&plan), ["wait"]);
+    }
+    // What there is to do is done meanwhile.
+    case.routes = Some(to(main_table(), &["10.1.0.0/16"]));
+    assert_eq!(short(&case.repair()), ["create the route to 10.1.0.0/16 through pcx-ours in main"]);
+}
+
+#[test]
+fn the_other_end_keeps_its_record() {
+    let theirs = ManagedRoute { side: Side::Accepter, ..managed("main 10.1.0.0/16 pcx-ours") };
+    let mut case = Case::new(Some(to(main_table(), &["10.1.0.0/16"])), &[table("main", &[])], &[]);
+    case.recorded.insert(theirs.clone());
+    let both = BTreeSet::from([theirs.clone(), managed("main 10.1.0.0/16 pcx-ours")]);
+    assert_eq!(case.repair().step, Some(RouteStep::Record(both)));
+    case.tables = [table("main", &["10.1.0.0/16 pcx-ours"])].into_iter().collect();
+    case.routes = None;
+    assert_eq!(case.repair().step, None, "the other end's record makes nothing ours at this one");
+    case.recorded.insert(managed("gone 10.1.0.0/16 pcx-ours"));
+    assert_eq!(case.withdraw().step, Some(RouteStep::Record([theirs].into())));
+}
+
+#[test]
+fn there_are_no_more_routes_than_a_status_can_record() {
+    let tables: Vec<_> = (0..MAX_ROUTES).map(|number| table(&format!("rtb-{number:04}"), &[])).collect();
+    // The last table has its routes already, and keeps them.
+    let case = Case::new(Some(to(every_table(), &[])), &tables, &["rtb-0999 10.1.0.0/16 pcx-ours"]);
+    let plan = case.repair();
+    let Some(RouteStep::Record(record)) = &plan.step else { panic!("{plan:?}") };
+    assert_eq!(record.len(), MAX_ROUTES);
+    assert!(record.contains(&managed("rtb-0999 10.1.0.0/16 pcx-ours")));
+    assert!(!record.contains(&managed("rtb-0999 10.2.0.0/16 pcx-ours")));
+    let field = "spec.requester.routes".to_owned();
+    assert_eq!(plan.problems, [RouteProblem::TooManyRoutes { field, wanted: 3 * MAX_ROUTES }]);
+}
+
+#[test]
+fn a_long_list_of_troubles_is_cut() {
+    let tables: Vec<_> = (0..9).map(|number| table(&format!("rtb-{number}"), &["10.1.0.0/16 nat-1"])).collect();
+    let plan = Case::new(Some(to(every_table(), &["10.1.0.0/16"])), &tables, &[]).repair();
+    let trouble = plan.trouble().unwrap();
+    assert_eq!(trouble.matches("rtb-").count(), 5, "{trouble}");
+    assert!(trouble.ends_with("; and 4 more"), "{trouble}");
+}
+
+#[test]
+fn a_snapshot_tells_of_which_vpcs_something_changed() {
+    let of = |tables: &[RouteTable]| -> RouteTables { tables.iter().cloned().collect() };
+    let one = table("main", &["10.1.0.0/16 pcx-ours"]);
+    let all = of(&[one.clone(), table("foreign", &[])]);
+    assert_eq!((all.len(), all.is_empty(), RouteTables::default().is_empty()), (2, false, true));
+    assert_eq!(all.of_vpc(VPC).collect::<Vec<_>>(), [&one]);
+    assert_eq!(all.get("foreign").map(|table| table.vpc_id.as_str()), Some("vpc-2"));
+    let tagged = RouteTable { tags: BTreeMap::new(), ..one.clone() };
+    let moved = RouteTable { vpc_id: "vpc-3".into(), ..one.clone() };
+    let rows: &[(&[RouteTable], &[&str])] = &[
+        (&[one.clone(), table("foreign", &[])], &[]),
+        (&[one.clone()], &["vpc-2"]),
+        (&[one.clone(), table("foreign", &[]), table("rtb-1", &[])], &[VPC]),
+        (&[table("main", &["10.1.0.0/16 pcx-ours!"]), table("foreign", &[])], &[VPC]),
+        (&[tagged, table("foreign", &["10.1.0.0/16 nat-1"])], &[VPC, "vpc-2"]),
+        (&[moved, table("foreign", &[])], &[VPC, "vpc-3"]),
+    ];
+    for (now, changed) in rows {
+        let changed: BTreeSet<String> = changed.iter().map(|id| (*id).to_owned()).collect();
+        assert_eq!(of(now).changes_since(&all), changed, "{now:?}");
+    }
+}
+
+/// Where the model's routes are, and where they may lead to.
+const TABLES: [&str; 4] = ["main", "rtb-1", "rtb-2", "foreign"];
+const BLOCKS: [&str; 5] = ["10.1.0.0/16", "10.2.0.0/16", "2001:db8::/56", "10.9.0.0/16", "10.1.0.0/17"];
+const TARGETS: [&str; 4] = [OURS, EARLIER, "pcx-other", "nat-1"];
+
+/// EC2 shows what it did at most so many passes ago.
+const LAG: usize = 3;
+
+type World = BTreeMap<(String, IpNet), Target>;
+
+fn place() -> impl Strategy<Value = (String, IpNet)> {
+    (prop::sample::select(&TABLES[..]), prop::sample::select(&BLOCKS[..]))
+        .prop_map(|(table, block)| (table.to_owned(), block.parse().unwrap()))
+}
+
+fn any_routes() -> impl Strategy<Value = Option<Routes>> {
+    let selector = prop_oneof![
+        Just(every_table()),
+        Just(main_table()),
+        Just(ids(&["rtb-1", "rtb-2"])),
+        Just(ids(&["rtb-1", "foreign"])),
+        Just(tags(&[("name", "rtb-2")])),
+        Just(tags(&[("tier", "private")])),
+    ];
+    let destinations = prop::sample::subsequence(&BLOCKS[..], 0..=BLOCKS.len());
+    prop::option::weighted(0.8, (selector, destinations).prop_map(|(selector, blocks)| to(selector, &blocks)))
+}
+
+fn any_world() -> impl Strategy<Value = World> {
+    let target = prop::sample::select(&TARGETS[..]);
+    prop::collection::btree_map(place(), target.prop_map(|target| route(&format!("::/0 {target}")).target), 0..12)
+}
+
+fn any_record() -> impl Strategy<Value = BTreeSet<ManagedRoute>> {
+    let entry = (place(), prop::sample::select(&[OURS, EARLIER][..]))
+        .prop_map(|((table, block), id)| managed(&format!("{table} {block} {id}")));
+    prop::collection::btree_set(entry, 0..8)
+}
+
+/// What happens to one pass.
+#[derive(Clone, Debug)]
+enum Disturbance {
+    Nothing,
+    /// The process dies before the step, or after so many of its changes.
+    Crash(usize),
+    /// EC2 shows what was so many passes ago.
+    Stale(usize),
+    /// The user says something else.
+    Edit(Option<Routes>),
+}
+
+fn disturbance() -> impl Strategy<Value = Disturbance> {
+    prop_oneof![
+        3 => Just(Disturbance::Nothing),
+        2 => (0..4usize).prop_map(Disturbance::Crash),
+        3 => (1..=LAG).prop_map(Disturbance::Stale),
+        1 => any_routes().prop_map(Disturbance::Edit),
+    ]
+}
+
+/// EC2's route tables, and a resource whose routes they shall have.
+struct Model {
+    case: Case,
+    views: Vec<World>,
+    last_change: usize,
+}
+
+impl Model {
+    fn world(&self) -> &World {
+        self.views.last().unwrap()
+    }
+
+    fn shown(world: &World) -> RouteTables {
+        let routes = |id: &str| {
+            let here = world.iter().filter(|((table, _), _)| table == id);
+            here.map(|((_, destination), target)| Route {
+                destination: *destination,
+                target: target.clone(),
+                is_blackhole: *target == Target::Peering(EARLIER.into()),
+            })
+            .collect()
+        };
+        TABLES.iter().map(|id| RouteTable { routes: routes(id), ..table(id, &[]) }).collect()
+    }
+
+    /// What EC2 does, and refuses to do.
+    fn call(world: &mut World, change: &RouteChange) {
+        let ManagedRoute { route_table_id, destination_cidr_block, vpc_peering_connection_id, .. } = change.route();
+        let place = (route_table_id.clone(), destination_cidr_block.parse().unwrap());
+        let target = Target::Peering(vpc_peering_connection_id.clone());
+        match change {
+            RouteChange::Create(_) => _ = world.entry(place).or_insert(target),
+            RouteChange::Replace(_) => _ = world.entry(place).and_modify(|existing| *existing = target),
+            RouteChange::Delete(_) => _ = world.remove(&place),
+        }
+    }
+
+    fn pass(&mut self, disturbance: Disturbance, decide: fn(Routing<'_>) -> RoutesPlan) -> RoutesPlan {
+        let now = self.views.len();
+        let lag = if let Disturbance::Stale(lag) = disturbance { lag } else { 0 };
+        self.case.tables = Self::shown(&self.views[now.saturating_sub(1 + lag)]);
+        self.case.is_settled = now - self.last_change > LAG;
+        if let Disturbance::Edit(routes) = &disturbance {
+            self.case.routes = routes.clone();
+        }
+        let plan = decide(self.case.routing());
+        let survives = if let Disturbance::Crash(changes) = disturbance { changes } else { usize::MAX };
+        let mut world = self.world().clone();
+        match &plan.step {
+            Some(RouteStep::Record(record)) if survives > 0 => self.case.recorded = record.clone(),
+            Some(RouteStep::Change(changes)) => {
+                changes.iter().take(survives).for_each(|change| Self::call(&mut world, change));
+                self.last_change = now;
+            }
+            Some(RouteStep::Record(_)) | None => {}
+        }
+        self.views.push(world);
+        plan
+    }
+
+    /// Passes until nothing is left to do.
+    fn rest(&mut self, decide: fn(Routing<'_>) -> RoutesPlan) -> RoutesPlan {
+        for _ in 0..30 {
+            let plan = self.pass(Disturbance::Nothing, decide);
+            if plan.step.is_none() && !plan.awaits_ec2 {
+                return plan;
+            }
+        }
+        panic!("it does not come to rest: {:?}", decide(self.case.routing()));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_interleaving_ends_with_the_wanted_routes_and_all_of_others(
+        world in any_world(),
+        recorded in any_record(),
+        routes in any_routes(),
+        disturbances in prop::collection::vec(disturbance(), 0..20),
+    ) {
+        let specs: Vec<Option<Routes>> = disturbances
+            .iter()
+            .filter_map(|disturbance| if let Disturbance::Edit(routes) = disturbance { Some(routes.clone()) } else { None })
+            .chain([routes.clone()])
+            .collect();
+        let mut case = Case { recorded: recorded.clone(), ..Case::new(routes, &[], &[]) };
+        case.tables = Model::shown(&world);
+        let mut wants = |routes: Option<Routes>| {
+            case.routes = routes;
+            wanted(case.routing(), &mut Vec::new()).unwrap()
+        };
+        let ever_wanted: BTreeSet<Place> = specs.iter().cloned().flat_map(&mut wants).collect();
+        let names = |place: &Place, route: &ManagedRoute| {
+            route.route_table_id == place.0 && route.destination_cidr_block == place.1.to_string()
+        };
+        // Whose a route is, by the rule alone, before anything is done.
+        let is_ours = |place: &Place, target: &Target| {
+            let Target::Peering(id) = target else { return false };
+            let of_vpc = place.0 != "foreign";
+            let mut records = recorded.iter().filter(|route| names(place, route));
+            of_vpc && if id == OURS {
+                ever_wanted.contains(place) || records.next().is_some()
+            } else {
+                records.any(|route| route.vpc_peering_connection_id == *id)
+            }
+        };
+        let foreign: World =
+            world.iter().filter(|(place, target)| !is_ours(place, target)).map(|(place, target)| (place.clone(), target.clone())).collect();
+
+        let mut model = Model { case, views: vec![world], last_change: 0 };
+        model.case.routes = specs.last().unwrap().clone();
+        for disturbance in disturbances {
+            model.pass(disturbance, repair);
+            for (place, target) in &foreign {
+                prop_assert_eq!(model.world().get(place), Some(target), "touched at {:?}", place);
+            }
+        }
+        let plan = model.rest(repair);
+        let now_wanted = wanted(model.case.routing(), &mut Vec::new()).unwrap();
+        let ours = Target::Peering(OURS.into());
+        for place in &now_wanted {
+            let is_there = model.world().get(place) == Some(&ours);
+            let is_conflict = plan.conflicts.iter().any(|conflict| (&conflict.route_table_id, &conflict.route.destination) == (&place.0, &place.1));
+            prop_assert!(is_there != is_conflict, "{:?}: {:?}", place, model.world().get(place));
+            prop_assert_eq!(is_conflict, foreign.get(place).is_some_and(|target| *target != ours), "{:?}", place);
+        }
+        // Nothing of ours is left elsewhere, but for what only a spec that passed too quickly would have made ours.
+        for (place, target) in model.world() {
+            let may_stay = *target == ours && model.views[0].get(place) == Some(target) && !recorded.iter().any(|route| names(place, route));
+            prop_assert!(now_wanted.contains(place) || foreign.get(place) == Some(target) || may_stay, "left behind: {:?} {:?}", place, target);
+        }
+        for route in &model.case.recorded {
+            let place = (route.route_table_id.clone(), route.destination_cidr_block.parse().unwrap());
+            prop_assert_eq!(model.world().get(&place), Some(&ours), "recorded, and not there: {:?}", route);
+        }
+
+        model.rest(withdraw);
+        prop_assert!(model.case.recorded.is_empty(), "{:?}", model.case.recorded);
+        for place in &now_wanted {
+            prop_assert!(model.world().get(place) != Some(&ours), "left behind: {:?}", place);
+        }
+        for (place, target) in &foreign {
+            prop_assert_eq!(model.world().get(place), Some(target), "touched at {:?}", place);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What `deploy/` offers beside its base: overlays, and examples for GitOps tools.
+
+use anyhow::{Context, Result, ensure};
+use environment::{prepare, repository};
+
+use super::world::{Cloud, World};
+
+/// Everything under `deploy/` that can be applied alone.
+const KUSTOMIZATIONS: [&str; 11] = [
+    "deploy",
+    "deploy/admission",
+    "deploy/overlays/dev",
+    "deploy/overlays/irsa",
+    "deploy/overlays/namespaced",
+    "deploy/overlays/pod-identity",
+    "deploy/argocd/example",
+    "deploy/flux",
+    "deploy/flux/operator",
+    "deploy/flux/peerings",
+    "deploy/flux/partners",
+];
+
+const FILES: [&str; 3] = [
+    "deploy/argocd/example/application.yaml",
+    "deploy/examples/same-account.yaml",
+    "deploy/examples/cross-account.yaml",
+];
+
+/// Against the schemas of Argo CD's and Flux's own releases, with the restricted Pod Security Standard in force.
+pub async fn every_overlay_and_example_passes_the_api_server(world: World) -> Result<()> {
+    let control_plane = &world.shared.apart().await?.control_plane;
+    let schemas = prepare("tests/control-plane/build.sh gitops-crds")?;
+    control_plane.kubectl(&["apply", "--server-side", "-f", &schemas.to_string_lossy()]).await?;
+    control_plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).await?;
+    for namespace in ["argocd", "flux-system", "team-a"] {
+        control_plane.kubectl(&["create", "namespace", namespace]).await?;
+    }
+    let apply = [
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        "--dry-run=server",
+        "--validate=strict",
+        "--warnings-as-errors",
+    ];
+    for folder in KUSTOMIZATIONS {
+        let path = repository().join(folder);
+        let path = path.to_string_lossy();
+        control_plane.kubectl(&[&apply[..], &["-k", &path]].concat()).await.context(folder)?;
+    }
+    for file in FILES {
+        let path = repository().join(file);
+        control_plane.kubectl(&[&apply[..], &["-f", &path.to_string_lossy()]].concat()).await.context(file)?;
+    }
+
+    let rendered = async |folder: &str| {
+        let path = repository().join(folder);
+        control_plane.kubectl(&["kustomize", &path.to_string_lossy()]).await
+    };
+    let irsa = rendered("deploy/argocd/example").await?;
+    ensure!(irsa.contains("eks.amazonaws.com/role-arn: arn:"), "the waves took the role away:\n{irsa}");
+    let objects: Vec<serde_json::Value> = serde_saphyr::from_multiple(&irsa)?;
+    for object in &objects {
+        let wave = object["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"].as_str();
+        let wave: i32 = wave.with_context(|| format!("in no wave: {object}"))?.parse()?;
+        let expected = match object["kind"].as_str().context("no kind")? {
+            "Deployment" => -1..=-1,
+            "VpcPeering" => 1..=2,
+            _ => -2..=-2,
+        };
+        ensure!(expected.contains(&wave), "{wave}: {object}");
+    }
+    for folder in ["deploy/overlays/irsa", "deploy/overlays/pod-identity"] {
+        ensure!(rendered(folder).await?.contains("AWS_EC2_METADATA_DISABLED"), "{folder} may act as its node");
+    }
+    Ok(())
+}
+
+pub async fn the_rights_in_one_namespace_suffice_and_reach_no_further(world: World) -> Result<()> {
+    let world = World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await?;
+    let kubectl = async |arguments: &[&str]| world.shared.control_plane.kubectl(arguments).await;
+    let overlay = repository().join("deploy/overlays/namespaced");
+    let rendered = kubectl(&["kustomize", &overlay.to_string_lossy()]).await?;
+    ensure!(rendered.contains("value: team-a"), "the operator looks after every namespace:\n{rendered}");
+    let objects: Vec<serde_json::Value> = serde_saphyr::from_multiple(&rendered)?;
+    let named = |kind: &str| {
+        objects.iter().any(|object| object["kind"] == kind && object["metadata"]["name"] == "vpc-peering-operator")
+    };
+    ensure!(named("RoleBinding") && !named("ClusterRoleBinding"), "{rendered}");
+    let path = world.shared.control_plane.folder().join("namespaced.yaml");
+    std::fs::write(&path, rendered.replace("team-a", &world.namespace))?;
+    // The base is there already.
+    kubectl(&["delete", "clusterrolebinding", "vpc-peering-operator"]).await?;
+    kubectl(&["apply", "--server-side", "-f", &path.to_string_lossy()]).await?;
+
+    let _operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    world.until_ready().await?;
+    ensure!(!world.events().await?.is_empty(), "it may write no Events");
+    world.delete().await?;
+    world.until_gone().await?;
+    let operator = "--as=system:serviceaccount:vpc-peering-system:vpc-peering-operator";
+    let refusal = kubectl(&["get", "vpcpeerings", "--namespace=default", operator]).await.err();
+    let refusal = refusal.context("it may read those of another namespace")?;
+    ensure!(refusal.to_string().contains("Forbidden"), "{refusal}");
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! A GitOps tool applies its manifest again and again, and never fights with the operator over a field.
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::gitops::{judge, raw};
+use super::world::{World, connection_id};
+
+/// How a tool applies a manifest.
+enum Tool {
+    /// Flux's own library, as kustomize-controller uses it.
+    Flux,
+    /// kubectl with these arguments.
+    Kubectl(&'static [&'static str]),
+}
+
+pub async fn flux_and_the_operator_never_fight(world: World) -> Result<()> {
+    never_fight(&world, &Tool::Flux).await
+}
+
+/// Argo CD with `ServerSideApply=true`.
+pub async fn argo_cd_and_the_operator_never_fight(world: World) -> Result<()> {
+    never_fight(&world, &Tool::Kubectl(&["--server-side", "--field-manager=argocd-controller"])).await
+}
+
+/// Argo CD as it is by default.
+pub async fn client_side_apply_and_the_operator_never_fight(world: World) -> Result<()> {
+    never_fight(&world, &Tool::Kubectl(&[])).await
+}
+
+/// Never forced, so that a conflict shows.
+async fn apply(world: &World, tool: &Tool, manifest: &Value) -> Result<String> {
+    match tool {
+        Tool::Flux => judge(world, &["apply"], manifest).await,
+        Tool::Kubectl(arguments) => {
+            let path = world.shared.control_plane.folder().join(format!("{}.json", world.namespace));
+            std::fs::write(&path, manifest.to_string())?;
+            world.shared.control_plane.kubectl(&[&["apply", "-f", &path.to_string_lossy()], *arguments].concat()).await
+        }
+    }
+}
+
+async fn never_fight(world: &World, tool: &Tool) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let tags = |keys: &[&str]| keys.iter().map(|key| json!({"key": key, "value": "v"})).collect::<Vec<_>>();
+    let with_all = world.manifest_with(json!({"tags": tags(&["a", "b"]), "recreateOn": ["Expired"], "dryRun": false}));
+    apply(world, tool, &with_all).await?;
+    let object = world.until_ready().await?;
+    let id = connection_id(&object).context("no ID")?.to_owned();
+
+    // Nothing has changed: not a byte is written, whoever else has annotated the resource.
+    world.ask_to_look("1").await?;
+    world.until("looked at", |object| last_look(object) == Some("1")).await?;
+    let before = raw(world).await?;
+    for _ in 0..3 {
+        let said = apply(world, tool, &with_all).await?;
+        let unchanged = ["unchanged", "serverside-applied"];
+        ensure!(unchanged.iter().any(|word| said.contains(word)), "{said}");
+        let after = raw(world).await?;
+        ensure!(after == before, "{before:#}\nhas become\n{after:#}");
+    }
+    ensure!(before["metadata"]["finalizers"] == json!(["vpcpeering.dev/finalizer"]), "{}", before["metadata"]);
+
+    // What is taken out of the manifest goes, in the cluster and in AWS; the status stays.
+    let with_less = world.manifest_with(json!({"tags": tags(&["a"])}));
+    apply(world, tool, &with_less).await?;
+    let generation = before["metadata"]["generation"].as_i64().context("no generation")? + 1;
+    let settled = |object: &vpc_peering_operator::api::VpcPeering| {
+        let status = object.status.as_ref();
+        status.is_some_and(|status| {
+            status.observed_generation == Some(generation) && status.tags.iter().all(|tag| tag.key != "b")
+        })
+    };
+    world.until("the tag is gone", settled).await?;
+    world.until_ready().await?;
+    ensure!(world.users_tags(&id).await?.into_keys().collect::<Vec<_>>() == ["a"]);
+    let after = raw(world).await?;
+    ensure!(after["spec"]["recreateOn"].is_null() && after["spec"]["tags"] == json!(tags(&["a"])), "{}", after["spec"]);
+    ensure!(after["spec"]["dryRun"] == false, "the default is gone: {}", after["spec"]);
+    ensure!(after["metadata"]["generation"] == generation, "{}", after["metadata"]);
+    ensure!(after["status"]["vpcPeeringConnectionId"] == json!(id));
+    ensure!(after["metadata"]["annotations"]["vpcpeering.dev/reconcile-at"] == "1", "{}", after["metadata"]);
+    only_the_operator_writes_the_status(&after)?;
+
+    world.delete().await?;
+    world.until_gone().await?;
+    ensure!(world.living().await?.is_empty());
+    Ok(())
+}
+
+fn last_look(object: &vpc_peering_operator::api::VpcPeering) -> Option<&str> {
+    object.status.as_ref()?.last_handled_reconcile_at.as_deref()
+}
+
+/// The status and the finalizer are the operator's, and nothing else is.
+fn only_the_operator_writes_the_status(object: &Value) -> Result<()> {
+    let entries = object["metadata"]["managedFields"].as_array().context("no managedFields")?;
+    for entry in entries {
+        let (manager, fields) = (entry["manager"].as_str().unwrap_or_default(), &entry["fieldsV1"]);
+        let is_ours = manager == "vpc-peering-operator";
+        ensure!(is_ours || fields["f:status"].is_null(), "{manager} writes the status: {entry}");
+        ensure!(!is_ours || fields["f:spec"].is_null(), "the operator writes the spec: {entry}");
+    }
+    ensure!(entries.iter().any(|entry| !entry["fieldsV1"]["f:status"].is_null()), "nobody writes the status");
+    Ok(())
+}

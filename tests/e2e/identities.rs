@@ -1,0 +1,223 @@
+//! Who may act by which identity: whoever may not gets a condition, and AWS is not asked for anything.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use environment::{ec2, eventually};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use std::time::Duration;
+use vpc_peering_operator::api::AwsIdentity;
+
+use super::both_ends::BothEnds;
+use super::world::{OTHER_ACCOUNT, OTHER_REGION, REGION, World, condition, connection_id};
+
+/// Time for an operator that would do something to do it.
+const LONG_ENOUGH: Duration = Duration::from_secs(2);
+
+/// Nothing but STS is asked while the resource is stalled for this reason.
+async fn refused(world: &World, manifest: &Value, reason: &str, named: &str) -> Result<()> {
+    world.simulator().clear_journal().await?;
+    world.apply(manifest).await?;
+    let object = world.until_stalled(reason).await.with_context(|| format!("{manifest}"))?;
+    let message = &condition(&object, "Ready").context("no Ready")?.message;
+    ensure!(message.contains(named), "{message} does not name {named}");
+    tokio::time::sleep(LONG_ENOUGH).await;
+    ensure!(world.ec2_calls().await? == 0, "{reason}: EC2 was asked");
+    ensure!(object.finalizers().is_empty(), "it needs no finalizer");
+    world.delete().await?;
+    world.until_gone().await
+}
+
+/// Every way in which a user of one namespace may try to use what is another's.
+pub async fn a_namespace_that_is_not_allowed_asks_aws_for_nothing(world: World) -> Result<()> {
+    let nobody = format!("{}-nobody", world.namespace);
+    let another = format!("{}-another", world.namespace);
+    let vpc = format!("{}-vpc", world.namespace);
+    let labels = format!("{}-labels", world.namespace);
+    world.identity_named(&nobody, OTHER_ACCOUNT, json!({})).await?;
+    world.identity_named(&another, OTHER_ACCOUNT, json!({"allowedNamespaces": {"list": ["another"]}})).await?;
+    let one_vpc = json!({"allowedNamespaces": {}, "allowedVpcIds": ["vpc-0000000000000000a"]});
+    world.identity_named(&vpc, OTHER_ACCOUNT, one_vpc).await?;
+    let selector = json!({"allowedNamespaces": {"selector": {"matchLabels": {"team": world.namespace}}}});
+    world.identity_named(&labels, OTHER_ACCOUNT, selector).await?;
+    let _operator = world.operator.start().await?;
+    for end in ["requester", "accepter"] {
+        let using = |identity: &str| {
+            let mut manifest = world.manifest();
+            manifest["spec"][end]["identityRef"] = json!({"name": identity});
+            manifest
+        };
+        refused(&world, &using(&nobody), "IdentityNotAllowed", &nobody).await?;
+        refused(&world, &using(&another), "IdentityNotAllowed", &another).await?;
+        refused(&world, &using(&labels), "IdentityNotAllowed", &labels).await?;
+        refused(&world, &using(&vpc), "VpcNotAllowed", "allowedVpcIds").await?;
+        refused(&world, &using("no-such-identity"), "IdentityNotFound", "no-such-identity").await?;
+        // The resource's own labels count for nothing.
+        let mut labelled = using(&labels);
+        labelled["metadata"]["labels"] = json!({"team": world.namespace});
+        refused(&world, &labelled, "IdentityNotAllowed", &labels).await?;
+        // An ARN is no identity.
+        let arn = format!("arn:aws:iam::{OTHER_ACCOUNT}:role/admin");
+        ensure!(world.apply(&using(&arn)).await.is_err(), "an ARN was taken for a name");
+    }
+    Ok(())
+}
+
+/// The operator's own credentials may be kept for some namespaces, or for none.
+pub async fn own_credentials_can_be_kept_from_namespaces(world: World) -> Result<()> {
+    for namespaces in ["none", "another,and-another"] {
+        let operator = world.operator.clone().with("OWN_CREDENTIALS_NAMESPACES", namespaces).start().await?;
+        refused(&world, &world.manifest(), "IdentityNotAllowed", "spec.requester.identityRef").await?;
+        operator.kill().await?;
+    }
+    let namespaces = format!("another,{}", world.namespace);
+    let _operator = world.operator.clone().with("OWN_CREDENTIALS_NAMESPACES", &namespaces).start().await?;
+    world.apply(&world.manifest()).await?;
+    world.until_ready().await?;
+    Ok(())
+}
+
+/// What was allowed and no longer is, stops; deletion waits, and says so.
+pub async fn a_permission_withdrawn_later_stops_everything(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let ends = BothEnds::far_apart(&world).await?;
+    ends.apply().await?;
+    let object = world.until_ready().await?;
+    let id = connection_id(&object).context("no ID")?.to_owned();
+    let identity = world.identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {"list": ["another"]}})).await?;
+    let object = world.until_stalled("IdentityNotAllowed").await?;
+    ensure!(connection_id(&object) == Some(id.as_str()), "the record is kept");
+    let quiet = async |what: &str| -> Result<()> {
+        // A listing may be under way.
+        tokio::time::sleep(LONG_ENOUGH).await;
+        world.simulator().clear_journal().await?;
+        tokio::time::sleep(LONG_ENOUGH).await;
+        ensure!(world.ec2_calls().await? == 0, "{what}: EC2 was asked");
+        Ok(())
+    };
+    quiet("withdrawn").await?;
+    world.patch(json!({"spec": {"tags": [{"key": "a", "value": "b"}]}})).await?;
+    quiet("edited").await?;
+    world.delete().await?;
+    quiet("deleted").await?;
+    let object = world.until_stalled("IdentityNotAllowed").await?;
+    ensure!(!object.finalizers().is_empty(), "it was let go");
+    // The identity itself may go, too.
+    let api = Api::<AwsIdentity>::all(world.client.clone());
+    api.delete(&identity, &DeleteParams::default()).await?;
+    world.until_stalled("IdentityNotFound").await?;
+    quiet("the identity is gone").await?;
+    world.identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {}})).await?;
+    world.until_gone().await?;
+    ensure!(world.living().await?.is_empty());
+    Ok(())
+}
+
+/// A reference that is changed later is judged anew, and an identity of another account does not take our peering for
+/// deleted.
+pub async fn a_reference_changed_later_is_judged_anew(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let allowed = world.identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {}})).await?;
+    let forbidden = format!("{}-forbidden", world.namespace);
+    world.identity_named(&forbidden, OTHER_ACCOUNT, json!({})).await?;
+    let mut manifest = world.manifest();
+    manifest["spec"]["recreateOn"] = json!(["Deleted"]);
+    world.apply(&manifest).await?;
+    let object = world.until_ready().await?;
+    let id = connection_id(&object).context("no ID")?.to_owned();
+    manifest["spec"]["requester"]["identityRef"] = json!({"name": forbidden});
+    world.apply(&manifest).await?;
+    world.until_stalled("IdentityNotAllowed").await?;
+    manifest["spec"]["requester"]["identityRef"] = json!({"name": allowed});
+    world.apply(&manifest).await?;
+    let object = world.until_stalled("IdentityMismatch").await?;
+    ensure!(connection_id(&object) == Some(id.as_str()));
+    world.delete().await?;
+    tokio::time::sleep(LONG_ENOUGH).await;
+    ensure!(world.get().await.is_ok(), "it was let go, and its peering left behind");
+    manifest["spec"]["requester"].as_object_mut().context("no requester")?.remove("identityRef");
+    world.apply(&manifest).await?;
+    world.until_gone().await?;
+    ensure!(world.living().await?.is_empty());
+    Ok(())
+}
+
+/// Labels of the namespace, which the namespace's users cannot set.
+pub async fn labels_of_the_namespace_decide(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let selector = json!({"allowedNamespaces": {"selector": {"matchLabels": {"team": world.namespace}}}});
+    let ends = BothEnds::far_apart(&world).await?;
+    world.identity(OTHER_ACCOUNT, selector).await?;
+    ends.apply().await?;
+    world.until_stalled("IdentityNotAllowed").await?;
+    let namespaces = Api::<Namespace>::all(world.client.clone());
+    let label = |value: Option<&str>| json!({"metadata": {"labels": {"team": value}}});
+    let patch = Patch::Merge(label(Some(&world.namespace)));
+    namespaces.patch(&world.namespace, &PatchParams::default(), &patch).await?;
+    world.until_ready().await?;
+    namespaces.patch(&world.namespace, &PatchParams::default(), &Patch::Merge(label(None))).await?;
+    world.until_stalled("IdentityNotAllowed").await?;
+    Ok(())
+}
+
+/// A peering of another namespace's resource is not to be had by its ID.
+pub async fn a_peering_of_another_resource_cannot_be_taken_over(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    let object = world.until_ready().await?;
+    let id = connection_id(&object).context("no ID")?.to_owned();
+    let thief = world.another("thief");
+    let mut manifest = thief.manifest();
+    manifest["spec"]["vpcPeeringConnectionId"] = json!(id);
+    thief.apply(&manifest).await?;
+    thief.until_stalled("ConnectionNotOwned").await?;
+    thief.delete().await?;
+    thief.until_gone().await?;
+    ensure!(world.living().await?.len() == 1);
+    Ok(())
+}
+
+/// What AWS says of the role is on the identity.
+pub async fn an_identity_tells_whether_it_works(world: World) -> Result<()> {
+    let shared = world.shared.apart().await?;
+    let name = "simulator::an-identity-tells-whether-it-works";
+    let world = World::new(Arc::clone(&shared), name, super::world::Cloud::Simulator).await?;
+    let _operator = world.operator.start().await?;
+    let identity =
+        world.identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {}, "defaultRegion": OTHER_REGION})).await?;
+    let api = Api::<AwsIdentity>::all(world.client.clone());
+    let until = async |what: &str, reason: &str| {
+        eventually(what, Duration::from_secs(30), async || {
+            let object = api.get(&identity).await?;
+            let status = object.status.clone().context("no status")?;
+            let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").context("no Ready")?;
+            ensure!(ready.reason == reason, "{status:?}");
+            Ok(object)
+        })
+        .await
+    };
+    let object = until("verified", "Verified").await?;
+    let status = object.status.context("no status")?;
+    ensure!(status.account_id.as_deref() == Some(OTHER_ACCOUNT));
+    ensure!(status.arn.is_some_and(|arn| arn.contains("assumed-role")));
+    // Its default region is that of an end that names none.
+    let ec2 = world.in_account(OTHER_ACCOUNT, OTHER_REGION).await?;
+    let vpc = ec2::create_vpc(&ec2, "10.2.0.0/16").await?;
+    let mut manifest = world.manifest();
+    manifest["spec"]["accepter"] = json!({"vpcId": vpc, "identityRef": {"name": identity}});
+    world.apply(&manifest).await?;
+    let object = world.until_ready().await?;
+    let info = object.status.and_then(|status| status.accepter_vpc_info).context("no accepterVpcInfo")?;
+    ensure!(info.region.as_deref() == Some(OTHER_REGION) && REGION != OTHER_REGION);
+    // A role that does not trust us.
+    let untrusted = format!("arn:aws:iam::{OTHER_ACCOUNT}:role/untrusted");
+    let patch = Patch::Merge(json!({"spec": {"roleArn": untrusted}}));
+    api.patch(&identity, &PatchParams::default(), &patch).await?;
+    let object = until("refused", "Unauthorized").await?;
+    let message = serde_json::to_string(&object.status)?;
+    ensure!(message.contains("AssumeRole") && message.contains(&untrusted), "{message}");
+    Ok(())
+}

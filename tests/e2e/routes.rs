@@ -1,0 +1,178 @@
+//! Routes: made when active, kept, removed before the peering is, and those of others left alone.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use aws_sdk_ec2::Client as Ec2;
+use environment::eventually;
+use serde_json::json;
+
+use super::both_ends::BothEnds;
+use super::world::{World, condition, connection_id};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Every route of a VPC through a peering: table, destination, peering.
+pub async fn through_peerings(ec2: &Ec2, vpc: &str) -> Result<BTreeSet<(String, String, String)>> {
+    let tables = ec2.describe_route_tables().send().await?.route_tables.unwrap_or_default();
+    let tables = tables.into_iter().filter(|table| table.vpc_id.as_deref() == Some(vpc));
+    Ok(tables
+        .flat_map(|table| {
+            let id = table.route_table_id.unwrap_or_default();
+            table.routes.unwrap_or_default().into_iter().filter_map(move |route| {
+                let destination = route.destination_cidr_block.or(route.destination_ipv6_cidr_block)?;
+                Some((id.clone(), destination, route.vpc_peering_connection_id?))
+            })
+        })
+        .collect())
+}
+
+async fn main_table(ec2: &Ec2, vpc: &str) -> Result<String> {
+    let tables = ec2.describe_route_tables().send().await?.route_tables.unwrap_or_default();
+    let table = tables.into_iter().find(|table| table.vpc_id.as_deref() == Some(vpc)).context("no table")?;
+    table.route_table_id.context("no ID")
+}
+
+async fn until_routes(what: &str, ec2: &Ec2, vpc: &str, expected: &[(&str, &str, &str)]) -> Result<()> {
+    let expected: BTreeSet<_> = expected.iter().map(|(a, b, c)| ((*a).into(), (*b).into(), (*c).into())).collect();
+    eventually(what, LIMIT, async || {
+        let shown = through_peerings(ec2, vpc).await?;
+        ensure!(shown == expected, "{shown:?} instead of {expected:?}");
+        Ok(())
+    })
+    .await
+}
+
+pub async fn routes_of_both_ends_come_and_go_with_the_peering(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let mut ends = BothEnds::far_apart(&world).await?;
+    ends.manifest["spec"]["requester"]["routes"] = json!({"routeTables": {"main": true}});
+    ends.manifest["spec"]["accepter"]["routes"] = json!({"routeTables": {"all": true}});
+    let requester_vpc = ends.world.requester.clone();
+    let requester_table = main_table(&world.ec2, &requester_vpc).await?;
+    let accepter_table = main_table(&ends.accepter, &ends.accepter_vpc).await?;
+    ends.apply().await?;
+    let object = world.until_ready().await?;
+    let id = connection_id(&object).context("no ID")?.to_owned();
+    ensure!(condition(&object, "RoutesReady").is_some_and(|ready| ready.status == "True"), "{object:?}");
+    let requester = [(requester_table.as_str(), "10.2.0.0/16", id.as_str())];
+    let accepter = [(accepter_table.as_str(), "10.1.0.0/16", id.as_str())];
+    until_routes("made", &world.ec2, &requester_vpc, &requester).await?;
+    until_routes("made", &ends.accepter, &ends.accepter_vpc, &accepter).await?;
+
+    // A table that comes later.
+    let answer = ends.accepter.create_route_table().vpc_id(&ends.accepter_vpc).send().await?;
+    let later = answer.route_table.and_then(|table| table.route_table_id).context("no table")?;
+    let with_later = [accepter[0], (later.as_str(), "10.1.0.0/16", id.as_str())];
+    until_routes("picked up", &ends.accepter, &ends.accepter_vpc, &with_later).await?;
+
+    // One that somebody removes.
+    world.ec2.delete_route().route_table_id(&requester_table).destination_cidr_block("10.2.0.0/16").send().await?;
+    until_routes("repaired", &world.ec2, &requester_vpc, &requester).await?;
+
+    // Those that the spec no longer asks for.
+    world.patch(json!({"spec": {"accepter": {"routes": null}}})).await?;
+    until_routes("removed", &ends.accepter, &ends.accepter_vpc, &[]).await?;
+    world.patch(json!({"spec": {"accepter": {"routes": {"routeTables": {"ids": [later]}}}}})).await?;
+    until_routes("again", &ends.accepter, &ends.accepter_vpc, &[with_later[1]]).await?;
+
+    world.until_ready().await?;
+    world.delete().await?;
+    world.until_gone().await?;
+    until_routes("gone", &world.ec2, &requester_vpc, &[]).await?;
+    until_routes("gone", &ends.accepter, &ends.accepter_vpc, &[]).await?;
+    Ok(())
+}
+
+pub async fn routes_go_before_the_peering_does(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let mut manifest = world.manifest();
+    for end in ["requester", "accepter"] {
+        manifest["spec"][end]["routes"] = json!({"routeTables": {"all": true}});
+    }
+    world.apply(&manifest).await?;
+    world.until_ready().await?;
+    world.delete().await?;
+    world.until_gone().await?;
+    let last_route =
+        world.journal("DeleteRoute").await?.iter().map(|call| call.time).max().context("no route removed")?;
+    let deletes = world.journal("DeleteVpcPeeringConnection").await?;
+    ensure!(deletes.iter().all(|call| call.time >= last_route), "the peering went first");
+    Ok(())
+}
+
+pub async fn a_later_cidr_block_is_routed_and_an_earlier_one_no_longer(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let mut manifest = world.manifest();
+    manifest["spec"]["requester"]["routes"] = json!({"routeTables": {"main": true}});
+    world.apply(&manifest).await?;
+    let object = world.until_ready().await?;
+    let id = connection_id(&object).context("no ID")?.to_owned();
+    let table = main_table(&world.ec2, &world.requester).await?;
+    let answer = world.ec2.associate_vpc_cidr_block().vpc_id(&world.accepter).cidr_block("10.9.0.0/16").send().await?;
+    let both = [(table.as_str(), "10.2.0.0/16", id.as_str()), (table.as_str(), "10.9.0.0/16", id.as_str())];
+    until_routes("the later one", &world.ec2, &world.requester, &both).await?;
+    let association = answer.cidr_block_association.and_then(|block| block.association_id).context("no ID")?;
+    world.ec2.disassociate_vpc_cidr_block().association_id(association).send().await?;
+    until_routes("the earlier one", &world.ec2, &world.requester, &both[..1]).await
+}
+
+pub async fn a_route_with_another_target_is_never_touched(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let mut manifest = world.manifest();
+    for end in ["requester", "accepter"] {
+        manifest["spec"][end]["routes"] = json!({"routeTables": {"all": true}});
+    }
+    let table = main_table(&world.ec2, &world.requester).await?;
+    let answer = world.ec2.create_route_table().vpc_id(&world.requester).send().await?;
+    let free = answer.route_table.and_then(|table| table.route_table_id).context("no table")?;
+    let destination = "10.2.0.0/16";
+    let create = world.ec2.create_route().route_table_id(&table).destination_cidr_block(destination);
+    create.gateway_id("igw-0123456789abcdef0").send().await?;
+    world.apply(&manifest).await?;
+    let object = world.until_stalled("RouteConflict").await?;
+    let id = connection_id(&object).context("no ID")?.to_owned();
+    let told = condition(&object, "RoutesReady").context("no RoutesReady")?;
+    ensure!(told.status == "False" && told.reason == "RouteConflict", "{told:?}");
+    for named in [table.as_str(), destination, "igw-0123456789abcdef0"] {
+        ensure!(told.message.contains(named), "{named}: {told:?}");
+    }
+    // The others are made.
+    until_routes("the other table", &world.ec2, &world.requester, &[(free.as_str(), destination, id.as_str())]).await?;
+    let touching = async || -> Result<Vec<_>> {
+        let mut calls = world.journal("ReplaceRoute").await?;
+        calls.extend(world.journal("DeleteRoute").await?);
+        calls.retain(|call| call.parameters.get("RouteTableId") == Some(&table));
+        Ok(calls)
+    };
+    ensure!(touching().await?.is_empty());
+    // When it is gone, ours follows.
+    world.ec2.delete_route().route_table_id(&table).destination_cidr_block(destination).send().await?;
+    world.until_ready().await?;
+    let both = [(table.as_str(), destination, id.as_str()), (free.as_str(), destination, id.as_str())];
+    until_routes("both", &world.ec2, &world.requester, &both).await?;
+    Ok(())
+}
+
+/// A peering that ended and was requested anew takes over the routes of the last one.
+pub async fn routes_that_lead_nowhere_are_led_through_the_new_peering(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let mut manifest = world.manifest();
+    manifest["spec"]["requester"]["routes"] = json!({"routeTables": {"main": true}});
+    manifest["spec"]["recreateOn"] = json!(["Deleted"]);
+    world.apply(&manifest).await?;
+    let object = world.until_ready().await?;
+    let first = connection_id(&object).context("no ID")?.to_owned();
+    world.ec2.delete_vpc_peering_connection().vpc_peering_connection_id(&first).send().await?;
+    let object = world
+        .until("ready again", |object| {
+            connection_id(object).is_some_and(|id| id != first)
+                && condition(object, "Ready").is_some_and(|ready| ready.status == "True")
+        })
+        .await?;
+    let second = connection_id(&object).context("no ID")?.to_owned();
+    let table = main_table(&world.ec2, &world.requester).await?;
+    until_routes("led anew", &world.ec2, &world.requester, &[(table.as_str(), "10.2.0.0/16", second.as_str())]).await?;
+    Ok(())
+}
