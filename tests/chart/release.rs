@@ -155,6 +155,23 @@ pub async fn an_upgrade_from_the_version_before_and_back_loses_nothing(shared: A
     shared.uninstall().await
 }
 
+/// The first release brings the kind and an object of it; the next one takes the object as its own; none takes it away.
+pub async fn identities_are_installed_with_their_kind_and_stay(shared: Arc<Shared>) -> Result<()> {
+    let values = |account: &str| {
+        let spec = json!({"accountId": account, "roleArn": format!("arn:aws:iam::{account}:role/peerings")});
+        json!({"crds": {"keep": false}, "identities": {"partner": spec}})
+    };
+    let account = async || shared.kubectl(&["get", "awsidentity", "partner", "-o", "jsonpath={.spec.accountId}"]).await;
+    _ = shared.kubectl(&["delete", "crd", "awsidentities.vpcpeering.dev", "--ignore-not-found"]).await?;
+    shared.helm.run(&["install", "operator"], &values("222222222222")).await?;
+    ensure!(account().await? == "222222222222");
+    shared.helm.run(&["upgrade", "operator"], &values("333333333333")).await?;
+    ensure!(account().await? == "333333333333", "the release does not own it");
+    shared.helm.run(&["upgrade", "operator"], &json!({"crds": {"keep": false}})).await?;
+    ensure!(account().await? == "333333333333", "it went with its value");
+    shared.uninstall().await
+}
+
 pub async fn crds_go_when_they_are_not_to_be_kept(shared: Arc<Shared>) -> Result<()> {
     shared.helm.run(&["install", "operator"], &json!({"crds": {"keep": false}})).await?;
     shared.uninstall().await?;
