@@ -2,9 +2,11 @@
 # make test   runs every check and test
 # make test-flux  those with Flux's own controllers, which take minutes to build
 # make bench  prints what it costs
-# make generate   writes what is generated from the code
+# make generate   writes what is generated from the code and the chart
+# make image-binary   builds the image's binary, and says its size
+# make sbom   writes what is in it
 
-.PHONY: demo test test-flux bench lint generate deny needs needs-python
+.PHONY: demo test test-flux bench lint generate deny image-binary sbom needs needs-python
 .DEFAULT_GOAL := test
 
 # Says what is missing before anything is built.
@@ -18,14 +20,14 @@ needs-python:
 
 demo: needs
 	@tests/control-plane/build.sh >/dev/null
-	cargo build --locked --bin vpc-peering-operator --example demo
+	cargo build --locked --workspace --bin vpc-peering-operator --example demo
 	@target/debug/examples/demo
 
 # BENCH=quick leaves out the large ones.
 bench: needs
 	@tests/control-plane/build.sh >/dev/null
 	cargo build --locked --release --bin vpc-peering-operator
-	cargo build --locked --example bench
+	cargo build --locked --workspace --example bench
 	@target/debug/examples/bench
 
 test: needs needs-python lint
@@ -33,7 +35,9 @@ test: needs needs-python lint
 	@tests/control-plane/build.sh helm >/dev/null
 	@tests/control-plane/build.sh promtool >/dev/null
 	@tests/control-plane/build.sh gitops >/dev/null
+	@tests/control-plane/build.sh helm-docs >/dev/null
 	@tests/python/venv.sh >/dev/null
+	@$$(tests/control-plane/build.sh actionlint)/actionlint -shellcheck= -pyflakes= .github/workflows/*.yaml
 	cargo test --locked --workspace
 
 test-flux: needs needs-python
@@ -41,18 +45,33 @@ test-flux: needs needs-python
 	@tests/control-plane/build.sh gitops >/dev/null
 	@tests/control-plane/build.sh flux >/dev/null
 	@tests/python/venv.sh >/dev/null
-	cargo test --locked --test e2e -- --ignored flux::
+	cargo test --locked --workspace --test e2e -- --ignored flux::
 
 lint: needs
 	cargo fmt --check
 	cargo clippy --locked --workspace --all-targets
 
 generate: needs
-	cargo build --locked
+	cargo build --locked --workspace
 	target/debug/vpc-peering-operator crd > crds/vpcpeering.dev.yaml
 	cp crds/vpcpeering.dev.yaml charts/vpc-peering-operator/files/crds.yaml
 	target/debug/vpc-peering-operator reference conditions > docs/conditions.md
 	target/debug/vpc-peering-operator reference metrics > docs/metrics.md
+	deploy/render.sh deploy
+	$$(tests/control-plane/build.sh helm-docs)/helm-docs --chart-search-root charts --sort-values-order file
+
+# The binary of the image, as the Dockerfile builds it, and its size. Takes many minutes.
+# Asks for cargo-auditable: cargo install --locked cargo-auditable
+image-binary: needs
+	cargo auditable rustc --release --locked --bin vpc-peering-operator -- -C target-feature=+crt-static
+	@size=$$(wc -c < target/release/vpc-peering-operator); echo "$$size bytes"; [ $$size -lt 20000000 ]
+
+# What is in the image, as CycloneDX, into target/sbom.cdx.json.
+# Asks for cargo-cyclonedx: cargo install --locked cargo-cyclonedx
+sbom: needs
+	cargo cyclonedx --format json --spec-version 1.5 --override-filename sbom.cdx
+	mv sbom.cdx.json target/sbom.cdx.json
+	rm tests/*/sbom.cdx.json
 
 # Asks for cargo-deny: cargo install --locked cargo-deny
 deny:

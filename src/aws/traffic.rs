@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_config::Region;
+use aws_runtime::retries::classifiers::THROTTLING_ERRORS;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
     BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
@@ -36,8 +37,24 @@ pub struct Answered<'a> {
     pub region: &'a str,
     /// AWS's error code; `OK` where there was none, `Timeout` or `NoAnswer` where AWS said nothing.
     pub code: &'a str,
+    /// AWS's ID of the request, where it said one.
+    pub request_id: Option<&'a str>,
     /// How long that took.
     pub took: Duration,
+}
+
+impl Answered<'_> {
+    /// Whether AWS refused the request since there were too many.
+    #[must_use]
+    pub fn is_throttled(&self) -> bool {
+        THROTTLING_ERRORS.contains(&self.code)
+    }
+
+    /// Whether the request was to change something.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        !self.action.starts_with("Describe")
+    }
 }
 
 /// Puts [`Traffic`] between the SDK and AWS.
@@ -95,6 +112,7 @@ impl Intercept for Intercepted {
             account: self.account.get().map_or("unknown", String::as_str),
             region: config.load::<Region>().map_or("unknown", Region::as_ref),
             code,
+            request_id: context.response().and_then(|response| response.headers().get("x-amzn-requestid")),
             took: sent.elapsed(),
         });
         Ok(())

@@ -10,6 +10,7 @@ use clap::Args;
 use crate::controller::{OwnCredentials, Settings};
 use crate::operator::leader::{self, Election};
 use crate::operator::logs::{self, Format};
+use crate::operator::traces::Traces;
 use crate::operator::{self, Service};
 use crate::peering;
 
@@ -68,19 +69,25 @@ pub struct Run {
     #[arg(long, env = "METRICS_ADDRESS", default_value = "0.0.0.0:8080", value_parser = address)]
     metrics_address: Address,
 
-    /// How the log looks.
-    #[arg(long, env = "LOG_FORMAT", default_value = "text")]
-    log_format: Format,
+    /// How the log looks. Defaults to json in a pod, and to text elsewhere.
+    #[arg(long, env = "LOG_FORMAT")]
+    log_format: Option<Format>,
 
     /// What is logged, for example `debug` or `info,vpc_peering_operator=debug`.
     #[arg(long, env = "LOG_LEVEL", default_value = "info")]
     log_level: String,
+
+    /// Where traces go by OTLP over HTTP, for example http://localhost:4318. Without it they go nowhere.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<String>,
 }
 
 impl Run {
     pub(super) fn execute(self) -> anyhow::Result<()> {
-        logs::start(self.log_format, &self.log_level)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start tokio")?;
+        let endpoint = self.otlp_endpoint.filter(|endpoint| !endpoint.is_empty());
+        let traces = endpoint.map(|endpoint| Traces::to(&endpoint, runtime.handle().clone())).transpose()?;
+        logs::start(self.log_format.unwrap_or_default(), &self.log_level, traces.as_ref())?;
         let settings = Settings {
             namespace: self.namespace,
             poll_interval: self.poll_interval,
@@ -102,6 +109,7 @@ impl Run {
             },
         };
         let outcome = runtime.block_on(operator::run(settings, service));
+        traces.into_iter().for_each(Traces::flush);
         // What still blocks after the drain is not waited for.
         runtime.shutdown_background();
         outcome

@@ -28,7 +28,7 @@ const AFTER_REFUSAL: Duration = Duration::from_secs(60);
 ///
 /// # Errors
 /// What the API server refuses. What AWS refuses is told in the status.
-#[instrument(skip_all, fields(name = %object.name_any()))]
+#[instrument(skip_all, fields(object = %object.name_any()))]
 pub async fn reconcile(object: Arc<AwsIdentity>, context: Arc<Context>) -> Result<Action, kube::Error> {
     if object.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());

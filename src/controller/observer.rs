@@ -12,7 +12,7 @@ pub trait Observer: Send + Sync + 'static {
     /// A controller starts to work.
     fn started(&self, context: &Arc<Context>);
     /// A reconciliation begins.
-    fn began(&self, at: Instant);
+    fn began(&self, controller: &'static str, at: Instant);
     /// The reconciliation that began then has ended.
     fn ended(&self, controller: &'static str, began: Instant, outcome: Result<&Action, &kube::Error>);
 }
@@ -23,7 +23,7 @@ pub(super) async fn observed(
     reconciliation: impl Future<Output = Result<Action, kube::Error>>,
 ) -> Result<Action, kube::Error> {
     let began = Instant::now();
-    observer.began(began);
+    observer.began(controller, began);
     let outcome = reconciliation.await;
     observer.ended(controller, began, outcome.as_ref());
     outcome

@@ -104,8 +104,9 @@ impl Context {
         Ok(written)
     }
 
-    /// Publishes an Event. Its loss is no reason to stop.
+    /// Publishes an Event, and logs it. Its loss is no reason to stop.
     pub async fn announce(&self, object: &ObjectReference, type_: EventType, reason: &str, note: &str) {
+        tracing::info!(reason, "{note}");
         let event = Event {
             type_,
             reason: reason.to_owned(),
@@ -173,6 +174,6 @@ pub fn retry<K: Managed>(object: Arc<K>, error: &kube::Error, _: Arc<Context>) -
     if is_conflict(error) {
         return Action::requeue(AFTER_CONFLICT);
     }
-    tracing::warn!(namespace = object.namespace(), name = %object.name_any(), %error, "the API server refuses");
+    tracing::warn!(namespace = object.namespace(), object = %object.name_any(), %error, "the API server refuses");
     Action::requeue(AFTER_API_ERROR)
 }

@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use tokio::time::Instant;
-use tracing::instrument;
+use tracing::{Span, instrument};
 
 use super::Context;
 use super::access::{Access, Blocked};
@@ -36,7 +36,7 @@ const STEPS: usize = 8;
 ///
 /// # Errors
 /// What the API server refuses. What AWS refuses is told in the status.
-#[instrument(skip_all, fields(namespace = object.namespace(), name = %object.name_any()))]
+#[instrument(skip_all, fields(namespace = object.namespace(), object = %object.name_any(), id))]
 pub async fn reconcile(object: Arc<VpcPeering>, context: Arc<Context>) -> Result<Action, kube::Error> {
     match pass(&context, (*object).clone()).await {
         Err(error) if is_not_found(&error) => {
@@ -63,6 +63,9 @@ async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube:
     }
     for _ in 0..STEPS {
         let recorded = recorded(&object);
+        if let Some(id) = &recorded.connection_id {
+            Span::current().record("id", id);
+        }
         let (observed, unreadable) = match context.observe(&object, &owner, &recorded, &access, began).await {
             Ok(observed) => (observed, None),
             Err(unreadable) => (Observation::default(), Some(unreadable)),
@@ -223,7 +226,8 @@ impl Context {
                 observed.preflight = memory.preflight(object.metadata.generation);
                 observed.refused = memory.refused(object.metadata.generation);
             });
-            observed.is_settled = last_write.is_none_or(|write| write.elapsed() > self.settings.consistency_window);
+            // After a restart nobody remembers when we wrote last.
+            observed.is_settled = last_write.unwrap_or(self.started).elapsed() > self.settings.consistency_window;
             observed.tables = tables.clone();
             observed.accepter = match &elsewhere {
                 Some(inventory) => {

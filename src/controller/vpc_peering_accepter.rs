@@ -95,7 +95,7 @@ impl Attempt for Step {
 ///
 /// # Errors
 /// What the API server refuses. What AWS refuses is told in the status.
-#[instrument(skip_all, fields(namespace = object.namespace(), name = %object.name_any()))]
+#[instrument(skip_all, fields(namespace = object.namespace(), object = %object.name_any()))]
 pub async fn reconcile(object: Arc<VpcPeeringAccepter>, context: Arc<Context>) -> Result<Action, kube::Error> {
     match pass(&context, (*object).clone()).await {
         Err(error) if is_not_found(&error) => {

@@ -1,7 +1,13 @@
 //! Logs on standard error.
 
+use std::io::IsTerminal;
+
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
+
+use super::traces::Traces;
 
 /// How a line of the log looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -12,15 +18,26 @@ pub enum Format {
     Json,
 }
 
-/// Starts logging. `filter` is in the syntax of tracing-subscriber's `EnvFilter`, for example `info,kube=warn`.
+impl Default for Format {
+    /// For machines in a pod, where <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>
+    /// names the API server.
+    fn default() -> Self {
+        if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() { Self::Json } else { Self::Text }
+    }
+}
+
+/// Starts logging, and recording traces if there are any. `filter` is in the syntax of tracing-subscriber's `EnvFilter`,
+/// for example `info,kube=warn`.
 ///
 /// # Errors
 /// When the filter cannot be understood.
-pub fn start(format: Format, filter: &str) -> anyhow::Result<()> {
-    let logs = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(filter)?).with_writer(std::io::stderr);
-    match format {
-        Format::Text => logs.init(),
-        Format::Json => logs.json().init(),
-    }
+pub fn start(format: Format, filter: &str, traces: Option<&Traces>) -> anyhow::Result<()> {
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines = match format {
+        Format::Text => lines.boxed(),
+        Format::Json => lines.json().boxed(),
+    };
+    let lines = lines.with_filter(EnvFilter::try_new(filter)?);
+    tracing_subscriber::registry().with(lines).with(traces.map(Traces::layer)).init();
     Ok(())
 }

@@ -46,14 +46,24 @@ definitions! {
         "Reconciliations that the API server cut short; what AWS refuses is told by the reason of the resource";
     RECONCILE_TIME: "histogram" "controller_runtime_reconcile_time_seconds" ["controller"],
         "How long reconciliations took";
-    ACTIVE_WORKERS: "gauge" "controller_runtime_active_workers" [],
+    ACTIVE_WORKERS: "gauge" "controller_runtime_active_workers" ["controller"],
         "Reconciliations in hand";
+    WORK_TIME: "histogram" "workqueue_work_duration_seconds" ["name", "controller"],
+        "How long the work on an item of the queue took, which is one reconciliation";
+    UNFINISHED_WORK: "gauge" "workqueue_unfinished_work_seconds" ["name", "controller"],
+        "The time that the reconciliations in hand have taken so far, added up";
+    LONGEST_WORK: "gauge" "workqueue_longest_running_processor_seconds" ["name", "controller"],
+        "The time that the longest of the reconciliations in hand has taken so far";
+    RETRIES: "counter" "workqueue_retries_total" ["name", "controller"],
+        "Items put back into the queue after an error";
     LEADER: "gauge" "leader_election_master_status" ["name"],
         "1 while this process holds the Lease of that name and acts, else 0";
     AWS_REQUESTS: "counter" "vpcpeering_aws_requests_total" ["action", "account", "region", "code"],
         "Requests to EC2 and STS, retries included, by AWS's error code; OK, Timeout and NoAnswer where there is none";
     AWS_REQUEST_TIME: "histogram" "vpcpeering_aws_request_duration_seconds" ["action", "account", "region"],
         "How long AWS took to answer";
+    AWS_THROTTLES: "counter" "vpcpeering_aws_throttles_total" ["action", "account", "region"],
+        "Requests that AWS refused since there were too many";
     INVENTORY_AGE: "gauge" "vpcpeering_inventory_age_seconds" ["account", "region"],
         "The time since the newest listing of the peerings of the account and region that succeeded began";
     PEERINGS: "gauge" "vpcpeering_peerings" ["code"],
@@ -71,8 +81,8 @@ definitions! {
 /// What is asked at the time of a scrape.
 #[derive(Debug, Default)]
 pub struct Observed {
-    /// Reconciliations in hand.
-    pub active: usize,
+    /// How long the reconciliations in hand of each controller have taken so far.
+    pub in_hand: BTreeMap<&'static str, Vec<Duration>>,
     /// The Lease's name, and whether this process acts.
     pub leader: (String, bool),
     /// The time since each account's region was listed.
@@ -97,7 +107,10 @@ pub struct Metrics {
     reconcile_errors: Family<Labels, Counter>,
     reconcile_time: Family<Labels, Histogram, fn() -> Histogram>,
     aws_requests: Family<Labels, Counter>,
+    work_time: Family<Labels, Histogram, fn() -> Histogram>,
+    retries: Family<Labels, Counter>,
     aws_request_time: Family<Labels, Histogram, fn() -> Histogram>,
+    aws_throttles: Family<Labels, Counter>,
     values: Bounded,
 }
 
@@ -109,7 +122,10 @@ impl Default for Metrics {
             reconciles: Family::default(),
             reconcile_errors: Family::default(),
             reconcile_time: Family::new_with_constructor(reconciles),
+            work_time: Family::new_with_constructor(reconciles),
+            retries: Family::default(),
             aws_requests: Family::default(),
+            aws_throttles: Family::default(),
             aws_request_time: Family::new_with_constructor(requests),
             values: Bounded::default(),
         }
@@ -121,17 +137,25 @@ impl Metrics {
     pub fn reconciled(&self, controller: &str, result: &str, took: Duration) {
         self.reconciles.get_or_create(&RECONCILES.labels([controller, result])).inc();
         let errors = self.reconcile_errors.get_or_create_owned(&RECONCILE_ERRORS.labels([controller]));
+        let retries = self.retries.get_or_create_owned(&RETRIES.labels([controller; 2]));
         if result == "error" {
             errors.inc();
+            retries.inc();
         }
         self.reconcile_time.get_or_create(&RECONCILE_TIME.labels([controller])).observe(took.as_secs_f64());
+        self.work_time.get_or_create(&WORK_TIME.labels([controller; 2])).observe(took.as_secs_f64());
     }
 
     /// AWS has answered a request.
     pub fn answered(&self, request: &Answered<'_>) {
-        let (region, code) = (self.values.label(request.region), self.values.label(request.code));
-        let account = self.values.label(request.account);
+        let [account, region, code] =
+            [request.account, request.region, request.code].map(|value| self.values.label(value));
         self.aws_requests.get_or_create(&AWS_REQUESTS.labels([request.action, account, region, code])).inc();
+        let throttles =
+            self.aws_throttles.get_or_create_owned(&AWS_THROTTLES.labels([request.action, account, region]));
+        if request.is_throttled() {
+            throttles.inc();
+        }
         let time =
             self.aws_request_time.get_or_create_owned(&AWS_REQUEST_TIME.labels([request.action, account, region]));
         time.observe(request.took.as_secs_f64());
@@ -146,10 +170,18 @@ impl Metrics {
         RECONCILES.register(&mut registry, self.reconciles.clone());
         RECONCILE_ERRORS.register(&mut registry, self.reconcile_errors.clone());
         RECONCILE_TIME.register(&mut registry, self.reconcile_time.clone());
+        WORK_TIME.register(&mut registry, self.work_time.clone());
+        RETRIES.register(&mut registry, self.retries.clone());
         AWS_REQUESTS.register(&mut registry, self.aws_requests.clone());
         AWS_REQUEST_TIME.register(&mut registry, self.aws_request_time.clone());
-        let active = u32::try_from(observed.active).unwrap_or(u32::MAX);
-        ACTIVE_WORKERS.gauge(&mut registry, [([], f64::from(active))]);
+        AWS_THROTTLES.register(&mut registry, self.aws_throttles.clone());
+        let in_hand = || observed.in_hand.iter();
+        let number = |times: &Vec<Duration>| f64::from(u32::try_from(times.len()).unwrap_or(u32::MAX));
+        ACTIVE_WORKERS.gauge(&mut registry, in_hand().map(|(controller, times)| ([*controller], number(times))));
+        let all = |times: &Vec<Duration>| times.iter().sum::<Duration>().as_secs_f64();
+        UNFINISHED_WORK.gauge(&mut registry, in_hand().map(|(controller, times)| ([*controller; 2], all(times))));
+        let longest = |times: &Vec<Duration>| times.iter().max().map_or(0.0, Duration::as_secs_f64);
+        LONGEST_WORK.gauge(&mut registry, in_hand().map(|(controller, times)| ([*controller; 2], longest(times))));
         let (name, leads) = &observed.leader;
         LEADER.gauge(&mut registry, [([name.as_str()], f64::from(u8::from(*leads)))]);
         let ages = observed.inventory_ages.iter().map(|((account, region), age)| {
@@ -226,13 +258,8 @@ mod tests {
         let metrics = Metrics::default();
         for number in 0..10_000 {
             let (region, took) = (format!("region-{number}"), Duration::from_secs(1));
-            metrics.answered(&Answered {
-                action: "DescribeVpcs",
-                account: "111111111111",
-                region: &region,
-                code: "OK",
-                took,
-            });
+            let (action, account, code) = ("DescribeVpcs", "111111111111", "OK");
+            metrics.answered(&Answered { action, account, region: &region, code, request_id: None, took });
         }
         let text = metrics.text(&Observed::default()).unwrap_or_default();
         let series = text.lines().filter(|line| line.starts_with(AWS_REQUESTS.name)).count();

@@ -1,4 +1,4 @@
-//! What makes it a service: logs, metrics, probes, leadership, signals, and an orderly end.
+//! What makes it a service: logs, traces, metrics, probes, leadership, signals, and an orderly end.
 
 pub mod leader;
 pub mod logs;
@@ -6,6 +6,7 @@ pub mod metrics;
 pub mod monitor;
 pub mod server;
 pub mod shutdown;
+pub mod traces;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

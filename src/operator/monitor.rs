@@ -1,5 +1,6 @@
 //! What is known of the running operator: for its metrics, for its probes, and for who asks whether it may act.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -25,8 +26,8 @@ pub struct Monitor {
     hold: Hold,
     poll_interval: Duration,
     metrics: Metrics,
-    /// When the reconciliations in hand began.
-    in_hand: Mutex<Vec<Instant>>,
+    /// When the reconciliations in hand of each controller began.
+    in_hand: Mutex<BTreeMap<&'static str, Vec<Instant>>>,
     context: OnceLock<Arc<Context>>,
 }
 
@@ -59,7 +60,7 @@ impl Monitor {
     /// # Errors
     /// Which one is stuck.
     pub fn live(&self) -> Result<(), String> {
-        let oldest = self.in_hand().iter().map(Instant::elapsed).max().unwrap_or_default();
+        let oldest = self.in_hand().values().flatten().map(Instant::elapsed).max().unwrap_or_default();
         if oldest > STUCK {
             return Err(format!("a reconciliation has been in hand for {} s", oldest.as_secs()));
         }
@@ -78,8 +79,9 @@ impl Monitor {
     /// # Errors
     /// None that a string can give.
     pub fn metrics(&self) -> Result<String, fmt::Error> {
+        let so_far = |began: &Vec<Instant>| began.iter().map(Instant::elapsed).collect();
         let mut observed = Observed {
-            active: self.in_hand().len(),
+            in_hand: self.in_hand().iter().map(|(controller, began)| (*controller, so_far(began))).collect(),
             leader: (self.hold.name().to_owned(), self.hold.is_held()),
             ..Observed::default()
         };
@@ -97,7 +99,7 @@ impl Monitor {
         self.metrics.text(&observed)
     }
 
-    fn in_hand(&self) -> MutexGuard<'_, Vec<Instant>> {
+    fn in_hand(&self) -> MutexGuard<'_, BTreeMap<&'static str, Vec<Instant>>> {
         self.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -147,16 +149,16 @@ impl Observer for Monitor {
         _ = self.context.set(Arc::clone(context));
     }
 
-    fn began(&self, at: Instant) {
-        self.in_hand().push(at);
+    fn began(&self, controller: &'static str, at: Instant) {
+        self.in_hand().entry(controller).or_default().push(at);
     }
 
     fn ended(&self, controller: &'static str, began: Instant, outcome: Result<&Action, &kube::Error>) {
-        let mut in_hand = self.in_hand();
-        if let Some(position) = in_hand.iter().position(|other| *other == began) {
+        if let Some(in_hand) = self.in_hand().get_mut(controller)
+            && let Some(position) = in_hand.iter().position(|other| *other == began)
+        {
             in_hand.swap_remove(position);
         }
-        drop(in_hand);
         let result = match outcome {
             Err(_) => "error",
             Ok(action) if *action == Action::await_change() => "success",
@@ -179,6 +181,12 @@ impl Traffic for Monitor {
 
     fn answered(&self, request: &Answered<'_>) {
         self.metrics.answered(request);
+        let Answered { action, account, region, code, request_id, took } = request;
+        if request.is_write() {
+            tracing::info!(action, account, region, code, request_id, ?took, "EC2 answered");
+        } else {
+            tracing::debug!(action, account, region, code, request_id, ?took, "EC2 answered");
+        }
     }
 }
 
@@ -190,9 +198,9 @@ mod tests {
     fn a_reconciliation_without_end_is_noticed() {
         let monitor = Monitor::new(Hold::always("test"), Duration::from_secs(60));
         let Some(long_ago) = Instant::now().checked_sub(STUCK * 2) else { return };
-        monitor.began(Instant::now());
+        monitor.began("vpcpeering", Instant::now());
         assert_eq!(monitor.live(), Ok(()));
-        monitor.began(long_ago);
+        monitor.began("vpcpeering", long_ago);
         assert!(monitor.live().is_err());
         monitor.ended("vpcpeering", long_ago, Ok(&Action::await_change()));
         assert_eq!(monitor.live(), Ok(()));

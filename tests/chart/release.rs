@@ -1,11 +1,15 @@
 //! What becomes of a cluster when the chart is installed, upgraded, rolled back and uninstalled.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use environment::{Operator, RunningOperator, eventually};
+use ec2_simulator::clock::Clock;
+use ec2_simulator::{Server, Simulator};
+use environment::{Operator, RunningOperator, ec2, eventually, repository};
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Shared;
@@ -74,6 +78,97 @@ pub async fn no_release_step_loses_a_peering(shared: Arc<Shared>) -> Result<()> 
     let release = ["patch", "vpcpeering", "kept", "--namespace", "watched", "--type=merge"];
     shared.kubectl(&[&release[..], &["-p", r#"{"metadata":{"finalizers":null}}"#]].concat()).await?;
     shared.kubectl(&["delete", "vpcpeering", "kept", "--namespace", "watched"]).await?;
+    shared.uninstall().await
+}
+
+/// The chart as it was released last.
+const PREVIOUS: &str = "tests/chart/previous/vpc-peering-operator-0.1.0.tgz";
+
+/// A resource that was made under the version before is looked after once the chart is upgraded, and stays the same one,
+/// with the same peering, when the chart is rolled back and upgraded again.
+pub async fn an_upgrade_from_the_version_before_and_back_loses_nothing(shared: Arc<Shared>) -> Result<()> {
+    let (helm, previous) = (&shared.helm, repository().join(PREVIOUS));
+    helm.on_release(&["install", "operator", &previous.to_string_lossy()]).await?;
+    shared.kubectl(&["wait", "--for=condition=Established", "crd/vpcpeerings.vpcpeering.dev"]).await?;
+    let simulator = Simulator::new(Default::default(), Clock::new(Timestamp::now(), 1.0), 1);
+    let server = Server::start((Ipv4Addr::LOCALHOST, 0).into(), simulator).await?;
+    let ec2 = ec2::client(&server.url(), "eu-central-1");
+    let requester = ec2::create_vpc(&ec2, "10.1.0.0/16").await?;
+    let accepter = ec2::create_vpc(&ec2, "10.2.0.0/16").await?;
+    let mut peering: Value = serde_json::from_str(PEERING)?;
+    peering["spec"]["requester"]["vpcId"] = json!(requester);
+    peering["spec"]["accepter"]["vpcId"] = json!(accepter);
+    let path = shared.control_plane.folder().join("live.json");
+    std::fs::write(&path, peering.to_string())?;
+    shared.kubectl(&["apply", "-f", &path.to_string_lossy()]).await?;
+
+    let uid = shared.uid_of_the_peering().await?;
+    let chart = async || {
+        let path = r"jsonpath={.metadata.labels.helm\.sh/chart}";
+        shared.kubectl(&["get", "deployment", NAME, "--namespace", "install", "-o", path]).await
+    };
+    let before = chart().await?;
+    // The operator of this version, with the rights of the release as it is then.
+    let start = async || {
+        let kubeconfig = shared.control_plane.kubeconfig_of("install", NAME).await?;
+        let environment = vec![
+            ("KUBECONFIG", kubeconfig.to_string_lossy().into_owned()),
+            ("METRICS_ADDRESS", "off".into()),
+            ("POLL_INTERVAL", "500ms".into()),
+            ("AWS_ENDPOINT_URL", server.url()),
+            ("AWS_ACCESS_KEY_ID", "test".into()),
+            ("AWS_SECRET_ACCESS_KEY", "test".into()),
+        ];
+        let program = Path::new(env!("CARGO_BIN_EXE_vpc-peering-operator")).to_owned();
+        Operator { program, environment, log: shared.control_plane.folder().join("upgraded.log") }.start().await
+    };
+    let of_resource = ["--namespace", "watched"];
+    let mut living = Vec::new();
+    for step in ["upgrade", "upgrade-again"] {
+        helm.run(&["upgrade", "operator"], &json!({})).await?;
+        ensure!(chart().await? != before, "it was not upgraded: {before}");
+        let operator = start().await?;
+        let asked = format!("vpcpeering.dev/reconcile-at={step}");
+        let annotate = ["annotate", "vpcpeering", "kept", "--overwrite", &asked];
+        shared.kubectl(&[&annotate[..], &of_resource].concat()).await?;
+        let handled = format!("--for=jsonpath={{.status.lastHandledReconcileAt}}={step}");
+        for condition in [handled.as_str(), "--for=condition=Ready"] {
+            let wait = ["wait", "vpcpeering/kept", "--timeout=60s", condition];
+            let waited = shared.kubectl(&[&wait[..], &of_resource].concat()).await;
+            waited.with_context(|| format!("{condition} after the {step}: {}", operator.output()))?;
+        }
+        let shown = ec2::peerings_of(&ec2, &requester).await?;
+        ensure!(shown.len() == 1 && ec2::code(&shown[0]) == "active", "after the {step}: {shown:?}");
+        living.push(shown[0].vpc_peering_connection_id().map(str::to_owned));
+        ensure!(shared.uid_of_the_peering().await? == uid, "another resource after the {step}");
+        if step == "upgrade" {
+            operator.terminate().await?;
+            helm.on_release(&["rollback", "operator", "1"]).await?;
+            ensure!(chart().await? == before, "it was not rolled back");
+            ensure!(shared.uid_of_the_peering().await? == uid, "another resource after the rollback");
+        } else {
+            let delete = ["delete", "vpcpeering", "kept", "--timeout=60s"];
+            shared.kubectl(&[&delete[..], &of_resource].concat()).await?;
+        }
+    }
+    ensure!(living[0] == living[1], "another peering: {living:?}");
+    shared.uninstall().await
+}
+
+/// The first release brings the kind and an object of it; the next one takes the object as its own; none takes it away.
+pub async fn identities_are_installed_with_their_kind_and_stay(shared: Arc<Shared>) -> Result<()> {
+    let values = |account: &str| {
+        let spec = json!({"accountId": account, "roleArn": format!("arn:aws:iam::{account}:role/peerings")});
+        json!({"crds": {"keep": false}, "identities": {"partner": spec}})
+    };
+    let account = async || shared.kubectl(&["get", "awsidentity", "partner", "-o", "jsonpath={.spec.accountId}"]).await;
+    _ = shared.kubectl(&["delete", "crd", "awsidentities.vpcpeering.dev", "--ignore-not-found"]).await?;
+    shared.helm.run(&["install", "operator"], &values("222222222222")).await?;
+    ensure!(account().await? == "222222222222");
+    shared.helm.run(&["upgrade", "operator"], &values("333333333333")).await?;
+    ensure!(account().await? == "333333333333", "the release does not own it");
+    shared.helm.run(&["upgrade", "operator"], &json!({"crds": {"keep": false}})).await?;
+    ensure!(account().await? == "333333333333", "it went with its value");
     shared.uninstall().await
 }
 

@@ -1,11 +1,12 @@
 //! What the chart makes of its values.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use environment::repository;
+use environment::{prepare, repository};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -17,6 +18,12 @@ use super::helm::{find, parse};
 
 const NAME: &str = "operator-vpc-peering-operator";
 
+/// A container that the restricted Pod Security Standard lets in.
+fn container(name: &str) -> Value {
+    let security = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    json!({"name": name, "image": "registry.example.com/other", "securityContext": security})
+}
+
 /// Values that people set, and nearly all templates' branches with them.
 fn combinations() -> Vec<(&'static str, Value)> {
     let digest = format!("sha256:{}", "0".repeat(64));
@@ -24,7 +31,7 @@ fn combinations() -> Vec<(&'static str, Value)> {
         ("the defaults", json!({})),
         ("one replica, alone", json!({"replicas": 1, "leaderElection": {"enabled": false}})),
         ("one namespace", json!({"watchNamespace": "watched"})),
-        ("one namespace, nothing of kube-system", json!({"watchNamespace": "watched", "clusterId": "blue"})),
+        ("one namespace, and a name for the cluster", json!({"watchNamespace": "watched", "clusterId": "blue"})),
         (
             "everybody's rights by somebody else",
             json!({
@@ -42,6 +49,7 @@ fn combinations() -> Vec<(&'static str, Value)> {
                 "serviceMonitor": {"enabled": true, "labels": {"release": "prometheus"}, "relabelings": [{"targetLabel": "x", "replacement": "y"}]},
                 "podMonitor": {"enabled": true, "metricRelabelings": [{"action": "drop", "sourceLabels": ["region"], "regex": "x"}]},
                 "prometheusRule": {"enabled": true, "labels": {"release": "prometheus"}, "runbookUrl": "https://example.com/runbook"},
+                "dashboard": {"enabled": true, "namespace": "watched", "annotations": {"grafana_folder": "AWS"}},
             }}),
         ),
         (
@@ -50,6 +58,11 @@ fn combinations() -> Vec<(&'static str, Value)> {
                 "enabled": true,
                 "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
             }}),
+        ),
+        ("admission policies", json!({"admission": {"finalizer": true, "deletionProtection": true}})),
+        (
+            "admission policies for one namespace",
+            json!({"watchNamespace": "watched", "admission": {"finalizer": true, "deletionProtection": true}}),
         ),
         (
             "everything on the pod",
@@ -74,7 +87,14 @@ fn combinations() -> Vec<(&'static str, Value)> {
                     {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"},
                     {"maxSkew": 2, "topologyKey": "x", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": {"a": "b"}}},
                 ],
-                "operator": {"extraArgs": ["--log-level=debug"]}, "dnsPolicy": "Default",
+                "operator": {"extraArgs": ["--log-level=debug"], "otlpEndpoint": "http://collector:4318"},
+                "dnsPolicy": "None", "dnsConfig": {"nameservers": ["10.0.0.10"]}, "schedulerName": "other", "runtimeClassName": "gvisor",
+                "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["ec2.internal"]}],
+                "initContainers": [container("first")], "extraContainers": [container("proxy")],
+                "extraObjects": [{
+                    "apiVersion": "v1", "kind": "ConfigMap",
+                    "metadata": {"name": "{{ .Release.Name }}-extra", "namespace": "{{ .Release.Namespace }}"},
+                }],
             }),
         ),
     ]
@@ -97,6 +117,9 @@ pub async fn typos_are_refused(shared: Arc<Shared>) -> Result<()> {
         ("/replicas", json!({"replicas": "2"})),
         ("/serviceAccount/annotations", json!({"serviceAccount": {"annotations": {"a": 1}}})),
         ("/image/digest", json!({"image": {"digest": "latest"}})),
+        ("/identities/partner", json!({"identities": {"partner": {"role": "x"}}})),
+        ("/identities/partner/accountId", json!({"identities": {"partner": {"accountId": "1"}}})),
+        ("/operator/otlpEndpoint", json!({"operator": {"otlpEndpoint": "collector:4318"}})),
     ] {
         let error = shared.helm.render(&values).await.err().with_context(|| format!("{values} is taken"))?.to_string();
         ensure!(error.contains("schema") && error.contains(path), "{values}: {error}");
@@ -197,32 +220,150 @@ fn combined<'a>(
     })
 }
 
-pub async fn rules_are_those_of_deploy(shared: Arc<Shared>) -> Result<()> {
-    let deploy = parse(&std::fs::read_to_string(repository().join("deploy/base/rbac.yaml"))?)?;
-    let deploy = granted(&deploy, "vpc-peering-operator")?;
-    let deploy: BTreeSet<_> = deploy.iter().map(|grant| grant.replace("vpc-peering-system: ", "install: ")).collect();
-    let chart = granted(&shared.helm.render(&json!({})).await?, NAME)?;
-    ensure!(chart == deploy, "not the same: {:?}", chart.symmetric_difference(&deploy).collect::<Vec<_>>());
-    ensure!(chart.contains("everywhere: patch vpcpeering.dev/vpcpeerings/status/*"), "{chart:?}");
+/// What a program of ours writes into a folder is what is committed.
+async fn is_committed(mut program: Command, written: &Path, committed: &str, files: &[&str]) -> Result<()> {
+    let output = program.output().await?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for file in files {
+        let written = std::fs::read_to_string(written.join(file))?;
+        let committed = std::fs::read_to_string(repository().join(committed).join(file))?;
+        ensure!(written == committed, "{file} has drifted from the chart: run `make generate`");
+    }
+    Ok(())
+}
+
+pub async fn deploy_is_rendered_from_the_chart(shared: Arc<Shared>) -> Result<()> {
+    let folder = shared.control_plane.folder().join("deploy");
+    let mut render = Command::new(repository().join("deploy/render.sh"));
+    render.arg(&folder);
+    let files =
+        ["base/deployment.yaml", "base/rbac.yaml", "admission/finalizer.yaml", "admission/deletion-protection.yaml"];
+    is_committed(render, &folder, "deploy", &files).await
+}
+
+pub async fn the_readme_describes_the_values(shared: Arc<Shared>) -> Result<()> {
+    let folder = shared.control_plane.folder().join("charts");
+    let chart = folder.join("vpc-peering-operator");
+    std::fs::create_dir_all(&chart)?;
+    let committed = "charts/vpc-peering-operator";
+    for file in ["Chart.yaml", "values.yaml", "README.md.gotmpl"] {
+        std::fs::copy(repository().join(committed).join(file), chart.join(file))?;
+    }
+    let mut helm_docs = Command::new(prepare("tests/control-plane/build.sh helm-docs")?.join("helm-docs"));
+    helm_docs.current_dir(&folder).args(["--sort-values-order", "file"]);
+    is_committed(helm_docs, &chart, committed, &["README.md"]).await
+}
+
+/// Every value is in the schema, and every value that the schema describes has its default.
+pub async fn the_schema_describes_the_values(_: Arc<Shared>) -> Result<()> {
+    let chart = repository().join("charts/vpc-peering-operator");
+    let values: Value = serde_saphyr::from_str(&std::fs::read_to_string(chart.join("values.yaml"))?)?;
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(chart.join("values.schema.json"))?)?;
+    compare(&values, &schema, &schema, "")
+}
+
+fn compare(values: &Value, schema: &Value, root: &Value, path: &str) -> Result<()> {
+    let named = schema["$ref"].as_str().and_then(|name| root.pointer(name.trim_start_matches('#')));
+    let schema = named.unwrap_or(schema);
+    // What takes any key has none of its own.
+    let (Some(values), Some(properties)) = (values.as_object(), schema["properties"].as_object()) else {
+        return Ok(());
+    };
+    ensure!(schema["additionalProperties"] == false, "{path} takes typos");
+    for (key, value) in values {
+        let property = properties.get(key).with_context(|| format!("{path}/{key} is not in the schema"))?;
+        compare(value, property, root, &format!("{path}/{key}"))?;
+    }
+    // Kubernetes' own objects have fields that nobody sets, and Helm's `global` is everybody's.
+    let is_ours = !path.ends_with("Probe") && path != "/resources" && path != "/updateStrategy";
+    let missing = properties.keys().find(|key| is_ours && !values.contains_key(*key) && *key != "global");
+    ensure!(missing.is_none(), "{path}/{missing:?} has no default");
+    Ok(())
+}
+
+/// A pod of the Deployment is let into a namespace that enforces the restricted Pod Security Standard, and one that is
+/// laxer is not.
+pub async fn pods_pass_the_restricted_standard(shared: Arc<Shared>) -> Result<()> {
+    let file = |name: &str| shared.control_plane.folder().join(name).to_string_lossy().into_owned();
+    for (values, passes) in [
+        (json!({"serviceAccount": {"create": false}}), true),
+        (json!({"serviceAccount": {"create": false}, "securityContext": {"allowPrivilegeEscalation": true}}), false),
+        (json!({"serviceAccount": {"create": false}, "podSecurityContext": {"seccompProfile": null}}), false),
+    ] {
+        let rendered = shared.helm.render(&values).await?;
+        let template = &find(&rendered, "Deployment", NAME)?["spec"]["template"];
+        let mut pod =
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"]});
+        pod["metadata"]["name"] = json!("operator");
+        // It would be the controller manager that makes it.
+        pod["spec"]["serviceAccountName"] = json!("restricted");
+        std::fs::write(file("pod.json"), pod.to_string())?;
+        let account = ["create", "serviceaccount", "restricted", "--namespace", "install"];
+        _ = shared.control_plane.kubectl(&account).await;
+        let create = ["create", "--dry-run=server", "--namespace", "install", "-f", &file("pod.json")];
+        let answer = shared.control_plane.kubectl(&create).await;
+        match (passes, answer) {
+            (true, Ok(_)) => {}
+            (false, Err(error)) => ensure!(error.to_string().contains("violates PodSecurity"), "{error:#}"),
+            (_, answer) => anyhow::bail!("{values}: {answer:?}"),
+        }
+    }
+    Ok(())
+}
+
+pub async fn identities_come_from_the_values(shared: Arc<Shared>) -> Result<()> {
+    let spec = json!({"accountId": "222222222222", "roleArn": "arn:aws:iam::222222222222:role/peerings"});
+    let values = json!({"identities": {"partner": spec, "other": {"accountId": "333333333333", "roleArn": "arn:aws:iam::333333333333:role/x"}}});
+    for (arguments, is_known) in
+        [(vec![], false), (vec!["--api-versions", "vpcpeering.dev/v1alpha1/AwsIdentity"], true)]
+    {
+        let rendered = shared.helm.run(&[&["template", "operator"], &arguments[..]].concat(), &values).await?;
+        let rendered = parse(&rendered)?;
+        find(&rendered, "AwsIdentity", "other")?;
+        let identity = find(&rendered, "AwsIdentity", "partner")?;
+        ensure!(identity["spec"] == spec && identity["apiVersion"] == "vpcpeering.dev/v1alpha1", "{identity}");
+        let metadata = &identity["metadata"];
+        ensure!(metadata["namespace"].is_null() && metadata["annotations"]["helm.sh/resource-policy"] == "keep");
+        // Where the release brings the kind, Helm cannot know it yet.
+        let hook = &metadata["annotations"]["helm.sh/hook"];
+        ensure!(hook.is_null() == is_known, "{hook}");
+    }
+    Ok(())
+}
+
+/// The policy lets nobody but the operator's own service account take the finalizer off, where it looks after resources.
+pub async fn admission_policies_know_the_operator(shared: Arc<Shared>) -> Result<()> {
+    for (values, namespace) in [(json!({}), None), (json!({"watchNamespace": "watched"}), Some("watched"))] {
+        let mut values = values;
+        values["admission"] = json!({"finalizer": true});
+        values["serviceAccount"] = json!({"name": "mine"});
+        let rendered = shared.helm.render(&values).await?;
+        let policy = find(&rendered, "ValidatingAdmissionPolicy", &format!("{NAME}-finalizer"))?;
+        let operator = &policy["spec"]["variables"][0]["expression"];
+        ensure!(operator == "'system:serviceaccount:install:mine'", "{operator}");
+        let selector = &policy["spec"]["matchConstraints"]["namespaceSelector"]["matchLabels"];
+        ensure!(selector["kubernetes.io/metadata.name"].as_str() == namespace, "{selector}");
+    }
     Ok(())
 }
 
 pub async fn namespaced_mode_has_no_right_beyond(shared: Arc<Shared>) -> Result<()> {
     let everywhere = granted(&shared.helm.render(&json!({})).await?, NAME)?;
-    let moved = |to_system: bool| -> BTreeSet<String> {
-        let grants = everywhere.iter().filter(|grant| to_system || !grant.ends_with("/kube-system"));
-        let grants = grants.map(|grant| match grant.strip_prefix("everywhere: ") {
-            Some(rule) if rule.ends_with("/kube-system") => format!("kube-system: {rule}"),
-            Some(rule) => format!("watched: {rule}"),
-            None => grant.clone(),
-        });
-        grants.collect()
-    };
+    let is_of_cluster = |rule: &str| rule.contains(" vpcpeering.dev/awsidentities") || rule.contains(" /namespaces/");
+    let moved = everywhere.iter().map(|grant| match grant.strip_prefix("everywhere: ") {
+        Some(rule) if !is_of_cluster(rule) => format!("watched: {rule}"),
+        _ => grant.clone(),
+    });
     let one = granted(&shared.helm.render(&json!({"watchNamespace": "watched"})).await?, NAME)?;
-    ensure!(one == moved(true), "{one:?}");
-    let values = json!({"watchNamespace": "watched", "clusterId": "blue"});
-    let one = granted(&shared.helm.render(&values).await?, NAME)?;
-    ensure!(one == moved(false), "{one:?}");
+    ensure!(one == moved.collect(), "{one:?}");
+    let writes = |grant: &&String| {
+        grant.starts_with("everywhere: ")
+            && !grant.contains(": get ")
+            && !grant.contains(": list ")
+            && !grant.contains(": watch ")
+    };
+    let writes: Vec<_> = one.iter().filter(writes).collect();
+    ensure!(writes == ["everywhere: patch vpcpeering.dev/awsidentities/status/*"], "{writes:?}");
     Ok(())
 }
 
@@ -242,7 +383,7 @@ pub async fn alerts_ask_for_metrics_that_exist_and_have_a_runbook(shared: Arc<Sh
         ensure!(page == "docs/runbook.md" && headings.contains(heading), "{name}: {url} leads nowhere");
         used.insert(heading.to_owned());
         let words = expr.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        let ours = ["vpcpeering_", "controller_runtime_", "leader_election_"];
+        let ours = ["vpcpeering_", "controller_runtime_", "leader_election_", "workqueue_"];
         let metrics: BTreeSet<_> = words.filter(|word| ours.iter().any(|prefix| word.starts_with(prefix))).collect();
         ensure!(!metrics.is_empty(), "{name} asks for nothing of ours: {expr}");
         for metric in metrics {

@@ -2,8 +2,9 @@
 # Builds etcd, kube-apiserver and kubectl from their pinned Go modules into a cache folder, once,
 # and prints that folder on standard output; progress goes to standard error.
 # A folder named by KUBEBUILDER_ASSETS is taken as it is.
-# `build.sh helm`, `promtool`, `gitops` and `flux` build those, and print the folder; `monitoring-crds` and `gitops-crds`
-# print a folder of the CustomResourceDefinitions in the pinned modules of prometheus-operator, and of Argo CD and Flux.
+# `build.sh PROGRAM` builds helm, helm-docs, promtool, actionlint, gitops or flux, and prints the folder; `build.sh
+# monitoring-crds` and `build.sh gitops-crds` print a folder of the CustomResourceDefinitions in the pinned modules of
+# prometheus-operator, Argo CD and Flux.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -30,8 +31,11 @@ fi
 # A change of any pin, or of our own code, is a new folder, so that an old binary is never mistaken for a new one.
 case $target in
 control-plane) modules=(kubernetes etcd) ;;
-helm | promtool | gitops | gitops-crds | flux) modules=("$target") ;;
-*) echo "usage: build.sh [helm | promtool | gitops | flux | monitoring-crds | gitops-crds]" >&2 && exit 2 ;;
+helm | helm-docs | promtool | actionlint | gitops | gitops-crds | flux) modules=("$target") ;;
+*)
+    echo "usage: build.sh [helm | helm-docs | promtool | actionlint | gitops | flux | monitoring-crds | gitops-crds]" >&2
+    exit 2
+    ;;
 esac
 pins=$(for module in "${modules[@]}"; do cat "$module"/*.go "$module/go.mod" "$module/go.sum" 2>/dev/null || true; done | git hash-object --stdin)
 assets=${XDG_CACHE_HOME:-$HOME/.cache}/vpc-peering-operator/$target/${pins:0:12}
@@ -72,7 +76,9 @@ control-plane)
     build kubernetes k8s.io/kubernetes/cmd/kube-apiserver kube-apiserver
     ;;
 helm) build helm helm.sh/helm/v4/cmd/helm helm ;;
+helm-docs) build helm-docs github.com/norwoodj/helm-docs/cmd/helm-docs helm-docs ;;
 promtool) build promtool github.com/prometheus/prometheus/cmd/promtool promtool ;;
+actionlint) build actionlint github.com/rhysd/actionlint/cmd/actionlint actionlint ;;
 gitops) build gitops . gitops ;;
 flux)
     build flux github.com/fluxcd/kustomize-controller kustomize-controller

@@ -16,6 +16,7 @@ mod flux;
 mod gitops;
 mod iam;
 mod identities;
+mod image;
 mod leader;
 mod lifecycle;
 mod metrics;
@@ -25,6 +26,7 @@ mod prune;
 mod restarts;
 mod routes;
 mod tags;
+mod telemetry;
 mod upgrade;
 mod validation;
 mod world;
@@ -145,6 +147,13 @@ fn main() -> Result<ExitCode> {
         metrics::the_table_is_what_a_scrape_shows,
         metrics::errors_of_aws_are_counted_by_code,
         metrics::probes_tell_who_is_ready,
+        metrics::every_query_of_the_dashboard_finds_something,
+        image::the_binary_runs_in_an_empty_root,
+        image::the_image_is_built_as_it_is_tested,
+        telemetry::a_step_is_a_line_with_object_connection_region_and_request,
+        telemetry::no_credential_reaches_the_log,
+        telemetry::traces_reach_a_collector,
+        telemetry::a_collector_that_does_not_answer_holds_nothing_up,
         ownership::two_resources_one_peering,
         ownership::two_clusters_one_pair_of_vpcs,
         ownership::the_older_one_leaves_and_the_younger_goes_on,

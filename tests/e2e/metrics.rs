@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ec2_simulator::Kind;
-use environment::{RunningOperator, eventually};
-use serde_json::json;
+use environment::{RunningOperator, eventually, prepare, repository};
+use serde_json::{Value, json};
+use tokio::process::Command;
 use vpc_peering_operator::operator::metrics::DEFINITIONS;
 
 use super::world::World;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-pub async fn the_table_is_what_a_scrape_shows(world: World) -> Result<()> {
+/// A deletion that hangs and a request that waits: else there is nothing to measure.
+async fn start_with_something_to_measure(world: &World) -> Result<(RunningOperator, World)> {
     let operator = world.operator.start().await?;
-    // A deletion that hangs and a request that waits: else there is nothing to measure.
     let leaving = world.another("leaving");
     world.apply(&world.manifest_with(json!({"acceptance": "Manual"}))).await?;
     world.until_code("pending-acceptance").await?;
@@ -23,7 +24,11 @@ pub async fn the_table_is_what_a_scrape_shows(world: World) -> Result<()> {
     kept["metadata"]["finalizers"] = json!(["example.com/keep"]);
     leaving.apply(&kept).await?;
     leaving.delete().await?;
+    Ok((operator, leaving))
+}
 
+pub async fn the_table_is_what_a_scrape_shows(world: World) -> Result<()> {
+    let (operator, leaving) = start_with_something_to_measure(&world).await?;
     let table: BTreeMap<_, _> = DEFINITIONS.iter().map(|row| (row.name, row)).collect();
     ensure!(table.len() == DEFINITIONS.len(), "a name is defined twice");
     eventually("the scrape shows every metric", LIMIT, async || {
@@ -84,6 +89,65 @@ pub async fn probes_tell_who_is_ready(world: World) -> Result<()> {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let why = blind.get("/readyz").await.err().context("ready, without having seen a resource")?;
     ensure!(why.to_string().contains("503"), "{why:#}");
+    Ok(())
+}
+
+/// Each query of Grafana's dashboard is evaluated by Prometheus' own code on a real scrape, and must not be empty. What
+/// Prometheus adds to every series of a target is added here.
+pub async fn every_query_of_the_dashboard_finds_something(world: World) -> Result<()> {
+    let (operator, leaving) = start_with_something_to_measure(&world).await?;
+    let (text, labels) = eventually("the scrape shows every metric", LIMIT, async || {
+        let scrape = Scrape::of(&operator).await?;
+        ensure!(scrape.labels.len() == DEFINITIONS.len(), "only {:?}", scrape.labels.keys());
+        Ok((scrape.text, scrape.labels))
+    })
+    .await?;
+    let of_target = r#"job="operator",namespace="install",pod="operator-0""#;
+    let series = text.lines().filter(|line| !line.starts_with('#')).map(|sample| {
+        let (series, value) = sample.rsplit_once(' ').unwrap_or_default();
+        let series = match series.split_once('{') {
+            Some((name, set)) => format!("{name}{{{of_target},{set}"),
+            None => format!("{series}{{{of_target}}}"),
+        };
+        json!({"series": series, "values": format!("{value}+1x30")})
+    });
+    let dashboard = repository().join("charts/vpc-peering-operator/files/dashboard.json");
+    let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(dashboard)?)?;
+    let panels = dashboard["panels"].as_array().context("no panels")?;
+    let queries: Vec<_> = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().into_iter().flatten())
+        .map(|target| target["expr"].as_str().context("a target without a query"))
+        .collect::<Result<_>>()?;
+    ensure!(queries.len() >= panels.len(), "a panel without a query");
+    let known: BTreeSet<_> =
+        labels.values().flatten().map(String::as_str).chain(["le", "job", "namespace", "pod"]).collect();
+    let (mut rules, mut tests) = (Vec::new(), Vec::new());
+    for (number, query) in queries.iter().enumerate() {
+        for grouping in query.split("by (").skip(1) {
+            for label in grouping.split(')').next().unwrap_or_default().split(',') {
+                ensure!(known.contains(label.trim()), "no metric has the label {label}: {query}");
+            }
+        }
+        let alert = format!("Query{number}");
+        let query = query.replace("$job", "operator").replace("$__rate_interval", "5m");
+        ensure!(!query.contains('$'), "a variable that nobody sets: {query}");
+        // Also refuses what cannot be parsed.
+        rules.push(json!({"alert": alert, "expr": format!("absent({query})"), "annotations": {"query": query}}));
+        tests.push(json!({"eval_time": "20m", "alertname": alert}));
+    }
+    let folder = world.shared.control_plane.folder().join("dashboard");
+    std::fs::create_dir_all(&folder)?;
+    // JSON is YAML.
+    std::fs::write(folder.join("rules.yaml"), json!({"groups": [{"name": "queries", "rules": rules}]}).to_string())?;
+    let test = json!({"interval": "1m", "input_series": series.collect::<Vec<_>>(), "alert_rule_test": tests});
+    let tests = json!({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [test]});
+    std::fs::write(folder.join("tests.yaml"), tests.to_string())?;
+    let promtool = prepare("tests/control-plane/build.sh promtool")?.join("promtool");
+    let output = Command::new(promtool).args(["test", "rules", "tests.yaml"]).current_dir(&folder).output().await?;
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    ensure!(output.status.success(), "a query finds nothing: {said}");
+    leaving.patch(json!({"metadata": {"finalizers": null}})).await?;
     Ok(())
 }
 

@@ -36,6 +36,14 @@ pub async fn every_rule_refuses_with_a_readable_message(world: World) -> Result<
             json!({"accepter": {"vpcId": "vpc-00000000", "routes": {"routeTables": {"all": true, "main": true}}}}),
             "say which route tables by exactly one of",
         ),
+        (
+            json!({"accepter": {"vpcId": "vpc-00000000", "routes": {"routeTables": {"ids": []}}}}),
+            "spec.accepter.routes.routeTables.ids",
+        ),
+        (
+            json!({"accepter": {"vpcId": "vpc-00000000", "routes": {"routeTables": {"all": true}, "destinationCidrBlocks": ["x"]}}}),
+            "destinationCidrBlocks takes CIDR blocks",
+        ),
         (json!({"acceptance": "Perhaps"}), "supported values: \"Auto\", \"Manual\""),
         (json!({"managementPolicy": "None"}), "supported values: \"Full\", \"Observe\""),
         (json!({"vpcPeeringConnectionId": "pcx-1"}), "spec.vpcPeeringConnectionId"),

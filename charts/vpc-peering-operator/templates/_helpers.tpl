@@ -64,22 +64,37 @@ annotations:
 {{- define "operator.rules" -}}
 # `patch` puts the finalizer on and takes it off.
 - apiGroups: [vpcpeering.dev]
-  resources: [vpcpeerings]
+  resources: [vpcpeerings, vpcpeeringaccepters]
   verbs: [get, list, watch, patch]
 - apiGroups: [vpcpeering.dev]
-  resources: [vpcpeerings/status]
+  resources: [vpcpeerings/status, vpcpeeringaccepters/status]
   verbs: [patch]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
 {{- end }}
 
-{{/* Its UID identifies the cluster in the ownership tags. */}}
-{{- define "operator.clusterIdRule" -}}
-- apiGroups: [""]
-  resources: [namespaces]
-  resourceNames: [kube-system]
-  verbs: [get]
+{{/* What an admission policy looks at. With one namespace to look after, another operator may look after others. */}}
+{{- define "operator.admission" -}}
+{{- with .Values.watchNamespace }}
+namespaceSelector:
+  matchLabels:
+    kubernetes.io/metadata.name: {{ . }}
+{{- end }}
+resourceRules:
+  - apiGroups: [vpcpeering.dev]
+    apiVersions: ["*"]
+    resources: [vpcpeerings, vpcpeeringaccepters]
+{{- end }}
+
+{{- define "operator.admissionBinding" }}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  {{- include "operator.metadata" (list (index . 0) (index . 1) (dict "clusterScoped" true)) | nindent 2 }}
+spec:
+  policyName: {{ index . 1 }}
+  validationActions: [Deny]
 {{- end }}
 
 {{- define "operator.endpoint" -}}

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Renders the files of this folder that come from the chart: `render.sh FOLDER` writes them below FOLDER.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+helm=$(tests/control-plane/build.sh helm)/helm
+
+# render FILE TEMPLATE…
+render() {
+    local file=$1 only=()
+    shift
+    for template in "$@"; do only+=(--show-only "templates/$template.yaml"); done
+    {
+        echo '# Rendered from charts/vpc-peering-operator by `make generate`.'
+        # Whoever applies these does so without Helm.
+        "$helm" template vpc-peering-operator charts/vpc-peering-operator --namespace vpc-peering-system \
+            --set admission.finalizer=true,admission.deletionProtection=true,admission.identityUse=true "${only[@]}" |
+            sed '/^ *helm\.sh\/chart: /d; /^ *app\.kubernetes\.io\/managed-by: Helm$/d; /^# Source: /d; /^ *$/d'
+    } >"$folder/$file"
+}
+
+folder=$1
+mkdir -p "$folder/base" "$folder/admission"
+render base/deployment.yaml deployment
+render base/rbac.yaml serviceaccount rbac
+render admission/finalizer.yaml admission-finalizer
+render admission/deletion-protection.yaml admission-deletion-protection
+render admission/identity-use.yaml admission-identity-use

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Links the operator as the image has it, statically with the C library, and prints the path of the binary. Without
+# optimization, from what the tests are compiled from: `make image-binary` makes the one that ships, in many minutes.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+artifacts=$(cargo test --quiet --locked --workspace --no-run --test e2e --message-format json)
+# library NAME: the file that Cargo compiled this crate into.
+library() {
+    sed -n "s/.*\"kind\":\[\"lib\"\].*\"name\":\"$1\".*\"filenames\":\[\"\([^\"]*\.rlib\)\".*/\1/p" <<<"$artifacts" | tail -1
+}
+operator=$(library vpc_peering_operator)
+folder=$(dirname "$operator")
+binary=$folder/../image/vpc-peering-operator
+mkdir -p "$(dirname "$binary")"
+if [[ ! $binary -nt $operator ]]; then
+    rustc --edition 2024 src/main.rs -o "$binary" -C target-feature=+crt-static -C strip=debuginfo \
+        -L dependency="$folder" --extern vpc_peering_operator="$operator" --extern clap="$(library clap)"
+fi
+echo "$binary"
