@@ -13,7 +13,7 @@ render() {
         echo '# Rendered from charts/vpc-peering-operator by `make generate`.'
         # Whoever applies these does so without Helm.
         "$helm" template vpc-peering-operator charts/vpc-peering-operator --namespace vpc-peering-system \
-            --set admission.finalizer=true,admission.deletionProtection=true "${only[@]}" |
+            --set admission.finalizer=true,admission.deletionProtection=true,admission.identityUse=true "${only[@]}" |
             sed '/^ *helm\.sh\/chart: /d; /^ *app\.kubernetes\.io\/managed-by: Helm$/d; /^# Source: /d; /^ *$/d'
     } >"$folder/$file"
 }
@@ -24,3 +24,4 @@ render base/deployment.yaml deployment
 render base/rbac.yaml serviceaccount rbac
 render admission/finalizer.yaml admission-finalizer
 render admission/deletion-protection.yaml admission-deletion-protection
+render admission/identity-use.yaml admission-identity-use

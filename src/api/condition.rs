@@ -51,7 +51,7 @@ macro_rules! closed_list {
 closed_list! {
     /// The `type` of a condition.
     ConditionType {
-        Ready: "True when the peering is as the spec wants it; always present.",
+        Ready: "True when all is as the spec wants it; always present.",
             "Read its reason and message.";
         Reconciling: "Present, and True, while the operator or EC2 is still working towards the spec.",
             "Wait; the message says what for.";
@@ -61,9 +61,11 @@ closed_list! {
             "Set `spec.dryRun` to false to make the request.";
         ExpiringSoon: "Present, and True, when a request that nobody has accepted expires within 24 hours.",
             "Ask the accepter's owner to accept it.";
-        OptionsSynced: "Whether the options of both ends are as the spec wants them; present where it names any.",
+        AtCapacity: "Present, and True, when a request waits only because `spec.maxConnections` is reached.",
+            "Raise `spec.maxConnections`, or have one of the connections deleted.";
+        OptionsSynced: "Whether the options of every end that we act for are as the spec wants them; present where it names any.",
             "Read its reason and message.";
-        RoutesReady: "Whether the routes of both ends are as the spec wants them; present where it asks for any.",
+        RoutesReady: "Whether the routes of every end that we act for are as the spec wants them; present where it asks for any.",
             "Read its reason and message.";
         Suspended: "Present, and True, while `spec.suspend` keeps the operator from writing to AWS.",
             "Set `spec.suspend` to false to go on.";
@@ -115,6 +117,8 @@ closed_list! {
             "Nothing.";
         Updating: "What the condition is about is being changed, or waits for the peering to be active.",
             "Nothing.";
+        MaxConnections: "As many accepted connections live as `spec.maxConnections`, or AWS, allows.",
+            "Raise `spec.maxConnections`, or have one of the connections deleted.";
         RouteConflict: "A route table has a route to the same destination with another target; it was not touched.",
             "Remove that route, or leave out its table or destination in the spec.";
         RouteTableNotFound: "A route table that the spec names is not there, or not of that VPC, or none matches.",
@@ -149,6 +153,7 @@ closed_list! {
     StepEvent {
         Created: "EC2 made the peering connection.", "Nothing.";
         Accepted: "The operator accepted the request.", "Nothing.";
+        Rejected: "The operator rejected the request, as `spec.reject` says.", "Nothing.";
         Tagged: "The operator set tags on the connection.", "Nothing.";
         Untagged: "The operator removed tags of its own from the connection.", "Nothing.";
         OptionsSet: "The operator set the options of an end.", "Nothing.";

@@ -4,14 +4,14 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
-use super::{AwsIdentity, VpcPeering};
+use super::{AwsIdentity, VpcPeering, VpcPeeringAccepter};
 
 /// Every CRD of this operator.
 ///
 /// # Errors
 /// When a derived schema is not what the finishing touches below expect: a defect, found by any test.
 pub fn all() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
-    [VpcPeering::crd(), AwsIdentity::crd()].into_iter().map(finish).collect()
+    [VpcPeering::crd(), VpcPeeringAccepter::crd(), AwsIdentity::crd()].into_iter().map(finish).collect()
 }
 
 /// What the derive can not say.

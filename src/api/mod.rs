@@ -8,6 +8,7 @@ pub mod side;
 pub mod tag;
 pub mod vpc_info;
 pub mod vpc_peering;
+pub mod vpc_peering_accepter;
 
 pub use aws_identity::{AwsIdentity, AwsIdentitySpec, AwsIdentityStatus};
 pub use condition::{ConditionType, Reason, StepEvent};
@@ -18,6 +19,10 @@ pub use vpc_info::{CidrBlock, Ipv6CidrBlock, PeeringOptions, VpcInfo};
 pub use vpc_peering::{
     Acceptance, DeletionPolicy, End, EndedConnection, ManagementPolicy, Ownership, PeeringSide, PeeringStatus,
     SideOptions, VpcPeering, VpcPeeringSpec, VpcPeeringStatus,
+};
+pub use vpc_peering_accepter::{
+    AcceptedRequests, AccepterDecision, DeniedRequests, RequestedConnection, Requester, VpcPeeringAccepter,
+    VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
 };
 
 /// The API group of every resource here, and the prefix of our tags and finalizer.

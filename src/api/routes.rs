@@ -37,10 +37,10 @@ pub struct Routes {
 #[serde(rename_all = "camelCase")]
 pub struct RouteTableSelector {
     /// Every route table of the VPC.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
     /// The VPC's main route table.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub main: bool,
     /// The route tables with these IDs, which must be of this VPC.
     // The default quota of route tables in a VPC:
@@ -60,11 +60,6 @@ pub struct RouteTableSelector {
         "additionalProperties" = {"type": "string", "maxLength": 256}
     ))]
     pub tags: BTreeMap<String, String>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
-fn is_false(value: &bool) -> bool {
-    !value
 }
 
 /// A route that the operator has made, or is about to: only these are ever changed or removed.

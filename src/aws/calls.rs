@@ -132,6 +132,15 @@ impl Ec2 {
         self.done("AcceptVpcPeeringConnection", call.await)
     }
 
+    /// Rejects a request. Belongs in the accepter's region.
+    ///
+    /// # Errors
+    /// What AWS, or the way to it, refuses.
+    pub async fn reject_vpc_peering_connection(&self, region: &str, id: &str) -> Result<(), AwsError> {
+        let call = self.client(region).reject_vpc_peering_connection().vpc_peering_connection_id(id).send();
+        self.done("RejectVpcPeeringConnection", call.await)
+    }
+
     /// Sets tags on a resource; those that it has with the same keys are replaced.
     ///
     /// # Errors

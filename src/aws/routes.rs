@@ -197,9 +197,155 @@ fn read_route(route: aws_sdk_ec2::types::Route) -> Option<Route> {
 
 #[cfg(test)]
 mod tests {
-    use aws_sdk_ec2::types::{Route as Shown, RouteTable as ShownTable, RouteTableAssociation, Tag};
+    use std::collections::BTreeMap;
+    use std::error::Error;
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use aws_config::{BehaviorVersion, SdkConfig};
+    use aws_credential_types::Credentials;
+    use aws_credential_types::provider::SharedCredentialsProvider;
+    use aws_sdk_ec2::types::{
+        AttributeBooleanValue, Route as Shown, RouteTable as ShownTable, RouteTableAssociation, Tag,
+    };
+    use ec2_simulator::clock::Clock;
+    use ec2_simulator::journal::Query;
+    use ec2_simulator::{Client, Server, Settings, Simulator};
+    use k8s_openapi::jiff::Timestamp;
 
     use super::*;
+    use crate::aws::{Answered, CreateRequest, Principal, Traffic};
+
+    const REGION: &str = "eu-central-1";
+
+    #[derive(Debug)]
+    struct Unwatched;
+
+    impl Traffic for Unwatched {
+        fn may_send(&self) -> bool {
+            true
+        }
+
+        fn answered(&self, _: &Answered<'_>) {}
+    }
+
+    /// A simulator in which everything happens at once.
+    async fn simulator() -> Result<(Server, Ec2), Box<dyn Error>> {
+        let mut settings = Settings::default();
+        settings.delays.initiating = Default::default();
+        settings.delays.provisioning = Default::default();
+        let simulator = Simulator::new(settings, Clock::new(Timestamp::now(), 1.0), 1);
+        let server = Server::start((Ipv4Addr::LOCALHOST, 0).into(), simulator).await?;
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test")))
+            .endpoint_url(server.url())
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .build();
+        let ec2 = Ec2::new(Principal::Own, config, Arc::new(Unwatched), Arc::default());
+        Ok((server, ec2))
+    }
+
+    async fn vpc(ec2: &Ec2, block: &str) -> Result<String, Box<dyn Error>> {
+        let made = ec2.client(REGION).create_vpc().cidr_block(block).send().await?;
+        Ok(made.vpc.and_then(|vpc| vpc.vpc_id).ok_or("no VPC")?)
+    }
+
+    /// An active connection between two VPCs.
+    async fn peering(ec2: &Ec2, vpc_id: &str, peer_vpc_id: &str) -> Result<String, Box<dyn Error>> {
+        let request = CreateRequest {
+            region: REGION.into(),
+            vpc_id: vpc_id.to_owned(),
+            peer_vpc_id: peer_vpc_id.to_owned(),
+            peer_owner_id: None,
+            peer_region: None,
+            tags: BTreeMap::new(),
+        };
+        let id = ec2.create_vpc_peering_connection(&request).await?.id;
+        ec2.accept_vpc_peering_connection(REGION, &id).await?;
+        Ok(id)
+    }
+
+    #[tokio::test]
+    async fn routes_of_both_families_come_change_and_go() -> Result<(), Box<dyn Error>> {
+        let (_server, ec2) = simulator().await?;
+        let ours = vpc(&ec2, "10.0.0.0/16").await?;
+        let (one, two) = (vpc(&ec2, "10.1.0.0/16").await?, vpc(&ec2, "10.2.0.0/16").await?);
+        let (first, second) = (peering(&ec2, &ours, &one).await?, peering(&ec2, &ours, &two).await?);
+        let tables = ec2.describe_route_tables(REGION).await?;
+        let table = tables.of_vpc(&ours).next().ok_or("no table")?.id.clone();
+        for destination in ["10.1.0.0/16", "2001:db8::/56"] {
+            let through = |id: &str| ManagedRoute {
+                side: Side::Requester,
+                route_table_id: table.clone(),
+                destination_cidr_block: destination.into(),
+                vpc_peering_connection_id: id.to_owned(),
+            };
+            let shown = async || -> Result<Vec<Target>, Box<dyn Error>> {
+                let tables = ec2.describe_route_tables(REGION).await?;
+                let routes = tables.get(&table).into_iter().flat_map(|table| table.routes.clone());
+                let there = routes.filter(|route| route.destination.to_string() == destination && !route.is_blackhole);
+                Ok(there.map(|route| route.target).collect())
+            };
+            let refused = ec2.replace_route(REGION, &through(&first)).await;
+            assert!(refused.is_err(), "there is none to replace");
+            ec2.create_route(REGION, &through(&first)).await?;
+            assert_eq!(shown().await?, [Target::Peering(first.clone())]);
+            let refused = ec2.create_route(REGION, &through(&second)).await;
+            assert_eq!(refused.map_err(|error| error.class), Err(Class::Wait), "the next look shows it");
+            ec2.replace_route(REGION, &through(&second)).await?;
+            assert_eq!(shown().await?, [Target::Peering(second.clone())]);
+            ec2.delete_route(REGION, &through(&second)).await?;
+            assert_eq!(shown().await?, []);
+            ec2.delete_route(REGION, &through(&second)).await?;
+        }
+        let gone = ManagedRoute {
+            side: Side::Requester,
+            route_table_id: "rtb-0123456789abcdef0".into(),
+            destination_cidr_block: "10.1.0.0/16".into(),
+            vpc_peering_connection_id: first,
+        };
+        ec2.delete_route(REGION, &gone).await?;
+        assert_eq!(ec2.create_route(REGION, &gone).await.map_err(|error| error.class), Err(Class::Gone));
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn more_tables_than_fit_on_a_page_are_read() -> Result<(), Box<dyn Error>> {
+        let (server, ec2) = simulator().await?;
+        let vpc = vpc(&ec2, "10.0.0.0/16").await?;
+        for _ in 0..RouteTables::PAGE {
+            ec2.client(REGION).create_route_table().vpc_id(&vpc).send().await?;
+        }
+        let tables = ec2.describe_route_tables(REGION).await?;
+        assert_eq!((tables.len(), tables.of_vpc(&vpc).count()), (RouteTables::PAGE + 1, RouteTables::PAGE + 1));
+        assert_eq!(tables.of_vpc(&vpc).filter(|table| table.main).count(), 1);
+        let journal = Client::new(&server.url()).journal(&Query::default()).await?;
+        assert_eq!(journal.counters["DescribeRouteTables"].calls, 2);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn options_are_sent_for_one_side_and_nothing_else() -> Result<(), Box<dyn Error>> {
+        let (server, ec2) = simulator().await?;
+        let (one, two) = (vpc(&ec2, "10.0.0.0/16").await?, vpc(&ec2, "10.1.0.0/16").await?);
+        for vpc in [&one, &two] {
+            let yes = AttributeBooleanValue::builder().value(true).build();
+            ec2.client(REGION).modify_vpc_attribute().vpc_id(vpc).enable_dns_hostnames(yes).send().await?;
+        }
+        let id = peering(&ec2, &one, &two).await?;
+        let control = Client::new(&server.url());
+        for (side, name) in [(Side::Requester, "Requester"), (Side::Accepter, "Accepter")] {
+            control.clear_journal().await?;
+            ec2.modify_vpc_peering_connection_options(REGION, &id, side, true).await?;
+            let journal = control.journal(&Query::default()).await?;
+            let sent = &journal.entries[0].parameters;
+            let option = format!("{name}PeeringConnectionOptions.AllowDnsResolutionFromRemoteVpc");
+            let expected = BTreeMap::from([(option, "true".into()), ("VpcPeeringConnectionId".into(), id.clone())]);
+            assert_eq!(*sent, expected);
+        }
+        Ok(())
+    }
 
     #[test]
     fn every_kind_of_route_is_read() {

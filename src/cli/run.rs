@@ -43,8 +43,9 @@ pub struct Run {
     #[arg(long, env = "OWN_CREDENTIALS_NAMESPACES", default_value = "*", value_parser = own_credentials)]
     own_credentials_namespaces: OwnCredentials,
 
-    /// What identifies this cluster in the ownership tags. Defaults to the UID of the namespace kube-system. Keep it
-    /// when the cluster is rebuilt from a backup.
+    /// What identifies this cluster in the ownership tags. Defaults to the UID of the namespace kube-system, which is
+    /// surely no other cluster's: only with it is what an earlier resource of the same name left behind taken over or
+    /// deleted. Keep it when the cluster is rebuilt from a backup.
     #[arg(long, env = "CLUSTER_ID", value_parser = cluster_id)]
     cluster_id: Option<String>,
 
@@ -94,6 +95,7 @@ impl Run {
             decisions: peering::Settings {
                 consistency_window: self.consistency_window,
                 recreation_pause: self.recreation_pause,
+                is_cluster_unique: self.cluster_id.is_none(),
             },
         };
         let service = Service {

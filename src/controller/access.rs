@@ -1,7 +1,7 @@
 //! Which credentials act for each end of a resource, and whether its namespace may use them. Nothing is asked of AWS
 //! before that is sure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -279,14 +279,28 @@ impl Context {
             );
             return Err(Trouble::stalled(Reason::IdentityNotFound, message).into());
         };
-        let tags = spec.vpc_selector.as_ref().map(|selector| selector.tags.clone()).unwrap_or_default();
-        let found = account.vpcs.tagged(&place.region, &tags).await?;
+        let tags = spec.vpc_selector.as_ref().map(|selector| &selector.tags);
+        self.find_vpc(account, &place.region, tags, &field).await
+    }
+
+    /// The one VPC that carries these tags.
+    pub(super) async fn find_vpc(
+        &self,
+        account: &Account,
+        region: &str,
+        tags: Option<&BTreeMap<String, String>>,
+        field: &str,
+    ) -> Result<String, Blocked> {
+        let found = match tags {
+            Some(tags) => account.vpcs.tagged(region, tags).await?,
+            None => Vec::new(),
+        };
         let (reason, message) = match found.as_slice() {
             [id] => return Ok(id.clone()),
-            [] => (Reason::VpcNotFound, format!("{field} matches no VPC in {} to {}", place.region, account.principal)),
+            [] => (Reason::VpcNotFound, format!("{field} matches no VPC in {region} to {}", account.principal)),
             several => {
                 let several = several.join(", ");
-                (Reason::AmbiguousVpc, format!("{field} matches {several} in {}; it must match one", place.region))
+                (Reason::AmbiguousVpc, format!("{field} matches {several} in {region}; it must match one"))
             }
         };
         Err(Trouble { look_again: Some(LOOK_AGAIN), ..Trouble::stalled(reason, message) }.into())

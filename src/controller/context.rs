@@ -1,14 +1,13 @@
 //! What every reconciliation shares.
 
+use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::Store;
-use kube::{Client, Resource};
 use tokio::time::Instant;
 
 use super::access::Identities;
-use super::interests::Interests;
-use super::memory::Memories;
-use crate::api::VpcPeering;
+use super::kept::{Kept, Managed};
+use crate::api::{VpcPeering, VpcPeeringAccepter};
 use crate::aws::Accounts;
 use crate::peering::{Owner, Settings};
 
@@ -22,12 +21,10 @@ pub struct Context {
     pub identities: Identities,
     /// Publishes Events.
     pub recorder: Recorder,
-    /// What this process remembers of each resource.
-    pub memories: Memories,
-    /// Which resource waits for which connection.
-    pub interests: Interests,
-    /// Every resource, as the watch last showed it.
-    pub store: Store<VpcPeering>,
+    /// What is kept of every `VpcPeering`.
+    pub peerings: Kept<VpcPeering>,
+    /// What is kept of every `VpcPeeringAccepter`.
+    pub accepters: Kept<VpcPeeringAccepter>,
     /// What decisions are tuned by.
     pub settings: Settings,
     /// When this process began to look.
@@ -42,7 +39,8 @@ impl Context {
         client: Client,
         accounts: Accounts,
         identities: Identities,
-        store: Store<VpcPeering>,
+        peerings: Store<VpcPeering>,
+        accepters: Store<VpcPeeringAccepter>,
         cluster: String,
         settings: Settings,
     ) -> Self {
@@ -52,18 +50,17 @@ impl Context {
             client,
             accounts,
             identities,
-            memories: Memories::default(),
-            interests: Interests::default(),
-            store,
+            peerings: Kept::new(peerings),
+            accepters: Kept::new(accepters),
             settings,
             started: Instant::now(),
             cluster,
         }
     }
 
-    /// The owner that this resource's peering carries in its tags. The API server gives every object all three names.
+    /// The resource, as tags and sessions name it. The API server gives every object all three names.
     #[must_use]
-    pub fn owner(&self, object: &VpcPeering) -> Owner {
+    pub fn owner(&self, object: &impl Managed) -> Owner {
         let meta = object.meta();
         Owner {
             cluster: self.cluster.clone(),

@@ -1,6 +1,8 @@
 //! What this process remembers of a resource and may forget: the record that has to last is in the status.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,13 +13,32 @@ use crate::aws::{Class, Inventory};
 use crate::peering::routes::RouteTables;
 use crate::peering::{Concern, Preflight, Snapshot, Step, Trouble};
 
-/// What is remembered of one resource.
-#[derive(Debug, Default)]
-pub struct Memory {
+/// Something that AWS may refuse, and that is not to be repeated at once then.
+pub trait Attempt: Clone + Debug + PartialEq + Send + Sync + 'static {
+    /// What an attempt keeps up: what is refused of one holds up no other.
+    type Concern: Clone + Debug + Ord + Hash + Send + Sync;
+
+    /// What this one keeps up; none where everything else waits for it.
+    fn concern(&self) -> Option<Self::Concern>;
+}
+
+impl Attempt for Step {
+    type Concern = Concern;
+
+    fn concern(&self) -> Option<Concern> {
+        self.concern()
+    }
+}
+
+/// What is remembered of one resource, for which steps of this kind are taken.
+#[derive(Debug)]
+pub struct Memory<S: Attempt> {
     /// When our last call that changed EC2 ended: an older listing may not show its effect.
     pub last_write: Option<Instant>,
     /// When the listing began that first lacked what the record says must be there.
     pub missing_since: Option<Instant>,
+    /// The same of each connection, where a resource has several.
+    pub each_missing_since: BTreeMap<String, Instant>,
     /// The resource version that our last write made, and when.
     pub written: Option<(u64, Instant)>,
     /// What the last look at the two VPCs showed.
@@ -25,7 +46,21 @@ pub struct Memory {
     /// The listings that this resource needs; nothing is listed that nobody needs.
     pub listings: Listings,
     /// By what the step keeps up.
-    failures: HashMap<Option<Concern>, Failure>,
+    failures: HashMap<Option<S::Concern>, Failure<S>>,
+}
+
+impl<S: Attempt> Default for Memory<S> {
+    fn default() -> Self {
+        Self {
+            last_write: None,
+            missing_since: None,
+            each_missing_since: BTreeMap::new(),
+            written: None,
+            preflight: None,
+            listings: Listings::default(),
+            failures: HashMap::new(),
+        }
+    }
 }
 
 /// The listings that a resource needs.
@@ -56,8 +91,8 @@ const CATCH_UP: Duration = Duration::from_secs(5);
 
 /// A step that AWS refused, and is not to be repeated before its time.
 #[derive(Debug)]
-struct Failure {
-    step: Step,
+struct Failure<S> {
+    step: S,
     generation: Option<i64>,
     class: Class,
     trouble: Trouble,
@@ -65,11 +100,11 @@ struct Failure {
     until: Instant,
 }
 
-impl Memory {
+impl<S: Attempt> Memory<S> {
     /// For how long this step must not be repeated. Every write to the status wakes its resource: without this, an
     /// error would be answered by the same call at once.
     #[must_use]
-    pub fn pause_before(&self, step: &Step, generation: Option<i64>) -> Option<Duration> {
+    pub fn pause_before(&self, step: &S, generation: Option<i64>) -> Option<Duration> {
         let failure = self.failures.get(&step.concern());
         let failure = failure.filter(|failure| failure.step == *step && failure.generation == generation)?;
         Some(failure.until.saturating_duration_since(Instant::now())).filter(|pause| !pause.is_zero())
@@ -77,12 +112,12 @@ impl Memory {
 
     /// What is not to be tried again yet, and why.
     #[must_use]
-    pub fn refused(&self, generation: Option<i64>) -> BTreeMap<Concern, Trouble> {
+    pub fn refused(&self, generation: Option<i64>) -> BTreeMap<S::Concern, Trouble> {
         let now = Instant::now();
         let refused =
             self.failures.iter().filter(|(_, failure)| failure.generation == generation && failure.until > now);
         let refused = refused.filter_map(|(concern, failure)| {
-            Some(((*concern)?, Trouble { look_again: Some(failure.until - now), ..failure.trouble.clone() }))
+            Some((concern.clone()?, Trouble { look_again: Some(failure.until - now), ..failure.trouble.clone() }))
         });
         refused.collect()
     }
@@ -117,9 +152,9 @@ impl Memory {
     }
 
     /// AWS refused this step.
-    pub fn failed(&mut self, step: Step, generation: Option<i64>, class: Class, trouble: Trouble) {
+    pub fn failed(&mut self, step: S, generation: Option<i64>, class: Class, trouble: Trouble) {
         let same =
-            |failure: &Failure| failure.step == step && failure.generation == generation && failure.class == class;
+            |failure: &Failure<S>| failure.step == step && failure.generation == generation && failure.class == class;
         let mut backoff = match self.failures.remove(&step.concern()) {
             Some(failure) if same(&failure) => failure.backoff,
             _ => backoff(class),
@@ -129,7 +164,7 @@ impl Memory {
     }
 
     /// AWS did as asked.
-    pub fn succeeded(&mut self, step: &Step) {
+    pub fn succeeded(&mut self, step: &S) {
         self.failures.remove(&step.concern());
     }
 }
@@ -146,12 +181,18 @@ fn backoff(class: Class) -> ExponentialBackoff {
 }
 
 /// The memories of all resources, by UID.
-#[derive(Debug, Default)]
-pub struct Memories(Mutex<HashMap<String, Memory>>);
+#[derive(Debug)]
+pub struct Memories<S: Attempt>(Mutex<HashMap<String, Memory<S>>>);
 
-impl Memories {
+impl<S: Attempt> Default for Memories<S> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<S: Attempt> Memories<S> {
     /// Reads or changes what is remembered of one resource.
-    pub fn with<T>(&self, uid: &str, act: impl FnOnce(&mut Memory) -> T) -> T {
+    pub fn with<T>(&self, uid: &str, act: impl FnOnce(&mut Memory<S>) -> T) -> T {
         act(self.lock().entry(uid.to_owned()).or_default())
     }
 
@@ -160,7 +201,7 @@ impl Memories {
         self.lock().remove(uid);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Memory>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Memory<S>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -201,7 +242,7 @@ mod tests {
 
     #[test]
     fn an_object_older_than_our_own_write_waits() {
-        let mut memory = Memory::default();
+        let mut memory = Memory::<Step>::default();
         assert_eq!(memory.behind(Some("1")), None);
         memory.wrote(Some("7"));
         assert!(memory.behind(Some("6")).is_some());

@@ -1,14 +1,17 @@
 //! The kube-runtime wiring: what wakes a resource, and who looks after it.
 
+pub mod accepter_steps;
 pub mod access;
 pub mod aws_identity;
 pub mod context;
 pub mod interests;
+pub mod kept;
 pub mod memory;
 pub mod observer;
 pub mod record;
 pub mod steps;
 pub mod vpc_peering;
+pub mod vpc_peering_accepter;
 pub mod watch;
 
 use std::collections::BTreeSet;
@@ -16,17 +19,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, Stream, StreamExt, stream};
-use kube::runtime::controller::Controller;
+use kube::runtime::controller::{Action, Controller};
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
 
-use crate::api::{Side, VpcPeering};
 use crate::aws::{Accounts, Traffic};
 use crate::peering;
 use access::Identities;
 pub use access::OwnCredentials;
 pub use context::Context;
+pub use kept::Managed;
 pub use observer::Observer;
 use watch::Touched;
 
@@ -52,65 +56,114 @@ pub async fn run(
     observer: Arc<dyn Observer>,
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    let objects = match settings.namespace {
-        Some(namespace) => Api::namespaced(client.clone(), &namespace),
-        None => Api::all(client.clone()),
-    };
+    // Whoever looks after some namespaces only leaves what is the cluster's to who looks after all of it.
+    let keeps_identities = settings.namespace.is_none();
     let (store, writer) = reflector::store();
+    let (accepter_store, accepter_writer) = reflector::store();
     let (identities, identity_writer) = reflector::store();
     let (namespaces, namespace_writer) = reflector::store();
     let (changed, changes) = mpsc::unbounded_channel();
     let (touched, touches) = mpsc::unbounded_channel();
     let accounts = Accounts::from_environment(traffic, cluster.clone(), settings.poll_interval, changed).await;
     let known = Identities { identities: identities.clone(), namespaces, own: settings.own_credentials };
-    let context = Arc::new(Context::new(client.clone(), accounts, known, store.clone(), cluster, settings.decisions));
+    let context =
+        Arc::new(Context::new(client.clone(), accounts, known, store, accepter_store, cluster, settings.decisions));
     observer.started(&context);
     let shutdown = shutdown.shared();
-    let peerings = Controller::for_stream(watch::resources(Arc::clone(&context), objects, writer), store)
-        .reconcile_on(woken(Arc::clone(&context), changes))
-        .reconcile_on(concerned(Arc::clone(&context), touches))
-        .graceful_shutdown_on(shutdown.clone())
-        .run(
-            {
-                let observer = Arc::clone(&observer);
+    let (changes, accepter_changes, tell_changes) = twice(changes);
+    let (touches, accepter_touches, tell_touches) = twice(touches);
+    let namespace = settings.namespace.as_deref();
+    let start = (&context, &observer, namespace);
+    let peerings = tend(start, writer, (changes, touches), shutdown.clone(), "vpcpeering", vpc_peering::reconcile);
+    let accepters = tend(
+        start,
+        accepter_writer,
+        (accepter_changes, accepter_touches),
+        shutdown.clone(),
+        "vpcpeeringaccepter",
+        vpc_peering_accepter::reconcile,
+    );
+    let watched = watch::identities(Api::all(client.clone()), identity_writer, touched.clone());
+    let identities = if keeps_identities {
+        Controller::for_stream(watched, identities)
+            .graceful_shutdown_on(shutdown)
+            .run(
                 move |object, context| {
-                    observer::observed(Arc::clone(&observer), "vpcpeering", vpc_peering::reconcile(object, context))
-                }
-            },
-            vpc_peering::retry,
-            Arc::clone(&context),
+                    observer::observed(Arc::clone(&observer), "awsidentity", aws_identity::reconcile(object, context))
+                },
+                aws_identity::retry,
+                Arc::clone(&context),
+            )
+            .for_each(|_| async {})
+            .boxed()
+    } else {
+        watched.take_until(shutdown).for_each(|_| async {}).boxed()
+    };
+    let namespaces = watch::namespaces(Api::all(client), namespace_writer, touched);
+    tokio::select! {
+        _ = futures::future::join3(peerings, accepters, identities) => {}
+        // They go on without end.
+        _ = futures::future::join3(namespaces, tell_changes, tell_touches) => {}
+    }
+}
+
+/// Looks after every resource of one kind.
+fn tend<K, R, S>(
+    (context, observer, namespace): (&Arc<Context>, &Arc<dyn Observer>, Option<&str>),
+    store: Writer<K>,
+    (changes, touches): (mpsc::UnboundedReceiver<String>, mpsc::UnboundedReceiver<Touched>),
+    shutdown: S,
+    name: &'static str,
+    reconcile: fn(Arc<K>, Arc<Context>) -> R,
+) -> impl Future<Output = ()> + use<K, R, S>
+where
+    K: Managed,
+    R: Future<Output = Result<Action, kube::Error>> + Send + 'static,
+    S: Future<Output = ()> + Send + Sync + 'static,
+{
+    let client = context.client.clone();
+    let objects = match namespace {
+        Some(namespace) => Api::namespaced(client, namespace),
+        None => Api::all(client),
+    };
+    let observer = Arc::clone(observer);
+    let read = K::kept(context).store.clone();
+    Controller::for_stream(watch::resources(Arc::clone(context), objects, store), read)
+        .reconcile_on(woken::<K>(Arc::clone(context), changes))
+        .reconcile_on(concerned::<K>(Arc::clone(context), touches))
+        .graceful_shutdown_on(shutdown)
+        .run(
+            move |object, context| observer::observed(Arc::clone(&observer), name, reconcile(object, context)),
+            record::retry,
+            Arc::clone(context),
         )
         .for_each(|outcome| async move {
             if let Err(error) = outcome {
                 tracing::debug!(%error, "reconciliation will be repeated");
             }
-        });
-    let identities = Controller::for_stream(
-        watch::identities(Api::all(client.clone()), identity_writer, touched.clone()),
-        identities,
-    )
-    .graceful_shutdown_on(shutdown.clone())
-    .run(
-        move |object, context| {
-            observer::observed(Arc::clone(&observer), "awsidentity", aws_identity::reconcile(object, context))
-        },
-        aws_identity::retry,
-        context,
-    )
-    .for_each(|_| async {});
-    let namespaces = watch::namespaces(Api::all(client), namespace_writer, touched);
-    tokio::select! {
-        _ = futures::future::join(peerings, identities) => {}
-        // It watches without end.
-        () = namespaces => {}
-    }
+        })
+}
+
+/// Two receivers that get everything that this one does, and what tells them.
+fn twice<T: Clone>(
+    mut all: mpsc::UnboundedReceiver<T>,
+) -> (mpsc::UnboundedReceiver<T>, mpsc::UnboundedReceiver<T>, impl Future<Output = ()>) {
+    let ((one, first), (other, second)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+    let tell = async move {
+        while let Some(told) = all.recv().await {
+            // Nobody listens any more only at shutdown.
+            _ = (one.send(told.clone()), other.send(told));
+        }
+        std::future::pending::<()>().await;
+    };
+    (first, second, tell)
 }
 
 /// The resources that use an identity, or are of a namespace, that changed.
-fn concerned(
+fn concerned<K: Managed>(
     context: Arc<Context>,
     touches: mpsc::UnboundedReceiver<Touched>,
-) -> impl Stream<Item = ObjectRef<VpcPeering>> + Send {
+) -> impl Stream<Item = ObjectRef<K>> + Send {
     stream::unfold(touches, |mut touches| async move { Some((touches.recv().await?, touches)) }).flat_map(
         move |touched| {
             if let Touched::Identity(name) = &touched
@@ -118,35 +171,27 @@ fn concerned(
             {
                 context.accounts.forget(name);
             }
-            let uses = |object: &VpcPeering| {
-                let names = [Side::Requester, Side::Accepter].map(|side| object.spec.side(side).identity_ref.as_ref());
-                let mut names = names.into_iter().flatten();
+            let uses = |object: &K| {
+                let names = object.identities();
                 match &touched {
-                    Touched::Identity(touched) => names.any(|named| named.name == *touched),
-                    Touched::Namespace(touched) => {
-                        names.next().is_some() && object.namespace().as_ref() == Some(touched)
-                    }
+                    Touched::Identity(touched) => names.iter().any(|name| name == touched),
+                    Touched::Namespace(touched) => !names.is_empty() && object.namespace().as_ref() == Some(touched),
                 }
             };
-            let objects: Vec<_> = context
-                .store
-                .state()
-                .into_iter()
-                .filter(|object| uses(object))
-                .map(|object| ObjectRef::from_obj(&*object))
-                .collect();
+            let objects = K::kept(&context).store.state().into_iter().filter(|object| uses(object));
+            let objects: Vec<_> = objects.map(|object| ObjectRef::from_obj(&*object)).collect();
             stream::iter(objects)
         },
     )
 }
 
 /// The resources whose connections changed in EC2.
-fn woken(
+fn woken<K: Managed>(
     context: Arc<Context>,
     changes: mpsc::UnboundedReceiver<String>,
-) -> impl Stream<Item = ObjectRef<VpcPeering>> + Send {
+) -> impl Stream<Item = ObjectRef<K>> + Send {
     stream::unfold(changes, |mut changes| async move { Some((changes.recv().await?, changes)) }).flat_map(move |id| {
-        let objects: BTreeSet<_> = context.interests.in_connection(&id);
+        let objects: BTreeSet<_> = K::kept(&context).interests.in_connection(&id);
         stream::iter(objects.into_iter().map(|(namespace, name)| ObjectRef::new(&name).within(&namespace)))
     })
 }

@@ -1,15 +1,23 @@
 //! Writes to the API server: the status, the finalizer, Events. Nothing is written that is there already.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, ResourceExt};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::Context;
-use crate::api::{ConditionType, FINALIZER, Reason, StepEvent, VpcPeering, VpcPeeringStatus};
+use super::kept::{Managed, Status, conditions, has_finalizer};
+use super::memory::Memory;
+use crate::api::{ConditionType, FINALIZER, Reason, StepEvent};
 use crate::peering::Standing;
 use crate::peering::status;
 
@@ -19,29 +27,27 @@ pub(super) const MANAGER: &str = "vpc-peering-operator";
 impl Context {
     /// Writes `status` with the conditions of `standing`, and announces the change. Guarded by the resource version:
     /// whoever acts on an old object fails with 409 here, before AWS is asked for anything.
-    pub async fn write_status(
+    pub async fn write_status<K: Managed>(
         &self,
-        object: &VpcPeering,
-        mut status: VpcPeeringStatus,
+        object: &K,
+        mut status: K::Status,
         standing: &Standing,
         notes: Vec<Condition>,
-    ) -> Result<VpcPeering, kube::Error> {
+    ) -> Result<K, kube::Error> {
         let generation = object.meta().generation.unwrap_or_default();
-        let previous = object.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
+        let previous = conditions(object).to_vec();
         let conditions = standing.conditions(generation, Timestamp::now()).into_iter().chain(notes);
-        status.observed_generation = Some(generation);
-        status.conditions = conditions
-            .map(|condition| {
-                let before = previous.iter().find(|before| before.type_ == condition.type_);
-                status::following(before, condition)
-            })
-            .collect();
-        if object.status.as_ref() == Some(&status) {
+        let conditions = conditions.map(|condition| {
+            let before = previous.iter().find(|before| before.type_ == condition.type_);
+            status::following(before, condition)
+        });
+        status.conclude(generation, conditions.collect());
+        if object.status() == Some(&status) {
             return Ok(object.clone());
         }
         let written = self.patch_status(object, &status).await?;
         let before = |kind| status::find(&previous, kind);
-        let find = |kind| status::find(&status.conditions, kind);
+        let find = |kind| status::find(status.conditions(), kind);
         // Progress is told by its reason, trouble by its words as well; that a request was made is told by `Created`.
         let is_told = |ready: &&Condition| match before(ConditionType::Ready) {
             _ if standing.is_trouble() => status::is_news(before(ConditionType::Ready), ready),
@@ -62,32 +68,28 @@ impl Context {
     }
 
     /// Writes `status` as it is.
-    pub async fn patch_status(
-        &self,
-        object: &VpcPeering,
-        status: &VpcPeeringStatus,
-    ) -> Result<VpcPeering, kube::Error> {
+    pub async fn patch_status<K: Managed>(&self, object: &K, status: &K::Status) -> Result<K, kube::Error> {
         let patch = json!({
-            "apiVersion": VpcPeering::api_version(&()),
-            "kind": VpcPeering::kind(&()),
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
             "metadata": {"name": object.name_any(), "resourceVersion": object.resource_version()},
             "status": status,
         });
         let parameters = PatchParams::apply(MANAGER).force();
         let written = self.api(object).patch_status(&object.name_any(), &parameters, &Patch::Apply(patch)).await?;
-        self.memory(&written, |memory| memory.wrote(written.metadata.resource_version.as_deref()));
+        self.memory(&written, |memory| memory.wrote(written.meta().resource_version.as_deref()));
         Ok(written)
     }
 
     /// Puts our finalizer on the object.
-    pub async fn add_finalizer(&self, object: &VpcPeering) -> Result<VpcPeering, kube::Error> {
+    pub async fn add_finalizer<K: Managed>(&self, object: &K) -> Result<K, kube::Error> {
         let mut finalizers = object.finalizers().to_vec();
         finalizers.push(FINALIZER.to_owned());
         self.set_finalizers(object, &finalizers).await
     }
 
     /// Takes our finalizer off the object.
-    pub async fn remove_finalizer(&self, object: &VpcPeering) -> Result<(), kube::Error> {
+    pub async fn remove_finalizer<K: Managed>(&self, object: &K) -> Result<(), kube::Error> {
         let finalizers: Vec<_> = object.finalizers().iter().filter(|name| *name != FINALIZER).cloned().collect();
         match self.set_finalizers(object, &finalizers).await {
             Err(error) if is_not_found(&error) => Ok(()),
@@ -95,10 +97,10 @@ impl Context {
         }
     }
 
-    async fn set_finalizers(&self, object: &VpcPeering, finalizers: &[String]) -> Result<VpcPeering, kube::Error> {
+    async fn set_finalizers<K: Managed>(&self, object: &K, finalizers: &[String]) -> Result<K, kube::Error> {
         let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": finalizers}});
         let written = self.api(object).patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
-        self.memory(&written, |memory| memory.wrote(written.metadata.resource_version.as_deref()));
+        self.memory(&written, |memory| memory.wrote(written.meta().resource_version.as_deref()));
         Ok(written)
     }
 
@@ -117,7 +119,33 @@ impl Context {
         }
     }
 
-    fn api(&self, object: &VpcPeering) -> Api<VpcPeering> {
+    /// Reads or changes what is remembered of a resource.
+    pub(super) fn memory<K: Managed, T>(&self, object: &K, act: impl FnOnce(&mut Memory<K::Step>) -> T) -> T {
+        K::kept(self).memories.with(object.meta().uid.as_deref().unwrap_or_default(), act)
+    }
+
+    /// Forgets a resource that is gone.
+    pub(super) fn forget<K: Managed>(&self, object: &K) {
+        let kept = K::kept(self);
+        kept.memories.forget(object.meta().uid.as_deref().unwrap_or_default());
+        kept.interests.set(&object.namespace().unwrap_or_default(), &object.name_any(), BTreeSet::new());
+    }
+
+    /// Lets a resource go that nothing of ours is left of.
+    pub(super) async fn release<K: Managed>(&self, object: &K) -> Result<Action, kube::Error> {
+        if has_finalizer(object) {
+            self.remove_finalizer(object).await?;
+        }
+        self.forget(object);
+        Ok(Action::await_change())
+    }
+
+    /// A call that changes EC2 was made: the next listing must be a newer one.
+    pub(super) fn wrote_to_ec2<K: Managed>(&self, object: &K) {
+        self.memory(object, |memory| memory.last_write = Some(Instant::now()));
+    }
+
+    fn api<K: Managed>(&self, object: &K) -> Api<K> {
         Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default())
     }
 }
@@ -135,4 +163,17 @@ pub fn is_not_found(error: &kube::Error) -> bool {
 #[must_use]
 pub fn is_conflict(error: &kube::Error) -> bool {
     matches!(error, kube::Error::Api(status) if status.code == 409)
+}
+
+/// The API server told us no; ask again when the cache has caught up.
+pub(super) const AFTER_CONFLICT: Duration = Duration::from_millis(200);
+const AFTER_API_ERROR: Duration = Duration::from_secs(5);
+
+/// When to repeat a reconciliation that the API server cut short.
+pub fn retry<K: Managed>(object: Arc<K>, error: &kube::Error, _: Arc<Context>) -> Action {
+    if is_conflict(error) {
+        return Action::requeue(AFTER_CONFLICT);
+    }
+    tracing::warn!(namespace = object.namespace(), object = %object.name_any(), %error, "the API server refuses");
+    Action::requeue(AFTER_API_ERROR)
 }

@@ -9,8 +9,9 @@ use tokio::time::Instant;
 
 use super::Context;
 use super::access::Access;
+use super::kept::reconcile_at;
 use super::memory::Looked;
-use super::vpc_peering::{Seen, reconcile_at, recorded, standing_after};
+use super::vpc_peering::{Seen, recorded, standing_after};
 use crate::api::{ConditionType, Ownership, Reason, Side, StepEvent, VpcPeering, VpcPeeringStatus};
 use crate::aws::{AwsError, Class, CreateRequest, Ec2};
 use crate::peering::decision::not_owned;
@@ -96,6 +97,12 @@ impl Context {
                 };
                 let note = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 self.answered(object, answer, StepEvent::RoutesChanged, note).await
+            }
+            Step::CleanUp { id } => {
+                let ec2 = seen.access.requester.acting_for(seen.owner).await;
+                let answer = ec2.delete_vpc_peering_connection(region(Side::Requester), id).await;
+                let note = format!("asked EC2 to delete {id}, which an earlier resource of this name left behind");
+                self.answered(object, answer, StepEvent::DeletionRequested, note).await
             }
             Step::Delete { id } => {
                 let answer = match self.ec2(seen, Side::Requester).await {
@@ -326,14 +333,10 @@ impl Context {
         let object = self.show(object, seen, &standing_after(&error, Some(false)), false).await?;
         Ok(Outcome::Refused(Box::new(object), error))
     }
-
-    fn wrote_to_ec2(&self, object: &VpcPeering) {
-        self.memory(object, |memory| memory.last_write = Some(Instant::now()));
-    }
 }
 
 /// Each change by itself: one that is refused holds up no other.
-async fn change_routes(ec2: &Ec2, region: &str, changes: &[RouteChange]) -> Result<(), AwsError> {
+pub(super) async fn change_routes(ec2: &Ec2, region: &str, changes: &[RouteChange]) -> Result<(), AwsError> {
     let mut outcome = Ok(());
     for change in changes {
         let answer = match change {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
@@ -12,27 +13,24 @@ use tracing::{Span, instrument};
 
 use super::Context;
 use super::access::{Access, Blocked};
+use super::kept::{Kept, Managed, Status, conditions, has_finalizer, is_look_requested};
 use super::memory::{Listings, Memory};
-use super::record::{is_conflict, is_not_found};
+use super::record::{AFTER_CONFLICT, is_not_found};
 use super::steps::Outcome;
 use crate::api::vpc_peering::StatusEnd;
 use crate::api::{
-    ConditionType, FINALIZER, ManagementPolicy, PeeringSide, RECONCILE_AT, Reason, Side, VpcPeering, VpcPeeringSpec,
+    ConditionType, ManagementPolicy, PeeringSide, Reason, Side, VpcPeering, VpcPeeringSpec, VpcPeeringStatus,
 };
 use crate::aws::{AwsError, Class, Inventory};
 use crate::peering::routes::RouteTables;
 use crate::peering::status::{self, Progress};
 use crate::peering::{
-    self, AccepterView, Claim, Connection, Desired, Ends, Observation, Owner, Plan, Recorded, Snapshot, Standing,
+    self, AccepterView, Claim, Connection, Desired, Ends, Observation, Owner, Plan, Recorded, Snapshot, Standing, Step,
     Trouble, decide,
 };
 
 /// More steps than any way to an end takes; a pass that needs more goes on later, and lets others go first.
 const STEPS: usize = 8;
-
-/// The API server told us no; ask again when the cache has caught up.
-const AFTER_CONFLICT: Duration = Duration::from_millis(200);
-const AFTER_API_ERROR: Duration = Duration::from_secs(5);
 
 /// Brings EC2 and the status towards the spec.
 ///
@@ -42,20 +40,11 @@ const AFTER_API_ERROR: Duration = Duration::from_secs(5);
 pub async fn reconcile(object: Arc<VpcPeering>, context: Arc<Context>) -> Result<Action, kube::Error> {
     match pass(&context, (*object).clone()).await {
         Err(error) if is_not_found(&error) => {
-            context.forget(&object);
+            context.forget(&*object);
             Ok(Action::await_change())
         }
         outcome => outcome,
     }
-}
-
-/// When to repeat a reconciliation that the API server cut short.
-pub fn retry(object: Arc<VpcPeering>, error: &kube::Error, _: Arc<Context>) -> Action {
-    if is_conflict(error) {
-        return Action::requeue(AFTER_CONFLICT);
-    }
-    tracing::warn!(namespace = object.namespace(), object = %object.name_any(), %error, "the API server refuses");
-    Action::requeue(AFTER_API_ERROR)
 }
 
 async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube::Error> {
@@ -120,7 +109,7 @@ async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube:
             Outcome::Refused(next, error) => {
                 tracing::warn!(%error, "AWS refuses");
                 let generation = next.metadata.generation;
-                let pause = context.memory(&next, |memory| {
+                let pause = context.memory(&*next, |memory| {
                     memory.failed(step.clone(), generation, error.class, trouble_of(&error));
                     memory.pause_before(&step, generation)
                 });
@@ -134,6 +123,34 @@ async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube:
         }
     }
     Ok(Action::requeue(AFTER_CONFLICT))
+}
+
+impl Managed for VpcPeering {
+    type Step = Step;
+
+    fn kept(context: &Context) -> &Kept<Self> {
+        &context.peerings
+    }
+
+    fn identities(&self) -> Vec<&str> {
+        let sides = [Side::Requester, Side::Accepter].map(|side| self.spec.side(side).identity_ref.as_ref());
+        sides.into_iter().flatten().map(|named| named.name.as_str()).collect()
+    }
+}
+
+impl Status for VpcPeeringStatus {
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    fn conclude(&mut self, generation: i64, conditions: Vec<Condition>) {
+        self.observed_generation = Some(generation);
+        self.conditions = conditions;
+    }
+
+    fn last_handled_reconcile_at(&self) -> Option<&str> {
+        self.last_handled_reconcile_at.as_deref()
+    }
 }
 
 impl Context {
@@ -156,14 +173,6 @@ impl Context {
             self.show(object, None, &standing, has_answer).await?;
         }
         Ok(plan.look_again().map_or_else(Action::await_change, Action::requeue))
-    }
-
-    async fn release(&self, object: &VpcPeering) -> Result<Action, kube::Error> {
-        if has_finalizer(object) {
-            self.remove_finalizer(object).await?;
-        }
-        self.forget(object);
-        Ok(Action::await_change())
     }
 
     /// What EC2 shows of this resource's peering. What it does not show is believed only of a listing that began
@@ -234,7 +243,7 @@ impl Context {
                 // The route tables of a VPC are told of by the VPC.
                 .chain(tables.keys().map(|side| access.ends.side(*side).vpc_id.clone()))
                 .collect();
-            self.interests.set(&owner.namespace, &owner.name, ids);
+            self.peerings.interests.set(&owner.namespace, &owner.name, ids);
             // A change that was told before we asked to be told of it.
             if inventory.newest().is_some_and(|newest| newest > listing.began) {
                 continue;
@@ -274,13 +283,19 @@ impl Context {
     ) -> BTreeMap<Side, Result<Arc<RouteTables>, Trouble>> {
         let mut read = BTreeMap::new();
         for (side, inventory) in tables {
-            let listing = inventory.since(since).await;
-            let retry_after = listing.retry_after();
-            let outcome =
-                listing.outcome.map_err(|error| Trouble { look_again: Some(retry_after), ..trouble_of(&error) });
-            read.insert(side, outcome);
+            read.insert(side, self.read_tables(&inventory, since).await);
         }
         read
+    }
+
+    pub(super) async fn read_tables(
+        &self,
+        inventory: &Inventory<RouteTables>,
+        since: Instant,
+    ) -> Result<Arc<RouteTables>, Trouble> {
+        let listing = inventory.since(since).await;
+        let retry_after = listing.retry_after();
+        listing.outcome.map_err(|error| Trouble { look_again: Some(retry_after), ..trouble_of(&error) })
     }
 
     /// An older resource that asks for a peering of the same VPCs, in either direction.
@@ -300,21 +315,11 @@ impl Context {
                 && other.spec.management_policy == ManagementPolicy::Full
         };
         let age = |object: &VpcPeering| (object.creation_timestamp(), object.uid());
-        let older = self.store.find(|other| claims_the_same(other) && age(other) < age(object))?;
+        let older = self.peerings.store.find(|other| claims_the_same(other) && age(other) < age(object))?;
         Some(Claim {
             resource: format!("VpcPeering {}/{}", older.namespace().unwrap_or_default(), older.name_any()),
             is_leaving: older.metadata.deletion_timestamp.is_some(),
         })
-    }
-
-    /// Reads or changes what is remembered of a resource.
-    pub(super) fn memory<T>(&self, object: &VpcPeering, act: impl FnOnce(&mut Memory) -> T) -> T {
-        self.memories.with(object.metadata.uid.as_deref().unwrap_or_default(), act)
-    }
-
-    fn forget(&self, object: &VpcPeering) {
-        self.memories.forget(object.metadata.uid.as_deref().unwrap_or_default());
-        self.interests.set(&object.namespace().unwrap_or_default(), &object.name_any(), BTreeSet::new());
     }
 }
 
@@ -351,20 +356,6 @@ impl<'a> Seen<'a> {
     }
 }
 
-fn has_finalizer(object: &VpcPeering) -> bool {
-    object.finalizers().iter().any(|name| name == FINALIZER)
-}
-
-/// The value of the annotation that asks for an immediate look.
-pub(super) fn reconcile_at(object: &VpcPeering) -> Option<String> {
-    object.annotations().get(RECONCILE_AT).cloned()
-}
-
-fn is_look_requested(object: &VpcPeering) -> bool {
-    let handled = object.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_ref());
-    object.annotations().get(RECONCILE_AT).is_some_and(|asked| handled != Some(asked))
-}
-
 pub(super) fn recorded(object: &VpcPeering) -> Recorded {
     let Some(status) = &object.status else { return Recorded::default() };
     let dry_run = status::find(&status.conditions, ConditionType::DryRunSucceeded);
@@ -384,8 +375,7 @@ pub(super) fn recorded(object: &VpcPeering) -> Recorded {
 }
 
 fn is_ready(object: &VpcPeering) -> bool {
-    let conditions = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    status::find(conditions, ConditionType::Ready).is_some_and(|ready| ready.status == "True")
+    status::find(conditions(object), ConditionType::Ready).is_some_and(|ready| ready.status == "True")
 }
 
 /// An error as what a decision is made from.

@@ -14,25 +14,26 @@ use kube::runtime::events::EventType;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, predicates, watcher};
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, ResourceExt};
 use tokio::sync::mpsc;
 
 use super::Context;
-use crate::api::{AwsIdentity, StepEvent, VpcPeering};
+use super::kept::Managed;
+use crate::api::{AwsIdentity, StepEvent};
 
 /// An object, or why it cannot be read.
 type Guarded<K> = DeserializeGuard<K>;
 
 /// Fills the store, and yields each resource that changes.
-pub fn resources(
+pub fn resources<K: Managed>(
     context: Arc<Context>,
-    api: Api<Guarded<VpcPeering>>,
-    store: Writer<VpcPeering>,
-) -> impl Stream<Item = Result<VpcPeering, watcher::Error>> + Send {
+    api: Api<Guarded<K>>,
+    store: Writer<K>,
+) -> impl Stream<Item = Result<K, watcher::Error>> + Send {
     events(move || watcher(api.clone(), watcher::Config::default()))
         .filter_map(move |event| readable(Arc::clone(&context), event))
         .map(Ok)
-        .modify(|object: &mut VpcPeering| object.managed_fields_mut().clear())
+        .modify(|object: &mut K| object.managed_fields_mut().clear())
         .reflect(store)
         .applied_objects()
 }
@@ -147,8 +148,8 @@ fn pauses() -> ExponentialBackoff {
         .build()
 }
 
-async fn readable(context: Arc<Context>, event: Event<Guarded<VpcPeering>>) -> Option<Event<VpcPeering>> {
-    let (guarded, wrap): (_, fn(VpcPeering) -> Event<VpcPeering>) = match event {
+async fn readable<K: Managed>(context: Arc<Context>, event: Event<Guarded<K>>) -> Option<Event<K>> {
+    let (guarded, wrap): (_, fn(K) -> Event<K>) = match event {
         Event::Apply(guarded) => (guarded, Event::Apply),
         Event::InitApply(guarded) => (guarded, Event::InitApply),
         Event::Delete(guarded) => (guarded, Event::Delete),
@@ -158,7 +159,7 @@ async fn readable(context: Arc<Context>, event: Event<Guarded<VpcPeering>>) -> O
     match guarded.0 {
         Ok(object) => Some(wrap(object)),
         Err(invalid) => {
-            let reference = reference(&invalid.metadata);
+            let reference = reference::<K>(&invalid.metadata);
             let name = (&reference.namespace, &reference.name);
             let note = format!("this version of the operator cannot read the resource: {}", invalid.error);
             tracing::warn!(?name, note);
@@ -168,10 +169,10 @@ async fn readable(context: Arc<Context>, event: Event<Guarded<VpcPeering>>) -> O
     }
 }
 
-fn reference(metadata: &ObjectMeta) -> ObjectReference {
+fn reference<K: Managed>(metadata: &ObjectMeta) -> ObjectReference {
     ObjectReference {
-        api_version: Some(VpcPeering::api_version(&()).into_owned()),
-        kind: Some(VpcPeering::kind(&()).into_owned()),
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
         namespace: metadata.namespace.clone(),
         name: metadata.name.clone(),
         uid: metadata.uid.clone(),

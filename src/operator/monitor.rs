@@ -8,13 +8,14 @@ use std::time::Duration;
 use futures::FutureExt;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::Store;
 use tokio::time::Instant;
 
 use super::leader::Hold;
 use super::metrics::{Metrics, Observed};
 use crate::api::{ConditionType, VpcPeering};
 use crate::aws::{Account, Answered, Inventory, Traffic};
-use crate::controller::{Context, Observer};
+use crate::controller::{Context, Managed, Observer};
 use crate::peering::{Snapshot, status};
 
 /// Longer than any reconciliation or listing takes, all its retries and time-outs included.
@@ -49,13 +50,9 @@ impl Monitor {
         if !self.hold.is_held() {
             return Ok(());
         }
-        let synced = self.context.get().map(|context| context.store.wait_until_ready().now_or_never());
-        match synced {
-            Some(Some(Ok(()))) => Ok(()),
-            Some(Some(Err(error))) => Err(error.to_string()),
-            Some(None) => Err("the watch of VpcPeerings has not listed them yet".into()),
-            None => Err("the controller has not started yet".into()),
-        }
+        let context = self.context.get().ok_or("the controller has not started yet")?;
+        listed(&context.peerings.store)?;
+        listed(&context.accepters.store)
     }
 
     /// Whether every loop moves.
@@ -97,13 +94,21 @@ impl Monitor {
                 *oldest = age.max(*oldest);
             }
             let now = Timestamp::now();
-            context.store.state().iter().for_each(|object| observed.count(object, now));
+            context.peerings.store.state().iter().for_each(|object| observed.count(object, now));
         }
         self.metrics.text(&observed)
     }
 
     fn in_hand(&self) -> MutexGuard<'_, BTreeMap<&'static str, Vec<Instant>>> {
         self.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a watch has listed its resources.
+fn listed<K: Managed>(store: &Store<K>) -> Result<(), String> {
+    match store.wait_until_ready().now_or_never() {
+        Some(outcome) => outcome.map_err(|error| error.to_string()),
+        None => Err(format!("the watch of {} has not listed them yet", K::plural(&()))),
     }
 }
 

@@ -5,18 +5,18 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::preflight::Preflight;
-use super::status::Progress;
 use super::upkeep::{self, Review};
 use super::{
-    AccepterView, Connection, Desired, Observation, Owner, Plan, Recorded, Settings, StatusCode, Step, Trouble, tags,
+    AccepterView, Concern, Connection, Desired, Observation, Owner, Plan, Recorded, Settings, StatusCode, Step,
+    Trouble, tags,
 };
 use crate::api::{DeletionPolicy, End, ManagementPolicy, Ownership, Reason, Side, VpcPeeringSpec};
 
 /// How often to look, while something that must be there is not shown.
-pub(super) const MISSING_LOOK_AGAIN: Duration = Duration::from_secs(2);
+pub const MISSING_LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// How often to look at what is outside of our view of EC2.
-const STALLED_LOOK_AGAIN: Duration = Duration::from_secs(60);
+pub const STALLED_LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// How often in a row a peering that ends is requested anew.
 pub const MAX_RECREATIONS: u32 = 8;
@@ -54,7 +54,7 @@ pub fn decide(
         match (recorded.owned_id(), &observed.recorded) {
             (None, _) => towards_connection(desired, recorded, observed, now, settings),
             (Some(id), None) => missing(id, observed, settings).unwrap_or_else(|| not_found(desired, recorded, id)),
-            (Some(_), Some(connection)) => towards_active(desired, recorded, observed, connection, now),
+            (Some(_), Some(connection)) => towards_active(desired, recorded, observed, connection, now, settings),
         }
     };
     let refusal = match &plan {
@@ -128,6 +128,9 @@ fn towards_connection(
     if let Some(id) = &desired.spec.vpc_peering_connection_id {
         return adopting(desired, recorded, observed, id);
     }
+    if let Some(plan) = inheriting(desired, recorded, observed, settings) {
+        return plan;
+    }
     if let Some(rival) = &observed.rival {
         return stalled(Reason::ConnectionNotOwned, not_owned(desired.owner, rival));
     }
@@ -143,6 +146,36 @@ fn towards_connection(
         (Some(Preflight::Passed), true, false) => Plan::Act(Step::DryRun),
         (Some(Preflight::Passed), false, _) => Plan::Act(Step::Create),
     }
+}
+
+/// An earlier resource of this name is gone, its finalizer torn off or its object restored under a new UID. Its peering
+/// between the same VPCs is taken over, which cuts no traffic; any other has to go before a new one comes.
+fn inheriting(desired: Desired<'_>, recorded: &Recorded, observed: &Observation, settings: Settings) -> Option<Plan> {
+    if !settings.is_cluster_unique || desired.spec.dry_run {
+        return None;
+    }
+    let is_alive = |connection: &&Connection| connection.code != StatusCode::Deleting;
+    let same = observed.left_behind.iter().filter(is_alive).find(|left| mismatch(desired, left).is_none());
+    if let Some(connection) = same {
+        let wanted = desired.tags(upkeep::sides_in_place_of(Side::Requester, observed));
+        let step = tags::repair(wanted, &recorded.managed_tag_keys, connection)?;
+        return Some(Plan::Act(upkeep::tag_step(Side::Requester, &connection.id, step)));
+    }
+    cleaning_up(desired, observed, settings).and_then(|review| review.step).map(Plan::Act)
+}
+
+/// What an earlier resource of this name left behind goes, but for what the spec wants to keep in AWS.
+fn cleaning_up(desired: Desired<'_>, observed: &Observation, settings: Settings) -> Option<Review> {
+    if !settings.is_cluster_unique || desired.spec.deletion_policy == DeletionPolicy::Retain {
+        return None;
+    }
+    let can_go = |left: &&Connection| matches!(left.code, StatusCode::PendingAcceptance | StatusCode::Active);
+    let step = observed.left_behind.iter().find(can_go).map(|left| Step::CleanUp { id: left.id.clone() })?;
+    let (concern, look_again) = (Concern::LeftBehind, None);
+    Some(match observed.refused.get(&concern) {
+        Some(refusal) => Review { concern, step: None, trouble: Some(refusal.clone()), look_again },
+        None => Review { concern, step: Some(step), trouble: None, look_again },
+    })
 }
 
 /// The spec names a connection to take over: our tags make it ours, and then it is recorded.
@@ -161,8 +194,8 @@ fn adopting(desired: Desired<'_>, recorded: &Recorded, observed: &Observation, i
         return by_code(connection);
     }
     let wanted = desired.tags(upkeep::sides_in_place_of(Side::Requester, observed));
-    match tags::repair(Side::Requester, wanted, &recorded.managed_tag_keys, connection) {
-        Some(step) if !desired.spec.dry_run => Plan::Act(step),
+    match tags::repair(wanted, &recorded.managed_tag_keys, connection) {
+        Some(step) if !desired.spec.dry_run => Plan::Act(upkeep::tag_step(Side::Requester, id, step)),
         _ => stalled(Reason::DryRun, format!("{id} can be taken over; set spec.dryRun to false to do it")),
     }
 }
@@ -221,6 +254,7 @@ fn towards_active(
     observed: &Observation,
     connection: &Connection,
     now: Timestamp,
+    settings: Settings,
 ) -> Plan {
     if is_another_owners(desired.owner, connection) {
         return stalled(Reason::ConnectionNotOwned, not_owned(desired.owner, connection));
@@ -228,16 +262,17 @@ fn towards_active(
     match &connection.code {
         StatusCode::PendingAcceptance | StatusCode::Active if desired.spec.dry_run => pending_or(connection, now),
         StatusCode::PendingAcceptance | StatusCode::Active => {
-            let reviews = upkeep::review(desired, recorded, observed, connection);
+            let mut reviews = upkeep::review(desired, recorded, observed, connection);
+            reviews.extend(cleaning_up(desired, observed, settings));
             let next = reviews.iter().find_map(|review| review.step.clone()).map(Plan::Act);
-            next.or_else(|| all_troubles(&reviews).map(Plan::from)).unwrap_or_else(|| {
-                match pending_or(connection, now) {
-                    Plan::Steady { message, .. } => Plan::Steady {
-                        message,
-                        look_again: reviews.iter().filter_map(|review| review.look_again).min(),
-                    },
-                    plan => plan,
+            next.or_else(|| {
+                Trouble::together(reviews.iter().filter_map(|review| review.trouble.as_ref())).map(Plan::from)
+            })
+            .unwrap_or_else(|| match pending_or(connection, now) {
+                Plan::Steady { message, .. } => {
+                    Plan::Steady { message, look_again: reviews.iter().filter_map(|review| review.look_again).min() }
                 }
+                plan => plan,
             })
         }
         StatusCode::Failed => ended(desired, recorded, End::Failed, connection),
@@ -248,22 +283,6 @@ fn towards_active(
             by_code(connection)
         }
     }
-}
-
-/// All that stands in the way, as one: what somebody has to act on comes first.
-fn all_troubles(reviews: &[Review]) -> Option<Trouble> {
-    let mut troubles: Vec<_> = reviews.iter().filter_map(|review| review.trouble.as_ref()).collect();
-    troubles.sort_by_key(|trouble| trouble.progress != Progress::Stalled);
-    let first = troubles.first()?;
-    // Two concerns may be in the same trouble.
-    let mut messages: Vec<_> = troubles.iter().map(|trouble| trouble.message.as_str()).collect();
-    messages.dedup();
-    Some(Trouble {
-        progress: first.progress,
-        reason: first.reason,
-        message: messages.join("; "),
-        look_again: troubles.iter().filter_map(|trouble| trouble.look_again).min(),
-    })
 }
 
 /// Nothing is ever done here but to look, and to write down what is seen.

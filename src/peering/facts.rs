@@ -79,6 +79,8 @@ pub struct Observation {
     pub recorded: Option<Connection>,
     /// Live connections that carry the owner's tags.
     pub owned: Vec<Connection>,
+    /// Live connections that an earlier resource of this name owned, which is gone.
+    pub left_behind: Vec<Connection>,
     /// The connection that the spec wants to take over.
     pub wanted: Option<Connection>,
     /// A live connection between the same VPCs that is not the owner's.
@@ -140,6 +142,33 @@ impl Trouble {
     }
 }
 
+/// How many troubles a message tells one by one.
+const TOLD: usize = 5;
+
+impl Trouble {
+    /// All that stands in the way, as one: what somebody has to act on comes first.
+    #[must_use]
+    pub fn together<'a>(troubles: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let mut troubles: Vec<_> = troubles.into_iter().collect();
+        troubles.sort_by_key(|trouble| trouble.progress != Progress::Stalled);
+        let first = troubles.first()?;
+        // Two concerns may be in the same trouble.
+        let mut messages: Vec<_> = troubles.iter().map(|trouble| trouble.message.clone()).collect();
+        messages.dedup();
+        let untold = messages.len().saturating_sub(TOLD);
+        messages.truncate(TOLD);
+        if untold > 0 {
+            messages.push(format!("and {untold} more"));
+        }
+        Some(Self {
+            progress: first.progress,
+            reason: first.reason,
+            message: messages.join("; "),
+            look_again: troubles.iter().filter_map(|trouble| trouble.look_again).min(),
+        })
+    }
+}
+
 /// A resource that asks for a peering.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
@@ -174,4 +203,6 @@ pub struct Settings {
     pub consistency_window: Duration,
     /// The pause before a peering that has ended is requested anew; it doubles with each time in a row.
     pub recreation_pause: Duration,
+    /// Whether the cluster's ID is surely no other cluster's, so that what a namesake left behind is surely nobody's.
+    pub is_cluster_unique: bool,
 }

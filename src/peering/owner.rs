@@ -26,6 +26,39 @@ impl Owner {
     /// The tag with the resource's UID.
     pub const UID: &str = "vpcpeering.dev/uid";
 
+    /// The tag that names the cluster of who accepted a request, at the accepter's end.
+    pub const ACCEPTER_CLUSTER: &str = "vpcpeering.dev/accepter-cluster";
+    /// The tag that names their namespace.
+    pub const ACCEPTER_NAMESPACE: &str = "vpcpeering.dev/accepter-namespace";
+    /// The tag that names the resource that accepted it.
+    pub const ACCEPTER_NAME: &str = "vpcpeering.dev/accepter-name";
+    /// The tag with that resource's UID.
+    pub const ACCEPTER_UID: &str = "vpcpeering.dev/accepter-uid";
+
+    /// The tags that say who accepted a request.
+    #[must_use]
+    pub fn accepter_tags(&self) -> [(&'static str, &str); 4] {
+        [
+            (Self::ACCEPTER_CLUSTER, &self.cluster),
+            (Self::ACCEPTER_NAMESPACE, &self.namespace),
+            (Self::ACCEPTER_NAME, &self.name),
+            (Self::ACCEPTER_UID, &self.uid),
+        ]
+    }
+
+    /// Who these tags say accepted a request; what they leave out is empty.
+    #[must_use]
+    pub fn accepter_of(tags: &BTreeMap<String, String>) -> Option<Self> {
+        let keys = [Self::ACCEPTER_CLUSTER, Self::ACCEPTER_NAMESPACE, Self::ACCEPTER_NAME, Self::ACCEPTER_UID];
+        let tag = |key: &str| tags.get(key).cloned().unwrap_or_default();
+        keys.iter().any(|key| tags.contains_key(*key)).then(|| Self {
+            cluster: tag(Self::ACCEPTER_CLUSTER),
+            namespace: tag(Self::ACCEPTER_NAMESPACE),
+            name: tag(Self::ACCEPTER_NAME),
+            uid: tag(Self::ACCEPTER_UID),
+        })
+    }
+
     /// The ownership tags.
     #[must_use]
     pub fn tags(&self) -> [(&'static str, &str); 4] {

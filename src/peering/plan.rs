@@ -10,9 +10,9 @@ use crate::api::{ManagedRoute, Ownership, Reason, Side};
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Plan {
+pub enum Plan<S = Step> {
     /// Take this step, then observe again.
-    Act(Step),
+    Act(S),
     /// We, or EC2, are on the way: look again when something changes, or after this time.
     Wait {
         /// What for.
@@ -49,7 +49,7 @@ pub enum Plan {
     Release,
 }
 
-impl From<Trouble> for Plan {
+impl<S> From<Trouble> for Plan<S> {
     fn from(trouble: Trouble) -> Self {
         let Trouble { progress, reason, message, look_again } = trouble;
         match progress {
@@ -59,7 +59,7 @@ impl From<Trouble> for Plan {
     }
 }
 
-impl Plan {
+impl<S> Plan<S> {
     /// When to look again, where nothing else tells of a change.
     #[must_use]
     pub fn look_again(&self) -> Option<Duration> {
@@ -154,6 +154,11 @@ pub enum Step {
         /// One call each.
         changes: Vec<RouteChange>,
     },
+    /// Delete a peering that an earlier resource of this name left behind.
+    CleanUp {
+        /// Which one.
+        id: String,
+    },
     /// Delete the peering.
     Delete {
         /// Which one.
@@ -180,6 +185,7 @@ impl Step {
             Self::Untag { id, keys, .. } => Some(format!("remove the tags {} from {id}", list(&mut keys.iter()))),
             Self::SetOptions { side, id, .. } => Some(format!("set the options of the {side} of {id}")),
             Self::ChangeRoutes { side, changes } => Some(format!("change {} of the {side}'s routes", changes.len())),
+            Self::CleanUp { id } => Some(format!("delete {id}, which an earlier resource of this name left behind")),
             Self::Delete { id } => Some(format!("delete {id}")),
         }
     }
@@ -196,6 +202,7 @@ impl Step {
             | Self::Retire { .. }
             | Self::Delete { .. } => None,
             Self::Accept { .. } => Some(Concern::Acceptance),
+            Self::CleanUp { .. } => Some(Concern::LeftBehind),
             Self::RecordTagKeys { side, .. } | Self::Tag { side, .. } | Self::Untag { side, .. } => {
                 Some(Concern::Tags(*side))
             }
@@ -216,4 +223,6 @@ pub enum Concern {
     Options(Side),
     /// The routes of this end.
     Routes(Side),
+    /// That nothing is left of earlier resources of this name.
+    LeftBehind,
 }

@@ -80,6 +80,8 @@ pub struct Routing<'a> {
     /// Whether EC2 has had time to show what we did last. Nothing is struck off the record before, for what EC2 does
     /// not show yet would be left behind.
     pub is_settled: bool,
+    /// How many there may be.
+    pub limit: usize,
 }
 
 /// What a decision on the routes of one end comes to.
@@ -161,12 +163,14 @@ pub enum RouteProblem {
         /// The destination.
         destination: String,
     },
-    /// More routes than one end may have.
+    /// More routes than there may be.
     TooManyRoutes {
         /// The field of the spec.
         field: String,
         /// How many are wanted.
         wanted: usize,
+        /// How many there may be.
+        limit: usize,
     },
 }
 
@@ -279,13 +283,17 @@ fn wanted(routing: Routing<'_>, problems: &mut Vec<RouteProblem>) -> Option<BTre
     let destinations = destinations(routing, routes, problems)?;
     let at = |table: &String| destinations.iter().map(|destination| (table.clone(), *destination)).collect::<Vec<_>>();
     let wanted: BTreeSet<Place> = tables.iter().flat_map(at).collect();
-    if wanted.len() <= MAX_ROUTES {
+    if wanted.len() <= routing.limit {
         return Some(wanted);
     }
-    problems.push(RouteProblem::TooManyRoutes { field: routing.field.to_owned(), wanted: wanted.len() });
+    problems.push(RouteProblem::TooManyRoutes {
+        field: routing.field.to_owned(),
+        wanted: wanted.len(),
+        limit: routing.limit,
+    });
     // Those that are there already come first, or each new table would push out another's routes.
     let (known, new): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|place| routing.records(place).next().is_some());
-    Some(known.into_iter().chain(new).take(MAX_ROUTES).collect())
+    Some(known.into_iter().chain(new).take(routing.limit).collect())
 }
 
 /// The IDs of the tables that the spec selects.
@@ -343,8 +351,9 @@ fn destinations(routing: Routing<'_>, routes: &Routes, problems: &mut Vec<RouteP
     Some(destinations)
 }
 
-/// Every CIDR block of an end.
-fn cidr_blocks(end: &VpcInfo) -> BTreeSet<IpNet> {
+/// Every CIDR block of an end that EC2 shows.
+#[must_use]
+pub fn cidr_blocks(end: &VpcInfo) -> BTreeSet<IpNet> {
     let ipv4 = end.cidr_block_set.iter().map(|block| &block.cidr_block);
     let ipv6 = end.ipv6_cidr_block_set.iter().map(|block| &block.ipv6_cidr_block);
     end.cidr_block.iter().chain(ipv4).chain(ipv6).filter_map(|block| parse(block)).collect()
@@ -382,6 +391,7 @@ impl Routing<'_> {
         let of_this_end = self.recorded.iter().filter(|route| route.side == self.side);
         let known =
             of_this_end.filter_map(|route| Some((route.route_table_id.clone(), parse(&route.destination_cidr_block)?)));
+        // No other place is looked at, so that a route through our connection that neither names is somebody's own.
         let places: BTreeSet<Place> = known.chain(wanted.iter().chain(surplus).cloned()).collect();
         // What is of the other end stays as it is; so does what cannot be read, which is not ours to judge.
         let mut record: BTreeSet<ManagedRoute> = self.recorded.clone();
@@ -390,41 +400,31 @@ impl Routing<'_> {
             let is_wanted = wanted.contains(place);
             let shown: Vec<&Route> = self.tables.at(self.vpc_id, place).collect();
             let records: Vec<&ManagedRoute> = self.records(place).collect();
-            let ours =
-                shown.iter().copied().find(|route| self.is_ours(route, &records, is_wanted || surplus.contains(place)));
-            let through = match ours.map(|route| &route.target) {
-                Some(Target::Peering(id)) => Some(id.as_str()),
-                Some(Target::Other(_)) | None => None,
-            };
-            let leads_through_ours = through == Some(self.connection_id);
+            let ours = shown.iter().find_map(|route| Some((*route, self.leads_for_us(route, &records)?)));
             match (is_wanted, ours, shown.first()) {
-                (true, Some(route), _) if leads_through_ours && !route.is_blackhole => {}
+                (true, Some((route, id)), _) if id == self.connection_id && !route.is_blackhole => {}
                 (true, Some(_), _) => changes.push(RouteChange::Replace(self.ours_at(place))),
                 (true, None, Some(route)) => {
                     conflicts.push(RouteConflict { route_table_id: place.0.clone(), route: (*route).clone() })
                 }
                 (true, None, None) => changes.push(RouteChange::Create(self.ours_at(place))),
-                (false, Some(_), _) => changes.push(RouteChange::Delete(ManagedRoute {
-                    vpc_peering_connection_id: through.unwrap_or_default().to_owned(),
+                (false, Some((_, id)), _) => changes.push(RouteChange::Delete(ManagedRoute {
+                    vpc_peering_connection_id: id.to_owned(),
                     ..self.ours_at(place)
                 })),
                 (false, None, _) => {}
             }
-            // The record names what is there of ours, and what is about to be.
-            let is_free = ours.is_some() || shown.is_empty();
-            for route in records {
-                let is_shown = through == Some(route.vpc_peering_connection_id.as_str());
-                let is_next = is_wanted && is_free && route.vpc_peering_connection_id == self.connection_id;
-                if is_shown || is_next {
-                    continue;
-                }
+            // The record names what is there of ours, and what is about to be; until it is gone, all that makes it ours.
+            let is_needed =
+                |route: &&ManagedRoute| ours.is_some_and(|(_, id)| !is_wanted || id == route.vpc_peering_connection_id);
+            for route in records.into_iter().filter(|route| !is_needed(route)) {
                 if self.is_settled {
                     record.remove(route);
                 } else {
                     awaits_ec2 = true;
                 }
             }
-            if is_wanted && is_free {
+            if is_wanted && (ours.is_some() || shown.is_empty()) {
                 record.insert(self.ours_at(place));
             }
         }
@@ -438,13 +438,13 @@ impl Routing<'_> {
         RoutesPlan { step, awaits_ec2, conflicts, problems: Vec::new() }
     }
 
-    /// Whether a route is ours: it leads through our connection, and the record or the spec says so; or the record names
-    /// the very connection that it leads through.
-    fn is_ours(&self, route: &Route, records: &[&ManagedRoute], is_of_spec: bool) -> bool {
+    /// The connection that a route leads through, if the route is ours: that is our connection, at a place that the
+    /// record or the spec names; or an earlier one that the record names for this very place.
+    fn leads_for_us<'a>(&self, route: &'a Route, records: &[&ManagedRoute]) -> Option<&'a str> {
+        let is_recorded = |id: &str| records.iter().any(|record| record.vpc_peering_connection_id == id);
         match &route.target {
-            Target::Peering(id) if id == self.connection_id => is_of_spec || !records.is_empty(),
-            Target::Peering(id) => records.iter().any(|record| record.vpc_peering_connection_id == *id),
-            Target::Other(_) => false,
+            Target::Peering(id) if id == self.connection_id || is_recorded(id) => Some(id),
+            Target::Peering(_) | Target::Other(_) => None,
         }
     }
 }
@@ -513,10 +513,10 @@ impl fmt::Display for RouteProblem {
             Self::NotOfTheOtherEnd { field, destination } => {
                 write!(f, "{field}: {destination} overlaps no CIDR block of the other end, so there is no route to it")
             }
-            Self::TooManyRoutes { field, wanted } => {
+            Self::TooManyRoutes { field, wanted, limit } => {
                 write!(
                     f,
-                    "{field}: these are {wanted} routes, and one end may have {MAX_ROUTES}; select fewer route tables or destinations"
+                    "{field}: these are {wanted} routes, and there may be {limit}; select fewer route tables or destinations"
                 )
             }
         }

@@ -38,7 +38,7 @@ pub enum Progress {
 impl Standing {
     /// How a resource stands under this plan; none where only we are concerned.
     #[must_use]
-    pub fn under(plan: &Plan) -> Option<Self> {
+    pub fn under<S>(plan: &Plan<S>) -> Option<Self> {
         let working = Self::working;
         Some(match plan {
             Plan::Release | Plan::Act(_) => return None,
@@ -120,6 +120,20 @@ pub fn condition(
     }
 }
 
+/// The condition that tells of one concern: all is well, or what stands in the way.
+#[must_use]
+pub fn outcome_condition(
+    kind: ConditionType,
+    outcome: Result<(), Trouble>,
+    generation: i64,
+    now: Timestamp,
+) -> Condition {
+    match outcome {
+        Ok(()) => condition(kind, "True", Reason::Synced, "as the spec wants it", generation, now),
+        Err(Trouble { reason, message, .. }) => condition(kind, "False", reason, &message, generation, now),
+    }
+}
+
 /// The finer conditions that hold of a resource whatever its standing.
 #[must_use]
 pub fn notes(
@@ -142,13 +156,9 @@ pub fn notes(
             soon.then(|| note(ConditionType::ExpiringSoon, Reason::PendingAcceptance, &message))
         });
     let upkeep = match upkeep {
-        Some(upkeep) => upkeep
-            .into_iter()
-            .map(|(kind, outcome)| match outcome {
-                Ok(()) => note(kind, Reason::Synced, "as the spec wants it"),
-                Err(Trouble { reason, message, .. }) => condition(kind, "False", reason, &message, generation, now),
-            })
-            .collect(),
+        Some(upkeep) => {
+            upkeep.into_iter().map(|(kind, outcome)| outcome_condition(kind, outcome, generation, now)).collect()
+        }
         // Nothing new was seen.
         None => [ConditionType::OptionsSynced, ConditionType::RoutesReady]
             .into_iter()

@@ -5,31 +5,40 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Connection, Desired, Step};
 use crate::api::Side;
 
+/// One effect on the tags of a connection in one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TagStep {
+    /// Make these keys the record of what is ours.
+    Record(BTreeSet<String>),
+    /// Set these tags.
+    Set(BTreeMap<String, String>),
+    /// Remove the tags with these keys.
+    Remove(BTreeSet<String>),
+}
+
 /// The next step towards the tags that are wanted in one place, whose `managed` keys are ours. What we are about to set
 /// is recorded first, so that it is known to be ours whatever happens then.
 #[must_use]
 pub fn repair(
-    side: Side,
     wanted: BTreeMap<String, String>,
     managed: &BTreeSet<String>,
     connection: &Connection,
-) -> Option<Step> {
+) -> Option<TagStep> {
     let keys: BTreeSet<String> = wanted.keys().cloned().collect();
     if !managed.is_superset(&keys) {
-        return Some(Step::RecordTagKeys { side, keys: managed | &keys });
+        return Some(TagStep::Record(managed | &keys));
     }
-    let id = connection.id.clone();
     let is_missing = |(key, value): &(String, String)| connection.tags.get(key) != Some(value);
     let missing: BTreeMap<_, _> = wanted.into_iter().filter(is_missing).collect();
     if !missing.is_empty() {
-        return Some(Step::Tag { side, id, tags: missing });
+        return Some(TagStep::Set(missing));
     }
     let surplus = managed - &keys;
     let shown: BTreeSet<String> = surplus.iter().filter(|key| connection.tags.contains_key(*key)).cloned().collect();
     if !shown.is_empty() {
-        return Some(Step::Untag { side, id, keys: shown });
+        return Some(TagStep::Remove(shown));
     }
-    (!surplus.is_empty()).then_some(Step::RecordTagKeys { side, keys })
+    (!surplus.is_empty()).then_some(TagStep::Record(keys))
 }
 
 /// The step by which a connection stops naming its owner in one place.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::facts::{AccepterView, Trouble};
 use super::plan::Concern;
-use super::routes::{self, RouteStep, RoutesPlan, Routing};
+use super::routes::{self, MAX_ROUTES, RouteStep, RoutesPlan, Routing};
+use super::tags::TagStep;
 use super::{Connection, Desired, Observation, Recorded, StatusCode, Step, decision, tags};
 use crate::api::{Acceptance, ConditionType, Reason, Side, VpcInfo};
 
@@ -55,7 +56,8 @@ pub fn review(
                     Side::Accepter => &recorded.accepter_managed_tag_keys,
                 };
                 let wanted = desired.tags(sides_in_place_of(side, observed));
-                add(concern, (tags::repair(side, wanted, managed, connection), None), None);
+                let step = tags::repair(wanted, managed, connection).map(|step| tag_step(side, &connection.id, step));
+                add(concern, (step, None), None);
             }
             Ok(None) => {}
             Err(trouble) => add(concern, (None, Some(trouble.clone())), None),
@@ -280,7 +282,18 @@ fn routes_of(
         tables,
         recorded: &recorded.routes,
         is_settled: observed.is_settled,
+        limit: MAX_ROUTES,
     })))
+}
+
+/// A step on the tags of one end.
+pub(super) fn tag_step(side: Side, id: &str, step: TagStep) -> Step {
+    let id = id.to_owned();
+    match step {
+        TagStep::Record(keys) => Step::RecordTagKeys { side, keys },
+        TagStep::Set(tags) => Step::Tag { side, id, tags },
+        TagStep::Remove(keys) => Step::Untag { side, id, keys },
+    }
 }
 
 fn route_step(side: Side, step: RouteStep) -> Step {

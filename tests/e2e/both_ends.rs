@@ -111,6 +111,58 @@ pub async fn each_end_is_handled_by_its_own_identity_in_its_own_region(world: Wo
     Ok(())
 }
 
+/// Each role's policy in `deploy/iam` grants what it uses, in a whole life with everything.
+pub async fn each_role_uses_what_its_policy_grants(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let mut ends = BothEnds::far_apart(&world).await?;
+    let own = format!("{}-requester", world.namespace);
+    world.identity_named(&own, "111111111111", json!({"allowedNamespaces": {}})).await?;
+    ends.manifest["spec"]["requester"]["identityRef"] = json!({"name": own});
+    let on = aws_sdk_ec2::types::AttributeBooleanValue::builder().value(true).build();
+    for (ec2, vpc) in [(&world.ec2, &ends.world.requester), (&ends.accepter, &ends.accepter_vpc)] {
+        ec2.modify_vpc_attribute().vpc_id(vpc).enable_dns_hostnames(on.clone()).send().await?;
+    }
+    for end in ["requester", "accepter"] {
+        ends.manifest["spec"][end]["options"] = json!({"allowDnsResolutionFromRemoteVpc": true});
+        ends.manifest["spec"][end]["routes"] = json!({"routeTables": {"main": true}});
+        ends.manifest["spec"][end]["tags"] = json!([{"key": "end", "value": end}]);
+    }
+    ends.manifest["spec"]["recreateOn"] = json!(["Deleted"]);
+    ends.apply().await?;
+    let object = world.until_ready().await?;
+    let first = connection_id(&object).context("no ID")?.to_owned();
+    for end in ["requester", "accepter"] {
+        world.patch(json!({"spec": {end: {"tags": [{"key": "end", "value": "edited"}]}}})).await?;
+        world.patch(json!({"spec": {end: {"tags": null}}})).await?;
+    }
+    world.ask_to_look("edited").await?;
+    world.until_ready().await?;
+    // Routes of a connection that somebody has deleted are led through the next one.
+    world.ec2.delete_vpc_peering_connection().vpc_peering_connection_id(&first).send().await?;
+    world
+        .until("ready again", |object| {
+            connection_id(object).is_some_and(|id| id != first)
+                && condition(object, "Ready").is_some_and(|ready| ready.status == "True")
+        })
+        .await?;
+    world.delete().await?;
+    world.until_gone().await?;
+    let entries = world.simulator().journal(&ec2_simulator::journal::Query::default()).await?.entries;
+    for (account, name) in [("111111111111", "requester"), (OTHER_ACCOUNT, "accepter")] {
+        let by_role = entries.iter().filter(|entry| entry.account.as_deref() == Some(account));
+        let by_role = by_role
+            .filter(|entry| entry.session.as_ref().is_some_and(|session| session.name != super::world::TEST_SESSION));
+        let used: std::collections::BTreeSet<String> = by_role
+            .filter(|entry| entry.action != "GetCallerIdentity")
+            .map(|entry| format!("ec2:{}", entry.action))
+            .collect();
+        let granted = super::iam::granted(name)?;
+        let missing: Vec<_> = used.difference(&granted).collect();
+        ensure!(missing.is_empty(), "deploy/iam/{name}.json lacks {missing:?}");
+    }
+    Ok(())
+}
+
 pub async fn options_of_both_ends_are_set_and_repaired(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let mut ends = BothEnds::far_apart(&world).await?;

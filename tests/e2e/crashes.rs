@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ec2_simulator::{Fault, Kind, Matching};
 use environment::{Interceptor, Moment, Tripwire, eventually};
 use futures::{StreamExt, stream};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::world::{Cloud, World, connection_id};
 
@@ -97,6 +97,9 @@ async fn every_request(world: World, moment: Moment, kill: bool) -> Result<()> {
         "AcceptVpcPeeringConnection",
         "CreateTags",
         "DeleteTags",
+        "CreateRoute",
+        "DeleteRoute",
+        "ModifyVpcPeeringConnectionOptions",
         "DeleteVpcPeeringConnection",
     ] {
         ensure!(requests.iter().any(|request| request == expected), "{expected} is not in {requests:?}");
@@ -163,13 +166,21 @@ async fn live(world: &World, tripwire: &Arc<Tripwire>, kill: bool) -> Result<()>
 }
 
 async fn lived(world: &World) -> Result<()> {
-    world
-        .apply(&world.manifest_with(json!({"tags": [{"key": "a", "value": "1"}, {"key": "b", "value": "1"}]})))
-        .await?;
+    let on = aws_sdk_ec2::types::AttributeBooleanValue::builder().value(true).build();
+    world.ec2.modify_vpc_attribute().vpc_id(&world.requester).enable_dns_hostnames(on).send().await?;
+    let manifest = |tags: Value| {
+        let mut manifest = world.manifest_with(json!({"tags": tags}));
+        manifest["spec"]["requester"]["options"] = json!({"allowDnsResolutionFromRemoteVpc": true});
+        manifest["spec"]["requester"]["routes"] = json!({"routeTables": {"main": true}});
+        manifest
+    };
+    world.apply(&manifest(json!([{"key": "a", "value": "1"}, {"key": "b", "value": "1"}]))).await?;
     let object = world.until_ready().await?;
     let id = connection_id(&object).context("no ID")?;
     ensure!(world.peerings().await?.len() == 1, "a second peering");
-    world.apply(&world.manifest_with(json!({"tags": [{"key": "a", "value": "2"}]}))).await?;
+    let routes = super::routes::through_peerings(&world.ec2, &world.requester).await?;
+    ensure!(routes.len() == 1, "{routes:?}");
+    world.apply(&manifest(json!([{"key": "a", "value": "2"}]))).await?;
     eventually("tags", Duration::from_secs(60), async || {
         let tags = world.users_tags(id).await?;
         ensure!(tags.len() == 1 && tags.get("a").is_some_and(|value| value == "2"), "{tags:?}");
@@ -181,5 +192,7 @@ async fn lived(world: &World) -> Result<()> {
     world.until_gone().await?;
     ensure!(world.peerings().await?.len() == 1, "a second peering");
     ensure!(world.living().await?.is_empty(), "the peering is left behind");
+    let routes = super::routes::through_peerings(&world.ec2, &world.requester).await?;
+    ensure!(routes.is_empty(), "routes are left behind: {routes:?}");
     Ok(())
 }

@@ -20,10 +20,11 @@ const KUSTOMIZATIONS: [&str; 11] = [
     "deploy/flux/partners",
 ];
 
-const FILES: [&str; 3] = [
+const FILES: [&str; 4] = [
     "deploy/argocd/example/application.yaml",
     "deploy/examples/same-account.yaml",
     "deploy/examples/cross-account.yaml",
+    "deploy/examples/accepter.yaml",
 ];
 
 /// Against the schemas of Argo CD's and Flux's own releases, with the restricted Pod Security Standard in force.

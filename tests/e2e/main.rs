@@ -3,14 +3,17 @@
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+mod accepter;
 mod adoption;
 mod both_ends;
 mod crashes;
 mod deploy;
 mod ends;
 mod errors;
+mod examples;
 mod field_managers;
 mod gitops;
+mod iam;
 mod identities;
 mod image;
 mod leader;
@@ -76,6 +79,7 @@ fn main() -> Result<ExitCode> {
         adoption::an_existing_connection_is_taken_over,
         both_ends::all_four_combinations_become_active,
         routes::routes_of_both_ends_come_and_go_with_the_peering,
+        accepter::a_request_is_accepted_and_its_end_kept,
     ];
     let of_the_simulator: Vec<(&str, Test)> = tests![
         lifecycle::a_fresh_object_is_not_current,
@@ -102,6 +106,8 @@ fn main() -> Result<ExitCode> {
         deploy::the_rights_in_one_namespace_suffice_and_reach_no_further,
         upgrade::what_the_first_schema_stored_is_looked_after_without_a_write_to_aws,
         both_ends::each_end_is_handled_by_its_own_identity_in_its_own_region,
+        both_ends::each_role_uses_what_its_policy_grants,
+        examples::every_example_does_what_it_says,
         both_ends::options_of_both_ends_are_set_and_repaired,
         both_ends::each_end_has_its_own_tags,
         both_ends::each_missing_permission_is_named_and_holds_up_nothing_else,
@@ -154,6 +160,17 @@ fn main() -> Result<ExitCode> {
         outages::a_status_that_a_restored_etcd_forgot,
         outages::a_resource_that_cannot_be_read_holds_up_no_other,
         outages::recreated_under_the_same_name_while_we_were_down,
+        accepter::the_other_half_of_a_peering_across_accounts,
+        accepter::the_other_half_on_another_api_server,
+        accepter::nobody_is_accepted_by_default_nor_by_half,
+        accepter::what_is_denied_is_rejected_when_asked_to,
+        accepter::no_more_than_max_connections,
+        accepter::the_older_accepter_decides,
+        accepter::what_a_vpc_peering_owns_is_left_alone,
+        accepter::a_missing_permission_holds_up_nothing_else,
+        accepter::a_namespace_that_is_not_allowed_makes_no_call,
+        accepter::every_rule_of_an_accepter_refuses,
+        accepter::killed_around_each_request,
         crashes::killed_before_each_request,
         crashes::killed_after_each_request,
         crashes::the_reply_to_each_request_lost,
@@ -170,14 +187,24 @@ fn main() -> Result<ExitCode> {
         return Ok(libtest_mimic::run(&arguments, listed).exit_code());
     }
     let shared = Arc::new(runtime.block_on(Shared::start())?);
+    let seen = Arc::new(iam::Seen::default());
+    let is_whole = arguments.filter.is_none() && arguments.skip.is_empty();
     let trial = |(name, cloud, test): (String, Cloud, Test)| {
-        let (runtime, shared) = (Arc::clone(&runtime), Arc::clone(&shared));
+        let (runtime, shared, seen) = (Arc::clone(&runtime), Arc::clone(&shared), Arc::clone(&seen));
         Trial::test(name.clone(), move || {
-            let run = async { test(World::new(shared, &name, cloud).await?).await };
+            let run = async {
+                let world = World::new(shared, &name, cloud).await?;
+                test(world.clone()).await?;
+                world.note(&seen).await
+            };
             runtime.block_on(run).map_err(|error| format!("{error:#}").into())
         })
     };
     let conclusion = libtest_mimic::run(&arguments, tests.into_iter().map(trial).collect());
+    // Only all of them together use everything.
+    if is_whole && !conclusion.has_failed() {
+        seen.check()?;
+    }
     Ok(conclusion.exit_code())
 }
 

@@ -94,9 +94,12 @@ pub async fn recreated_under_the_same_name_while_we_were_down(world: World) -> R
     // Somebody has no patience with finalizers.
     world.patch(json!({"metadata": {"finalizers": null}})).await?;
     world.until_gone().await?;
+    // The namesake is another resource. Where another cluster may go by our ID, it takes nothing over, and says so.
+    let uid = world.client.clone();
+    let uid = kube::Api::<k8s_openapi::api::core::v1::Namespace>::all(uid).get("kube-system").await?.metadata.uid;
+    let cautious = world.operator.clone().with("CLUSTER_ID", &uid.context("no UID")?);
     world.apply(&world.manifest()).await?;
-    let _operator = world.operator.start().await?;
-    // The namesake is another resource: it says whose the peering is, and takes nothing over.
+    let operator = cautious.start().await?;
     let new = world.until_stalled("ConnectionNotOwned").await?;
     let message = condition(&new, "Ready").map(|ready| ready.message.clone()).unwrap_or_default();
     ensure!(message.contains(connection_id(&old).context("no ID")?), "{message}");
@@ -105,9 +108,35 @@ pub async fn recreated_under_the_same_name_while_we_were_down(world: World) -> R
     world.until_gone().await?;
     ensure!(code(&world.peerings().await?[0]) == "active");
     // Asked to, it does.
-    let id = connection_id(&old).context("no ID")?;
-    world.apply(&world.manifest_with(json!({"vpcPeeringConnectionId": id}))).await?;
+    let id = connection_id(&old).context("no ID")?.to_owned();
+    let asking = world.manifest_with(json!({"vpcPeeringConnectionId": id, "deletionPolicy": "Retain"}));
+    world.apply(&asking).await?;
+    let object = world.until_ready().await?;
+    operator.kill().await?;
+    world.delete().await?;
+    world.patch(json!({"metadata": {"finalizers": null}})).await?;
+    world.until_gone().await?;
+    ensure!(connection_id(&object) == Some(&id));
+    // Where the ID is surely ours alone, nobody has to ask: no second peering, no cut.
+    world.apply(&world.manifest()).await?;
+    let operator = world.operator.start().await?;
+    let object = world.until_ready().await?;
+    ensure!(connection_id(&object) == Some(&id), "not taken over: {object:?}");
+    operator.kill().await?;
+    world.delete().await?;
+    world.patch(json!({"metadata": {"finalizers": null}})).await?;
+    world.until_gone().await?;
+    // Between other VPCs the earlier one's goes.
+    let third = environment::ec2::create_vpc(&world.ec2, "10.3.0.0/16").await?;
+    world.apply(&world.manifest_with(json!({"accepter": {"vpcId": third}}))).await?;
+    let _operator = world.operator.start().await?;
     world.until_ready().await?;
+    environment::eventually("cleaned up", Duration::from_secs(30), async || {
+        let living = world.living().await?;
+        ensure!(living.len() == 1 && living[0].vpc_peering_connection_id() != Some(&id), "{living:?}");
+        Ok(())
+    })
+    .await?;
     world.delete().await?;
     world.until_gone().await?;
     ensure!(world.living().await?.is_empty());

@@ -10,15 +10,32 @@ use super::world::{Cloud, World};
 
 pub async fn every_rule_refuses_with_a_readable_message(world: World) -> Result<()> {
     let tags = |tags: Value| json!({"tags": tags});
-    let many: Vec<Value> = (0..47).map(|n| json!({"key": format!("k{n}"), "value": ""})).collect();
+    let many: Vec<Value> = (0..37).map(|n| json!({"key": format!("k{n}"), "value": ""})).collect();
     let own = &world.requester;
     let refused_at_creation = [
         (json!({"accepter": {"vpcId": own}}), "a VPC cannot be peered with itself"),
         (json!({"accepter": {"vpcId": "subnet-1"}}), "spec.accepter.vpcId"),
         (json!({"accepter": {"vpcId": "vpc-00000000", "ownerId": "12345"}}), "spec.accepter.ownerId"),
         (json!({"accepter": {"vpcId": "vpc-00000000", "region": "Frankfurt"}}), "spec.accepter.region"),
-        (json!({"requester": {"vpcId": own}}), "spec.requester.region: Required value"),
+        (
+            json!({"requester": {"vpcId": own}}),
+            "requester.region is required, unless requester.identityRef names an AwsIdentity",
+        ),
         (json!({"requester": {"vpcId": own, "region": ""}}), "spec.requester.region"),
+        (json!({"accepter": {"region": "eu-west-1"}}), "name the VPC by either vpcId or vpcSelector"),
+        (
+            json!({"accepter": {"vpcId": "vpc-00000000", "vpcSelector": {"tags": {"a": "b"}}}}),
+            "name the VPC by either vpcId or vpcSelector",
+        ),
+        (json!({"accepter": {"vpcSelector": {"tags": {}}}}), "at least 1 properties"),
+        (
+            json!({"accepter": {"vpcId": "vpc-00000000", "identityRef": {"name": "arn:aws:iam::1:role/x"}}}),
+            "identityRef",
+        ),
+        (
+            json!({"accepter": {"vpcId": "vpc-00000000", "routes": {"routeTables": {"all": true, "main": true}}}}),
+            "say which route tables by exactly one of",
+        ),
         (json!({"acceptance": "Perhaps"}), "supported values: \"Auto\", \"Manual\""),
         (json!({"managementPolicy": "None"}), "supported values: \"Full\", \"Observe\""),
         (json!({"vpcPeeringConnectionId": "pcx-1"}), "spec.vpcPeeringConnectionId"),
@@ -31,12 +48,12 @@ pub async fn every_rule_refuses_with_a_readable_message(world: World) -> Result<
         (json!({"deletionPolicy": "Orphan"}), "supported values: \"Delete\", \"Retain\""),
         (tags(json!([{"key": "aws:x", "value": ""}])), "AWS reserves tag keys that start with 'aws:'"),
         (tags(json!([{"key": "AWS:x", "value": ""}])), "AWS reserves tag keys that start with 'aws:'"),
-        (tags(json!([{"key": "vpcpeering.dev/uid", "value": ""}])), "record who owns the peering"),
+        (tags(json!([{"key": "vpcpeering.dev/uid", "value": ""}])), "record who owns a peering"),
         (tags(json!([{"key": "", "value": ""}])), "spec.tags[0].key"),
         (tags(json!([{"key": "k".repeat(128), "value": ""}])), "may not be more than 127"),
         (tags(json!([{"key": "k", "value": "v".repeat(257)}])), "may not be more than 256"),
         (tags(json!([{"key": "k", "value": "1"}, {"key": "k", "value": "2"}])), "duplicate"),
-        (tags(json!(many)), "must have at most 46 items"),
+        (tags(json!(many)), "must have at most 36 items"),
     ];
     for (spec, expected) in refused_at_creation {
         let manifest = world.manifest_with(spec.clone());
@@ -50,18 +67,14 @@ pub async fn every_rule_refuses_with_a_readable_message(world: World) -> Result<
         (
             json!({}),
             json!({"requester": {"vpcId": other, "region": "eu-central-1"}}),
-            "requester.vpcId and requester.region cannot be changed",
+            "vpcId, vpcSelector, ownerId and region cannot be changed",
         ),
         (
             json!({}),
             json!({"requester": {"vpcId": own, "region": "eu-west-1"}}),
-            "requester.vpcId and requester.region cannot be changed",
+            "vpcId, vpcSelector, ownerId and region cannot be changed",
         ),
-        (
-            json!({}),
-            json!({"accepter": {"vpcId": other}}),
-            "accepter.vpcId, accepter.ownerId and accepter.region cannot be changed",
-        ),
+        (json!({}), json!({"accepter": {"vpcId": other}}), "vpcId, vpcSelector, ownerId and region cannot be changed"),
         (
             json!({}),
             json!({"accepter": {"vpcId": world.accepter, "ownerId": owner}}),
@@ -70,6 +83,11 @@ pub async fn every_rule_refuses_with_a_readable_message(world: World) -> Result<
         (
             json!({}),
             json!({"accepter": {"vpcId": world.accepter, "region": "eu-west-1"}}),
+            "cannot be changed, added or removed",
+        ),
+        (
+            json!({"accepter": {"vpcSelector": {"tags": {"a": "b"}}}}),
+            json!({"accepter": {"vpcSelector": {"tags": {"a": "c"}}}}),
             "cannot be changed, added or removed",
         ),
         (json!({}), json!({"vpcPeeringConnectionId": "pcx-00000000"}), "vpcPeeringConnectionId cannot be changed"),
@@ -137,9 +155,41 @@ pub async fn the_optional_policies_refuse_what_the_schema_cannot_see(world: Worl
     let refusal = world.patch(json!({"metadata": {"finalizers": null}})).await.err();
     let refusal = refusal.context("the finalizer can be taken off")?;
     ensure!(format!("{refusal:#}").contains("only the operator removes the finalizer"), "{refusal:#}");
+    who_names_an_identity_must_be_allowed_to_use_it(&world).await?;
     world.patch(json!({"metadata": {"annotations": {"vpcpeering.dev/deletion-protection": null}}})).await?;
     world.delete().await?;
     world.until_gone().await?;
     ensure!(world.living().await?.is_empty());
     Ok(())
+}
+
+async fn who_names_an_identity_must_be_allowed_to_use_it(world: &World) -> Result<()> {
+    let kubectl = async |arguments: &[&str]| world.shared.control_plane.kubectl(arguments).await;
+    let namespace = ["--namespace", world.namespace.as_str()];
+    let identity = world.identity(super::world::OTHER_ACCOUNT, json!({"allowedNamespaces": {}})).await?;
+    let role = ["create", "role", "editor", "--verb=get,create,patch,update", "--resource=vpcpeerings.vpcpeering.dev"];
+    kubectl(&[&role[..], &namespace[..]].concat()).await?;
+    let binding = ["create", "rolebinding", "editor", "--role=editor", "--user=alice"];
+    kubectl(&[&binding[..], &namespace[..]].concat()).await?;
+    let apply = async |name: &str, identity: Option<&str>| {
+        let mut manifest = world.another(name).manifest();
+        if let Some(identity) = identity {
+            manifest["spec"]["accepter"]["identityRef"] = json!({"name": identity});
+        }
+        let file = world.shared.control_plane.folder().join(format!("{name}.json"));
+        std::fs::write(&file, manifest.to_string())?;
+        kubectl(&["apply", "--as=alice", "--server-side", "-f", &file.to_string_lossy()]).await
+    };
+    apply("own", None).await?;
+    for name in ["own", "new"] {
+        let refusal = apply(name, Some(&identity)).await.err().context("she may use it")?.to_string();
+        ensure!(refusal.contains(&format!("alice may not use the AwsIdentity {identity}")), "{refusal}");
+    }
+    let use_it = format!("--resource-name={identity}");
+    kubectl(&["create", "clusterrole", "user", "--verb=use", "--resource=awsidentities.vpcpeering.dev", &use_it])
+        .await?;
+    kubectl(&["create", "clusterrolebinding", "user", "--clusterrole=user", "--user=alice"]).await?;
+    environment::eventually("she may use it", Duration::from_secs(10), async || apply("own", Some(&identity)).await)
+        .await?;
+    world.another("own").delete().await
 }

@@ -32,6 +32,8 @@ pub const OTHER_REGION: &str = "us-west-2";
 /// What EC2 may do with a repeated request, as the simulator names it.
 pub const REPEATS: [&str; 3] = ["return-existing", "return-existing-with-new-tags", "mint-new"];
 pub const OTHER_ACCOUNT: &str = "222222222222";
+/// The sessions of the tests themselves.
+pub const TEST_SESSION: &str = "test";
 
 /// Long enough on a slow and busy machine; a test that passes never waits for it.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -67,6 +69,8 @@ pub struct World {
     /// Not started yet.
     pub operator: Operator,
     simulator: Option<(Arc<Server>, Simulator)>,
+    /// The operator's access key there.
+    key: String,
 }
 
 impl World {
@@ -102,8 +106,14 @@ impl World {
             .with("CONSISTENCY_WINDOW", "2s")
             .with("RECREATION_PAUSE", "1s")
             .with("LOG_LEVEL", "info,vpc_peering_operator=debug");
+        // A key of its own, so that its calls can be told from the test's.
+        let key = match &simulator {
+            Some((_, simulator)) => simulator.create_key("111111111111").await?.access_key_id,
+            None => "test".to_owned(),
+        };
+        let operator = operator.with("AWS_ACCESS_KEY_ID", &key);
         let name = "peering".to_owned();
-        Ok(Self { name, shared, client, namespace, ec2, endpoint, requester, accepter, operator, simulator })
+        Ok(Self { key, name, shared, client, namespace, ec2, endpoint, requester, accepter, operator, simulator })
     }
 
     /// The same world, for another resource in it.
@@ -115,6 +125,14 @@ impl World {
     pub fn of_another_cluster(&self, namespace: &str, cluster: &str) -> Self {
         let operator = self.operator.clone().with("WATCH_NAMESPACE", namespace).with("CLUSTER_ID", cluster);
         Self { namespace: namespace.to_owned(), operator, ..self.clone() }
+    }
+
+    /// Takes note of what the operator asked for.
+    pub async fn note(&self, seen: &super::iam::Seen) -> Result<()> {
+        match &self.simulator {
+            Some((_, simulator)) => seen.note(simulator, &self.key).await,
+            None => Ok(()),
+        }
     }
 
     /// What commands the simulator that this test runs on.
@@ -189,7 +207,7 @@ impl World {
         let session = aws_sdk_sts::Client::from_conf(config)
             .assume_role()
             .role_arn(role)
-            .role_session_name("test")
+            .role_session_name(TEST_SESSION)
             .send()
             .await?;
         let session = session.credentials.context("no credentials")?;

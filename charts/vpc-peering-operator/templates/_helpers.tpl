@@ -64,10 +64,10 @@ annotations:
 {{- define "operator.rules" -}}
 # `patch` puts the finalizer on and takes it off.
 - apiGroups: [vpcpeering.dev]
-  resources: [vpcpeerings]
+  resources: [vpcpeerings, vpcpeeringaccepters]
   verbs: [get, list, watch, patch]
 - apiGroups: [vpcpeering.dev]
-  resources: [vpcpeerings/status]
+  resources: [vpcpeerings/status, vpcpeeringaccepters/status]
   verbs: [patch]
 - apiGroups: [events.k8s.io]
   resources: [events]
@@ -84,7 +84,7 @@ namespaceSelector:
 resourceRules:
   - apiGroups: [vpcpeering.dev]
     apiVersions: ["*"]
-    resources: [vpcpeerings]
+    resources: [vpcpeerings, vpcpeeringaccepters]
 {{- end }}
 
 {{- define "operator.admissionBinding" }}

@@ -22,8 +22,11 @@ use crate::peering::{Connection, Ends, Snapshot};
 
 /// EC2 lags by at most so many seconds, and a missing connection is believed to be gone after twice that.
 const LAG: u8 = 30;
-const SETTINGS: Settings =
-    Settings { consistency_window: Duration::from_secs(60), recreation_pause: Duration::from_secs(60) };
+const SETTINGS: Settings = Settings {
+    consistency_window: Duration::from_secs(60),
+    recreation_pause: Duration::from_secs(60),
+    is_cluster_unique: true,
+};
 
 /// What happens to one pass.
 #[derive(Clone, Copy, Debug)]
@@ -253,6 +256,7 @@ impl Model {
             Step::Preflight => self.preflight = Some(Preflight::Passed),
             Step::DryRun
             | Step::Retire { .. }
+            | Step::CleanUp { .. }
             | Step::SetOptions { .. }
             | Step::RecordRoutes { .. }
             | Step::ChangeRoutes { .. } => unreachable!("nobody asked for it"),

@@ -10,8 +10,11 @@ use crate::peering::routes::RouteTables;
 use crate::peering::testing::{another_owner, connection, ends, every_code, owner, spec, tags};
 use crate::peering::{Claim, Concern, Ends};
 
-const SETTINGS: Settings =
-    Settings { consistency_window: Duration::from_secs(60), recreation_pause: Duration::from_secs(60) };
+const SETTINGS: Settings = Settings {
+    consistency_window: Duration::from_secs(60),
+    recreation_pause: Duration::from_secs(60),
+    is_cluster_unique: true,
+};
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
 /// A situation; each test changes what it is about.
@@ -101,6 +104,7 @@ fn said(plan: &Plan) -> String {
         Plan::Act(Step::Untag { id, keys, .. }) => format!("untag {id} {}", list(keys)),
         Plan::Suspended { .. } => "suspended".into(),
         Plan::Act(Step::Accept { id, region }) => format!("accept {id} in {region}"),
+        Plan::Act(Step::CleanUp { id }) => format!("clean up {id}"),
         Plan::Act(Step::Delete { id }) => format!("delete {id}"),
         Plan::Wait { reason, .. } => format!("wait: {reason}"),
         Plan::Steady { .. } => "steady".into(),
@@ -655,6 +659,28 @@ fn what_an_earlier_resource_of_the_same_name_left_behind_can_be_taken_over_and_n
         foreign.tags = tags(&other);
         assert_eq!(adoption(foreign).said(), "stalled: ConnectionNotOwned");
     }
+}
+
+#[test]
+fn what_an_earlier_resource_of_the_same_name_left_behind_is_taken_over_or_goes() {
+    let mut left = connection(StatusCode::Active);
+    left.tags = tags(&Owner { uid: "earlier".into(), ..owner() });
+    let mut case = Case::new();
+    (case.observed.left_behind, case.observed.rival) = (vec![left.clone()], Some(left.clone()));
+    case.recorded.managed_tag_keys = tags(&owner()).into_keys().collect();
+    assert_eq!(case.said(), "tag pcx-1 uid", "between the same VPCs it is taken over");
+    case.observed.rival = None;
+    case.observed.left_behind[0].accepter.vpc_id = Some("vpc-3".into());
+    case.observed.left_behind[0].id = "pcx-9".into();
+    assert_eq!(case.said(), "clean up pcx-9", "between others it goes");
+    // Beside our own, too, and nothing else waits for it.
+    let mut beside = Case::with(StatusCode::Active);
+    beside.observed.left_behind = case.observed.left_behind.clone();
+    assert_eq!(beside.said(), "clean up pcx-9");
+    beside.observed.refused.insert(Concern::LeftBehind, refusal());
+    assert_eq!(beside.said(), "stalled: Unauthorized");
+    case.spec.deletion_policy = DeletionPolicy::Retain;
+    assert_eq!(case.said(), "preflight", "unless the spec keeps peerings in AWS");
 }
 
 #[test]

@@ -53,7 +53,10 @@ fn what_came_went_or_changed_is_told() {
     ]
     .into_iter()
     .collect();
-    assert_eq!(new.changes_since(&old), BTreeSet::from(["pcx-1", "pcx-2", "pcx-4"].map(str::to_owned)));
+    assert_eq!(
+        new.changes_since(&old),
+        BTreeSet::from(["pcx-1", "pcx-2", "pcx-4", "requests to vpc-22222222"].map(str::to_owned))
+    );
 }
 
 #[test]

@@ -18,6 +18,9 @@ pub struct Entry {
     /// The caller's account; absent, when nobody knows the access key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
+    /// The access key that signed it, whether or not anybody knows it; absent without a signature.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_key_id: Option<String>,
     /// The caller's ARN; absent with the account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arn: Option<String>,

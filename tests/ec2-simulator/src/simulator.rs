@@ -243,6 +243,7 @@ impl State {
             account,
             arn,
             session,
+            access_key_id: scope.as_ref().ok().map(|scope| scope.key_id.clone()),
             region: scope.map(|scope| scope.region).unwrap_or_default(),
             action,
             parameters: params.into_map(),

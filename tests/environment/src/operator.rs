@@ -51,6 +51,13 @@ impl Operator {
         self
     }
 
+    /// The same without a variable of the environment.
+    #[must_use]
+    pub fn without(mut self, name: &'static str) -> Self {
+        self.environment.retain(|(other, _)| *other != name);
+        self
+    }
+
     /// The same with a log of its own, where several run at once.
     #[must_use]
     pub fn with_log(mut self, suffix: &str) -> Self {

@@ -125,13 +125,17 @@ fn write(xml: &mut Xml, world: &World, call: &Call, peering: &Peering) {
     write_tags(xml, world.tags(&call.place, &peering.id));
 }
 
+fn shows_blocks(world: &World, peering: &Peering) -> bool {
+    peering.phase == Phase::Active || world.settings().cidr_blocks_of_requests
+}
+
 /// CIDR blocks are told of an active connection only, says the API reference; options can be set on no other.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcPeeringConnection.html>
 fn write_end(xml: &mut Xml, world: &World, peering: &Peering, end: &End) {
     xml.text("ownerId", &end.place.account);
     xml.text("vpcId", &end.vpc_id);
     xml.text("region", &end.place.region);
-    if peering.phase != Phase::Active {
+    if !shows_blocks(world, peering) {
         return;
     }
     if let Some(vpc) = world.vpc_at(end) {
@@ -152,11 +156,11 @@ pub(super) fn write_options(xml: &mut Xml, options: &Options) {
     xml.optional("multipathResilienceMode", options.multipath.then_some("always-on"));
 }
 
-/// What a connection has under a filter's name. Blocks are found as they are shown: while it is active.
+/// What a connection has under a filter's name. Blocks are found as they are shown.
 fn values<'a>(world: &'a World, peering: &'a Peering, name: &str) -> Vec<Cow<'a, str>> {
-    let blocks = |end: &End| match (&peering.phase, world.vpc_at(end)) {
-        (Phase::Active, Some(vpc)) => vpc.cidr_blocks.iter().map(|block| block.to_string().into()).collect(),
-        _ => Vec::new(),
+    let blocks = |end: &End| match world.vpc_at(end).filter(|_| shows_blocks(world, peering)) {
+        Some(vpc) => vpc.cidr_blocks.iter().map(|block| block.to_string().into()).collect(),
+        None => Vec::new(),
     };
     match name {
         "accepter-vpc-info.cidr-block" => blocks(&peering.accepter),

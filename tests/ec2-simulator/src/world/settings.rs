@@ -20,6 +20,8 @@ pub struct Settings {
     pub throttling: Option<Throttling>,
     /// Any role can be assumed by anyone, and its account comes into being.
     pub any_role: bool,
+    /// A connection that is not active shows CIDR blocks, too, as the examples in the API reference do, against its words.
+    pub cidr_blocks_of_requests: bool,
     /// Which clock ends a session.
     pub session_clock: SessionClock,
 }

@@ -97,7 +97,7 @@ const CHECKS: &[Check] = checks! {
     peerings::options_need_dns_host_names: Differs("it was not refused", ERRORS);
     peerings::options_are_ones_own: Differs("it was not refused", OPTIONS);
     peerings::options_are_set_in_ones_own_region: Differs("it was not refused", OPTIONS);
-    peerings::a_new_block_is_shown_at_its_end: Agrees;
+    peerings::a_new_block_is_shown_at_its_end: Differs("the new block is not shown", "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcPeeringConnectionVpcInfo.html");
     peerings::a_dry_run_changes_nothing: Differs("it was not refused", API);
     peerings::a_parameter_that_is_missing_is_named: Differs("InvalidVpcID.NotFound", ERRORS);
     reading::filters_select: Differs("status-code", FILTERS);

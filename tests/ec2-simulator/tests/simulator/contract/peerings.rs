@@ -306,10 +306,10 @@ pub(super) async fn a_new_block_is_shown_at_its_end(cloud: &Cloud) -> Result<()>
     };
     let add = cloud.ec2(HERE).associate_vpc_cidr_block().vpc_id(vpc).cidr_block("10.9.0.0/16");
     let added = add.send().await?;
-    ensure!(blocks().await? == ["10.1.0.0/16", "10.9.0.0/16"]);
+    ensure!(blocks().await? == ["10.1.0.0/16", "10.9.0.0/16"], "the new block is not shown");
     let association = added.cidr_block_association().and_then(|block| block.association_id()).context("no ID")?;
     cloud.ec2(HERE).disassociate_vpc_cidr_block().association_id(association).send().await?;
-    ensure!(blocks().await? == ["10.1.0.0/16"]);
+    ensure!(blocks().await? == ["10.1.0.0/16"], "the block that is gone is shown");
     Ok(())
 }
 

@@ -1,0 +1,486 @@
+//! The decision as a table: every request against the lists, every code of a connection, every kind of owner.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::rules::{self, Rule};
+use super::status::{describe, record_acceptance};
+use super::*;
+use crate::api::{
+    AcceptedRequests, AccepterDecision, CidrBlock, DeniedRequests, ManagedRoute, PeeringOptions, Reason,
+    RouteTableSelector, Routes, Side, SideOptions, VpcInfo, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
+};
+use crate::peering::routes::{Route, RouteTable, RouteTables, Target};
+use crate::peering::testing::every_code;
+use crate::peering::{Claim, Concern, Connection, End, Owner, Plan, Settings, StatusCode, Trouble};
+
+const OURS: &str = "222222222222";
+const THEIRS: &str = "111111111111";
+const VPC: &str = "vpc-22222222";
+const SETTINGS: Settings = Settings {
+    consistency_window: Duration::from_secs(60),
+    recreation_pause: Duration::from_secs(60),
+    is_cluster_unique: true,
+};
+
+fn owner() -> Owner {
+    Owner { cluster: "cluster".into(), namespace: "team".into(), name: "accepter".into(), uid: "uid".into() }
+}
+
+fn tags<const N: usize>(tags: [(&'static str, &str); N]) -> BTreeMap<String, String> {
+    tags.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+fn end() -> End {
+    End { vpc_id: VPC.into(), region: "eu-central-1".into(), owner_id: Some(OURS.into()) }
+}
+
+fn info(owner: &str, vpc: &str, region: &str, blocks: &[&str]) -> VpcInfo {
+    VpcInfo {
+        owner_id: Some(owner.into()),
+        vpc_id: Some(vpc.into()),
+        region: Some(region.into()),
+        cidr_block: blocks.first().map(|block| (*block).to_owned()),
+        cidr_block_set: blocks.iter().map(|block| CidrBlock { cidr_block: (*block).to_owned() }).collect(),
+        ..VpcInfo::default()
+    }
+}
+
+fn connection(id: &str, code: StatusCode) -> Connection {
+    Connection {
+        id: id.into(),
+        code,
+        message: None,
+        expiration_time: None,
+        requester: info(THEIRS, "vpc-11111111", "eu-west-1", &[]),
+        accepter: info(OURS, VPC, "eu-central-1", &[]),
+        tags: BTreeMap::new(),
+    }
+}
+
+fn spec() -> VpcPeeringAccepterSpec {
+    let accept = vec![AcceptedRequests { owner_id: THEIRS.into(), ..AcceptedRequests::default() }];
+    VpcPeeringAccepterSpec { vpc_id: Some(VPC.into()), accept, ..VpcPeeringAccepterSpec::default() }
+}
+
+/// A resource, what is recorded of it, and what is seen.
+struct Case {
+    spec: VpcPeeringAccepterSpec,
+    status: VpcPeeringAccepterStatus,
+    observed: Observation,
+    deleted: bool,
+    now: Timestamp,
+}
+
+impl Case {
+    fn new(connections: impl IntoIterator<Item = Connection>) -> Self {
+        let connections = connections.into_iter().map(|connection| (connection.id.clone(), connection)).collect();
+        let observed = Observation { connections, is_settled: true, ..Observation::default() };
+        let now = "2026-01-01T12:00:00Z".parse().expect("a time");
+        Self { spec: spec(), status: VpcPeeringAccepterStatus::default(), observed, deleted: false, now }
+    }
+
+    /// With a connection on record as accepted, an hour ago, with its tags.
+    fn accepted(mut self, id: &str) -> Self {
+        let began = self.now - k8s_openapi::jiff::SignedDuration::from_hours(1);
+        record_acceptance(&mut self.status, &connection(id, StatusCode::Active), began);
+        let keys = owner().accepter_tags().map(|(key, _)| key.to_owned());
+        for record in self.status.connections.iter_mut().filter(|record| record.vpc_peering_connection_id == id) {
+            record.managed_tag_keys = keys.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        }
+        if let Some(connection) = self.observed.connections.get_mut(id) {
+            connection.tags.extend(tags(owner().accepter_tags()));
+        }
+        self
+    }
+
+    fn decide(&self) -> Decision {
+        let (owner, end) = (owner(), end());
+        let desired = Desired { owner: &owner, spec: &self.spec, end: &end, deleted: self.deleted, finalizer: true };
+        decide(desired, &Recorded::of(Some(&self.status)), &self.observed, self.now, SETTINGS)
+    }
+
+    fn plan(&self) -> Plan<Step> {
+        self.decide().plan
+    }
+
+    fn step(&self) -> Option<Step> {
+        match self.plan() {
+            Plan::Act(step) => Some(step),
+            _ => None,
+        }
+    }
+
+    /// What was decided on the first connection.
+    fn verdict(&self) -> Option<AccepterDecision> {
+        self.decide().verdicts.first().map(|verdict| verdict.decision)
+    }
+
+    fn described(&self) -> VpcPeeringAccepterStatus {
+        let mut status = self.status.clone();
+        let verdicts = self.decide().verdicts;
+        describe(&mut status, &verdicts, &Recorded::of(Some(&self.status)), &self.observed, SETTINGS);
+        status
+    }
+}
+
+fn pending(id: &str) -> Connection {
+    connection(id, StatusCode::PendingAcceptance)
+}
+
+#[test]
+fn a_request_is_accepted_only_where_an_entry_matches_whole() {
+    let any = AcceptedRequests { owner_id: THEIRS.into(), ..AcceptedRequests::default() };
+    let vpcs =
+        |ids: &[&str]| AcceptedRequests { vpc_ids: ids.iter().map(|id| (*id).to_owned()).collect(), ..any.clone() };
+    let regions = |region: &str| AcceptedRequests { regions: vec![region.into()], ..any.clone() };
+    let cidrs = |block: &str| AcceptedRequests { cidr_blocks: vec![block.into()], ..any.clone() };
+    let whole = info(THEIRS, "vpc-1", "eu-west-1", &["10.1.0.0/16", "10.2.0.0/16"]);
+    let hidden = info(THEIRS, "vpc-1", "eu-west-1", &[]);
+    let primary_alone = VpcInfo { cidr_block: Some("10.1.0.0/16".into()), ..hidden.clone() };
+    let unreadable = VpcInfo {
+        cidr_block_set: vec![CidrBlock { cidr_block: "10.1.0.0/16".into() }, CidrBlock { cidr_block: "?".into() }],
+        ..hidden.clone()
+    };
+    let with_ipv6 = VpcInfo {
+        ipv6_cidr_block_set: vec![crate::api::Ipv6CidrBlock { ipv6_cidr_block: "2001:db8::/56".into() }],
+        ..whole.clone()
+    };
+    let nobody = VpcInfo { owner_id: None, ..whole.clone() };
+    let nowhere = VpcInfo { region: None, ..whole.clone() };
+    let rows: [(&str, Vec<AcceptedRequests>, &VpcInfo, Option<&str>); 17] = [
+        ("an empty list", vec![], &whole, Some("no entry of spec.accept is for account 111111111111")),
+        ("another account", vec![AcceptedRequests { owner_id: OURS.into(), ..any.clone() }], &whole, Some("no entry")),
+        ("the account", vec![any.clone()], &whole, None),
+        ("the VPC", vec![vpcs(&["vpc-2", "vpc-1"])], &whole, None),
+        ("another VPC", vec![vpcs(&["vpc-2"])], &whole, Some("spec.accept[0].vpcIds does not name vpc-1")),
+        ("the region", vec![regions("eu-west-1")], &whole, None),
+        ("another region", vec![regions("eu-west-2")], &whole, Some("spec.accept[0].regions does not name eu-west-1")),
+        ("blocks within", vec![cidrs("10.0.0.0/8")], &whole, None),
+        ("one block without", vec![cidrs("10.1.0.0/16")], &whole, Some("its CIDR block 10.2.0.0/16 lies in none of")),
+        ("a smaller block", vec![cidrs("10.1.0.0/24")], &whole, Some("lies in none of")),
+        ("no IPv6 allowed", vec![cidrs("10.0.0.0/8")], &with_ipv6, Some("2001:db8::/56 lies in none of")),
+        ("hidden blocks", vec![cidrs("0.0.0.0/0")], &hidden, Some("cannot be checked")),
+        ("the primary block alone", vec![cidrs("0.0.0.0/0")], &primary_alone, Some("cannot be checked")),
+        ("an unreadable block", vec![cidrs("0.0.0.0/0")], &unreadable, Some("cannot be checked")),
+        ("the second entry", vec![vpcs(&["vpc-2"]), any.clone()], &whole, None),
+        ("nobody knows who", vec![any.clone()], &nobody, Some("EC2 does not show who asks")),
+        ("nobody knows where", vec![any.clone()], &nowhere, Some("EC2 does not show who asks")),
+    ];
+    for (name, accept, requester, why_not) in rows {
+        match (rules::judge(&accept, &[], requester), why_not) {
+            (Rule::Accept, None) => {}
+            (Rule::Neither(said), Some(expected)) if said.contains(expected) => {}
+            (rule, expected) => panic!("{name}: {rule:?}, and not {expected:?}"),
+        }
+    }
+}
+
+#[test]
+fn deny_wins_and_what_it_cannot_see_is_left_alone() {
+    let accept = [AcceptedRequests { owner_id: THEIRS.into(), ..AcceptedRequests::default() }];
+    let none = DeniedRequests::default;
+    let shown = info(THEIRS, "vpc-1", "eu-west-1", &["10.1.0.0/16"]);
+    let hidden = info(THEIRS, "vpc-1", "eu-west-1", &[]);
+    let cidr = |block: &str| DeniedRequests { cidr_blocks: vec![block.into()], ..none() };
+    let rows = [
+        ("the account", DeniedRequests { owner_id: Some(THEIRS.into()), ..none() }, &shown, "deny"),
+        ("another account", DeniedRequests { owner_id: Some(OURS.into()), ..none() }, &shown, "accept"),
+        ("the VPC", DeniedRequests { vpc_ids: vec!["vpc-1".into()], ..none() }, &shown, "deny"),
+        ("the region", DeniedRequests { regions: vec!["eu-west-1".into()], ..none() }, &shown, "deny"),
+        (
+            "the VPC, of another region",
+            DeniedRequests { vpc_ids: vec!["vpc-1".into()], regions: vec!["eu-west-2".into()], ..none() },
+            &shown,
+            "accept",
+        ),
+        ("an overlap", cidr("10.1.2.0/24"), &shown, "deny"),
+        ("a larger block", cidr("10.0.0.0/8"), &shown, "deny"),
+        ("no overlap", cidr("10.2.0.0/16"), &shown, "accept"),
+        ("hidden blocks", cidr("10.2.0.0/16"), &hidden, "neither"),
+    ];
+    for (name, deny, requester, expected) in rows {
+        let said = match rules::judge(&accept, &[deny], requester) {
+            Rule::Accept => "accept",
+            Rule::Deny(_) => "deny",
+            Rule::Neither(_) => "neither",
+        };
+        assert_eq!(said, expected, "{name}");
+    }
+}
+
+#[test]
+fn an_acceptance_is_recorded_before_it_is_asked_for() {
+    let mut case = Case::new([pending("pcx-1")]);
+    assert_eq!(case.step(), Some(Step::RecordAcceptance { id: "pcx-1".into() }));
+    record_acceptance(&mut case.status, &pending("pcx-1"), case.now);
+    assert_eq!(case.step(), Some(Step::Accept { id: "pcx-1".into() }));
+    case.spec.suspend = true;
+    assert!(matches!(case.plan(), Plan::Suspended { .. }));
+}
+
+#[test]
+fn only_requests_to_exactly_our_vpc_are_ours() {
+    let others: [(&str, fn(&mut VpcInfo)); 4] = [
+        ("another VPC", |end| end.vpc_id = Some("vpc-3".into())),
+        ("another account", |end| end.owner_id = Some(THEIRS.into())),
+        ("nobody knows whose", |end| end.owner_id = None),
+        ("another region", |end| end.region = Some("eu-west-1".into())),
+    ];
+    for (name, change) in others {
+        let mut request = pending("pcx-1");
+        change(&mut request.accepter);
+        let case = Case::new([request]);
+        assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Ignored)), "{name}");
+    }
+}
+
+#[test]
+fn what_others_own_is_never_touched() {
+    let another = Owner { name: "another".into(), uid: "another".into(), ..owner() };
+    let earlier = Owner { uid: "earlier".into(), ..owner() };
+    for code in every_code().into_iter().filter(|code| !code.has_ended()) {
+        for tags in [
+            tags(owner().tags()),
+            tags([(Owner::UID, "somebody")]),
+            tags(another.accepter_tags()),
+            tags([(Owner::ACCEPTER_UID, "somebody")]),
+        ] {
+            let theirs = Connection { tags: tags.clone(), ..connection("pcx-1", code.clone()) };
+            let mut case = Case::new([theirs.clone()]);
+            case.spec.deny = vec![DeniedRequests { owner_id: Some(THEIRS.into()), ..DeniedRequests::default() }];
+            case.spec.reject = true;
+            assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Ignored)), "{code} {tags:?}");
+            // Not even where we had accepted it.
+            let mut case = case.accepted("pcx-1");
+            case.observed.connections.insert("pcx-1".into(), theirs);
+            assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Ignored)), "{code} {tags:?}");
+            case.deleted = true;
+            assert_eq!(case.plan(), Plan::Release, "{code} {tags:?}");
+        }
+    }
+    // An earlier resource of our name is gone: what it left is ours.
+    let left = Connection { tags: tags(earlier.accepter_tags()), ..connection("pcx-1", StatusCode::Active) };
+    assert_eq!(Case::new([left]).step(), Some(Step::RecordAcceptance { id: "pcx-1".into() }));
+}
+
+#[test]
+fn every_code_of_a_connection_that_is_not_ours_and_of_one_that_is() {
+    for code in every_code() {
+        let case = Case::new([connection("pcx-1", code.clone())]);
+        let expected = match &code {
+            StatusCode::PendingAcceptance => Some(AccepterDecision::Accepted),
+            code if code.has_ended() => None,
+            _ => Some(AccepterDecision::Ignored),
+        };
+        assert_eq!(case.verdict(), expected, "{code}");
+        assert_eq!(case.step().is_some(), code == StatusCode::PendingAcceptance, "{code}");
+
+        let case = case.accepted("pcx-1");
+        assert_eq!(case.verdict(), Some(AccepterDecision::Accepted), "{code}");
+        let expected = (code == StatusCode::PendingAcceptance).then(|| Step::Accept { id: "pcx-1".into() });
+        assert_eq!(case.step(), expected, "{code}");
+        let is_steady = matches!(case.plan(), Plan::Steady { .. });
+        assert_eq!(is_steady, code == StatusCode::Active || code == StatusCode::InitiatingRequest || code.has_ended());
+    }
+}
+
+#[test]
+fn what_is_denied_is_rejected_only_when_asked_to() {
+    let mut case = Case::new([pending("pcx-1")]);
+    case.spec.deny = vec![DeniedRequests { vpc_ids: vec!["vpc-11111111".into()], ..DeniedRequests::default() }];
+    assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Denied)));
+    case.spec.reject = true;
+    assert_eq!(case.step(), Some(Step::Reject { id: "pcx-1".into() }));
+    case.observed.connections = BTreeMap::from([("pcx-1".into(), connection("pcx-1", StatusCode::Rejected))]);
+    assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Rejected)));
+    // It stays so when the lists change.
+    case.status = case.described();
+    case.spec.deny.clear();
+    assert_eq!(case.verdict(), Some(AccepterDecision::Rejected));
+}
+
+#[test]
+fn there_is_room_for_so_many_and_the_others_wait() {
+    let mut requests = [pending("pcx-1"), pending("pcx-2"), pending("pcx-3")];
+    requests[2].expiration_time = "2026-01-02T00:00:00Z".parse().ok();
+    requests[1].expiration_time = "2026-01-01T18:00:00Z".parse().ok();
+    requests[0].expiration_time = "2026-01-03T00:00:00Z".parse().ok();
+    let active = connection("pcx-4", StatusCode::Active);
+    let mut case = Case::new(requests.into_iter().chain([active])).accepted("pcx-4");
+    case.spec.max_connections = Some(2);
+    // What waits longest comes first.
+    assert_eq!(case.step(), Some(Step::RecordAcceptance { id: "pcx-2".into() }));
+    let decision = case.decide();
+    assert!(decision.at_capacity.is_some_and(|message| message.starts_with("pcx-3")));
+    let of = |id: &str| decision.verdicts.iter().find(|verdict| verdict.id == id).map(|verdict| verdict.decision);
+    assert_eq!(of("pcx-1"), Some(AccepterDecision::Pending));
+    case.spec.max_connections = Some(0);
+    assert_eq!(case.step(), None, "what is accepted stays");
+    case.spec.max_connections = None;
+    assert_eq!(case.decide().at_capacity, None);
+}
+
+#[test]
+fn who_is_no_longer_let_in_is_forgotten_only_when_it_was_certainly_not_accepted() {
+    let mut case = Case::new([pending("pcx-1")]).accepted("pcx-1");
+    case.spec.accept.clear();
+    case.observed.is_settled = false;
+    assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Accepted)));
+    assert!(case.described().connections[0].accepted_at.is_some());
+    assert!(matches!(case.plan(), Plan::Wait { reason: Reason::AwaitingConsistency, look_again: Some(_), .. }));
+    case.observed.is_settled = true;
+    assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Pending)));
+    assert!(case.described().connections[0].accepted_at.is_none());
+}
+
+#[test]
+fn the_older_one_decides_and_the_younger_keeps_what_it_has() {
+    let older = Claim { resource: "VpcPeeringAccepter team/older".into(), is_leaving: false };
+    let mut case = Case::new([pending("pcx-1")]);
+    case.observed.older_claim = Some(older);
+    assert_eq!(case.verdict(), Some(AccepterDecision::Pending));
+    let Plan::Stalled { reason: Reason::ConnectionNotOwned, message, look_again: Some(_) } = case.plan() else {
+        panic!("{:?}", case.plan())
+    };
+    assert!(message.contains("team/older"), "{message}");
+    let mut case = case.accepted("pcx-2");
+    case.observed.connections.insert("pcx-2".into(), connection("pcx-2", StatusCode::Active));
+    assert!(matches!(case.step(), Some(Step::Tag { .. })), "{:?}", case.plan());
+}
+
+fn with_routes(case: &mut Case, destination: &str, target: Option<Target>) {
+    let route_tables = RouteTableSelector { all: true, ..RouteTableSelector::default() };
+    case.spec.routes = Some(Routes { route_tables, destination_cidr_blocks: Vec::new() });
+    let routes =
+        target.map(|target| Route { destination: destination.parse().expect("a block"), target, is_blackhole: false });
+    let table = RouteTable {
+        id: "rtb-1".into(),
+        vpc_id: VPC.into(),
+        routes: routes.into_iter().collect(),
+        ..RouteTable::default()
+    };
+    case.observed.tables = Some(Ok(Arc::new(RouteTables::from_iter([table]))));
+}
+
+fn route(id: &str) -> ManagedRoute {
+    ManagedRoute {
+        side: Side::Accepter,
+        route_table_id: "rtb-1".into(),
+        destination_cidr_block: "10.1.0.0/16".into(),
+        vpc_peering_connection_id: id.into(),
+    }
+}
+
+#[test]
+fn tags_options_and_routes_follow_in_turn_and_none_waits_for_another() {
+    let active = |id| Connection {
+        requester: info(THEIRS, "vpc-11111111", "eu-west-1", &["10.1.0.0/16"]),
+        ..connection(id, StatusCode::Active)
+    };
+    let mut case = Case::new([active("pcx-1")]).accepted("pcx-1");
+    case.spec.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
+    with_routes(&mut case, "10.1.0.0/16", None);
+    case.spec.tags = vec![crate::api::Tag { key: "a".into(), value: "1".into() }];
+    assert!(matches!(case.step(), Some(Step::RecordTagKeys { .. })), "{:?}", case.plan());
+    case.spec.tags.clear();
+    assert!(matches!(case.step(), Some(Step::SetOptions { .. })), "{:?}", case.plan());
+    let options = ("pcx-1".to_owned(), Concern::Options(Side::Accepter));
+    let refusal = Trouble::stalled(Reason::Unauthorized, "refused".into());
+    case.observed.refused.insert(options.clone(), refusal);
+    assert!(matches!(case.step(), Some(Step::RecordRoutes { .. })), "{:?}", case.plan());
+    case.status.routes = vec![route("pcx-1")];
+    assert!(matches!(case.step(), Some(Step::ChangeRoutes { .. })), "{:?}", case.plan());
+    with_routes(&mut case, "10.1.0.0/16", Some(Target::Peering("pcx-1".into())));
+    assert!(matches!(case.plan(), Plan::Stalled { reason: Reason::Unauthorized, .. }), "{:?}", case.plan());
+    case.observed.refused.remove(&options);
+    if let Some(connection) = case.observed.connections.get_mut("pcx-1") {
+        connection.accepter.peering_options =
+            Some(PeeringOptions { allow_dns_resolution_from_remote_vpc: Some(true), ..PeeringOptions::default() });
+    }
+    assert!(matches!(case.plan(), Plan::Steady { .. }), "{:?}", case.plan());
+    // Another connection with the same block leaves the route where it is.
+    case.observed.connections.insert("pcx-2".into(), active("pcx-2"));
+    case.spec.options = None;
+    let case = case.accepted("pcx-2");
+    assert!(matches!(case.plan(), Plan::Stalled { reason: Reason::RouteConflict, .. }), "{:?}", case.plan());
+}
+
+#[test]
+fn routes_through_a_connection_that_has_ended_go_and_then_its_record() {
+    let deleted = || connection("pcx-1", StatusCode::Deleted);
+    let mut case = Case::new([deleted()]).accepted("pcx-1");
+    case.status.routes = vec![route("pcx-1")];
+    with_routes(&mut case, "10.1.0.0/16", Some(Target::Peering("pcx-1".into())));
+    assert!(matches!(case.step(), Some(Step::ChangeRoutes { .. })), "{:?}", case.plan());
+    case.spec.routes = None;
+    assert!(matches!(case.step(), Some(Step::ChangeRoutes { .. })), "the spec no longer matters");
+    case.observed.connections.clear();
+    case.status.connections[0].code = Some("deleted".into());
+    assert_eq!(case.described().connections.len(), 1, "its routes are not gone yet");
+    with_routes(&mut case, "10.1.0.0/16", None);
+    assert_eq!(case.step(), Some(Step::RecordRoutes { id: "pcx-1".into(), routes: BTreeSet::new() }));
+    case.status.routes.clear();
+    assert!(matches!(case.plan(), Plan::Steady { .. }), "{:?}", case.plan());
+    assert!(case.described().connections.is_empty());
+}
+
+#[test]
+fn what_ec2_does_not_show_is_believed_to_be_gone_after_a_while() {
+    let mut case = Case::new([]).accepted("pcx-1");
+    assert!(matches!(case.plan(), Plan::Wait { reason: Reason::AwaitingConsistency, .. }), "{:?}", case.plan());
+    assert_eq!(case.described().connections.len(), 1);
+    case.deleted = true;
+    assert!(matches!(case.plan(), Plan::Wait { reason: Reason::AwaitingConsistency, .. }), "{:?}", case.plan());
+    case.observed.missing_for.insert("pcx-1".into(), SETTINGS.consistency_window);
+    assert_eq!(case.plan(), Plan::Release);
+    case.deleted = false;
+    assert!(matches!(case.plan(), Plan::Steady { .. }), "{:?}", case.plan());
+    assert!(case.described().connections.is_empty());
+}
+
+#[test]
+fn a_deletion_takes_routes_and_tags_away_and_leaves_the_connection() {
+    let mut case = Case::new([connection("pcx-1", StatusCode::Active), pending("pcx-2")]).accepted("pcx-1");
+    case.status.routes = vec![route("pcx-1")];
+    with_routes(&mut case, "10.1.0.0/16", Some(Target::Peering("pcx-1".into())));
+    case.deleted = true;
+    assert!(matches!(case.step(), Some(Step::ChangeRoutes { .. })), "{:?}", case.plan());
+    let routes = ("pcx-1".to_owned(), Concern::Routes(Side::Accepter));
+    let refusal = Trouble::stalled(Reason::Unauthorized, "refused".into());
+    case.observed.refused.insert(routes.clone(), refusal);
+    assert!(matches!(case.step(), Some(Step::Untag { .. })), "{:?}", case.plan());
+    if let Some(connection) = case.observed.connections.get_mut("pcx-1") {
+        connection.tags = tags([("theirs", "1")]);
+    }
+    assert!(matches!(case.plan(), Plan::Stalled { reason: Reason::Unauthorized, .. }), "{:?}", case.plan());
+    case.observed.refused.remove(&routes);
+    case.status.routes.clear();
+    with_routes(&mut case, "10.1.0.0/16", None);
+    assert_eq!(case.plan(), Plan::Release);
+}
+
+#[test]
+fn who_may_not_act_lets_go_only_of_nothing() {
+    let trouble = Trouble::stalled(Reason::IdentityNotAllowed, "no".into());
+    let nothing = Recorded::default();
+    let something = Recorded::of(Some(&Case::new([]).accepted("pcx-1").status));
+    assert_eq!(blocked(true, true, &nothing, &trouble), Plan::Release);
+    assert_eq!(blocked(true, false, &something, &trouble), Plan::Release);
+    assert!(matches!(blocked(true, true, &something, &trouble), Plan::Stalled { .. }));
+    assert!(matches!(blocked(false, true, &nothing, &trouble), Plan::Stalled { .. }));
+}
+
+#[test]
+fn the_status_lists_all_that_is_accepted_and_not_more_than_a_hundred_others() {
+    let requests = (0..150).map(|number| pending(&format!("pcx-{number:03}")));
+    let mut case = Case::new(requests.chain([connection("pcx-999", StatusCode::Active)])).accepted("pcx-999");
+    case.spec.accept.clear();
+    let status = case.described();
+    assert_eq!(status.connections.len(), 101);
+    assert!(status.connections.iter().any(|connection| connection.accepted_at.is_some()));
+    assert_eq!((status.accepted, status.pending, status.denied), (Some(1), Some(150), Some(0)));
+}

@@ -1,0 +1,326 @@
+//! One pass over a `VpcPeeringAccepter`: observe, decide, act, and again until there is nothing to do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use tokio::time::Instant;
+use tracing::instrument;
+
+use super::Context;
+use super::accepter_steps::Outcome;
+use super::access::Blocked;
+use super::kept::{Kept, Managed, Status, conditions, has_finalizer, is_look_requested};
+use super::memory::{Attempt, Listings, Memory};
+use super::record::{AFTER_CONFLICT, is_not_found};
+use super::vpc_peering::{standing_after, trouble_of};
+use crate::accepting::{self, Desired, Observation, Recorded, Step, decide};
+use crate::api::{ConditionType, Reason, VpcPeeringAccepter, VpcPeeringAccepterStatus};
+use crate::aws::{Account, AwsError, Class, Principal};
+use crate::peering::snapshot::requests_to;
+use crate::peering::{Claim, Concern, End, Owner, Plan, Standing, Trouble, status};
+
+/// More steps than a few requests take; a pass that needs more goes on later, and lets others go first.
+const STEPS: usize = 32;
+
+/// Who acts, and for which VPC.
+#[derive(Clone, Debug)]
+pub(super) struct Access {
+    /// The VPC, with every default filled in.
+    pub end: End,
+    /// Who acts.
+    pub account: Arc<Account>,
+}
+
+/// What one pass has seen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen<'a> {
+    pub owner: &'a Owner,
+    pub access: &'a Access,
+    pub observed: &'a Observation,
+}
+
+impl<'a> Seen<'a> {
+    pub fn desired(&self, object: &'a VpcPeeringAccepter) -> Desired<'a> {
+        Desired {
+            owner: self.owner,
+            spec: &object.spec,
+            end: &self.access.end,
+            deleted: object.metadata.deletion_timestamp.is_some(),
+            finalizer: has_finalizer(object),
+        }
+    }
+}
+
+impl Managed for VpcPeeringAccepter {
+    type Step = Step;
+
+    fn kept(context: &Context) -> &Kept<Self> {
+        &context.accepters
+    }
+
+    fn identities(&self) -> Vec<&str> {
+        self.spec.identity_ref.iter().map(|named| named.name.as_str()).collect()
+    }
+}
+
+impl Status for VpcPeeringAccepterStatus {
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    fn conclude(&mut self, generation: i64, conditions: Vec<Condition>) {
+        self.observed_generation = Some(generation);
+        self.conditions = conditions;
+    }
+
+    fn last_handled_reconcile_at(&self) -> Option<&str> {
+        self.last_handled_reconcile_at.as_deref()
+    }
+}
+
+impl Attempt for Step {
+    type Concern = (String, Concern);
+
+    fn concern(&self) -> Option<(String, Concern)> {
+        self.concern()
+    }
+}
+
+/// Brings EC2 and the status towards the spec.
+///
+/// # Errors
+/// What the API server refuses. What AWS refuses is told in the status.
+#[instrument(skip_all, fields(namespace = object.namespace(), object = %object.name_any()))]
+pub async fn reconcile(object: Arc<VpcPeeringAccepter>, context: Arc<Context>) -> Result<Action, kube::Error> {
+    match pass(&context, (*object).clone()).await {
+        Err(error) if is_not_found(&error) => {
+            context.forget(&*object);
+            Ok(Action::await_change())
+        }
+        outcome => outcome,
+    }
+}
+
+async fn pass(context: &Context, mut object: VpcPeeringAccepter) -> Result<Action, kube::Error> {
+    let began = Instant::now();
+    let version = object.metadata.resource_version.clone();
+    if let Some(wait) = context.memory(&object, |memory| memory.behind(version.as_deref())) {
+        return Ok(Action::requeue(wait));
+    }
+    let owner = context.owner(&object);
+    let access = match context.accepter_access(&object).await {
+        Ok(access) => access,
+        Err(blocked) => return context.accepter_blocked(&object, &blocked).await,
+    };
+    if is_look_requested(&object) {
+        context.memory(&object, Memory::start_over);
+    }
+    for _ in 0..STEPS {
+        let recorded = Recorded::of(object.status.as_ref());
+        let (observed, unreadable) = match context.observe_requests(&object, &owner, &recorded, &access, began).await {
+            Ok(observed) => (observed, None),
+            Err(unreadable) => (Observation::default(), Some(unreadable)),
+        };
+        let seen = Seen { owner: &owner, access: &access, observed: &observed };
+        let decision = decide(seen.desired(&object), &recorded, &observed, Timestamp::now(), context.settings);
+        tracing::debug!(plan = ?decision.plan, "decided");
+        // Whatever else follows from seeing nothing, when nothing could be seen, does not hold.
+        if let Some((error, retry_after)) = unreadable {
+            let keep = error.class == Class::Wait && is_ready(&object);
+            if !keep {
+                context.show_trouble(&object, &standing_after(&error, None), false).await?;
+            }
+            return Ok(Action::requeue(retry_after));
+        }
+        let step = match &decision.plan {
+            Plan::Release => return context.release(&object).await,
+            Plan::Act(step) => step.clone(),
+            Plan::Wait { .. }
+            | Plan::Steady { .. }
+            | Plan::DryRunSucceeded
+            | Plan::Suspended { .. }
+            | Plan::Stalled { .. } => {
+                context.show_requests(&object, seen, &decision).await?;
+                return Ok(decision.plan.look_again().map_or_else(Action::await_change, Action::requeue));
+            }
+        };
+        match context.take_accepter_step(&step, &object, seen).await? {
+            Outcome::Done(next) => {
+                context.memory(&object, |memory| memory.succeeded(&step));
+                object = *next;
+            }
+            Outcome::Refused(error) => {
+                tracing::warn!(%error, "AWS refuses");
+                let generation = object.metadata.generation;
+                context.memory(&object, |memory| memory.failed(step, generation, error.class, trouble_of(&error)));
+                // The others go on; in the end the status tells of this one.
+            }
+        }
+    }
+    Ok(Action::requeue(AFTER_CONFLICT))
+}
+
+impl Context {
+    /// Who acts for this resource. Whether its namespace may use whom it names comes before everything else.
+    async fn accepter_access(&self, object: &VpcPeeringAccepter) -> Result<Access, Blocked> {
+        let (spec, status) = (&object.spec, object.status.as_ref());
+        let named = spec.identity_ref.as_ref().map(|reference| reference.name.as_str());
+        let namespace = object.namespace().unwrap_or_default();
+        let (principal, allowed_vpcs) = self.identities.principal(&namespace, named, "spec.identityRef").await?;
+        let admit = |vpc_id: &String| match &allowed_vpcs {
+            Some(allowed) if !allowed.contains(vpc_id) => {
+                let message = format!("{principal} may not be used for {vpc_id}; its spec.allowedVpcIds decides");
+                Err(Trouble::stalled(Reason::VpcNotAllowed, message))
+            }
+            _ => Ok(()),
+        };
+        spec.vpc_id.as_ref().map(admit).transpose()?;
+        let known = status.and_then(|status| status.vpc.as_ref());
+        let default_region = match &principal {
+            Principal::Own => None,
+            Principal::Role(role) => role.region.as_ref(),
+        };
+        let region = spec.region.as_ref().or(known.map(|end| &end.region)).or(default_region).ok_or_else(|| {
+            let message = "spec.region is missing, and the AwsIdentity has no defaultRegion; set one of them";
+            Trouble::stalled(Reason::InvalidRequest, message.into())
+        })?;
+        let account = self.accounts.of(&principal).await;
+        let account_id = account.id().await?;
+        // Whoever looks at another account sees nothing of our connections, and would take them for deleted.
+        if let Some(before) = status.and_then(|status| status.owner_id.as_ref()).filter(|before| **before != account_id)
+        {
+            let message = format!(
+                "the VPC is of account {before}, and {principal} of account {account_id} would act for it; correct spec.identityRef"
+            );
+            return Err(Trouble::stalled(Reason::IdentityMismatch, message).into());
+        }
+        let vpc_id = match spec.vpc_id.as_ref().or(known.map(|end| &end.vpc_id)) {
+            Some(id) => id.clone(),
+            None => {
+                let tags = spec.vpc_selector.as_ref().map(|selector| &selector.tags);
+                self.find_vpc(&account, region, tags, "spec.vpcSelector").await?
+            }
+        };
+        admit(&vpc_id)?;
+        Ok(Access { end: End { vpc_id, region: region.clone(), owner_id: Some(account_id) }, account })
+    }
+
+    /// Nothing may be asked of AWS, or it is not known where.
+    async fn accepter_blocked(&self, object: &VpcPeeringAccepter, blocked: &Blocked) -> Result<Action, kube::Error> {
+        self.memory(object, |memory| memory.listings = Listings::default());
+        let deleted = object.metadata.deletion_timestamp.is_some();
+        let recorded = Recorded::of(object.status.as_ref());
+        let plan = accepting::blocked(deleted, has_finalizer(object), &recorded, &blocked.trouble());
+        if plan == Plan::Release {
+            return self.release(object).await;
+        }
+        let standing = match blocked {
+            Blocked::Unreadable(error) if error.class == Class::Wait && is_ready(object) => None,
+            Blocked::Unreadable(error) => Some(standing_after(error, None)),
+            Blocked::Trouble(_) => Standing::under(&plan),
+        };
+        if let Some(standing) = standing {
+            self.show_trouble(object, &standing, matches!(blocked, Blocked::Trouble(_))).await?;
+        }
+        Ok(plan.look_again().map_or_else(Action::await_change, Action::requeue))
+    }
+
+    /// What EC2 shows of the requests to this resource's VPC. What it does not show is believed only of a listing that
+    /// began after we asked. The error comes with the time after which to ask again.
+    async fn observe_requests(
+        &self,
+        object: &VpcPeeringAccepter,
+        owner: &Owner,
+        recorded: &Recorded,
+        access: &Access,
+        asked: Instant,
+    ) -> Result<Observation, (AwsError, Duration)> {
+        if !has_finalizer(object) {
+            return Ok(Observation::default());
+        }
+        let End { vpc_id, region, .. } = &access.end;
+        let inventory = access.account.peerings.of(region);
+        let has_routes = object.spec.routes.is_some() || !recorded.routes.is_empty();
+        let tables = has_routes.then(|| access.account.route_tables.of(region));
+        let last_write = self.memory(object, |memory| {
+            memory.listings =
+                Listings { peerings: vec![Arc::clone(&inventory)], route_tables: tables.iter().cloned().collect() };
+            memory.last_write
+        });
+        let since = last_write.unwrap_or(self.started);
+        let tables = match tables {
+            Some(tables) => Some(self.read_tables(&tables, since).await),
+            None => None,
+        };
+        let mut since = since;
+        loop {
+            let listing = inventory.since(since).await;
+            let retry_after = listing.retry_after();
+            let snapshot = listing.outcome.map_err(|error| (error, retry_after))?;
+            let accepted = || recorded.accepted().map(|record| &record.vpc_peering_connection_id);
+            let connections: BTreeMap<_, _> = snapshot
+                .to(vpc_id)
+                .chain(accepted().filter_map(|id| snapshot.get(id)))
+                .map(|connection| (connection.id.clone(), connection.clone()))
+                .collect();
+            let missing: BTreeSet<&String> = accepted().filter(|id| !connections.contains_key(*id)).collect();
+            if (!missing.is_empty() || is_look_requested(object)) && listing.began < asked {
+                since = asked;
+                continue;
+            }
+            let mut observed = self.memory(object, |memory| {
+                memory.each_missing_since.retain(|id, _| missing.contains(id));
+                let missing_for = missing.into_iter().map(|id| {
+                    let since = *memory.each_missing_since.entry(id.clone()).or_insert(listing.began);
+                    (id.clone(), listing.began.saturating_duration_since(since))
+                });
+                Observation {
+                    missing_for: missing_for.collect(),
+                    refused: memory.refused(object.metadata.generation),
+                    ..Observation::default()
+                }
+            });
+            observed.connections = connections;
+            observed.older_claim = self.older_accepter(object, vpc_id);
+            // After a restart nobody remembers when we wrote last.
+            observed.is_settled = last_write.unwrap_or(self.started).elapsed() > self.settings.consistency_window;
+            observed.tables = tables.clone();
+            // The route tables of a VPC are told of by the VPC.
+            let keys = accepted().cloned().chain([requests_to(vpc_id)]).chain(has_routes.then(|| vpc_id.clone()));
+            self.accepters.interests.set(&owner.namespace, &owner.name, keys.collect());
+            // A change that was told before we asked to be told of it.
+            if inventory.newest().is_some_and(|newest| newest > listing.began) {
+                continue;
+            }
+            return Ok(observed);
+        }
+    }
+
+    /// An older resource that decides on requests to the same VPC. One that may not act for it has no say.
+    fn older_accepter(&self, object: &VpcPeeringAccepter, vpc_id: &str) -> Option<Claim> {
+        let is_refused = |other: &VpcPeeringAccepter| {
+            let stalled = status::find(conditions(other), ConditionType::Stalled);
+            let refusals = [Reason::IdentityNotAllowed, Reason::IdentityNotFound, Reason::VpcNotAllowed];
+            stalled.is_some_and(|stalled| refusals.iter().any(|reason| stalled.reason == reason.as_str()))
+        };
+        let decides = |other: &VpcPeeringAccepter| {
+            let known = other.status.as_ref().and_then(|status| status.vpc.as_ref()).map(|end| &end.vpc_id);
+            other.spec.vpc_id.as_ref().or(known).is_some_and(|other| other == vpc_id) && !is_refused(other)
+        };
+        let age = |object: &VpcPeeringAccepter| (object.creation_timestamp(), object.uid());
+        let older = self.accepters.store.find(|other| decides(other) && age(other) < age(object))?;
+        Some(Claim {
+            resource: format!("VpcPeeringAccepter {}/{}", older.namespace().unwrap_or_default(), older.name_any()),
+            is_leaving: older.metadata.deletion_timestamp.is_some(),
+        })
+    }
+}
+
+fn is_ready(object: &VpcPeeringAccepter) -> bool {
+    status::find(conditions(object), ConditionType::Ready).is_some_and(|ready| ready.status == "True")
+}

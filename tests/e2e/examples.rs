@@ -1,0 +1,104 @@
+//! Every file of `deploy/examples`, applied for real.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use aws_sdk_ec2::types::{AttributeBooleanValue, Tag};
+use environment::{ec2, eventually, repository};
+use serde_json::Value;
+
+use super::world::{OTHER_ACCOUNT, OTHER_REGION, REGION, World, condition, status_code};
+
+/// What the examples name, and the tests put their own for.
+const REQUESTER: &str = "vpc-0a1b2c3d4e5f67890";
+const ACCEPTER: &str = "vpc-0f9e8d7c6b5a43210";
+const CONNECTION: &str = "pcx-0123456789abcdef0";
+
+pub async fn every_example_does_what_it_says(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let mut files: Vec<PathBuf> = std::fs::read_dir(repository().join("deploy/examples"))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    files.sort();
+    ensure!(!files.is_empty());
+    for file in files {
+        let stem = file.file_stem().and_then(|stem| stem.to_str()).context("a file without a name")?.to_owned();
+        if stem.starts_with("accepter") {
+            // Another kind, with a test of its own.
+            continue;
+        }
+        let text = std::fs::read_to_string(&file)?;
+        example(&world, &stem, &text).await.with_context(|| stem)?;
+    }
+    Ok(())
+}
+
+async fn example(world: &World, stem: &str, text: &str) -> Result<()> {
+    let mut world = world.another(stem);
+    let is_abroad = text.contains("region: us-west-2") || text.contains("defaultRegion: us-west-2");
+    let region = if is_abroad { OTHER_REGION } else { REGION };
+    let accepter = match text.contains(OTHER_ACCOUNT) {
+        true => world.in_account(OTHER_ACCOUNT, region).await?,
+        false => ec2::client(&world.endpoint, region),
+    };
+    world.requester = ec2::create_vpc(&world.ec2, "10.1.0.0/16").await?;
+    world.accepter = ec2::create_vpc(&accepter, "10.2.0.0/16").await?;
+    for (ec2, vpc) in [(&world.ec2, &world.requester), (&accepter, &world.accepter)] {
+        let on = AttributeBooleanValue::builder().value(true).build();
+        ec2.modify_vpc_attribute().vpc_id(vpc).enable_dns_hostnames(on).send().await?;
+    }
+    if text.contains("Name: payments") {
+        let name = Tag::builder().key("Name").value("payments").build();
+        accepter.create_tags().resources(&world.accepter).tags(name).send().await?;
+    }
+    let mut text = text.replace(REQUESTER, &world.requester).replace(ACCEPTER, &world.accepter);
+    if text.contains(CONNECTION) || text.contains("Observe") {
+        let request = world.ec2.create_vpc_peering_connection().vpc_id(&world.requester).peer_vpc_id(&world.accepter);
+        let made = request.send().await?.vpc_peering_connection.and_then(|made| made.vpc_peering_connection_id);
+        let id = made.context("no ID")?;
+        eventually("accepted", Duration::from_secs(10), async || {
+            world.ec2.accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
+            Ok(())
+        })
+        .await?;
+        text = text.replace(CONNECTION, &id);
+    }
+    for document in text.split("\n---\n") {
+        let mut manifest: Value = serde_saphyr::from_str(document)?;
+        let name = format!("{}-{stem}", world.namespace);
+        if manifest["kind"] == "AwsIdentity" {
+            let mut spec = manifest["spec"].clone();
+            let own = spec.as_object_mut().context("no spec")?;
+            // The role is the test's.
+            own.retain(|key, _| !["accountId", "roleArn", "externalId"].contains(&key.as_str()));
+            let text = serde_json::to_string(&spec)?.replace("\"default\"", &format!("{:?}", world.namespace));
+            world.identity_named(&name, OTHER_ACCOUNT, serde_json::from_str(&text)?).await?;
+            // As it stands, it is valid too.
+            manifest["metadata"]["name"] = format!("{name}-as-it-stands").into();
+            world.apply_text(&manifest).await?;
+            continue;
+        }
+        manifest["metadata"]["name"] = stem.into();
+        manifest["metadata"]["namespace"] = world.namespace.clone().into();
+        for end in ["requester", "accepter"] {
+            if manifest["spec"][end].get("identityRef").is_some() {
+                manifest["spec"][end]["identityRef"]["name"] = name.clone().into();
+            }
+        }
+        world.apply(&manifest).await?;
+        if manifest["spec"]["acceptance"] == "Manual" {
+            world.until_code("pending-acceptance").await?;
+        } else {
+            let object = world.until_ready().await?;
+            ensure!(status_code(&object) == Some("active"));
+            for (asked, kind) in [("options", "OptionsSynced"), ("routes", "RoutesReady")] {
+                let is_asked = manifest["spec"]["requester"].get(asked).is_some();
+                ensure!(!is_asked || condition(&object, kind).is_some_and(|told| told.status == "True"), "{kind}");
+            }
+        }
+        world.delete().await?;
+        world.until_gone().await?;
+    }
+    Ok(())
+}
