@@ -59,10 +59,13 @@ fn combinations() -> Vec<(&'static str, Value)> {
                 "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
             }}),
         ),
-        ("admission policies", json!({"admission": {"finalizer": true, "deletionProtection": true}})),
+        (
+            "admission policies",
+            json!({"admission": {"finalizer": true, "deletionProtection": true, "identityUse": true}}),
+        ),
         (
             "admission policies for one namespace",
-            json!({"watchNamespace": "watched", "admission": {"finalizer": true, "deletionProtection": true}}),
+            json!({"watchNamespace": "watched", "admission": {"finalizer": true, "deletionProtection": true, "identityUse": true}}),
         ),
         (
             "everything on the pod",
@@ -236,8 +239,13 @@ pub async fn deploy_is_rendered_from_the_chart(shared: Arc<Shared>) -> Result<()
     let folder = shared.control_plane.folder().join("deploy");
     let mut render = Command::new(repository().join("deploy/render.sh"));
     render.arg(&folder);
-    let files =
-        ["base/deployment.yaml", "base/rbac.yaml", "admission/finalizer.yaml", "admission/deletion-protection.yaml"];
+    let files = [
+        "base/deployment.yaml",
+        "base/rbac.yaml",
+        "admission/finalizer.yaml",
+        "admission/deletion-protection.yaml",
+        "admission/identity-use.yaml",
+    ];
     is_committed(render, &folder, "deploy", &files).await
 }
 
