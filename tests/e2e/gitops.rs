@@ -338,8 +338,7 @@ pub async fn the_health_script_comes_into_argocd_cm(world: World) -> Result<()> 
     let script = std::fs::read_to_string(customization().join("health.lua"))?;
     // Argo CD's name for the health of a kind of a group.
     let key = "resource.customizations.health.vpcpeering.dev_VpcPeering";
-    let expected =
-        json!({"url": "https://argocd.example.com", key: script, format!("{key}Accepter"): script});
+    let expected = json!({"url": "https://argocd.example.com", key: script, format!("{key}Accepter"): script});
     ensure!(stored["data"] == expected, "{}", stored["data"]);
     Ok(())
 }
