@@ -9,12 +9,16 @@ use super::review::{self, Review, Verdict};
 use super::rules::{self, Rule};
 use super::{Desired, Observation, Recorded, Step};
 use crate::api::{AccepterDecision, ConditionType, Reason, RequestedConnection};
-use crate::peering::decision::{MISSING_LOOK_AGAIN, STALLED_LOOK_AGAIN};
+use crate::peering::decision::MISSING_LOOK_AGAIN;
 use crate::peering::{Concern, Connection, Plan, Settings, StatusCode, Trouble};
 
 /// The most active connections that AWS allows a VPC:
 /// <https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-peering>.
 const MAX_CONNECTIONS: i32 = 125;
+
+/// How often to look whether the older one is still there: nothing tells of its end, and a look costs neither a call nor a
+/// write.
+const CLAIM_LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What a decision comes to.
 #[derive(Clone, Debug, PartialEq)]
@@ -152,7 +156,7 @@ fn at_rest(
     settings: Settings,
 ) -> Plan<Step> {
     let claimed = observed.older_claim.as_ref().map(|older| Trouble {
-        look_again: Some(if older.is_leaving { MISSING_LOOK_AGAIN } else { STALLED_LOOK_AGAIN }),
+        look_again: Some(CLAIM_LOOK_AGAIN),
         ..Trouble::stalled(
             Reason::ConnectionNotOwned,
             format!(

@@ -1,5 +1,7 @@
 //! The decision as a table: every request against the lists, every code of a connection, every kind of owner.
 
+#![allow(clippy::expect_used, clippy::type_complexity)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;

@@ -28,6 +28,9 @@ use crate::peering::{Owner, Snapshot};
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long AWS's refusal to tell the account holds for all who want to know.
+const AFTER_REFUSAL: Duration = Duration::from_secs(5);
+
 /// So long before a session ends, the next one begins.
 const RENEW_EARLY: Duration = Duration::from_secs(300);
 
@@ -63,6 +66,8 @@ pub struct Account {
     traffic: Arc<dyn Traffic>,
     id: Arc<OnceLock<String>>,
     sessions: Mutex<HashMap<String, (Arc<Ec2>, Instant)>>,
+    /// Why AWS did not tell the account, and when.
+    refusal: tokio::sync::Mutex<Option<(AwsError, Instant)>>,
 }
 
 /// Who AWS says that a principal is.
@@ -176,10 +181,12 @@ impl Account {
             traffic,
             id,
             sessions: Mutex::default(),
+            refusal: tokio::sync::Mutex::default(),
         }
     }
 
-    /// The account's ID, as AWS tells it; AWS is asked once.
+    /// The account's ID, as AWS tells it; AWS is asked once, however many want to know, and after a refusal not at once
+    /// again.
     ///
     /// # Errors
     /// What AWS, or the way to it, refuses.
@@ -187,8 +194,22 @@ impl Account {
         if let Some(id) = self.id.get() {
             return Ok(id.clone());
         }
-        let told = self.caller_identity().await?.account_id;
-        Ok(self.id.get_or_init(|| told).clone())
+        let mut refusal = self.refusal.lock().await;
+        if let Some(id) = self.id.get() {
+            return Ok(id.clone());
+        }
+        if let Some((error, at)) = &*refusal
+            && at.elapsed() < AFTER_REFUSAL
+        {
+            return Err(error.clone());
+        }
+        match self.caller_identity().await {
+            Ok(told) => Ok(self.id.get_or_init(|| told.account_id).clone()),
+            Err(error) => {
+                *refusal = Some((error.clone(), Instant::now()));
+                Err(error)
+            }
+        }
     }
 
     /// The account's ID, if it is known by now.

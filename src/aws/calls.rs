@@ -42,7 +42,7 @@ impl View for Snapshot {
         ec2.describe_vpc_peering_connections(region).await
     }
 
-    fn len(&self) -> usize {
+    fn count(&self) -> usize {
         self.len()
     }
 

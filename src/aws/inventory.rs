@@ -28,7 +28,7 @@ pub trait View: Default + Send + Sync + 'static {
     /// Asks EC2.
     fn list(ec2: &Ec2, region: &str) -> impl Future<Output = Result<Self, AwsError>> + Send;
     /// How many there are.
-    fn len(&self) -> usize;
+    fn count(&self) -> usize;
     /// The IDs by which resources wait for what came, went or changed since `earlier`.
     fn changes_since(&self, earlier: &Self) -> BTreeSet<String>;
     /// Whether anything that this cluster cares for is about to change by itself.
@@ -149,7 +149,7 @@ async fn keep_listing<V: View>(
             Ok(snapshot) => {
                 failures = backoff(interval);
                 let gap = GAP_PER_PAGE
-                    .saturating_mul(u32::try_from(snapshot.len().div_ceil(V::PAGE)).unwrap_or(u32::MAX).max(1));
+                    .saturating_mul(u32::try_from(snapshot.count().div_ceil(V::PAGE)).unwrap_or(u32::MAX).max(1));
                 let changes: BTreeSet<String> = snapshot.changes_since(&known);
                 let moving = snapshot.is_in_motion(&cluster);
                 pause = match (moving, changes.is_empty()) {

@@ -36,7 +36,7 @@ impl View for RouteTables {
         ec2.describe_route_tables(region).await
     }
 
-    fn len(&self) -> usize {
+    fn count(&self) -> usize {
         self.len()
     }
 

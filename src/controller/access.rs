@@ -21,6 +21,9 @@ use crate::peering::{End, Ends, Trouble};
 /// How long the first listing of identities and namespaces is waited for.
 const FIRST_LISTING: Duration = Duration::from_secs(5);
 
+/// How soon to ask AWS again that did not answer; all resources together ask once.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
 /// How often to look at what nothing tells of.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
@@ -328,7 +331,7 @@ impl Blocked {
     pub fn trouble(&self) -> Trouble {
         match self {
             Self::Trouble(trouble) => trouble.clone(),
-            Self::Unreadable(error) => Trouble { look_again: Some(LOOK_AGAIN), ..trouble_of(error) },
+            Self::Unreadable(error) => Trouble { look_again: Some(ASK_AGAIN), ..trouble_of(error) },
         }
     }
 }

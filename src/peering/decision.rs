@@ -16,7 +16,7 @@ use crate::api::{DeletionPolicy, End, ManagementPolicy, Ownership, Reason, Side,
 pub const MISSING_LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// How often to look at what is outside of our view of EC2.
-pub const STALLED_LOOK_AGAIN: Duration = Duration::from_secs(60);
+const STALLED_LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// How often in a row a peering that ends is requested anew.
 pub const MAX_RECREATIONS: u32 = 8;

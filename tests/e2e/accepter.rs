@@ -43,11 +43,19 @@ impl Half {
     /// A VPC of another account, which this namespace may act for by an identity.
     async fn of_another_account(world: &World) -> Result<Self> {
         let (ec2, vpc) = world.another_account().await?;
-        let enabled = AttributeBooleanValue::builder().value(true).build();
-        ec2.modify_vpc_attribute().vpc_id(&vpc).enable_dns_hostnames(enabled).send().await?;
         let half = Self { ec2, vpc, identity: Some(world.namespace.clone()), ..Self::own(world) };
         half.allow(json!({"list": [world.namespace]})).await?;
+        half.enable_dns_hostnames().await?;
         Ok(half)
+    }
+
+    /// What `allowDnsResolutionFromRemoteVpc` asks of both VPCs.
+    async fn enable_dns_hostnames(&self) -> Result<()> {
+        for (ec2, vpc) in [(&self.world.ec2, &self.world.requester), (&self.ec2, &self.vpc)] {
+            let enabled = AttributeBooleanValue::builder().value(true).build();
+            ec2.modify_vpc_attribute().vpc_id(vpc).enable_dns_hostnames(enabled).send().await?;
+        }
+        Ok(())
     }
 
     /// Says which namespaces may use the identity.
@@ -239,8 +247,7 @@ async fn ask(world: &World, half: &Half) -> Result<String> {
 /// On any EC2: a request within the account, with the operator's own credentials.
 pub async fn a_request_is_accepted_and_its_end_kept(world: World) -> Result<()> {
     let half = Half::own(&world);
-    let enabled = AttributeBooleanValue::builder().value(true).build();
-    half.ec2.modify_vpc_attribute().vpc_id(&half.vpc).enable_dns_hostnames(enabled).send().await?;
+    half.enable_dns_hostnames().await?;
     let _operator = world.operator.start().await?;
     half.apply(json!({})).await?;
     let id = request(&world, &half, &world.requester).await?;

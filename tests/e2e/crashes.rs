@@ -167,7 +167,9 @@ async fn live(world: &World, tripwire: &Arc<Tripwire>, kill: bool) -> Result<()>
 
 async fn lived(world: &World) -> Result<()> {
     let on = aws_sdk_ec2::types::AttributeBooleanValue::builder().value(true).build();
-    world.ec2.modify_vpc_attribute().vpc_id(&world.requester).enable_dns_hostnames(on).send().await?;
+    for vpc in [&world.requester, &world.accepter] {
+        world.ec2.modify_vpc_attribute().vpc_id(vpc).enable_dns_hostnames(on.clone()).send().await?;
+    }
     let manifest = |tags: Value| {
         let mut manifest = world.manifest_with(json!({"tags": tags}));
         manifest["spec"]["requester"]["options"] = json!({"allowDnsResolutionFromRemoteVpc": true});
