@@ -461,7 +461,12 @@ pub async fn a_missing_permission_holds_up_nothing_else(world: World) -> Result<
     for part in ["CreateTags", "UnauthorizedOperation", "role/peering"] {
         ensure!(message.contains(part), "{message}");
     }
-    ensure!(half.routes().await? == ["10.1.0.0/16"]);
+    // Before there is a connection, nothing is out of order either.
+    eventually("the route is made", Duration::from_secs(30), async || {
+        ensure!(half.routes().await? == ["10.1.0.0/16"]);
+        Ok(())
+    })
+    .await?;
     world.simulator().remove_fault(fault).await?;
     let look = json!({"metadata": {"annotations": {"vpcpeering.dev/reconcile-at": "granted"}}});
     half.api().patch(NAME, &PatchParams::default(), &Patch::Merge(look)).await?;

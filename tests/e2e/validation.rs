@@ -193,9 +193,21 @@ async fn who_names_an_identity_must_be_allowed_to_use_it(world: &World) -> Resul
         let refusal = apply(name, Some(&identity)).await.err().context("she may use it")?.to_string();
         ensure!(refusal.contains(&format!("alice may not use the AwsIdentity {identity}")), "{refusal}");
     }
-    let use_it = format!("--resource-name={identity}");
-    kubectl(&["create", "clusterrole", "user", "--verb=use", "--resource=awsidentities.vpcpeering.dev", &use_it])
-        .await?;
+    // kubectl knows the usual verbs only.
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": "user"},
+        "rules": [{
+            "apiGroups": ["vpcpeering.dev"],
+            "resources": ["awsidentities"],
+            "resourceNames": [identity],
+            "verbs": ["use"],
+        }],
+    });
+    let file = world.shared.control_plane.folder().join("user.json");
+    std::fs::write(&file, role.to_string())?;
+    kubectl(&["apply", "--server-side", "-f", &file.to_string_lossy()]).await?;
     kubectl(&["create", "clusterrolebinding", "user", "--clusterrole=user", "--user=alice"]).await?;
     environment::eventually("she may use it", Duration::from_secs(10), async || apply("own", Some(&identity)).await)
         .await?;
