@@ -102,9 +102,7 @@ impl Intercept for Intercepted {
         let code = match context.output_or_error() {
             Some(Ok(_)) => "OK",
             Some(Err(error)) if error.is_timeout_error() => "Timeout",
-            Some(Err(error)) => {
-                error.as_operation_error().and_then(|error| metadata(error)?.code()).unwrap_or("NoAnswer")
-            }
+            Some(Err(error)) => error.as_operation_error().and_then(|error| code(error)).unwrap_or("NoAnswer"),
             None => "NoAnswer",
         };
         self.traffic.answered(&Answered {
@@ -117,4 +115,14 @@ impl Intercept for Intercepted {
         });
         Ok(())
     }
+}
+
+/// AWS's error code. SQS's errors are typed, and what AWS said is not among their sources.
+fn code<'a>(error: &'a (dyn std::error::Error + Send + Sync + 'static)) -> Option<&'a str> {
+    use aws_sdk_sqs::error::ProvideErrorMetadata;
+    use aws_sdk_sqs::operation::delete_message_batch::DeleteMessageBatchError;
+    use aws_sdk_sqs::operation::receive_message::ReceiveMessageError;
+    let received = error.downcast_ref::<ReceiveMessageError>().map(ProvideErrorMetadata::meta);
+    let deleted = error.downcast_ref::<DeleteMessageBatchError>().map(ProvideErrorMetadata::meta);
+    received.or(deleted).or_else(|| metadata(error))?.code()
 }

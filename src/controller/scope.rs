@@ -1,0 +1,134 @@
+//! Which resources are looked after: those of some namespaces or of every one, with certain labels or whatever theirs.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher::Event;
+
+use crate::api::VpcPeering;
+
+/// Which resources are looked after.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Only those of these namespaces; of every one where there is none.
+    pub namespaces: BTreeSet<String>,
+    /// Only those with such labels.
+    pub selector: Option<String>,
+}
+
+/// What several watches, one a namespace, have shown so far.
+struct Watches {
+    /// Those that have not shown all of theirs yet.
+    unread: BTreeSet<String>,
+    /// What a watch lists, until the list is complete.
+    listed: BTreeMap<String, Vec<VpcPeering>>,
+    /// What to tell.
+    events: VecDeque<Event<VpcPeering>>,
+}
+
+/// The events of several watches, one a namespace, as if they were one's: the beginning of all is their common one, and
+/// what a later listing lacks has gone. `known` is what a namespace had until then.
+pub fn merge(
+    watches: Vec<(String, BoxStream<'static, Event<VpcPeering>>)>,
+    known: impl Fn(&str) -> Vec<VpcPeering> + Send + 'static,
+) -> impl Stream<Item = Event<VpcPeering>> + Send {
+    let state = Watches {
+        unread: watches.iter().map(|(namespace, _)| namespace.clone()).collect(),
+        listed: BTreeMap::new(),
+        events: VecDeque::from([Event::Init]),
+    };
+    let named = |(namespace, watch): (String, BoxStream<'static, _>)| {
+        watch.map(move |event| (namespace.clone(), event)).boxed()
+    };
+    let all = stream::select_all(watches.into_iter().map(named));
+    stream::unfold((all, state, known), |(mut all, mut state, known)| async move {
+        loop {
+            if let Some(event) = state.events.pop_front() {
+                return Some((event, (all, state, known)));
+            }
+            let (namespace, event) = all.next().await?;
+            state.follow(namespace, event, &known);
+        }
+    })
+}
+
+impl Watches {
+    fn follow(&mut self, namespace: String, event: Event<VpcPeering>, known: impl Fn(&str) -> Vec<VpcPeering>) {
+        match event {
+            Event::Apply(_) | Event::Delete(_) => self.events.push_back(event),
+            Event::Init => _ = self.listed.insert(namespace, Vec::new()),
+            Event::InitApply(object) => self.listed.entry(namespace).or_default().push(object),
+            Event::InitDone => {
+                let listed = self.listed.remove(&namespace).unwrap_or_default();
+                if self.unread.is_empty() {
+                    let there: BTreeSet<_> = listed.iter().map(|object| key(object)).collect();
+                    let gone = known(&namespace).into_iter().filter(|object| !there.contains(&key(object)));
+                    self.events.extend(gone.map(Event::Delete));
+                    self.events.extend(listed.into_iter().map(Event::Apply));
+                } else {
+                    self.events.extend(listed.into_iter().map(Event::InitApply));
+                    if self.unread.remove(&namespace) && self.unread.is_empty() {
+                        self.events.push_back(Event::InitDone);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn key(object: &VpcPeering) -> (Option<String>, String) {
+    let key = ObjectRef::from_obj(object);
+    (key.namespace, key.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(namespace: &str, name: &str) -> VpcPeering {
+        let mut object = VpcPeering::new(name, Default::default());
+        object.metadata.namespace = Some(namespace.into());
+        object
+    }
+
+    fn told(watches: &mut Watches) -> Vec<String> {
+        let name = |object: VpcPeering| key(&object).1;
+        let text = |event| match event {
+            Event::Apply(object) => format!("apply {}", name(object)),
+            Event::Delete(object) => format!("delete {}", name(object)),
+            Event::InitApply(object) => format!("list {}", name(object)),
+            Event::Init => "begin".into(),
+            Event::InitDone => "done".into(),
+        };
+        watches.events.drain(..).map(text).collect()
+    }
+
+    #[test]
+    fn many_watches_look_like_one() {
+        let mut watches = Watches {
+            unread: BTreeSet::from(["a".to_owned(), "b".to_owned()]),
+            listed: BTreeMap::new(),
+            events: VecDeque::new(),
+        };
+        let nothing = |_: &str| Vec::new();
+        for event in
+            [Event::Init, Event::InitApply(object("a", "gone")), Event::Init, Event::InitApply(object("a", "x"))]
+        {
+            watches.follow("a".into(), event, nothing);
+        }
+        assert!(told(&mut watches).is_empty(), "a listing that broke off");
+        watches.follow("a".into(), Event::InitDone, nothing);
+        assert_eq!(told(&mut watches), ["list x"]);
+        for event in [Event::Init, Event::InitApply(object("b", "y")), Event::InitDone] {
+            watches.follow("b".into(), event, nothing);
+        }
+        assert_eq!(told(&mut watches), ["list y", "done"]);
+        // Later one of them lists anew.
+        for event in [Event::Init, Event::InitApply(object("a", "z")), Event::InitDone] {
+            watches.follow("a".into(), event, |namespace| vec![object(namespace, "x"), object(namespace, "z")]);
+        }
+        assert_eq!(told(&mut watches), ["delete x", "apply z"]);
+    }
+}
