@@ -14,6 +14,9 @@ use crate::operator::traces::Traces;
 use crate::operator::{self, Service};
 use crate::peering;
 
+/// The most threads, whatever the size of the node.
+const THREADS: usize = 4;
+
 /// Run the operator.
 ///
 /// The API server is found as kubectl finds it, or by in-cluster credentials; AWS by the SDK's default chain:
@@ -98,7 +101,10 @@ pub struct Run {
 
 impl Run {
     pub(super) fn execute(self) -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start tokio")?;
+        // It waits far more than it works, and each thread keeps memory to itself.
+        let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(THREADS));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+        let runtime = runtime.context("cannot start tokio")?;
         let endpoint = self.otlp_endpoint.filter(|endpoint| !endpoint.is_empty());
         let traces = endpoint.map(|endpoint| Traces::to(&endpoint, runtime.handle().clone())).transpose()?;
         logs::start(self.log_format.unwrap_or_default(), &self.log_level, traces.as_ref())?;

@@ -85,12 +85,18 @@ fn key(object: &VpcPeering) -> (Option<String>, String) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::json;
+
     use super::*;
 
     fn object(namespace: &str, name: &str) -> VpcPeering {
-        let mut object = VpcPeering::new(name, Default::default());
-        object.metadata.namespace = Some(namespace.into());
-        object
+        let spec = json!({"requester": {"vpcId": "vpc-1", "region": "r"}, "accepter": {"vpcId": "vpc-2"}});
+        let metadata = json!({"namespace": namespace, "name": name});
+        serde_json::from_value(json!({
+            "apiVersion": "vpcpeering.dev/v1alpha1", "kind": "VpcPeering", "metadata": metadata, "spec": spec,
+        }))
+        .unwrap()
     }
 
     fn told(watches: &mut Watches) -> Vec<String> {

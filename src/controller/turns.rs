@@ -183,7 +183,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn one_namespace_does_not_hold_up_another() {
         let (woken, mut calls) = mpsc::unbounded_channel();
         let turns = Turns::new(woken);

@@ -36,17 +36,21 @@ const POLL: Duration = Duration::from_secs(5);
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let quick = std::env::var("BENCH").is_ok_and(|bench| bench == "quick");
-    let sizes: &[usize] = if quick { &[1_000] } else { &[1_000, 10_000] };
+    let bench = std::env::var("BENCH").unwrap_or_default();
+    let (sizes, at_the_limit_of) = match (bench.as_str(), bench.parse()) {
+        ("quick", _) => (vec![1_000], 250),
+        (_, Ok(size)) => (vec![size], size),
+        ("", _) => (vec![1_000, 10_000], 1_000),
+        _ => anyhow::bail!("BENCH is {bench:?}; leave it out, or use quick or a number of resources"),
+    };
     let start = Instant::now();
     let mut rows = Vec::new();
     for size in sizes {
         println!("{size} resources …");
-        rows.extend(measure(*size).await?);
+        rows.extend(measure(size).await?);
     }
-    let size = if quick { 250 } else { 1_000 };
-    println!("{size} resources at EC2's documented limits …");
-    rows.extend(at_the_limit(size).await?);
+    println!("{at_the_limit_of} resources at EC2's documented limits …");
+    rows.extend(at_the_limit(at_the_limit_of).await?);
     println!("\n{:<64} {:>10} {:>8} {:>8}", "figure", "measured", "goal", "ACK");
     for row in &rows {
         let goal = match row.goal {
@@ -133,6 +137,7 @@ async fn measure(size: usize) -> Result<Vec<Row>> {
     let mut row = |figure: &str, measured: f64, goal: Option<Goal>, ack: Option<f64>| {
         // ACK's figures are of a thousand.
         let ack = ack.filter(|_| size == 1_000);
+        println!("  {figure}: {measured:.3}");
         rows.push(Row { figure: format!("{size}: {figure}"), measured, goal, ack });
     };
     let started = Instant::now();
