@@ -87,7 +87,8 @@ pub async fn run(
     let start = (&context, &observer, &settings.scope, settings.max_concurrent_reconciles);
     // Requests to accept are few: nobody waits for a turn there.
     let (_, no_calls) = mpsc::unbounded_channel();
-    let peerings = tend(start, writer, (changes, touches, calls), shutdown.clone(), "vpcpeering", vpc_peering::reconcile);
+    let peerings =
+        tend(start, writer, (changes, touches, calls), shutdown.clone(), "vpcpeering", vpc_peering::reconcile);
     let accepters = tend(
         start,
         accepter_writer,

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
-use kube::runtime::reflector::ObjectRef;
+use kube::ResourceExt;
+use kube::runtime::reflector::Store;
 use kube::runtime::watcher::Event;
 
-use crate::api::VpcPeering;
+use super::kept::Managed;
 
 /// Which resources are looked after.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,25 +20,30 @@ pub struct Scope {
 }
 
 /// What several watches, one a namespace, have shown so far.
-struct Watches {
+struct Watches<K> {
     /// Those that have not shown all of theirs yet.
     unread: BTreeSet<String>,
     /// What a watch lists, until the list is complete.
-    listed: BTreeMap<String, Vec<VpcPeering>>,
+    listed: BTreeMap<String, Vec<K>>,
     /// What to tell.
-    events: VecDeque<Event<VpcPeering>>,
+    events: VecDeque<Event<K>>,
 }
 
 /// The events of several watches, one a namespace, as if they were one's: the beginning of all is their common one, and
-/// what a later listing lacks has gone. `known` is what a namespace had until then.
-pub fn merge(
-    watches: Vec<(String, BoxStream<'static, Event<VpcPeering>>)>,
-    known: impl Fn(&str) -> Vec<VpcPeering> + Send + 'static,
-) -> impl Stream<Item = Event<VpcPeering>> + Send {
+/// what a later listing lacks, and `store` has, is gone.
+pub fn merge<K: Managed>(
+    watches: Vec<(String, BoxStream<'static, Event<K>>)>,
+    store: Store<K>,
+) -> impl Stream<Item = Event<K>> + Send + use<K> {
     let state = Watches {
         unread: watches.iter().map(|(namespace, _)| namespace.clone()).collect(),
         listed: BTreeMap::new(),
         events: VecDeque::from([Event::Init]),
+    };
+    let known = move |namespace: &str| {
+        let objects = store.state().into_iter();
+        let objects = objects.filter(|object| object.namespace().as_deref() == Some(namespace));
+        objects.map(|object| (*object).clone()).collect()
     };
     let named = |(namespace, watch): (String, BoxStream<'static, _>)| {
         watch.map(move |event| (namespace.clone(), event)).boxed()
@@ -54,8 +60,8 @@ pub fn merge(
     })
 }
 
-impl Watches {
-    fn follow(&mut self, namespace: String, event: Event<VpcPeering>, known: impl Fn(&str) -> Vec<VpcPeering>) {
+impl<K: Managed> Watches<K> {
+    fn follow(&mut self, namespace: String, event: Event<K>, known: impl Fn(&str) -> Vec<K>) {
         match event {
             Event::Apply(_) | Event::Delete(_) => self.events.push_back(event),
             Event::Init => _ = self.listed.insert(namespace, Vec::new()),
@@ -78,9 +84,8 @@ impl Watches {
     }
 }
 
-fn key(object: &VpcPeering) -> (Option<String>, String) {
-    let key = ObjectRef::from_obj(object);
-    (key.namespace, key.name)
+fn key(object: &impl Managed) -> (Option<String>, String) {
+    (object.namespace(), object.name_any())
 }
 
 #[cfg(test)]
@@ -89,6 +94,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::VpcPeering;
 
     fn object(namespace: &str, name: &str) -> VpcPeering {
         let spec = json!({"requester": {"vpcId": "vpc-1", "region": "r"}, "accepter": {"vpcId": "vpc-2"}});
@@ -99,7 +105,7 @@ mod tests {
         .unwrap()
     }
 
-    fn told(watches: &mut Watches) -> Vec<String> {
+    fn told(watches: &mut Watches<VpcPeering>) -> Vec<String> {
         let name = |object: VpcPeering| key(&object).1;
         let text = |event| match event {
             Event::Apply(object) => format!("apply {}", name(object)),

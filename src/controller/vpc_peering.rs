@@ -19,9 +19,7 @@ use super::memory::{BRIEF, Listings, Memory};
 use super::record::{AFTER_CONFLICT, is_not_found};
 use super::steps::Outcome;
 use super::turns::Answer;
-use crate::api::{
-    ConditionType, Reason, Side, VpcPeering, VpcPeeringSpec, VpcPeeringStatus,
-};
+use crate::api::{ConditionType, Reason, Side, VpcPeering, VpcPeeringSpec, VpcPeeringStatus};
 use crate::aws::{AwsError, Class, Inventory};
 use crate::peering::routes::RouteTables;
 use crate::peering::status::{self, Progress};

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 use vpc_peering_operator::api::VpcPeering;
 
@@ -23,19 +23,21 @@ fn is_ready(object: &VpcPeering) -> bool {
 
 pub async fn a_peering_costs_four_writes(world: World) -> Result<()> {
     let mut objects = watcher(world.api(), watcher::Config::default()).applied_objects().boxed();
-    let _operator = world.operator.start().await?;
-    world.apply(&world.manifest()).await?;
-    let mut versions = BTreeSet::new();
-    let follow = async {
+    let versions = tokio::spawn(async move {
+        let mut versions = BTreeSet::new();
         while let Some(object) = objects.try_next().await? {
             versions.insert(object.resource_version());
             if is_ready(&object) {
                 break;
             }
         }
-        anyhow::Ok(())
-    };
-    tokio::time::timeout(Duration::from_secs(60), follow).await.context("not ready in time")??;
+        anyhow::Ok(versions)
+    });
+    // The watch has begun by then.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let _operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    let versions = tokio::time::timeout(Duration::from_secs(60), versions).await.context("not ready in time")???;
     // The first one is the user's: then finalizer, intent, ID, and how it ended.
     ensure!(versions.len() == 5, "{} writes", versions.len() - 1);
     Ok(())
@@ -79,7 +81,7 @@ pub async fn a_crowd_at_ec2s_limit_is_served_in_turns(world: World) -> Result<()
         let name = format!("peering-{number}");
         let mut manifest = world.manifest_with(json!({"accepter": {"vpcId": vpcs[number]}}));
         manifest["metadata"] = json!({"name": name, "namespace": namespace});
-        api.patch(&name, &PatchParams::apply("test").force(), &Patch::Apply::<Value>(manifest)).await?;
+        api.patch(&name, &PatchParams::apply("test").force(), &Patch::Apply(manifest)).await?;
         Ok(())
     };
     let ready = async |namespace: &str| -> Result<usize> {
