@@ -23,7 +23,7 @@ demo: needs
 	cargo build --locked --workspace --bin vpc-peering-operator --example demo
 	@target/debug/examples/demo
 
-# BENCH=quick leaves out the large ones.
+# BENCH=quick leaves out the large ones; BENCH=200 measures that many.
 bench: needs
 	@tests/control-plane/build.sh >/dev/null
 	cargo build --locked --release --bin vpc-peering-operator

@@ -144,6 +144,11 @@ impl Accounts {
         self.assumed().remove(identity);
     }
 
+    /// What every client is made from.
+    pub(super) fn config(&self) -> &SdkConfig {
+        &self.config
+    }
+
     /// Every account in use.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Account>> {
@@ -216,6 +221,17 @@ impl Account {
     #[must_use]
     pub fn known_id(&self) -> Option<&str> {
         self.id.get().map(String::as_str)
+    }
+
+    /// What stands between clients of this account and AWS.
+    pub(super) fn intercepted(&self) -> Intercepted {
+        Intercepted { traffic: Arc::clone(&self.traffic), account: Arc::clone(&self.id) }
+    }
+
+    /// What the account is called where each needs a name: its ID, or the principal's while that is unknown.
+    #[must_use]
+    pub fn label(&self) -> String {
+        self.known_id().map_or_else(|| self.principal.to_string(), str::to_owned)
     }
 
     /// Asks AWS who calls.

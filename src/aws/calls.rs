@@ -8,7 +8,6 @@ use aws_sdk_ec2::types::{
     Filter, ResourceType, Tag, TagSpecification, VpcPeeringConnection, VpcPeeringConnectionOptionsDescription,
     VpcPeeringConnectionVpcInfo,
 };
-use aws_smithy_types::retry::RetryConfig;
 use k8s_openapi::jiff::Timestamp;
 
 use super::inventory::View;
@@ -104,7 +103,7 @@ impl Ec2 {
         SdkError<aws_sdk_ec2::operation::create_vpc_peering_connection::CreateVpcPeeringConnectionError, HttpResponse>,
     > {
         let tags = request.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-        self.client(&request.region)
+        self.changing(&request.region)
             .create_vpc_peering_connection()
             .vpc_id(&request.vpc_id)
             .peer_vpc_id(&request.peer_vpc_id)
@@ -117,8 +116,6 @@ impl Ec2 {
                     .build(),
             )
             .set_dry_run(dry_run.then_some(true))
-            .customize()
-            .config_override(aws_sdk_ec2::config::Builder::new().retry_config(RetryConfig::disabled()))
             .send()
             .await
     }
@@ -128,7 +125,7 @@ impl Ec2 {
     /// # Errors
     /// What AWS, or the way to it, refuses.
     pub async fn accept_vpc_peering_connection(&self, region: &str, id: &str) -> Result<(), AwsError> {
-        let call = self.client(region).accept_vpc_peering_connection().vpc_peering_connection_id(id).send();
+        let call = self.changing(region).accept_vpc_peering_connection().vpc_peering_connection_id(id).send();
         self.done("AcceptVpcPeeringConnection", call.await)
     }
 
@@ -147,7 +144,7 @@ impl Ec2 {
     /// What AWS, or the way to it, refuses.
     pub async fn create_tags(&self, region: &str, id: &str, tags: &BTreeMap<String, String>) -> Result<(), AwsError> {
         let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-        self.done("CreateTags", self.client(region).create_tags().resources(id).set_tags(Some(tags)).send().await)
+        self.done("CreateTags", self.changing(region).create_tags().resources(id).set_tags(Some(tags)).send().await)
     }
 
     /// Removes tags from a resource.
@@ -156,7 +153,7 @@ impl Ec2 {
     /// What AWS, or the way to it, refuses.
     pub async fn delete_tags(&self, region: &str, id: &str, keys: &BTreeSet<String>) -> Result<(), AwsError> {
         let tags = keys.iter().map(|key| Tag::builder().key(key).build()).collect();
-        self.done("DeleteTags", self.client(region).delete_tags().resources(id).set_tags(Some(tags)).send().await)
+        self.done("DeleteTags", self.changing(region).delete_tags().resources(id).set_tags(Some(tags)).send().await)
     }
 
     /// The IDs of the VPCs that our account has in the region and that carry all of these tags; two are enough to know
@@ -195,7 +192,7 @@ impl Ec2 {
     /// # Errors
     /// What AWS, or the way to it, refuses.
     pub async fn delete_vpc_peering_connection(&self, region: &str, id: &str) -> Result<(), AwsError> {
-        let call = self.client(region).delete_vpc_peering_connection().vpc_peering_connection_id(id).send();
+        let call = self.changing(region).delete_vpc_peering_connection().vpc_peering_connection_id(id).send();
         self.done("DeleteVpcPeeringConnection", call.await)
     }
 

@@ -7,6 +7,7 @@ use aws_config::{Region, SdkConfig};
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
+use aws_smithy_types::retry::RetryConfig;
 
 use super::traffic::{Intercepted, Traffic};
 use super::{AwsError, Principal};
@@ -17,7 +18,14 @@ pub struct Ec2 {
     principal: Principal,
     config: SdkConfig,
     intercepted: Intercepted,
-    clients: Mutex<HashMap<String, Client>>,
+    clients: Mutex<HashMap<String, Clients>>,
+}
+
+/// The clients for one region.
+#[derive(Debug)]
+struct Clients {
+    looking: Client,
+    changing: Client,
 }
 
 impl Ec2 {
@@ -33,18 +41,32 @@ impl Ec2 {
         Self { principal, config, intercepted: Intercepted { traffic, account }, clients: Mutex::default() }
     }
 
-    /// The client for one region. Cheap after the first time.
+    /// The client for calls in one region that change nothing; they are repeated where that may help.
     #[must_use]
     pub fn client(&self, region: &str) -> Client {
+        self.clients(region, |clients| clients.looking.clone())
+    }
+
+    /// The client for calls in one region that change something: one call, one request. Whether and when to try again
+    /// is decided anew, with what EC2 shows by then, and at the rate that it allows.
+    #[must_use]
+    pub fn changing(&self, region: &str) -> Client {
+        self.clients(region, |clients| clients.changing.clone())
+    }
+
+    fn clients(&self, region: &str, pick: impl FnOnce(&Clients) -> Client) -> Client {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let client = clients.entry(region.to_owned()).or_insert_with(|| {
-            let config = aws_sdk_ec2::config::Builder::from(&self.config)
-                .region(Region::new(region.to_owned()))
-                .interceptor(self.intercepted.clone())
-                .build();
-            Client::from_conf(config)
-        });
-        client.clone()
+        if let Some(clients) = clients.get(region) {
+            return pick(clients);
+        }
+        let config = aws_sdk_ec2::config::Builder::from(&self.config)
+            .region(Region::new(region.to_owned()))
+            .interceptor(self.intercepted.clone());
+        let made = Clients {
+            changing: Client::from_conf(config.clone().retry_config(RetryConfig::disabled()).build()),
+            looking: Client::from_conf(config.build()),
+        };
+        pick(clients.entry(region.to_owned()).or_insert(made))
     }
 
     /// What became of a call by this principal.

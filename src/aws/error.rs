@@ -140,7 +140,9 @@ impl AwsError {
         self.code.as_deref() == Some("DryRunOperation")
     }
 
-    fn is_throttling(&self) -> bool {
+    /// Whether AWS refused for the rate of calls.
+    #[must_use]
+    pub fn is_throttling(&self) -> bool {
         self.code.as_deref().is_some_and(|code| THROTTLING_ERRORS.contains(&code))
     }
 }

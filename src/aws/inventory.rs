@@ -15,8 +15,14 @@ use super::{AwsError, Ec2};
 /// pages a second leave most of EC2's rate to others.
 const GAP_PER_PAGE: Duration = Duration::from_millis(250);
 
-/// The longest pause between listings while a connection of ours is on its way to another code.
+/// While listings follow each other without rest, the gap grows to so many times that: more resources wait for each.
+const LONGEST_GAP: f64 = 4.0;
+const GAP_GROWTH: f64 = 1.3;
+
+/// The longest pause between listings while a connection of ours is on its way to another code. Where that takes hours,
+/// as a request may that waits for a person, a hundredth and twentieth of the time without a change.
 const IN_MOTION: Duration = Duration::from_secs(5);
+const PATIENCE: u32 = 120;
 
 /// What is listed: everything of one kind that one account sees in one region.
 pub trait View: Default + Send + Sync + 'static {
@@ -84,13 +90,7 @@ impl<V: View> Inventory<V> {
     /// A listing that began after `time`. After a failure the failure is the answer until the region may be asked again.
     pub async fn since(&self, time: Instant) -> Listing<V> {
         let mut listing = self.listing.clone();
-        self.wanted.send_if_modified(|wanted| {
-            let later = *wanted < time;
-            if later {
-                *wanted = time;
-            }
-            later
-        });
+        self.want(time);
         let answers =
             |listing: &Listing<V>| listing.began >= time || (listing.outcome.is_err() && Instant::now() < listing.next);
         loop {
@@ -102,6 +102,21 @@ impl<V: View> Inventory<V> {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    /// Lists as soon as that may be: something has happened.
+    pub fn wake(&self) {
+        self.want(Instant::now());
+    }
+
+    fn want(&self, time: Instant) {
+        self.wanted.send_if_modified(|wanted| {
+            let later = *wanted < time;
+            if later {
+                *wanted = time;
+            }
+            later
+        });
     }
 
     /// The newest listing.
@@ -142,20 +157,26 @@ async fn keep_listing<V: View>(
     let mut known = Arc::new(V::default());
     let mut failures = backoff(interval);
     let mut pause = GAP_PER_PAGE;
+    let mut strain = 1.0;
+    let mut last_change = Instant::now();
     loop {
         let began = Instant::now();
         let outcome = V::list(&ec2, &region).await.map(Arc::new);
         let (earliest, latest) = match &outcome {
             Ok(snapshot) => {
                 failures = backoff(interval);
-                let gap = GAP_PER_PAGE
-                    .saturating_mul(u32::try_from(snapshot.count().div_ceil(V::PAGE)).unwrap_or(u32::MAX).max(1));
+                let pages = u32::try_from(snapshot.count().div_ceil(V::PAGE)).unwrap_or(u32::MAX).max(1);
+                let gap = GAP_PER_PAGE.saturating_mul(pages).mul_f64(strain);
                 let changes: BTreeSet<String> = snapshot.changes_since(&known);
                 let moving = snapshot.is_in_motion(&cluster);
+                if !changes.is_empty() {
+                    last_change = began;
+                }
+                let longest = IN_MOTION.max(last_change.elapsed() / PATIENCE).max(gap).min(interval);
                 pause = match (moving, changes.is_empty()) {
                     (false, _) => interval,
                     (true, false) => gap,
-                    (true, true) => (pause * 2).min(IN_MOTION.max(gap)).min(interval),
+                    (true, true) => (pause * 2).min(longest),
                 };
                 known = Arc::clone(snapshot);
                 publish(&published, began, outcome, began + gap);
@@ -174,6 +195,7 @@ async fn keep_listing<V: View>(
             }
         };
         tokio::time::sleep_until(earliest).await;
+        let rested = earliest + GAP_PER_PAGE;
         tokio::select! {
             () = tokio::time::sleep_until(latest) => {}
             // A resource needs a newer listing than this one.
@@ -183,6 +205,7 @@ async fn keep_listing<V: View>(
                 }
             }
         }
+        strain = if Instant::now() < rested { (strain * GAP_GROWTH).min(LONGEST_GAP) } else { 1.0 };
     }
 }
 

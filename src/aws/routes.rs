@@ -77,7 +77,7 @@ impl Ec2 {
     pub async fn create_route(&self, region: &str, route: &ManagedRoute) -> Result<(), AwsError> {
         let destination = Destination::of(route);
         let call = self
-            .client(region)
+            .changing(region)
             .create_route()
             .route_table_id(&route.route_table_id)
             .set_destination_cidr_block(destination.ipv4)
@@ -94,7 +94,7 @@ impl Ec2 {
     pub async fn replace_route(&self, region: &str, route: &ManagedRoute) -> Result<(), AwsError> {
         let destination = Destination::of(route);
         let call = self
-            .client(region)
+            .changing(region)
             .replace_route()
             .route_table_id(&route.route_table_id)
             .set_destination_cidr_block(destination.ipv4)
@@ -112,7 +112,7 @@ impl Ec2 {
     pub async fn delete_route(&self, region: &str, route: &ManagedRoute) -> Result<(), AwsError> {
         let destination = Destination::of(route);
         let call = self
-            .client(region)
+            .changing(region)
             .delete_route()
             .route_table_id(&route.route_table_id)
             .set_destination_cidr_block(destination.ipv4)
@@ -138,7 +138,7 @@ impl Ec2 {
     ) -> Result<(), AwsError> {
         let options =
             PeeringConnectionOptionsRequest::builder().allow_dns_resolution_from_remote_vpc(allow_dns).build();
-        let call = self.client(region).modify_vpc_peering_connection_options().vpc_peering_connection_id(id);
+        let call = self.changing(region).modify_vpc_peering_connection_options().vpc_peering_connection_id(id);
         let call = match side {
             Side::Requester => call.requester_peering_connection_options(options),
             Side::Accepter => call.accepter_peering_connection_options(options),

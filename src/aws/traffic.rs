@@ -8,7 +8,7 @@ use aws_config::Region;
 use aws_runtime::retries::classifiers::THROTTLING_ERRORS;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
-    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
+    BeforeTransmitInterceptorContextRef, Error, FinalizerInterceptorContextRef,
 };
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
@@ -102,9 +102,7 @@ impl Intercept for Intercepted {
         let code = match context.output_or_error() {
             Some(Ok(_)) => "OK",
             Some(Err(error)) if error.is_timeout_error() => "Timeout",
-            Some(Err(error)) => {
-                error.as_operation_error().and_then(|error| metadata(error)?.code()).unwrap_or("NoAnswer")
-            }
+            Some(Err(error)) => error.as_operation_error().and_then(|error| code(error)).unwrap_or("NoAnswer"),
             None => "NoAnswer",
         };
         self.traffic.answered(&Answered {
@@ -117,4 +115,14 @@ impl Intercept for Intercepted {
         });
         Ok(())
     }
+}
+
+/// AWS's error code. SQS's errors are typed, and what AWS said is not among their sources.
+fn code(error: &Error) -> Option<&str> {
+    use aws_sdk_sqs::error::ProvideErrorMetadata;
+    use aws_sdk_sqs::operation::delete_message_batch::DeleteMessageBatchError;
+    use aws_sdk_sqs::operation::receive_message::ReceiveMessageError;
+    let received = error.downcast_ref::<ReceiveMessageError>().map(ProvideErrorMetadata::meta);
+    let deleted = error.downcast_ref::<DeleteMessageBatchError>().map(ProvideErrorMetadata::meta);
+    received.or(deleted).or_else(|| metadata(error))?.code()
 }

@@ -9,8 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::{AwsError, Ec2};
 use crate::peering::preflight::Vpc;
 
-/// How long to wait for others who ask.
+/// How long to wait for others who ask. While there always are some, it grows.
 const GATHER: Duration = Duration::from_millis(50);
+const GATHER_LONGEST: Duration = Duration::from_secs(1);
 
 /// The most values that EC2 takes in a filter:
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>.
@@ -67,8 +68,12 @@ impl Vpcs {
 }
 
 async fn answer_all(ec2: Arc<Ec2>, region: String, mut questions: mpsc::UnboundedReceiver<Question>) {
+    let mut gather = GATHER;
     while let Some(first) = questions.recv().await {
-        tokio::time::sleep(GATHER).await;
+        let is_full = questions.len() + 1 >= AT_ONCE;
+        if !is_full {
+            tokio::time::sleep(gather).await;
+        }
         let mut asked = vec![first];
         let mut ids: HashSet<String> = asked.iter().map(|(id, _)| id.clone()).collect();
         while ids.len() < AT_ONCE
@@ -77,6 +82,7 @@ async fn answer_all(ec2: Arc<Ec2>, region: String, mut questions: mpsc::Unbounde
             ids.insert(next.0.clone());
             asked.push(next);
         }
+        gather = if asked.len() > 2 { (gather * 2).min(GATHER_LONGEST) } else { GATHER };
         let answer = ec2.describe_vpcs(&region, ids).await;
         for (id, sender) in asked {
             // Who asked may have gone.

@@ -7,12 +7,15 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
-use crate::controller::{OwnCredentials, Settings};
+use crate::controller::{OwnCredentials, Scope, Settings};
 use crate::operator::leader::{self, Election};
 use crate::operator::logs::{self, Format};
 use crate::operator::traces::Traces;
 use crate::operator::{self, Service};
 use crate::peering;
+
+/// The most threads, whatever the size of the node.
+const THREADS: usize = 4;
 
 /// Run the operator.
 ///
@@ -20,14 +23,28 @@ use crate::peering;
 /// environment, profile, web identity (IRSA), EKS Pod Identity, instance metadata. AWS_ENDPOINT_URL is honoured.
 #[derive(Debug, Args)]
 pub struct Run {
-    /// The only namespace to look after. Defaults to every one.
-    #[arg(long, env = "WATCH_NAMESPACE")]
-    namespace: Option<String>,
+    /// The namespaces to look after, with commas between. Defaults to every one.
+    #[arg(long, visible_alias = "namespace", env = "WATCH_NAMESPACE", value_delimiter = ',', value_parser = watched)]
+    watch_namespaces: Vec<String>,
+
+    /// Look after those resources only whose labels match, such as `team=blue` or `shard in (1,2)`. Operators that share a
+    /// cluster need selectors that no resource matches twice, and a Lease each.
+    #[arg(long, env = "WATCH_SELECTOR", value_parser = selector)]
+    watch_selector: Option<String>,
+
+    /// The URL of an SQS queue to which EventBridge sends CloudTrail's events of peerings (see deploy/events). What
+    /// happens in AWS is then seen at once; without it, at the next poll.
+    #[arg(long, env = "EVENT_QUEUE_URL", value_parser = queue_url)]
+    event_queue_url: Option<String>,
 
     /// How often to list the peering connections of a region while all are at rest. While one is in motion, the
     /// region is listed more often.
     #[arg(long, env = "POLL_INTERVAL", default_value = "60s", value_parser = duration)]
     poll_interval: Duration,
+
+    /// How many resources are looked after at the same time. 0 is no limit.
+    #[arg(long, env = "MAX_CONCURRENT_RECONCILES", default_value_t = 1000)]
+    max_concurrent_reconciles: u16,
 
     /// How long EC2 may take to show what it has already done. What is missing for longer is believed to be gone.
     #[arg(long, env = "CONSISTENCY_WINDOW", default_value = "60s", value_parser = duration)]
@@ -84,12 +101,20 @@ pub struct Run {
 
 impl Run {
     pub(super) fn execute(self) -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start tokio")?;
+        // It waits far more than it works, and each thread keeps memory to itself.
+        let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(THREADS));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+        let runtime = runtime.context("cannot start tokio")?;
         let endpoint = self.otlp_endpoint.filter(|endpoint| !endpoint.is_empty());
         let traces = endpoint.map(|endpoint| Traces::to(&endpoint, runtime.handle().clone())).transpose()?;
         logs::start(self.log_format.unwrap_or_default(), &self.log_level, traces.as_ref())?;
         let settings = Settings {
-            namespace: self.namespace,
+            scope: Scope {
+                namespaces: self.watch_namespaces.into_iter().filter(|name| !name.is_empty()).collect(),
+                selector: self.watch_selector.filter(|selector| !selector.is_empty()),
+            },
+            event_queue_url: self.event_queue_url.filter(|url| !url.is_empty()),
+            max_concurrent_reconciles: self.max_concurrent_reconciles,
             poll_interval: self.poll_interval,
             own_credentials: self.own_credentials_namespaces,
             decisions: peering::Settings {
@@ -148,12 +173,42 @@ fn lease_duration(text: &str) -> Result<Duration, String> {
     if takes { Ok(duration) } else { Err(format!("use whole seconds, at least {:?}", leader::SHORTEST)) }
 }
 
+/// Whether a namespace may be called so.
+fn is_name(name: &str) -> bool {
+    (1..=63).contains(&name.len())
+        && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-')
+}
+
+/// A namespace's name; nothing, as charts leave it, stands for every one.
+fn watched(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if name.is_empty() || is_name(name) {
+        Ok(name.to_owned())
+    } else {
+        Err(format!("{name:?} is no namespace's name; use names with commas between"))
+    }
+}
+
+/// A label selector, as kubectl takes it. What only the API server can judge, it judges.
+fn selector(text: &str) -> Result<String, String> {
+    let is_odd = |letter: char| !(letter.is_ascii_alphanumeric() || "-_./=!,() ".contains(letter));
+    match text.chars().find(|letter| is_odd(*letter)) {
+        None => Ok(text.trim().to_owned()),
+        Some(letter) => Err(format!("no label selector has a {letter:?}; use for example team=blue or shard in (1,2)")),
+    }
+}
+
+fn queue_url(text: &str) -> Result<String, String> {
+    let is_url = text.is_empty() || text.starts_with("https://") || text.starts_with("http://");
+    if is_url {
+        Ok(text.to_owned())
+    } else {
+        Err("use the queue's URL, https://sqs.REGION.amazonaws.com/ACCOUNT/NAME".into())
+    }
+}
+
 /// `*`, `none`, or names of namespaces.
 fn own_credentials(text: &str) -> Result<OwnCredentials, String> {
-    let is_name = |name: &str| {
-        (1..=63).contains(&name.len())
-            && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-')
-    };
     match text {
         "*" => Ok(OwnCredentials::AllNamespaces),
         "none" => Ok(OwnCredentials::Namespaces(Default::default())),
@@ -189,6 +244,14 @@ mod tests {
         for text in ["", "team-a,", "Team", "*,team-a"] {
             assert!(own_credentials(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_watched_is_refused() {
+        assert_eq!((watched(" a-1 "), watched("")), (Ok("a-1".into()), Ok(String::new())));
+        assert!(watched("Team").is_err());
+        assert!(selector("shard in (1,2),!old").is_ok() && selector("a=b;c").is_err());
+        assert!(queue_url("https://sqs.eu-west-1.amazonaws.com/1/q").is_ok() && queue_url("q").is_err());
     }
 
     #[test]

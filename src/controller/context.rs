@@ -6,7 +6,9 @@ use kube::runtime::reflector::Store;
 use tokio::time::Instant;
 
 use super::access::Identities;
+use super::claims::Claims;
 use super::kept::{Kept, Managed};
+use super::turns::Turns;
 use crate::api::{VpcPeering, VpcPeeringAccepter};
 use crate::aws::Accounts;
 use crate::peering::{Owner, Settings};
@@ -25,6 +27,10 @@ pub struct Context {
     pub peerings: Kept<VpcPeering>,
     /// What is kept of every `VpcPeeringAccepter`.
     pub accepters: Kept<VpcPeeringAccepter>,
+    /// Which resources ask for a peering of the same VPCs.
+    pub claims: Claims,
+    /// Whose turn it is to change something in AWS.
+    pub turns: Turns,
     /// What decisions are tuned by.
     pub settings: Settings,
     /// When this process began to look.
@@ -39,6 +45,7 @@ impl Context {
         client: Client,
         accounts: Accounts,
         identities: Identities,
+        turns: Turns,
         peerings: Store<VpcPeering>,
         accepters: Store<VpcPeeringAccepter>,
         cluster: String,
@@ -52,6 +59,8 @@ impl Context {
             identities,
             peerings: Kept::new(peerings),
             accepters: Kept::new(accepters),
+            claims: Claims::default(),
+            turns,
             settings,
             started: Instant::now(),
             cluster,

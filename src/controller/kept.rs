@@ -6,6 +6,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::core::object::HasStatus;
 use kube::runtime::reflector::Store;
+use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -34,6 +35,8 @@ pub trait Managed:
     fn kept(context: &Context) -> &Kept<Self>;
     /// The names of the identities that it uses.
     fn identities(&self) -> Vec<&str>;
+    /// Is told what the watch shows, before the store is.
+    fn follow(_: &Context, _: &Event<Self>) {}
 }
 
 /// A status that has conditions.

@@ -89,6 +89,9 @@ const PREFLIGHT: Duration = Duration::from_secs(30);
 /// How long the watch may take to show what we have written.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
+/// What lasts no longer is not worth a write to the status.
+pub const BRIEF: Duration = Duration::from_secs(2);
+
 /// A step that AWS refused, and is not to be repeated before its time.
 #[derive(Debug)]
 struct Failure<S> {
@@ -135,6 +138,12 @@ impl<S: Attempt> Memory<S> {
     /// The API server has taken a write of ours.
     pub fn wrote(&mut self, version: Option<&str>) {
         self.written = version.and_then(|version| version.parse().ok()).map(|version| (version, Instant::now()));
+    }
+
+    /// How much of a brief while is left since our last write; none when it has passed.
+    #[must_use]
+    pub fn just_wrote(&self) -> Option<Duration> {
+        BRIEF.checked_sub(self.written?.1.elapsed())
     }
 
     /// What a look at the two VPCs showed, if there was one lately, for this spec.

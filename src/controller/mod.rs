@@ -3,13 +3,16 @@
 pub mod accepter_steps;
 pub mod access;
 pub mod aws_identity;
+pub mod claims;
 pub mod context;
 pub mod interests;
 pub mod kept;
 pub mod memory;
 pub mod observer;
 pub mod record;
+pub mod scope;
 pub mod steps;
+pub mod turns;
 pub mod vpc_peering;
 pub mod vpc_peering_accepter;
 pub mod watch;
@@ -25,20 +28,26 @@ use kube::runtime::reflector::{self, ObjectRef};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
 
-use crate::aws::{Accounts, Traffic};
+use crate::aws::{Accounts, Traffic, events};
 use crate::peering;
 use access::Identities;
 pub use access::OwnCredentials;
 pub use context::Context;
 pub use kept::Managed;
 pub use observer::Observer;
+pub use scope::Scope;
+use turns::{Key, Turns};
 use watch::Touched;
 
 /// What the controller is tuned by.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The only namespace to look after; every one where there is none.
-    pub namespace: Option<String>,
+    /// Which resources are looked after.
+    pub scope: Scope,
+    /// The queue that tells of changes in AWS.
+    pub event_queue_url: Option<String>,
+    /// How many resources of each kind are looked after at once; 0 is no limit.
+    pub max_concurrent_reconciles: u16,
     /// How often EC2 is listed while nothing of ours is in motion.
     pub poll_interval: Duration,
     /// The namespaces that may use the operator's own credentials.
@@ -57,7 +66,7 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     // Whoever looks after some namespaces only leaves what is the cluster's to who looks after all of it.
-    let keeps_identities = settings.namespace.is_none();
+    let keeps_identities = settings.scope.namespaces.is_empty();
     let (store, writer) = reflector::store();
     let (accepter_store, accepter_writer) = reflector::store();
     let (identities, identity_writer) = reflector::store();
@@ -66,19 +75,24 @@ pub async fn run(
     let (touched, touches) = mpsc::unbounded_channel();
     let accounts = Accounts::from_environment(traffic, cluster.clone(), settings.poll_interval, changed).await;
     let known = Identities { identities: identities.clone(), namespaces, own: settings.own_credentials };
+    let (called, calls) = mpsc::unbounded_channel();
+    let turns = Turns::new(called);
     let context =
-        Arc::new(Context::new(client.clone(), accounts, known, store, accepter_store, cluster, settings.decisions));
+        Context::new(client.clone(), accounts, known, turns, store, accepter_store, cluster, settings.decisions);
+    let context = Arc::new(context);
     observer.started(&context);
     let shutdown = shutdown.shared();
     let (changes, accepter_changes, tell_changes) = twice(changes);
     let (touches, accepter_touches, tell_touches) = twice(touches);
-    let namespace = settings.namespace.as_deref();
-    let start = (&context, &observer, namespace);
-    let peerings = tend(start, writer, (changes, touches), shutdown.clone(), "vpcpeering", vpc_peering::reconcile);
+    let start = (&context, &observer, &settings.scope, settings.max_concurrent_reconciles);
+    // Requests to accept are few: nobody waits for a turn there.
+    let (_, no_calls) = mpsc::unbounded_channel();
+    let peerings =
+        tend(start, writer, (changes, touches, calls), shutdown.clone(), "vpcpeering", vpc_peering::reconcile);
     let accepters = tend(
         start,
         accepter_writer,
-        (accepter_changes, accepter_touches),
+        (accepter_changes, accepter_touches, no_calls),
         shutdown.clone(),
         "vpcpeeringaccepter",
         vpc_peering_accepter::reconcile,
@@ -99,19 +113,28 @@ pub async fn run(
     } else {
         watched.take_until(shutdown).for_each(|_| async {}).boxed()
     };
+    let events = async {
+        match &settings.event_queue_url {
+            Some(url) => events::follow(&context.accounts, url).await,
+            None => std::future::pending().await,
+        }
+    };
     let namespaces = watch::namespaces(Api::all(client), namespace_writer, touched);
     tokio::select! {
         _ = futures::future::join3(peerings, accepters, identities) => {}
         // They go on without end.
-        _ = futures::future::join3(namespaces, tell_changes, tell_touches) => {}
+        _ = futures::future::join4(namespaces, tell_changes, tell_touches, events) => {}
     }
 }
 
+/// What wakes resources: connections that changed, identities and namespaces that did, and whose turn it is.
+type Wakes = (mpsc::UnboundedReceiver<String>, mpsc::UnboundedReceiver<Touched>, mpsc::UnboundedReceiver<Key>);
+
 /// Looks after every resource of one kind.
 fn tend<K, R, S>(
-    (context, observer, namespace): (&Arc<Context>, &Arc<dyn Observer>, Option<&str>),
+    (context, observer, scope, concurrency): (&Arc<Context>, &Arc<dyn Observer>, &Scope, u16),
     store: Writer<K>,
-    (changes, touches): (mpsc::UnboundedReceiver<String>, mpsc::UnboundedReceiver<Touched>),
+    (changes, touches, calls): Wakes,
     shutdown: S,
     name: &'static str,
     reconcile: fn(Arc<K>, Arc<Context>) -> R,
@@ -121,15 +144,12 @@ where
     R: Future<Output = Result<Action, kube::Error>> + Send + 'static,
     S: Future<Output = ()> + Send + Sync + 'static,
 {
-    let client = context.client.clone();
-    let objects = match namespace {
-        Some(namespace) => Api::namespaced(client, namespace),
-        None => Api::all(client),
-    };
     let observer = Arc::clone(observer);
     let read = K::kept(context).store.clone();
-    Controller::for_stream(watch::resources(Arc::clone(context), objects, store), read)
+    Controller::for_stream(watch::resources(Arc::clone(context), scope.clone(), store), read)
+        .with_config(kube::runtime::controller::Config::default().concurrency(concurrency))
         .reconcile_on(woken::<K>(Arc::clone(context), changes))
+        .reconcile_on(called_up::<K>(calls))
         .reconcile_on(concerned::<K>(Arc::clone(context), touches))
         .graceful_shutdown_on(shutdown)
         .run(
@@ -183,6 +203,12 @@ fn concerned<K: Managed>(
             stream::iter(objects)
         },
     )
+}
+
+/// The resources whose turn it is.
+fn called_up<K: Managed>(calls: mpsc::UnboundedReceiver<Key>) -> impl Stream<Item = ObjectRef<K>> + Send {
+    stream::unfold(calls, |mut calls| async move { Some((calls.recv().await?, calls)) })
+        .map(|(namespace, name)| ObjectRef::new(&name).within(&namespace))
 }
 
 /// The resources whose connections changed in EC2.

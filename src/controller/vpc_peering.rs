@@ -8,19 +8,18 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
+use kube::runtime::watcher::Event;
 use tokio::time::Instant;
 use tracing::{Span, instrument};
 
 use super::Context;
 use super::access::{Access, Blocked};
 use super::kept::{Kept, Managed, Status, conditions, has_finalizer, is_look_requested};
-use super::memory::{Listings, Memory};
+use super::memory::{BRIEF, Listings, Memory};
 use super::record::{AFTER_CONFLICT, is_not_found};
 use super::steps::Outcome;
-use crate::api::vpc_peering::StatusEnd;
-use crate::api::{
-    ConditionType, ManagementPolicy, PeeringSide, Reason, Side, VpcPeering, VpcPeeringSpec, VpcPeeringStatus,
-};
+use super::turns::Answer;
+use crate::api::{ConditionType, Reason, Side, VpcPeering, VpcPeeringSpec, VpcPeeringStatus};
 use crate::aws::{AwsError, Class, Inventory};
 use crate::peering::routes::RouteTables;
 use crate::peering::status::{self, Progress};
@@ -91,6 +90,11 @@ async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube:
             | Plan::DryRunSucceeded
             | Plan::Suspended { .. }
             | Plan::Stalled { .. } => {
+                if let Some(left) =
+                    context.memory(&object, |memory| memory.just_wrote()).filter(|_| is_brief(&plan, &object))
+                {
+                    return Ok(Action::requeue(left));
+                }
                 if let Some(standing) = Standing::under(&plan) {
                     let answers = standing.reason != Reason::AwaitingConsistency;
                     context.show(&object, Some(seen), &standing, answers).await?;
@@ -101,6 +105,11 @@ async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube:
         if let Some(pause) = context.memory(&object, |memory| memory.pause_before(&step, object.metadata.generation)) {
             return Ok(Action::requeue(pause));
         }
+        let turn = match context.turn(&step, &object, seen).await {
+            None => None,
+            Some(Answer::Now(turn)) => Some(turn),
+            Some(Answer::Later(since)) => return context.queued(&object, seen, since).await,
+        };
         match context.take(&step, &object, seen).await? {
             Outcome::Done(next) => {
                 context.memory(&object, |memory| memory.succeeded(&step));
@@ -108,6 +117,9 @@ async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube:
             }
             Outcome::Refused(next, error) => {
                 tracing::warn!(%error, "AWS refuses");
+                if let Some(turn) = turn.filter(|_| error.is_throttling()) {
+                    turn.refused();
+                }
                 let generation = next.metadata.generation;
                 let pause = context.memory(&*next, |memory| {
                     memory.failed(step.clone(), generation, error.class, trouble_of(&error));
@@ -130,6 +142,10 @@ impl Managed for VpcPeering {
 
     fn kept(context: &Context) -> &Kept<Self> {
         &context.peerings
+    }
+
+    fn follow(context: &Context, event: &Event<Self>) {
+        context.claims.follow(event);
     }
 
     fn identities(&self) -> Vec<&str> {
@@ -173,6 +189,29 @@ impl Context {
             self.show(object, None, &standing, has_answer).await?;
         }
         Ok(plan.look_again().map_or_else(Action::await_change, Action::requeue))
+    }
+
+    /// A turn for what the step asks AWS to change; none is needed where it changes nothing.
+    async fn turn(&self, step: &Step, object: &VpcPeering, seen: Seen<'_>) -> Option<Answer> {
+        let (action, side, calls) = step.calls()?;
+        let account = seen.access.of(side)?;
+        let bucket = (account.label(), seen.access.ends.side(side).region.clone(), action);
+        let key = (object.namespace().unwrap_or_default(), object.name_any());
+        Some(self.turns.ask(bucket, key, calls).await)
+    }
+
+    /// Others go first; whoever waits for long is told.
+    async fn queued(&self, object: &VpcPeering, seen: Seen<'_>, since: Instant) -> Result<Action, kube::Error> {
+        if let Some(left) = BRIEF.checked_sub(since.elapsed()) {
+            return Ok(Action::requeue(left));
+        }
+        if !is_ready(object) {
+            let standing =
+                Standing::working(Reason::Throttled, "waits for its turn: EC2 limits how fast it may be asked");
+            self.show(object, Some(seen), &standing, false).await?;
+        }
+        // It is woken when its turn comes.
+        Ok(Action::await_change())
     }
 
     /// What EC2 shows of this resource's peering. What it does not show is believed only of a listing that began
@@ -301,22 +340,10 @@ impl Context {
 
     /// An older resource that asks for a peering of the same VPCs, in either direction.
     fn older_claim(&self, object: &VpcPeering, ends: &Ends) -> Option<Claim> {
-        let (requester, accepter) = (ends.requester.vpc_id.as_str(), ends.accepter.vpc_id.as_str());
-        let claims_the_same = |other: &VpcPeering| {
-            let recorded = other.status.as_ref().and_then(|status| status.ends.as_ref());
-            let vpc = |side: &PeeringSide, recorded: Option<&StatusEnd>| {
-                side.vpc_id.clone().or_else(|| recorded.map(|end| end.vpc_id.clone()))
-            };
-            let (one, two) = (
-                vpc(&other.spec.requester, recorded.map(|ends| &ends.requester)),
-                vpc(&other.spec.accepter, recorded.map(|ends| &ends.accepter)),
-            );
-            let ends = (one.as_deref().unwrap_or_default(), two.as_deref().unwrap_or_default());
-            (ends == (requester, accepter) || ends == (accepter, requester))
-                && other.spec.management_policy == ManagementPolicy::Full
-        };
         let age = |object: &VpcPeering| (object.creation_timestamp(), object.uid());
-        let older = self.peerings.store.find(|other| claims_the_same(other) && age(other) < age(object))?;
+        let others = self.claims.of(&ends.requester.vpc_id, &ends.accepter.vpc_id);
+        let older =
+            others.iter().filter_map(|other| self.peerings.store.get(other)).find(|other| age(other) < age(object))?;
         Some(Claim {
             resource: format!("VpcPeering {}/{}", older.namespace().unwrap_or_default(), older.name_any()),
             is_leaving: older.metadata.deletion_timestamp.is_some(),
@@ -373,6 +400,13 @@ pub(super) fn recorded(object: &VpcPeering) -> Recorded {
             condition.status == "True" && condition.observed_generation == object.metadata.generation
         }),
     }
+}
+
+/// Whether EC2 leaves this state by itself in a moment, so that it is not worth a write of its own right after another.
+fn is_brief(plan: &Plan, object: &VpcPeering) -> bool {
+    let passes = matches!(plan, Plan::Wait { reason: Reason::InitiatingRequest | Reason::Provisioning, .. });
+    let observed = object.status.as_ref().and_then(|status| status.observed_generation);
+    passes && !is_ready(object) && !is_look_requested(object) && observed == object.metadata.generation
 }
 
 fn is_ready(object: &VpcPeering) -> bool {

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use super::Context;
 use super::kept::Managed;
+use super::scope::{self, Scope};
 use crate::api::{AwsIdentity, StepEvent};
 
 /// An object, or why it cannot be read.
@@ -27,15 +28,44 @@ type Guarded<K> = DeserializeGuard<K>;
 /// Fills the store, and yields each resource that changes.
 pub fn resources<K: Managed>(
     context: Arc<Context>,
-    api: Api<Guarded<K>>,
+    scope: Scope,
     store: Writer<K>,
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send {
-    events(move || watcher(api.clone(), watcher::Config::default()))
-        .filter_map(move |event| readable(Arc::clone(&context), event))
+    let Scope { namespaces, selector } = scope;
+    let watch = |api: Api<Guarded<K>>| {
+        let config = watcher::Config { label_selector: selector.clone(), ..watcher::Config::default() };
+        let context = Arc::clone(&context);
+        events(move || watcher(api.clone(), config.clone()))
+            .filter_map(move |event| readable(Arc::clone(&context), event))
+            .boxed()
+    };
+    let of = |namespace: &String| watch(Api::namespaced(context.client.clone(), namespace));
+    let events = match Vec::from_iter(&namespaces).as_slice() {
+        [] => watch(Api::all(context.client.clone())),
+        [namespace] => of(namespace),
+        several => {
+            let watches = several.iter().map(|namespace| ((*namespace).clone(), of(namespace))).collect();
+            scope::merge(watches, K::kept(&context).store.clone()).boxed()
+        }
+    };
+    events
+        .inspect(move |event| {
+            K::follow(&context, event);
+            // It is gone, or not ours to look after any more.
+            if let Event::Delete(object) = event {
+                context.forget(object);
+            }
+        })
         .map(Ok)
-        .modify(|object: &mut K| object.managed_fields_mut().clear())
+        .modify(slim)
         .reflect(store)
         .applied_objects()
+}
+
+/// Lets go of what nobody here reads: it would be most of what a resource takes in memory.
+fn slim<K: Managed>(object: &mut K) {
+    object.managed_fields_mut().clear();
+    object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
 }
 
 /// Fills the store, tells `touched` of each identity that came, changed or went, and yields those that are there. One

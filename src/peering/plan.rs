@@ -190,6 +190,29 @@ impl Step {
         }
     }
 
+    /// The API action by which the step changes AWS, in whose place, and how many calls that takes; none where it
+    /// changes nothing there.
+    #[must_use]
+    pub fn calls(&self) -> Option<(&'static str, Side, usize)> {
+        Some(match self {
+            Self::AddFinalizer
+            | Self::Preflight
+            | Self::Record { .. }
+            | Self::Retire { .. }
+            | Self::RecordTagKeys { .. }
+            | Self::RecordRoutes { .. } => return None,
+            // A dry run draws from the same bucket.
+            Self::DryRun | Self::Create => ("CreateVpcPeeringConnection", Side::Requester, 1),
+            Self::Accept { .. } => ("AcceptVpcPeeringConnection", Side::Accepter, 1),
+            Self::Tag { side, .. } => ("CreateTags", *side, 1),
+            Self::Untag { side, .. } => ("DeleteTags", *side, 1),
+            Self::SetOptions { side, .. } => ("ModifyVpcPeeringConnectionOptions", *side, 1),
+            // There are three actions, and a step may take them all.
+            Self::ChangeRoutes { side, changes } => ("CreateRoute", *side, changes.len()),
+            Self::CleanUp { .. } | Self::Delete { .. } => ("DeleteVpcPeeringConnection", Side::Requester, 1),
+        })
+    }
+
     /// What the step keeps up; none for the steps to and from a connection.
     #[must_use]
     pub fn concern(&self) -> Option<Concern> {

@@ -10,6 +10,7 @@ mod crashes;
 mod deploy;
 mod ends;
 mod errors;
+mod events;
 mod examples;
 mod field_managers;
 mod flux;
@@ -25,6 +26,7 @@ mod ownership;
 mod prune;
 mod restarts;
 mod routes;
+mod scale;
 mod tags;
 mod telemetry;
 mod upgrade;
@@ -147,6 +149,12 @@ fn main() -> Result<ExitCode> {
         metrics::the_table_is_what_a_scrape_shows,
         metrics::errors_of_aws_are_counted_by_code,
         metrics::probes_tell_who_is_ready,
+        scale::a_peering_costs_four_writes,
+        scale::what_lasts_is_told,
+        scale::a_crowd_at_ec2s_limit_is_served_in_turns,
+        scale::operators_share_a_namespace_by_labels,
+        events::events_are_seen_at_once,
+        events::a_queue_that_is_missing_holds_up_nothing,
         metrics::every_query_of_the_dashboard_finds_something,
         image::the_binary_runs_in_an_empty_root,
         image::the_image_is_built_as_it_is_tested,

@@ -17,7 +17,7 @@ pub async fn an_api_server_that_stops_and_comes_back(world: World) -> Result<()>
     let world = apart(world).await?;
     let operator = world.operator.start().await?;
     // It goes down in the midst of things.
-    world.simulator().set(&json!({"delays": {"provisioning": 3}})).await?;
+    world.simulator().set(&json!({"delays": {"provisioning": 8}})).await?;
     world.apply(&world.manifest()).await?;
     world.until_code("provisioning").await?;
     world.shared.control_plane.stop_kube_apiserver().await?;

@@ -1,0 +1,219 @@
+//! Whose turn it is to change something in AWS. Where EC2 limits the rate, namespaces take turns, so that the many
+//! resources of one hold up no other's.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
+
+use crate::aws::Rate;
+
+/// How many calls are under way at once while no limit is known: so many are refused together when one shows.
+const AT_ONCE: usize = 8;
+
+/// A turn that is not taken by then is lost: its resource is gone, or wants something else by now.
+const KEPT: Duration = Duration::from_secs(15);
+
+/// A resource's namespace and name.
+pub type Key = (String, String);
+
+/// An action in an account and region: EC2 has a bucket for each.
+pub type Bucket = (String, String, &'static str);
+
+/// Who waits for what.
+#[derive(Debug)]
+pub struct Turns {
+    buckets: Mutex<HashMap<Bucket, Arc<Line>>>,
+    woken: mpsc::UnboundedSender<Key>,
+}
+
+#[derive(Debug)]
+struct Line {
+    under_way: Arc<Semaphore>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rate: Rate,
+    /// Namespaces in the order of their turns, each with its resources in theirs.
+    namespaces: VecDeque<(String, VecDeque<(Key, f64)>)>,
+    waiting: HashMap<Key, Instant>,
+    /// Whose turn it is, and since when.
+    called: HashMap<Key, Instant>,
+    is_calling: bool,
+}
+
+/// What came of asking for a turn.
+#[derive(Debug)]
+pub enum Answer {
+    /// Go ahead.
+    Now(Turn),
+    /// The resource is woken when its turn comes; it has waited since then.
+    Later(Instant),
+}
+
+/// Leave to make one step's calls.
+#[derive(Debug)]
+pub struct Turn {
+    line: Arc<Line>,
+    begun: Instant,
+    _under_way: Option<OwnedSemaphorePermit>,
+}
+
+impl Turn {
+    /// EC2 refused the call for its rate.
+    pub fn refused(&self) {
+        self.line.state().rate.refused(self.begun, Instant::now());
+    }
+}
+
+impl Turns {
+    /// Nobody waits; who is called is sent to `woken`.
+    #[must_use]
+    pub fn new(woken: mpsc::UnboundedSender<Key>) -> Self {
+        Self { buckets: Mutex::default(), woken }
+    }
+
+    /// A turn for a step of so many calls.
+    pub async fn ask(&self, bucket: Bucket, key: Key, calls: usize) -> Answer {
+        let line = {
+            let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(buckets.entry(bucket).or_default())
+        };
+        // Nobody closes it.
+        let under_way = Arc::clone(&line.under_way).acquire_owned().await.ok();
+        let now = Instant::now();
+        let mut state = line.state();
+        let is_called = state.called.remove(&key).is_some_and(|since| now.duration_since(since) < KEPT);
+        if is_called || !state.rate.is_limited(now) {
+            drop(state);
+            return Answer::Now(Turn { line, begun: now, _under_way: under_way });
+        }
+        let since = state.enter(key, calls as f64, now);
+        if !std::mem::replace(&mut state.is_calling, true) {
+            tokio::spawn(call_all(Arc::clone(&line), self.woken.clone()));
+        }
+        Answer::Later(since)
+    }
+}
+
+impl Line {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Self { under_way: Arc::new(Semaphore::new(AT_ONCE)), state: Mutex::default() }
+    }
+}
+
+impl State {
+    /// Takes a place at the end of the namespace's own line; whoever has one keeps it.
+    fn enter(&mut self, key: Key, calls: f64, now: Instant) -> Instant {
+        if let Some(since) = self.waiting.get(&key) {
+            return *since;
+        }
+        self.waiting.insert(key.clone(), now);
+        let position = self.namespaces.iter().position(|(namespace, _)| *namespace == key.0);
+        match position.and_then(|position| self.namespaces.get_mut(position)) {
+            Some((_, resources)) => resources.push_back((key, calls)),
+            None => self.namespaces.push_back((key.0.clone(), VecDeque::from([(key, calls)]))),
+        }
+        now
+    }
+
+    /// Whose turn is next, if the rate allows; none when nobody waits.
+    fn call(&mut self, now: Instant) -> Option<Result<Key, Duration>> {
+        let (namespace, mut resources) = self.namespaces.pop_front()?;
+        let calls = resources.front().map_or(1.0, |(_, calls)| *calls);
+        if let Err(wait) = self.rate.take(calls, now) {
+            self.namespaces.push_front((namespace, resources));
+            return Some(Err(wait));
+        }
+        let next = resources.pop_front();
+        if !resources.is_empty() {
+            self.namespaces.push_back((namespace, resources));
+        }
+        let (key, _) = next?;
+        self.waiting.remove(&key);
+        self.called.retain(|_, since| now.duration_since(*since) < KEPT);
+        self.called.insert(key.clone(), now);
+        Some(Ok(key))
+    }
+}
+
+async fn call_all(line: Arc<Line>, woken: mpsc::UnboundedSender<Key>) {
+    loop {
+        let next = {
+            let mut state = line.state();
+            let next = state.call(Instant::now());
+            state.is_calling = next.is_some();
+            next
+        };
+        match next {
+            // Nobody listens any more only at shutdown.
+            Some(Ok(key)) => _ = woken.send(key),
+            Some(Err(wait)) => tokio::time::sleep(wait).await,
+            None => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(namespace: &str, number: usize) -> Key {
+        (namespace.to_owned(), format!("{number}"))
+    }
+
+    fn bucket(action: &'static str) -> Bucket {
+        ("111111111111".into(), "eu-central-1".into(), action)
+    }
+
+    async fn turn(turns: &Turns, key: Key) -> Option<Turn> {
+        match turns.ask(bucket("Create"), key, 1).await {
+            Answer::Now(turn) => Some(turn),
+            Answer::Later(_) => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn one_namespace_does_not_hold_up_another() {
+        let (woken, mut calls) = mpsc::unbounded_channel();
+        let turns = Turns::new(woken);
+        let first = turn(&turns, key("crowd", 0)).await;
+        if let Some(first) = &first {
+            first.refused();
+        }
+        drop(first);
+        for number in 0..5_000 {
+            assert!(turn(&turns, key("crowd", number)).await.is_none(), "{number} goes though EC2 refuses");
+        }
+        assert!(turn(&turns, key("single", 0)).await.is_none());
+        assert!(turn(&turns, key("crowd", 7)).await.is_none(), "who waits keeps its place, and has one only");
+        let mut called = Vec::new();
+        for _ in 0..4 {
+            called.extend(calls.recv().await);
+        }
+        assert!(called.contains(&key("single", 0)), "{called:?}");
+        assert!(called.contains(&key("crowd", 0)) && called.contains(&key("crowd", 1)), "{called:?}");
+        assert!(turn(&turns, key("single", 0)).await.is_some(), "who was called may go");
+        assert!(turn(&turns, key("single", 0)).await.is_none(), "once");
+        assert!(matches!(turns.ask(bucket("Accept"), key("crowd", 0), 1).await, Answer::Now(_)), "a bucket of its own");
+    }
+
+    #[test]
+    fn nobody_waits_twice() {
+        let (mut state, now) = (State::default(), Instant::now());
+        state.enter(key("a", 1), 1.0, now);
+        state.enter(key("a", 1), 1.0, now);
+        assert!(matches!(state.call(now), Some(Ok(_))) && state.call(now).is_none());
+        assert!(state.waiting.is_empty() && state.called.len() == 1);
+    }
+}

@@ -1,0 +1,135 @@
+//! The event queue, on moto's SQS.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
+use environment::{Operator, eventually};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::world::{World, condition, connection_id};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn sqs(world: &World) -> Client {
+    let config = aws_sdk_sqs::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(Credentials::from_keys("test", "any", None))
+        .endpoint_url(&world.shared.moto.url)
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .region(Region::new("eu-central-1"));
+    Client::from_conf(config.build())
+}
+
+/// An operator that by itself would see nothing for an hour.
+fn listener(world: &World, url: &str) -> Operator {
+    let operator = world.operator.clone().with("AWS_ENDPOINT_URL_SQS", &world.shared.moto.url);
+    let operator = operator.with("AWS_REGION", "eu-central-1").with("EVENT_QUEUE_URL", url);
+    operator.with("POLL_INTERVAL", "1h")
+}
+
+/// What CloudTrail says of a call by this account, as EventBridge passes it on.
+fn event(name: &str, id: &str) -> Value {
+    json!({
+        "version": "0", "source": "aws.ec2", "detail-type": "AWS API Call via CloudTrail",
+        "account": "111111111111", "region": "eu-central-1",
+        "detail": {
+            "eventSource": "ec2.amazonaws.com", "eventName": name,
+            "requestParameters": {"vpcPeeringConnectionId": id}, "responseElements": {"_return": true},
+        },
+    })
+}
+
+/// How many messages there are, those included that somebody has received and not deleted.
+async fn messages(sqs: &Client, url: &str) -> Result<u64> {
+    let names =
+        [QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesNotVisible];
+    let answer = sqs.get_queue_attributes().queue_url(url).set_attribute_names(Some(names.to_vec())).send().await?;
+    let attributes = answer.attributes.context("no attributes")?;
+    let number = |name| anyhow::Ok(attributes.get(name).context("no such attribute")?.parse::<u64>()?);
+    names.iter().map(number).sum()
+}
+
+pub async fn events_are_seen_at_once(world: World) -> Result<()> {
+    let sqs = sqs(&world);
+    let url = sqs.create_queue().queue_name(&world.namespace).send().await?.queue_url.context("no URL")?;
+    let _operator = listener(&world, &url).start().await?;
+    world.apply(&world.manifest_with(json!({"acceptance": "Manual"}))).await?;
+    let pending = world.until_code("pending-acceptance").await?;
+    let id = connection_id(&pending).context("no ID")?.to_owned();
+
+    // Junk and a flood of other people's events hold up nothing, and are cleared away.
+    for round in 0..20 {
+        let entries = (0..10).map(|number| {
+            let body = if number % 2 == 0 { "junk".to_owned() } else { event("RunInstances", "i-1").to_string() };
+            SendMessageBatchRequestEntry::builder().id(format!("{round}-{number}")).message_body(body).build()
+        });
+        let entries = entries.collect::<Result<Vec<_>, _>>()?;
+        sqs.send_message_batch().queue_url(&url).set_entries(Some(entries)).send().await?;
+    }
+    eventually("the junk is deleted", LIMIT, async || {
+        let left = messages(&sqs, &url).await?;
+        ensure!(left == 0, "{left} messages are left");
+        Ok(())
+    })
+    .await
+    .with_context(|| world.log())?;
+
+    world.ec2.accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
+    sqs.send_message()
+        .queue_url(&url)
+        .message_body(event("AcceptVpcPeeringConnection", &id).to_string())
+        .send()
+        .await?;
+    let accepted = Instant::now();
+    world.until_ready().await?;
+    // EC2 takes half a second.
+    let took = accepted.elapsed();
+    ensure!(took < Duration::from_secs(3), "Ready after {took:?}");
+
+    // At rest the next poll is an hour away.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    world.ec2.delete_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
+    sqs.send_message()
+        .queue_url(&url)
+        .message_body(event("DeleteVpcPeeringConnection", &id).to_string())
+        .send()
+        .await?;
+    let deleted = Instant::now();
+    world
+        .until("no longer ready", |object| condition(object, "Ready").is_some_and(|ready| ready.status == "False"))
+        .await?;
+    ensure!(deleted.elapsed() < Duration::from_secs(3), "seen after {:?}", deleted.elapsed());
+    Ok(())
+}
+
+pub async fn a_queue_that_is_missing_holds_up_nothing(world: World) -> Result<()> {
+    let sqs = sqs(&world);
+    let url = format!("{}/123456789012/{}", world.shared.moto.url, world.namespace);
+    let operator = listener(&world, &url).start().await?;
+    world.apply(&world.manifest()).await?;
+    world.until_ready().await?;
+    eventually("it says so", LIMIT, async || {
+        ensure!(operator.output().contains("cannot read the event queue"), "{}", operator.output());
+        let metrics = operator.get("/metrics").await?;
+        let failed = |line: &str| {
+            line.contains("ReceiveMessage") && (line.contains("NonExistentQueue") || line.contains("QueueDoesNotExist"))
+        };
+        ensure!(metrics.lines().any(failed), "{metrics}");
+        Ok(())
+    })
+    .await?;
+    // It comes into being later.
+    sqs.create_queue().queue_name(&world.namespace).send().await?;
+    sqs.send_message().queue_url(&url).message_body("junk").send().await?;
+    eventually("it is read", LIMIT, async || {
+        let left = messages(&sqs, &url).await?;
+        ensure!(left == 0, "{left} messages are left");
+        Ok(())
+    })
+    .await
+    .with_context(|| operator.output())
+}

@@ -1,0 +1,168 @@
+//! What many resources cost, and who waits for whom.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use ec2_simulator::journal::Query;
+use environment::{ec2, eventually};
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use tokio::time::Instant;
+use vpc_peering_operator::api::VpcPeering;
+
+use super::world::{World, condition};
+
+fn is_ready(object: &VpcPeering) -> bool {
+    condition(object, "Ready").is_some_and(|ready| ready.status == "True")
+}
+
+pub async fn a_peering_costs_four_writes(world: World) -> Result<()> {
+    let mut objects = watcher(world.api(), watcher::Config::default()).applied_objects().boxed();
+    let versions = tokio::spawn(async move {
+        let mut versions = BTreeSet::new();
+        while let Some(object) = objects.try_next().await? {
+            versions.insert(object.resource_version());
+            if is_ready(&object) {
+                break;
+            }
+        }
+        anyhow::Ok(versions)
+    });
+    // The watch has begun by then.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let _operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    let versions = tokio::time::timeout(Duration::from_secs(60), versions).await.context("not ready in time")???;
+    // The first one is the user's: then finalizer, intent, ID, and how it ended.
+    ensure!(versions.len() == 5, "{} writes", versions.len() - 1);
+    Ok(())
+}
+
+pub async fn what_lasts_is_told(world: World) -> Result<()> {
+    world.simulator().set(&json!({"delays": {"provisioning": 30}})).await?;
+    let _operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    let start = Instant::now();
+    world.until_code("provisioning").await?;
+    ensure!(start.elapsed() < Duration::from_secs(15), "told after {:?}", start.elapsed());
+    Ok(())
+}
+
+/// How many resources the crowd has: what EC2's bucket holds, and as many as it takes in for forty seconds.
+const CROWD: usize = 250;
+
+pub async fn a_crowd_at_ec2s_limit_is_served_in_turns(world: World) -> Result<()> {
+    let quotas = json!({"quotas": {"outstanding": 100_000, "active_per_vpc": 100_000}});
+    world.simulator().set(&quotas).await?;
+    let vpcs: Vec<_> = stream::iter(0..=CROWD)
+        .map(|number| {
+            let (ec2, block) = (&world.ec2, format!("10.{}.0.0/16", 3 + number % 200));
+            async move { ec2::create_vpc(ec2, &block).await }
+        })
+        .buffered(16)
+        .try_collect()
+        .await?;
+    let other = format!("{}-2", world.namespace);
+    let metadata = ObjectMeta { name: Some(other.clone()), ..ObjectMeta::default() };
+    let namespace = Namespace { metadata, ..Namespace::default() };
+    Api::all(world.client.clone()).create(&PostParams::default(), &namespace).await?;
+    world.simulator().set(&json!({"throttling": {}})).await?;
+    let both = format!("{},{other}", world.namespace);
+    let operator = world.operator.clone().with("WATCH_NAMESPACE", &both).with("POLL_INTERVAL", "5s");
+    let _operator = operator.with("LOG_LEVEL", "warn").start().await?;
+
+    let apply = async |namespace: &str, number: usize| -> Result<()> {
+        let api = Api::<VpcPeering>::namespaced(world.client.clone(), namespace);
+        let name = format!("peering-{number}");
+        let mut manifest = world.manifest_with(json!({"accepter": {"vpcId": vpcs[number]}}));
+        manifest["metadata"] = json!({"name": name, "namespace": namespace});
+        api.patch(&name, &PatchParams::apply("test").force(), &Patch::Apply(manifest)).await?;
+        Ok(())
+    };
+    let ready = async |namespace: &str| -> Result<usize> {
+        let api = Api::<VpcPeering>::namespaced(world.client.clone(), namespace);
+        Ok(api.list(&ListParams::default()).await?.items.iter().filter(|object| is_ready(object)).count())
+    };
+    let start = Instant::now();
+    for number in 0..CROWD {
+        apply(&world.namespace, number).await?;
+    }
+    eventually("EC2 refuses", Duration::from_secs(60), async || {
+        let refused = refused(&world).await?.0;
+        ensure!(refused > 0, "nothing was refused yet");
+        Ok(())
+    })
+    .await?;
+    let single = Instant::now();
+    apply(&other, CROWD).await?;
+    eventually("the other namespace's", Duration::from_secs(60), async || {
+        ensure!(ready(&other).await? == 1, "{} of the crowd are ready", ready(&world.namespace).await?);
+        Ok(())
+    })
+    .await
+    .with_context(|| world.log())?;
+    let (took, crowd) = (single.elapsed(), ready(&world.namespace).await?);
+    ensure!(crowd < CROWD * 9 / 10, "the crowd was served first: {crowd}");
+    ensure!(took < Duration::from_secs(15), "it waited {took:?}");
+
+    eventually("all", Duration::from_secs(180), async || {
+        let crowd = ready(&world.namespace).await?;
+        ensure!(crowd == CROWD, "{crowd} are ready: {:?}", refused(&world).await?);
+        Ok(())
+    })
+    .await
+    .with_context(|| world.log())?;
+    let took = start.elapsed().as_secs_f64();
+    let (refused, calls) = refused(&world).await?;
+    ensure!(refused * 20 <= calls, "{refused} of {calls} calls were refused");
+    let allowed = (CROWD as f64 - 50.0) / 5.0;
+    // Beside the rate: to apply them, to accept the last ones, and a busy machine.
+    ensure!(took < allowed / 0.9 + 20.0, "{took} s, and EC2 allows {allowed} s");
+    Ok(())
+}
+
+/// How many calls EC2 refused for their rate, and how many there were.
+async fn refused(world: &World) -> Result<(u64, u64)> {
+    let query = Query { code: Some("RequestLimitExceeded".into()), ..Query::default() };
+    let journal = world.simulator().journal(&query).await?;
+    let made = ["CreateVpc"];
+    let calls = journal.counters.iter().filter(|(action, _)| !made.contains(&action.as_str()));
+    Ok((journal.entries.len() as u64, calls.map(|(_, counter)| counter.calls).sum()))
+}
+
+pub async fn operators_share_a_namespace_by_labels(world: World) -> Result<()> {
+    let of = |shard: &str| {
+        let operator = world.operator.clone().with("WATCH_SELECTOR", &format!("shard={shard}"));
+        operator.with_log(&format!("shard-{shard}"))
+    };
+    let second = world.another("second");
+    let manifest = |world: &World, shard: &str| {
+        let mut manifest = world.manifest();
+        manifest["metadata"]["labels"] = json!({"shard": shard});
+        manifest
+    };
+    let two = of("2").start().await?;
+    let vpc = ec2::create_vpc(&world.ec2, "10.7.0.0/16").await?;
+    let mut other = manifest(&second, "2");
+    other["spec"]["accepter"]["vpcId"] = json!(vpc);
+    world.apply(&manifest(&world, "1")).await?;
+    second.apply(&other).await?;
+    second.until_ready().await?;
+    ensure!(world.get().await?.finalizers().is_empty(), "it was not this operator's");
+    let one = of("1").start().await?;
+    world.until_ready().await?;
+
+    // Handed over by its label.
+    world.patch(json!({"metadata": {"labels": {"shard": "2"}}})).await?;
+    one.terminate().await?;
+    world.delete().await?;
+    world.until_gone().await?;
+    ensure!(world.living().await?.len() == 1, "the second one's is left");
+    two.terminate().await?;
+    Ok(())
+}
