@@ -143,7 +143,8 @@ fn towards_peace(
         .iter()
         .find_map(|review| review.step.clone())
         .map_or_else(|| at_rest(desired, recorded, observed, &verdicts, &reviews, settings), Plan::Act);
-    Decision { plan, outcomes: outcomes(desired, &reviews), verdicts, at_capacity }
+    let outcomes = outcomes(desired, &reviews, on_the_way(observed, &verdicts));
+    Decision { plan, outcomes, verdicts, at_capacity }
 }
 
 /// How the resource stands when there is nothing to do.
@@ -316,15 +317,29 @@ fn unless_refused(review: Review, observed: &Observation) -> Review {
     }
 }
 
+/// A connection of ours that is yet to be active; before, it has neither options nor routes.
+fn on_the_way<'a>(observed: &Observation, verdicts: &'a [Verdict]) -> Option<&'a str> {
+    let is_on_the_way = |verdict: &&Verdict| {
+        let code = observed.connections.get(&verdict.id).map(|connection| &connection.code);
+        matches!(code, Some(StatusCode::PendingAcceptance | StatusCode::Provisioning))
+    };
+    verdicts.iter().filter(|verdict| verdict.is_ours).find(is_on_the_way).map(|verdict| verdict.id.as_str())
+}
+
 /// How options and routes stand.
-fn outcomes(desired: Desired<'_>, reviews: &[Review]) -> Vec<(ConditionType, Result<(), Trouble>)> {
+fn outcomes(
+    desired: Desired<'_>,
+    reviews: &[Review],
+    on_the_way: Option<&str>,
+) -> Vec<(ConditionType, Result<(), Trouble>)> {
     let about = |is_asked: bool, kind, is_about: fn(Concern) -> bool| {
         let reviews = || reviews.iter().filter(|review| is_about(review.concern));
         let steps = reviews().filter_map(|review| review.step.as_ref());
         let next = steps
             .map(|step| Trouble::stalled(Reason::Updating, step.change().unwrap_or_else(|| "writing it down".into())));
         let trouble = Trouble::together(reviews().filter_map(|review| review.trouble.as_ref()));
-        is_asked.then(|| (kind, trouble.or_else(|| next.into_iter().next()).map_or(Ok(()), Err)))
+        let waits = || Some(Trouble::stalled(Reason::Updating, format!("waits for {} to be active", on_the_way?)));
+        is_asked.then(|| (kind, trouble.or_else(|| next.into_iter().next()).or_else(waits).map_or(Ok(()), Err)))
     };
     let options = desired.spec.options.is_some_and(|options| options.allow_dns_resolution_from_remote_vpc.is_some());
     [

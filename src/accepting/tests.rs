@@ -412,6 +412,18 @@ fn tags_options_and_routes_follow_in_turn_and_none_waits_for_another() {
 }
 
 #[test]
+fn options_and_routes_are_not_as_wanted_before_the_connection_is_active() {
+    for (code, is_so) in [(StatusCode::Provisioning, false), (StatusCode::Deleted, true)] {
+        let mut case = Case::new([connection("pcx-1", code)]).accepted("pcx-1");
+        with_routes(&mut case, "10.1.0.0/16", None);
+        case.spec.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
+        let outcomes = case.decide().outcomes;
+        assert_eq!(outcomes.len(), 2);
+        assert!(outcomes.iter().all(|(_, outcome)| outcome.is_ok() == is_so), "{outcomes:?}");
+    }
+}
+
+#[test]
 fn routes_through_a_connection_that_has_ended_go_and_then_its_record() {
     let deleted = || connection("pcx-1", StatusCode::Deleted);
     let mut case = Case::new([deleted()]).accepted("pcx-1");
