@@ -142,6 +142,39 @@ pub async fn throttling_is_waited_out(world: World) -> Result<()> {
     Ok(())
 }
 
+/// In many regions at once, so that it does not take minutes: whatever EC2 refuses, each gets its one peering.
+pub async fn five_hundred_refusals_in_a_row(world: World) -> Result<()> {
+    const REFUSALS: u32 = 500;
+    let mut worlds = Vec::new();
+    for number in 10..50 {
+        let (region, mut world) = (format!("eu-west-{number}"), world.another(&format!("peering-{number}")));
+        world.ec2 = environment::ec2::client(&world.endpoint, &region);
+        world.requester = environment::ec2::create_vpc(&world.ec2, "10.1.0.0/16").await?;
+        world.accepter = environment::ec2::create_vpc(&world.ec2, "10.2.0.0/16").await?;
+        let mut manifest = world.manifest();
+        manifest["spec"]["requester"]["region"] = region.into();
+        worlds.push((world, manifest));
+    }
+    let fault = world.fault("DescribeVpcPeeringConnections", Some(REFUSALS), Kind::Throttle).await?;
+    let _operator = world.operator.start().await?;
+    for (world, manifest) in &worlds {
+        world.apply(manifest).await?;
+    }
+    for (world, _) in &worlds {
+        world.until_ready().await?;
+        ensure!(world.peerings().await?.len() == 1, "{}", world.name);
+    }
+    let faults = world.simulator().faults().await?;
+    let hits = faults.iter().find(|installed| installed.id == fault).map(|installed| installed.hits);
+    ensure!(hits.is_none_or(|hits| hits == REFUSALS), "only {hits:?} were refused");
+    let journal = world.simulator().journal(&ec2_simulator::journal::Query::default()).await?;
+    let refused = journal.counters.get("DescribeVpcPeeringConnections").and_then(|counter| {
+        counter.errors.get("RequestLimitExceeded").copied()
+    });
+    ensure!(refused == Some(u64::from(REFUSALS)), "{refused:?}");
+    Ok(())
+}
+
 pub async fn expired_credentials_that_come_back(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let fault = world.fault("*", None, refusal("RequestExpired")).await?;

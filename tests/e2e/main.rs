@@ -138,6 +138,7 @@ fn main() -> Result<ExitCode> {
         errors::a_reply_cut_off_makes_no_second_peering,
         errors::a_stale_view_makes_no_second_peering,
         errors::throttling_is_waited_out,
+        errors::five_hundred_refusals_in_a_row,
         errors::expired_credentials_that_come_back,
         errors::suspension_stops_all_writes,
         leader::only_the_leader_acts,
