@@ -8,7 +8,7 @@ use aws_config::Region;
 use aws_runtime::retries::classifiers::THROTTLING_ERRORS;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
-    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
+    BeforeTransmitInterceptorContextRef, Error, FinalizerInterceptorContextRef,
 };
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
 use aws_smithy_runtime_api::client::orchestrator::Metadata;
@@ -118,7 +118,7 @@ impl Intercept for Intercepted {
 }
 
 /// AWS's error code. SQS's errors are typed, and what AWS said is not among their sources.
-fn code<'a>(error: &'a (dyn std::error::Error + Send + Sync + 'static)) -> Option<&'a str> {
+fn code(error: &Error) -> Option<&str> {
     use aws_sdk_sqs::error::ProvideErrorMetadata;
     use aws_sdk_sqs::operation::delete_message_batch::DeleteMessageBatchError;
     use aws_sdk_sqs::operation::receive_message::ReceiveMessageError;

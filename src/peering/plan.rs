@@ -209,7 +209,7 @@ impl Step {
             Self::SetOptions { side, .. } => ("ModifyVpcPeeringConnectionOptions", *side, 1),
             // There are three actions, and a step may take them all.
             Self::ChangeRoutes { side, changes } => ("CreateRoute", *side, changes.len()),
-            Self::Delete { .. } => ("DeleteVpcPeeringConnection", Side::Requester, 1),
+            Self::CleanUp { .. } | Self::Delete { .. } => ("DeleteVpcPeeringConnection", Side::Requester, 1),
         })
     }
 
