@@ -53,8 +53,11 @@ pub async fn what_lasts_is_told(world: World) -> Result<()> {
     Ok(())
 }
 
-/// How many resources the crowd has: what EC2's bucket holds, and as many as it takes in for forty seconds.
-const CROWD: usize = 250;
+/// How many resources the crowd has: what the bucket holds, and as many as it takes in for fifty seconds.
+const CROWD: usize = 150;
+/// EC2's documented bucket, but refilled with two calls a second: a busy machine asks for more than that, too.
+const CAPACITY: usize = 50;
+const REFILL: usize = 2;
 
 pub async fn a_crowd_at_ec2s_limit_is_served_in_turns(world: World) -> Result<()> {
     let quotas = json!({"quotas": {"outstanding": 100_000, "active_per_vpc": 100_000}});
@@ -71,7 +74,8 @@ pub async fn a_crowd_at_ec2s_limit_is_served_in_turns(world: World) -> Result<()
     let metadata = ObjectMeta { name: Some(other.clone()), ..ObjectMeta::default() };
     let namespace = Namespace { metadata, ..Namespace::default() };
     Api::all(world.client.clone()).create(&PostParams::default(), &namespace).await?;
-    world.simulator().set(&json!({"throttling": {}})).await?;
+    let mutating = json!({"capacity": CAPACITY, "refill": REFILL});
+    world.simulator().set(&json!({"throttling": {"mutating": mutating}})).await?;
     let both = format!("{},{other}", world.namespace);
     let operator = world.operator.clone().with("WATCH_NAMESPACE", &both).with("POLL_INTERVAL", "5s");
     let _operator = operator.with("LOG_LEVEL", "warn").start().await?;
@@ -108,7 +112,7 @@ pub async fn a_crowd_at_ec2s_limit_is_served_in_turns(world: World) -> Result<()
     .with_context(|| world.log())?;
     let (took, crowd) = (single.elapsed(), ready(&world.namespace).await?);
     ensure!(crowd < CROWD * 9 / 10, "the crowd was served first: {crowd}");
-    ensure!(took < Duration::from_secs(15), "it waited {took:?}");
+    ensure!(took < Duration::from_secs(20), "it waited {took:?}");
 
     eventually("all", Duration::from_secs(180), async || {
         let crowd = ready(&world.namespace).await?;
@@ -119,10 +123,11 @@ pub async fn a_crowd_at_ec2s_limit_is_served_in_turns(world: World) -> Result<()
     .with_context(|| world.log())?;
     let took = start.elapsed().as_secs_f64();
     let (refused, calls) = refused(&world).await?;
-    ensure!(refused * 20 <= calls, "{refused} of {calls} calls were refused");
-    let allowed = (CROWD as f64 - 50.0) / 5.0;
+    // Most of them at the beginning, when nobody knows the limit: `make bench` measures it over a longer time.
+    ensure!(refused * 10 <= calls, "{refused} of {calls} calls were refused");
+    let allowed = (CROWD - CAPACITY) as f64 / REFILL as f64;
     // Beside the rate: to apply them, to accept the last ones, and a busy machine.
-    ensure!(took < allowed / 0.9 + 20.0, "{took} s, and EC2 allows {allowed} s");
+    ensure!(took < allowed / 0.9 + 25.0, "{took} s, and EC2 allows {allowed} s");
     Ok(())
 }
 
