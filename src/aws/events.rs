@@ -199,7 +199,7 @@ fn wake<'a>(accounts: &Accounts, hints: impl Iterator<Item = &'a Hint>) {
                 listing.and_then(|listing| listing.outcome.ok()).is_some_and(|snapshot| snapshot.get(id).is_some())
             };
             let concerns = |hint: &&Hint| is_in(hint, &account, &region) || hint.ids.iter().any(shows);
-            if hints.iter().any(|hint| concerns(hint)) {
+            if hints.iter().any(concerns) {
                 inventory.wake();
             }
         }

@@ -89,10 +89,10 @@ mod tests {
     fn the_last_claim_of_a_resource_counts() {
         let (claims, key) = (Claims::default(), ObjectRef::new("a").within("x"));
         claims.set(key.clone(), Some(pair("vpc-2", "vpc-1")));
-        assert_eq!(claims.of("vpc-1", "vpc-2"), [key.clone()]);
+        assert_eq!(claims.of("vpc-1", "vpc-2"), std::slice::from_ref(&key));
         claims.set(key.clone(), Some(pair("vpc-1", "vpc-3")));
         assert!(claims.of("vpc-1", "vpc-2").is_empty());
-        assert_eq!(claims.of("vpc-3", "vpc-1"), [key.clone()]);
+        assert_eq!(claims.of("vpc-3", "vpc-1"), std::slice::from_ref(&key));
         claims.set(key, None);
         assert!(claims.lock().by_pair.is_empty() && claims.lock().by_resource.is_empty());
     }

@@ -46,8 +46,7 @@ impl Context {
         accounts: Accounts,
         identities: Identities,
         turns: Turns,
-        peerings: Store<VpcPeering>,
-        accepters: Store<VpcPeeringAccepter>,
+        (peerings, accepters): (Store<VpcPeering>, Store<VpcPeeringAccepter>),
         cluster: String,
         settings: Settings,
     ) -> Self {

@@ -78,7 +78,7 @@ pub async fn run(
     let (called, calls) = mpsc::unbounded_channel();
     let turns = Turns::new(called);
     let context =
-        Context::new(client.clone(), accounts, known, turns, store, accepter_store, cluster, settings.decisions);
+        Context::new(client.clone(), accounts, known, turns, (store, accepter_store), cluster, settings.decisions);
     let context = Arc::new(context);
     observer.started(&context);
     let shutdown = shutdown.shared();

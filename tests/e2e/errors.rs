@@ -168,9 +168,10 @@ pub async fn five_hundred_refusals_in_a_row(world: World) -> Result<()> {
     let hits = faults.iter().find(|installed| installed.id == fault).map(|installed| installed.hits);
     ensure!(hits.is_none_or(|hits| hits == REFUSALS), "only {hits:?} were refused");
     let journal = world.simulator().journal(&ec2_simulator::journal::Query::default()).await?;
-    let refused = journal.counters.get("DescribeVpcPeeringConnections").and_then(|counter| {
-        counter.errors.get("RequestLimitExceeded").copied()
-    });
+    let refused = journal
+        .counters
+        .get("DescribeVpcPeeringConnections")
+        .and_then(|counter| counter.errors.get("RequestLimitExceeded").copied());
     ensure!(refused == Some(u64::from(REFUSALS)), "{refused:?}");
     Ok(())
 }
