@@ -307,6 +307,79 @@ pub async fn each_missing_permission_is_named_and_holds_up_nothing_else(world: W
     Ok(())
 }
 
+/// The same of what takes things away, looks, and leads routes anew.
+pub async fn each_missing_permission_of_a_later_change_is_named_too(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let deny = async |action: &str, account: &str| {
+        let matching = Matching { action: Some(action.into()), account: Some(account.into()), ..Matching::default() };
+        let kind = Kind::Error { code: "UnauthorizedOperation".into(), message: None, status: None };
+        world.simulator().add_fault(&Fault { matching, count: None, probability: 1.0, kind }).await
+    };
+    let told = async |world: &World, action: &str, caller: &str| -> Result<()> {
+        let object = world.until_stalled("Unauthorized").await.with_context(|| action.to_owned())?;
+        let message = &condition(&object, "Stalled").context("not stalled")?.message;
+        ensure!(message.contains(action) && message.contains(caller), "{action}: {message}");
+        Ok(())
+    };
+    let grant = async |world: &World, fault: u64, action: &str| -> Result<()> {
+        world.simulator().remove_fault(fault).await?;
+        world.ask_to_look(action).await?;
+        world.until_ready().await.with_context(|| format!("{action}, granted"))?;
+        Ok(())
+    };
+    let own = "111111111111";
+
+    // Where VPCs may not be looked at, EC2 tells what is wrong with them.
+    let blind = deny("DescribeVpcs", own).await?;
+    let mut ends = BothEnds::far_apart(&world).await?;
+    for end in ["requester", "accepter"] {
+        ends.manifest["spec"][end]["routes"] = json!({"routeTables": {"main": true}});
+        ends.manifest["spec"][end]["tags"] = json!([{"key": "end", "value": end}]);
+    }
+    ends.manifest["spec"]["recreateOn"] = json!(["Deleted"]);
+    ends.apply().await?;
+    let object = world.until_ready().await?;
+    let first = connection_id(&object).context("no ID")?.to_owned();
+    world.simulator().remove_fault(blind).await?;
+
+    for (action, removed) in [("DeleteTags", "tags"), ("DeleteRoute", "routes")] {
+        let fault = deny(action, OTHER_ACCOUNT).await?;
+        let requester = json!([{"key": "end", "value": action}]);
+        let patch = json!({"spec": {"accepter": {removed: null}, "requester": {"tags": requester}}});
+        world.patch(patch).await?;
+        told(&world, action, "AwsIdentity").await?;
+        eventually("the rest is done", Duration::from_secs(30), async || {
+            let [shown, _] = ends.shown().await?;
+            let tags = shown.tags.unwrap_or_default();
+            ensure!(tags.iter().any(|tag| tag.value() == Some(action)), "{tags:?}");
+            Ok(())
+        })
+        .await?;
+        grant(&world, fault, action).await?;
+    }
+
+    let fault = deny("ReplaceRoute", own).await?;
+    world.ec2.delete_vpc_peering_connection().vpc_peering_connection_id(&first).send().await?;
+    world.until("requested anew", |object| connection_id(object).is_some_and(|id| id != first)).await?;
+    told(&world, "ReplaceRoute", "the operator's own credentials").await?;
+    grant(&world, fault, "ReplaceRoute").await?;
+
+    let fault = deny("DescribeVpcPeeringConnections", OTHER_ACCOUNT).await?;
+    let unseen = BothEnds::new(&world, "unseen", Some(OTHER_ACCOUNT), OTHER_REGION).await?;
+    unseen.apply().await?;
+    told(&unseen.world, "DescribeVpcPeeringConnections", "AwsIdentity").await?;
+    grant(&unseen.world, fault, "DescribeVpcPeeringConnections").await?;
+
+    let fault = deny("DeleteVpcPeeringConnection", own).await?;
+    world.delete().await?;
+    told(&world, "DeleteVpcPeeringConnection", "the operator's own credentials").await?;
+    let routes = super::routes::through_peerings(&world.ec2, &ends.world.requester).await?;
+    ensure!(routes.is_empty(), "{routes:?}");
+    world.simulator().remove_fault(fault).await?;
+    world.ask_to_look("DeleteVpcPeeringConnection").await?;
+    world.until_gone().await
+}
+
 /// A VPC by its tags, which must match exactly one.
 pub async fn a_vpc_is_found_by_its_tags(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;

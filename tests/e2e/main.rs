@@ -118,6 +118,7 @@ fn main() -> Result<ExitCode> {
         both_ends::options_of_both_ends_are_set_and_repaired,
         both_ends::each_end_has_its_own_tags,
         both_ends::each_missing_permission_is_named_and_holds_up_nothing_else,
+        both_ends::each_missing_permission_of_a_later_change_is_named_too,
         both_ends::a_vpc_is_found_by_its_tags,
         routes::routes_go_before_the_peering_does,
         routes::a_later_cidr_block_is_routed_and_an_earlier_one_no_longer,
