@@ -131,6 +131,15 @@ pub async fn a_cache_that_is_always_old(world: World) -> Result<()> {
     live(&world, &tripwire, false).await
 }
 
+/// Every watch is cut off with 410 Gone after a second.
+pub async fn watches_that_are_cut_off(world: World) -> Result<()> {
+    live(&world, &Tripwire::expiring(Duration::from_secs(1)), false).await?;
+    let log = std::fs::read_to_string(&world.operator.log)?;
+    let cuts = log.lines().filter(|line| line.contains("too old resource version")).count();
+    ensure!(cuts > 3, "only {cuts} watches were cut off: {}", world.log());
+    Ok(())
+}
+
 /// Lives through one resource's life, and returns its requests.
 async fn life(world: &World, trip: Option<(usize, Moment)>, kill: bool) -> Result<Vec<String>> {
     let tripwire = Tripwire::new(trip, kill);

@@ -171,6 +171,7 @@ fn main() -> Result<ExitCode> {
         crashes::random_faults_and_then_none,
         crashes::two_operators_at_once,
         crashes::a_cache_that_is_always_old,
+        crashes::watches_that_are_cut_off,
         outages::an_api_server_that_stops_and_comes_back,
         outages::a_status_that_a_restored_etcd_forgot,
         outages::a_resource_that_cannot_be_read_holds_up_no_other,

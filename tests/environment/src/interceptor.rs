@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, stream};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, Uri};
 use hyper_util::client::legacy::{self, connect::HttpConnector};
@@ -38,6 +38,8 @@ pub struct Tripwire {
     hangs: bool,
     /// How late the events of a watch arrive.
     watch_lag: Duration,
+    /// After how long each watch is told that its version is too old: 410 Gone.
+    watch_expiry: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -51,14 +53,22 @@ impl Tripwire {
     #[must_use]
     pub fn new(trip: Option<(usize, Moment)>, hangs: bool) -> Arc<Self> {
         let plan = Mutex::new(Plan { seen: Vec::new(), trip });
-        Arc::new(Self { plan, tripped: Notify::new(), hangs, watch_lag: Duration::ZERO })
+        Arc::new(Self { plan, tripped: Notify::new(), hangs, watch_lag: Duration::ZERO, watch_expiry: None })
     }
 
     /// Trips up nothing, but lets the events of a watch arrive late, so that a cache is always old.
     #[must_use]
     pub fn lagging(watch_lag: Duration) -> Arc<Self> {
         let plan = Mutex::new(Plan { seen: Vec::new(), trip: None });
-        Arc::new(Self { plan, tripped: Notify::new(), hangs: false, watch_lag })
+        Arc::new(Self { plan, tripped: Notify::new(), hangs: false, watch_lag, watch_expiry: None })
+    }
+
+    /// Trips up nothing, but ends every watch after a while, as the API server does when it no longer knows the version.
+    #[must_use]
+    pub fn expiring(after: Duration) -> Arc<Self> {
+        let plan = Mutex::new(Plan { seen: Vec::new(), trip: None });
+        let watch_lag = Duration::ZERO;
+        Arc::new(Self { plan, tripped: Notify::new(), hangs: false, watch_lag, watch_expiry: Some(after) })
     }
 
     /// The requests so far.
@@ -87,6 +97,10 @@ impl Tripwire {
         Err(anyhow!("tripped up"))
     }
 }
+
+/// <https://kubernetes.io/docs/reference/using-api/api-concepts/#410-gone-responses>
+const GONE: &[u8] = br#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old resource version","reason":"Expired","code":410}}
+"#;
 
 type Reply = Response<UnsyncBoxBody<Bytes, anyhow::Error>>;
 
@@ -166,6 +180,7 @@ async fn pass(upstream: Upstream, tripwire: Arc<Tripwire>, request: Request<Inco
             head.headers.remove(hyper::header::AUTHORIZATION);
             let is_watch = head.uri.query().is_some_and(|query| query.contains("watch=true"));
             let lag = if is_watch { tripwire.watch_lag } else { Duration::ZERO };
+            let expiry = tripwire.watch_expiry.filter(|_| is_watch);
             let reply = client.send(Request::from_parts(head, body.into())).await?;
             reply.map(|body| {
                 let late =
@@ -173,7 +188,13 @@ async fn pass(upstream: Upstream, tripwire: Arc<Tripwire>, request: Request<Inco
                         tokio::time::sleep(lag).await;
                         frame
                     });
-                StreamBody::new(late).boxed_unsync()
+                match expiry {
+                    None => StreamBody::new(late).boxed_unsync(),
+                    Some(after) => {
+                        let gone = stream::once(async { Ok(Frame::data(Bytes::from_static(GONE))) });
+                        StreamBody::new(late.take_until(tokio::time::sleep(after)).chain(gone)).boxed_unsync()
+                    }
+                }
             })
         }
         Upstream::Ec2(endpoint, client) => {
