@@ -12,11 +12,11 @@ use kube::core::{Selector, SelectorExt};
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::Context;
-use super::vpc_peering::trouble_of;
+use super::vpc_peering::{standing_after, trouble_of};
 use crate::api::{AwsIdentity, AwsIdentitySpec, Reason, Side, VpcPeering};
-use crate::aws::{Account, AwsError, Principal, Role};
+use crate::aws::{Account, AwsError, Class, Principal, Role};
 use crate::peering::ends::{IdentityDefaults, Place, places};
-use crate::peering::{End, Ends, Trouble};
+use crate::peering::{End, Ends, Plan, Standing, Trouble};
 
 /// How long the first listing of identities and namespaces is waited for.
 const FIRST_LISTING: Duration = Duration::from_secs(5);
@@ -180,14 +180,11 @@ impl Context {
             Some(_) => Some(principal(Side::Accepter).await?),
             None => None,
         };
-        let admit = |side: Side, principal: &Principal, vpcs: Option<&Vec<String>>, vpc_id: Option<&String>| {
-            admit_vpc(side, principal, vpcs, vpc_id)
-        };
-        admit(Side::Requester, &requester, requester_vpcs.as_ref(), spec.requester.vpc_id.as_ref())?;
+        admit_vpc(Side::Requester, &requester, requester_vpcs.as_ref(), spec.requester.vpc_id.as_ref())?;
         if let Some((accepter, vpcs)) = &explicit {
-            admit(Side::Accepter, accepter, vpcs.as_ref(), spec.accepter.vpc_id.as_ref())?;
+            admit_vpc(Side::Accepter, accepter, vpcs.as_ref(), spec.accepter.vpc_id.as_ref())?;
         } else if spec.accepter.owner_id.is_none() {
-            admit(Side::Accepter, &requester, requester_vpcs.as_ref(), spec.accepter.vpc_id.as_ref())?;
+            admit_vpc(Side::Accepter, &requester, requester_vpcs.as_ref(), spec.accepter.vpc_id.as_ref())?;
         }
 
         let account = self.accounts.of(&requester).await;
@@ -222,10 +219,10 @@ impl Context {
         };
         let is_one_place = accepter.is_some() && is_same_account && requester_place.region == accepter_place.region;
         let requester_vpc = self.vpc_of(object, Side::Requester, Some(&account), &requester_place).await?;
-        admit(Side::Requester, &requester, requester_vpcs.as_ref(), Some(&requester_vpc))?;
+        admit_vpc(Side::Requester, &requester, requester_vpcs.as_ref(), Some(&requester_vpc))?;
         let accepter_vpc = self.vpc_of(object, Side::Accepter, accepter.as_ref(), &accepter_place).await?;
         if let Some(accepter) = &accepter {
-            admit(Side::Accepter, &accepter.principal, accepter_vpcs.as_ref(), Some(&accepter_vpc))?;
+            admit_vpc(Side::Accepter, &accepter.principal, accepter_vpcs.as_ref(), Some(&accepter_vpc))?;
         }
         if requester_vpc == accepter_vpc {
             let message = format!("both ends are {requester_vpc}; a VPC cannot be peered with itself");
@@ -327,6 +324,15 @@ fn admit_vpc(
 }
 
 impl Blocked {
+    /// What to tell of it under this plan; nothing new of a resource that was ready and that AWS asks to wait for.
+    pub fn standing<S>(&self, plan: &Plan<S>, was_ready: bool) -> Option<Standing> {
+        match self {
+            Self::Unreadable(error) if error.class == Class::Wait && was_ready => None,
+            Self::Unreadable(error) => Some(standing_after(error, None)),
+            Self::Trouble(_) => Standing::under(plan),
+        }
+    }
+
     /// As what a decision is made from.
     pub fn trouble(&self) -> Trouble {
         match self {

@@ -79,12 +79,7 @@ fn status(object: &AwsIdentity, answer: &Result<CallerIdentity, AwsError>) -> Aw
         account_id: answer.as_ref().ok().map(|told| told.account_id.clone()),
         arn: answer.as_ref().ok().map(|told| told.arn.clone()),
         observed_generation: Some(generation),
-        conditions: conditions
-            .map(|condition| {
-                let before = previous.conditions.iter().find(|before| before.type_ == condition.type_);
-                status::following(before, condition)
-            })
-            .collect(),
+        conditions: status::all_following(&previous.conditions, conditions),
     }
 }
 

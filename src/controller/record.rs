@@ -37,11 +37,7 @@ impl Context {
         let generation = object.meta().generation.unwrap_or_default();
         let previous = conditions(object).to_vec();
         let conditions = standing.conditions(generation, Timestamp::now()).into_iter().chain(notes);
-        let conditions = conditions.map(|condition| {
-            let before = previous.iter().find(|before| before.type_ == condition.type_);
-            status::following(before, condition)
-        });
-        status.conclude(generation, conditions.collect());
+        status.conclude(generation, status::all_following(&previous, conditions));
         if object.status() == Some(&status) {
             return Ok(object.clone());
         }
@@ -79,6 +75,21 @@ impl Context {
         let written = self.api(object).patch_status(&object.name_any(), &parameters, &Patch::Apply(patch)).await?;
         self.memory(&written, |memory| memory.wrote(written.meta().resource_version.as_deref()));
         Ok(written)
+    }
+
+    /// The outcome of a reconciliation; an object that went in its midst is forgotten.
+    pub(super) fn unless_gone<K: Managed>(
+        &self,
+        object: &K,
+        outcome: Result<Action, kube::Error>,
+    ) -> Result<Action, kube::Error> {
+        match outcome {
+            Err(error) if is_not_found(&error) => {
+                self.forget(object);
+                Ok(Action::await_change())
+            }
+            outcome => outcome,
+        }
     }
 
     /// Puts our finalizer on the object.

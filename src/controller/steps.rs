@@ -25,7 +25,7 @@ use crate::peering::{Connection, Observation, Plan, Standing, StatusCode, Step, 
 pub enum Outcome {
     /// Done: observe again.
     Done(Box<VpcPeering>),
-    /// AWS refused, and the status says so.
+    /// AWS refused. Of a step that has no concern, the status says so already.
     Refused(Box<VpcPeering>, AwsError),
 }
 
@@ -62,41 +62,32 @@ impl Context {
                 done(self.rewrite(object, status).await?)
             }
             Step::Accept { id, region } => {
-                let answer = match self.ec2(seen, Side::Accepter).await {
-                    Ok(ec2) => ec2.accept_vpc_peering_connection(region, id).await,
-                    Err(nobody) => Err(nobody),
-                };
-                self.answered(object, answer, StepEvent::Accepted, format!("accepted {id} in {region}")).await
+                let answer =
+                    async { self.ec2(seen, Side::Accepter).await?.accept_vpc_peering_connection(region, id).await };
+                self.answered(object, answer.await, StepEvent::Accepted, format!("accepted {id} in {region}")).await
             }
             Step::Tag { side, id, tags } => {
-                let answer = match self.ec2(seen, *side).await {
-                    Ok(ec2) => ec2.create_tags(region(*side), id, tags).await,
-                    Err(nobody) => Err(nobody),
-                };
-                self.answered(object, answer, StepEvent::Tagged, format!("set tags on {id}")).await
+                let answer = async { self.ec2(seen, *side).await?.create_tags(region(*side), id, tags).await };
+                self.answered(object, answer.await, StepEvent::Tagged, format!("set tags on {id}")).await
             }
             Step::Untag { side, id, keys } => {
-                let answer = match self.ec2(seen, *side).await {
-                    Ok(ec2) => ec2.delete_tags(region(*side), id, keys).await,
-                    Err(nobody) => Err(nobody),
-                };
-                self.answered(object, answer, StepEvent::Untagged, format!("removed tags from {id}")).await
+                let answer = async { self.ec2(seen, *side).await?.delete_tags(region(*side), id, keys).await };
+                self.answered(object, answer.await, StepEvent::Untagged, format!("removed tags from {id}")).await
             }
             Step::SetOptions { side, id, allow_dns_resolution_from_remote_vpc: allow } => {
-                let answer = match self.ec2(seen, *side).await {
-                    Ok(ec2) => ec2.modify_vpc_peering_connection_options(region(*side), id, *side, *allow).await,
-                    Err(nobody) => Err(nobody),
+                let answer = async {
+                    self.ec2(seen, *side)
+                        .await?
+                        .modify_vpc_peering_connection_options(region(*side), id, *side, *allow)
+                        .await
                 };
                 let note = format!("set allowDnsResolutionFromRemoteVpc of the {side} of {id} to {allow}");
-                self.answered(object, answer, StepEvent::OptionsSet, note).await
+                self.answered(object, answer.await, StepEvent::OptionsSet, note).await
             }
             Step::ChangeRoutes { side, changes } => {
-                let answer = match self.ec2(seen, *side).await {
-                    Ok(ec2) => change_routes(&ec2, region(*side), changes).await,
-                    Err(nobody) => Err(nobody),
-                };
+                let answer = async { change_routes(&*self.ec2(seen, *side).await?, region(*side), changes).await };
                 let note = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                self.answered(object, answer, StepEvent::RoutesChanged, note).await
+                self.answered(object, answer.await, StepEvent::RoutesChanged, note).await
             }
             Step::CleanUp { id } => {
                 let ec2 = seen.access.requester.acting_for(seen.owner).await;
@@ -105,10 +96,8 @@ impl Context {
                 self.answered(object, answer, StepEvent::DeletionRequested, note).await
             }
             Step::Delete { id } => {
-                let answer = match self.ec2(seen, Side::Requester).await {
-                    Ok(ec2) => ec2.delete_vpc_peering_connection(region(Side::Requester), id).await,
-                    Err(nobody) => Err(nobody),
-                };
+                let ec2 = seen.access.requester.acting_for(seen.owner).await;
+                let answer = ec2.delete_vpc_peering_connection(region(Side::Requester), id).await;
                 let note = format!("asked EC2 to delete {id}");
                 match self.answered(object, answer, StepEvent::DeletionRequested, note).await? {
                     Outcome::Refused(object, error) => self.refused(&object, Some(seen), error).await,

@@ -16,7 +16,7 @@ use super::Context;
 use super::access::{Access, Blocked};
 use super::kept::{Kept, Managed, Status, conditions, has_finalizer, is_look_requested};
 use super::memory::{BRIEF, Listings, Memory};
-use super::record::{AFTER_CONFLICT, is_not_found};
+use super::record::AFTER_CONFLICT;
 use super::steps::Outcome;
 use super::turns::Answer;
 use crate::api::{ConditionType, Reason, Side, VpcPeering, VpcPeeringSpec, VpcPeeringStatus};
@@ -37,13 +37,8 @@ const STEPS: usize = 8;
 /// What the API server refuses. What AWS refuses is told in the status.
 #[instrument(skip_all, fields(namespace = object.namespace(), object = %object.name_any(), id))]
 pub async fn reconcile(object: Arc<VpcPeering>, context: Arc<Context>) -> Result<Action, kube::Error> {
-    match pass(&context, (*object).clone()).await {
-        Err(error) if is_not_found(&error) => {
-            context.forget(&*object);
-            Ok(Action::await_change())
-        }
-        outcome => outcome,
-    }
+    let outcome = pass(&context, (*object).clone()).await;
+    context.unless_gone(&*object, outcome)
 }
 
 async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube::Error> {
@@ -179,12 +174,7 @@ impl Context {
         if plan == Plan::Release {
             return self.release(object).await;
         }
-        let standing = match blocked {
-            Blocked::Unreadable(error) if error.class == Class::Wait && is_ready(object) => None,
-            Blocked::Unreadable(error) => Some(standing_after(error, None)),
-            Blocked::Trouble(_) => Standing::under(&plan),
-        };
-        if let Some(standing) = standing {
+        if let Some(standing) = blocked.standing(&plan, is_ready(object)) {
             let has_answer = matches!(blocked, Blocked::Trouble(_));
             self.show(object, None, &standing, has_answer).await?;
         }

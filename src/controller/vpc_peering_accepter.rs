@@ -16,13 +16,13 @@ use super::accepter_steps::Outcome;
 use super::access::Blocked;
 use super::kept::{Kept, Managed, Status, conditions, has_finalizer, is_look_requested};
 use super::memory::{Attempt, Listings, Memory};
-use super::record::{AFTER_CONFLICT, is_not_found};
+use super::record::AFTER_CONFLICT;
 use super::vpc_peering::{standing_after, trouble_of};
 use crate::accepting::{self, Desired, Observation, Recorded, Step, decide};
 use crate::api::{ConditionType, Reason, VpcPeeringAccepter, VpcPeeringAccepterStatus};
 use crate::aws::{Account, AwsError, Class, Principal};
 use crate::peering::snapshot::requests_to;
-use crate::peering::{Claim, Concern, End, Owner, Plan, Standing, Trouble, status};
+use crate::peering::{Claim, Concern, End, Owner, Plan, Trouble, status};
 
 /// More steps than a few requests take; a pass that needs more goes on later, and lets others go first.
 const STEPS: usize = 32;
@@ -97,13 +97,8 @@ impl Attempt for Step {
 /// What the API server refuses. What AWS refuses is told in the status.
 #[instrument(skip_all, fields(namespace = object.namespace(), object = %object.name_any()))]
 pub async fn reconcile(object: Arc<VpcPeeringAccepter>, context: Arc<Context>) -> Result<Action, kube::Error> {
-    match pass(&context, (*object).clone()).await {
-        Err(error) if is_not_found(&error) => {
-            context.forget(&*object);
-            Ok(Action::await_change())
-        }
-        outcome => outcome,
-    }
+    let outcome = pass(&context, (*object).clone()).await;
+    context.unless_gone(&*object, outcome)
 }
 
 async fn pass(context: &Context, mut object: VpcPeeringAccepter) -> Result<Action, kube::Error> {
@@ -219,12 +214,7 @@ impl Context {
         if plan == Plan::Release {
             return self.release(object).await;
         }
-        let standing = match blocked {
-            Blocked::Unreadable(error) if error.class == Class::Wait && is_ready(object) => None,
-            Blocked::Unreadable(error) => Some(standing_after(error, None)),
-            Blocked::Trouble(_) => Standing::under(&plan),
-        };
-        if let Some(standing) = standing {
+        if let Some(standing) = blocked.standing(&plan, is_ready(object)) {
             self.show_trouble(object, &standing, matches!(blocked, Blocked::Trouble(_))).await?;
         }
         Ok(plan.look_again().map_or_else(Action::await_change, Action::requeue))

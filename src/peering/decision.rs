@@ -171,11 +171,7 @@ fn cleaning_up(desired: Desired<'_>, observed: &Observation, settings: Settings)
     }
     let can_go = |left: &&Connection| matches!(left.code, StatusCode::PendingAcceptance | StatusCode::Active);
     let step = observed.left_behind.iter().find(can_go).map(|left| Step::CleanUp { id: left.id.clone() })?;
-    let (concern, look_again) = (Concern::LeftBehind, None);
-    Some(match observed.refused.get(&concern) {
-        Some(refusal) => Review { concern, step: None, trouble: Some(refusal.clone()), look_again },
-        None => Review { concern, step: Some(step), trouble: None, look_again },
-    })
+    Some(Review::new(Concern::LeftBehind, (Some(step), None), observed))
 }
 
 /// The spec names a connection to take over: our tags make it ours, and then it is recorded.

@@ -181,6 +181,14 @@ pub fn following(previous: Option<&Condition>, mut condition: Condition) -> Cond
     condition
 }
 
+/// All conditions, each as it follows its predecessor.
+#[must_use]
+pub fn all_following(previous: &[Condition], conditions: impl IntoIterator<Item = Condition>) -> Vec<Condition> {
+    let follow =
+        |condition: Condition| following(previous.iter().find(|before| before.type_ == condition.type_), condition);
+    conditions.into_iter().map(follow).collect()
+}
+
 /// Whether a condition says something that its predecessor did not; the ID of a request is no news.
 #[must_use]
 pub fn is_news(previous: Option<&Condition>, condition: &Condition) -> bool {

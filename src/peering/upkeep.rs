@@ -22,8 +22,19 @@ pub struct Review {
     pub look_again: Option<Duration>,
 }
 
+impl Review {
+    /// A step that AWS refused lately is not to be taken yet; the refusal stands in the way instead.
+    pub(super) fn new(concern: Concern, (step, trouble): Finding, observed: &Observation) -> Self {
+        let (step, trouble) = match observed.refused.get(&concern) {
+            Some(refusal) if step.is_some() => (None, Some(refusal.clone())),
+            _ => (step, trouble),
+        };
+        Self { concern, step, trouble, look_again: None }
+    }
+}
+
 /// A step, and what stands in the way.
-type Finding = (Option<Step>, Option<Trouble>);
+pub(super) type Finding = (Option<Step>, Option<Trouble>);
 
 /// How often to look at what EC2 may yet show.
 const AWAIT_EC2: Duration = Duration::from_secs(5);
@@ -37,11 +48,8 @@ pub fn review(
     connection: &Connection,
 ) -> Vec<Review> {
     let mut reviews = Vec::new();
-    let mut add = |concern, (step, trouble): Finding, look_again| match observed.refused.get(&concern) {
-        Some(refusal) if step.is_some() => {
-            reviews.push(Review { concern, step: None, trouble: Some(refusal.clone()), look_again });
-        }
-        _ => reviews.push(Review { concern, step, trouble, look_again }),
+    let mut add = |concern, finding: Finding, look_again| {
+        reviews.push(Review { look_again, ..Review::new(concern, finding, observed) });
     };
     if connection.code == StatusCode::PendingAcceptance {
         add(Concern::Acceptance, acceptance(desired, observed, connection), None);
