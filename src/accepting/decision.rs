@@ -383,7 +383,7 @@ fn towards_release(
     for (id, connection) in &observed.connections {
         let is_free = review::of_others(desired, connection).is_none();
         if is_free && (ids.contains_key(id) || review::is_tagged_ours(desired, connection)) {
-            ids.insert(id, Some(connection).filter(|connection| !connection.code.has_ended()));
+            ids.insert(id, Some(&**connection).filter(|connection| !connection.code.has_ended()));
         }
     }
     for (id, living) in ids {

@@ -66,7 +66,7 @@ impl Recorded {
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
     /// The connections whose accepter is the VPC, and those that are recorded as accepted.
-    pub connections: BTreeMap<String, Connection>,
+    pub connections: BTreeMap<String, Arc<Connection>>,
     /// For how long we have been looking, in vain, for those that are recorded as accepted.
     pub missing_for: BTreeMap<String, Duration>,
     /// The VPC's route tables, where its routes are ours to look after.

@@ -79,7 +79,7 @@ struct Case {
 
 impl Case {
     fn new(connections: impl IntoIterator<Item = Connection>) -> Self {
-        let connections = connections.into_iter().map(|connection| (connection.id.clone(), connection)).collect();
+        let connections = connections.into_iter().map(|connection| (connection.id.clone(), connection.into())).collect();
         let observed = Observation { connections, is_settled: true, ..Observation::default() };
         let now = "2026-01-01T12:00:00Z".parse().expect("a time");
         Self { spec: spec(), status: VpcPeeringAccepterStatus::default(), observed, deleted: false, now }
@@ -94,7 +94,7 @@ impl Case {
             record.managed_tag_keys = keys.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
         }
         if let Some(connection) = self.observed.connections.get_mut(id) {
-            connection.tags.extend(tags(owner().accepter_tags()));
+            Arc::make_mut(connection).tags.extend(tags(owner().accepter_tags()));
         }
         self
     }
@@ -258,7 +258,7 @@ fn what_others_own_is_never_touched() {
             assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Ignored)), "{code} {tags:?}");
             // Not even where we had accepted it.
             let mut case = case.accepted("pcx-1");
-            case.observed.connections.insert("pcx-1".into(), theirs);
+            case.observed.connections.insert("pcx-1".into(), theirs.into());
             assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Ignored)), "{code} {tags:?}");
             case.deleted = true;
             assert_eq!(case.plan(), Plan::Release, "{code} {tags:?}");
@@ -297,7 +297,7 @@ fn what_is_denied_is_rejected_only_when_asked_to() {
     assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Denied)));
     case.spec.reject = true;
     assert_eq!(case.step(), Some(Step::Reject { id: "pcx-1".into() }));
-    case.observed.connections = BTreeMap::from([("pcx-1".into(), connection("pcx-1", StatusCode::Rejected))]);
+    case.observed.connections = BTreeMap::from([("pcx-1".into(), connection("pcx-1", StatusCode::Rejected).into())]);
     assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Rejected)));
     // It stays so when the lists change.
     case.status = case.described();
@@ -350,7 +350,7 @@ fn the_older_one_decides_and_the_younger_keeps_what_it_has() {
     };
     assert!(message.contains("team/older"), "{message}");
     let mut case = case.accepted("pcx-2");
-    case.observed.connections.insert("pcx-2".into(), connection("pcx-2", StatusCode::Active));
+    case.observed.connections.insert("pcx-2".into(), connection("pcx-2", StatusCode::Active).into());
     assert!(matches!(case.step(), Some(Step::Tag { .. })), "{:?}", case.plan());
 }
 
@@ -399,13 +399,13 @@ fn tags_options_and_routes_follow_in_turn_and_none_waits_for_another() {
     with_routes(&mut case, "10.1.0.0/16", Some(Target::Peering("pcx-1".into())));
     assert!(matches!(case.plan(), Plan::Stalled { reason: Reason::Unauthorized, .. }), "{:?}", case.plan());
     case.observed.refused.remove(&options);
-    if let Some(connection) = case.observed.connections.get_mut("pcx-1") {
+    if let Some(connection) = case.observed.connections.get_mut("pcx-1").map(Arc::make_mut) {
         connection.accepter.peering_options =
             Some(PeeringOptions { allow_dns_resolution_from_remote_vpc: Some(true), ..PeeringOptions::default() });
     }
     assert!(matches!(case.plan(), Plan::Steady { .. }), "{:?}", case.plan());
     // Another connection with the same block leaves the route where it is.
-    case.observed.connections.insert("pcx-2".into(), active("pcx-2"));
+    case.observed.connections.insert("pcx-2".into(), active("pcx-2").into());
     case.spec.options = None;
     let case = case.accepted("pcx-2");
     assert!(matches!(case.plan(), Plan::Stalled { reason: Reason::RouteConflict, .. }), "{:?}", case.plan());
@@ -467,7 +467,7 @@ fn a_deletion_takes_routes_and_tags_away_and_leaves_the_connection() {
     let refusal = Trouble::stalled(Reason::Unauthorized, "refused".into());
     case.observed.refused.insert(routes.clone(), refusal);
     assert!(matches!(case.step(), Some(Step::Untag { .. })), "{:?}", case.plan());
-    if let Some(connection) = case.observed.connections.get_mut("pcx-1") {
+    if let Some(connection) = case.observed.connections.get_mut("pcx-1").map(Arc::make_mut) {
         connection.tags = tags([("theirs", "1")]);
     }
     assert!(matches!(case.plan(), Plan::Stalled { reason: Reason::Unauthorized, .. }), "{:?}", case.plan());

@@ -37,8 +37,8 @@ impl View for Snapshot {
     const PAGE: usize = 1000;
     const WHAT: &'static str = "peering connections";
 
-    async fn list(ec2: &Ec2, region: &str) -> Result<Self, AwsError> {
-        ec2.describe_vpc_peering_connections(region).await
+    async fn list(ec2: &Ec2, region: &str, earlier: &Self) -> Result<Self, AwsError> {
+        ec2.describe_vpc_peering_connections(region, earlier).await
     }
 
     fn count(&self) -> usize {
@@ -55,18 +55,23 @@ impl View for Snapshot {
 }
 
 impl Ec2 {
-    /// Every peering connection that the account sees in the region.
+    /// Every peering connection that the account sees in the region; what has not changed is shared with `earlier`.
     ///
     /// # Errors
     /// What AWS, or the way to it, refuses.
-    pub async fn describe_vpc_peering_connections(&self, region: &str) -> Result<Snapshot, AwsError> {
+    pub async fn describe_vpc_peering_connections(
+        &self,
+        region: &str,
+        earlier: &Snapshot,
+    ) -> Result<Snapshot, AwsError> {
         let failed = |error: &_| self.error("DescribeVpcPeeringConnections", error);
         let pages =
             self.client(region).describe_vpc_peering_connections().max_results(Snapshot::PAGE as i32).into_paginator();
         let mut connections = pages.items().send();
         let mut seen = Vec::new();
         while let Some(connection) = connections.next().await {
-            seen.push(read(connection.map_err(|error| failed(&error))?, "DescribeVpcPeeringConnections")?);
+            let connection = read(connection.map_err(|error| failed(&error))?, "DescribeVpcPeeringConnections")?;
+            seen.push(earlier.share(connection));
         }
         Ok(seen.into_iter().collect())
     }

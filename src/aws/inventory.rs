@@ -31,8 +31,8 @@ pub trait View: Default + Send + Sync + 'static {
     /// What is listed, for the log.
     const WHAT: &'static str;
 
-    /// Asks EC2.
-    fn list(ec2: &Ec2, region: &str) -> impl Future<Output = Result<Self, AwsError>> + Send;
+    /// Asks EC2. What has not changed since `earlier` may be shared with it.
+    fn list(ec2: &Ec2, region: &str, earlier: &Self) -> impl Future<Output = Result<Self, AwsError>> + Send;
     /// How many there are.
     fn count(&self) -> usize;
     /// The IDs by which resources wait for what came, went or changed since `earlier`.
@@ -161,7 +161,7 @@ async fn keep_listing<V: View>(
     let mut last_change = Instant::now();
     loop {
         let began = Instant::now();
-        let outcome = V::list(&ec2, &region).await.map(Arc::new);
+        let outcome = V::list(&ec2, &region, &known).await.map(Arc::new);
         let (earliest, latest) = match &outcome {
             Ok(snapshot) => {
                 failures = backoff(interval);

@@ -32,7 +32,7 @@ impl View for RouteTables {
     const PAGE: usize = 100;
     const WHAT: &'static str = "route tables";
 
-    async fn list(ec2: &Ec2, region: &str) -> Result<Self, AwsError> {
+    async fn list(ec2: &Ec2, region: &str, _: &Self) -> Result<Self, AwsError> {
         ec2.describe_route_tables(region).await
     }
 

@@ -153,7 +153,8 @@ where
         .reconcile_on(concerned::<K>(Arc::clone(context), touches))
         .graceful_shutdown_on(shutdown)
         .run(
-            move |object, context| observer::observed(Arc::clone(&observer), name, reconcile(object, context)),
+            // Boxed, since kube-runtime moves what is in hand about.
+            move |object, context| observer::observed(Arc::clone(&observer), name, reconcile(object, context)).boxed(),
             record::retry,
             Arc::clone(context),
         )

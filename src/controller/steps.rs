@@ -146,7 +146,7 @@ impl Context {
         standing: &Standing,
     ) -> Result<VpcPeering, kube::Error> {
         let generation = object.metadata.generation.unwrap_or_default();
-        let connection = seen.and_then(|seen| seen.observed.recorded.as_ref());
+        let connection = seen.and_then(|seen| seen.observed.recorded.as_deref());
         let upkeep = seen.map(|seen| {
             let (desired, recorded) = (seen.desired(object), recorded(object));
             let living = connection.filter(|connection| !connection.code.has_ended());
@@ -261,6 +261,7 @@ impl Context {
                 Ok(Outcome::Refused(Box::new(object), error))
             }
             Ok(connection) => {
+                let connection = Arc::new(connection);
                 let object = self.record(&object, seen, &connection, Ownership::Owned).await?;
                 self.announce(
                     &object.object_ref(&()),
@@ -289,7 +290,7 @@ impl Context {
         &self,
         object: &VpcPeering,
         seen: Seen<'_>,
-        connection: &Connection,
+        connection: &Arc<Connection>,
         ownership: Ownership,
     ) -> Result<VpcPeering, kube::Error> {
         let mut status = object.status.clone().unwrap_or_default();
@@ -298,7 +299,7 @@ impl Context {
         // The status says at once what the next decision will say.
         let next = VpcPeering { status: Some(status.clone()), ..object.clone() };
         let accepter = seen.observed.accepter.clone();
-        let observed = Observation { recorded: Some(connection.clone()), accepter, ..Observation::default() };
+        let observed = Observation { recorded: Some(Arc::clone(connection)), accepter, ..Observation::default() };
         let seen = Seen { observed: &observed, ..seen };
         let plan: Plan = decide(seen.desired(object), &recorded(&next), &observed, Timestamp::now(), self.settings);
         let standing = Standing::under(&plan)

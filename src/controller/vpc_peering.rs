@@ -105,7 +105,8 @@ async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube:
             Some(Answer::Now(turn)) => Some(turn),
             Some(Answer::Later(since)) => return context.queued(&object, seen, since).await,
         };
-        match context.take(&step, &object, seen).await? {
+        // Apart, since a pass that waits for a listing would keep room for it.
+        match Box::pin(context.take(&step, &object, seen)).await? {
             Outcome::Done(next) => {
                 context.memory(&object, |memory| memory.succeeded(&step));
                 object = *next;
@@ -289,7 +290,7 @@ impl Context {
         observed: &Observation,
         since: Instant,
         asked: Instant,
-    ) -> Result<Option<Box<Connection>>, Trouble> {
+    ) -> Result<Option<Arc<Connection>>, Trouble> {
         let Some(connection) = observed.recorded.as_ref().filter(|connection| !connection.code.has_ended()) else {
             return Ok(None);
         };
@@ -301,7 +302,7 @@ impl Context {
                 listing.outcome.map_err(|error| Trouble { look_again: Some(retry_after), ..trouble_of(&error) })?;
             match snapshot.get(&connection.id) {
                 None if listing.began < asked => since = asked,
-                shown => return Ok(shown.cloned().map(Box::new)),
+                shown => return Ok(shown.cloned()),
             }
         }
     }

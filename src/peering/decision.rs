@@ -1,5 +1,6 @@
 //! The decision: from what is wanted, recorded and seen, the one next step.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -99,7 +100,7 @@ fn towards_connection(
     match observed.owned.as_slice() {
         [] => {}
         [connection] => {
-            return Plan::Act(Step::Record { connection: Box::new(connection.clone()), ownership: Ownership::Owned });
+            return Plan::Act(Step::Record { connection: Arc::clone(connection), ownership: Ownership::Owned });
         }
         several => {
             let ids: Vec<_> = several.iter().map(|connection| connection.id.as_str()).collect();
@@ -154,7 +155,7 @@ fn inheriting(desired: Desired<'_>, recorded: &Recorded, observed: &Observation,
     if !settings.is_cluster_unique || desired.spec.dry_run {
         return None;
     }
-    let is_alive = |connection: &&Connection| connection.code != StatusCode::Deleting;
+    let is_alive = |connection: &&Arc<Connection>| connection.code != StatusCode::Deleting;
     let same = observed.left_behind.iter().filter(is_alive).find(|left| mismatch(desired, left).is_none());
     if let Some(connection) = same {
         let wanted = desired.tags(upkeep::sides_in_place_of(Side::Requester, observed));
@@ -169,7 +170,7 @@ fn cleaning_up(desired: Desired<'_>, observed: &Observation, settings: Settings)
     if !settings.is_cluster_unique || desired.spec.deletion_policy == DeletionPolicy::Retain {
         return None;
     }
-    let can_go = |left: &&Connection| matches!(left.code, StatusCode::PendingAcceptance | StatusCode::Active);
+    let can_go = |left: &&Arc<Connection>| matches!(left.code, StatusCode::PendingAcceptance | StatusCode::Active);
     let step = observed.left_behind.iter().find(can_go).map(|left| Step::CleanUp { id: left.id.clone() })?;
     Some(Review::new(Concern::LeftBehind, (Some(step), None), observed))
 }
@@ -308,7 +309,7 @@ fn observing(desired: Desired<'_>, recorded: &Recorded, observed: &Observation, 
         return stalled(Reason::ConnectionMismatch, mismatch);
     }
     if recorded.connection_id.as_ref() != Some(&connection.id) {
-        return Plan::Act(Step::Record { connection: Box::new(connection.clone()), ownership: Ownership::Observed });
+        return Plan::Act(Step::Record { connection: Arc::clone(connection), ownership: Ownership::Observed });
     }
     pending_or(connection, now)
 }
@@ -401,7 +402,7 @@ fn towards_release(desired: Desired<'_>, recorded: &Recorded, observed: &Observa
     let Some(id) = recorded.owned_id() else {
         return match observed.owned.first() {
             Some(unrecorded) => {
-                Plan::Act(Step::Record { connection: Box::new(unrecorded.clone()), ownership: Ownership::Owned })
+                Plan::Act(Step::Record { connection: Arc::clone(unrecorded), ownership: Ownership::Owned })
             }
             None if recorded.creation_started => {
                 missing("the requested peering connection", observed, settings).unwrap_or(Plan::Release)

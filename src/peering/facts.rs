@@ -76,15 +76,15 @@ impl Recorded {
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
     /// The connection with the recorded ID.
-    pub recorded: Option<Connection>,
+    pub recorded: Option<Arc<Connection>>,
     /// Live connections that carry the owner's tags.
-    pub owned: Vec<Connection>,
+    pub owned: Vec<Arc<Connection>>,
     /// Live connections that an earlier resource of this name owned, which is gone.
-    pub left_behind: Vec<Connection>,
+    pub left_behind: Vec<Arc<Connection>>,
     /// The connection that the spec wants to take over.
-    pub wanted: Option<Connection>,
+    pub wanted: Option<Arc<Connection>>,
     /// A live connection between the same VPCs that is not the owner's.
-    pub rival: Option<Connection>,
+    pub rival: Option<Arc<Connection>>,
     /// An older resource of this cluster that asks for the same VPCs.
     pub older_claim: Option<Claim>,
     /// A quota of AWS's that one more connection between these VPCs may meet.
@@ -112,7 +112,7 @@ pub enum AccepterView {
     /// It is in the requester's account and region, and so are its tags.
     Same,
     /// It is in another account or region, and this is the connection as shown there, if it is shown.
-    Elsewhere(Result<Option<Box<Connection>>, Trouble>),
+    Elsewhere(Result<Option<Arc<Connection>>, Trouble>),
 }
 
 /// What stands in the way, and what to do about it.

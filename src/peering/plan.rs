@@ -1,6 +1,7 @@
 //! What a decision comes to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::routes::RouteChange;
@@ -86,7 +87,7 @@ pub enum Step {
     /// Record a connection.
     Record {
         /// Which.
-        connection: Box<Connection>,
+        connection: Arc<Connection>,
         /// Whose it is.
         ownership: Ownership,
     },

@@ -1,8 +1,6 @@
 //! AWS's quotas on peering connections: a warning before they are met, never a refusal, since they can be raised.
 //! <https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-peering>
 
-use std::collections::HashMap;
-
 use super::{Connection, StatusCode};
 
 /// The default quota on active connections of one VPC.
@@ -11,51 +9,44 @@ const ACTIVE_PER_VPC: usize = 50;
 /// The default quota on requests of one account and region that nobody has accepted yet.
 const OUTSTANDING: usize = 25;
 
-/// How much of each quota is used.
-#[derive(Clone, Debug, Default)]
-pub struct Usage {
-    active: HashMap<String, usize>,
-    outstanding: usize,
+/// Whether a connection counts towards the quotas of its VPCs.
+#[must_use]
+pub fn counts_as_active(connection: &Connection) -> bool {
+    match connection.code {
+        StatusCode::Active | StatusCode::Provisioning => true,
+        StatusCode::InitiatingRequest
+        | StatusCode::PendingAcceptance
+        | StatusCode::Failed
+        | StatusCode::Rejected
+        | StatusCode::Expired
+        | StatusCode::Deleting
+        | StatusCode::Deleted
+        | StatusCode::Unknown(_) => false,
+    }
 }
 
-impl Usage {
-    /// Counts one more connection.
-    pub fn add(&mut self, connection: &Connection) {
-        match connection.code {
-            StatusCode::Active | StatusCode::Provisioning => {
-                for end in [&connection.requester, &connection.accepter] {
-                    if let Some(vpc) = &end.vpc_id {
-                        *self.active.entry(vpc.clone()).or_default() += 1;
-                    }
-                }
-            }
-            StatusCode::InitiatingRequest | StatusCode::PendingAcceptance => self.outstanding += 1,
-            StatusCode::Failed
-            | StatusCode::Rejected
-            | StatusCode::Expired
-            | StatusCode::Deleting
-            | StatusCode::Deleted
-            | StatusCode::Unknown(_) => {}
-        }
-    }
+/// Whether a request counts towards the account's quota for long: one to its own account is accepted in a moment.
+#[must_use]
+pub fn counts_as_outstanding(connection: &Connection) -> bool {
+    connection.code == StatusCode::PendingAcceptance && connection.requester.owner_id != connection.accepter.owner_id
+}
 
-    /// What to warn of before another connection between these VPCs is requested: a quota of which nine tenths are used.
-    #[must_use]
-    pub fn warning(&self, requester: &str, accepter: &str) -> Option<String> {
-        let is_near = |used: usize, quota: usize| used * 10 >= quota * 9;
-        for vpc in [requester, accepter] {
-            let used = self.active.get(vpc).copied().unwrap_or_default();
-            if is_near(used, ACTIVE_PER_VPC) {
-                return Some(format!(
-                    "{vpc} has {used} active peering connections; AWS's default quota is {ACTIVE_PER_VPC} for each VPC"
-                ));
-            }
-        }
-        let used = self.outstanding;
-        is_near(used, OUTSTANDING).then(|| {
-            format!("{used} peering requests of this region wait to be accepted; AWS's default quota is {OUTSTANDING}")
-        })
+/// What to warn of before another connection between these VPCs is requested: a quota of which nine tenths are used.
+/// Each VPC comes with its active connections.
+#[must_use]
+pub fn warning(vpcs: [(&str, usize); 2], outstanding: usize) -> Option<String> {
+    let is_near = |used: usize, quota: usize| used * 10 >= quota * 9;
+    let near = vpcs.into_iter().find(|(_, active)| is_near(*active, ACTIVE_PER_VPC));
+    if let Some((vpc, active)) = near {
+        return Some(format!(
+            "{vpc} has {active} active peering connections; AWS's default quota is {ACTIVE_PER_VPC} for each VPC"
+        ));
     }
+    is_near(outstanding, OUTSTANDING).then(|| {
+        format!(
+            "{outstanding} peering requests of this region wait to be accepted; AWS's default quota is {OUTSTANDING}"
+        )
+    })
 }
 
 #[cfg(test)]
@@ -63,22 +54,23 @@ mod tests {
     use super::*;
     use crate::peering::testing::connection;
 
-    fn usage(code: StatusCode, number: usize) -> Usage {
-        let mut usage = Usage::default();
-        for _ in 0..number {
-            usage.add(&connection(code.clone()));
-        }
-        usage
+    #[test]
+    fn nine_tenths_of_a_quota_are_warned_of() {
+        let warns = |active, outstanding| warning([("vpc-1", 0), ("vpc-2", active)], outstanding).is_some();
+        assert!(!warns(44, 22));
+        assert!(warns(45, 0));
+        assert!(warns(0, 23));
     }
 
     #[test]
-    fn nine_tenths_of_a_quota_are_warned_of() {
-        let warns = |code: StatusCode, number, vpc| usage(code, number).warning(vpc, "vpc-3").is_some();
-        assert!(!warns(StatusCode::Active, 44, "vpc-11111111"));
-        assert!(warns(StatusCode::Active, 45, "vpc-11111111"));
-        assert!(!warns(StatusCode::Active, 45, "vpc-4"), "another VPC has a quota of its own");
-        assert!(!warns(StatusCode::PendingAcceptance, 22, "vpc-4"));
-        assert!(warns(StatusCode::PendingAcceptance, 23, "vpc-4"));
-        assert!(!warns(StatusCode::Deleted, 100, "vpc-11111111"));
+    fn what_passes_by_itself_counts_towards_no_quota() {
+        let mut request = connection(StatusCode::PendingAcceptance);
+        assert!(!counts_as_outstanding(&request));
+        request.accepter.owner_id = Some("222222222222".into());
+        assert!(counts_as_outstanding(&request));
+        request.code = StatusCode::Provisioning;
+        assert!(counts_as_active(&request) && !counts_as_outstanding(&request));
+        request.code = StatusCode::Deleted;
+        assert!(!counts_as_active(&request));
     }
 }

@@ -1,28 +1,34 @@
 //! Every connection that one account sees in one region, at one time.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
-use super::quota::Usage;
-use super::{Connection, Ends, Observation, Owner, Recorded};
+use super::{Connection, Ends, Observation, Owner, Recorded, quota};
 
 /// Every connection that one account sees in one region, indexed for the questions that reconciles ask.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    connections: BTreeMap<String, Connection>,
-    by_owner: HashMap<String, Vec<String>>,
-    /// By a hash of the owner's names.
-    by_name: HashMap<u64, Vec<String>>,
-    by_pair: HashMap<[String; 2], Vec<String>>,
-    by_accepter: HashMap<String, Vec<String>>,
-    usage: Usage,
+    /// In the order of their IDs. What has not changed is shared with earlier snapshots.
+    connections: Vec<Arc<Connection>>,
+    by_uid: Index,
+    by_name: Index,
+    by_vpc: Index,
+    /// The requests that count towards the quota on those.
+    outstanding: usize,
 }
+
+/// Positions by the hash of a key. Keys are not kept, so that it is small: whoever finds something checks that it is
+/// what was looked for.
+#[derive(Clone, Debug, Default)]
+struct Index(Vec<(u64, u32)>);
 
 impl Snapshot {
     /// The connection with this ID.
     #[must_use]
-    pub fn get(&self, id: &str) -> Option<&Connection> {
-        self.connections.get(id)
+    pub fn get(&self, id: &str) -> Option<&Arc<Connection>> {
+        let position = self.connections.binary_search_by(|connection| connection.id.as_str().cmp(id)).ok()?;
+        self.connections.get(position)
     }
 
     /// How many connections there are.
@@ -37,12 +43,21 @@ impl Snapshot {
         self.connections.is_empty()
     }
 
+    /// The connection as it is shared by this snapshot, where it is the same here.
+    #[must_use]
+    pub fn share(&self, connection: Connection) -> Arc<Connection> {
+        match self.get(&connection.id) {
+            Some(known) if **known == connection => Arc::clone(known),
+            _ => Arc::new(connection),
+        }
+    }
+
     /// Whether a connection of this cluster's is on its way to another code.
     #[must_use]
     pub fn has_motion_of(&self, cluster: &str) -> bool {
-        self.connections.values().any(|connection| {
-            let owners = [Owner::of(&connection.tags), Owner::accepter_of(&connection.tags)];
-            connection.code.is_in_motion() && owners.into_iter().flatten().any(|owner| owner.cluster == cluster)
+        self.connections.iter().any(|connection| {
+            let clusters = [Owner::CLUSTER, Owner::ACCEPTER_CLUSTER].map(|key| connection.tags.get(key));
+            connection.code.is_in_motion() && clusters.into_iter().flatten().any(|owner| owner == cluster)
         })
     }
 
@@ -50,89 +65,136 @@ impl Snapshot {
     /// VPC.
     #[must_use]
     pub fn changes_since(&self, earlier: &Self) -> BTreeSet<String> {
-        let ids = self.connections.keys().chain(earlier.connections.keys());
-        let pairs = ids.map(|id| (self.get(id), earlier.get(id))).filter(|(now, then)| now != then);
-        let changed = pairs.flat_map(|(now, then)| [now, then]).flatten();
-        let keys = changed.flat_map(|connection| {
+        let differ = |one: &&Arc<Connection>, other: &Self| {
+            other.get(&one.id).is_none_or(|other| !Arc::ptr_eq(one, other) && **one != *other)
+        };
+        let now = self.connections.iter().filter(|connection| differ(connection, earlier));
+        let then = earlier.connections.iter().filter(|connection| differ(connection, self));
+        let keys = now.chain(then).flat_map(|connection| {
             [Some(connection.id.clone()), connection.accepter.vpc_id.as_deref().map(requests_to)]
         });
         keys.flatten().collect()
     }
 
     /// The connections whose accepter is this VPC.
-    pub fn to(&self, vpc_id: &str) -> impl Iterator<Item = &Connection> {
-        self.by_accepter.get(vpc_id).into_iter().flatten().filter_map(|id| self.get(id))
+    pub fn to(&self, vpc_id: &str) -> impl Iterator<Item = &Arc<Connection>> {
+        self.of(vpc_id).filter(move |connection| connection.accepter.vpc_id.as_deref() == Some(vpc_id))
+    }
+
+    /// The connections of which this VPC is an end.
+    fn of(&self, vpc_id: &str) -> impl Iterator<Item = &Arc<Connection>> {
+        self.find(&self.by_vpc, vpc_id)
+            .filter(move |connection| vpcs(connection).into_iter().flatten().any(|vpc| vpc == vpc_id))
     }
 
     /// What this snapshot shows of one resource's peering.
     #[must_use]
     pub fn observe(&self, owner: &Owner, recorded: &Recorded, ends: &Ends, wanted: Option<&String>) -> Observation {
-        let (requester, accepter) = (&ends.requester.vpc_id, &ends.accepter.vpc_id);
-        let living = |ids: Option<&Vec<String>>| -> Vec<&Connection> {
-            let connections = ids.into_iter().flatten().filter_map(|id| self.get(id));
-            connections.filter(|connection| !connection.code.has_ended()).collect()
+        let (requester, accepter) = (ends.requester.vpc_id.as_str(), ends.accepter.vpc_id.as_str());
+        let is_living = |connection: &&Arc<Connection>| !connection.code.has_ended();
+        let is_owned = |connection: &&Arc<Connection>| owner.is_named_by(&connection.tags);
+        // EC2 allows one active peering between two VPCs, whichever asked.
+        let joins_them = |connection: &&Arc<Connection>| {
+            let vpcs = vpcs(connection);
+            vpcs == [Some(requester), Some(accepter)] || vpcs == [Some(accepter), Some(requester)]
         };
-        let is_owned = |connection: &&Connection| owner.is_named_by(&connection.tags);
-        let find = |id: Option<&String>| id.and_then(|id| self.get(id)).cloned();
+        let active_of = |vpc| (vpc, self.of(vpc).filter(|connection| quota::counts_as_active(connection)).count());
         Observation {
-            recorded: find(recorded.connection_id.as_ref()),
-            near_quota: self.usage.warning(requester, accepter),
-            wanted: find(wanted),
-            owned: living(self.by_owner.get(&owner.uid)).into_iter().filter(is_owned).cloned().collect(),
-            left_behind: living(self.by_name.get(&name(owner)))
-                .into_iter()
+            recorded: recorded.connection_id.as_ref().and_then(|id| self.get(id)).cloned(),
+            near_quota: quota::warning([active_of(requester), active_of(accepter)], self.outstanding),
+            wanted: wanted.and_then(|id| self.get(id)).cloned(),
+            owned: self.find(&self.by_uid, &owner.uid).filter(is_living).filter(is_owned).cloned().collect(),
+            left_behind: self
+                .find(&self.by_name, &name(owner))
+                .filter(is_living)
                 .filter(|connection| Owner::of(&connection.tags).is_some_and(|other| owner.succeeds(&other)))
                 .cloned()
                 .collect(),
-            rival: living(self.by_pair.get(&pair(requester, accepter)))
-                .into_iter()
+            rival: self
+                .of(requester)
+                .filter(is_living)
+                .filter(joins_them)
                 .find(|connection| !is_owned(connection))
                 .cloned(),
             ..Observation::default()
         }
     }
-}
 
-impl FromIterator<Connection> for Snapshot {
-    fn from_iter<T: IntoIterator<Item = Connection>>(connections: T) -> Self {
-        let mut snapshot = Self::default();
-        for connection in connections {
-            let id = &connection.id;
-            if let Some(owner) = Owner::of(&connection.tags) {
-                snapshot.by_name.entry(name(&owner)).or_default().push(id.clone());
-                snapshot.by_owner.entry(owner.uid).or_default().push(id.clone());
-            }
-            if let (Some(requester), Some(accepter)) = (&connection.requester.vpc_id, &connection.accepter.vpc_id) {
-                snapshot.by_pair.entry(pair(requester, accepter)).or_default().push(id.clone());
-            }
-            if let Some(accepter) = &connection.accepter.vpc_id {
-                snapshot.by_accepter.entry(accepter.clone()).or_default().push(id.clone());
-            }
-            snapshot.usage.add(&connection);
-            snapshot.connections.insert(id.clone(), connection);
-        }
-        snapshot
+    fn find<'a>(&'a self, index: &'a Index, key: &(impl Hash + ?Sized)) -> impl Iterator<Item = &'a Arc<Connection>> {
+        index.find(key).filter_map(|position| self.connections.get(position))
     }
 }
 
-/// What owners of one name have in common.
-fn name(owner: &Owner) -> u64 {
+impl Index {
+    fn add(&mut self, key: &(impl Hash + ?Sized), position: usize) {
+        // EC2 has fewer connections than that.
+        self.0.push((hash(key), u32::try_from(position).unwrap_or(u32::MAX)));
+    }
+
+    fn sort(&mut self) {
+        self.0.sort_unstable();
+        self.0.shrink_to_fit();
+    }
+
+    fn find(&self, key: &(impl Hash + ?Sized)) -> impl Iterator<Item = usize> {
+        let hash = hash(key);
+        let first = self.0.partition_point(|(other, _)| *other < hash);
+        let found = self.0.iter().skip(first).take_while(move |(other, _)| *other == hash);
+        found.map(|(_, position)| *position as usize)
+    }
+}
+
+fn hash(key: &(impl Hash + ?Sized)) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (&owner.cluster, &owner.namespace, &owner.name).hash(&mut hasher);
+    key.hash(&mut hasher);
     hasher.finish()
+}
+
+impl<C: Into<Arc<Connection>>> FromIterator<C> for Snapshot {
+    fn from_iter<T: IntoIterator<Item = C>>(connections: T) -> Self {
+        let mut connections: Vec<_> = connections.into_iter().map(Into::into).collect();
+        connections.sort_by(|one: &Arc<Connection>, other| one.id.cmp(&other.id));
+        // What moved while EC2 was listed may stand on two pages; the later one counts.
+        connections.dedup_by(|later, earlier| {
+            let same = later.id == earlier.id;
+            if same {
+                std::mem::swap(later, earlier);
+            }
+            same
+        });
+        connections.shrink_to_fit();
+        let mut snapshot = Self::default();
+        for (connection, position) in connections.iter().zip(0..) {
+            if let Some(owner) = Owner::of(&connection.tags) {
+                snapshot.by_name.add(&name(&owner), position);
+                snapshot.by_uid.add(&owner.uid, position);
+            }
+            for vpc in vpcs(connection).into_iter().flatten() {
+                snapshot.by_vpc.add(vpc, position);
+            }
+            snapshot.outstanding += usize::from(quota::counts_as_outstanding(connection));
+        }
+        for index in [&mut snapshot.by_uid, &mut snapshot.by_name, &mut snapshot.by_vpc] {
+            index.sort();
+        }
+        Self { connections, ..snapshot }
+    }
+}
+
+/// The VPCs of both ends, requester first.
+fn vpcs(connection: &Connection) -> [Option<&str>; 2] {
+    [&connection.requester, &connection.accepter].map(|end| end.vpc_id.as_deref())
+}
+
+/// What owners of one name have in common.
+fn name(owner: &Owner) -> [&str; 3] {
+    [&owner.cluster, &owner.namespace, &owner.name]
 }
 
 /// What the connections to a VPC are called together, by who waits for a change of one.
 #[must_use]
 pub fn requests_to(vpc_id: &str) -> String {
     format!("requests to {vpc_id}")
-}
-
-/// The two VPCs whichever asked: EC2 allows one active peering between them.
-fn pair(one: &str, other: &str) -> [String; 2] {
-    let mut pair = [one.to_owned(), other.to_owned()];
-    pair.sort();
-    pair
 }
 
 #[cfg(test)]

@@ -240,7 +240,7 @@ pub(super) fn withdraw_routes(
     side: Side,
 ) -> Option<Result<Step, Trouble>> {
     let has_record = recorded.routes.iter().any(|route| route.side == side);
-    let connection = observed.recorded.as_ref();
+    let connection = observed.recorded.as_deref();
     let was_active = connection.is_some_and(|connection| connection.code == StatusCode::Active);
     if !has_record && !was_active {
         return None;

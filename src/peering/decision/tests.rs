@@ -54,9 +54,9 @@ impl Case {
         case.recorded.ownership = Some(Ownership::Owned);
         case.recorded.managed_tag_keys = tags(&owner()).into_keys().collect();
         if !connection.code.has_ended() && connection.tags == tags(&owner()) {
-            case.observed.owned = vec![connection.clone()];
+            case.observed.owned = vec![connection.clone().into()];
         }
-        case.observed.recorded = Some(connection);
+        case.observed.recorded = Some(connection.into());
         case
     }
 
@@ -253,7 +253,7 @@ fn what_carries_our_tags_is_recorded_and_not_created_again() {
     for started in [false, true] {
         let mut case = Case::new();
         case.recorded.creation_started = started;
-        case.observed.owned = vec![connection(StatusCode::Active)];
+        case.observed.owned = vec![connection(StatusCode::Active).into()];
         assert_eq!(case.said(), "record pcx-1 as Owned");
         assert_eq!(case.deleted().said(), "record pcx-1 as Owned");
     }
@@ -263,7 +263,7 @@ fn what_carries_our_tags_is_recorded_and_not_created_again() {
 fn two_connections_of_ours_are_for_a_person_to_sort_out() {
     let mut case = Case::new();
     let second = Connection { id: "pcx-2".into(), ..connection(StatusCode::Active) };
-    case.observed.owned = vec![connection(StatusCode::Active), second];
+    case.observed.owned = vec![connection(StatusCode::Active).into(), second.into()];
     let plan = case.decide();
     assert_eq!(said(&plan), "stalled: MultipleConnections");
     assert!(matches!(plan, Plan::Stalled { message, .. } if message.contains("pcx-1, pcx-2")));
@@ -272,7 +272,7 @@ fn two_connections_of_ours_are_for_a_person_to_sort_out() {
 #[test]
 fn deletion_takes_every_connection_of_ours() {
     let mut case = Case::with(StatusCode::Deleted).deleted();
-    case.observed.owned = vec![Connection { id: "pcx-2".into(), ..connection(StatusCode::Active) }];
+    case.observed.owned = vec![Connection { id: "pcx-2".into(), ..connection(StatusCode::Active) }.into()];
     assert_eq!(case.said(), "delete pcx-2");
     case.observed.recorded = None;
     assert_eq!(case.said(), "delete pcx-2", "the recorded one is not shown");
@@ -318,7 +318,7 @@ fn a_connection_of_the_same_vpcs_that_is_not_ours_is_left_alone() {
     for (tags, told) in [(tags(&another_owner()), "team/another"), (Default::default(), "not made by this resource")] {
         rival.tags = tags;
         let mut case = Case::new();
-        case.observed.rival = Some(rival.clone());
+        case.observed.rival = Some(rival.clone().into());
         assert!(
             matches!(case.decide(), Plan::Stalled { reason: Reason::ConnectionNotOwned, message, .. } if message.contains(told) && message.contains("pcx-1"))
         );
@@ -361,7 +361,7 @@ fn elsewhere(code: StatusCode, view: Result<Option<Connection>, Trouble>) -> Cas
     let mut case = Case::showing(across(code));
     case.ends.accepter.region = "us-west-2".into();
     case.ends.accepter.owner_id = Some("222222222222".into());
-    case.observed.accepter = AccepterView::Elsewhere(view.map(|shown| shown.map(Box::new)));
+    case.observed.accepter = AccepterView::Elsewhere(view.map(|shown| shown.map(Arc::new)));
     case
 }
 
@@ -407,7 +407,7 @@ fn a_request_is_accepted_where_the_accepter_sees_it_and_only_if_it_is_ours() {
     assert_eq!(case.said(), "record tag keys cluster name namespace uid", "what else there is to do is done");
     case.recorded.accepter_managed_tag_keys = tags(&owner()).into_keys().collect();
     case.observed.accepter =
-        AccepterView::Elsewhere(Ok(Some(Box::new(seen_there(StatusCode::PendingAcceptance, tags(&owner()))))));
+        AccepterView::Elsewhere(Ok(Some(Arc::new(seen_there(StatusCode::PendingAcceptance, tags(&owner()))))));
     assert_eq!(case.said(), "stalled: Unauthorized");
     assert_eq!(elsewhere(StatusCode::PendingAcceptance, Ok(None)).said(), "wait: AwaitingConsistency");
     assert_eq!(elsewhere(StatusCode::PendingAcceptance, Err(refusal())).said(), "stalled: Unauthorized");
@@ -442,10 +442,10 @@ fn each_place_has_its_own_tags() {
     case.recorded.managed_tag_keys = with(&["r"]).into_keys().collect();
     case.recorded.accepter_managed_tag_keys = with(&["a"]).into_keys().collect();
     assert_eq!(case.said(), "tag pcx-1 r");
-    case.observed.recorded = Some(Connection { tags: with(&["r"]), ..across(StatusCode::Active) });
+    case.observed.recorded = Some(Connection { tags: with(&["r"]), ..across(StatusCode::Active) }.into());
     assert_eq!(case.said(), "tag pcx-1 a");
     case.observed.accepter =
-        AccepterView::Elsewhere(Ok(Some(Box::new(seen_there(StatusCode::Active, with(&["a", "x"]))))));
+        AccepterView::Elsewhere(Ok(Some(Arc::new(seen_there(StatusCode::Active, with(&["a", "x"]))))));
     assert_eq!(case.said(), "steady", "x is somebody else's");
     let mut retained = Case { deleted: true, ..case };
     retained.spec.deletion_policy = DeletionPolicy::Retain;
@@ -466,7 +466,7 @@ fn options_are_compared_with_what_ec2_shows() {
     assert_eq!(case.said(), "requester of pcx-1 allows dns: true");
     case.observed.refused.insert(Concern::Options(Side::Requester), refusal());
     assert_eq!(case.said(), "accepter of pcx-1 allows dns: true", "one side's refusal holds up no other");
-    if let Some(shown) = &mut case.observed.recorded {
+    if let Some(shown) = case.observed.recorded.as_mut().map(Arc::make_mut) {
         shown.accepter.peering_options =
             Some(crate::api::PeeringOptions { allow_dns_resolution_from_remote_vpc: Some(true), ..Default::default() });
     }
@@ -575,7 +575,7 @@ fn observe_looks_and_writes_nothing_to_aws() {
             case.spec.acceptance = acceptance;
             case.spec.recreate_on = vec![End::Expired, End::Deleted, End::Rejected, End::Failed];
             case.look_requested = true;
-            if let Some(connection) = &mut case.observed.recorded {
+            if let Some(connection) = case.observed.recorded.as_mut().map(Arc::make_mut) {
                 connection.tags.clear();
             }
             assert!(!matches!(case.decide(), Plan::Act(_)), "{code}: {}", case.said());
@@ -584,7 +584,7 @@ fn observe_looks_and_writes_nothing_to_aws() {
     let mut case = Case::new();
     case.spec.management_policy = ManagementPolicy::Observe;
     assert_eq!(case.said(), "stalled: NotFound");
-    case.observed.rival = Some(connection(StatusCode::Active));
+    case.observed.rival = Some(connection(StatusCode::Active).into());
     assert_eq!(case.said(), "record pcx-1 as Observed");
 }
 
@@ -593,7 +593,7 @@ fn what_was_only_observed_is_not_ours() {
     let mut case = Case::with(StatusCode::Active);
     case.recorded.ownership = Some(Ownership::Observed);
     case.observed.owned = Vec::new();
-    case.observed.recorded.as_mut().unwrap().tags.clear();
+    case.observed.recorded.as_mut().map(Arc::make_mut).unwrap().tags.clear();
     case.observed.rival = case.observed.recorded.clone();
     assert_eq!(case.said(), "stalled: ConnectionNotOwned");
     assert_eq!(case.deleted().said(), "release");
@@ -603,8 +603,8 @@ fn what_was_only_observed_is_not_ours() {
 fn adoption(connection: Connection) -> Case {
     let mut case = Case::new();
     case.spec.vpc_peering_connection_id = Some(connection.id.clone());
-    case.observed.rival = Some(connection.clone()).filter(|connection| !connection.code.has_ended());
-    case.observed.wanted = Some(connection);
+    case.observed.rival = Some(connection.clone().into()).filter(|connection: &Arc<Connection>| !connection.code.has_ended());
+    case.observed.wanted = Some(connection.into());
     case
 }
 
@@ -618,7 +618,7 @@ fn adoption_makes_a_connection_ours_by_its_tags_and_then_records_it() {
     assert_eq!(case.said(), "tag pcx-1 cluster name namespace uid");
     case.spec.suspend = true;
     assert_eq!(case.said(), "suspended");
-    case.observed.owned = vec![connection(StatusCode::Active)];
+    case.observed.owned = vec![connection(StatusCode::Active).into()];
     assert_eq!(case.said(), "record pcx-1 as Owned");
 }
 
@@ -649,7 +649,7 @@ fn what_an_earlier_resource_of_the_same_name_left_behind_can_be_taken_over_and_n
     let mut left_behind = connection(StatusCode::Active);
     left_behind.tags = tags(&earlier);
     let mut case = Case::new();
-    case.observed.rival = Some(left_behind.clone());
+    case.observed.rival = Some(left_behind.clone().into());
     assert!(
         matches!(case.decide(), Plan::Stalled { reason: Reason::ConnectionNotOwned, message, .. } if message.contains("earlier resource"))
     );
@@ -669,12 +669,13 @@ fn what_an_earlier_resource_of_the_same_name_left_behind_is_taken_over_or_goes()
     let mut left = connection(StatusCode::Active);
     left.tags = tags(&Owner { uid: "earlier".into(), ..owner() });
     let mut case = Case::new();
-    (case.observed.left_behind, case.observed.rival) = (vec![left.clone()], Some(left.clone()));
+    (case.observed.left_behind, case.observed.rival) = (vec![left.clone().into()], Some(left.clone().into()));
     case.recorded.managed_tag_keys = tags(&owner()).into_keys().collect();
     assert_eq!(case.said(), "tag pcx-1 uid", "between the same VPCs it is taken over");
     case.observed.rival = None;
-    case.observed.left_behind[0].accepter.vpc_id = Some("vpc-3".into());
-    case.observed.left_behind[0].id = "pcx-9".into();
+    let elsewhere = Arc::make_mut(&mut case.observed.left_behind[0]);
+    elsewhere.accepter.vpc_id = Some("vpc-3".into());
+    elsewhere.id = "pcx-9".into();
     assert_eq!(case.said(), "clean up pcx-9", "between others it goes");
     // Beside our own, too, and nothing else waits for it.
     let mut beside = Case::with(StatusCode::Active);
@@ -695,7 +696,7 @@ fn the_older_of_two_resources_goes_first() {
         matches!(case.decide(), Plan::Stalled { reason: Reason::ConnectionNotOwned, message, look_again: Some(_) } if message.contains("team/older"))
     );
     assert_eq!(case.clone().deleted().said(), "release");
-    case.observed.owned = vec![connection(StatusCode::Active)];
+    case.observed.owned = vec![connection(StatusCode::Active).into()];
     assert_eq!(case.said(), "record pcx-1 as Owned", "what is ours already stays ours");
 }
 
@@ -767,17 +768,17 @@ fn tags_of_ours_are_repaired_and_those_of_others_left_alone() {
         assert_eq!(case.said(), "record tag keys Name cluster name namespace uid");
         case.recorded.managed_tag_keys.insert("Name".into());
         assert_eq!(case.said(), "tag pcx-1 Name");
-        case.observed.recorded.as_mut().unwrap().tags.insert("Name".into(), "old".into());
+        case.observed.recorded.as_mut().map(Arc::make_mut).unwrap().tags.insert("Name".into(), "old".into());
         assert_eq!(case.said(), "tag pcx-1 Name");
-        case.observed.recorded.as_mut().unwrap().tags.insert("Name".into(), "new".into());
+        case.observed.recorded.as_mut().map(Arc::make_mut).unwrap().tags.insert("Name".into(), "new".into());
         assert_eq!(case.said(), at_rest);
-        case.observed.recorded.as_mut().unwrap().tags.remove("vpcpeering.dev/uid");
+        case.observed.recorded.as_mut().map(Arc::make_mut).unwrap().tags.remove("vpcpeering.dev/uid");
         assert_eq!(case.said(), "tag pcx-1 uid");
-        case.observed.recorded.as_mut().unwrap().tags.insert("vpcpeering.dev/uid".into(), "uid".into());
+        case.observed.recorded.as_mut().map(Arc::make_mut).unwrap().tags.insert("vpcpeering.dev/uid".into(), "uid".into());
 
         case.spec.tags.clear();
         assert_eq!(case.said(), "untag pcx-1 Name");
-        case.observed.recorded.as_mut().unwrap().tags.remove("Name");
+        case.observed.recorded.as_mut().map(Arc::make_mut).unwrap().tags.remove("Name");
         assert_eq!(case.said(), "record tag keys cluster name namespace uid");
         case.recorded.managed_tag_keys.remove("Name");
         assert_eq!(case.said(), at_rest);

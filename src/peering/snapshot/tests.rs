@@ -11,7 +11,7 @@ fn observe(connections: Vec<Connection>, recorded: Option<&str>) -> Observation 
     connections.into_iter().collect::<Snapshot>().observe(&owner(), &recorded, &ends(), None)
 }
 
-fn ids(connections: &[Connection]) -> Vec<&str> {
+fn ids(connections: &[Arc<Connection>]) -> Vec<&str> {
     connections.iter().map(|connection| connection.id.as_str()).collect()
 }
 
@@ -19,7 +19,7 @@ fn ids(connections: &[Connection]) -> Vec<&str> {
 fn the_recorded_one_is_shown_whatever_its_code_and_the_owned_while_they_live() {
     let connections = vec![named("pcx-1", StatusCode::Deleted, &owner()), named("pcx-2", StatusCode::Active, &owner())];
     let observed = observe(connections, Some("pcx-1"));
-    assert_eq!(observed.recorded.map(|connection| connection.id).as_deref(), Some("pcx-1"));
+    assert_eq!(observed.recorded.map(|connection| connection.id.clone()).as_deref(), Some("pcx-1"));
     assert_eq!(ids(&observed.owned), ["pcx-2"]);
     assert_eq!(observed.rival, None);
 }
@@ -29,7 +29,7 @@ fn a_namesake_with_another_uid_or_cluster_owns_nothing_of_ours() {
     for another in [Owner { uid: "old".into(), ..owner() }, Owner { cluster: "other".into(), ..owner() }] {
         let observed = observe(vec![named("pcx-1", StatusCode::Active, &another)], None);
         assert_eq!(ids(&observed.owned), [""; 0]);
-        assert_eq!(observed.rival.map(|connection| connection.id).as_deref(), Some("pcx-1"));
+        assert_eq!(observed.rival.map(|connection| connection.id.clone()).as_deref(), Some("pcx-1"));
     }
 }
 
@@ -67,4 +67,21 @@ fn only_our_own_motion_quickens_the_pace() {
     assert!(!snapshot(named("pcx-1", StatusCode::Active, &owner())).has_motion_of(cluster));
     let theirs = Owner { cluster: "other".into(), ..owner() };
     assert!(!snapshot(named("pcx-1", StatusCode::Provisioning, &theirs)).has_motion_of(cluster));
+}
+
+#[test]
+fn what_has_not_changed_is_shared_with_the_earlier_snapshot() {
+    let earlier: Snapshot = ["pcx-1", "pcx-2"].map(|id| named(id, StatusCode::Active, &owner())).into_iter().collect();
+    let later = [named("pcx-1", StatusCode::Active, &owner()), named("pcx-2", StatusCode::Deleted, &owner())];
+    let later: Snapshot = later.into_iter().map(|connection| earlier.share(connection)).collect();
+    let is_shared = |id| Arc::ptr_eq(earlier.get(id).unwrap(), later.get(id).unwrap());
+    assert_eq!(["pcx-1", "pcx-2"].map(is_shared), [true, false]);
+    assert_eq!(later.get("pcx-2").unwrap().code, StatusCode::Deleted);
+}
+
+#[test]
+fn of_a_connection_on_two_pages_the_later_one_counts() {
+    let twice = [StatusCode::Provisioning, StatusCode::Active].map(|code| named("pcx-1", code, &owner()));
+    let snapshot: Snapshot = twice.into_iter().collect();
+    assert_eq!((snapshot.len(), &snapshot.get("pcx-1").unwrap().code), (1, &StatusCode::Active));
 }
