@@ -79,7 +79,8 @@ struct Case {
 
 impl Case {
     fn new(connections: impl IntoIterator<Item = Connection>) -> Self {
-        let connections = connections.into_iter().map(|connection| (connection.id.clone(), connection.into())).collect();
+        let connections =
+            connections.into_iter().map(|connection| (connection.id.clone(), connection.into())).collect();
         let observed = Observation { connections, is_settled: true, ..Observation::default() };
         let now = "2026-01-01T12:00:00Z".parse().expect("a time");
         Self { spec: spec(), status: VpcPeeringAccepterStatus::default(), observed, deleted: false, now }

@@ -9,20 +9,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::pace::{Next, Pace};
 use super::{AwsError, Ec2};
-
-/// A listing begins at least so long after the last one for each page that it had, however many resources ask: four
-/// pages a second leave most of EC2's rate to others.
-const GAP_PER_PAGE: Duration = Duration::from_millis(250);
-
-/// While listings follow each other without rest, the gap grows to so many times that: more resources wait for each.
-const LONGEST_GAP: f64 = 4.0;
-const GAP_GROWTH: f64 = 1.3;
-
-/// The longest pause between listings while a connection of ours is on its way to another code. Where that takes hours,
-/// as a request may that waits for a person, a hundredth and twentieth of the time without a change.
-const IN_MOTION: Duration = Duration::from_secs(5);
-const PATIENCE: u32 = 120;
 
 /// What is listed: everything of one kind that one account sees in one region.
 pub trait View: Default + Send + Sync + 'static {
@@ -156,48 +144,36 @@ async fn keep_listing<V: View>(
     let Polling { cluster, interval, changed } = polling;
     let mut known = Arc::new(V::default());
     let mut failures = backoff(interval);
-    let mut pause = GAP_PER_PAGE;
-    let mut strain = 1.0;
-    let mut last_change = Instant::now();
+    let mut pace = Pace::new(interval, Instant::now());
     loop {
         let began = Instant::now();
+        pace.begins(began);
         let outcome = V::list(&ec2, &region, &known).await.map(Arc::new);
-        let (earliest, latest) = match &outcome {
+        let next = match &outcome {
             Ok(snapshot) => {
                 failures = backoff(interval);
-                let pages = u32::try_from(snapshot.count().div_ceil(V::PAGE)).unwrap_or(u32::MAX).max(1);
-                let gap = GAP_PER_PAGE.saturating_mul(pages).mul_f64(strain);
+                let pages = u32::try_from(snapshot.count().div_ceil(V::PAGE)).unwrap_or(u32::MAX);
                 let changes: BTreeSet<String> = snapshot.changes_since(&known);
-                let moving = snapshot.is_in_motion(&cluster);
-                if !changes.is_empty() {
-                    last_change = began;
-                }
-                let longest = IN_MOTION.max(last_change.elapsed() / PATIENCE).max(gap).min(interval);
-                pause = match (moving, changes.is_empty()) {
-                    (false, _) => interval,
-                    (true, false) => gap,
-                    (true, true) => (pause * 2).min(longest),
-                };
+                let next = pace.listed(began, pages, !changes.is_empty(), snapshot.is_in_motion(&cluster));
                 known = Arc::clone(snapshot);
-                publish(&published, began, outcome, began + gap);
+                publish(&published, began, outcome, next.earliest);
                 for id in changes {
                     // Nobody listens any more only at shutdown.
                     _ = changed.send(id);
                 }
-                (began + gap, began + pause.max(gap))
+                next
             }
             Err(error) => {
                 let delay = failures.next().unwrap_or(interval);
                 tracing::warn!(%region, %error, retry_in = ?delay, "cannot list the {}", V::WHAT);
-                let next = Instant::now() + delay;
-                publish(&published, began, outcome, next);
-                (next, next)
+                let later = Instant::now() + delay;
+                publish(&published, began, outcome, later);
+                Next { earliest: later, latest: later }
             }
         };
-        tokio::time::sleep_until(earliest).await;
-        let rested = earliest + GAP_PER_PAGE;
+        tokio::time::sleep_until(next.earliest).await;
         tokio::select! {
-            () = tokio::time::sleep_until(latest) => {}
+            () = tokio::time::sleep_until(next.latest) => {}
             // A resource needs a newer listing than this one.
             wanted = wants.wait_for(|wanted| *wanted > began) => {
                 if wanted.is_err() {
@@ -205,7 +181,6 @@ async fn keep_listing<V: View>(
                 }
             }
         }
-        strain = if Instant::now() < rested { (strain * GAP_GROWTH).min(LONGEST_GAP) } else { 1.0 };
     }
 }
 

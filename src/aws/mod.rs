@@ -6,6 +6,7 @@ pub mod ec2;
 pub mod error;
 pub mod events;
 pub mod inventory;
+pub mod pace;
 pub mod principal;
 pub mod rate;
 pub mod routes;

@@ -86,7 +86,7 @@ impl Context {
         self.wrote_to_ec2(object);
         match answer {
             Ok(()) => {
-                self.announce(&object.object_ref(&()), EventType::Normal, event.as_str(), &note).await;
+                self.announcer.announce(&object.object_ref(&()), EventType::Normal, event.as_str(), &note);
                 done(object.clone())
             }
             Err(error) => Ok(Outcome::Refused(error)),
@@ -140,7 +140,7 @@ impl Context {
         status: VpcPeeringAccepterStatus,
     ) -> Result<VpcPeeringAccepter, kube::Error> {
         if status::find(&status.conditions, ConditionType::Ready).is_some() {
-            return self.patch_status(object, &status).await;
+            return self.replace_status(object, &status).await;
         }
         let standing = Standing::working(Reason::Updating, "deciding on the requests to this VPC");
         self.write_status(object, status, &standing, Vec::new()).await

@@ -1,34 +1,22 @@
 //! Which resources ask for a peering of the same two VPCs.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use kube::runtime::reflector::ObjectRef;
+use kube::ResourceExt;
 use kube::runtime::watcher::Event;
 
+use super::index::{Index, Key};
 use crate::api::vpc_peering::StatusEnd;
 use crate::api::{ManagementPolicy, PeeringSide, VpcPeering};
 
-/// Two VPCs, whichever asks.
-type Pair = [String; 2];
-type Key = ObjectRef<VpcPeering>;
-
-/// Resources by the pair of VPCs that they ask for, as the watch last showed them.
+/// Resources by the two VPCs that they ask for, as the watch last showed them.
 #[derive(Debug, Default)]
-pub struct Claims(Mutex<Indexes>);
-
-#[derive(Debug, Default)]
-struct Indexes {
-    by_pair: HashMap<Pair, HashSet<Key>>,
-    by_resource: HashMap<Key, Pair>,
-}
+pub struct Claims(Index);
 
 impl Claims {
     /// Follows the watch.
     pub fn follow(&self, event: &Event<VpcPeering>) {
         match event {
-            Event::Apply(object) | Event::InitApply(object) => self.set(ObjectRef::from_obj(object), pair_of(object)),
-            Event::Delete(object) => self.set(ObjectRef::from_obj(object), None),
+            Event::Apply(object) | Event::InitApply(object) => self.set(object, pair_of(object)),
+            Event::Delete(object) => self.set(object, None),
             // What has gone meanwhile is not found in the store.
             Event::Init | Event::InitDone => {}
         }
@@ -37,35 +25,16 @@ impl Claims {
     /// The resources that ask for a peering of these VPCs, in either direction.
     #[must_use]
     pub fn of(&self, one: &str, other: &str) -> Vec<Key> {
-        self.lock().by_pair.get(&pair(one, other)).into_iter().flatten().cloned().collect()
+        self.0.find(&pair(one, other))
     }
 
-    fn set(&self, key: Key, claimed: Option<Pair>) {
-        let mut indexes = self.lock();
-        if indexes.by_resource.get(&key) == claimed.as_ref() {
-            return;
-        }
-        if let Some(before) = indexes.by_resource.remove(&key)
-            && let Some(resources) = indexes.by_pair.get_mut(&before)
-        {
-            resources.remove(&key);
-            if resources.is_empty() {
-                indexes.by_pair.remove(&before);
-            }
-        }
-        if let Some(pair) = claimed {
-            indexes.by_pair.entry(pair.clone()).or_default().insert(key.clone());
-            indexes.by_resource.insert(key, pair);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Indexes> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn set(&self, object: &VpcPeering, claimed: Option<String>) {
+        self.0.set(&object.namespace().unwrap_or_default(), &object.name_any(), claimed.into_iter().collect());
     }
 }
 
 /// The VPCs that a resource asks for, where it asks EC2 for anything and they are known.
-fn pair_of(object: &VpcPeering) -> Option<Pair> {
+fn pair_of(object: &VpcPeering) -> Option<String> {
     let recorded = object.status.as_ref().and_then(|status| status.ends.as_ref());
     let vpc = |side: &PeeringSide, recorded: Option<&StatusEnd>| {
         side.vpc_id.clone().or_else(|| recorded.map(|end| end.vpc_id.clone()))
@@ -75,25 +44,28 @@ fn pair_of(object: &VpcPeering) -> Option<Pair> {
     (object.spec.management_policy == ManagementPolicy::Full).then(|| pair(&one, &other))
 }
 
-fn pair(one: &str, other: &str) -> Pair {
-    let mut pair = [one.to_owned(), other.to_owned()];
-    pair.sort();
-    pair
+/// Two VPCs, whichever asks.
+fn pair(one: &str, other: &str) -> String {
+    if one < other { format!("{one} {other}") } else { format!("{other} {one}") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peering::testing::spec;
 
     #[test]
     fn the_last_claim_of_a_resource_counts() {
-        let (claims, key) = (Claims::default(), ObjectRef::new("a").within("x"));
-        claims.set(key.clone(), Some(pair("vpc-2", "vpc-1")));
-        assert_eq!(claims.of("vpc-1", "vpc-2"), std::slice::from_ref(&key));
-        claims.set(key.clone(), Some(pair("vpc-1", "vpc-3")));
-        assert!(claims.of("vpc-1", "vpc-2").is_empty());
-        assert_eq!(claims.of("vpc-3", "vpc-1"), std::slice::from_ref(&key));
-        claims.set(key, None);
-        assert!(claims.lock().by_pair.is_empty() && claims.lock().by_resource.is_empty());
+        let claims = Claims::default();
+        let mut object = VpcPeering::new("a", spec());
+        object.metadata.namespace = Some("x".into());
+        claims.follow(&Event::Apply(object.clone()));
+        assert_eq!(claims.of("vpc-22222222", "vpc-11111111"), [("x".into(), "a".into())]);
+        object.spec.accepter.vpc_id = Some("vpc-3".into());
+        claims.follow(&Event::Apply(object.clone()));
+        assert_eq!(claims.of("vpc-11111111", "vpc-22222222"), []);
+        assert_eq!(claims.of("vpc-11111111", "vpc-3"), [("x".into(), "a".into())]);
+        claims.follow(&Event::Delete(object));
+        assert_eq!(claims.of("vpc-11111111", "vpc-3"), []);
     }
 }

@@ -1,11 +1,12 @@
 //! What every reconciliation shares.
 
 use kube::Client;
-use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::events::Reporter;
 use kube::runtime::reflector::Store;
 use tokio::time::Instant;
 
 use super::access::Identities;
+use super::announcer::Announcer;
 use super::claims::Claims;
 use super::kept::{Kept, Managed};
 use super::turns::Turns;
@@ -22,7 +23,7 @@ pub struct Context {
     /// Who may act by which credentials.
     pub identities: Identities,
     /// Publishes Events.
-    pub recorder: Recorder,
+    pub announcer: Announcer,
     /// What is kept of every `VpcPeering`.
     pub peerings: Kept<VpcPeering>,
     /// What is kept of every `VpcPeeringAccepter`.
@@ -52,7 +53,7 @@ impl Context {
     ) -> Self {
         let reporter = Reporter { controller: "vpc-peering-operator".into(), instance: std::env::var("POD_NAME").ok() };
         Self {
-            recorder: Recorder::new(client.clone(), reporter),
+            announcer: Announcer::start(client.clone(), reporter),
             client,
             accounts,
             identities,

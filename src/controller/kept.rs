@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Context;
-use super::interests::Interests;
+use super::index::Index;
 use super::memory::{Attempt, Memories};
 use crate::api::{FINALIZER, RECONCILE_AT};
 
@@ -57,14 +57,14 @@ pub struct Kept<K: Managed> {
     /// What this process remembers of each.
     pub memories: Memories<K::Step>,
     /// Which of them waits for which connection.
-    pub interests: Interests,
+    pub interests: Index,
 }
 
 impl<K: Managed> Kept<K> {
     /// Nothing yet.
     #[must_use]
     pub fn new(store: Store<K>) -> Self {
-        Self { store, memories: Memories::default(), interests: Interests::default() }
+        Self { store, memories: Memories::default(), interests: Index::default() }
     }
 }
 

@@ -2,10 +2,11 @@
 
 pub mod accepter_steps;
 pub mod access;
+pub mod announcer;
 pub mod aws_identity;
 pub mod claims;
 pub mod context;
-pub mod interests;
+pub mod index;
 pub mod kept;
 pub mod memory;
 pub mod observer;
@@ -17,7 +18,6 @@ pub mod vpc_peering;
 pub mod vpc_peering_accepter;
 pub mod watch;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,10 +33,11 @@ use crate::peering;
 use access::Identities;
 pub use access::OwnCredentials;
 pub use context::Context;
+use index::Key;
 pub use kept::Managed;
 pub use observer::Observer;
 pub use scope::Scope;
-use turns::{Key, Turns};
+use turns::Turns;
 use watch::Touched;
 
 /// What the controller is tuned by.
@@ -125,6 +126,7 @@ pub async fn run(
         // They go on without end.
         _ = futures::future::join4(namespaces, tell_changes, tell_touches, events) => {}
     }
+    context.announcer.finish().await;
 }
 
 /// What wakes resources: connections that changed, identities and namespaces that did, and whose turn it is.
@@ -153,8 +155,7 @@ where
         .reconcile_on(concerned::<K>(Arc::clone(context), touches))
         .graceful_shutdown_on(shutdown)
         .run(
-            // Boxed, since kube-runtime moves what is in hand about.
-            move |object, context| observer::observed(Arc::clone(&observer), name, reconcile(object, context)).boxed(),
+            move |object, context| apart(observer::observed(Arc::clone(&observer), name, reconcile(object, context))),
             record::retry,
             Arc::clone(context),
         )
@@ -163,6 +164,14 @@ where
                 tracing::debug!(%error, "reconciliation will be repeated");
             }
         })
+}
+
+/// Runs as a task of its own, which ends with what is returned: kube-runtime polls everything in hand whenever any of it
+/// may go on.
+fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> impl Future<Output = T> + Send {
+    let (work, outcome) = work.remote_handle();
+    tokio::spawn(work);
+    outcome
 }
 
 /// Two receivers that get everything that this one does, and what tells them.
@@ -218,7 +227,7 @@ fn woken<K: Managed>(
     changes: mpsc::UnboundedReceiver<String>,
 ) -> impl Stream<Item = ObjectRef<K>> + Send {
     stream::unfold(changes, |mut changes| async move { Some((changes.recv().await?, changes)) }).flat_map(move |id| {
-        let objects: BTreeSet<_> = K::kept(&context).interests.in_connection(&id);
+        let objects = K::kept(&context).interests.find(&id);
         stream::iter(objects.into_iter().map(|(namespace, name)| ObjectRef::new(&name).within(&namespace)))
     })
 }

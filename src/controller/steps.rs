@@ -169,7 +169,7 @@ impl Context {
         self.wrote_to_ec2(object);
         match answer {
             Ok(()) => {
-                self.announce(&object.object_ref(&()), EventType::Normal, event.as_str(), &note).await;
+                self.announcer.announce(&object.object_ref(&()), EventType::Normal, event.as_str(), &note);
                 Ok(Outcome::Done(Box::new(object.clone())))
             }
             Err(error) => Ok(Outcome::Refused(Box::new(object.clone()), error)),
@@ -234,7 +234,7 @@ impl Context {
         let object = self.write(object, status, None, &standing).await?;
         if let Some(warning) = &seen.observed.near_quota {
             let event = StepEvent::NearQuota.as_str();
-            self.announce(&object.object_ref(&()), EventType::Warning, event, warning).await;
+            self.announcer.announce(&object.object_ref(&()), EventType::Warning, event, warning);
         }
         self.memory(&object, |memory| memory.missing_since = None);
         let answer = ec2.create_vpc_peering_connection(&request).await;
@@ -263,13 +263,8 @@ impl Context {
             Ok(connection) => {
                 let connection = Arc::new(connection);
                 let object = self.record(&object, seen, &connection, Ownership::Owned).await?;
-                self.announce(
-                    &object.object_ref(&()),
-                    EventType::Normal,
-                    StepEvent::Created.as_str(),
-                    &format!("created {}", connection.id),
-                )
-                .await;
+                let (event, note) = (StepEvent::Created.as_str(), format!("created {}", connection.id));
+                self.announcer.announce(&object.object_ref(&()), EventType::Normal, event, &note);
                 Ok(Outcome::Done(Box::new(object)))
             }
             Err(error) if error.ambiguous => self.refused(&object, None, error).await,
@@ -311,7 +306,11 @@ impl Context {
     async fn rewrite(&self, object: &VpcPeering, status: VpcPeeringStatus) -> Result<VpcPeering, kube::Error> {
         let ready = status::find(&status.conditions, ConditionType::Ready).is_some();
         let standing = Standing::working(Reason::InitiatingRequest, "setting tags");
-        if ready { self.patch_status(object, &status).await } else { self.write(object, status, None, &standing).await }
+        if ready {
+            self.replace_status(object, &status).await
+        } else {
+            self.write(object, status, None, &standing).await
+        }
     }
 
     async fn refused(

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
+use super::index::Key;
 use crate::aws::Rate;
 
 /// How many calls are under way at once while no limit is known: so many are refused together when one shows.
@@ -15,9 +16,6 @@ const AT_ONCE: usize = 8;
 
 /// A turn that is not taken by then is lost: its resource is gone, or wants something else by now.
 const KEPT: Duration = Duration::from_secs(15);
-
-/// A resource's namespace and name.
-pub type Key = (String, String);
 
 /// An action in an account and region: EC2 has a bucket for each.
 pub type Bucket = (String, String, &'static str);

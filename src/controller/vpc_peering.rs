@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Event;
 use tokio::time::Instant;
 use tracing::{Span, instrument};
@@ -333,8 +334,10 @@ impl Context {
     fn older_claim(&self, object: &VpcPeering, ends: &Ends) -> Option<Claim> {
         let age = |object: &VpcPeering| (object.creation_timestamp(), object.uid());
         let others = self.claims.of(&ends.requester.vpc_id, &ends.accepter.vpc_id);
-        let older =
-            others.iter().filter_map(|other| self.peerings.store.get(other)).find(|other| age(other) < age(object))?;
+        let mut others = others
+            .into_iter()
+            .filter_map(|(namespace, name)| self.peerings.store.get(&ObjectRef::new(&name).within(&namespace)));
+        let older = others.find(|other| age(other) < age(object))?;
         Some(Claim {
             resource: format!("VpcPeering {}/{}", older.namespace().unwrap_or_default(), older.name_any()),
             is_leaving: older.metadata.deletion_timestamp.is_some(),

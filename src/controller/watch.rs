@@ -193,7 +193,7 @@ async fn readable<K: Managed>(context: Arc<Context>, event: Event<Guarded<K>>) -
             let name = (&reference.namespace, &reference.name);
             let note = format!("this version of the operator cannot read the resource: {}", invalid.error);
             tracing::warn!(?name, note);
-            context.announce(&reference, EventType::Warning, StepEvent::Unreadable.as_str(), &note).await;
+            context.announcer.announce(&reference, EventType::Warning, StepEvent::Unreadable.as_str(), &note);
             None
         }
     }

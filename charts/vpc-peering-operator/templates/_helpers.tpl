@@ -68,7 +68,7 @@ annotations:
   verbs: [get, list, watch, patch]
 - apiGroups: [vpcpeering.dev]
   resources: [vpcpeerings/status, vpcpeeringaccepters/status]
-  verbs: [patch]
+  verbs: [update]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

@@ -603,7 +603,8 @@ fn what_was_only_observed_is_not_ours() {
 fn adoption(connection: Connection) -> Case {
     let mut case = Case::new();
     case.spec.vpc_peering_connection_id = Some(connection.id.clone());
-    case.observed.rival = Some(connection.clone().into()).filter(|connection: &Arc<Connection>| !connection.code.has_ended());
+    case.observed.rival =
+        Some(connection.clone().into()).filter(|connection: &Arc<Connection>| !connection.code.has_ended());
     case.observed.wanted = Some(connection.into());
     case
 }
@@ -774,7 +775,13 @@ fn tags_of_ours_are_repaired_and_those_of_others_left_alone() {
         assert_eq!(case.said(), at_rest);
         case.observed.recorded.as_mut().map(Arc::make_mut).unwrap().tags.remove("vpcpeering.dev/uid");
         assert_eq!(case.said(), "tag pcx-1 uid");
-        case.observed.recorded.as_mut().map(Arc::make_mut).unwrap().tags.insert("vpcpeering.dev/uid".into(), "uid".into());
+        case.observed
+            .recorded
+            .as_mut()
+            .map(Arc::make_mut)
+            .unwrap()
+            .tags
+            .insert("vpcpeering.dev/uid".into(), "uid".into());
 
         case.spec.tags.clear();
         assert_eq!(case.said(), "untag pcx-1 Name");

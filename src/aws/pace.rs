@@ -1,0 +1,132 @@
+//! How soon a region is listed again: at once where somebody needs it, often while something is in motion, seldom at
+//! rest.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A listing begins at least so long after the last one for each page that it had, however many resources ask: four
+/// pages a second leave most of EC2's rate to others.
+pub const GAP_PER_PAGE: Duration = Duration::from_millis(250);
+
+/// While listings follow each other without rest, the gap grows to so many times that: more resources wait for each.
+const LONGEST_GAP: f64 = 4.0;
+const GAP_GROWTH: f64 = 1.3;
+
+/// The longest pause between listings while a connection of ours is on its way to another code. Where that takes hours,
+/// as a request may that waits for a person, a hundredth and twentieth of the time without a change.
+const IN_MOTION: Duration = Duration::from_secs(5);
+const PATIENCE: u32 = 120;
+
+/// The pace of one region's listings.
+#[derive(Debug)]
+pub struct Pace {
+    /// The pause at rest.
+    interval: Duration,
+    pause: Duration,
+    strain: f64,
+    last_change: Instant,
+    /// When a listing may begin without strain.
+    rested: Instant,
+}
+
+/// When the next listing may begin, and when it must.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Next {
+    /// Where somebody asks for it.
+    pub earliest: Instant,
+    /// Where nobody does.
+    pub latest: Instant,
+}
+
+impl Pace {
+    /// Before the first listing.
+    #[must_use]
+    pub fn new(interval: Duration, now: Instant) -> Self {
+        Self { interval, pause: GAP_PER_PAGE, strain: 1.0, last_change: now, rested: now }
+    }
+
+    /// A listing begins.
+    pub fn begins(&mut self, now: Instant) {
+        self.strain = if now < self.rested { (self.strain * GAP_GROWTH).min(LONGEST_GAP) } else { 1.0 };
+    }
+
+    /// A listing that began then showed so many pages.
+    pub fn listed(&mut self, began: Instant, pages: u32, has_changed: bool, is_in_motion: bool) -> Next {
+        let gap = GAP_PER_PAGE.saturating_mul(pages.max(1)).mul_f64(self.strain);
+        if has_changed {
+            self.last_change = began;
+        }
+        let still = began.saturating_duration_since(self.last_change);
+        let longest = IN_MOTION.max(still / PATIENCE).max(gap).min(self.interval);
+        self.pause = match (is_in_motion, has_changed) {
+            (false, _) => self.interval,
+            (true, true) => gap,
+            (true, false) => (self.pause * 2).min(longest),
+        };
+        let earliest = began + gap;
+        self.rested = earliest + GAP_PER_PAGE;
+        Next { earliest, latest: began + self.pause.max(gap) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(60);
+
+    /// The pauses while one connection is in motion and nobody asks, up to so long after it last changed.
+    fn pauses(until: Duration) -> Vec<Duration> {
+        let start = Instant::now();
+        let mut pace = Pace::new(INTERVAL, start);
+        let (mut began, mut has_changed, mut pauses) = (start, true, Vec::new());
+        while began < start + until {
+            pace.begins(began);
+            let next = pace.listed(began, 1, has_changed, true);
+            pauses.push(next.latest - began);
+            (began, has_changed) = (next.latest, false);
+        }
+        pauses
+    }
+
+    #[test]
+    fn what_moves_is_looked_at_often_and_what_waits_for_days_seldom() {
+        let minute = pauses(Duration::from_secs(60));
+        assert_eq!(minute[..4], [250, 500, 1000, 2000].map(Duration::from_millis));
+        assert_eq!(minute.last(), Some(&IN_MOTION));
+        assert_eq!(pauses(Duration::from_secs(600)).last(), Some(&IN_MOTION));
+        let hour = pauses(Duration::from_secs(3600)).pop().unwrap_or_default();
+        assert!((25..=30).contains(&hour.as_secs()), "{hour:?}");
+        assert_eq!(pauses(Duration::from_secs(7 * 86_400)).last(), Some(&INTERVAL));
+    }
+
+    #[test]
+    fn at_rest_the_interval_is_kept_however_long_before_something_moved() {
+        let start = Instant::now();
+        let mut pace = Pace::new(INTERVAL, start);
+        pace.begins(start);
+        let next = pace.listed(start, 1, true, false);
+        assert_eq!(next, Next { earliest: start + GAP_PER_PAGE, latest: start + INTERVAL });
+        // A change in motion is followed at once again.
+        pace.begins(next.latest);
+        assert_eq!(pace.listed(next.latest, 1, true, true).latest, next.latest + GAP_PER_PAGE);
+    }
+
+    #[test]
+    fn pages_and_strain_lengthen_the_gap_and_rest_ends_it() {
+        let mut began = Instant::now();
+        let mut pace = Pace::new(INTERVAL, began);
+        let mut gap = Duration::ZERO;
+        for _ in 0..10 {
+            pace.begins(began);
+            let next = pace.listed(began, 3, true, true);
+            gap = next.earliest - began;
+            began = next.earliest;
+        }
+        assert_eq!(gap, (GAP_PER_PAGE * 3).mul_f64(LONGEST_GAP));
+        began += GAP_PER_PAGE;
+        pace.begins(began);
+        assert_eq!(pace.listed(began, 3, true, true).earliest - began, GAP_PER_PAGE * 3);
+    }
+}
