@@ -36,7 +36,7 @@ test: needs needs-python lint
 	@tests/control-plane/build.sh promtool >/dev/null
 	@tests/control-plane/build.sh gitops >/dev/null
 	@tests/control-plane/build.sh helm-docs >/dev/null
-	@tests/python/venv.sh >/dev/null
+	@$$(tests/python/venv.sh)/bin/hadolint --failure-threshold style Dockerfile
 	@$$(tests/control-plane/build.sh actionlint)/actionlint -shellcheck= -pyflakes= .github/workflows/*.yaml
 	cargo test --locked --workspace
 
