@@ -151,6 +151,7 @@ fn main() -> Result<ExitCode> {
         metrics::the_table_is_what_a_scrape_shows,
         metrics::errors_of_aws_are_counted_by_code,
         metrics::probes_tell_who_is_ready,
+        metrics::ready_when_aws_knows_the_credentials,
         scale::a_peering_costs_four_writes,
         scale::what_lasts_is_told,
         scale::a_crowd_at_ec2s_limit_is_served_in_turns,
