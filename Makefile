@@ -45,7 +45,7 @@ test-flux: needs needs-python
 	@tests/control-plane/build.sh gitops >/dev/null
 	@tests/control-plane/build.sh flux >/dev/null
 	@tests/python/venv.sh >/dev/null
-	cargo test --locked --workspace --test e2e -- --ignored flux::
+	cargo test --locked --workspace --test e2e -- --ignored flux
 
 lint: needs
 	cargo fmt --check

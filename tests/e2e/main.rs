@@ -14,7 +14,9 @@ mod events;
 mod examples;
 mod field_managers;
 mod flux;
+mod flux_helm;
 mod gitops;
+mod gitops_accepter;
 mod iam;
 mod identities;
 mod image;
@@ -103,6 +105,7 @@ fn main() -> Result<ExitCode> {
         gitops::every_state_is_judged_rightly,
         gitops::a_wait_ends_early_when_nothing_will_come_of_it,
         gitops::an_identity_is_judged_rightly,
+        gitops_accepter::every_state_of_an_accepter_is_judged_rightly,
         gitops::the_health_script_comes_into_argocd_cm,
         field_managers::flux_and_the_operator_never_fight,
         field_managers::argo_cd_and_the_operator_never_fight,
@@ -193,7 +196,10 @@ fn main() -> Result<ExitCode> {
         crashes::the_reply_to_each_request_lost,
     ];
     // Programs that take minutes to build: only with --ignored.
-    let expensive: Vec<(&str, Test)> = tests![flux::kustomize_controller_installs_waits_and_prunes];
+    let expensive: Vec<(&str, Test)> = tests![
+        flux::kustomize_controller_installs_waits_and_prunes,
+        flux_helm::helm_controller_installs_upgrades_and_keeps_peerings,
+    ];
     let is_expensive = |name: &str| expensive.iter().any(|(expensive, _)| name.ends_with(expensive));
     of_the_simulator.extend(expensive.clone());
     let tests: Vec<_> =
@@ -239,6 +245,11 @@ impl Shared {
     /// The same with a control plane of its own, for tests that break it.
     async fn apart(&self) -> Result<Arc<Self>> {
         Ok(Arc::new(Self { control_plane: ControlPlane::start().await?, moto: Arc::clone(&self.moto) }))
+    }
+
+    /// The same with a control plane that has nothing of ours.
+    async fn bare(&self) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self { control_plane: ControlPlane::bare().await?, moto: Arc::clone(&self.moto) }))
     }
 
     async fn start() -> Result<Self> {
