@@ -227,6 +227,7 @@ fn main() -> Result<ExitCode> {
             let run = async {
                 let world = World::new(shared, &name, cloud).await?;
                 test(world.clone()).await?;
+                telemetry::no_credential_is_logged(&world).await?;
                 world.note(&seen).await
             };
             runtime.block_on(run).map_err(|error| format!("{error:#}").into())
