@@ -1,6 +1,5 @@
 //! Flux's own controllers as processes. kustomize-controller installs the operator's rights and a peering, waits for it,
-//! fails on one that has failed, and prunes; what helm-controller does is in `flux_helm.rs`. Their build takes minutes, so
-//! that `make test-flux` alone runs them.
+//! fails on one that has failed, and prunes; what helm-controller does is in `flux_helm.rs`.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
