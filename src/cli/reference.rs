@@ -40,9 +40,12 @@ impl Page {
 }
 
 fn metrics() -> Result<String, std::fmt::Error> {
-    let mut page = "# Metrics\n\nServed at `/metrics`. Generated from the code by `make generate`.\n\n\
+    let mut page =
+        "# Metrics\n\nServed at `/metrics`. Generated from the code by `make generate`. Of controller-runtime's \
+                    `workqueue_*`,\n`workqueue_adds_total` and `workqueue_depth` are left out: kube-runtime shows its \
+                    queue to nobody.\n\n\
                     | | type | labels | what it tells |\n|---|---|---|---|\n"
-        .to_owned();
+            .to_owned();
     for metric in DEFINITIONS {
         let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         writeln!(page, "| `{}` | {} | {} | {}. |", metric.name, metric.kind, labels.join(", "), metric.help)?;

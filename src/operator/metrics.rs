@@ -68,12 +68,12 @@ definitions! {
         "The time since the newest listing of the peerings of the account and region that succeeded began";
     PEERINGS: "gauge" "vpcpeering_peerings" ["code"],
         "VpcPeering resources, by EC2's status code of their peering; none where there is no peering";
-    RESOURCES: "gauge" "vpcpeering_resources" ["ready", "reason"],
-        "VpcPeering resources, by status and reason of their condition Ready";
+    RESOURCES: "gauge" "vpcpeering_resources" ["kind", "ready", "reason"],
+        "VpcPeering and VpcPeeringAccepter resources, by status and reason of their condition Ready";
     EXPIRY: "gauge" "vpcpeering_pending_expiry_seconds" [],
         "The time until the first of the requests that are pending acceptance expires; absent where none is pending";
-    DELETION: "gauge" "vpcpeering_deletion_age_seconds" [],
-        "The time since the longest-standing deletion of a VpcPeering was asked for; absent where none is";
+    DELETION: "gauge" "vpcpeering_deletion_age_seconds" ["kind"],
+        "The time since the longest-standing deletion of a resource of the kind was asked for; absent where none is";
     BUILD: "gauge" "vpcpeering_build_info" ["version"],
         "1, for this version of the operator";
 }
@@ -89,12 +89,12 @@ pub struct Observed {
     pub inventory_ages: BTreeMap<(String, String), Duration>,
     /// The number of resources of each status code.
     pub peerings: BTreeMap<String, u32>,
-    /// The number of resources of each status and reason of `Ready`.
-    pub resources: BTreeMap<(String, String), u32>,
+    /// The number of resources of each kind, and status and reason of `Ready`.
+    pub resources: BTreeMap<(String, String, String), u32>,
     /// Seconds until the first pending request expires.
     pub expiry: Option<f64>,
-    /// Seconds since the longest-standing deletion was asked for.
-    pub deletion: Option<f64>,
+    /// Seconds since the longest-standing deletion of each kind was asked for.
+    pub deletions: BTreeMap<String, f64>,
 }
 
 type Labels = Vec<(&'static str, String)>;
@@ -190,12 +190,12 @@ impl Metrics {
         INVENTORY_AGE.gauge(&mut registry, ages);
         let peerings = observed.peerings.iter().map(|(code, number)| ([self.values.label(code)], f64::from(*number)));
         PEERINGS.gauge(&mut registry, peerings);
-        let resources = observed.resources.iter();
-        let resources = resources
-            .map(|((ready, reason), number)| ([ready.as_str(), self.values.label(reason)], f64::from(*number)));
+        let resources = observed.resources.iter().map(|((kind, ready, reason), number)| {
+            ([kind.as_str(), ready.as_str(), self.values.label(reason)], f64::from(*number))
+        });
         RESOURCES.gauge(&mut registry, resources);
         EXPIRY.gauge(&mut registry, observed.expiry.map(|seconds| ([], seconds)));
-        DELETION.gauge(&mut registry, observed.deletion.map(|seconds| ([], seconds)));
+        DELETION.gauge(&mut registry, observed.deletions.iter().map(|(kind, seconds)| ([kind.as_str()], *seconds)));
         BUILD.gauge(&mut registry, [([env!("CARGO_PKG_VERSION")], 1.0)]);
         let mut text = String::new();
         prometheus_text::encode(&mut text, &registry)?;

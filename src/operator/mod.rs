@@ -62,6 +62,8 @@ pub async fn run(settings: Settings, service: Service) -> Result<()> {
     };
     if leads {
         tracing::info!(lease = hold.name(), "acting");
+        let identified = Arc::clone(&monitor);
+        tokio::spawn(async move { identified.identify().await });
         let controller = controller::run(client, Arc::clone(&monitor) as _, cluster, settings, monitor, stopping);
         tokio::select! {
             () = shutdown::within(controller, stop) => {}

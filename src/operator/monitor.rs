@@ -2,24 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::Store;
-use tokio::time::Instant;
+use tokio::sync::SetOnce;
+use tokio::time::{Instant, sleep};
 
 use super::leader::Hold;
 use super::metrics::{Metrics, Observed};
 use crate::api::{ConditionType, VpcPeering};
-use crate::aws::{Account, Answered, Inventory, Traffic};
+use crate::aws::{Account, Answered, AwsError, Inventory, Traffic};
+use crate::controller::kept::Status as _;
 use crate::controller::{Context, Managed, Observer};
 use crate::peering::{Snapshot, status};
 
 /// Longer than any reconciliation or listing takes, all its retries and time-outs included.
 const STUCK: Duration = Duration::from_secs(600);
+
+/// The pause before AWS is asked again whose credentials the operator has.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// What is known of the running operator.
 pub struct Monitor {
@@ -28,18 +33,32 @@ pub struct Monitor {
     metrics: Metrics,
     /// When the reconciliations in hand of each controller began.
     in_hand: Mutex<BTreeMap<&'static str, Vec<Instant>>>,
-    context: OnceLock<Arc<Context>>,
+    context: SetOnce<Arc<Context>>,
+    /// Why AWS did not tell, the last time, whose credentials the operator has.
+    refusal: Mutex<Option<AwsError>>,
 }
 
 impl Monitor {
     /// Of an operator that has done nothing yet.
     #[must_use]
     pub fn new(hold: Hold, poll_interval: Duration) -> Self {
-        let (metrics, in_hand, context) = Default::default();
-        Self { hold, poll_interval, metrics, in_hand, context }
+        let (metrics, in_hand, context, refusal) = Default::default();
+        Self { hold, poll_interval, metrics, in_hand, context, refusal }
     }
 
-    /// Why it is not ready. Whoever does not lead is ready to.
+    /// Asks AWS whose credentials the operator has, from the controller's start until AWS tells: readiness must not wait
+    /// for the first resource.
+    pub async fn identify(&self) {
+        let own = self.context.wait().await.accounts.own();
+        while let Err(error) = own.id().await {
+            tracing::warn!(%error, "AWS does not tell whose the operator's own credentials are");
+            *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            sleep(ASK_AGAIN).await;
+        }
+    }
+
+    /// Why it is not ready: it has yet to see its resources, or to learn from AWS that its own credentials work. What
+    /// happens to them later is told by alerts, since no other replica would do better. Whoever does not lead is ready to.
     ///
     /// # Errors
     /// What it waits for.
@@ -52,7 +71,13 @@ impl Monitor {
         }
         let context = self.context.get().ok_or("the controller has not started yet")?;
         listed(&context.peerings.store)?;
-        listed(&context.accepters.store)
+        listed(&context.accepters.store)?;
+        if context.accounts.own().known_id().is_some() {
+            return Ok(());
+        }
+        let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        let why = refusal.as_ref().map_or_else(|| "no answer yet".to_owned(), AwsError::to_string);
+        Err(format!("AWS has not told yet whose the operator's own credentials are: {why}"))
     }
 
     /// Whether every loop moves.
@@ -94,7 +119,8 @@ impl Monitor {
                 *oldest = age.max(*oldest);
             }
             let now = Timestamp::now();
-            context.peerings.store.state().iter().for_each(|object| observed.count(object, now));
+            context.peerings.store.state().iter().for_each(|object| observed.count_peering(object, now));
+            context.accepters.store.state().iter().for_each(|object| observed.count(&**object, now));
         }
         self.metrics.text(&observed)
     }
@@ -122,25 +148,35 @@ fn peerings(accounts: &[Arc<Account>]) -> Vec<(String, String, Arc<Inventory<Sna
 }
 
 impl Observed {
-    fn count(&mut self, object: &VpcPeering, now: Timestamp) {
+    /// Takes a resource of either kind in.
+    fn count<K: Managed>(&mut self, object: &K, now: Timestamp) {
+        let kind = K::kind(&()).into_owned();
+        let ready = object.status().and_then(|status| status::find(status.conditions(), ConditionType::Ready));
+        let (ready, reason) = ready.map_or(("Unknown", "none"), |ready| (&*ready.status, &*ready.reason));
+        *self.resources.entry((kind.clone(), ready.to_owned(), reason.to_owned())).or_default() += 1;
+        if let Some(asked) = &object.meta().deletion_timestamp {
+            let oldest = self.deletions.entry(kind).or_default();
+            *oldest = oldest.max(seconds(asked.0, now));
+        }
+    }
+
+    /// Takes a `VpcPeering` in.
+    fn count_peering(&mut self, object: &VpcPeering, now: Timestamp) {
+        self.count(object, now);
         let status = object.status.as_ref();
         let code = status.and_then(|status| status.status.as_ref()).map_or("none", |status| status.code.as_str());
         *self.peerings.entry(code.to_owned()).or_default() += 1;
-        let ready = status.and_then(|status| status::find(&status.conditions, ConditionType::Ready));
-        let ready = ready.map_or(("Unknown", "none"), |ready| (ready.status.as_str(), ready.reason.as_str()));
-        *self.resources.entry((ready.0.to_owned(), ready.1.to_owned())).or_default() += 1;
-        let seconds = |from: Timestamp, to: Timestamp| to.duration_since(from).as_secs_f64();
         if code == "pending-acceptance"
             && let Some(expires) = status.and_then(|status| status.expiration_time.as_ref())
         {
             let left = seconds(now, expires.0);
             self.expiry = Some(self.expiry.map_or(left, |least| least.min(left)));
         }
-        if let Some(asked) = &object.metadata.deletion_timestamp {
-            let age = seconds(asked.0, now);
-            self.deletion = Some(self.deletion.map_or(age, |most| most.max(age)));
-        }
     }
+}
+
+fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+    to.duration_since(from).as_secs_f64()
 }
 
 impl Observer for Monitor {

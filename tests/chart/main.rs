@@ -58,7 +58,7 @@ fn main() -> Result<ExitCode> {
         release::identities_are_installed_with_their_kind_and_stay,
         release::crds_go_when_they_are_not_to_be_kept,
         release::the_installed_rights_and_settings_suffice,
-        release::the_installed_rights_and_settings_suffice_in_one_namespace,
+        release::the_installed_rights_and_settings_suffice_in_two_namespaces,
     ];
     if arguments.list {
         let listed = tests.into_iter().map(|(name, _)| Trial::test(name, || Ok(()))).collect();
@@ -83,7 +83,7 @@ impl Shared {
             control_plane.kubectl(&["apply", "--server-side", "-f", &path.to_string_lossy()]).await?;
         }
         control_plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).await?;
-        for namespace in ["install", "watched"] {
+        for namespace in ["install", "watched", "watched-too"] {
             control_plane.kubectl(&["create", "namespace", namespace]).await?;
             let levels = ["enforce", "warn"].map(|mode| format!("pod-security.kubernetes.io/{mode}=restricted"));
             control_plane.kubectl(&["label", "namespace", namespace, &levels[0], &levels[1]]).await?;

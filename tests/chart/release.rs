@@ -29,6 +29,30 @@ const PEERING: &str = r#"{
     }
 }"#;
 
+/// EC2.
+struct Cloud {
+    server: Server,
+    ec2: aws_sdk_ec2::Client,
+}
+
+impl Cloud {
+    async fn start() -> Result<Self> {
+        let simulator = Simulator::new(Default::default(), Clock::new(Timestamp::now(), 1.0), 1);
+        let server = Server::start((Ipv4Addr::LOCALHOST, 0).into(), simulator).await?;
+        let ec2 = ec2::client(&server.url(), "eu-central-1");
+        Ok(Self { server, ec2 })
+    }
+
+    /// A resource of this namespace, for two VPCs of its own.
+    async fn peering(&self, namespace: &str) -> Result<Value> {
+        let mut peering: Value = serde_json::from_str(PEERING)?;
+        peering["metadata"]["namespace"] = json!(namespace);
+        peering["spec"]["requester"]["vpcId"] = json!(ec2::create_vpc(&self.ec2, "10.1.0.0/16").await?);
+        peering["spec"]["accepter"]["vpcId"] = json!(ec2::create_vpc(&self.ec2, "10.2.0.0/16").await?);
+        Ok(peering)
+    }
+}
+
 impl Shared {
     async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         self.control_plane.kubectl(arguments).await
@@ -90,14 +114,9 @@ pub async fn an_upgrade_from_the_version_before_and_back_loses_nothing(shared: A
     let (helm, previous) = (&shared.helm, repository().join(PREVIOUS));
     helm.on_release(&["install", "operator", &previous.to_string_lossy()]).await?;
     shared.kubectl(&["wait", "--for=condition=Established", "crd/vpcpeerings.vpcpeering.dev"]).await?;
-    let simulator = Simulator::new(Default::default(), Clock::new(Timestamp::now(), 1.0), 1);
-    let server = Server::start((Ipv4Addr::LOCALHOST, 0).into(), simulator).await?;
-    let ec2 = ec2::client(&server.url(), "eu-central-1");
-    let requester = ec2::create_vpc(&ec2, "10.1.0.0/16").await?;
-    let accepter = ec2::create_vpc(&ec2, "10.2.0.0/16").await?;
-    let mut peering: Value = serde_json::from_str(PEERING)?;
-    peering["spec"]["requester"]["vpcId"] = json!(requester);
-    peering["spec"]["accepter"]["vpcId"] = json!(accepter);
+    let cloud = Cloud::start().await?;
+    let peering = cloud.peering("watched").await?;
+    let (ec2, requester) = (&cloud.ec2, peering["spec"]["requester"]["vpcId"].as_str().context("no VPC")?);
     let path = shared.control_plane.folder().join("live.json");
     std::fs::write(&path, peering.to_string())?;
     shared.kubectl(&["apply", "-f", &path.to_string_lossy()]).await?;
@@ -115,7 +134,7 @@ pub async fn an_upgrade_from_the_version_before_and_back_loses_nothing(shared: A
             ("KUBECONFIG", kubeconfig.to_string_lossy().into_owned()),
             ("METRICS_ADDRESS", "off".into()),
             ("POLL_INTERVAL", "500ms".into()),
-            ("AWS_ENDPOINT_URL", server.url()),
+            ("AWS_ENDPOINT_URL", cloud.server.url()),
             ("AWS_ACCESS_KEY_ID", "test".into()),
             ("AWS_SECRET_ACCESS_KEY", "test".into()),
         ];
@@ -137,7 +156,7 @@ pub async fn an_upgrade_from_the_version_before_and_back_loses_nothing(shared: A
             let waited = shared.kubectl(&[&wait[..], &of_resource].concat()).await;
             waited.with_context(|| format!("{condition} after the {step}: {}", operator.output()))?;
         }
-        let shown = ec2::peerings_of(&ec2, &requester).await?;
+        let shown = ec2::peerings_of(ec2, requester).await?;
         ensure!(shown.len() == 1 && ec2::code(&shown[0]) == "active", "after the {step}: {shown:?}");
         living.push(shown[0].vpc_peering_connection_id().map(str::to_owned));
         ensure!(shared.uid_of_the_peering().await? == uid, "another resource after the {step}");
@@ -183,8 +202,8 @@ pub async fn crds_go_when_they_are_not_to_be_kept(shared: Arc<Shared>) -> Result
 }
 
 /// Starts the operator with the rights and the settings of the Deployment that the chart makes of these values, and
-/// waits until it leads and has seen the resources.
-async fn start_as_installed(shared: &Shared, values: &Value) -> Result<RunningOperator> {
+/// waits until it leads and is ready.
+async fn start_as_installed(shared: &Shared, values: &Value, cloud: &Cloud) -> Result<RunningOperator> {
     shared.helm.run(&["install", "operator"], values).await?;
     shared.kubectl(&["wait", "--for=condition=Established", "crd/vpcpeerings.vpcpeering.dev"]).await?;
     let rendered = shared.helm.render(values).await?;
@@ -193,7 +212,12 @@ async fn start_as_installed(shared: &Shared, values: &Value) -> Result<RunningOp
     ensure!(container["args"] == json!(["run"]), "{}", container["args"]);
     let account = pod["serviceAccountName"].as_str().context("no service account")?;
     let kubeconfig = shared.control_plane.kubeconfig_of("install", account).await?;
-    let mut environment = vec![("KUBECONFIG", kubeconfig.to_string_lossy().into_owned())];
+    let mut environment = vec![
+        ("KUBECONFIG", kubeconfig.to_string_lossy().into_owned()),
+        ("AWS_ENDPOINT_URL", cloud.server.url()),
+        ("AWS_ACCESS_KEY_ID", "test".into()),
+        ("AWS_SECRET_ACCESS_KEY", "test".into()),
+    ];
     for variable in container["env"].as_array().context("no env")? {
         let Some(value) = variable["value"].as_str() else { continue };
         let name: &'static str = variable["name"].as_str().context("no name")?.to_owned().leak();
@@ -218,14 +242,31 @@ async fn start_as_installed(shared: &Shared, values: &Value) -> Result<RunningOp
 }
 
 pub async fn the_installed_rights_and_settings_suffice(shared: Arc<Shared>) -> Result<()> {
-    let operator = start_as_installed(&shared, &json!({})).await?;
+    let operator = start_as_installed(&shared, &json!({}), &Cloud::start().await?).await?;
     promtool(&shared, &["check", "metrics"], &operator.get("/metrics").await?).await?;
     operator.terminate().await?;
     shared.uninstall().await
 }
 
-pub async fn the_installed_rights_and_settings_suffice_in_one_namespace(shared: Arc<Shared>) -> Result<()> {
-    let operator = start_as_installed(&shared, &json!({"watchNamespace": "watched"})).await?;
+pub async fn the_installed_rights_and_settings_suffice_in_two_namespaces(shared: Arc<Shared>) -> Result<()> {
+    let (cloud, namespaces) = (Cloud::start().await?, ["watched", "watched-too"]);
+    let operator = start_as_installed(&shared, &json!({"watchNamespaces": namespaces}), &cloud).await?;
+    let path = shared.control_plane.folder().join("live.json");
+    for namespace in namespaces {
+        std::fs::write(&path, cloud.peering(namespace).await?.to_string())?;
+        shared.kubectl(&["apply", "-f", &path.to_string_lossy()]).await?;
+    }
+    for namespace in namespaces {
+        for step in [["wait", "--for=condition=Ready"], ["delete", "--wait"]] {
+            let of_peering = ["vpcpeering", "kept", "--timeout=60s", "--namespace", namespace];
+            let done = shared.kubectl(&[&step[..], &of_peering].concat()).await;
+            done.with_context(|| format!("{step:?} in {namespace}: {}", operator.output()))?;
+        }
+    }
+    let account = format!("--as=system:serviceaccount:install:{NAME}");
+    let refusal = shared.kubectl(&["get", "vpcpeerings", "--namespace=default", &account]).await.err();
+    let refusal = refusal.context("it may read those of another namespace")?;
+    ensure!(refusal.to_string().contains("Forbidden"), "{refusal}");
     operator.terminate().await?;
     shared.uninstall().await
 }

@@ -30,8 +30,15 @@ fn combinations() -> Vec<(&'static str, Value)> {
     vec![
         ("the defaults", json!({})),
         ("one replica, alone", json!({"replicas": 1, "leaderElection": {"enabled": false}})),
-        ("one namespace", json!({"watchNamespace": "watched"})),
-        ("one namespace, and a name for the cluster", json!({"watchNamespace": "watched", "clusterId": "blue"})),
+        ("two namespaces", json!({"watchNamespaces": ["watched", "watched-too"]})),
+        ("one namespace, and a name for the cluster", json!({"watchNamespaces": ["watched"], "clusterId": "blue"})),
+        (
+            "a share of the resources, and a queue of events",
+            json!({
+                "watchSelector": "shard in (1,2)",
+                "operator": {"eventQueueUrl": "https://sqs.eu-central-1.amazonaws.com/111111111111/peerings", "maxConcurrentReconciles": 0},
+            }),
+        ),
         (
             "everybody's rights by somebody else",
             json!({
@@ -64,8 +71,8 @@ fn combinations() -> Vec<(&'static str, Value)> {
             json!({"admission": {"finalizer": true, "deletionProtection": true, "identityUse": true}}),
         ),
         (
-            "admission policies for one namespace",
-            json!({"watchNamespace": "watched", "admission": {"finalizer": true, "deletionProtection": true, "identityUse": true}}),
+            "admission policies for two namespaces",
+            json!({"watchNamespaces": ["watched", "watched-too"], "admission": {"finalizer": true, "deletionProtection": true, "identityUse": true}}),
         ),
         (
             "everything on the pod",
@@ -123,6 +130,12 @@ pub async fn typos_are_refused(shared: Arc<Shared>) -> Result<()> {
         ("/identities/partner", json!({"identities": {"partner": {"role": "x"}}})),
         ("/identities/partner/accountId", json!({"identities": {"partner": {"accountId": "1"}}})),
         ("/operator/otlpEndpoint", json!({"operator": {"otlpEndpoint": "collector:4318"}})),
+        ("watchNamespace", json!({"watchNamespace": "watched"})),
+        ("/watchNamespaces", json!({"watchNamespaces": "watched"})),
+        ("/watchNamespaces/0", json!({"watchNamespaces": ["Watched"]})),
+        ("/watchSelector", json!({"watchSelector": {"team": "blue"}})),
+        ("/operator/eventQueueUrl", json!({"operator": {"eventQueueUrl": "peerings"}})),
+        ("/operator/maxConcurrentReconciles", json!({"operator": {"maxConcurrentReconciles": 65536}})),
     ] {
         let error = shared.helm.render(&values).await.err().with_context(|| format!("{values} is taken"))?.to_string();
         ensure!(error.contains("schema") && error.contains(path), "{values}: {error}");
@@ -131,9 +144,16 @@ pub async fn typos_are_refused(shared: Arc<Shared>) -> Result<()> {
 }
 
 pub async fn what_cannot_work_is_refused(shared: Arc<Shared>) -> Result<()> {
-    let values = json!({"leaderElection": {"enabled": false}});
-    let error = shared.helm.render(&values).await.err().context("two replicas that both act")?.to_string();
-    ensure!(error.contains("several replicas need leaderElection.enabled"), "{error}");
+    for (values, why) in [
+        (json!({"leaderElection": {"enabled": false}}), "several replicas need leaderElection.enabled"),
+        (
+            json!({"watchSelector": "team=blue", "admission": {"finalizer": true}}),
+            "admission.finalizer and watchSelector exclude each other",
+        ),
+    ] {
+        let error = shared.helm.render(&values).await.err().with_context(|| format!("{values} is taken"))?.to_string();
+        ensure!(error.contains(why), "{error}");
+    }
     Ok(())
 }
 
@@ -341,7 +361,8 @@ pub async fn identities_come_from_the_values(shared: Arc<Shared>) -> Result<()> 
 
 /// The policy lets nobody but the operator's own service account take the finalizer off, where it looks after resources.
 pub async fn admission_policies_know_the_operator(shared: Arc<Shared>) -> Result<()> {
-    for (values, namespace) in [(json!({}), None), (json!({"watchNamespace": "watched"}), Some("watched"))] {
+    let two = json!(["watched", "watched-too"]);
+    for (values, namespaces) in [(json!({}), Value::Null), (json!({"watchNamespaces": two}), two)] {
         let mut values = values;
         values["admission"] = json!({"finalizer": true});
         values["serviceAccount"] = json!({"name": "mine"});
@@ -349,8 +370,10 @@ pub async fn admission_policies_know_the_operator(shared: Arc<Shared>) -> Result
         let policy = find(&rendered, "ValidatingAdmissionPolicy", &format!("{NAME}-finalizer"))?;
         let operator = &policy["spec"]["variables"][0]["expression"];
         ensure!(operator == "'system:serviceaccount:install:mine'", "{operator}");
-        let selector = &policy["spec"]["matchConstraints"]["namespaceSelector"]["matchLabels"];
-        ensure!(selector["kubernetes.io/metadata.name"].as_str() == namespace, "{selector}");
+        let selector = &policy["spec"]["matchConstraints"]["namespaceSelector"];
+        let expected = json!({"key": "kubernetes.io/metadata.name", "operator": "In", "values": namespaces});
+        let expected = if namespaces.is_null() { Value::Null } else { json!({"matchExpressions": [expected]}) };
+        ensure!(*selector == expected, "{selector}");
     }
     Ok(())
 }
@@ -358,19 +381,20 @@ pub async fn admission_policies_know_the_operator(shared: Arc<Shared>) -> Result
 pub async fn namespaced_mode_has_no_right_beyond(shared: Arc<Shared>) -> Result<()> {
     let everywhere = granted(&shared.helm.render(&json!({})).await?, NAME)?;
     let is_of_cluster = |rule: &str| rule.contains(" vpcpeering.dev/awsidentities") || rule.contains(" /namespaces/");
-    let moved = everywhere.iter().map(|grant| match grant.strip_prefix("everywhere: ") {
-        Some(rule) if !is_of_cluster(rule) => format!("watched: {rule}"),
-        _ => grant.clone(),
+    let namespaces = ["watched", "watched-too"];
+    let moved = everywhere.iter().flat_map(|grant| match grant.strip_prefix("everywhere: ") {
+        Some(rule) if !is_of_cluster(rule) => namespaces.map(|name| format!("{name}: {rule}")).to_vec(),
+        _ => vec![grant.clone()],
     });
-    let one = granted(&shared.helm.render(&json!({"watchNamespace": "watched"})).await?, NAME)?;
-    ensure!(one == moved.collect(), "{one:?}");
+    let some = granted(&shared.helm.render(&json!({"watchNamespaces": namespaces})).await?, NAME)?;
+    ensure!(some == moved.collect(), "{some:?}");
     let writes = |grant: &&String| {
         grant.starts_with("everywhere: ")
             && !grant.contains(": get ")
             && !grant.contains(": list ")
             && !grant.contains(": watch ")
     };
-    let writes: Vec<_> = one.iter().filter(writes).collect();
+    let writes: Vec<_> = some.iter().filter(writes).collect();
     ensure!(writes == ["everywhere: patch vpcpeering.dev/awsidentities/status/*"], "{writes:?}");
     Ok(())
 }

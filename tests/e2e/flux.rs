@@ -1,6 +1,7 @@
-//! Flux's own kustomize-controller as a process: it installs the operator's rights and a peering, waits for it, fails on
-//! one that has failed, and prunes. Its build takes minutes, so that `make test-flux` alone runs this.
+//! Flux's own controllers as processes. kustomize-controller installs the operator's rights and a peering, waits for it,
+//! fails on one that has failed, and prunes; what helm-controller does is in `flux_helm.rs`.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -11,18 +12,20 @@ use tokio::process::Command;
 use super::world::{Cloud, OTHER_ACCOUNT, World, connection_id};
 
 const LIMIT: Duration = Duration::from_secs(120);
-const NAMESPACE: &str = "flux-system";
+/// Where Flux is.
+pub const NAMESPACE: &str = "flux-system";
 
-/// kustomize-controller, and a source whose artifact the test packs itself.
-struct Flux<'a> {
+/// One of Flux's controllers, and sources whose artifacts the test packs itself.
+pub struct Flux<'a> {
     control_plane: &'a ControlPlane,
     url: String,
+    log: PathBuf,
     _server: Process,
     _controller: Process,
 }
 
 impl<'a> Flux<'a> {
-    async fn start(control_plane: &'a ControlPlane) -> Result<Self> {
+    pub async fn start(control_plane: &'a ControlPlane, controller: &str) -> Result<Self> {
         let schemas = prepare("tests/control-plane/build.sh gitops-crds")?;
         control_plane.kubectl(&["apply", "--server-side", "-f", &schemas.to_string_lossy()]).await?;
         control_plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).await?;
@@ -34,30 +37,24 @@ impl<'a> Flux<'a> {
         let folder = artifacts.to_string_lossy();
         let arguments = ["-m", "http.server", "--bind", "127.0.0.1", "--directory", &folder, &port].map(str::to_owned);
         let server = Process::start("python3".as_ref(), &arguments, &[], &log("artifacts")).await?;
-        let program = prepare("tests/control-plane/build.sh flux")?.join("kustomize-controller");
+        let program = prepare("tests/control-plane/build.sh flux")?.join(controller);
         let arguments = ["--metrics-addr=127.0.0.1:0", "--health-addr=127.0.0.1:0", "--requeue-dependency=1s"];
         let kubeconfig = control_plane.kubeconfig().to_string_lossy();
         let environment = [("KUBECONFIG", &*kubeconfig), ("RUNTIME_NAMESPACE", NAMESPACE)];
-        let controller =
-            Process::start(&program, &arguments.map(str::to_owned), &environment, &log("kustomize-controller")).await?;
-        Ok(Self { control_plane, url: format!("http://127.0.0.1:{port}"), _server: server, _controller: controller })
+        let log = log(controller);
+        let controller = Process::start(&program, &arguments.map(str::to_owned), &environment, &log).await?;
+        let url = format!("http://127.0.0.1:{port}");
+        Ok(Self { control_plane, url, log, _server: server, _controller: controller })
     }
 
     async fn apply(&self, object: &Value) -> Result<()> {
-        let (file, path) = tempfile_in(self.control_plane)?;
+        let path = self.control_plane.folder().join(format!("flux-{}.json", free_port()?));
         std::fs::write(&path, object.to_string())?;
-        drop(file);
-        self.control_plane.kubectl(&["apply", "--server-side", "-f", &path]).await.map(drop)
+        self.control_plane.kubectl(&["apply", "--server-side", "-f", &path.to_string_lossy()]).await.map(drop)
     }
 
-    /// Publishes a folder as the source of this name, as source-controller does.
-    async fn publish(&self, name: &str, folder: &std::path::Path) -> Result<()> {
-        let archive = self.control_plane.folder().join("artifacts").join(format!("{name}.tar.gz"));
-        let packed = Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(folder).arg(".").status().await?;
-        ensure!(packed.success(), "tar failed");
-        let sum = Command::new("sha256sum").arg(&archive).output().await?;
-        let sum = String::from_utf8(sum.stdout)?;
-        let digest = format!("sha256:{}", sum.split(' ').next().context("no checksum")?);
+    /// Publishes a folder as the GitRepository of this name.
+    async fn publish(&self, name: &str, folder: &Path) -> Result<()> {
         self.apply(&json!({
             "apiVersion": "source.toolkit.fluxcd.io/v1",
             "kind": "GitRepository",
@@ -65,6 +62,17 @@ impl<'a> Flux<'a> {
             "spec": {"interval": "1h", "url": "https://git.example.com/x.git"},
         }))
         .await?;
+        self.serve("gitrepository", name, &[Path::new("-C"), folder, Path::new(".")]).await
+    }
+
+    /// Packs what `tar` is told to, and says where that is in the status of a source, as source-controller does.
+    pub async fn serve(&self, kind: &str, name: &str, packed: &[&Path]) -> Result<()> {
+        let archive = self.control_plane.folder().join("artifacts").join(format!("{name}.tar.gz"));
+        let tar = Command::new("tar").arg("-czf").arg(&archive).args(packed).status().await?;
+        ensure!(tar.success(), "tar failed");
+        let sum = Command::new("sha256sum").arg(&archive).output().await?;
+        let sum = String::from_utf8(sum.stdout)?;
+        let digest = format!("sha256:{}", sum.split(' ').next().context("no checksum")?);
         let artifact = json!({
             "url": format!("{}/{name}.tar.gz", self.url),
             "path": format!("{name}.tar.gz"),
@@ -72,37 +80,43 @@ impl<'a> Flux<'a> {
             "digest": digest,
             "lastUpdateTime": "2026-01-01T00:00:00Z",
         });
-        let patch = json!({"status": {"artifact": artifact}}).to_string();
-        let arguments = ["patch", "gitrepository", name, "--namespace", NAMESPACE, "--subresource=status"];
+        let generation = self.get(NAMESPACE, kind, name).await?["metadata"]["generation"].clone();
+        let status = json!({"status": {"artifact": artifact, "observedGeneration": generation}});
+        self.patch_status(NAMESPACE, kind, name, &status).await
+    }
+
+    pub async fn patch_status(&self, namespace: &str, kind: &str, name: &str, patch: &Value) -> Result<()> {
+        let patch = patch.to_string();
+        let arguments = ["patch", kind, name, "--namespace", namespace, "--subresource=status"];
         self.control_plane.kubectl(&[&arguments[..], &["--type=merge", "-p", &patch]].concat()).await.map(drop)
     }
 
     /// The `Ready` of a Kustomization, once it is not Unknown and speaks of what is published.
     async fn settled(&self, name: &str) -> Result<Value> {
         eventually(name, LIMIT, async || {
-            let object = self.get("kustomization", name).await?;
-            let conditions = object["status"]["conditions"].as_array().context("no conditions")?;
-            let ready = conditions.iter().find(|condition| condition["type"] == "Ready").context("no Ready")?;
-            let waits = ["Unknown"].contains(&ready["status"].as_str().unwrap_or_default())
-                || ready["reason"] == "DependencyNotReady";
-            ensure!(!waits, "{conditions:?}");
+            let object = self.get(NAMESPACE, "kustomization", name).await?;
+            let ready = ready(&object)?;
+            ensure!(ready["status"] != "Unknown" && ready["reason"] != "DependencyNotReady", "{ready}");
             Ok(ready.clone())
         })
         .await
-        .with_context(|| {
-            std::fs::read_to_string(self.control_plane.folder().join("kustomize-controller.log")).unwrap_or_default()
-        })
+        .with_context(|| self.log())
     }
 
-    async fn get(&self, kind: &str, name: &str) -> Result<Value> {
-        let arguments = ["get", kind, name, "--namespace", NAMESPACE, "-o", "json"];
+    pub async fn get(&self, namespace: &str, kind: &str, name: &str) -> Result<Value> {
+        let arguments = ["get", kind, name, "--namespace", namespace, "-o", "json"];
         Ok(serde_json::from_str(&self.control_plane.kubectl(&arguments).await?)?)
+    }
+
+    /// What the controller has to say.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
 
-fn tempfile_in(control_plane: &ControlPlane) -> Result<(std::fs::File, String)> {
-    let path = control_plane.folder().join(format!("flux-{}.json", free_port()?));
-    Ok((std::fs::File::create(&path)?, path.to_string_lossy().into_owned()))
+pub fn ready(object: &Value) -> Result<&Value> {
+    let conditions = object["status"]["conditions"].as_array().context("no conditions")?;
+    conditions.iter().find(|condition| condition["type"] == "Ready").context("no Ready")
 }
 
 /// A Kustomization of the repository's own example, with another source.
@@ -117,11 +131,11 @@ fn kustomization(file: &str, source: &str) -> Result<Value> {
 
 pub async fn kustomize_controller_installs_waits_and_prunes(world: World) -> Result<()> {
     let world = World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await?;
-    let flux = Flux::start(&world.shared.control_plane).await?;
+    let flux = Flux::start(&world.shared.control_plane, "kustomize-controller").await?;
     let (theirs, vpc) = world.another_account().await?;
     let operator = world.operator.start().await?;
     let folder = world.shared.control_plane.folder().join("sources");
-    let write = |source: &str, objects: &[Value]| -> Result<std::path::PathBuf> {
+    let write = |source: &str, objects: &[Value]| -> Result<PathBuf> {
         let folder = folder.join(source);
         std::fs::create_dir_all(&folder)?;
         for (object, n) in objects.iter().zip(0..) {

@@ -14,7 +14,9 @@ mod events;
 mod examples;
 mod field_managers;
 mod flux;
+mod flux_helm;
 mod gitops;
+mod gitops_accepter;
 mod iam;
 mod identities;
 mod image;
@@ -85,7 +87,7 @@ fn main() -> Result<ExitCode> {
         routes::routes_of_both_ends_come_and_go_with_the_peering,
         accepter::a_request_is_accepted_and_its_end_kept,
     ];
-    let mut of_the_simulator: Vec<(&str, Test)> = tests![
+    let of_the_simulator: Vec<(&str, Test)> = tests![
         lifecycle::a_fresh_object_is_not_current,
         lifecycle::the_end_depends_on_the_last_spec_only,
         validation::every_rule_refuses_with_a_readable_message,
@@ -103,10 +105,13 @@ fn main() -> Result<ExitCode> {
         gitops::every_state_is_judged_rightly,
         gitops::a_wait_ends_early_when_nothing_will_come_of_it,
         gitops::an_identity_is_judged_rightly,
+        gitops_accepter::every_state_of_an_accepter_is_judged_rightly,
         gitops::the_health_script_comes_into_argocd_cm,
         field_managers::flux_and_the_operator_never_fight,
         field_managers::argo_cd_and_the_operator_never_fight,
         field_managers::client_side_apply_and_the_operator_never_fight,
+        flux::kustomize_controller_installs_waits_and_prunes,
+        flux_helm::helm_controller_installs_upgrades_and_keeps_peerings,
         deploy::every_overlay_and_example_passes_the_api_server,
         deploy::the_rights_in_one_namespace_suffice_and_reach_no_further,
         prune::in_one_piece_what_is_left_behind_shows_and_is_finished_later,
@@ -151,6 +156,7 @@ fn main() -> Result<ExitCode> {
         metrics::the_table_is_what_a_scrape_shows,
         metrics::errors_of_aws_are_counted_by_code,
         metrics::probes_tell_who_is_ready,
+        metrics::ready_when_aws_knows_the_credentials,
         scale::a_peering_costs_four_writes,
         scale::what_lasts_is_told,
         scale::a_crowd_at_ec2s_limit_is_served_in_turns,
@@ -191,10 +197,6 @@ fn main() -> Result<ExitCode> {
         crashes::killed_after_each_request,
         crashes::the_reply_to_each_request_lost,
     ];
-    // Programs that take minutes to build: only with --ignored.
-    let expensive: Vec<(&str, Test)> = tests![flux::kustomize_controller_installs_waits_and_prunes];
-    let is_expensive = |name: &str| expensive.iter().any(|(expensive, _)| name.ends_with(expensive));
-    of_the_simulator.extend(expensive.clone());
     let tests: Vec<_> =
         [(Cloud::Moto, of_any_ec2.clone()), (Cloud::Simulator, of_any_ec2), (Cloud::Simulator, of_the_simulator)]
             .into_iter()
@@ -203,11 +205,7 @@ fn main() -> Result<ExitCode> {
             })
             .collect();
     if arguments.list {
-        let listed = |(name, _, _): (String, _, _)| {
-            let ignored = is_expensive(&name);
-            Trial::test(name, || Ok(())).with_ignored_flag(ignored)
-        };
-        let listed = tests.into_iter().map(listed).collect();
+        let listed = tests.into_iter().map(|(name, _, _)| Trial::test(name, || Ok(()))).collect();
         return Ok(libtest_mimic::run(&arguments, listed).exit_code());
     }
     let shared = Arc::new(runtime.block_on(Shared::start())?);
@@ -215,16 +213,15 @@ fn main() -> Result<ExitCode> {
     let is_whole = arguments.filter.is_none() && arguments.skip.is_empty();
     let trial = |(name, cloud, test): (String, Cloud, Test)| {
         let (runtime, shared, seen) = (Arc::clone(&runtime), Arc::clone(&shared), Arc::clone(&seen));
-        let ignored = is_expensive(&name);
         Trial::test(name.clone(), move || {
             let run = async {
                 let world = World::new(shared, &name, cloud).await?;
                 test(world.clone()).await?;
+                telemetry::no_credential_is_logged(&world).await?;
                 world.note(&seen).await
             };
             runtime.block_on(run).map_err(|error| format!("{error:#}").into())
         })
-        .with_ignored_flag(ignored)
     };
     let conclusion = libtest_mimic::run(&arguments, tests.into_iter().map(trial).collect());
     // Only all of them together use everything.
@@ -238,6 +235,11 @@ impl Shared {
     /// The same with a control plane of its own, for tests that break it.
     async fn apart(&self) -> Result<Arc<Self>> {
         Ok(Arc::new(Self { control_plane: ControlPlane::start().await?, moto: Arc::clone(&self.moto) }))
+    }
+
+    /// The same with a control plane that has nothing of ours.
+    async fn bare(&self) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self { control_plane: ControlPlane::bare().await?, moto: Arc::clone(&self.moto) }))
     }
 
     async fn start() -> Result<Self> {

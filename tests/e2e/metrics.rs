@@ -1,7 +1,7 @@
 //! What the operator tells of itself over HTTP.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use ec2_simulator::Kind;
@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use vpc_peering_operator::operator::metrics::DEFINITIONS;
 
-use super::world::World;
+use super::world::{REGION, World};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A deletion that hangs and a request that waits: else there is nothing to measure.
+/// A deletion that hangs, a request that waits, and an accepter: else there is nothing to measure.
 async fn start_with_something_to_measure(world: &World) -> Result<(RunningOperator, World)> {
     let operator = world.operator.start().await?;
     let leaving = world.another("leaving");
@@ -24,6 +24,13 @@ async fn start_with_something_to_measure(world: &World) -> Result<(RunningOperat
     kept["metadata"]["finalizers"] = json!(["example.com/keep"]);
     leaving.apply(&kept).await?;
     leaving.delete().await?;
+    let accepter = json!({
+        "apiVersion": "vpcpeering.dev/v1alpha1",
+        "kind": "VpcPeeringAccepter",
+        "metadata": {"name": "accepter", "namespace": world.namespace},
+        "spec": {"vpcId": world.accepter, "region": REGION},
+    });
+    world.apply_text(&accepter).await?;
     Ok((operator, leaving))
 }
 
@@ -52,6 +59,15 @@ pub async fn the_table_is_what_a_scrape_shows(world: World) -> Result<()> {
     let created = scrape.value("vpcpeering_aws_requests_total", &["CreateVpcPeeringConnection", region, "\"OK\""])?;
     ensure!(created == 1.0, "{created} peerings were created");
     ensure!(scrape.value("vpcpeering_peerings", &["pending-acceptance"])? == 1.0);
+    ensure!(scrape.value("vpcpeering_deletion_age_seconds", &["\"VpcPeering\""])? < 60.0);
+    eventually("each kind is counted", LIMIT, async || {
+        let scrape = Scrape::of(&operator).await?;
+        let waiting = scrape.value("vpcpeering_resources", &["\"VpcPeering\"", "\"PendingAcceptance\""])?;
+        let accepters = scrape.value("vpcpeering_resources", &["\"VpcPeeringAccepter\"", "ready=\"True\""])?;
+        ensure!(waiting == 1.0 && accepters == 1.0, "{waiting} and {accepters}");
+        Ok(())
+    })
+    .await?;
     let expiry = scrape.value("vpcpeering_pending_expiry_seconds", &[])?;
     ensure!((6.9 * 86400.0..=7.0 * 86400.0).contains(&expiry), "expires in {expiry} s");
     ensure!(scrape.value("vpcpeering_inventory_age_seconds", &[region])? < 10.0);
@@ -89,6 +105,41 @@ pub async fn probes_tell_who_is_ready(world: World) -> Result<()> {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let why = blind.get("/readyz").await.err().context("ready, without having seen a resource")?;
     ensure!(why.to_string().contains("503"), "{why:#}");
+    Ok(())
+}
+
+/// Without a resource: AWS's words say what is wrong, and the metrics are served all the same. What breaks later does not
+/// take the readiness back.
+pub async fn ready_when_aws_knows_the_credentials(world: World) -> Result<()> {
+    let code = "InvalidClientTokenId".to_owned();
+    let refusal = Kind::Error { code: code.clone(), message: Some("who is that?".into()), status: Some(403) };
+    let fault = world.fault("GetCallerIdentity", None, refusal.clone()).await?;
+    let operator = world.operator.start().await?;
+    eventually("not ready, with AWS's words", LIMIT, async || {
+        let why = operator.get("/readyz").await.err().context("ready, by credentials that AWS does not know")?;
+        let why = why.to_string();
+        ensure!([": 503: ", &code, "who is that?"].iter().all(|part| why.contains(part)), "{why}");
+        Ok(())
+    })
+    .await?;
+    ensure!(operator.get("/livez").await? == "ok\n");
+    let scrape = Scrape::of(&operator).await?;
+    ensure!(scrape.value("vpcpeering_aws_requests_total", &["GetCallerIdentity", &code])? >= 1.0);
+    // However often the probe asks, AWS is asked seldom.
+    let (asked, start) = (world.calls("GetCallerIdentity").await?, Instant::now());
+    while start.elapsed() < Duration::from_secs(4) {
+        ensure!(operator.get("/readyz").await.is_err());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let asked = world.calls("GetCallerIdentity").await? - asked;
+    ensure!(asked <= 1, "AWS was asked {asked} times in {:?}", start.elapsed());
+
+    world.simulator().remove_fault(fault).await?;
+    eventually("ready", LIMIT, async || operator.get("/readyz").await.map(drop)).await?;
+    world.fault("*", None, refusal).await?;
+    world.apply(&world.manifest()).await?;
+    world.until_stalled_unknown("Unauthorized").await?;
+    ensure!(operator.get("/readyz").await? == "ok\n");
     Ok(())
 }
 

@@ -32,6 +32,8 @@ pub const OTHER_REGION: &str = "us-west-2";
 /// What EC2 may do with a repeated request, as the simulator names it.
 pub const REPEATS: [&str; 3] = ["return-existing", "return-existing-with-new-tags", "mint-new"];
 pub const OTHER_ACCOUNT: &str = "222222222222";
+/// The operator's secret access key.
+pub const SECRET: &str = "a-secret-that-nobody-may-see";
 /// The sessions of the tests themselves.
 pub const TEST_SESSION: &str = "test";
 
@@ -111,7 +113,7 @@ impl World {
             Some((_, simulator)) => simulator.create_key("111111111111").await?.access_key_id,
             None => "test".to_owned(),
         };
-        let operator = operator.with("AWS_ACCESS_KEY_ID", &key);
+        let operator = operator.with("AWS_ACCESS_KEY_ID", &key).with("AWS_SECRET_ACCESS_KEY", SECRET);
         let name = "peering".to_owned();
         Ok(Self { key, name, shared, client, namespace, ec2, endpoint, requester, accepter, operator, simulator })
     }
@@ -137,7 +139,12 @@ impl World {
 
     /// What commands the simulator that this test runs on.
     pub fn simulator(&self) -> &Simulator {
-        &self.simulator.as_ref().expect("the test runs on the simulator").1
+        self.has_simulator().expect("the test runs on the simulator")
+    }
+
+    /// The same, where the test may run on another EC2.
+    pub fn has_simulator(&self) -> Option<&Simulator> {
+        self.simulator.as_ref().map(|(_, simulator)| simulator)
     }
 
     /// Makes the simulator's calls of this action behave badly; returns what ends that.

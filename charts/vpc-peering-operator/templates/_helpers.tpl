@@ -74,12 +74,15 @@ annotations:
   verbs: [create, patch]
 {{- end }}
 
-{{/* What an admission policy looks at. With one namespace to look after, another operator may look after others. */}}
+{{/* What an admission policy looks at. With some namespaces to look after, another operator may look after others. */}}
 {{- define "operator.admission" -}}
-{{- with .Values.watchNamespace }}
+{{- with .Values.watchNamespaces }}
 namespaceSelector:
-  matchLabels:
-    kubernetes.io/metadata.name: {{ . }}
+  matchExpressions:
+    - key: kubernetes.io/metadata.name
+      operator: In
+      values:
+        {{- toYaml . | nindent 8 }}
 {{- end }}
 resourceRules:
   - apiGroups: [vpcpeering.dev]

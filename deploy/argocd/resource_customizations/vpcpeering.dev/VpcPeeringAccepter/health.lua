@@ -1,0 +1,1 @@
+../VpcPeering/health.lua
