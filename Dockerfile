@@ -5,13 +5,15 @@ FROM rust:1.95.0-bookworm AS build
 RUN cargo install --locked cargo-auditable@0.7.7
 WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 COPY src src
 COPY tests tests
 ARG TARGETARCH
-# The dependencies, the SDK of EC2 above all, are compiled once into the cache.
+# The dependencies, the SDK of EC2 above all, are compiled once into the cache. Some arm64 kernels have pages of 64 KiB.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target,id=target-$TARGETARCH \
-    cargo auditable rustc --release --locked --bin vpc-peering-operator -- -C target-feature=+crt-static \
+    { [ "$TARGETARCH" != arm64 ] || export JEMALLOC_SYS_WITH_LG_PAGE=16; } \
+    && cargo auditable rustc --release --locked --bin vpc-peering-operator -- -C target-feature=+crt-static \
     && cp target/release/vpc-peering-operator /vpc-peering-operator
 
 FROM scratch

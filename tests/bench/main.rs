@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use ec2_simulator::clock::Clock;
 use ec2_simulator::journal::Query;
+use ec2_simulator::world::Role;
 use ec2_simulator::{Client as Simulator, Scene, Server};
 use environment::operator::RunningOperator;
 use environment::{ControlPlane, Operator, eventually, repository};
@@ -22,9 +23,11 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use vpc_peering_operator::api::VpcPeering;
+use vpc_peering_operator::api::{AwsIdentity, VpcPeering};
 
-const REGION: &str = "eu-central-1";
+/// The account of the operator's own credentials.
+const OWN_ACCOUNT: &str = "111111111111";
+const REGIONS: [&str; 4] = ["eu-central-1", "eu-west-1", "us-east-1", "ap-southeast-2"];
 /// As long as the slowest of all steps may take.
 const LIMIT: Duration = Duration::from_secs(600);
 /// For how long the operator is watched at rest.
@@ -49,6 +52,8 @@ async fn main() -> Result<()> {
         println!("{size} resources …");
         rows.extend(measure(size).await?);
     }
+    println!("{ACCOUNTS} accounts, {} regions each …", REGIONS.len());
+    rows.extend(in_many_places().await?);
     println!("{at_the_limit_of} resources at EC2's documented limits …");
     rows.extend(at_the_limit(at_the_limit_of).await?);
     println!("\n{:<64} {:>10} {:>8} {:>8}", "figure", "measured", "goal", "ACK");
@@ -80,6 +85,13 @@ async fn main() -> Result<()> {
     let file = repository().join("target/bench.json");
     std::fs::write(&file, serde_json::to_string_pretty(&rows)?)?;
     Ok(())
+}
+
+/// An account and a region.
+#[derive(Clone)]
+struct Place {
+    account: String,
+    region: &'static str,
 }
 
 struct Row {
@@ -114,6 +126,8 @@ struct Bench {
     simulator: Simulator,
     _server: Server,
     operator: Operator,
+    /// The resources are spread over these.
+    places: Vec<Place>,
     api: Api<VpcPeering>,
     /// The names of those that are ready.
     ready: watch::Receiver<HashSet<String>>,
@@ -132,7 +146,7 @@ struct Spent {
 }
 
 async fn measure(size: usize) -> Result<Vec<Row>> {
-    let bench = Bench::start(size, json!({})).await?;
+    let bench = Bench::start(size, one_place(), json!({})).await?;
     let mut rows = Vec::new();
     let mut row = |figure: &str, measured: f64, goal: Option<Goal>, ack: Option<f64>| {
         // ACK's figures are of a thousand.
@@ -217,9 +231,49 @@ async fn measure(size: usize) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
+fn one_place() -> Vec<Place> {
+    vec![Place { account: OWN_ACCOUNT.into(), region: REGIONS[0] }]
+}
+
+const ACCOUNTS: usize = 20;
+/// Resources of each account and region.
+const OF_EACH: usize = 5;
+
+/// What rest costs with many accounts and regions, beside what the arithmetic says: a page each.
+async fn in_many_places() -> Result<Vec<Row>> {
+    let account = |number: usize| format!("{:012}", OWN_ACCOUNT.parse::<u64>().unwrap_or_default() + number as u64);
+    let places: Vec<_> =
+        (0..ACCOUNTS).flat_map(|number| REGIONS.map(|region| Place { account: account(number), region })).collect();
+    let (number_of_places, size) = (places.len(), places.len() * OF_EACH);
+    let bench = Bench::start(size, places, json!({})).await?;
+    let running = bench.operator.start().await?;
+    bench.until_serving(&running).await?;
+    let start = Instant::now();
+    stream::iter(0..size).map(|number| bench.apply(number)).buffer_unordered(64).try_collect::<Vec<_>>().await?;
+    bench.until_active(size).await?;
+    let settled = start.elapsed();
+    tokio::time::sleep(settled / 2 + POLL * 2).await;
+    let before = bench.spent(&running).await?;
+    tokio::time::sleep(REST).await;
+    let after = bench.spent(&running).await?;
+    let polls = REST.as_secs_f64() / POLL.as_secs_f64();
+    let row = |figure: &str, measured: f64, goal: Option<Goal>| {
+        println!("  {figure}: {measured:.3}");
+        Row { figure: format!("{size} in {number_of_places} places: {figure}"), measured, goal, ack: None }
+    };
+    let calls = (after.describes - before.describes) as f64 / polls / number_of_places as f64;
+    let cpu = (after.cpu - before.cpu) / polls / 60.0 * 100.0;
+    Ok(vec![
+        row("apply → all active, s", settled.as_secs_f64(), None),
+        row("EC2 calls at rest, per poll and place", calls, Some(AtMost(1.2))),
+        row("CPU at rest, polled each minute, % of a core", cpu, Some(AtMost(1.0))),
+        row("memory at rest, MiB", memory(&running)?, None),
+    ])
+}
+
 /// With EC2's documented token buckets: how much of them is used, and how much refused.
 async fn at_the_limit(size: usize) -> Result<Vec<Row>> {
-    let bench = Bench::start(size, json!({"throttling": {}})).await?;
+    let bench = Bench::start(size, one_place(), json!({"throttling": {}})).await?;
     let running = bench.operator.start().await?;
     bench.until_serving(&running).await?;
     let start = Instant::now();
@@ -245,14 +299,17 @@ async fn at_the_limit(size: usize) -> Result<Vec<Row>> {
 }
 
 impl Bench {
-    async fn start(size: usize, settings: Value) -> Result<Self> {
+    async fn start(size: usize, places: Vec<Place>, settings: Value) -> Result<Self> {
         let control_plane = ControlPlane::start().await?;
         let simulator = ec2_simulator::Simulator::new(Default::default(), Clock::new(Timestamp::now(), 1.0), 1);
         let server = Server::start((Ipv4Addr::LOCALHOST, 0).into(), simulator).await?;
         let simulator = Simulator::new(&server.url());
-        let vpc = |id: String, block: &str| json!({"id": id, "account": "111111111111", "region": REGION, "cidr_blocks": [block]});
         let vpcs: Vec<_> = (0..=size + 1)
-            .flat_map(|number| [vpc(requester(number), "10.1.0.0/16"), vpc(accepter(number), "10.2.0.0/16")])
+            .flat_map(|number| {
+                let Place { account, region } = &places[number % places.len()];
+                [(requester(number), "10.1.0.0/16"), (accepter(number), "10.2.0.0/16")]
+                    .map(|(id, block)| json!({"id": id, "account": account, "region": region, "cidr_blocks": [block]}))
+            })
             .collect();
         let mut settings = settings;
         settings["quotas"] = json!({"outstanding": 1_000_000});
@@ -268,19 +325,46 @@ impl Bench {
         let api = Api::namespaced(control_plane.admin().await?, "default");
         let versions_seen = Arc::default();
         let ready = follow(api.clone(), Arc::clone(&versions_seen));
-        Ok(Self { control_plane, simulator, _server: server, operator, api, ready, versions_seen })
+        let bench = Self { control_plane, simulator, _server: server, operator, places, api, ready, versions_seen };
+        bench.make_identities().await?;
+        Ok(bench)
     }
 
     async fn apply(&self, number: usize) -> Result<()> {
         self.make(&format!("peering-{number}"), number).await
     }
 
+    /// One for each account that is not the operator's own.
+    async fn make_identities(&self) -> Result<()> {
+        let accounts: HashSet<_> = self.places.iter().map(|place| &place.account).collect();
+        let api = Api::<AwsIdentity>::all(self.control_plane.admin().await?);
+        for account in accounts.into_iter().filter(|account| *account != OWN_ACCOUNT) {
+            let arn = format!("arn:aws:iam::{account}:role/peering");
+            self.simulator
+                .put_role(&Role { arn: arn.clone(), trusted: vec![OWN_ACCOUNT.into()], external_id: None })
+                .await?;
+            let identity = json!({
+                "apiVersion": "vpcpeering.dev/v1alpha1",
+                "kind": "AwsIdentity",
+                "metadata": {"name": account},
+                "spec": {"accountId": account, "roleArn": arn, "allowedNamespaces": {}},
+            });
+            api.patch(account, &PatchParams::apply("bench").force(), &Patch::Apply(identity)).await?;
+        }
+        Ok(())
+    }
+
     async fn make(&self, name: &str, number: usize) -> Result<()> {
+        let Place { account, region } = &self.places[number % self.places.len()];
+        let mut requester = json!({"vpcId": requester(number), "region": region});
+        if account != OWN_ACCOUNT {
+            requester["identityRef"] = json!({"name": account});
+        }
         let manifest = json!({
             "apiVersion": "vpcpeering.dev/v1alpha1",
             "kind": "VpcPeering",
             "metadata": {"name": name},
-            "spec": {"requester": {"vpcId": requester(number), "region": REGION}, "accepter": {"vpcId": accepter(number)}},
+            "spec": {"requester": requester, "accepter": {"vpcId": accepter(number)}},
         });
         self.api.patch(name, &PatchParams::apply("bench").force(), &Patch::Apply(manifest)).await?;
         Ok(())

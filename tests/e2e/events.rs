@@ -1,5 +1,7 @@
 //! The event queue, on moto's SQS.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -8,6 +10,8 @@ use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
 use environment::{Operator, eventually};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::world::{World, condition, connection_id};
@@ -132,4 +136,50 @@ pub async fn a_queue_that_is_missing_holds_up_nothing(world: World) -> Result<()
     })
     .await
     .with_context(|| operator.output())
+}
+
+/// SQS to somebody who may not read: its URL, and how often it was asked. moto judges no policy of a queue.
+async fn denying() -> Result<(String, Arc<AtomicUsize>)> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            count.fetch_add(1, Ordering::Relaxed);
+            let body = json!({
+                "__type": "com.amazon.coral.service#AccessDeniedException",
+                "message": "User: arn:aws:iam::111111111111:user/test is not authorized to perform: sqs:ReceiveMessage",
+            });
+            let body = body.to_string();
+            let head = "HTTP/1.1 403 Forbidden\r\ncontent-type: application/x-amz-json-1.0\r\nconnection: close";
+            let mut request = [0; 8192];
+            _ = stream.read(&mut request).await;
+            _ = stream.write_all(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await;
+        }
+    });
+    Ok((url, asked))
+}
+
+pub async fn a_queue_that_denies_holds_up_nothing_and_is_not_pestered(world: World) -> Result<()> {
+    let (url, asked) = denying().await?;
+    let operator = world.operator.clone().with("AWS_ENDPOINT_URL_SQS", &url).with("AWS_REGION", "eu-central-1");
+    let operator = operator.with("EVENT_QUEUE_URL", &format!("{url}/111111111111/peerings")).start().await?;
+    world.apply(&world.manifest()).await?;
+    world.until_ready().await?;
+    eventually("it says so", LIMIT, async || {
+        let log = operator.output();
+        ensure!(log.contains("cannot read the event queue") && log.contains("not authorized to perform"), "{log}");
+        let metrics = operator.get("/metrics").await?;
+        let denied = |line: &str| line.contains("ReceiveMessage") && line.contains("code=\"AccessDenied");
+        ensure!(metrics.lines().any(denied), "{metrics}");
+        Ok(())
+    })
+    .await?;
+    // The pauses between the attempts double from one second on, more or less.
+    let before = asked.load(Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let more = asked.load(Ordering::Relaxed) - before;
+    ensure!(more <= 6, "asked {more} times in 6 s");
+    Ok(())
 }

@@ -163,6 +163,7 @@ fn main() -> Result<ExitCode> {
         scale::operators_share_a_namespace_by_labels,
         events::events_are_seen_at_once,
         events::a_queue_that_is_missing_holds_up_nothing,
+        events::a_queue_that_denies_holds_up_nothing_and_is_not_pestered,
         metrics::every_query_of_the_dashboard_finds_something,
         image::the_binary_runs_in_an_empty_root,
         image::the_image_is_built_as_it_is_tested,
