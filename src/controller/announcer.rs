@@ -33,7 +33,7 @@ pub struct Announcer {
 }
 
 enum Announcement {
-    Event(Event, ObjectReference),
+    Event(Box<(Event, ObjectReference)>),
     /// There are no more.
     End,
 }
@@ -57,7 +57,7 @@ impl Announcer {
             action: "Reconcile".into(),
             secondary: None,
         };
-        if self.waiting.try_send(Announcement::Event(event, object.clone())).is_err() {
+        if self.waiting.try_send(Announcement::Event(Box::new((event, object.clone())))).is_err() {
             tracing::warn!(reason, "too many Events wait to be published; this one is lost");
         }
     }
@@ -83,7 +83,7 @@ impl fmt::Debug for Announcer {
 async fn publish(client: Client, reporter: Reporter, announcements: mpsc::Receiver<Announcement>) {
     let events = stream::unfold(announcements, |mut announcements| async move {
         match announcements.recv().await? {
-            Announcement::Event(event, object) => Some(((event, object), announcements)),
+            Announcement::Event(event) => Some((*event, announcements)),
             Announcement::End => None,
         }
     });

@@ -13,11 +13,16 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, ResourceExt};
+use kube::client::ClientBuilder;
+use kube::{Api, Client, Config, ResourceExt};
+use tower::limit::ConcurrencyLimitLayer;
 
 use crate::controller::{self, Settings};
 use leader::{Candidate, Election, Hold};
 use monitor::Monitor;
+
+/// How many requests to the API server are under way at once, watches aside: each needs a connection, and that memory.
+const AT_ONCE: usize = 32;
 
 /// What makes it a service.
 #[derive(Clone, Debug)]
@@ -37,9 +42,11 @@ pub struct Service {
 /// # Errors
 /// When the API server cannot be asked for the cluster's ID, or the address for metrics is taken.
 pub async fn run(settings: Settings, service: Service) -> Result<()> {
-    let client = Client::try_default()
-        .await
-        .context("no way to an API server: neither a kubeconfig nor in-cluster credentials")?;
+    let config =
+        Config::infer().await.context("no way to an API server: neither a kubeconfig nor in-cluster credentials")?;
+    // The Lease has a client of its own, so that it waits for no one else.
+    let electing = Client::try_from(config.clone())?;
+    let client = ClientBuilder::try_from(config)?.with_layer(&ConcurrencyLimitLayer::new(AT_ONCE)).build();
     let cluster = match service.cluster_id {
         Some(cluster) => cluster,
         None => cluster_uid(client.clone()).await?,
@@ -47,7 +54,7 @@ pub async fn run(settings: Settings, service: Service) -> Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %cluster, "starting");
     let (mut stop, stopping) = shutdown::on_signal()?;
     let (hold, candidate) = if service.leader_election {
-        let (hold, candidate) = Candidate::start(client.clone(), service.election);
+        let (hold, candidate) = Candidate::start(electing, service.election);
         (hold, Some(candidate))
     } else {
         (Hold::always(&service.election.name), None)
