@@ -190,7 +190,7 @@ async fn measure(size: usize) -> Result<Vec<Row>> {
     row("memory then, MiB", memory(&running)?, (size == 10_000).then_some(AtMost(60.0)), Some(79.0));
 
     // The last Events are still to be published.
-    tokio::time::sleep(settled / 2 + POLL * 2).await;
+    tokio::time::sleep((settled / 2).min(Duration::from_secs(60)) + POLL * 2).await;
     let (before, versions) = (bench.spent(&running).await?, bench.versions().await?);
     tokio::time::sleep(REST).await;
     let (after, later) = (bench.spent(&running).await?, bench.versions().await?);
@@ -254,7 +254,7 @@ async fn in_many_places() -> Result<Vec<Row>> {
     stream::iter(0..size).map(|number| bench.apply(number)).buffer_unordered(64).try_collect::<Vec<_>>().await?;
     bench.until_active(size).await?;
     let settled = start.elapsed();
-    tokio::time::sleep(settled / 2 + POLL * 2).await;
+    tokio::time::sleep((settled / 2).min(Duration::from_secs(60)) + POLL * 2).await;
     let before = bench.spent(&running).await?;
     tokio::time::sleep(REST).await;
     let after = bench.spent(&running).await?;
