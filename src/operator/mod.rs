@@ -44,9 +44,7 @@ pub struct Service {
 pub async fn run(settings: Settings, service: Service) -> Result<()> {
     let config =
         Config::infer().await.context("no way to an API server: neither a kubeconfig nor in-cluster credentials")?;
-    // The Lease has a client of its own, so that it waits for no one else.
-    let electing = Client::try_from(config.clone())?;
-    let client = ClientBuilder::try_from(config)?.with_layer(&ConcurrencyLimitLayer::new(AT_ONCE)).build();
+    let client = ClientBuilder::try_from(config.clone())?.with_layer(&ConcurrencyLimitLayer::new(AT_ONCE)).build();
     let cluster = match service.cluster_id {
         Some(cluster) => cluster,
         None => cluster_uid(client.clone()).await?,
@@ -54,7 +52,8 @@ pub async fn run(settings: Settings, service: Service) -> Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %cluster, "starting");
     let (mut stop, stopping) = shutdown::on_signal()?;
     let (hold, candidate) = if service.leader_election {
-        let (hold, candidate) = Candidate::start(electing, service.election);
+        // The Lease has a client of its own, so that it waits for no one else.
+        let (hold, candidate) = Candidate::start(Client::try_from(config)?, service.election);
         (hold, Some(candidate))
     } else {
         (Hold::always(&service.election.name), None)

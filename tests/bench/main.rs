@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -169,11 +170,7 @@ async fn measure(size: usize) -> Result<Vec<Row>> {
     row("apply → Ready of the first, beyond EC2's own time, s", beyond, Some(AtMost(1.0)), Some(30.0));
 
     let before = bench.spent(&running).await?;
-    let start = Instant::now();
-    stream::iter(1..=size).map(|number| bench.apply(number)).buffer_unordered(64).try_collect::<Vec<_>>().await?;
-    let applied = start.elapsed();
-    bench.until_active(size + 1).await?;
-    let settled = start.elapsed();
+    let (applied, settled) = bench.settle(1..size + 1).await?;
     let after = bench.spent(&running).await?;
     let each = |spent: u64| spent as f64 / size as f64;
     let calls = after.mutating + after.describes - before.mutating - before.describes;
@@ -250,10 +247,7 @@ async fn in_many_places() -> Result<Vec<Row>> {
     let bench = Bench::start(size, places, json!({})).await?;
     let running = bench.operator.start().await?;
     bench.until_serving(&running).await?;
-    let start = Instant::now();
-    stream::iter(0..size).map(|number| bench.apply(number)).buffer_unordered(64).try_collect::<Vec<_>>().await?;
-    bench.until_active(size).await?;
-    let settled = start.elapsed();
+    let (_, settled) = bench.settle(0..size).await?;
     tokio::time::sleep((settled / 2).min(Duration::from_secs(60)) + POLL * 2).await;
     let before = bench.spent(&running).await?;
     tokio::time::sleep(REST).await;
@@ -278,10 +272,7 @@ async fn at_the_limit(size: usize) -> Result<Vec<Row>> {
     let bench = Bench::start(size, one_place(), json!({"throttling": {}})).await?;
     let running = bench.operator.start().await?;
     bench.until_serving(&running).await?;
-    let start = Instant::now();
-    stream::iter(0..size).map(|number| bench.apply(number)).buffer_unordered(64).try_collect::<Vec<_>>().await?;
-    bench.until_active(size).await?;
-    let took = start.elapsed().as_secs_f64();
+    let took = bench.settle(0..size).await?.1.as_secs_f64();
     let (capacity, refill) = (50.0, 5.0);
     let counters = bench.simulator.journal(&nothing()).await?.counters;
     let calls: u64 = counters.values().map(|counter| counter.calls).sum();
@@ -334,6 +325,15 @@ impl Bench {
 
     async fn apply(&self, number: usize) -> Result<()> {
         self.make(&format!("peering-{number}"), number).await
+    }
+
+    /// Applies these at once; how long that took, and how long until they and all before them were active.
+    async fn settle(&self, numbers: Range<usize>) -> Result<(Duration, Duration)> {
+        let (start, all) = (Instant::now(), numbers.end);
+        stream::iter(numbers).map(|number| self.apply(number)).buffer_unordered(64).try_collect::<Vec<_>>().await?;
+        let applied = start.elapsed();
+        self.until_active(all).await?;
+        Ok((applied, start.elapsed()))
     }
 
     /// One for each account that is not the operator's own.
@@ -440,8 +440,6 @@ impl Bench {
         let calls = |looking: bool| {
             counters.iter().filter(|(action, _)| looks(action) == looking).map(|(_, counter)| counter.calls).sum()
         };
-        // The folder is the bench's own, so that this is the place to keep it alive.
-        ensure!(self.control_plane.folder().exists());
         let versions = self.versions_seen.load(Ordering::Relaxed);
         Ok(Spent { mutating: calls(false), describes: calls(true), versions, cpu: cpu(running)? })
     }

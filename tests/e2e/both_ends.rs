@@ -22,6 +22,15 @@ pub struct BothEnds {
 }
 
 impl BothEnds {
+    /// Asks for routes and a tag at either end, and for a new request when the connection is deleted.
+    fn with_routes_and_tags(&mut self) {
+        for end in ["requester", "accepter"] {
+            self.manifest["spec"][end]["routes"] = json!({"routeTables": {"main": true}});
+            self.manifest["spec"][end]["tags"] = json!([{"key": "end", "value": end}]);
+        }
+        self.manifest["spec"]["recreateOn"] = json!(["Deleted"]);
+    }
+
     /// The other end in `account`, if it is another, and `region`.
     pub async fn new(world: &World, name: &str, account: Option<&str>, region: &str) -> Result<Self> {
         let mut world = world.another(name);
@@ -124,10 +133,8 @@ pub async fn each_role_uses_what_its_policy_grants(world: World) -> Result<()> {
     }
     for end in ["requester", "accepter"] {
         ends.manifest["spec"][end]["options"] = json!({"allowDnsResolutionFromRemoteVpc": true});
-        ends.manifest["spec"][end]["routes"] = json!({"routeTables": {"main": true}});
-        ends.manifest["spec"][end]["tags"] = json!([{"key": "end", "value": end}]);
     }
-    ends.manifest["spec"]["recreateOn"] = json!(["Deleted"]);
+    ends.with_routes_and_tags();
     ends.apply().await?;
     let object = world.until_ready().await?;
     let first = connection_id(&object).context("no ID")?.to_owned();
@@ -332,11 +339,7 @@ pub async fn each_missing_permission_of_a_later_change_is_named_too(world: World
     // Where VPCs may not be looked at, EC2 tells what is wrong with them.
     let blind = deny("DescribeVpcs", own).await?;
     let mut ends = BothEnds::far_apart(&world).await?;
-    for end in ["requester", "accepter"] {
-        ends.manifest["spec"][end]["routes"] = json!({"routeTables": {"main": true}});
-        ends.manifest["spec"][end]["tags"] = json!([{"key": "end", "value": end}]);
-    }
-    ends.manifest["spec"]["recreateOn"] = json!(["Deleted"]);
+    ends.with_routes_and_tags();
     ends.apply().await?;
     let object = world.until_ready().await?;
     let first = connection_id(&object).context("no ID")?.to_owned();

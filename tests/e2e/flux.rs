@@ -9,6 +9,7 @@ use environment::{ControlPlane, Process, eventually, free_port, prepare, reposit
 use serde_json::{Value, json};
 use tokio::process::Command;
 
+use super::gitops::condition;
 use super::world::{Cloud, OTHER_ACCOUNT, World, connection_id};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -115,8 +116,7 @@ impl<'a> Flux<'a> {
 }
 
 pub fn ready(object: &Value) -> Result<&Value> {
-    let conditions = object["status"]["conditions"].as_array().context("no conditions")?;
-    conditions.iter().find(|condition| condition["type"] == "Ready").context("no Ready")
+    condition(object, "Ready").context("no Ready")
 }
 
 /// A Kustomization of the repository's own example, with another source.

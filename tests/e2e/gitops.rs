@@ -64,12 +64,20 @@ pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
 
 /// The resource, once its `Ready` has this reason and speaks of its present generation, and no answer of EC2 is awaited.
 async fn until_reason(world: &World, reason: &str) -> Result<Value> {
+    until::<VpcPeering>(world, reason, |object| object["status"]["creationStartedAt"].is_null()).await
+}
+
+/// The resource, once its `Ready` has this reason and speaks of its present generation, and that is so as well.
+pub async fn until<K: Resource<DynamicType = ()>>(
+    world: &World,
+    reason: &str,
+    is_so: impl Fn(&Value) -> bool,
+) -> Result<Value> {
     eventually(reason, Duration::from_secs(60), async || {
-        let object = raw(world).await?;
-        let is_so = condition(&object, "Ready").is_some_and(|ready| ready["reason"] == reason)
-            && object["status"]["observedGeneration"] == object["metadata"]["generation"]
-            && object["status"]["creationStartedAt"].is_null();
-        ensure!(is_so, "{object:#}");
+        let object = raw_of::<K>(world).await?;
+        let has_reason = condition(&object, "Ready").is_some_and(|ready| ready["reason"] == reason)
+            && object["status"]["observedGeneration"] == object["metadata"]["generation"];
+        ensure!(has_reason && is_so(&object), "{object:#}");
         Ok(object)
     })
     .await

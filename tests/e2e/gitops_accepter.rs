@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use vpc_peering_operator::api::VpcPeeringAccepter;
 
-use super::gitops::{State, check, check_health, condition, generalized, raw_of, verdict};
+use super::gitops::{State, check, check_health, generalized, raw_of, until, verdict};
 use super::world::{OTHER_ACCOUNT, REGION, World};
 
 const KIND: &str = "VpcPeeringAccepter";
@@ -138,15 +138,10 @@ async fn judged(world: &World, theirs: &Ec2, vpc: &str, state: &State) -> Result
 /// The resource, once its `Ready` has this reason and speaks of its present generation, and its one request, if any, has
 /// this code.
 async fn until_reason(world: &World, reason: &str, code: Option<&str>) -> Result<Value> {
-    eventually(reason, LIMIT, async || {
-        let object = raw_of::<VpcPeeringAccepter>(world).await?;
+    until::<VpcPeeringAccepter>(world, reason, |object| {
         let connections = object["status"]["connections"].as_array().into_iter().flatten();
         let codes: Vec<_> = connections.map(|connection| connection["code"].as_str()).collect();
-        let is_so = condition(&object, "Ready").is_some_and(|ready| ready["reason"] == reason)
-            && object["status"]["observedGeneration"] == object["metadata"]["generation"]
-            && codes == Vec::from_iter(code.map(Some));
-        ensure!(is_so, "{object:#}");
-        Ok(object)
+        codes == Vec::from_iter(code.map(Some))
     })
     .await
 }
