@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use smol_str::SmolStr;
+
 use super::{Desired, Observation, Recorded, Step};
 use crate::api::{AccepterDecision, Reason, Side, VpcInfo};
 use crate::peering::routes::{self, MAX_ROUTES, RoutesPlan, Routing};
@@ -45,12 +47,12 @@ pub(super) const AWAIT_EC2: Duration = Duration::from_secs(5);
 
 /// Why a connection is somebody else's to look after, or not one to our VPC; none where it may be ours.
 pub(super) fn of_others(desired: Desired<'_>, connection: &Connection) -> Option<String> {
-    let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "nobody knows".into());
+    let shown = |value: &Option<SmolStr>| value.clone().unwrap_or_else(|| "nobody knows".into());
     let end = &connection.accepter;
     // EC2 leaves out the region of an end in the caller's own.
-    let is_here = end.vpc_id.as_ref() == Some(&desired.end.vpc_id)
+    let is_here = end.vpc_id.as_deref() == Some(&desired.end.vpc_id)
         && end.owner_id.is_some()
-        && end.owner_id == desired.end.owner_id
+        && end.owner_id.as_deref() == desired.end.owner_id.as_deref()
         && end.region.as_ref().is_none_or(|region| *region == desired.end.region);
     if !is_here {
         let (vpc, owner, region) = (shown(&end.vpc_id), shown(&end.owner_id), shown(&end.region));
@@ -182,7 +184,7 @@ pub(super) fn withdraw_tags(desired: Desired<'_>, recorded: &Recorded, connectio
     let record = recorded.acceptance(&connection.id);
     let managed = record.into_iter().flat_map(|record| record.managed_tag_keys.iter().cloned());
     let ours = desired.owner.accepter_tags().into_iter().map(|(key, _)| key.to_owned());
-    let keys: BTreeSet<String> = managed.chain(ours).filter(|key| connection.tags.contains_key(key)).collect();
+    let keys: BTreeSet<String> = managed.chain(ours).filter(|key| connection.tags.contains_key(key.as_str())).collect();
     (!keys.is_empty()).then(|| Review {
         id: connection.id.clone(),
         concern: Concern::Tags(Side::Accepter),

@@ -85,8 +85,8 @@ fn unseen(field: &str) -> String {
     )
 }
 
-fn names(list: &[String], value: &String) -> bool {
-    list.is_empty() || list.contains(value)
+fn names(list: &[String], value: &str) -> bool {
+    list.is_empty() || list.iter().any(|named| named == value)
 }
 
 fn parse(blocks: &[String]) -> Vec<IpNet> {

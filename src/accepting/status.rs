@@ -107,9 +107,9 @@ fn described(verdict: &Verdict, connection: &Connection, record: Option<&Request
     RequestedConnection {
         vpc_peering_connection_id: connection.id.clone(),
         requester: Requester {
-            owner_id: connection.requester.owner_id.clone(),
-            vpc_id: connection.requester.vpc_id.clone(),
-            region: connection.requester.region.clone(),
+            owner_id: connection.requester.owner_id.as_deref().map(Into::into),
+            vpc_id: connection.requester.vpc_id.as_deref().map(Into::into),
+            region: connection.requester.region.as_deref().map(Into::into),
         },
         code: Some(connection.code.as_str().to_owned()),
         decision: verdict.decision,

@@ -17,7 +17,7 @@ use crate::api::{
 };
 use crate::peering::routes::{Route, RouteTable, RouteTables, Target};
 use crate::peering::testing::every_code;
-use crate::peering::{Claim, Concern, Connection, End, Owner, Plan, Settings, StatusCode, Trouble};
+use crate::peering::{Claim, Concern, Connection, End, Owner, Plan, Settings, StatusCode, Tags, Trouble};
 
 const OURS: &str = "222222222222";
 const THEIRS: &str = "111111111111";
@@ -32,8 +32,8 @@ fn owner() -> Owner {
     Owner { cluster: "cluster".into(), namespace: "team".into(), name: "accepter".into(), uid: "uid".into() }
 }
 
-fn tags<const N: usize>(tags: [(&'static str, &str); N]) -> BTreeMap<String, String> {
-    tags.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+fn tags<const N: usize>(tags: [(&'static str, &str); N]) -> Tags {
+    tags.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
 }
 
 fn end() -> End {
@@ -45,8 +45,8 @@ fn info(owner: &str, vpc: &str, region: &str, blocks: &[&str]) -> VpcInfo {
         owner_id: Some(owner.into()),
         vpc_id: Some(vpc.into()),
         region: Some(region.into()),
-        cidr_block: blocks.first().map(|block| (*block).to_owned()),
-        cidr_block_set: blocks.iter().map(|block| CidrBlock { cidr_block: (*block).to_owned() }).collect(),
+        cidr_block: blocks.first().map(|block| (*block).into()),
+        cidr_block_set: blocks.iter().map(|block| CidrBlock { cidr_block: (*block).into() }).collect(),
         ..VpcInfo::default()
     }
 }
@@ -59,7 +59,7 @@ fn connection(id: &str, code: StatusCode) -> Connection {
         expiration_time: None,
         requester: info(THEIRS, "vpc-11111111", "eu-west-1", &[]),
         accepter: info(OURS, VPC, "eu-central-1", &[]),
-        tags: BTreeMap::new(),
+        tags: Tags::new(),
     }
 }
 

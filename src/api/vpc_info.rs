@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 /// One end of a peering connection, as EC2 describes it.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcPeeringConnectionVpcInfo.html>
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct VpcInfo {
     /// The VPC's primary IPv4 CIDR block. EC2 tells CIDR blocks only while the peering is active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cidr_block: Option<String>,
+    pub cidr_block: Option<SmolStr>,
     /// Every IPv4 CIDR block of the VPC.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cidr_block_set: Vec<CidrBlock>,
@@ -19,13 +20,13 @@ pub struct VpcInfo {
     pub ipv6_cidr_block_set: Vec<Ipv6CidrBlock>,
     /// The AWS account that owns the VPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner_id: Option<String>,
+    pub owner_id: Option<SmolStr>,
     /// The VPC's ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vpc_id: Option<String>,
+    pub vpc_id: Option<SmolStr>,
     /// The VPC's region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub region: Option<String>,
+    pub region: Option<SmolStr>,
     /// The options that this end has set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peering_options: Option<PeeringOptions>,
@@ -36,7 +37,7 @@ pub struct VpcInfo {
 #[serde(rename_all = "camelCase")]
 pub struct CidrBlock {
     /// The block in CIDR notation, for example `10.0.0.0/16`.
-    pub cidr_block: String,
+    pub cidr_block: SmolStr,
 }
 
 /// An IPv6 CIDR block.
@@ -44,7 +45,7 @@ pub struct CidrBlock {
 #[serde(rename_all = "camelCase")]
 pub struct Ipv6CidrBlock {
     /// The block in CIDR notation, for example `2001:db8::/56`.
-    pub ipv6_cidr_block: String,
+    pub ipv6_cidr_block: SmolStr,
 }
 
 /// What one end allows the other to do.

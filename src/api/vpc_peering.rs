@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::aws_identity::IdentityReference;
 use super::{ManagedRoute, Routes, Side, Tag, VpcInfo};
@@ -286,11 +287,11 @@ pub struct VpcPeeringStatus {
     /// The keys of the tags that this resource has set, or is about to: only these are ever removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Set)]
-    pub managed_tag_keys: Vec<String>,
+    pub managed_tag_keys: Vec<SmolStr>,
     /// The same for the tags at the accepter's end, where that is another account or region.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Set)]
-    pub accepter_managed_tag_keys: Vec<String>,
+    pub accepter_managed_tag_keys: Vec<SmolStr>,
     /// The routes that this resource has made, or is about to: only these are ever changed or removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<ManagedRoute>,
@@ -341,19 +342,19 @@ pub struct StatusEnd {
 pub struct PeeringStatus {
     /// One of EC2's nine codes: `initiating-request`, `pending-acceptance`, `provisioning`, `active`, `failed`,
     /// `rejected`, `expired`, `deleting`, `deleted`; or one that EC2 added since.
-    pub code: String,
+    pub code: SmolStr,
     /// EC2's own words on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<String>,
+    pub message: Option<SmolStr>,
 }
 
 /// A tag as EC2 shows it; unlike a tag of the spec it may be anybody's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct StatusTag {
     /// The tag's key.
-    pub key: String,
+    pub key: SmolStr,
     /// The tag's value.
-    pub value: String,
+    pub value: SmolStr,
 }
 
 /// Whose a connection is.

@@ -28,6 +28,9 @@ use crate::peering::{Owner, Snapshot};
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A connection that nobody uses is closed after so long: where pages came through it, its buffer is of their size.
+const IDLE_CONNECTION: Duration = Duration::from_secs(10);
+
 /// How long AWS's refusal to tell the account holds for all who want to know.
 const AFTER_REFUSAL: Duration = Duration::from_secs(5);
 
@@ -89,8 +92,10 @@ impl Accounts {
         poll_interval: Duration,
         changed: mpsc::UnboundedSender<String>,
     ) -> Self {
-        let http =
-            aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let http = aws_smithy_http_client::Builder::new()
+            .pool_idle_timeout(IDLE_CONNECTION)
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .build_https();
         let timeouts = TimeoutConfig::builder()
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)

@@ -1,6 +1,7 @@
 //! The calls to EC2, in the domain's terms: one function, one request.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
@@ -10,8 +11,8 @@ use aws_sdk_ec2::types::{
 };
 use k8s_openapi::jiff::Timestamp;
 
-use super::inventory::View;
-use super::{AwsError, Ec2};
+use super::inventory::{Page, View};
+use super::{AwsError, Ec2, Questions};
 use crate::api::{CidrBlock, Ipv6CidrBlock, PeeringOptions, VpcInfo};
 use crate::peering::preflight::Vpc;
 use crate::peering::{Connection, Snapshot, StatusCode};
@@ -33,49 +34,63 @@ pub struct CreateRequest {
     pub tags: BTreeMap<String, String>,
 }
 
+/// What finds connections.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVpcPeeringConnections.html>
+pub const CONNECTION_ID: &str = "vpc-peering-connection-id";
+/// The same, by the VPC that asked.
+pub const REQUESTER_VPC_ID: &str = "requester-vpc-info.vpc-id";
+/// The same, by the VPC that was asked.
+pub const ACCEPTER_VPC_ID: &str = "accepter-vpc-info.vpc-id";
+
 impl View for Snapshot {
+    type Item = Connection;
+
     const PAGE: usize = 1000;
     const WHAT: &'static str = "peering connections";
 
-    async fn list(ec2: &Ec2, region: &str, earlier: &Self) -> Result<Self, AwsError> {
-        ec2.describe_vpc_peering_connections(region, earlier).await
+    async fn page(
+        ec2: &Ec2,
+        region: &str,
+        filter: Option<Filter>,
+        token: Option<String>,
+    ) -> Result<Page<Connection>, AwsError> {
+        const ACTION: &str = "DescribeVpcPeeringConnections";
+        let call = ec2.client(region).describe_vpc_peering_connections().max_results(Self::PAGE as i32);
+        let answer = call.set_filters(filter.map(|filter| vec![filter])).set_next_token(token).send().await;
+        let answer = answer.map_err(|error| ec2.error(ACTION, &error))?;
+        let connections = answer.vpc_peering_connections.unwrap_or_default().into_iter();
+        let items = connections.map(|connection| read(connection, ACTION)).collect::<Result<_, _>>()?;
+        Ok(Page { items, next: answer.next_token.filter(|token| !token.is_empty()) })
     }
 
-    fn count(&self) -> usize {
-        self.len()
+    fn items(&self) -> impl ExactSizeIterator<Item = &Arc<Connection>> {
+        self.connections()
+    }
+
+    fn share(&self, connection: Connection) -> Arc<Connection> {
+        self.share(connection)
+    }
+
+    fn value<'a>(connection: &'a Connection, filter: &str) -> Option<&'a str> {
+        match filter {
+            CONNECTION_ID => Some(&connection.id),
+            REQUESTER_VPC_ID => connection.requester.vpc_id.as_deref(),
+            ACCEPTER_VPC_ID => connection.accepter.vpc_id.as_deref(),
+            _ => None,
+        }
     }
 
     fn changes_since(&self, earlier: &Self) -> BTreeSet<String> {
         self.changes_since(earlier)
     }
 
-    fn is_in_motion(&self, cluster: &str) -> bool {
-        self.has_motion_of(cluster)
+    fn in_motion(&self, cluster: &str) -> Questions {
+        let ids = self.in_motion(cluster).map(|connection| connection.id.as_str());
+        ids.fold(Questions::default(), |questions, id| questions.and(CONNECTION_ID, id))
     }
 }
 
 impl Ec2 {
-    /// Every peering connection that the account sees in the region; what has not changed is shared with `earlier`.
-    ///
-    /// # Errors
-    /// What AWS, or the way to it, refuses.
-    pub async fn describe_vpc_peering_connections(
-        &self,
-        region: &str,
-        earlier: &Snapshot,
-    ) -> Result<Snapshot, AwsError> {
-        let failed = |error: &_| self.error("DescribeVpcPeeringConnections", error);
-        let pages =
-            self.client(region).describe_vpc_peering_connections().max_results(Snapshot::PAGE as i32).into_paginator();
-        let mut connections = pages.items().send();
-        let mut seen = Vec::new();
-        while let Some(connection) = connections.next().await {
-            let connection = read(connection.map_err(|error| failed(&error))?, "DescribeVpcPeeringConnections")?;
-            seen.push(earlier.share(connection));
-        }
-        Ok(seen.into_iter().collect())
-    }
-
     /// Asks for a peering connection, once: EC2 takes no client token, so only the caller can tell whether
     /// asking again is safe.
     ///
@@ -241,7 +256,7 @@ fn read(connection: VpcPeeringConnection, action: &'static str) -> Result<Connec
     Ok(Connection {
         id: connection.vpc_peering_connection_id.ok_or_else(|| incomplete("ID"))?,
         code: status.code.map(|code| StatusCode::from(code.as_str())).ok_or_else(|| incomplete("status code"))?,
-        message: status.message.filter(|message| !message.is_empty()),
+        message: status.message.filter(|message| !message.is_empty()).map(Into::into),
         expiration_time: connection.expiration_time.and_then(|time| Timestamp::from_second(time.secs()).ok()),
         requester: connection.requester_vpc_info.map(read_end).unwrap_or_default(),
         accepter: connection.accepter_vpc_info.map(read_end).unwrap_or_default(),
@@ -249,29 +264,29 @@ fn read(connection: VpcPeeringConnection, action: &'static str) -> Result<Connec
             .tags
             .unwrap_or_default()
             .into_iter()
-            .filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default())))
+            .filter_map(|tag| Some((tag.key?.into(), tag.value.unwrap_or_default().into())))
             .collect(),
     })
 }
 
 fn read_end(end: VpcPeeringConnectionVpcInfo) -> VpcInfo {
     VpcInfo {
-        cidr_block: end.cidr_block,
+        cidr_block: end.cidr_block.map(Into::into),
         cidr_block_set: end
             .cidr_block_set
             .unwrap_or_default()
             .into_iter()
-            .filter_map(|block| Some(CidrBlock { cidr_block: block.cidr_block? }))
+            .filter_map(|block| Some(CidrBlock { cidr_block: block.cidr_block?.into() }))
             .collect(),
         ipv6_cidr_block_set: end
             .ipv6_cidr_block_set
             .unwrap_or_default()
             .into_iter()
-            .filter_map(|block| Some(Ipv6CidrBlock { ipv6_cidr_block: block.ipv6_cidr_block? }))
+            .filter_map(|block| Some(Ipv6CidrBlock { ipv6_cidr_block: block.ipv6_cidr_block?.into() }))
             .collect(),
-        owner_id: end.owner_id,
-        vpc_id: end.vpc_id,
-        region: end.region,
+        owner_id: end.owner_id.map(Into::into),
+        vpc_id: end.vpc_id.map(Into::into),
+        region: end.region.map(Into::into),
         peering_options: end.peering_options.map(read_options),
     }
 }

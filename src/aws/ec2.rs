@@ -93,7 +93,7 @@ mod tests {
     use k8s_openapi::jiff::Timestamp;
 
     use super::*;
-    use crate::aws::Answered;
+    use crate::aws::{Answered, View};
     use crate::peering::Snapshot;
 
     #[derive(Debug, Default)]
@@ -132,7 +132,7 @@ mod tests {
         };
 
         traffic.refuses.store(true, Ordering::Relaxed);
-        assert!(ec2.describe_vpc_peering_connections("eu-central-1", &Snapshot::default()).await.is_err());
+        assert!(Snapshot::page(&ec2, "eu-central-1", None, None).await.is_err());
         assert_eq!(calls().await?, 0, "it was sent");
         assert!(traffic.answers.lock().is_ok_and(|answers| answers.is_empty()), "what is not sent has no answer");
 
@@ -140,7 +140,7 @@ mod tests {
         control
             .add_fault(&Fault { matching: Matching::default(), count: Some(1), probability: 1.0, kind: Kind::Throttle })
             .await?;
-        assert!(ec2.describe_vpc_peering_connections("eu-central-1", &Snapshot::default()).await.is_ok());
+        assert!(Snapshot::page(&ec2, "eu-central-1", None, None).await.is_ok());
         let answers = traffic.answers.lock().map(|answers| answers.clone()).unwrap_or_default();
         let action = "DescribeVpcPeeringConnections eu-central-1";
         assert_eq!(answers, [format!("{action} RequestLimitExceeded"), format!("{action} OK")]);

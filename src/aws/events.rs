@@ -12,7 +12,8 @@ use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use serde::Deserialize;
 
-use super::{Account, Accounts};
+use super::calls::CONNECTION_ID;
+use super::{Account, Accounts, Questions};
 
 /// How long a poll waits for a message, in seconds. SQS allows 20; an attempt must not take longer than ours may.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html>
@@ -186,7 +187,7 @@ where
     }
 }
 
-/// Lists anew where one of the hints may matter. Many at once cost one listing.
+/// Looks anew where one of the hints may matter. Many at once cost one look.
 fn wake<'a>(accounts: &Accounts, hints: impl Iterator<Item = &'a Hint>) {
     let hints: Vec<_> = hints.collect();
     if hints.is_empty() {
@@ -198,10 +199,16 @@ fn wake<'a>(accounts: &Accounts, hints: impl Iterator<Item = &'a Hint>) {
                 let listing = inventory.latest();
                 listing.and_then(|listing| listing.outcome.ok()).is_some_and(|snapshot| snapshot.get(id).is_some())
             };
-            let concerns = |hint: &&Hint| is_in(hint, &account, &region) || hint.ids.iter().any(shows);
-            if hints.iter().any(concerns) {
-                inventory.wake();
+            let concerns = |hint: &&&Hint| is_in(hint, &account, &region) || hint.ids.iter().any(shows);
+            let concerning: Vec<_> = hints.iter().filter(concerns).collect();
+            if concerning.is_empty() {
+                continue;
             }
+            // One that names no connection may be of any.
+            let is_told = concerning.iter().all(|hint| !hint.ids.is_empty());
+            let ids = concerning.iter().flat_map(|hint| &hint.ids);
+            let questions = ids.fold(Questions::default(), |questions, id| questions.and(CONNECTION_ID, id));
+            inventory.wake(is_told.then_some(questions));
         }
     }
 }

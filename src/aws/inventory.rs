@@ -1,32 +1,52 @@
-//! The batched view of EC2: one listing of a region serves every resource in it, and tells what changed.
+//! The batched view of EC2: what is known of a region serves every resource in it, and tells what changed.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use tokio::sync::{mpsc, watch};
+use aws_sdk_ec2::types::Filter;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::pace::{Next, Pace};
-use super::{AwsError, Ec2};
+use super::poller::{Ask, Poller};
+use super::{AwsError, Ec2, Questions};
 
 /// What is listed: everything of one kind that one account sees in one region.
-pub trait View: Default + Send + Sync + 'static {
+pub trait View: Default + FromIterator<Arc<Self::Item>> + Send + Sync + 'static {
+    /// One of them.
+    type Item: Send + Sync + 'static;
     /// The most that EC2 returns on one page.
     const PAGE: usize;
     /// What is listed, for the log.
     const WHAT: &'static str;
 
-    /// Asks EC2. What has not changed since `earlier` may be shared with it.
-    fn list(ec2: &Ec2, region: &str, earlier: &Self) -> impl Future<Output = Result<Self, AwsError>> + Send;
-    /// How many there are.
-    fn count(&self) -> usize;
+    /// Asks EC2 for a page of what the filter lets through; the token is that of the page before.
+    fn page(
+        ec2: &Ec2,
+        region: &str,
+        filter: Option<Filter>,
+        token: Option<String>,
+    ) -> impl Future<Output = Result<Page<Self::Item>, AwsError>> + Send;
+    /// All of them.
+    fn items(&self) -> impl ExactSizeIterator<Item = &Arc<Self::Item>>;
+    /// The item as it is known here, where it is the same.
+    fn share(&self, item: Self::Item) -> Arc<Self::Item>;
+    /// What an item has of what this filter finds it by.
+    fn value<'a>(item: &'a Self::Item, filter: &str) -> Option<&'a str>;
     /// The IDs by which resources wait for what came, went or changed since `earlier`.
     fn changes_since(&self, earlier: &Self) -> BTreeSet<String>;
-    /// Whether anything that this cluster cares for is about to change by itself.
-    fn is_in_motion(&self, cluster: &str) -> bool;
+    /// What finds those that this cluster cares for and that are about to change by themselves.
+    fn in_motion(&self, cluster: &str) -> Questions;
+}
+
+/// A page of a listing.
+#[derive(Debug)]
+pub struct Page<T> {
+    /// What is on it.
+    pub items: Vec<T>,
+    /// What leads to the next page.
+    pub next: Option<String>,
 }
 
 /// How EC2 is polled.
@@ -40,83 +60,24 @@ pub struct Polling {
     pub changed: mpsc::UnboundedSender<String>,
 }
 
-/// What one listing showed.
+/// What is known of a region.
 #[derive(Debug)]
 pub struct Listing<V> {
-    /// When it began: what happened in EC2 later may be missing.
+    /// When the look began that answers: what happened in EC2 later may be missing.
     pub began: Instant,
-    /// What is there, or why it failed.
+    /// When the newest look began of all that are in it.
+    pub looked: Instant,
+    /// What is there, or why it cannot be told.
     pub outcome: Result<Arc<V>, AwsError>,
-    /// When the newest one began that did not fail, this one included.
+    /// When the newest complete listing began that did not fail.
     pub fresh: Option<Instant>,
-    /// When the next one may begin.
-    next: Instant,
+    /// When EC2 may be asked next.
+    pub(super) next: Instant,
 }
 
 impl<V> Clone for Listing<V> {
     fn clone(&self) -> Self {
         Self { outcome: self.outcome.clone(), ..*self }
-    }
-}
-
-/// One region as one account sees it. It is listed again and again for as long as somebody holds this.
-#[derive(Debug)]
-pub struct Inventory<V> {
-    listing: watch::Receiver<Option<Listing<V>>>,
-    wanted: watch::Sender<Instant>,
-    task: AbortHandle,
-}
-
-impl<V: View> Inventory<V> {
-    fn start(ec2: Arc<Ec2>, region: String, polling: Polling) -> Self {
-        let (published, listing) = watch::channel(None);
-        let (wanted, wants) = watch::channel(Instant::now());
-        let task = tokio::spawn(keep_listing(ec2, region, polling, published, wants)).abort_handle();
-        Self { listing, wanted, task }
-    }
-
-    /// A listing that began after `time`. After a failure the failure is the answer until the region may be asked again.
-    pub async fn since(&self, time: Instant) -> Listing<V> {
-        let mut listing = self.listing.clone();
-        self.want(time);
-        let answers =
-            |listing: &Listing<V>| listing.began >= time || (listing.outcome.is_err() && Instant::now() < listing.next);
-        loop {
-            if let Some(listing) = listing.borrow_and_update().as_ref().filter(|listing| answers(listing)) {
-                return listing.clone();
-            }
-            if listing.changed().await.is_err() {
-                // The task lives as long as this inventory, so it ends only at shutdown: there is no answer any more.
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-
-    /// Lists as soon as that may be: something has happened.
-    pub fn wake(&self) {
-        self.want(Instant::now());
-    }
-
-    fn want(&self, time: Instant) {
-        self.wanted.send_if_modified(|wanted| {
-            let later = *wanted < time;
-            if later {
-                *wanted = time;
-            }
-            later
-        });
-    }
-
-    /// The newest listing.
-    #[must_use]
-    pub fn latest(&self) -> Option<Listing<V>> {
-        self.listing.borrow().clone()
-    }
-
-    /// When the newest listing began.
-    #[must_use]
-    pub fn newest(&self) -> Option<Instant> {
-        self.listing.borrow().as_ref().map(|listing| listing.began)
     }
 }
 
@@ -128,85 +89,63 @@ impl<V> Listing<V> {
     }
 }
 
-impl<V> Drop for Inventory<V> {
+/// One region as one account sees it. It is polled for as long as somebody holds this.
+#[derive(Debug)]
+pub struct Inventory<V: View> {
+    listing: watch::Receiver<Option<Listing<V>>>,
+    asks: mpsc::UnboundedSender<Ask<V>>,
+    task: AbortHandle,
+}
+
+impl<V: View> Inventory<V> {
+    fn start(ec2: Arc<Ec2>, region: String, polling: Polling) -> Self {
+        let (published, listing) = watch::channel(None);
+        let (asks, asked) = mpsc::unbounded_channel();
+        let task = tokio::spawn(Poller::new(ec2, region, polling, published).run(asked)).abort_handle();
+        Self { listing, asks, task }
+    }
+
+    /// What is known, where what answers these questions is from after `since`. After a failure the failure is the
+    /// answer until the region may be asked again.
+    pub async fn about(&self, questions: Questions, since: Instant) -> Listing<V> {
+        let (sender, answer) = oneshot::channel();
+        // The task lives as long as this inventory, so it ends only at shutdown: there is no answer any more.
+        _ = self.asks.send(Ask { questions: Some(questions), since, answer: Some(sender) });
+        match answer.await {
+            Ok(listing) => listing,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Asks as soon as that may be: something has happened to what these questions find, or, without any, somewhere.
+    pub fn wake(&self, questions: Option<Questions>) {
+        // The task ends only at shutdown.
+        _ = self.asks.send(Ask { questions, since: Instant::now(), answer: None });
+    }
+
+    /// What is known by now.
+    #[must_use]
+    pub fn latest(&self) -> Option<Listing<V>> {
+        self.listing.borrow().clone()
+    }
+
+    /// The same, where it is newer than this; it answers whatever this answers.
+    #[must_use]
+    pub fn newer_than(&self, listing: &Listing<V>) -> Option<Listing<V>> {
+        let newer = self.latest().filter(|latest| latest.looked > listing.looked)?;
+        Some(Listing { began: newer.began.max(listing.began), ..newer })
+    }
+}
+
+impl<V: View> Drop for Inventory<V> {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-async fn keep_listing<V: View>(
-    ec2: Arc<Ec2>,
-    region: String,
-    polling: Polling,
-    published: watch::Sender<Option<Listing<V>>>,
-    mut wants: watch::Receiver<Instant>,
-) {
-    let Polling { cluster, interval, changed } = polling;
-    let mut known = Arc::new(V::default());
-    let mut failures = backoff(interval);
-    let mut pace = Pace::new(interval, Instant::now());
-    loop {
-        let began = Instant::now();
-        pace.begins(began);
-        let outcome = V::list(&ec2, &region, &known).await.map(Arc::new);
-        let next = match &outcome {
-            Ok(snapshot) => {
-                failures = backoff(interval);
-                let pages = u32::try_from(snapshot.count().div_ceil(V::PAGE)).unwrap_or(u32::MAX);
-                let changes: BTreeSet<String> = snapshot.changes_since(&known);
-                let next = pace.listed(began, pages, !changes.is_empty(), snapshot.is_in_motion(&cluster));
-                known = Arc::clone(snapshot);
-                publish(&published, began, outcome, next.earliest);
-                for id in changes {
-                    // Nobody listens any more only at shutdown.
-                    _ = changed.send(id);
-                }
-                next
-            }
-            Err(error) => {
-                let delay = failures.next().unwrap_or(interval);
-                tracing::warn!(%region, %error, retry_in = ?delay, "cannot list the {}", V::WHAT);
-                let later = Instant::now() + delay;
-                publish(&published, began, outcome, later);
-                Next { earliest: later, latest: later }
-            }
-        };
-        tokio::time::sleep_until(next.earliest).await;
-        tokio::select! {
-            () = tokio::time::sleep_until(next.latest) => {}
-            // A resource needs a newer listing than this one.
-            wanted = wants.wait_for(|wanted| *wanted > began) => {
-                if wanted.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-fn publish<V>(
-    published: &watch::Sender<Option<Listing<V>>>,
-    began: Instant,
-    outcome: Result<Arc<V>, AwsError>,
-    next: Instant,
-) {
-    let before = published.borrow().as_ref().and_then(|listing| listing.fresh);
-    let fresh = if outcome.is_ok() { Some(began) } else { before };
-    published.send_replace(Some(Listing { began, outcome, fresh, next }));
-}
-
-fn backoff(interval: Duration) -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_secs(1))
-        .with_max_delay(interval.max(Duration::from_secs(1)))
-        .with_jitter()
-        .without_max_times()
-        .build()
-}
-
 /// The inventories of one account, one for each region in use.
 #[derive(Debug)]
-pub struct Inventories<V> {
+pub struct Inventories<V: View> {
     ec2: Arc<Ec2>,
     polling: Polling,
     regions: Mutex<HashMap<String, Weak<Inventory<V>>>>,

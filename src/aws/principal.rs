@@ -108,7 +108,8 @@ mod tests {
         assert_eq!(session.name.len(), SESSION_NAME);
         assert!(session.name.starts_with("team.xxx"));
         assert_eq!(session.tags.get("cost").map(String::as_str), Some("7"));
-        assert!(owner.is_named_by(&session.tags), "{:?}", session.tags);
+        assert_eq!(session.tags.get(Owner::CLUSTER), Some(&owner.cluster));
+        assert_eq!(session.tags.get(Owner::UID), Some(&owner.uid));
         assert_eq!(role.looking("cluster").tags.get(Owner::CLUSTER).map(String::as_str), Some("cluster"));
     }
 }

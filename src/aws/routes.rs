@@ -1,12 +1,13 @@
 //! The calls to EC2 by which packets find their way: route tables and routes, and what an end's options allow.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use aws_sdk_ec2::types::{PeeringConnectionOptionsRequest, RouteState};
+use aws_sdk_ec2::types::{Filter, PeeringConnectionOptionsRequest, RouteState};
 use ipnet::IpNet;
 
-use super::inventory::View;
-use super::{AwsError, Class, Ec2};
+use super::inventory::{Page, View};
+use super::{AwsError, Class, Ec2, Questions};
 use crate::api::{ManagedRoute, Side};
 use crate::peering::routes::{Route, RouteTable, RouteTables, Target};
 
@@ -27,48 +28,51 @@ impl Destination {
     }
 }
 
+/// What finds the route tables of a VPC.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeRouteTables.html>
+pub const VPC_ID: &str = "vpc-id";
+
 impl View for RouteTables {
-    // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeRouteTables.html
+    type Item = RouteTable;
+
     const PAGE: usize = 100;
     const WHAT: &'static str = "route tables";
 
-    async fn list(ec2: &Ec2, region: &str, _: &Self) -> Result<Self, AwsError> {
-        ec2.describe_route_tables(region).await
+    async fn page(
+        ec2: &Ec2,
+        region: &str,
+        filter: Option<Filter>,
+        token: Option<String>,
+    ) -> Result<Page<RouteTable>, AwsError> {
+        let call = ec2.client(region).describe_route_tables().max_results(Self::PAGE as i32);
+        let answer = call.set_filters(filter.map(|filter| vec![filter])).set_next_token(token).send().await;
+        let answer = answer.map_err(|error| ec2.error("DescribeRouteTables", &error))?;
+        let items = answer.route_tables.unwrap_or_default().into_iter().filter_map(read).collect();
+        Ok(Page { items, next: answer.next_token.filter(|token| !token.is_empty()) })
     }
 
-    fn count(&self) -> usize {
-        self.len()
+    fn items(&self) -> impl ExactSizeIterator<Item = &Arc<RouteTable>> {
+        self.tables()
+    }
+
+    fn share(&self, table: RouteTable) -> Arc<RouteTable> {
+        self.share(table)
+    }
+
+    fn value<'a>(table: &'a RouteTable, filter: &str) -> Option<&'a str> {
+        (filter == VPC_ID).then_some(&table.vpc_id)
     }
 
     fn changes_since(&self, earlier: &Self) -> BTreeSet<String> {
         self.changes_since(earlier)
     }
 
-    fn is_in_motion(&self, _: &str) -> bool {
-        false
+    fn in_motion(&self, _: &str) -> Questions {
+        Questions::default()
     }
 }
 
 impl Ec2 {
-    /// Every route table that the account has in the region.
-    ///
-    /// # Errors
-    /// What AWS, or the way to it, refuses.
-    pub async fn describe_route_tables(&self, region: &str) -> Result<RouteTables, AwsError> {
-        let mut tables = self
-            .client(region)
-            .describe_route_tables()
-            .max_results(RouteTables::PAGE as i32)
-            .into_paginator()
-            .items()
-            .send();
-        let mut seen = Vec::new();
-        while let Some(table) = tables.next().await {
-            seen.extend(read(table.map_err(|error| self.error("DescribeRouteTables", &error))?));
-        }
-        Ok(seen.into_iter().collect())
-    }
-
     /// Makes a route.
     ///
     /// # Errors
@@ -200,7 +204,6 @@ mod tests {
     use std::collections::BTreeMap;
     use std::error::Error;
     use std::net::Ipv4Addr;
-    use std::sync::Arc;
 
     use aws_config::{BehaviorVersion, SdkConfig};
     use aws_credential_types::Credentials;
@@ -246,6 +249,18 @@ mod tests {
         Ok((server, ec2))
     }
 
+    async fn all(ec2: &Ec2) -> Result<RouteTables, Box<dyn Error>> {
+        let (mut tables, mut token) = (Vec::new(), None);
+        loop {
+            let page = RouteTables::page(ec2, REGION, None, token).await?;
+            tables.extend(page.items);
+            token = page.next;
+            if token.is_none() {
+                return Ok(tables.into_iter().collect());
+            }
+        }
+    }
+
     async fn vpc(ec2: &Ec2, block: &str) -> Result<String, Box<dyn Error>> {
         let made = ec2.client(REGION).create_vpc().cidr_block(block).send().await?;
         Ok(made.vpc.and_then(|vpc| vpc.vpc_id).ok_or("no VPC")?)
@@ -272,7 +287,7 @@ mod tests {
         let ours = vpc(&ec2, "10.0.0.0/16").await?;
         let (one, two) = (vpc(&ec2, "10.1.0.0/16").await?, vpc(&ec2, "10.2.0.0/16").await?);
         let (first, second) = (peering(&ec2, &ours, &one).await?, peering(&ec2, &ours, &two).await?);
-        let tables = ec2.describe_route_tables(REGION).await?;
+        let tables = all(&ec2).await?;
         let table = tables.of_vpc(&ours).next().ok_or("no table")?.id.clone();
         for destination in ["10.1.0.0/16", "2001:db8::/56"] {
             let through = |id: &str| ManagedRoute {
@@ -282,7 +297,7 @@ mod tests {
                 vpc_peering_connection_id: id.to_owned(),
             };
             let shown = async || -> Result<Vec<Target>, Box<dyn Error>> {
-                let tables = ec2.describe_route_tables(REGION).await?;
+                let tables = all(&ec2).await?;
                 let routes = tables.get(&table).into_iter().flat_map(|table| table.routes.clone());
                 let there = routes.filter(|route| route.destination.to_string() == destination && !route.is_blackhole);
                 Ok(there.map(|route| route.target).collect())
@@ -317,7 +332,7 @@ mod tests {
         for _ in 0..RouteTables::PAGE {
             ec2.client(REGION).create_route_table().vpc_id(&vpc).send().await?;
         }
-        let tables = ec2.describe_route_tables(REGION).await?;
+        let tables = all(&ec2).await?;
         assert_eq!((tables.len(), tables.of_vpc(&vpc).count()), (RouteTables::PAGE + 1, RouteTables::PAGE + 1));
         assert_eq!(tables.of_vpc(&vpc).filter(|table| table.main).count(), 1);
         let journal = Client::new(&server.url()).journal(&Query::default()).await?;

@@ -6,16 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::questions::VALUES_AT_ONCE;
 use super::{AwsError, Ec2};
 use crate::peering::preflight::Vpc;
 
 /// How long to wait for others who ask. While there always are some, it grows.
 const GATHER: Duration = Duration::from_millis(50);
 const GATHER_LONGEST: Duration = Duration::from_secs(1);
-
-/// The most values that EC2 takes in a filter:
-/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>.
-const AT_ONCE: usize = 200;
 
 type Answer = Result<Option<Vpc>, AwsError>;
 type Question = (String, oneshot::Sender<Answer>);
@@ -70,13 +67,13 @@ impl Vpcs {
 async fn answer_all(ec2: Arc<Ec2>, region: String, mut questions: mpsc::UnboundedReceiver<Question>) {
     let mut gather = GATHER;
     while let Some(first) = questions.recv().await {
-        let is_full = questions.len() + 1 >= AT_ONCE;
+        let is_full = questions.len() + 1 >= VALUES_AT_ONCE;
         if !is_full {
             tokio::time::sleep(gather).await;
         }
         let mut asked = vec![first];
         let mut ids: HashSet<String> = asked.iter().map(|(id, _)| id.clone()).collect();
-        while ids.len() < AT_ONCE
+        while ids.len() < VALUES_AT_ONCE
             && let Ok(next) = questions.try_recv()
         {
             ids.insert(next.0.clone());

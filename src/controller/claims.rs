@@ -22,15 +22,21 @@ impl Claims {
         }
     }
 
-    /// The resources that ask for a peering of these VPCs, in either direction.
+    /// The resources that may ask for a peering of these VPCs, in either direction; [`asks_for`] tells whether one does.
     #[must_use]
     pub fn of(&self, one: &str, other: &str) -> Vec<Key> {
         self.0.find(&pair(one, other))
     }
 
     fn set(&self, object: &VpcPeering, claimed: Option<String>) {
-        self.0.set(&object.namespace().unwrap_or_default(), &object.name_any(), claimed.into_iter().collect());
+        self.0.set(&object.namespace().unwrap_or_default(), &object.name_any(), claimed);
     }
+}
+
+/// Whether the resource asks for a peering of these VPCs, in either direction.
+#[must_use]
+pub fn asks_for(object: &VpcPeering, one: &str, other: &str) -> bool {
+    pair_of(object).is_some_and(|asked| asked == pair(one, other))
 }
 
 /// The VPCs that a resource asks for, where it asks EC2 for anything and they are known.

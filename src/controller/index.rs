@@ -1,7 +1,8 @@
 //! Resources by what they are found by: a connection in EC2 that they wait for, or the VPCs that they ask for.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A resource's namespace and name.
 pub type Key = (String, String);
@@ -10,38 +11,39 @@ pub type Key = (String, String);
 #[derive(Debug, Default)]
 pub struct Index(Mutex<Relation>);
 
-/// The same both ways round. Each resource has a place here, so that it is to be small.
+/// The same both ways round. Each resource has a place here, so that it is to be small: of a term there is only its hash.
 #[derive(Debug, Default)]
 struct Relation {
-    by_resource: BTreeMap<Key, Box<[String]>>,
-    by_term: BTreeSet<(String, Key)>,
+    by_resource: HashMap<Arc<Key>, Box<[u64]>>,
+    by_term: BTreeSet<(u64, Arc<Key>)>,
 }
 
 impl Index {
     /// This resource is found by these terms, and by no others.
-    pub fn set(&self, namespace: &str, name: &str, terms: BTreeSet<String>) {
-        let key = (namespace.to_owned(), name.to_owned());
+    pub fn set(&self, namespace: &str, name: &str, terms: impl IntoIterator<Item = impl AsRef<str>>) {
+        let terms: BTreeSet<u64> = terms.into_iter().map(|term| hash(term.as_ref())).collect();
+        let key = Arc::new((namespace.to_owned(), name.to_owned()));
         let mut relation = self.lock();
         let known = relation.by_resource.get(&key).map(|terms| &**terms).unwrap_or_default();
         if known.iter().eq(&terms) {
             return;
         }
         for term in relation.by_resource.remove(&key).unwrap_or_default() {
-            relation.by_term.remove(&(term, key.clone()));
+            relation.by_term.remove(&(term, Arc::clone(&key)));
         }
-        relation.by_term.extend(terms.iter().map(|term| (term.clone(), key.clone())));
+        relation.by_term.extend(terms.iter().map(|term| (*term, Arc::clone(&key))));
         if !terms.is_empty() {
             relation.by_resource.insert(key, terms.into_iter().collect());
         }
     }
 
-    /// The resources that are found by this term.
+    /// The resources that are found by this term, and, rarely, one that is not.
     #[must_use]
     pub fn find(&self, term: &str) -> Vec<Key> {
-        let first = (term.to_owned(), Key::default());
+        let term = hash(term);
         let relation = self.lock();
-        let found = relation.by_term.range(first..).take_while(|(other, _)| other == term);
-        found.map(|(_, key)| key.clone()).collect()
+        let found = relation.by_term.range((term, Arc::default())..).take_while(|(other, _)| *other == term);
+        found.map(|(_, key)| Key::clone(key)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Relation> {
@@ -49,25 +51,27 @@ impl Index {
     }
 }
 
+fn hash(term: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    term.hash(&mut hasher);
+    hasher.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn ids(ids: &[&str]) -> BTreeSet<String> {
-        ids.iter().map(|id| (*id).to_owned()).collect()
-    }
-
     #[test]
     fn the_last_word_of_a_resource_counts() {
         let index = Index::default();
-        index.set("a", "x", ids(&["pcx-1", "pcx-2"]));
-        index.set("b", "x", ids(&["pcx-2"]));
-        index.set("a", "x", ids(&["pcx-1"]));
+        index.set("a", "x", ["pcx-1", "pcx-2"]);
+        index.set("b", "x", ["pcx-2"]);
+        index.set("a", "x", ["pcx-1"]);
         assert_eq!(index.find("pcx-1"), [("a".into(), "x".into())]);
         assert_eq!(index.find("pcx-2"), [("b".into(), "x".into())]);
         assert_eq!(index.find("pcx"), []);
-        index.set("a", "x", ids(&[]));
-        index.set("b", "x", ids(&[]));
+        index.set("a", "x", [""; 0]);
+        index.set("b", "x", [""; 0]);
         assert!(index.lock().by_term.is_empty() && index.lock().by_resource.is_empty());
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
-use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use crate::peering::{Concern, Preflight, Snapshot, Step, Trouble};
 /// Something that AWS may refuse, and that is not to be repeated at once then.
 pub trait Attempt: Clone + Debug + PartialEq + Send + Sync + 'static {
     /// What an attempt keeps up: what is refused of one holds up no other.
-    type Concern: Clone + Debug + Ord + Hash + Send + Sync;
+    type Concern: Clone + Debug + Ord + Send + Sync;
 
     /// What this one keeps up; none where everything else waits for it.
     fn concern(&self) -> Option<Self::Concern>;
@@ -42,11 +41,11 @@ pub struct Memory<S: Attempt> {
     /// The resource version that our last write made, and when.
     pub written: Option<(u64, Instant)>,
     /// What the last look at the two VPCs showed.
-    pub preflight: Option<Looked>,
+    pub preflight: Option<Box<Looked>>,
     /// The listings that this resource needs; nothing is listed that nobody needs.
     pub listings: Listings,
     /// By what the step keeps up.
-    failures: HashMap<Option<S::Concern>, Failure<S>>,
+    failures: BTreeMap<Option<S::Concern>, Failure<S>>,
 }
 
 impl<S: Attempt> Default for Memory<S> {
@@ -58,7 +57,7 @@ impl<S: Attempt> Default for Memory<S> {
             written: None,
             preflight: None,
             listings: Listings::default(),
-            failures: HashMap::new(),
+            failures: BTreeMap::new(),
         }
     }
 }
@@ -191,7 +190,7 @@ fn backoff(class: Class) -> ExponentialBackoff {
 
 /// The memories of all resources, by UID.
 #[derive(Debug)]
-pub struct Memories<S: Attempt>(Mutex<HashMap<String, Memory<S>>>);
+pub struct Memories<S: Attempt>(Mutex<HashMap<Box<str>, Box<Memory<S>>>>);
 
 impl<S: Attempt> Default for Memories<S> {
     fn default() -> Self {
@@ -202,7 +201,7 @@ impl<S: Attempt> Default for Memories<S> {
 impl<S: Attempt> Memories<S> {
     /// Reads or changes what is remembered of one resource.
     pub fn with<T>(&self, uid: &str, act: impl FnOnce(&mut Memory<S>) -> T) -> T {
-        act(self.lock().entry(uid.to_owned()).or_default())
+        act(self.lock().entry(uid.into()).or_default())
     }
 
     /// Forgets a resource that is gone.
@@ -210,7 +209,7 @@ impl<S: Attempt> Memories<S> {
         self.lock().remove(uid);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Memory<S>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Box<Memory<S>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

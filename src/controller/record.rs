@@ -1,6 +1,5 @@
 //! Writes to the API server: the status, the finalizer, Events. Nothing is written that is there already.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,7 +119,7 @@ impl Context {
     pub(super) fn forget<K: Managed>(&self, object: &K) {
         let kept = K::kept(self);
         kept.memories.forget(object.meta().uid.as_deref().unwrap_or_default());
-        kept.interests.set(&object.namespace().unwrap_or_default(), &object.name_any(), BTreeSet::new());
+        kept.interests.set(&object.namespace().unwrap_or_default(), &object.name_any(), [""; 0]);
     }
 
     /// Lets a resource go that nothing of ours is left of.

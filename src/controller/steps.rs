@@ -53,7 +53,7 @@ impl Context {
                     Side::Requester => &mut status.managed_tag_keys,
                     Side::Accepter => &mut status.accepter_managed_tag_keys,
                 };
-                *managed = keys.iter().cloned().collect();
+                *managed = keys.iter().map(Into::into).collect();
                 done(self.rewrite(object, status).await?)
             }
             Step::RecordRoutes { routes, .. } => {
@@ -182,7 +182,7 @@ impl Context {
             Ok(preflight) => {
                 let generation = object.metadata.generation;
                 self.memory(object, |memory| {
-                    memory.preflight = Some(Looked { generation, at: Instant::now(), preflight })
+                    memory.preflight = Some(Box::new(Looked { generation, at: Instant::now(), preflight }))
                 });
                 Ok(Outcome::Done(Box::new(object.clone())))
             }
@@ -226,7 +226,7 @@ impl Context {
         let standing = Standing::working(Reason::InitiatingRequest, "asking EC2 for the peering connection");
         let status = VpcPeeringStatus {
             creation_started_at: Some(to_the_second(Timestamp::now())),
-            managed_tag_keys: request.tags.keys().cloned().collect(),
+            managed_tag_keys: request.tags.keys().map(Into::into).collect(),
             ends: Some(seen.access.ends.to_status()),
             last_handled_reconcile_at: reconcile_at(object),
             ..object.status.clone().unwrap_or_default()
@@ -372,5 +372,5 @@ fn request(object: &VpcPeering, seen: Seen<'_>) -> CreateRequest {
 /// The tags but for those that AWS itself adds.
 fn user_visible(connection: &Connection) -> std::collections::BTreeMap<String, String> {
     let tags = connection.tags.iter().filter(|(key, _)| !key.starts_with("aws:"));
-    tags.map(|(key, value)| (key.clone(), value.clone())).collect()
+    tags.map(|(key, value)| (key.to_string(), value.to_string())).collect()
 }

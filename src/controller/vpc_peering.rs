@@ -1,6 +1,6 @@
 //! One pass over a `VpcPeering`: observe, decide, act, and again until there is nothing to do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +15,16 @@ use tracing::{Span, instrument};
 
 use super::Context;
 use super::access::{Access, Blocked};
+use super::claims::asks_for;
 use super::kept::{Kept, Managed, Status, conditions, has_finalizer, is_look_requested};
 use super::memory::{BRIEF, Listings, Memory};
 use super::record::AFTER_CONFLICT;
 use super::steps::Outcome;
 use super::turns::Answer;
 use crate::api::{ConditionType, Reason, Side, VpcPeering, VpcPeeringSpec, VpcPeeringStatus};
-use crate::aws::{AwsError, Class, Inventory};
+use crate::aws::calls::{CONNECTION_ID, REQUESTER_VPC_ID};
+use crate::aws::routes::VPC_ID;
+use crate::aws::{AwsError, Class, Inventory, Questions};
 use crate::peering::routes::RouteTables;
 use crate::peering::status::{self, Progress};
 use crate::peering::{
@@ -231,16 +234,18 @@ impl Context {
             };
             memory.last_write
         });
-        let mut since = last_write.unwrap_or(self.started);
-        let tables = self.read_route_tables(tables, since).await;
+        let since = last_write.unwrap_or(self.started);
+        let tables = self.read_route_tables(tables, access, since).await;
+        let around = around(spec, recorded, &access.ends);
+        let recorded_alone = recorded.connection_id.as_ref().map(|id| Questions::default().and(CONNECTION_ID, id));
+        let mut listing = inventory.about(recorded_alone.unwrap_or_else(|| around.clone()), since).await;
         loop {
-            let listing = inventory.since(since).await;
             let retry_after = listing.retry_after();
-            let snapshot = listing.outcome.map_err(|error| (error, retry_after))?;
+            let snapshot = listing.outcome.as_ref().map_err(|error| (error.clone(), retry_after))?;
             let wanted = spec.vpc_peering_connection_id.as_ref();
             let mut observed = snapshot.observe(owner, recorded, &access.ends, wanted);
             if (observed.is_empty() || is_look_requested(object)) && listing.began < asked {
-                since = asked;
+                listing = inventory.about(around.clone(), asked).await;
                 continue;
             }
             observed.missing_for = self.memory(object, |memory| {
@@ -268,19 +273,18 @@ impl Context {
                 None => AccepterView::Nobody,
             };
             let shown = observed.recorded.iter().chain(&observed.owned).chain(&observed.rival);
-            let ids: BTreeSet<_> = shown
-                .map(|connection| connection.id.clone())
-                .chain(recorded.connection_id.clone())
-                .chain(spec.vpc_peering_connection_id.clone())
+            let ids = shown
+                .map(|connection| &connection.id)
+                .chain(&recorded.connection_id)
+                .chain(&spec.vpc_peering_connection_id)
                 // The route tables of a VPC are told of by the VPC.
-                .chain(tables.keys().map(|side| access.ends.side(*side).vpc_id.clone()))
-                .collect();
+                .chain(tables.keys().map(|side| &access.ends.side(*side).vpc_id));
             self.peerings.interests.set(&owner.namespace, &owner.name, ids);
             // A change that was told before we asked to be told of it.
-            if inventory.newest().is_some_and(|newest| newest > listing.began) {
-                continue;
+            match inventory.newer_than(&listing) {
+                Some(newer) => listing = newer,
+                None => return Ok(observed),
             }
-            return Ok(observed);
         }
     }
 
@@ -297,7 +301,7 @@ impl Context {
         };
         let mut since = since;
         loop {
-            let listing = inventory.since(since).await;
+            let listing = inventory.about(Questions::default().and(CONNECTION_ID, &connection.id), since).await;
             let retry_after = listing.retry_after();
             let snapshot =
                 listing.outcome.map_err(|error| Trouble { look_again: Some(retry_after), ..trouble_of(&error) })?;
@@ -311,11 +315,12 @@ impl Context {
     async fn read_route_tables(
         &self,
         tables: BTreeMap<Side, Arc<Inventory<RouteTables>>>,
+        access: &Access,
         since: Instant,
     ) -> BTreeMap<Side, Result<Arc<RouteTables>, Trouble>> {
         let mut read = BTreeMap::new();
         for (side, inventory) in tables {
-            read.insert(side, self.read_tables(&inventory, since).await);
+            read.insert(side, self.read_tables(&inventory, &access.ends.side(side).vpc_id, since).await);
         }
         read
     }
@@ -323,9 +328,10 @@ impl Context {
     pub(super) async fn read_tables(
         &self,
         inventory: &Inventory<RouteTables>,
+        vpc_id: &str,
         since: Instant,
     ) -> Result<Arc<RouteTables>, Trouble> {
-        let listing = inventory.since(since).await;
+        let listing = inventory.about(Questions::default().and(VPC_ID, vpc_id), since).await;
         let retry_after = listing.retry_after();
         listing.outcome.map_err(|error| Trouble { look_again: Some(retry_after), ..trouble_of(&error) })
     }
@@ -333,16 +339,25 @@ impl Context {
     /// An older resource that asks for a peering of the same VPCs, in either direction.
     fn older_claim(&self, object: &VpcPeering, ends: &Ends) -> Option<Claim> {
         let age = |object: &VpcPeering| (object.creation_timestamp(), object.uid());
-        let others = self.claims.of(&ends.requester.vpc_id, &ends.accepter.vpc_id);
-        let mut others = others
-            .into_iter()
-            .filter_map(|(namespace, name)| self.peerings.store.get(&ObjectRef::new(&name).within(&namespace)));
+        let (one, other) = (&ends.requester.vpc_id, &ends.accepter.vpc_id);
+        let keys = self.claims.of(one, other).into_iter();
+        let mut others = keys
+            .filter_map(|(namespace, name)| self.peerings.store.get(&ObjectRef::new(&name).within(&namespace)))
+            .filter(|object| asks_for(object, one, other));
         let older = others.find(|other| age(other) < age(object))?;
         Some(Claim {
             resource: format!("VpcPeering {}/{}", older.namespace().unwrap_or_default(), older.name_any()),
             is_leaving: older.metadata.deletion_timestamp.is_some(),
         })
     }
+}
+
+/// What finds every connection that may be this resource's, or stand in its way, whichever end asked for it.
+fn around(spec: &VpcPeeringSpec, recorded: &Recorded, ends: &Ends) -> Questions {
+    let ids = recorded.connection_id.iter().chain(&spec.vpc_peering_connection_id);
+    let ids = ids.map(|id| (CONNECTION_ID, id));
+    let vpcs = [&ends.requester, &ends.accepter].map(|end| (REQUESTER_VPC_ID, &end.vpc_id));
+    ids.chain(vpcs).fold(Questions::default(), |questions, (filter, value)| questions.and(filter, value))
 }
 
 /// The listings of route tables that this resource needs.
@@ -384,8 +399,8 @@ pub(super) fn recorded(object: &VpcPeering) -> Recorded {
     Recorded {
         connection_id: status.vpc_peering_connection_id.clone(),
         ownership: status.ownership,
-        managed_tag_keys: status.managed_tag_keys.iter().cloned().collect(),
-        accepter_managed_tag_keys: status.accepter_managed_tag_keys.iter().cloned().collect(),
+        managed_tag_keys: status.managed_tag_keys.iter().map(ToString::to_string).collect(),
+        accepter_managed_tag_keys: status.accepter_managed_tag_keys.iter().map(ToString::to_string).collect(),
         routes: status.routes.iter().cloned().collect(),
         recreations: status.recreations.and_then(|number| number.try_into().ok()).unwrap_or_default(),
         ended_at: status.history.last().map(|ended| ended.time.0),

@@ -20,7 +20,8 @@ use super::record::AFTER_CONFLICT;
 use super::vpc_peering::{standing_after, trouble_of};
 use crate::accepting::{self, Desired, Observation, Recorded, Step, decide};
 use crate::api::{ConditionType, Reason, VpcPeeringAccepter, VpcPeeringAccepterStatus};
-use crate::aws::{Account, AwsError, Class, Principal};
+use crate::aws::calls::{ACCEPTER_VPC_ID, CONNECTION_ID};
+use crate::aws::{Account, AwsError, Class, Principal, Questions};
 use crate::peering::snapshot::requests_to;
 use crate::peering::{Claim, Concern, End, Owner, Plan, Trouble, status};
 
@@ -244,15 +245,16 @@ impl Context {
         });
         let since = last_write.unwrap_or(self.started);
         let tables = match tables {
-            Some(tables) => Some(self.read_tables(&tables, since).await),
+            Some(tables) => Some(self.read_tables(&tables, vpc_id, since).await),
             None => None,
         };
-        let mut since = since;
+        let accepted = || recorded.accepted().map(|record| &record.vpc_peering_connection_id);
+        let requests = Questions::default().and(ACCEPTER_VPC_ID, vpc_id);
+        let questions = accepted().fold(requests, |questions, id| questions.and(CONNECTION_ID, id));
+        let mut listing = inventory.about(questions.clone(), since).await;
         loop {
-            let listing = inventory.since(since).await;
             let retry_after = listing.retry_after();
-            let snapshot = listing.outcome.map_err(|error| (error, retry_after))?;
-            let accepted = || recorded.accepted().map(|record| &record.vpc_peering_connection_id);
+            let snapshot = listing.outcome.as_ref().map_err(|error| (error.clone(), retry_after))?;
             let connections: BTreeMap<_, _> = snapshot
                 .to(vpc_id)
                 .chain(accepted().filter_map(|id| snapshot.get(id)))
@@ -260,7 +262,7 @@ impl Context {
                 .collect();
             let missing: BTreeSet<&String> = accepted().filter(|id| !connections.contains_key(*id)).collect();
             if (!missing.is_empty() || is_look_requested(object)) && listing.began < asked {
-                since = asked;
+                listing = inventory.about(questions.clone(), asked).await;
                 continue;
             }
             let mut observed = self.memory(object, |memory| {
@@ -282,12 +284,12 @@ impl Context {
             observed.tables = tables.clone();
             // The route tables of a VPC are told of by the VPC.
             let keys = accepted().cloned().chain([requests_to(vpc_id)]).chain(has_routes.then(|| vpc_id.clone()));
-            self.accepters.interests.set(&owner.namespace, &owner.name, keys.collect());
+            self.accepters.interests.set(&owner.namespace, &owner.name, keys);
             // A change that was told before we asked to be told of it.
-            if inventory.newest().is_some_and(|newest| newest > listing.began) {
-                continue;
+            match inventory.newer_than(&listing) {
+                Some(newer) => listing = newer,
+                None => return Ok(observed),
             }
-            return Ok(observed);
         }
     }
 

@@ -25,6 +25,9 @@ use crate::api::{AwsIdentity, StepEvent};
 /// An object, or why it cannot be read.
 type Guarded<K> = DeserializeGuard<K>;
 
+/// How many resources are listed at once. A page is held three times over while it is read.
+const PAGE: u32 = 100;
+
 /// Fills the store, and yields each resource that changes.
 pub fn resources<K: Managed>(
     context: Arc<Context>,
@@ -33,7 +36,8 @@ pub fn resources<K: Managed>(
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send {
     let Scope { namespaces, selector } = scope;
     let watch = |api: Api<Guarded<K>>| {
-        let config = watcher::Config { label_selector: selector.clone(), ..watcher::Config::default() };
+        let config =
+            watcher::Config { label_selector: selector.clone(), page_size: Some(PAGE), ..watcher::Config::default() };
         let context = Arc::clone(&context);
         events(move || watcher(api.clone(), config.clone()))
             .filter_map(move |event| readable(Arc::clone(&context), event))

@@ -91,7 +91,7 @@ impl Monitor {
         }
         let accounts = self.context.get().map(|context| context.accounts.all()).unwrap_or_default();
         for (account, region, inventory) in peerings(&accounts) {
-            let age = inventory.newest().map(|began| began.elapsed()).unwrap_or_default();
+            let age = inventory.latest().map(|listing| listing.looked.elapsed()).unwrap_or_default();
             if age > self.poll_interval + STUCK {
                 return Err(format!("{region} of {account} has not been listed for {} s", age.as_secs()));
             }

@@ -1,9 +1,10 @@
 //! A peering connection as EC2 describes it, and the closed form of its status code.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use k8s_openapi::jiff::Timestamp;
+use litemap::LiteMap;
+use smol_str::SmolStr;
 
 use crate::api::VpcInfo;
 
@@ -30,7 +31,7 @@ pub enum StatusCode {
     /// `deleted`: it is gone, and shown for a while.
     Deleted,
     /// A code that EC2 added since.
-    Unknown(String),
+    Unknown(SmolStr),
 }
 
 impl StatusCode {
@@ -88,7 +89,7 @@ impl From<&str> for StatusCode {
             "expired" => Self::Expired,
             "deleting" => Self::Deleting,
             "deleted" => Self::Deleted,
-            other => Self::Unknown(other.to_owned()),
+            other => Self::Unknown(other.into()),
         }
     }
 }
@@ -99,6 +100,9 @@ impl fmt::Display for StatusCode {
     }
 }
 
+/// Tags by their keys. They are most of what a connection takes in memory, so that they lie close together.
+pub type Tags = LiteMap<SmolStr, SmolStr>;
+
 /// A peering connection as EC2 describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connection {
@@ -107,7 +111,7 @@ pub struct Connection {
     /// The status code.
     pub code: StatusCode,
     /// EC2's words on the status.
-    pub message: Option<String>,
+    pub message: Option<SmolStr>,
     /// When an unaccepted request expires.
     pub expiration_time: Option<Timestamp>,
     /// The end that asked.
@@ -115,5 +119,5 @@ pub struct Connection {
     /// The end that was asked.
     pub accepter: VpcInfo,
     /// The tags that the describing account and region see.
-    pub tags: BTreeMap<String, String>,
+    pub tags: Tags,
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use smol_str::SmolStr;
 
 use super::preflight::Preflight;
 use super::upkeep::{self, Review};
@@ -220,7 +221,7 @@ pub(super) fn mismatch(desired: Desired<'_>, connection: &Connection) -> Option<
         ("spec.accepter.ownerId", accepter.owner_id.as_ref(), &connection.accepter.owner_id),
     ];
     // EC2 leaves out the region of an end in the caller's own.
-    let differs = |(_, wanted, shown): &(&str, Option<&String>, &Option<String>)| matches!((wanted, shown), (Some(wanted), Some(shown)) if *wanted != shown);
+    let differs = |(_, wanted, shown): &(&str, Option<&String>, &Option<SmolStr>)| matches!((wanted, shown), (Some(wanted), Some(shown)) if *wanted != shown);
     let (field, wanted, shown) = rows.into_iter().find(differs)?;
     let (id, wanted, shown) = (&connection.id, wanted.map_or("", String::as_str), shown.as_deref().unwrap_or_default());
     Some(format!(

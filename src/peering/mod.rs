@@ -16,7 +16,7 @@ pub mod tags;
 pub(crate) mod testing;
 pub mod upkeep;
 
-pub use connection::{Connection, StatusCode};
+pub use connection::{Connection, StatusCode, Tags};
 pub use decision::{blocked, decide};
 pub use ends::{End, Ends};
 pub use facts::{AccepterView, Claim, Desired, Observation, Recorded, Settings, Trouble};

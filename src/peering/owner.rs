@@ -1,7 +1,8 @@
 //! Who owns a peering connection, and the tags that say so.
 
-use std::collections::BTreeMap;
 use std::fmt;
+
+use super::connection::Tags;
 
 /// The resource that a peering connection belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,9 +49,9 @@ impl Owner {
 
     /// Who these tags say accepted a request; what they leave out is empty.
     #[must_use]
-    pub fn accepter_of(tags: &BTreeMap<String, String>) -> Option<Self> {
+    pub fn accepter_of(tags: &Tags) -> Option<Self> {
         let keys = [Self::ACCEPTER_CLUSTER, Self::ACCEPTER_NAMESPACE, Self::ACCEPTER_NAME, Self::ACCEPTER_UID];
-        let tag = |key: &str| tags.get(key).cloned().unwrap_or_default();
+        let tag = |key: &str| tags.get(key).map(ToString::to_string).unwrap_or_default();
         keys.iter().any(|key| tags.contains_key(*key)).then(|| Self {
             cluster: tag(Self::ACCEPTER_CLUSTER),
             namespace: tag(Self::ACCEPTER_NAMESPACE),
@@ -72,12 +73,12 @@ impl Owner {
 
     /// The owner that these tags name, if they name one whole.
     #[must_use]
-    pub fn of(tags: &BTreeMap<String, String>) -> Option<Self> {
+    pub fn of(tags: &Tags) -> Option<Self> {
         Some(Self {
-            cluster: tags.get(Self::CLUSTER)?.clone(),
-            namespace: tags.get(Self::NAMESPACE)?.clone(),
-            name: tags.get(Self::NAME)?.clone(),
-            uid: tags.get(Self::UID)?.clone(),
+            cluster: tags.get(Self::CLUSTER)?.to_string(),
+            namespace: tags.get(Self::NAMESPACE)?.to_string(),
+            name: tags.get(Self::NAME)?.to_string(),
+            uid: tags.get(Self::UID)?.to_string(),
         })
     }
 
@@ -90,8 +91,9 @@ impl Owner {
 
     /// Whether these tags name this owner. The names are for people; the IDs decide.
     #[must_use]
-    pub fn is_named_by(&self, tags: &BTreeMap<String, String>) -> bool {
-        tags.get(Self::UID) == Some(&self.uid) && tags.get(Self::CLUSTER) == Some(&self.cluster)
+    pub fn is_named_by(&self, tags: &Tags) -> bool {
+        let is = |key: &str, value: &str| tags.get(key).is_some_and(|tag| tag == value);
+        is(Self::UID, &self.uid) && is(Self::CLUSTER, &self.cluster)
     }
 }
 

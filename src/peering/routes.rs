@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -54,7 +55,8 @@ pub enum Target {
 /// Every route table that one account has in one region, at one time.
 #[derive(Clone, Debug, Default)]
 pub struct RouteTables {
-    tables: BTreeMap<String, RouteTable>,
+    /// What has not changed is shared with earlier ones.
+    tables: BTreeMap<String, Arc<RouteTable>>,
     by_vpc: BTreeMap<String, Vec<String>>,
 }
 
@@ -186,7 +188,21 @@ impl RouteTables {
     /// The table with this ID.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&RouteTable> {
-        self.tables.get(id)
+        self.tables.get(id).map(|table| &**table)
+    }
+
+    /// All of them.
+    pub fn tables(&self) -> impl ExactSizeIterator<Item = &Arc<RouteTable>> {
+        self.tables.values()
+    }
+
+    /// The table as it is known here, where it is the same.
+    #[must_use]
+    pub fn share(&self, table: RouteTable) -> Arc<RouteTable> {
+        match self.tables.get(&table.id) {
+            Some(known) if **known == table => Arc::clone(known),
+            _ => Arc::new(table),
+        }
     }
 
     /// How many there are.
@@ -216,9 +232,10 @@ impl RouteTables {
     }
 }
 
-impl FromIterator<RouteTable> for RouteTables {
-    fn from_iter<T: IntoIterator<Item = RouteTable>>(tables: T) -> Self {
-        let tables: BTreeMap<_, _> = tables.into_iter().map(|table| (table.id.clone(), table)).collect();
+impl<T: Into<Arc<RouteTable>>> FromIterator<T> for RouteTables {
+    fn from_iter<I: IntoIterator<Item = T>>(tables: I) -> Self {
+        let tables = tables.into_iter().map(Into::into);
+        let tables: BTreeMap<_, _> = tables.map(|table: Arc<RouteTable>| (table.id.clone(), table)).collect();
         let mut by_vpc: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for table in tables.values() {
             by_vpc.entry(table.vpc_id.clone()).or_default().push(table.id.clone());

@@ -52,10 +52,14 @@ impl Snapshot {
         }
     }
 
-    /// Whether a connection of this cluster's is on its way to another code.
-    #[must_use]
-    pub fn has_motion_of(&self, cluster: &str) -> bool {
-        self.connections.iter().any(|connection| {
+    /// All of them.
+    pub fn connections(&self) -> impl ExactSizeIterator<Item = &Arc<Connection>> {
+        self.connections.iter()
+    }
+
+    /// Those of this cluster's that are on their way to another code.
+    pub fn in_motion(&self, cluster: &str) -> impl Iterator<Item = &Arc<Connection>> {
+        self.connections.iter().filter(move |connection| {
             let clusters = [Owner::CLUSTER, Owner::ACCEPTER_CLUSTER].map(|key| connection.tags.get(key));
             connection.code.is_in_motion() && clusters.into_iter().flatten().any(|owner| owner == cluster)
         })

@@ -219,8 +219,7 @@ fn without_request_id(message: &str) -> &str {
 pub fn describe(status: &mut VpcPeeringStatus, connection: &Connection, ownership: Ownership) {
     status.vpc_peering_connection_id = Some(connection.id.clone());
     status.ownership = Some(ownership);
-    status.status =
-        Some(PeeringStatus { code: connection.code.as_str().to_owned(), message: connection.message.clone() });
+    status.status = Some(PeeringStatus { code: connection.code.as_str().into(), message: connection.message.clone() });
     status.expiration_time = connection.expiration_time.map(to_the_second);
     status.requester_vpc_info = Some(connection.requester.clone());
     status.accepter_vpc_info = Some(connection.accepter.clone());

@@ -28,13 +28,14 @@ pub fn repair(
     if !managed.is_superset(&keys) {
         return Some(TagStep::Record(managed | &keys));
     }
-    let is_missing = |(key, value): &(String, String)| connection.tags.get(key) != Some(value);
+    let is_missing = |(key, value): &(String, String)| connection.tags.get(key.as_str()).is_none_or(|tag| tag != value);
     let missing: BTreeMap<_, _> = wanted.into_iter().filter(is_missing).collect();
     if !missing.is_empty() {
         return Some(TagStep::Set(missing));
     }
     let surplus = managed - &keys;
-    let shown: BTreeSet<String> = surplus.iter().filter(|key| connection.tags.contains_key(*key)).cloned().collect();
+    let shown: BTreeSet<String> =
+        surplus.iter().filter(|key| connection.tags.contains_key(key.as_str())).cloned().collect();
     if !shown.is_empty() {
         return Some(TagStep::Remove(shown));
     }
@@ -45,6 +46,6 @@ pub fn repair(
 #[must_use]
 pub fn disown(desired: Desired<'_>, side: Side, connection: &Connection) -> Option<Step> {
     let ours = desired.owner.tags().map(|(key, _)| key.to_owned());
-    let shown: BTreeSet<String> = ours.into_iter().filter(|key| connection.tags.contains_key(key)).collect();
+    let shown: BTreeSet<String> = ours.into_iter().filter(|key| connection.tags.contains_key(key.as_str())).collect();
     (!shown.is_empty()).then(|| Step::Untag { side, id: connection.id.clone(), keys: shown })
 }

@@ -1,8 +1,6 @@
 //! Plain data for the tests of the domain.
 
-use std::collections::BTreeMap;
-
-use super::{Connection, End, Ends, Owner, StatusCode};
+use super::{Connection, End, Ends, Owner, StatusCode, Tags};
 use crate::api::{PeeringSide, VpcInfo, VpcPeeringSpec};
 
 /// EC2's nine codes, and one that it may add.
@@ -30,8 +28,8 @@ pub fn another_owner() -> Owner {
     Owner { name: "another".into(), uid: "another-uid".into(), ..owner() }
 }
 
-pub fn tags(owner: &Owner) -> BTreeMap<String, String> {
-    owner.tags().into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+pub fn tags(owner: &Owner) -> Tags {
+    owner.tags().into_iter().map(|(key, value)| (key.into(), value.into())).collect()
 }
 
 /// A connection of [`owner`], between the VPCs of [`spec`], in one account.

@@ -179,9 +179,9 @@ fn is_another(desired: Desired<'_>, connection: &Connection) -> Option<String> {
         return Some(mismatch);
     }
     let (requester, accepter) = (&connection.requester, &connection.accepter);
-    let owner = desired.ends.accepter.owner_id.as_ref().or(requester.owner_id.as_ref());
+    let owner = desired.ends.accepter.owner_id.as_deref().or(requester.owner_id.as_deref());
     let is_whole = requester.vpc_id.is_some() && accepter.vpc_id.is_some() && requester.owner_id.is_some();
-    let is_of_owner = accepter.owner_id.is_some() && accepter.owner_id.as_ref() == owner;
+    let is_of_owner = accepter.owner_id.is_some() && accepter.owner_id.as_deref() == owner;
     (!is_whole || !is_of_owner)
         .then(|| format!("EC2 does not show who is at both ends of {}; it is not accepted", connection.id))
 }

@@ -18,7 +18,7 @@ use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use vpc_peering_operator::api::{AccepterDecision, RequestedConnection, VpcPeeringAccepter};
 
-use super::world::{Cloud, OTHER_ACCOUNT, REGION, World};
+use super::world::{Cloud, OTHER_ACCOUNT, REGION, World, connection_id};
 
 const ACCOUNT: &str = "111111111111";
 const NAME: &str = "accepter";
@@ -240,7 +240,8 @@ async fn request(world: &World, half: &Half, vpc: &str) -> Result<String> {
 async fn ask(world: &World, half: &Half) -> Result<String> {
     let accepter = json!({"vpcId": half.vpc, "ownerId": OTHER_ACCOUNT});
     world.apply(&world.manifest_with(json!({"accepter": accepter, "acceptance": "Manual"}))).await?;
-    let object = world.until_code("pending-acceptance").await?;
+    // It may be accepted before anybody has seen it wait.
+    let object = world.until("requested", |object| connection_id(object).is_some()).await?;
     object.status.and_then(|status| status.vpc_peering_connection_id).context("no ID")
 }
 

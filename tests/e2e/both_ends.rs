@@ -90,7 +90,7 @@ pub async fn all_four_combinations_become_active(world: World) -> Result<()> {
         }
         let status = object.status.context("no status")?;
         let accepter = status.accepter_vpc_info.context("no accepterVpcInfo")?;
-        ensure!(accepter.vpc_id.as_ref() == Some(&ends.accepter_vpc), "{accepter:?}");
+        ensure!(accepter.vpc_id.as_deref() == Some(ends.accepter_vpc.as_str()), "{accepter:?}");
     }
     for ends in &all {
         ends.world.delete().await?;
@@ -405,7 +405,7 @@ pub async fn a_vpc_is_found_by_its_tags(world: World) -> Result<()> {
     world.ask_to_look("2").await?;
     let object = world.until_ready().await?;
     let status = object.status.context("no status")?;
-    ensure!(status.accepter_vpc_info.and_then(|info| info.vpc_id).as_ref() == Some(&world.accepter));
+    ensure!(status.accepter_vpc_info.and_then(|info| info.vpc_id).as_deref() == Some(world.accepter.as_str()));
     // What was found stays, whatever the tags say later.
     tag(&world.accepter, "renamed").await?;
     world.ask_to_look("3").await?;

@@ -24,7 +24,7 @@ pub async fn a_peering_becomes_active(world: World) -> Result<()> {
     ensure!(status.observed_generation == object.metadata.generation);
     ensure!(status.creation_started_at.is_none());
     let ends = [status.requester_vpc_info, status.accepter_vpc_info].map(|end| end.and_then(|end| end.vpc_id));
-    ensure!(ends == [Some(world.requester.clone()), Some(world.accepter.clone())]);
+    ensure!(ends.map(|id| id.unwrap_or_default()) == [world.requester.as_str(), world.accepter.as_str()]);
     let events = world.events().await?;
     for reason in ["Created", "Accepted", "Active"] {
         ensure!(events.iter().filter(|event| *event == reason).count() == 1, "{reason} in {events:?}");

@@ -18,7 +18,7 @@ use super::*;
 use crate::api::{VpcInfo, VpcPeeringSpec, VpcPeeringStatus};
 use crate::peering::status::{describe, to_the_second};
 use crate::peering::testing::{another_owner, ends, owner, spec, tags as tags_of};
-use crate::peering::{Connection, Ends, Snapshot};
+use crate::peering::{Connection, Ends, Snapshot, Tags};
 
 /// EC2 lags by at most so many seconds, and a missing connection is believed to be gone after twice that.
 const LAG: u8 = 30;
@@ -108,9 +108,9 @@ impl Model {
         model.ends.requester.vpc_id = vpcs[0].clone();
         model.ends.accepter.vpc_id = vpcs[1].clone();
         // Two that are not ours: one that has nothing to do with us, and perhaps one that is in our way.
-        model.request(&vpcs[0], &vpcs[2], tags_of(&another_owner()));
+        model.request(&vpcs[0], &vpcs[2], &tags_of(&another_owner()));
         if rival {
-            model.request(&vpcs[0], &vpcs[1], BTreeMap::new());
+            model.request(&vpcs[0], &vpcs[1], &Tags::new());
         }
         model.pass_time(u64::from(LAG) + 10);
         let foreign: Vec<String> = model.shown().into_iter().map(|connection| connection.id).collect();
@@ -126,13 +126,13 @@ impl Model {
         Call { place: place(), now: self.now, dry_run: false }
     }
 
-    fn request(&mut self, one: &str, other: &str, tags: BTreeMap<String, String>) -> Option<String> {
+    fn request(&mut self, one: &str, other: &str, tags: &Tags) -> Option<String> {
         let request = Request {
             vpc_id: one.to_owned(),
             peer: place(),
             peer_vpc_id: other.to_owned(),
             options: Options::default(),
-            tags,
+            tags: tags.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
         };
         let call = self.call();
         self.ec2.request_peering(&call, request).ok().map(|peering| peering.id)
@@ -154,9 +154,9 @@ impl Model {
 
     fn connection(&self, peering: &Peering) -> Connection {
         let end = |vpc_id: &str| VpcInfo {
-            vpc_id: Some(vpc_id.to_owned()),
-            owner_id: Some(place().account),
-            region: Some(place().region),
+            vpc_id: Some(vpc_id.into()),
+            owner_id: Some(place().account.into()),
+            region: Some(place().region.into()),
             ..VpcInfo::default()
         };
         Connection {
@@ -166,12 +166,18 @@ impl Model {
             expiration_time: None,
             requester: end(&peering.requester.vpc_id),
             accepter: end(&peering.accepter.vpc_id),
-            tags: self.ec2.tags(&place(), &peering.id).cloned().unwrap_or_default(),
+            tags: self
+                .ec2
+                .tags(&place(), &peering.id)
+                .into_iter()
+                .flatten()
+                .map(|(key, value)| (key.into(), value.into()))
+                .collect(),
         }
     }
 
     /// Everything that lives and is not ours.
-    fn foreign(&self) -> Vec<(String, Phase, BTreeMap<String, String>)> {
+    fn foreign(&self) -> Vec<(String, Phase, Tags)> {
         let peerings = self.ec2.peerings().iter().map(|peering| (peering, self.connection(peering).tags));
         let foreign = peerings.filter(|(_, tags)| !owner().is_named_by(tags));
         foreign.map(|(peering, tags)| (peering.id.clone(), peering.phase.clone(), tags)).collect()
@@ -187,7 +193,7 @@ impl Model {
             connection_id: self.status.vpc_peering_connection_id.clone(),
             ownership: self.status.ownership,
             creation_started: self.status.creation_started_at.is_some(),
-            managed_tag_keys: self.status.managed_tag_keys.iter().cloned().collect(),
+            managed_tag_keys: self.status.managed_tag_keys.iter().map(ToString::to_string).collect(),
             ..Recorded::default()
         }
     }
@@ -262,7 +268,9 @@ impl Model {
             | Step::ChangeRoutes { .. } => unreachable!("nobody asked for it"),
             Step::Create => self.create(disturbance),
             Step::Record { connection, ownership } => describe(&mut self.status, &connection, ownership),
-            Step::RecordTagKeys { keys, .. } => self.status.managed_tag_keys = keys.into_iter().collect(),
+            Step::RecordTagKeys { keys, .. } => {
+                self.status.managed_tag_keys = keys.into_iter().map(Into::into).collect()
+            }
             _ if is_aws && matches!(disturbance, Disturbance::Throttle | Disturbance::CrashBetween) => {}
             // What EC2 refuses here is seen by the next look.
             Step::Accept { id, .. } => drop(self.ec2.accept_peering(&self.call(), &id)),
@@ -289,7 +297,7 @@ impl Model {
             _ => {}
         }
         let (one, other) = (self.ends.requester.vpc_id.clone(), self.ends.accepter.vpc_id.clone());
-        let answer = self.request(&one, &other, wanted.clone());
+        let answer = self.request(&one, &other, &wanted);
         match (answer, disturbance) {
             (_, Disturbance::CrashAfter | Disturbance::LostReply) => {}
             (None, _) => self.status.creation_started_at = None,

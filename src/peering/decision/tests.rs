@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -8,7 +9,7 @@ use super::*;
 use crate::api::{Acceptance, SideOptions, VpcPeeringSpec};
 use crate::peering::routes::RouteTables;
 use crate::peering::testing::{another_owner, connection, ends, every_code, owner, spec, tags};
-use crate::peering::{Claim, Concern, Ends};
+use crate::peering::{Claim, Concern, Ends, Tags};
 
 const SETTINGS: Settings = Settings {
     consistency_window: Duration::from_secs(60),
@@ -16,6 +17,10 @@ const SETTINGS: Settings = Settings {
     is_cluster_unique: true,
 };
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+fn keys(tags: &Tags) -> BTreeSet<String> {
+    tags.keys().map(ToString::to_string).collect()
+}
 
 /// A situation; each test changes what it is about.
 #[derive(Clone)]
@@ -52,7 +57,7 @@ impl Case {
         let mut case = Self::new();
         case.recorded.connection_id = Some(connection.id.clone());
         case.recorded.ownership = Some(Ownership::Owned);
-        case.recorded.managed_tag_keys = tags(&owner()).into_keys().collect();
+        case.recorded.managed_tag_keys = keys(&tags(&owner()));
         if !connection.code.has_ended() && connection.tags == tags(&owner()) {
             case.observed.owned = vec![connection.clone().into()];
         }
@@ -157,7 +162,7 @@ fn every_code_has_its_next_step() {
         for ((acceptance, accepter, dry_run), expected) in wishes.iter().zip(expected) {
             let mut connection = connection(code.into());
             if accepter.is_some() {
-                connection.accepter.owner_id.clone_from(accepter);
+                connection.accepter.owner_id = accepter.as_deref().map(Into::into);
             }
             let mut case = Case::showing(connection);
             if accepter.is_some() {
@@ -374,7 +379,7 @@ fn across(code: StatusCode) -> Connection {
 }
 
 /// The same as its accepter sees it, with these tags.
-fn seen_there(code: StatusCode, tags: std::collections::BTreeMap<String, String>) -> Connection {
+fn seen_there(code: StatusCode, tags: Tags) -> Connection {
     Connection { tags, ..across(code) }
 }
 
@@ -405,7 +410,7 @@ fn a_request_is_accepted_where_the_accepter_sees_it_and_only_if_it_is_ours() {
     let mut case = elsewhere(StatusCode::PendingAcceptance, Ok(Some(shown())));
     case.observed.refused.insert(Concern::Acceptance, refusal());
     assert_eq!(case.said(), "record tag keys cluster name namespace uid", "what else there is to do is done");
-    case.recorded.accepter_managed_tag_keys = tags(&owner()).into_keys().collect();
+    case.recorded.accepter_managed_tag_keys = keys(&tags(&owner()));
     case.observed.accepter =
         AccepterView::Elsewhere(Ok(Some(Arc::new(seen_there(StatusCode::PendingAcceptance, tags(&owner()))))));
     assert_eq!(case.said(), "stalled: Unauthorized");
@@ -429,7 +434,7 @@ fn each_place_has_its_own_tags() {
     let ours = || tags(&owner());
     let with = |keys: &[&str]| {
         let mut tags = ours();
-        tags.extend(keys.iter().map(|key| ((*key).to_owned(), String::new())));
+        tags.extend(keys.iter().map(|key| ((*key).into(), "".into())));
         tags
     };
     // Both ends in one place.
@@ -439,8 +444,8 @@ fn each_place_has_its_own_tags() {
     // Each in its own.
     let mut case = elsewhere(StatusCode::Active, Ok(Some(seen_there(StatusCode::Active, with(&["x"])))));
     (case.spec.requester.tags, case.spec.accepter.tags) = (vec![tag("r")], vec![tag("a")]);
-    case.recorded.managed_tag_keys = with(&["r"]).into_keys().collect();
-    case.recorded.accepter_managed_tag_keys = with(&["a"]).into_keys().collect();
+    case.recorded.managed_tag_keys = keys(&with(&["r"]));
+    case.recorded.accepter_managed_tag_keys = keys(&with(&["a"]));
     assert_eq!(case.said(), "tag pcx-1 r");
     case.observed.recorded = Some(Connection { tags: with(&["r"]), ..across(StatusCode::Active) }.into());
     assert_eq!(case.said(), "tag pcx-1 a");
@@ -615,7 +620,7 @@ fn adoption_makes_a_connection_ours_by_its_tags_and_then_records_it() {
     untagged.tags.clear();
     let mut case = adoption(untagged);
     assert_eq!(case.said(), "record tag keys cluster name namespace uid");
-    case.recorded.managed_tag_keys = tags(&owner()).into_keys().collect();
+    case.recorded.managed_tag_keys = keys(&tags(&owner()));
     assert_eq!(case.said(), "tag pcx-1 cluster name namespace uid");
     case.spec.suspend = true;
     assert_eq!(case.said(), "suspended");
@@ -656,7 +661,7 @@ fn what_an_earlier_resource_of_the_same_name_left_behind_can_be_taken_over_and_n
     );
     assert_eq!(case.deleted().said(), "release");
     let mut case = adoption(left_behind);
-    case.recorded.managed_tag_keys = tags(&owner()).into_keys().collect();
+    case.recorded.managed_tag_keys = keys(&tags(&owner()));
     assert_eq!(case.said(), "tag pcx-1 uid");
     for other in [Owner { cluster: "x".into(), ..earlier.clone() }, Owner { namespace: "x".into(), ..earlier }] {
         let mut foreign = connection(StatusCode::Active);
@@ -671,7 +676,7 @@ fn what_an_earlier_resource_of_the_same_name_left_behind_is_taken_over_or_goes()
     left.tags = tags(&Owner { uid: "earlier".into(), ..owner() });
     let mut case = Case::new();
     (case.observed.left_behind, case.observed.rival) = (vec![left.clone().into()], Some(left.clone().into()));
-    case.recorded.managed_tag_keys = tags(&owner()).into_keys().collect();
+    case.recorded.managed_tag_keys = keys(&tags(&owner()));
     assert_eq!(case.said(), "tag pcx-1 uid", "between the same VPCs it is taken over");
     case.observed.rival = None;
     let elsewhere = Arc::make_mut(&mut case.observed.left_behind[0]);

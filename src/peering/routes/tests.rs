@@ -32,7 +32,7 @@ fn table(id: &str, routes: &[&str]) -> RouteTable {
 }
 
 fn other() -> VpcInfo {
-    let ipv4 = |block: &str| CidrBlock { cidr_block: block.to_owned() };
+    let ipv4 = |block: &str| CidrBlock { cidr_block: block.into() };
     VpcInfo {
         cidr_block: Some("10.1.0.0/16".into()),
         cidr_block_set: vec![ipv4("10.1.0.0/16"), ipv4("10.2.0.5/16")],

@@ -63,10 +63,10 @@ fn what_came_went_or_changed_is_told() {
 fn only_our_own_motion_quickens_the_pace() {
     let cluster = &owner().cluster;
     let snapshot = |connection: Connection| [connection].into_iter().collect::<Snapshot>();
-    assert!(snapshot(named("pcx-1", StatusCode::Provisioning, &owner())).has_motion_of(cluster));
-    assert!(!snapshot(named("pcx-1", StatusCode::Active, &owner())).has_motion_of(cluster));
+    assert!(snapshot(named("pcx-1", StatusCode::Provisioning, &owner())).in_motion(cluster).next().is_some());
+    assert!(snapshot(named("pcx-1", StatusCode::Active, &owner())).in_motion(cluster).next().is_none());
     let theirs = Owner { cluster: "other".into(), ..owner() };
-    assert!(!snapshot(named("pcx-1", StatusCode::Provisioning, &theirs)).has_motion_of(cluster));
+    assert!(snapshot(named("pcx-1", StatusCode::Provisioning, &theirs)).in_motion(cluster).next().is_none());
 }
 
 #[test]

@@ -1,0 +1,197 @@
+use std::error::Error;
+use std::net::Ipv4Addr;
+
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use ec2_simulator::clock::Clock;
+use ec2_simulator::journal::Query;
+use ec2_simulator::{Client, Fault, Kind, Matching, Server, Settings, Simulator};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
+
+use super::*;
+use crate::aws::calls::{ACCEPTER_VPC_ID, CONNECTION_ID, REQUESTER_VPC_ID};
+use crate::aws::{Answered, CreateRequest, Inventories, Inventory, Principal, Traffic};
+use crate::peering::Snapshot;
+
+const REGION: &str = "eu-central-1";
+/// More than one page.
+const MANY: usize = 1_100;
+
+#[derive(Debug)]
+struct Unwatched;
+
+impl Traffic for Unwatched {
+    fn may_send(&self) -> bool {
+        true
+    }
+
+    fn answered(&self, _: &Answered<'_>) {}
+}
+
+/// A region, and what polls it.
+struct Polled {
+    ec2: Arc<Ec2>,
+    simulator: Client,
+    inventory: Arc<Inventory<Snapshot>>,
+    changed: mpsc::UnboundedReceiver<String>,
+    _server: Server,
+}
+
+/// So many connections, and two VPCs of which none is one's.
+async fn polled(number: usize, interval: Duration) -> Result<Polled, Box<dyn Error>> {
+    let mut settings = Settings::default();
+    settings.delays.initiating = Default::default();
+    let simulator = Simulator::new(settings, Clock::new(Timestamp::now(), 1.0), 1);
+    let server = Server::start((Ipv4Addr::LOCALHOST, 0).into(), simulator).await?;
+    let simulator = Client::new(&server.url());
+    let end = |number: usize| json!({"account": "111111111111", "region": REGION, "vpc_id": vpc(number)});
+    let peerings: Vec<_> = (0..number)
+        .map(|number| {
+            let phase = json!({"code": "active"});
+            json!({"id": id(number), "requester": end(2 * number), "accepter": end(2 * number + 1), "phase": phase})
+        })
+        .collect();
+    let vpcs = [0, 1].map(|one| {
+        let block = format!("10.{one}.0.0/16");
+        json!({"id": vpc(2 * MANY + one), "account": "111111111111", "region": REGION, "cidr_blocks": [block]})
+    });
+    simulator.load(&serde_json::from_value(json!({"peerings": peerings, "vpcs": vpcs}))?).await?;
+    let config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test")))
+        .endpoint_url(server.url())
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .build();
+    let ec2 = Arc::new(Ec2::new(Principal::Own, config, Arc::new(Unwatched), Arc::default()));
+    let (told, changed) = mpsc::unbounded_channel();
+    let polling = Polling { cluster: "cluster".into(), interval, changed: told };
+    let inventory = Inventories::new(Arc::clone(&ec2), polling).of(REGION);
+    Ok(Polled { ec2, simulator, inventory, changed, _server: server })
+}
+
+impl Polled {
+    /// Asks for a connection between the two VPCs.
+    async fn request(&self) -> Result<String, AwsError> {
+        let (vpc_id, peer_vpc_id) = (vpc(2 * MANY), vpc(2 * MANY + 1));
+        let (peer_owner_id, peer_region, tags) = (None, None, Default::default());
+        let region = REGION.to_owned();
+        let request = CreateRequest { region, vpc_id, peer_vpc_id, peer_owner_id, peer_region, tags };
+        Ok(self.ec2.create_vpc_peering_connection(&request).await?.id)
+    }
+
+    async fn calls(&self) -> Result<u64, Box<dyn Error>> {
+        let counters = self.simulator.journal(&Query::default()).await?.counters;
+        Ok(counters.get("DescribeVpcPeeringConnections").map(|counter| counter.calls).unwrap_or_default())
+    }
+
+    async fn known(&self, questions: Questions, since: Instant) -> Result<Arc<Snapshot>, AwsError> {
+        let listing = self.inventory.about(questions, since).await;
+        assert!(listing.outcome.is_err() || listing.began >= since);
+        listing.outcome
+    }
+}
+
+fn id(number: usize) -> String {
+    format!("pcx-{number:017x}")
+}
+
+fn vpc(number: usize) -> String {
+    format!("vpc-{number:017x}")
+}
+
+fn by(filter: &'static str, value: &str) -> Questions {
+    Questions::default().and(filter, value)
+}
+
+#[tokio::test]
+async fn one_page_is_listed_whole() -> Result<(), Box<dyn Error>> {
+    let polled = polled(10, Duration::from_secs(60)).await?;
+    let start = Instant::now();
+    assert_eq!(polled.known(by(CONNECTION_ID, &id(3)), start).await?.len(), 10);
+    let asked = polled.request().await?;
+    let known = polled.known(by(CONNECTION_ID, &id(3)), Instant::now()).await?;
+    assert!(known.get(&asked).is_some(), "whoever asks for one sees all");
+    assert_eq!(polled.calls().await?, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_many_pages_only_what_is_wanted_is_asked_for() -> Result<(), Box<dyn Error>> {
+    let mut polled = polled(MANY, Duration::from_secs(60)).await?;
+    assert_eq!(polled.known(by(CONNECTION_ID, &id(3)), Instant::now()).await?.len(), MANY);
+    assert_eq!(polled.calls().await?, 2);
+    while polled.changed.try_recv().is_ok() {}
+
+    let asked = polled.request().await?;
+    let (requester, accepter) = (by(REQUESTER_VPC_ID, &vpc(2 * MANY)), by(ACCEPTER_VPC_ID, &vpc(2 * MANY + 1)));
+    let since = Instant::now();
+    let (one, other) = tokio::join!(polled.known(requester.clone(), since), polled.known(requester.clone(), since));
+    assert_eq!((one?.get(&asked).is_some(), other?.len()), (true, MANY + 1));
+    assert_eq!(polled.calls().await?, 3, "many who ask cost one call");
+    assert_eq!(polled.known(requester, since).await?.len(), MANY + 1);
+    assert_eq!(polled.calls().await?, 3, "what was answered since is known");
+    assert_eq!(polled.changed.try_recv()?, asked);
+
+    // What nobody sees any more is no longer known, and what was not asked for stays as it was.
+    polled.ec2.delete_vpc_peering_connection(REGION, &asked).await?;
+    polled.ec2.delete_vpc_peering_connection(REGION, &id(3)).await?;
+    polled.simulator.advance(Duration::from_secs(86_400)).await?;
+    let known = polled.known(accepter, Instant::now()).await?;
+    assert_eq!((known.get(&asked).is_some(), known.get(&id(3)).is_some(), known.len()), (false, true, MANY));
+    assert_eq!(polled.calls().await?, 4);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_wanted_waits_for_no_listing_and_outlives_it() -> Result<(), Box<dyn Error>> {
+    let polled = polled(MANY, Duration::from_secs(2)).await?;
+    polled.known(by(CONNECTION_ID, &id(3)), Instant::now()).await?;
+    let matching = Matching { action: Some("DescribeVpcPeeringConnections".into()), ..Matching::default() };
+    // The next listing's first page shows what is so now, and comes when more has been seen.
+    let first = |kind| Fault { matching: matching.clone(), count: Some(1), probability: 1.0, kind };
+    polled.simulator.add_fault(&first(Kind::StaleDescribe { seconds: 1e6 })).await?;
+    let gate = polled.simulator.add_fault(&first(Kind::Gate)).await?;
+    while polled.simulator.faults().await?.iter().all(|fault| fault.hits == 0) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let before = polled.inventory.latest().and_then(|listing| listing.fresh).ok_or("no listing")?;
+    let asked = polled.request().await?;
+    let known = polled.known(by(CONNECTION_ID, &asked), Instant::now()).await?;
+    assert!(known.get(&asked).is_some());
+    polled.ec2.delete_vpc_peering_connection(REGION, &id(3)).await?;
+    polled.simulator.advance(Duration::from_secs(86_400)).await?;
+    let known = polled.known(by(CONNECTION_ID, &id(3)), Instant::now()).await?;
+    assert!(known.get(&id(3)).is_none());
+    polled.simulator.remove_fault(gate).await?;
+    let complete = async || {
+        loop {
+            let listing = polled.inventory.latest().filter(|listing| listing.fresh > Some(before));
+            match listing {
+                Some(listing) => break listing,
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    let known = complete().await.outcome?;
+    assert_eq!((known.get(&asked).is_some(), known.get(&id(3)).is_none()), (true, true));
+    Ok(())
+}
+
+#[tokio::test]
+async fn after_a_refusal_everything_is_listed_again() -> Result<(), Box<dyn Error>> {
+    let polled = polled(MANY, Duration::from_secs(60)).await?;
+    polled.known(by(CONNECTION_ID, &id(3)), Instant::now()).await?;
+    let matching = Matching { action: Some("DescribeVpcPeeringConnections".into()), ..Matching::default() };
+    let kind = Kind::Error { code: "UnauthorizedOperation".into(), message: None, status: None };
+    polled.simulator.add_fault(&Fault { matching, count: Some(1), probability: 1.0, kind }).await?;
+    let since = Instant::now();
+    assert!(polled.known(by(CONNECTION_ID, &id(3)), since).await.is_err());
+    assert!(polled.known(by(CONNECTION_ID, &id(4)), since).await.is_err(), "nobody asks again before its time");
+    assert_eq!(polled.calls().await?, 3);
+    tokio::time::sleep(polled.inventory.latest().map(|listing| listing.retry_after()).unwrap_or_default()).await;
+    assert_eq!(polled.known(by(CONNECTION_ID, &id(3)), since).await?.len(), MANY);
+    assert_eq!(polled.calls().await?, 5);
+    Ok(())
+}

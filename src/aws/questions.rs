@@ -1,0 +1,118 @@
+//! What is asked of EC2 by its filters, gathered: many who ask at about the same time cost one call.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use aws_sdk_ec2::types::Filter;
+use tokio::time::Instant;
+
+/// The most values that EC2 takes in a filter:
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>.
+pub const VALUES_AT_ONCE: usize = 200;
+
+/// Values to look for, by the name of the filter that finds them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Questions(BTreeMap<&'static str, BTreeSet<String>>);
+
+impl Questions {
+    /// The same, and what this filter finds by this value.
+    #[must_use]
+    pub fn and(mut self, filter: &'static str, value: impl Into<String>) -> Self {
+        self.0.entry(filter).or_default().insert(value.into());
+        self
+    }
+
+    /// Adds others.
+    pub fn extend(&mut self, others: &Self) {
+        for (filter, values) in &others.0 {
+            self.0.entry(filter).or_default().extend(values.iter().cloned());
+        }
+    }
+
+    /// Whether nothing is asked.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many calls they take.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.0.values().map(|values| values.len().div_ceil(VALUES_AT_ONCE)).sum()
+    }
+
+    /// Whether one of them finds what has these values.
+    pub fn find<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.0.iter().any(|(filter, values)| value(filter).is_some_and(|value| values.contains(value)))
+    }
+
+    /// The filters, one for each call.
+    pub fn filters(&self) -> impl Iterator<Item = Filter> {
+        self.0.iter().flat_map(|(name, values)| {
+            let values: Vec<_> = values.iter().cloned().collect();
+            let chunks: Vec<_> = values.chunks(VALUES_AT_ONCE).map(<[String]>::to_vec).collect();
+            chunks.into_iter().map(|values| Filter::builder().name(*name).set_values(Some(values)).build())
+        })
+    }
+}
+
+/// When each question was last answered.
+#[derive(Debug, Default)]
+pub struct Answered(HashMap<&'static str, HashMap<String, Instant>>);
+
+impl Answered {
+    /// Takes note of answers to all of these, by a look that began then.
+    pub fn note(&mut self, questions: &Questions, began: Instant) {
+        for (filter, values) in &questions.0 {
+            self.0.entry(filter).or_default().extend(values.iter().map(|value| (value.clone(), began)));
+        }
+    }
+
+    /// Forgets what was answered before.
+    pub fn forget_before(&mut self, time: Instant) {
+        for values in self.0.values_mut() {
+            values.retain(|_, began| *began > time);
+        }
+    }
+
+    /// When the oldest of the answers to these began; none where one has no answer.
+    #[must_use]
+    pub fn oldest(&self, questions: &Questions) -> Option<Instant> {
+        let asked = questions.0.iter().flat_map(|(filter, values)| values.iter().map(move |value| (filter, value)));
+        let answers = asked.map(|(filter, value)| self.0.get(filter)?.get(value).copied());
+        answers.collect::<Option<Vec<_>>>()?.into_iter().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_call_takes_so_many_values_of_one_filter() {
+        let mut questions = Questions::default();
+        assert_eq!((questions.calls(), questions.filters().count()), (0, 0));
+        for number in 0..=VALUES_AT_ONCE {
+            questions = questions.and("a", number.to_string());
+        }
+        questions.extend(&Questions::default().and("a", "0").and("b", "0"));
+        let sizes: Vec<_> = questions.filters().map(|filter| filter.values().len()).collect();
+        assert_eq!((questions.calls(), sizes), (3, vec![VALUES_AT_ONCE, 1, 1]));
+        assert!(questions.find(|name| (name == "b").then_some("0")));
+        assert!(!questions.find(|name| (name == "b").then_some("1")));
+    }
+
+    #[test]
+    fn the_oldest_answer_counts_and_one_that_lacks_is_none() {
+        let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(1));
+        let (one, both) = (Questions::default().and("a", "1"), Questions::default().and("a", "1").and("b", "1"));
+        let mut answered = Answered::default();
+        answered.note(&one, later);
+        assert_eq!((answered.oldest(&one), answered.oldest(&both)), (Some(later), None));
+        answered.note(&Questions::default().and("b", "1"), now);
+        assert_eq!(answered.oldest(&both), Some(now));
+        answered.forget_before(now);
+        assert_eq!((answered.oldest(&one), answered.oldest(&both)), (Some(later), None));
+    }
+}
