@@ -23,7 +23,7 @@ demo: needs
 	@target/debug/examples/demo
 
 # BENCH=quick leaves out the large ones; BENCH=200 measures that many.
-bench: needs
+bench: needs needs-python
 	@tests/control-plane/build.sh >/dev/null
 	cargo build --locked --release --bin vpc-peering-operator
 	cargo build --locked --workspace --example bench

@@ -176,7 +176,7 @@ pub struct PeeringSide {
     /// The routes of this end's VPC that lead to the other. They are made when the peering is active, kept, and removed
     /// before the peering is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub routes: Option<Routes>,
+    pub routes: Option<Box<Routes>>,
     /// Tags of this end, beside `spec.tags`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]

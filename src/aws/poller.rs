@@ -32,7 +32,10 @@ pub(super) struct Poller<V: View> {
     region: String,
     polling: Polling,
     published: watch::Sender<Option<Listing<V>>>,
-    pace: Pace,
+    /// The pace of complete listings, and when the next one may begin, and must because of what is in motion.
+    whole: (Pace, Next),
+    /// The same of looks at what is wanted alone.
+    part: (Pace, Next),
     failures: ExponentialBackoff,
     /// The last attempt failed: what is known may be of long ago.
     has_failed: bool,
@@ -48,8 +51,6 @@ pub(super) struct Poller<V: View> {
     /// What the others ask for, and what is in motion.
     wanted: Questions,
     is_in_motion: bool,
-    /// When EC2 may be asked, and when it must because of what is in motion.
-    next: Next,
     /// When everything is listed again.
     complete_due: Instant,
     /// The complete listing under way.
@@ -61,7 +62,6 @@ struct Unfinished<V: View> {
     began: Instant,
     /// When the page under way was asked for.
     page_began: Instant,
-    pages: u32,
     seen: Vec<Arc<V::Item>>,
     /// What was asked for alone meanwhile, and may be newer than the page under way.
     overlapping: Vec<Answer<V>>,
@@ -89,11 +89,13 @@ impl<V: View> Poller<V> {
     /// Nothing is known yet.
     pub fn new(ec2: Arc<Ec2>, region: String, polling: Polling, published: watch::Sender<Option<Listing<V>>>) -> Self {
         let now = Instant::now();
+        let pace = || (Pace::new(polling.interval, now), Next { earliest: now, latest: now });
         Self {
             ec2,
             region,
             published,
-            pace: Pace::new(polling.interval, now),
+            whole: pace(),
+            part: pace(),
             failures: backoff(polling.interval),
             polling,
             has_failed: false,
@@ -104,7 +106,6 @@ impl<V: View> Poller<V> {
             is_all_wanted: false,
             wanted: Questions::default(),
             is_in_motion: false,
-            next: Next { earliest: now, latest: now },
             complete_due: now,
             listing: None,
         }
@@ -130,14 +131,17 @@ impl<V: View> Poller<V> {
                 (began, questions, outcome) = &mut look => self.looked(began, questions, outcome),
                 () = tokio::time::sleep_until(until), if next.is_some() => {
                     let now = Instant::now();
-                    self.pace.begins(now);
                     match next {
-                        Some((_, Look::Wanted)) => look = self.look(now),
+                        Some((_, Look::Wanted)) => {
+                            self.part.0.begins(now);
+                            look = self.look(now);
+                        }
                         _ => {
+                            self.whole.0.begins(now);
                             let seen = Vec::with_capacity(self.known.items().len());
                             let overlapping = Vec::new();
                             self.listing =
-                                Some(Unfinished { began: now, page_began: now, pages: 1, seen, overlapping });
+                                Some(Unfinished { began: now, page_began: now, seen, overlapping });
                             page = self.page(None);
                         }
                     }
@@ -148,23 +152,21 @@ impl<V: View> Poller<V> {
 
     /// What to ask for next, and when; nothing while a listing is under way that will tell all that is wanted.
     fn next_look(&self) -> Option<(Instant, Look)> {
-        let wanted_at = match (self.asks.is_empty(), self.is_in_motion) {
-            (false, _) => Some(self.next.earliest),
-            (true, true) => Some(self.next.latest),
+        let wanted_at = |next: Next| match (self.asks.is_empty(), self.is_in_motion) {
+            (false, _) => Some(next.earliest),
+            (true, true) => Some(next.latest),
             (true, false) => None,
         };
         let needs_all = self.is_all_wanted || self.has_failed || self.complete.is_none();
-        let in_part = wanted_at.filter(|_| !needs_all && self.wanted.calls() < self.pages());
+        let in_part = wanted_at(self.part.1).filter(|_| !needs_all && self.wanted.calls() < pages::<V>(&self.known));
         match in_part {
             Some(time) if self.listing.is_some() || time < self.complete_due => Some((time, Look::Wanted)),
             _ if self.listing.is_some() => None,
-            _ => Some((wanted_at.unwrap_or(self.complete_due).min(self.complete_due), Look::Everything)),
+            _ => {
+                let wanted_at = wanted_at(self.whole.1).unwrap_or(self.complete_due);
+                Some((wanted_at.min(self.complete_due), Look::Everything))
+            }
         }
-    }
-
-    /// How many pages a complete listing takes.
-    fn pages(&self) -> usize {
-        self.known.items().len().div_ceil(V::PAGE).max(1)
     }
 
     /// Answers at once what is known.
@@ -222,16 +224,15 @@ impl<V: View> Poller<V> {
         };
         listing.add(page.items.into_iter().map(|item| self.known.share(item)));
         if page.next.is_some() {
-            listing.pages += 1;
             listing.page_began = Instant::now();
             self.listing = Some(listing);
             return page.next;
         }
-        let Unfinished { began, pages, seen, .. } = listing;
+        let Unfinished { began, seen, .. } = listing;
         self.complete = Some(began);
         self.answered.forget_before(began);
         self.complete_due = began + self.polling.interval;
-        self.publish(began, pages, seen);
+        self.publish(began, seen);
         None
     }
 
@@ -245,23 +246,25 @@ impl<V: View> Poller<V> {
         let mut items: Vec<_> = self.known.items().cloned().collect();
         answer.apply(&mut items);
         self.answered.note(&answer.questions, began);
-        let calls = u32::try_from(answer.questions.calls()).unwrap_or(u32::MAX);
         if let Some(listing) = &mut self.listing {
             listing.hear(answer);
         }
-        self.publish(began, calls, items);
+        self.publish(began, items);
     }
 
-    fn publish(&mut self, looked: Instant, calls: u32, items: Vec<Arc<V::Item>>) {
+    fn publish(&mut self, looked: Instant, items: Vec<Arc<V::Item>>) {
         let view: V = items.into_iter().collect();
         let changes = view.changes_since(&self.known);
         let in_motion = view.in_motion(&self.polling.cluster);
         self.has_failed = false;
         self.failures = backoff(self.polling.interval);
         self.is_in_motion = !in_motion.is_empty();
-        self.next = self.pace.listed(looked, calls, !changes.is_empty(), self.is_in_motion);
         self.known = Arc::new(view);
-        self.tell(looked, Ok(Arc::clone(&self.known)), self.next.earliest);
+        for (kind, calls) in [(&mut self.whole, pages::<V>(&self.known)), (&mut self.part, self.wanted.calls())] {
+            let calls = u32::try_from(calls).unwrap_or(u32::MAX);
+            kind.1 = kind.0.listed(looked, calls, !changes.is_empty(), self.is_in_motion);
+        }
+        self.tell(looked, Ok(Arc::clone(&self.known)), self.whole.1.earliest);
         for id in changes {
             // Nobody listens any more only at shutdown.
             _ = self.polling.changed.send(id);
@@ -276,7 +279,7 @@ impl<V: View> Poller<V> {
         tracing::warn!(region = self.region, %error, retry_in = ?delay, "cannot list the {}", V::WHAT);
         let later = Instant::now() + delay;
         self.has_failed = true;
-        self.next = Next { earliest: later, latest: later };
+        self.whole.1 = Next { earliest: later, latest: later };
         self.complete_due = later;
         self.tell(began, Err(error), later);
         self.hear_again();
@@ -319,6 +322,11 @@ impl<V: View> Answer<V> {
         items.retain(|item| !self.questions.find(|filter| V::value(item, filter)));
         items.extend(self.found.iter().cloned());
     }
+}
+
+/// How many pages a complete listing takes.
+fn pages<V: View>(known: &V) -> usize {
+    known.items().len().div_ceil(V::PAGE).max(1)
 }
 
 async fn look<V: View>(ec2: &Ec2, region: &str, questions: &Questions) -> Result<Vec<V::Item>, AwsError> {

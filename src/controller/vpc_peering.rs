@@ -41,48 +41,51 @@ const STEPS: usize = 8;
 /// What the API server refuses. What AWS refuses is told in the status.
 #[instrument(skip_all, fields(namespace = object.namespace(), object = %object.name_any(), id))]
 pub async fn reconcile(object: Arc<VpcPeering>, context: Arc<Context>) -> Result<Action, kube::Error> {
-    let outcome = pass(&context, (*object).clone()).await;
+    let outcome = pass(&context, Arc::clone(&object)).await;
     context.unless_gone(&*object, outcome)
 }
 
-async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube::Error> {
+/// What takes room and is soon done is apart: a thousand passes may wait for a listing.
+async fn pass(context: &Context, mut latest: Arc<VpcPeering>) -> Result<Action, kube::Error> {
     let began = Instant::now();
+    let object = &*latest;
     let version = object.metadata.resource_version.clone();
-    if let Some(wait) = context.memory(&object, |memory| memory.behind(version.as_deref())) {
+    if let Some(wait) = context.memory(object, |memory| memory.behind(version.as_deref())) {
         return Ok(Action::requeue(wait));
     }
-    let owner = context.owner(&object);
-    let access = match context.access(&object).await {
+    let owner = context.owner(object);
+    let access = match Box::pin(context.access(object)).await {
         Ok(access) => access,
-        Err(blocked) => return context.blocked(&object, &blocked).await,
+        Err(blocked) => return Box::pin(context.blocked(object, &blocked)).await,
     };
-    if is_look_requested(&object) {
-        context.memory(&object, Memory::start_over);
+    if is_look_requested(object) {
+        context.memory(object, Memory::start_over);
     }
     for _ in 0..STEPS {
-        let recorded = recorded(&object);
+        let object = &*latest;
+        let recorded = recorded(object);
         if let Some(id) = &recorded.connection_id {
             Span::current().record("id", id);
         }
-        let (observed, unreadable) = match context.observe(&object, &owner, &recorded, &access, began).await {
+        let (observed, unreadable) = match context.observe(object, &owner, &recorded, &access, began).await {
             Ok(observed) => (observed, None),
             Err(unreadable) => (Observation::default(), Some(unreadable)),
         };
         let seen = Seen { owner: &owner, access: &access, observed: &observed };
-        let plan = decide(seen.desired(&object), &recorded, &observed, Timestamp::now(), context.settings);
+        let plan = decide(seen.desired(object), &recorded, &observed, Timestamp::now(), context.settings);
         tracing::debug!(?plan, "decided");
         // Whatever else follows from seeing nothing, when nothing could be seen, does not hold.
         if let Some((error, retry_after)) = unreadable
             && plan != Plan::Release
         {
-            let keep = error.class == Class::Wait && is_ready(&object);
+            let keep = error.class == Class::Wait && is_ready(object);
             if !keep {
-                context.show(&object, None, &standing_after(&error, None), false).await?;
+                Box::pin(context.show(object, None, &standing_after(&error, None), false)).await?;
             }
             return Ok(Action::requeue(retry_after));
         }
         let step = match plan {
-            Plan::Release => return context.release(&object).await,
+            Plan::Release => return Box::pin(context.release(object)).await,
             Plan::Act(step) => step,
             Plan::Wait { .. }
             | Plan::Steady { .. }
@@ -90,30 +93,29 @@ async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube:
             | Plan::Suspended { .. }
             | Plan::Stalled { .. } => {
                 if let Some(left) =
-                    context.memory(&object, |memory| memory.just_wrote()).filter(|_| is_brief(&plan, &object))
+                    context.memory(object, |memory| memory.just_wrote()).filter(|_| is_brief(&plan, object))
                 {
                     return Ok(Action::requeue(left));
                 }
                 if let Some(standing) = Standing::under(&plan) {
                     let answers = standing.reason != Reason::AwaitingConsistency;
-                    context.show(&object, Some(seen), &standing, answers).await?;
+                    Box::pin(context.show(object, Some(seen), &standing, answers)).await?;
                 }
                 return Ok(plan.look_again().map_or_else(Action::await_change, Action::requeue));
             }
         };
-        if let Some(pause) = context.memory(&object, |memory| memory.pause_before(&step, object.metadata.generation)) {
+        if let Some(pause) = context.memory(object, |memory| memory.pause_before(&step, object.metadata.generation)) {
             return Ok(Action::requeue(pause));
         }
-        let turn = match context.turn(&step, &object, seen).await {
+        let turn = match context.turn(&step, object, seen).await {
             None => None,
             Some(Answer::Now(turn)) => Some(turn),
-            Some(Answer::Later(since)) => return context.queued(&object, seen, since).await,
+            Some(Answer::Later(since)) => return Box::pin(context.queued(object, seen, since)).await,
         };
-        // Apart, since a pass that waits for a listing would keep room for it.
-        match Box::pin(context.take(&step, &object, seen)).await? {
+        match Box::pin(context.take(&step, object, seen)).await? {
             Outcome::Done(next) => {
-                context.memory(&object, |memory| memory.succeeded(&step));
-                object = *next;
+                context.memory(object, |memory| memory.succeeded(&step));
+                latest = Arc::from(next);
             }
             Outcome::Refused(next, error) => {
                 tracing::warn!(%error, "AWS refuses");
@@ -127,7 +129,7 @@ async fn pass(context: &Context, mut object: VpcPeering) -> Result<Action, kube:
                 });
                 // The other concerns go on; in the end the status tells of this one.
                 if step.concern().is_some() {
-                    object = *next;
+                    latest = Arc::from(next);
                     continue;
                 }
                 return Ok(Action::requeue(pause.unwrap_or(AFTER_CONFLICT)));
@@ -235,7 +237,7 @@ impl Context {
             memory.last_write
         });
         let since = last_write.unwrap_or(self.started);
-        let tables = self.read_route_tables(tables, access, since).await;
+        let tables = Box::pin(self.read_route_tables(tables, access, since)).await;
         let around = around(spec, recorded, &access.ends);
         let recorded_alone = recorded.connection_id.as_ref().map(|id| Questions::default().and(CONNECTION_ID, id));
         let mut listing = inventory.about(recorded_alone.unwrap_or_else(|| around.clone()), since).await;
@@ -267,7 +269,7 @@ impl Context {
             observed.tables = tables.clone();
             observed.accepter = match &elsewhere {
                 Some(inventory) => {
-                    AccepterView::Elsewhere(self.view_elsewhere(inventory, &observed, since, asked).await)
+                    AccepterView::Elsewhere(Box::pin(self.view_elsewhere(inventory, &observed, since, asked)).await)
                 }
                 None if access.is_one_place => AccepterView::Same,
                 None => AccepterView::Nobody,

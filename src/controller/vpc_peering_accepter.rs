@@ -98,62 +98,64 @@ impl Attempt for Step {
 /// What the API server refuses. What AWS refuses is told in the status.
 #[instrument(skip_all, fields(namespace = object.namespace(), object = %object.name_any()))]
 pub async fn reconcile(object: Arc<VpcPeeringAccepter>, context: Arc<Context>) -> Result<Action, kube::Error> {
-    let outcome = pass(&context, (*object).clone()).await;
+    let outcome = pass(&context, Arc::clone(&object)).await;
     context.unless_gone(&*object, outcome)
 }
 
-async fn pass(context: &Context, mut object: VpcPeeringAccepter) -> Result<Action, kube::Error> {
+async fn pass(context: &Context, mut latest: Arc<VpcPeeringAccepter>) -> Result<Action, kube::Error> {
     let began = Instant::now();
+    let object = &*latest;
     let version = object.metadata.resource_version.clone();
-    if let Some(wait) = context.memory(&object, |memory| memory.behind(version.as_deref())) {
+    if let Some(wait) = context.memory(object, |memory| memory.behind(version.as_deref())) {
         return Ok(Action::requeue(wait));
     }
-    let owner = context.owner(&object);
-    let access = match context.accepter_access(&object).await {
+    let owner = context.owner(object);
+    let access = match Box::pin(context.accepter_access(object)).await {
         Ok(access) => access,
-        Err(blocked) => return context.accepter_blocked(&object, &blocked).await,
+        Err(blocked) => return Box::pin(context.accepter_blocked(object, &blocked)).await,
     };
-    if is_look_requested(&object) {
-        context.memory(&object, Memory::start_over);
+    if is_look_requested(object) {
+        context.memory(object, Memory::start_over);
     }
     for _ in 0..STEPS {
+        let object = &*latest;
         let recorded = Recorded::of(object.status.as_ref());
-        let (observed, unreadable) = match context.observe_requests(&object, &owner, &recorded, &access, began).await {
+        let (observed, unreadable) = match context.observe_requests(object, &owner, &recorded, &access, began).await {
             Ok(observed) => (observed, None),
             Err(unreadable) => (Observation::default(), Some(unreadable)),
         };
         let seen = Seen { owner: &owner, access: &access, observed: &observed };
-        let decision = decide(seen.desired(&object), &recorded, &observed, Timestamp::now(), context.settings);
+        let decision = decide(seen.desired(object), &recorded, &observed, Timestamp::now(), context.settings);
         tracing::debug!(plan = ?decision.plan, "decided");
         // Whatever else follows from seeing nothing, when nothing could be seen, does not hold.
         if let Some((error, retry_after)) = unreadable {
-            let keep = error.class == Class::Wait && is_ready(&object);
+            let keep = error.class == Class::Wait && is_ready(object);
             if !keep {
-                context.show_trouble(&object, &standing_after(&error, None), false).await?;
+                Box::pin(context.show_trouble(object, &standing_after(&error, None), false)).await?;
             }
             return Ok(Action::requeue(retry_after));
         }
         let step = match &decision.plan {
-            Plan::Release => return context.release(&object).await,
+            Plan::Release => return Box::pin(context.release(object)).await,
             Plan::Act(step) => step.clone(),
             Plan::Wait { .. }
             | Plan::Steady { .. }
             | Plan::DryRunSucceeded
             | Plan::Suspended { .. }
             | Plan::Stalled { .. } => {
-                context.show_requests(&object, seen, &decision).await?;
+                Box::pin(context.show_requests(object, seen, &decision)).await?;
                 return Ok(decision.plan.look_again().map_or_else(Action::await_change, Action::requeue));
             }
         };
-        match context.take_accepter_step(&step, &object, seen).await? {
+        match Box::pin(context.take_accepter_step(&step, object, seen)).await? {
             Outcome::Done(next) => {
-                context.memory(&object, |memory| memory.succeeded(&step));
-                object = *next;
+                context.memory(object, |memory| memory.succeeded(&step));
+                latest = Arc::from(next);
             }
             Outcome::Refused(error) => {
                 tracing::warn!(%error, "AWS refuses");
                 let generation = object.metadata.generation;
-                context.memory(&object, |memory| memory.failed(step, generation, error.class, trouble_of(&error)));
+                context.memory(object, |memory| memory.failed(step, generation, error.class, trouble_of(&error)));
                 // The others go on; in the end the status tells of this one.
             }
         }

@@ -265,7 +265,7 @@ fn routes_of(
     side: Side,
     decide: fn(Routing<'_>) -> RoutesPlan,
 ) -> Option<Result<RoutesPlan, Trouble>> {
-    let routes = desired.spec.side(side).routes.as_ref();
+    let routes = desired.spec.side(side).routes.as_deref();
     if routes.is_none() && !recorded.routes.iter().any(|route| route.side == side) {
         return None;
     }
