@@ -90,6 +90,24 @@ impl Step {
         }
     }
 
+    /// The action of EC2 that the step calls, and how often; none where it changes nothing in AWS.
+    #[must_use]
+    pub fn calls(&self) -> Option<(&'static str, usize)> {
+        Some(match self {
+            Self::AddFinalizer
+            | Self::RecordAcceptance { .. }
+            | Self::RecordTagKeys { .. }
+            | Self::RecordRoutes { .. } => return None,
+            Self::Accept { .. } => ("AcceptVpcPeeringConnection", 1),
+            Self::Reject { .. } => ("RejectVpcPeeringConnection", 1),
+            Self::Tag { .. } => ("CreateTags", 1),
+            Self::Untag { .. } => ("DeleteTags", 1),
+            Self::SetOptions { .. } => ("ModifyVpcPeeringConnectionOptions", 1),
+            // There are three actions, and a step may take them all.
+            Self::ChangeRoutes { changes, .. } => ("CreateRoute", changes.len()),
+        })
+    }
+
     /// What the step keeps up, of which connection.
     #[must_use]
     pub fn concern(&self) -> Option<(String, Concern)> {

@@ -154,7 +154,7 @@ impl Ec2 {
     /// # Errors
     /// What AWS, or the way to it, refuses.
     pub async fn reject_vpc_peering_connection(&self, region: &str, id: &str) -> Result<(), AwsError> {
-        let call = self.client(region).reject_vpc_peering_connection().vpc_peering_connection_id(id).send();
+        let call = self.changing(region).reject_vpc_peering_connection().vpc_peering_connection_id(id).send();
         self.done("RejectVpcPeeringConnection", call.await)
     }
 

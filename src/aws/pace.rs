@@ -9,9 +9,11 @@ use tokio::time::Instant;
 /// pages a second leave most of EC2's rate to others.
 pub const GAP_PER_PAGE: Duration = Duration::from_millis(250);
 
-/// While listings follow each other without rest, the gap grows to so many times that: more resources wait for each.
+/// When more than a few listings follow each other without rest, the gap grows to so many times that: more resources
+/// wait for each. A few are what one resource needs.
 const LONGEST_GAP: f64 = 4.0;
 const GAP_GROWTH: f64 = 1.3;
+const FEW: u32 = 8;
 
 /// The longest pause between listings while a connection of ours is on its way to another code. Where that takes hours,
 /// as a request may that waits for a person, a hundredth and twentieth of the time without a change.
@@ -24,7 +26,8 @@ pub struct Pace {
     /// The pause at rest.
     interval: Duration,
     pause: Duration,
-    strain: f64,
+    /// How many listings have followed each other without rest.
+    without_rest: u32,
     last_change: Instant,
     /// When a listing may begin without strain.
     rested: Instant,
@@ -43,17 +46,19 @@ impl Pace {
     /// Before the first listing.
     #[must_use]
     pub fn new(interval: Duration, now: Instant) -> Self {
-        Self { interval, pause: GAP_PER_PAGE, strain: 1.0, last_change: now, rested: now }
+        Self { interval, pause: GAP_PER_PAGE, without_rest: 0, last_change: now, rested: now }
     }
 
     /// A listing begins.
     pub fn begins(&mut self, now: Instant) {
-        self.strain = if now < self.rested { (self.strain * GAP_GROWTH).min(LONGEST_GAP) } else { 1.0 };
+        self.without_rest = if now < self.rested { self.without_rest.saturating_add(1) } else { 0 };
     }
 
     /// A listing that began then showed so many pages.
     pub fn listed(&mut self, began: Instant, pages: u32, has_changed: bool, is_in_motion: bool) -> Next {
-        let gap = GAP_PER_PAGE.saturating_mul(pages.max(1)).mul_f64(self.strain);
+        let strained = self.without_rest.saturating_sub(FEW).min(32);
+        let strain = (0..strained).fold(1.0, |strain, _| strain * GAP_GROWTH).min(LONGEST_GAP);
+        let gap = GAP_PER_PAGE.saturating_mul(pages.max(1)).mul_f64(strain);
         if has_changed {
             self.last_change = began;
         }
@@ -118,10 +123,11 @@ mod tests {
         let mut began = Instant::now();
         let mut pace = Pace::new(INTERVAL, began);
         let mut gap = Duration::ZERO;
-        for _ in 0..10 {
+        for number in 0..FEW + 10 {
             pace.begins(began);
             let next = pace.listed(began, 3, true, true);
             gap = next.earliest - began;
+            assert_eq!(number <= FEW, gap == GAP_PER_PAGE * 3, "{number}: {gap:?}");
             began = next.earliest;
         }
         assert_eq!(gap, (GAP_PER_PAGE * 3).mul_f64(LONGEST_GAP));

@@ -33,11 +33,10 @@ use crate::peering;
 use access::Identities;
 pub use access::OwnCredentials;
 pub use context::Context;
-use index::Key;
 pub use kept::Managed;
 pub use observer::Observer;
 pub use scope::Scope;
-use turns::Turns;
+use turns::{Turns, Waiter};
 use watch::Touched;
 
 /// What the controller is tuned by.
@@ -85,15 +84,14 @@ pub async fn run(
     let shutdown = shutdown.shared();
     let (changes, accepter_changes, tell_changes) = twice(changes);
     let (touches, accepter_touches, tell_touches) = twice(touches);
+    let (calls, accepter_calls, tell_calls) = twice(calls);
     let start = (&context, &observer, &settings.scope, settings.max_concurrent_reconciles);
-    // Requests to accept are few: nobody waits for a turn there.
-    let (_, no_calls) = mpsc::unbounded_channel();
     let peerings =
         tend(start, writer, (changes, touches, calls), shutdown.clone(), "vpcpeering", vpc_peering::reconcile);
     let accepters = tend(
         start,
         accepter_writer,
-        (accepter_changes, accepter_touches, no_calls),
+        (accepter_changes, accepter_touches, accepter_calls),
         shutdown.clone(),
         "vpcpeeringaccepter",
         vpc_peering_accepter::reconcile,
@@ -124,13 +122,13 @@ pub async fn run(
     tokio::select! {
         _ = futures::future::join3(peerings, accepters, identities) => {}
         // They go on without end.
-        _ = futures::future::join4(namespaces, tell_changes, tell_touches, events) => {}
+        _ = futures::future::join5(namespaces, tell_changes, tell_touches, tell_calls, events) => {}
     }
     context.announcer.finish().await;
 }
 
 /// What wakes resources: connections that changed, identities and namespaces that did, and whose turn it is.
-type Wakes = (mpsc::UnboundedReceiver<String>, mpsc::UnboundedReceiver<Touched>, mpsc::UnboundedReceiver<Key>);
+type Wakes = (mpsc::UnboundedReceiver<String>, mpsc::UnboundedReceiver<Touched>, mpsc::UnboundedReceiver<Waiter>);
 
 /// Looks after every resource of one kind.
 fn tend<K, R, S>(
@@ -216,9 +214,12 @@ fn concerned<K: Managed>(
 }
 
 /// The resources whose turn it is.
-fn called_up<K: Managed>(calls: mpsc::UnboundedReceiver<Key>) -> impl Stream<Item = ObjectRef<K>> + Send {
-    stream::unfold(calls, |mut calls| async move { Some((calls.recv().await?, calls)) })
-        .map(|(namespace, name)| ObjectRef::new(&name).within(&namespace))
+fn called_up<K: Managed>(calls: mpsc::UnboundedReceiver<Waiter>) -> impl Stream<Item = ObjectRef<K>> + Send {
+    stream::unfold(calls, |mut calls| async move { Some((calls.recv().await?, calls)) }).filter_map(
+        |waiter: Waiter| async move {
+            (waiter.kind == K::kind(&())).then(|| ObjectRef::new(&waiter.name).within(&waiter.namespace))
+        },
+    )
 }
 
 /// The resources whose connections changed in EC2.

@@ -1,14 +1,16 @@
 //! Whose turn it is to change something in AWS. Where EC2 limits the rate, namespaces take turns, so that the many
 //! resources of one hold up no other's.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use kube::ResourceExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
-use super::index::Key;
+use super::kept::Managed;
 use crate::aws::Rate;
 
 /// How many calls are under way at once while no limit is known: so many are refused together when one shows.
@@ -20,11 +22,30 @@ const KEPT: Duration = Duration::from_secs(15);
 /// An action in an account and region: EC2 has a bucket for each.
 pub type Bucket = (String, String, &'static str);
 
+/// A resource that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Waiter {
+    /// Its kind.
+    pub kind: Cow<'static, str>,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Waiter {
+    /// This resource.
+    #[must_use]
+    pub fn of<K: Managed>(object: &K) -> Self {
+        Self { kind: K::kind(&()), namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
+    }
+}
+
 /// Who waits for what.
 #[derive(Debug)]
 pub struct Turns {
     buckets: Mutex<HashMap<Bucket, Arc<Line>>>,
-    woken: mpsc::UnboundedSender<Key>,
+    woken: mpsc::UnboundedSender<Waiter>,
 }
 
 #[derive(Debug)]
@@ -37,10 +58,10 @@ struct Line {
 struct State {
     rate: Rate,
     /// Namespaces in the order of their turns, each with its resources in theirs.
-    namespaces: VecDeque<(String, VecDeque<(Key, f64)>)>,
-    waiting: HashMap<Key, Instant>,
+    namespaces: VecDeque<(String, VecDeque<(Waiter, f64)>)>,
+    waiting: HashMap<Waiter, Instant>,
     /// Whose turn it is, and since when.
-    called: HashMap<Key, Instant>,
+    called: HashMap<Waiter, Instant>,
     is_calling: bool,
 }
 
@@ -71,12 +92,12 @@ impl Turn {
 impl Turns {
     /// Nobody waits; who is called is sent to `woken`.
     #[must_use]
-    pub fn new(woken: mpsc::UnboundedSender<Key>) -> Self {
+    pub fn new(woken: mpsc::UnboundedSender<Waiter>) -> Self {
         Self { buckets: Mutex::default(), woken }
     }
 
     /// A turn for a step of so many calls.
-    pub async fn ask(&self, bucket: Bucket, key: Key, calls: usize) -> Answer {
+    pub async fn ask(&self, bucket: Bucket, waiter: Waiter, calls: usize) -> Answer {
         let line = {
             let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(buckets.entry(bucket).or_default())
@@ -85,12 +106,12 @@ impl Turns {
         let under_way = Arc::clone(&line.under_way).acquire_owned().await.ok();
         let now = Instant::now();
         let mut state = line.state();
-        let is_called = state.called.remove(&key).is_some_and(|since| now.duration_since(since) < KEPT);
+        let is_called = state.called.remove(&waiter).is_some_and(|since| now.duration_since(since) < KEPT);
         if is_called || !state.rate.is_limited(now) {
             drop(state);
             return Answer::Now(Turn { line, begun: now, _under_way: under_way });
         }
-        let since = state.enter(key, calls as f64, now);
+        let since = state.enter(waiter, calls as f64, now);
         if !std::mem::replace(&mut state.is_calling, true) {
             tokio::spawn(call_all(Arc::clone(&line), self.woken.clone()));
         }
@@ -112,21 +133,21 @@ impl Default for Line {
 
 impl State {
     /// Takes a place at the end of the namespace's own line; whoever has one keeps it.
-    fn enter(&mut self, key: Key, calls: f64, now: Instant) -> Instant {
-        if let Some(since) = self.waiting.get(&key) {
+    fn enter(&mut self, waiter: Waiter, calls: f64, now: Instant) -> Instant {
+        if let Some(since) = self.waiting.get(&waiter) {
             return *since;
         }
-        self.waiting.insert(key.clone(), now);
-        let position = self.namespaces.iter().position(|(namespace, _)| *namespace == key.0);
+        self.waiting.insert(waiter.clone(), now);
+        let position = self.namespaces.iter().position(|(namespace, _)| *namespace == waiter.namespace);
         match position.and_then(|position| self.namespaces.get_mut(position)) {
-            Some((_, resources)) => resources.push_back((key, calls)),
-            None => self.namespaces.push_back((key.0.clone(), VecDeque::from([(key, calls)]))),
+            Some((_, resources)) => resources.push_back((waiter, calls)),
+            None => self.namespaces.push_back((waiter.namespace.clone(), VecDeque::from([(waiter, calls)]))),
         }
         now
     }
 
     /// Whose turn is next, if the rate allows; none when nobody waits.
-    fn call(&mut self, now: Instant) -> Option<Result<Key, Duration>> {
+    fn call(&mut self, now: Instant) -> Option<Result<Waiter, Duration>> {
         let (namespace, mut resources) = self.namespaces.pop_front()?;
         let calls = resources.front().map_or(1.0, |(_, calls)| *calls);
         if let Err(wait) = self.rate.take(calls, now) {
@@ -137,15 +158,15 @@ impl State {
         if !resources.is_empty() {
             self.namespaces.push_back((namespace, resources));
         }
-        let (key, _) = next?;
-        self.waiting.remove(&key);
+        let (waiter, _) = next?;
+        self.waiting.remove(&waiter);
         self.called.retain(|_, since| now.duration_since(*since) < KEPT);
-        self.called.insert(key.clone(), now);
-        Some(Ok(key))
+        self.called.insert(waiter.clone(), now);
+        Some(Ok(waiter))
     }
 }
 
-async fn call_all(line: Arc<Line>, woken: mpsc::UnboundedSender<Key>) {
+async fn call_all(line: Arc<Line>, woken: mpsc::UnboundedSender<Waiter>) {
     loop {
         let next = {
             let mut state = line.state();
@@ -155,7 +176,7 @@ async fn call_all(line: Arc<Line>, woken: mpsc::UnboundedSender<Key>) {
         };
         match next {
             // Nobody listens any more only at shutdown.
-            Some(Ok(key)) => _ = woken.send(key),
+            Some(Ok(waiter)) => _ = woken.send(waiter),
             Some(Err(wait)) => tokio::time::sleep(wait).await,
             None => return,
         }
@@ -166,16 +187,16 @@ async fn call_all(line: Arc<Line>, woken: mpsc::UnboundedSender<Key>) {
 mod tests {
     use super::*;
 
-    fn key(namespace: &str, number: usize) -> Key {
-        (namespace.to_owned(), format!("{number}"))
+    fn waiter(namespace: &str, number: usize) -> Waiter {
+        Waiter { kind: "VpcPeering".into(), namespace: namespace.to_owned(), name: number.to_string() }
     }
 
     fn bucket(action: &'static str) -> Bucket {
         ("111111111111".into(), "eu-central-1".into(), action)
     }
 
-    async fn turn(turns: &Turns, key: Key) -> Option<Turn> {
-        match turns.ask(bucket("Create"), key, 1).await {
+    async fn turn(turns: &Turns, waiter: Waiter) -> Option<Turn> {
+        match turns.ask(bucket("Create"), waiter, 1).await {
             Answer::Now(turn) => Some(turn),
             Answer::Later(_) => None,
         }
@@ -185,32 +206,37 @@ mod tests {
     async fn one_namespace_does_not_hold_up_another() {
         let (woken, mut calls) = mpsc::unbounded_channel();
         let turns = Turns::new(woken);
-        let first = turn(&turns, key("crowd", 0)).await;
+        let first = turn(&turns, waiter("crowd", 0)).await;
         if let Some(first) = &first {
             first.refused();
         }
         drop(first);
         for number in 0..5_000 {
-            assert!(turn(&turns, key("crowd", number)).await.is_none(), "{number} goes though EC2 refuses");
+            assert!(turn(&turns, waiter("crowd", number)).await.is_none(), "{number} goes though EC2 refuses");
         }
-        assert!(turn(&turns, key("single", 0)).await.is_none());
-        assert!(turn(&turns, key("crowd", 7)).await.is_none(), "who waits keeps its place, and has one only");
+        assert!(turn(&turns, waiter("single", 0)).await.is_none());
+        assert!(turn(&turns, waiter("crowd", 7)).await.is_none(), "who waits keeps its place, and has one only");
         let mut called = Vec::new();
         for _ in 0..4 {
             called.extend(calls.recv().await);
         }
-        assert!(called.contains(&key("single", 0)), "{called:?}");
-        assert!(called.contains(&key("crowd", 0)) && called.contains(&key("crowd", 1)), "{called:?}");
-        assert!(turn(&turns, key("single", 0)).await.is_some(), "who was called may go");
-        assert!(turn(&turns, key("single", 0)).await.is_none(), "once");
-        assert!(matches!(turns.ask(bucket("Accept"), key("crowd", 0), 1).await, Answer::Now(_)), "a bucket of its own");
+        assert!(called.contains(&waiter("single", 0)), "{called:?}");
+        assert!(called.contains(&waiter("crowd", 0)) && called.contains(&waiter("crowd", 1)), "{called:?}");
+        let namesake = Waiter { kind: "VpcPeeringAccepter".into(), ..waiter("single", 0) };
+        assert!(turn(&turns, namesake).await.is_none(), "another was called");
+        assert!(turn(&turns, waiter("single", 0)).await.is_some(), "who was called may go");
+        assert!(turn(&turns, waiter("single", 0)).await.is_none(), "once");
+        assert!(
+            matches!(turns.ask(bucket("Accept"), waiter("crowd", 0), 1).await, Answer::Now(_)),
+            "a bucket of its own"
+        );
     }
 
     #[test]
     fn nobody_waits_twice() {
         let (mut state, now) = (State::default(), Instant::now());
-        state.enter(key("a", 1), 1.0, now);
-        state.enter(key("a", 1), 1.0, now);
+        state.enter(waiter("a", 1), 1.0, now);
+        state.enter(waiter("a", 1), 1.0, now);
         assert!(matches!(state.call(now), Some(Ok(_))) && state.call(now).is_none());
         assert!(state.waiting.is_empty() && state.called.len() == 1);
     }

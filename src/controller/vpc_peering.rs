@@ -20,7 +20,7 @@ use super::kept::{Kept, Managed, Status, conditions, has_finalizer, is_look_requ
 use super::memory::{BRIEF, Listings, Memory};
 use super::record::AFTER_CONFLICT;
 use super::steps::Outcome;
-use super::turns::Answer;
+use super::turns::{Answer, Waiter};
 use crate::api::{ConditionType, Reason, Side, VpcPeering, VpcPeeringSpec, VpcPeeringStatus};
 use crate::aws::calls::{CONNECTION_ID, REQUESTER_VPC_ID};
 use crate::aws::routes::VPC_ID;
@@ -193,8 +193,7 @@ impl Context {
         let (action, side, calls) = step.calls()?;
         let account = seen.access.of(side)?;
         let bucket = (account.label(), seen.access.ends.side(side).region.clone(), action);
-        let key = (object.namespace().unwrap_or_default(), object.name_any());
-        Some(self.turns.ask(bucket, key, calls).await)
+        Some(self.turns.ask(bucket, Waiter::of(object), calls).await)
     }
 
     /// Others go first; whoever waits for long is told.
@@ -203,9 +202,7 @@ impl Context {
             return Ok(Action::requeue(left));
         }
         if !is_ready(object) {
-            let standing =
-                Standing::working(Reason::Throttled, "waits for its turn: EC2 limits how fast it may be asked");
-            self.show(object, Some(seen), &standing, false).await?;
+            self.show(object, Some(seen), &Standing::queued(), false).await?;
         }
         // It is woken when its turn comes.
         Ok(Action::await_change())

@@ -15,15 +15,16 @@ use super::Context;
 use super::accepter_steps::Outcome;
 use super::access::Blocked;
 use super::kept::{Kept, Managed, Status, conditions, has_finalizer, is_look_requested};
-use super::memory::{Attempt, Listings, Memory};
+use super::memory::{Attempt, BRIEF, Listings, Memory};
 use super::record::AFTER_CONFLICT;
+use super::turns::{Answer, Waiter};
 use super::vpc_peering::{standing_after, trouble_of};
 use crate::accepting::{self, Desired, Observation, Recorded, Step, decide};
 use crate::api::{ConditionType, Reason, VpcPeeringAccepter, VpcPeeringAccepterStatus};
 use crate::aws::calls::{ACCEPTER_VPC_ID, CONNECTION_ID};
 use crate::aws::{Account, AwsError, Class, Principal, Questions};
 use crate::peering::snapshot::requests_to;
-use crate::peering::{Claim, Concern, End, Owner, Plan, Trouble, status};
+use crate::peering::{Claim, Concern, End, Owner, Plan, Standing, Trouble, status};
 
 /// More steps than a few requests take; a pass that needs more goes on later, and lets others go first.
 const STEPS: usize = 32;
@@ -147,6 +148,11 @@ async fn pass(context: &Context, mut latest: Arc<VpcPeeringAccepter>) -> Result<
                 return Ok(decision.plan.look_again().map_or_else(Action::await_change, Action::requeue));
             }
         };
+        let turn = match context.accepter_turn(&step, object, &access).await {
+            None => None,
+            Some(Answer::Now(turn)) => Some(turn),
+            Some(Answer::Later(since)) => return Box::pin(context.accepter_queued(object, since)).await,
+        };
         match Box::pin(context.take_accepter_step(&step, object, seen)).await? {
             Outcome::Done(next) => {
                 context.memory(object, |memory| memory.succeeded(&step));
@@ -154,6 +160,9 @@ async fn pass(context: &Context, mut latest: Arc<VpcPeeringAccepter>) -> Result<
             }
             Outcome::Refused(error) => {
                 tracing::warn!(%error, "AWS refuses");
+                if let Some(turn) = turn.filter(|_| error.is_throttling()) {
+                    turn.refused();
+                }
                 let generation = object.metadata.generation;
                 context.memory(object, |memory| memory.failed(step, generation, error.class, trouble_of(&error)));
                 // The others go on; in the end the status tells of this one.
@@ -221,6 +230,25 @@ impl Context {
             self.show_trouble(object, &standing, matches!(blocked, Blocked::Trouble(_))).await?;
         }
         Ok(plan.look_again().map_or_else(Action::await_change, Action::requeue))
+    }
+
+    /// A turn for what the step asks AWS to change; none is needed where it changes nothing.
+    async fn accepter_turn(&self, step: &Step, object: &VpcPeeringAccepter, access: &Access) -> Option<Answer> {
+        let (action, calls) = step.calls()?;
+        let bucket = (access.account.label(), access.end.region.clone(), action);
+        Some(self.turns.ask(bucket, Waiter::of(object), calls).await)
+    }
+
+    /// Others go first; whoever waits for long is told.
+    async fn accepter_queued(&self, object: &VpcPeeringAccepter, since: Instant) -> Result<Action, kube::Error> {
+        if let Some(left) = BRIEF.checked_sub(since.elapsed()) {
+            return Ok(Action::requeue(left));
+        }
+        if !is_ready(object) {
+            self.show_trouble(object, &Standing::queued(), false).await?;
+        }
+        // It is woken when its turn comes.
+        Ok(Action::await_change())
     }
 
     /// What EC2 shows of the requests to this resource's VPC. What it does not show is believed only of a listing that

@@ -68,6 +68,12 @@ impl Standing {
         Self { ready: Some(false), progress: Progress::Reconciling, reason, message: message.into() }
     }
 
+    /// A resource that waits for others to go first.
+    #[must_use]
+    pub fn queued() -> Self {
+        Self::working(Reason::Throttled, "waits for its turn: EC2 limits how fast it may be asked")
+    }
+
     /// A resource whose dry run EC2 has answered with success: there is nothing more to do.
     #[must_use]
     pub fn dry_run_succeeded() -> Self {

@@ -196,9 +196,11 @@ async fn measure(size: usize) -> Result<Vec<Row>> {
 
     // The last Events are still to be published.
     tokio::time::sleep((settled / 2).min(Duration::from_secs(60)) + POLL * 2).await;
-    let (before, versions) = (bench.spent(&running).await?, bench.versions().await?);
+    let versions = bench.versions().await?;
+    let before = bench.spent(&running).await?;
     tokio::time::sleep(REST).await;
-    let (after, later) = (bench.spent(&running).await?, bench.versions().await?);
+    let after = bench.spent(&running).await?;
+    let later = bench.versions().await?;
     let polls = REST.as_secs_f64() / POLL.as_secs_f64();
     let pages = (size + 1).div_ceil(1_000) as f64;
     let calls = (after.describes - before.describes) as f64 / polls / pages;

@@ -620,3 +620,31 @@ pub async fn every_rule_of_an_accepter_refuses(world: World) -> Result<()> {
     ensure!(refusal.context("it is not refused")?.to_string().contains("region is required"));
     Ok(())
 }
+
+pub async fn requests_beyond_ec2s_rate_are_accepted_in_turns(world: World) -> Result<()> {
+    const REQUESTS: usize = 24;
+    let half = Half::own(&world);
+    world.simulator().set(&json!({"quotas": {"outstanding": 1_000}})).await?;
+    for number in 0..REQUESTS {
+        let vpc = ec2::create_vpc(&world.ec2, &format!("10.{}.0.0/16", 100 + number)).await?;
+        request(&world, &half, &vpc).await?;
+    }
+    let account = "111111111111";
+    world.simulator().set(&json!({"throttling": {"mutating": {"capacity": 4, "refill": 2}}})).await?;
+    world.simulator().clear_journal().await?;
+    let _operator = world.operator.start().await?;
+    half.apply(json!({"accept": [{"ownerId": account}]})).await?;
+    half.until("all are accepted", |object| {
+        is(object, "Ready", "True")
+            && object.status.as_ref().and_then(|status| status.accepted) == Some(REQUESTS as i32)
+    })
+    .await?;
+    let counters = world.simulator().journal(&Query::default()).await?.counters;
+    let refused =
+        |action: &str| -> u64 { counters.get(action).map(|counter| counter.errors.values().sum()).unwrap_or_default() };
+    // The rate is found by a refusal, and tried again by another now and then.
+    for action in ["AcceptVpcPeeringConnection", "CreateTags"] {
+        ensure!((1..=6).contains(&refused(action)), "{action}: {counters:?}");
+    }
+    Ok(())
+}

@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::time::Instant;
 use vpc_peering_operator::api::VpcPeering;
 
-use super::world::{World, condition};
+use super::world::{REGION, World, condition};
 
 fn is_ready(object: &VpcPeering) -> bool {
     condition(object, "Ready").is_some_and(|ready| ready.status == "True")
@@ -169,5 +169,31 @@ pub async fn operators_share_a_namespace_by_labels(world: World) -> Result<()> {
     world.until_gone().await?;
     ensure!(world.living().await?.len() == 1, "the second one's is left");
     two.terminate().await?;
+    Ok(())
+}
+
+pub async fn among_many_others_it_asks_for_its_own(world: World) -> Result<()> {
+    // More than two pages, of which none is ours.
+    const OTHERS: usize = 2_500;
+    let mut scene = serde_json::to_value(world.simulator().save().await?)?;
+    let end =
+        |number: usize| json!({"account": "111111111111", "region": REGION, "vpc_id": format!("vpc-{number:017x}")});
+    let peerings = (0..OTHERS).map(|number| {
+        let (requester, accepter) = (end(2 * number), end(2 * number + 1));
+        json!({"id": format!("pcx-{number:017x}"), "requester": requester, "accepter": accepter, "phase": {"code": "active"}})
+    });
+    scene["peerings"] = peerings.collect();
+    world.simulator().load(&serde_json::from_value(scene)?).await?;
+    let _operator = world.operator.clone().with("POLL_INTERVAL", "60s").start().await?;
+    world.apply(&world.manifest()).await?;
+    world.until_ready().await?;
+    world.delete().await?;
+    world.until_gone().await?;
+    let query = Query { action: Some("DescribeVpcPeeringConnections".into()), ..Query::default() };
+    let entries = world.simulator().journal(&query).await?.entries;
+    let filtered = entries.iter().filter(|entry| entry.parameters.contains_key("Filter.1.Name")).count();
+    // All of it once, and then what is its own; what the test itself asks for has no pages.
+    let pages = entries.iter().filter(|entry| entry.parameters.contains_key("MaxResults")).count() - filtered;
+    ensure!(pages == OTHERS.div_ceil(1_000) && (4..40).contains(&filtered), "{pages} pages, {filtered} looks");
     Ok(())
 }
