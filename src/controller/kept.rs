@@ -14,7 +14,8 @@ use serde::de::DeserializeOwned;
 use super::Context;
 use super::index::Index;
 use super::memory::{Attempt, Memories};
-use crate::api::{FINALIZER, RECONCILE_AT};
+use crate::api::{ConditionType, FINALIZER, RECONCILE_AT};
+use crate::peering::status;
 
 /// A kind of resource that we look after.
 pub trait Managed:
@@ -82,6 +83,11 @@ pub(super) fn reconcile_at(object: &impl ResourceExt) -> Option<String> {
 pub(super) fn is_look_requested<K: Managed>(object: &K) -> bool {
     let handled = object.status().and_then(|status| status.last_handled_reconcile_at());
     object.annotations().get(RECONCILE_AT).is_some_and(|asked| handled != Some(asked.as_str()))
+}
+
+/// Whether the object shows that it is ready.
+pub(super) fn is_ready<K: Managed>(object: &K) -> bool {
+    status::find(conditions(object), ConditionType::Ready).is_some_and(|ready| ready.status == "True")
 }
 
 /// The conditions that the object shows.

@@ -16,7 +16,7 @@ use tracing::{Span, instrument};
 use super::Context;
 use super::access::{Access, Blocked};
 use super::claims::asks_for;
-use super::kept::{Kept, Managed, Status, conditions, has_finalizer, is_look_requested};
+use super::kept::{Kept, Managed, Status, has_finalizer, is_look_requested, is_ready};
 use super::memory::{BRIEF, Listings, Memory};
 use super::record::AFTER_CONFLICT;
 use super::steps::Outcome;
@@ -24,7 +24,7 @@ use super::turns::{Answer, Waiter};
 use crate::api::{ConditionType, Reason, Side, VpcPeering, VpcPeeringSpec, VpcPeeringStatus};
 use crate::aws::calls::{CONNECTION_ID, REQUESTER_VPC_ID};
 use crate::aws::routes::VPC_ID;
-use crate::aws::{AwsError, Class, Inventory, Questions};
+use crate::aws::{AwsError, Class, Inventory, Questions, View};
 use crate::peering::routes::RouteTables;
 use crate::peering::status::{self, Progress};
 use crate::peering::{
@@ -191,8 +191,7 @@ impl Context {
     /// A turn for what the step asks AWS to change; none is needed where it changes nothing.
     async fn turn(&self, step: &Step, object: &VpcPeering, seen: Seen<'_>) -> Option<Answer> {
         let (action, side, calls) = step.calls()?;
-        let account = seen.access.of(side)?;
-        let bucket = (account.label(), seen.access.ends.side(side).region.clone(), action);
+        let bucket = (seen.access.of(side)?.label(), seen.access.ends.side(side).region.clone(), action);
         Some(self.turns.ask(bucket, Waiter::of(object), calls).await)
     }
 
@@ -236,15 +235,26 @@ impl Context {
         let since = last_write.unwrap_or(self.started);
         let tables = Box::pin(self.read_route_tables(tables, access, since)).await;
         let around = around(spec, recorded, &access.ends);
-        let recorded_alone = recorded.connection_id.as_ref().map(|id| Questions::default().and(CONNECTION_ID, id));
-        let mut listing = inventory.about(recorded_alone.unwrap_or_else(|| around.clone()), since).await;
+        // What is ours is known by its ID; before it is let go of, nothing else that may be ours is left out.
+        let known_id = recorded.connection_id.as_ref().filter(|_| object.metadata.deletion_timestamp.is_none());
+        let mut questions = known_id.map_or_else(|| around.clone(), |id| Questions::default().and(CONNECTION_ID, id));
+        let mut listing = inventory.about(questions.clone(), since).await;
         loop {
             let retry_after = listing.retry_after();
             let snapshot = listing.outcome.as_ref().map_err(|error| (error.clone(), retry_after))?;
             let wanted = spec.vpc_peering_connection_id.as_ref();
             let mut observed = snapshot.observe(owner, recorded, &access.ends, wanted);
             if (observed.is_empty() || is_look_requested(object)) && listing.began < asked {
-                listing = inventory.about(around.clone(), asked).await;
+                questions.extend(&around);
+                listing = inventory.about(questions.clone(), asked).await;
+                continue;
+            }
+            // What else is shown must be as new: it may be what we have just changed.
+            let is_asked_for = |connection: &Connection| questions.find(|filter| Snapshot::value(connection, filter));
+            let others: Vec<_> = observed.shown().filter(|connection| !is_asked_for(connection)).collect();
+            if !others.is_empty() {
+                questions = others.iter().fold(questions, |all, connection| all.and(CONNECTION_ID, &connection.id));
+                listing = inventory.about(questions.clone(), since.max(listing.began)).await;
                 continue;
             }
             observed.missing_for = self.memory(object, |memory| {
@@ -271,8 +281,8 @@ impl Context {
                 None if access.is_one_place => AccepterView::Same,
                 None => AccepterView::Nobody,
             };
-            let shown = observed.recorded.iter().chain(&observed.owned).chain(&observed.rival);
-            let ids = shown
+            let ids = observed
+                .shown()
                 .map(|connection| &connection.id)
                 .chain(&recorded.connection_id)
                 .chain(&spec.vpc_peering_connection_id)
@@ -415,10 +425,6 @@ fn is_brief(plan: &Plan, object: &VpcPeering) -> bool {
     let passes = matches!(plan, Plan::Wait { reason: Reason::InitiatingRequest | Reason::Provisioning, .. });
     let observed = object.status.as_ref().and_then(|status| status.observed_generation);
     passes && !is_ready(object) && !is_look_requested(object) && observed == object.metadata.generation
-}
-
-fn is_ready(object: &VpcPeering) -> bool {
-    status::find(conditions(object), ConditionType::Ready).is_some_and(|ready| ready.status == "True")
 }
 
 /// An error as what a decision is made from.

@@ -14,7 +14,7 @@ use tracing::instrument;
 use super::Context;
 use super::accepter_steps::Outcome;
 use super::access::Blocked;
-use super::kept::{Kept, Managed, Status, conditions, has_finalizer, is_look_requested};
+use super::kept::{Kept, Managed, Status, conditions, has_finalizer, is_look_requested, is_ready};
 use super::memory::{Attempt, BRIEF, Listings, Memory};
 use super::record::AFTER_CONFLICT;
 use super::turns::{Answer, Waiter};
@@ -341,8 +341,4 @@ impl Context {
             is_leaving: older.metadata.deletion_timestamp.is_some(),
         })
     }
-}
-
-fn is_ready(object: &VpcPeeringAccepter) -> bool {
-    status::find(conditions(object), ConditionType::Ready).is_some_and(|ready| ready.status == "True")
 }

@@ -179,6 +179,12 @@ pub struct Claim {
 }
 
 impl Observation {
+    /// Every connection that it shows in the requester's place.
+    pub fn shown(&self) -> impl Iterator<Item = &Arc<Connection>> {
+        let one = self.recorded.iter().chain(&self.wanted).chain(&self.rival);
+        one.chain(&self.owned).chain(&self.left_behind)
+    }
+
     /// Whether EC2 shows nothing that is, or may be, the owner's.
     #[must_use]
     pub fn is_empty(&self) -> bool {
