@@ -205,8 +205,10 @@ pub async fn among_many_others_it_asks_for_its_own(world: World) -> Result<()> {
     world.patch(json!({"metadata": {"finalizers": null}})).await?;
     world.until_gone().await?;
     world.simulator().clear_journal().await?;
-    let third = ec2::create_vpc(&world.ec2, "10.3.0.0/16").await?;
-    world.apply(&world.manifest_with(json!({"accepter": {"vpcId": third}}))).await?;
+    let requester = ec2::create_vpc(&world.ec2, "10.3.0.0/16").await?;
+    let accepter = ec2::create_vpc(&world.ec2, "10.4.0.0/16").await?;
+    let ends = json!({"requester": {"vpcId": requester, "region": REGION}, "accepter": {"vpcId": accepter}});
+    world.apply(&world.manifest_with(ends)).await?;
     let _running = operator.start().await?;
     let other = world.until_ready().await?;
     ensure!(connection_id(&one) != connection_id(&other));
