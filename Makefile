@@ -25,7 +25,7 @@ demo: needs
 # BENCH=quick leaves out the large ones; BENCH=200 measures that many.
 bench: needs needs-python
 	@tests/control-plane/build.sh >/dev/null
-	cargo build --locked --release --bin vpc-peering-operator
+	cargo rustc --locked --release --bin vpc-peering-operator -- -C target-feature=+crt-static
 	cargo build --locked --workspace --example bench
 	@target/debug/examples/bench
 

@@ -15,8 +15,8 @@ const LONGEST_GAP: f64 = 4.0;
 const GAP_GROWTH: f64 = 1.3;
 const FEW: u32 = 8;
 
-/// The longest pause between listings while a connection of ours is on its way to another code. Where that takes hours,
-/// as a request may that waits for a person, a hundredth and twentieth of the time without a change.
+/// While a connection of ours is on its way to another code, the pause is half of the time without a change, and no
+/// longer than this; where that takes hours, as a request may that waits for a person, a hundredth and twentieth of it.
 const IN_MOTION: Duration = Duration::from_secs(5);
 const PATIENCE: u32 = 120;
 
@@ -25,7 +25,6 @@ const PATIENCE: u32 = 120;
 pub struct Pace {
     /// The pause at rest.
     interval: Duration,
-    pause: Duration,
     /// How many listings have followed each other without rest.
     without_rest: u32,
     last_change: Instant,
@@ -46,7 +45,7 @@ impl Pace {
     /// Before the first listing.
     #[must_use]
     pub fn new(interval: Duration, now: Instant) -> Self {
-        Self { interval, pause: GAP_PER_PAGE, without_rest: 0, last_change: now, rested: now }
+        Self { interval, without_rest: 0, last_change: now, rested: now }
     }
 
     /// A listing begins.
@@ -64,14 +63,10 @@ impl Pace {
         }
         let still = began.saturating_duration_since(self.last_change);
         let longest = IN_MOTION.max(still / PATIENCE).max(gap).min(self.interval);
-        self.pause = match (is_in_motion, has_changed) {
-            (false, _) => self.interval,
-            (true, true) => gap,
-            (true, false) => (self.pause * 2).min(longest),
-        };
+        let pause = if is_in_motion { (still / 2).min(longest) } else { self.interval };
         let earliest = began + gap;
         self.rested = earliest + GAP_PER_PAGE;
-        Next { earliest, latest: began + self.pause.max(gap) }
+        Next { earliest, latest: began + pause.max(gap) }
     }
 }
 
@@ -98,7 +93,8 @@ mod tests {
     #[test]
     fn what_moves_is_looked_at_often_and_what_waits_for_days_seldom() {
         let minute = pauses(Duration::from_secs(60));
-        assert_eq!(minute[..4], [250, 500, 1000, 2000].map(Duration::from_millis));
+        assert_eq!(minute[..4], [250, 250, 250, 375].map(Duration::from_millis));
+        assert!(minute.len() < 25, "{minute:?}");
         assert_eq!(minute.last(), Some(&IN_MOTION));
         assert_eq!(pauses(Duration::from_secs(600)).last(), Some(&IN_MOTION));
         let hour = pauses(Duration::from_secs(3600)).pop().unwrap_or_default();

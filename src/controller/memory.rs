@@ -139,10 +139,11 @@ impl<S: Attempt> Memory<S> {
         self.written = version.and_then(|version| version.parse().ok()).map(|version| (version, Instant::now()));
     }
 
-    /// How much of a brief while is left since our last write; none when it has passed.
+    /// How much of a brief while is left since we last wrote to the API server or to EC2; none when it has passed.
     #[must_use]
-    pub fn just_wrote(&self) -> Option<Duration> {
-        BRIEF.checked_sub(self.written?.1.elapsed())
+    pub fn just_acted(&self) -> Option<Duration> {
+        let last = self.written.map(|(_, at)| at).max(self.last_write)?;
+        BRIEF.checked_sub(last.elapsed())
     }
 
     /// What a look at the two VPCs showed, if there was one lately, for this spec.

@@ -93,7 +93,7 @@ async fn pass(context: &Context, mut latest: Arc<VpcPeering>) -> Result<Action, 
             | Plan::Suspended { .. }
             | Plan::Stalled { .. } => {
                 if let Some(left) =
-                    context.memory(object, |memory| memory.just_wrote()).filter(|_| is_brief(&plan, object))
+                    context.memory(object, |memory| memory.just_acted()).filter(|_| is_brief(&plan, object))
                 {
                     return Ok(Action::requeue(left));
                 }
@@ -420,7 +420,7 @@ pub(super) fn recorded(object: &VpcPeering) -> Recorded {
     }
 }
 
-/// Whether EC2 leaves this state by itself in a moment, so that it is not worth a write of its own right after another.
+/// Whether EC2 leaves this state by itself in a moment, so that it is not worth a write of its own right after we have acted.
 fn is_brief(plan: &Plan, object: &VpcPeering) -> bool {
     let passes = matches!(plan, Plan::Wait { reason: Reason::InitiatingRequest | Reason::Provisioning, .. });
     let observed = object.status.as_ref().and_then(|status| status.observed_generation);

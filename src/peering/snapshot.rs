@@ -59,10 +59,11 @@ impl Snapshot {
 
     /// Those of this cluster's that are on their way to another code.
     pub fn in_motion(&self, cluster: &str) -> impl Iterator<Item = &Arc<Connection>> {
-        self.connections.iter().filter(move |connection| {
+        let is_of_cluster = move |connection: &&Arc<Connection>| {
             let clusters = [Owner::CLUSTER, Owner::ACCEPTER_CLUSTER].map(|key| connection.tags.get(key));
-            connection.code.is_in_motion() && clusters.into_iter().flatten().any(|owner| owner == cluster)
-        })
+            clusters.into_iter().flatten().any(|owner| owner == cluster)
+        };
+        self.connections.iter().filter(|connection| connection.code.is_in_motion()).filter(is_of_cluster)
     }
 
     /// The IDs of all connections that came, went or changed since `earlier`, and what [`requests_to`] calls those to a
