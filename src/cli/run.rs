@@ -37,8 +37,8 @@ pub struct Run {
     #[arg(long, env = "EVENT_QUEUE_URL", value_parser = queue_url)]
     event_queue_url: Option<String>,
 
-    /// How often to list the peering connections of a region while all are at rest. While one is in motion, the
-    /// region is listed more often.
+    /// How often to list the peering connections of a region while all are at rest. While one is in motion, EC2 is
+    /// asked more often.
     #[arg(long, env = "POLL_INTERVAL", default_value = "60s", value_parser = duration)]
     poll_interval: Duration,
 

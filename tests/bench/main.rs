@@ -39,6 +39,7 @@ const REST: Duration = Duration::from_secs(30);
 const OF_EC2: f64 = 0.7;
 /// How many more are made one after the other, of which the median counts.
 const MORE: usize = 5;
+const PAUSE: Duration = Duration::from_secs(2);
 /// How often it polls at rest.
 const POLL: Duration = Duration::from_secs(5);
 
@@ -216,6 +217,8 @@ async fn measure(size: usize) -> Result<Vec<Row>> {
 
     let mut beyond = Vec::new();
     for number in size + 1..=size + MORE {
+        // Each of them finds all at rest.
+        tokio::time::sleep(PAUSE).await;
         let one = Instant::now();
         bench.apply(number).await?;
         bench.until_ready(number).await?;
