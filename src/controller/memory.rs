@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::aws::{Class, Inventory};
 use crate::peering::routes::RouteTables;
-use crate::peering::{Concern, Preflight, Snapshot, Step, Trouble};
+use crate::peering::{Concern, Preflight, Snapshot, StatusCode, Step, Trouble};
 
 /// Something that AWS may refuse, and that is not to be repeated at once then.
 pub trait Attempt: Clone + Debug + PartialEq + Send + Sync + 'static {
@@ -40,6 +40,8 @@ pub struct Memory<S: Attempt> {
     pub each_missing_since: BTreeMap<String, Instant>,
     /// The resource version that our last write made, and when.
     pub written: Option<(u64, Instant)>,
+    /// The code on its way to another that EC2 shows, and when the first listing began that showed it.
+    shown: Option<Box<(StatusCode, Instant)>>,
     /// What the last look at the two VPCs showed.
     pub preflight: Option<Box<Looked>>,
     /// The listings that this resource needs; nothing is listed that nobody needs.
@@ -55,6 +57,7 @@ impl<S: Attempt> Default for Memory<S> {
             missing_since: None,
             each_missing_since: BTreeMap::new(),
             written: None,
+            shown: None,
             preflight: None,
             listings: Listings::default(),
             failures: BTreeMap::new(),
@@ -139,11 +142,19 @@ impl<S: Attempt> Memory<S> {
         self.written = version.and_then(|version| version.parse().ok()).map(|version| (version, Instant::now()));
     }
 
-    /// How much of a brief while is left since we last wrote to the API server or to EC2; none when it has passed.
-    #[must_use]
-    pub fn just_acted(&self) -> Option<Duration> {
-        let last = self.written.map(|(_, at)| at).max(self.last_write)?;
-        BRIEF.checked_sub(last.elapsed())
+    /// For how long EC2 has shown this code, on its way to another, by a listing that began then.
+    pub fn shown_for(&mut self, code: Option<&StatusCode>, began: Instant) -> Duration {
+        let Some(code) = code.filter(|code| code.is_in_motion()) else {
+            self.shown = None;
+            return Duration::ZERO;
+        };
+        match &self.shown {
+            Some(shown) if shown.0 == *code => began.saturating_duration_since(shown.1),
+            _ => {
+                self.shown = Some(Box::new((code.clone(), began)));
+                Duration::ZERO
+            }
+        }
     }
 
     /// What a look at the two VPCs showed, if there was one lately, for this spec.
@@ -258,6 +269,17 @@ mod tests {
         for version in [Some("7"), Some("8"), Some("?"), None] {
             assert_eq!(memory.behind(version), None, "{version:?}");
         }
+    }
+
+    #[test]
+    fn a_code_is_shown_for_as_long_as_listings_show_it() {
+        let (mut memory, start) = (Memory::<Step>::default(), Instant::now());
+        let mut shown = |code, seconds| memory.shown_for(code, start + Duration::from_secs(seconds)).as_secs();
+        assert_eq!((shown(Some(&StatusCode::Provisioning), 1), shown(Some(&StatusCode::Provisioning), 4)), (0, 3));
+        // The same listing again proves nothing.
+        assert_eq!(shown(Some(&StatusCode::Provisioning), 4), 3);
+        assert_eq!((shown(Some(&StatusCode::Active), 5), shown(Some(&StatusCode::Provisioning), 6)), (0, 0));
+        assert_eq!((shown(None, 7), shown(Some(&StatusCode::Deleting), 9)), (0, 0));
     }
 
     #[test]

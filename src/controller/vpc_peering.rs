@@ -92,9 +92,8 @@ async fn pass(context: &Context, mut latest: Arc<VpcPeering>) -> Result<Action, 
             | Plan::DryRunSucceeded
             | Plan::Suspended { .. }
             | Plan::Stalled { .. } => {
-                if let Some(left) =
-                    context.memory(object, |memory| memory.just_acted()).filter(|_| is_brief(&plan, object))
-                {
+                let left = BRIEF.saturating_sub(observed.shown_for);
+                if !left.is_zero() && is_brief(&plan, object) {
                     return Ok(Action::requeue(left));
                 }
                 if let Some(standing) = Standing::under(&plan) {
@@ -264,6 +263,9 @@ impl Context {
                 }
                 listing.began.saturating_duration_since(*memory.missing_since.get_or_insert(listing.began))
             });
+            observed.shown_for = self.memory(object, |memory| {
+                memory.shown_for(observed.recorded.as_ref().map(|connection| &connection.code), listing.began)
+            });
             // Who owns a peering already needs nobody's leave.
             observed.older_claim =
                 recorded.owned_id().is_none().then(|| self.older_claim(object, &access.ends)).flatten();
@@ -420,7 +422,7 @@ pub(super) fn recorded(object: &VpcPeering) -> Recorded {
     }
 }
 
-/// Whether EC2 leaves this state by itself in a moment, so that it is not worth a write of its own right after we have acted.
+/// Whether EC2 leaves this state by itself in a moment, so that it is not worth a write of its own unless it lasts.
 fn is_brief(plan: &Plan, object: &VpcPeering) -> bool {
     let passes = matches!(plan, Plan::Wait { reason: Reason::InitiatingRequest | Reason::Provisioning, .. });
     let observed = object.status.as_ref().and_then(|status| status.observed_generation);

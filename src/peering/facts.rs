@@ -93,6 +93,8 @@ pub struct Observation {
     pub preflight: Option<Preflight>,
     /// For how long we have been looking, in vain, for what the record says must be there.
     pub missing_for: Duration,
+    /// For how long EC2 has shown the code of the recorded connection, where that is on its way to another.
+    pub shown_for: Duration,
     /// What we see, and may do, at the accepter's end.
     pub accepter: AccepterView,
     /// The route tables of each end, where its routes are ours to look after.
