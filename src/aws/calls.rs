@@ -85,8 +85,7 @@ impl View for Snapshot {
     }
 
     fn in_motion(&self, cluster: &str) -> Questions {
-        let ids = self.in_motion(cluster).map(|connection| connection.id.as_str());
-        ids.fold(Questions::default(), |questions, id| questions.and(CONNECTION_ID, id))
+        self.in_motion(cluster).map(|connection| (CONNECTION_ID, &connection.id)).collect()
     }
 }
 

@@ -84,16 +84,13 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use aws_config::BehaviorVersion;
-    use aws_credential_types::Credentials;
-    use aws_credential_types::provider::SharedCredentialsProvider;
     use ec2_simulator::clock::Clock;
     use ec2_simulator::journal::Query;
     use ec2_simulator::{Client, Fault, Kind, Matching, Server, Simulator};
     use k8s_openapi::jiff::Timestamp;
 
     use super::*;
-    use crate::aws::{Answered, View};
+    use crate::aws::{Answered, View, testing};
     use crate::peering::Snapshot;
 
     #[derive(Debug, Default)]
@@ -118,15 +115,8 @@ mod tests {
         let simulator = Simulator::new(Default::default(), Clock::new(Timestamp::now(), 1.0), 1);
         let server = Server::start((Ipv4Addr::LOCALHOST, 0).into(), simulator).await?;
         let control = Client::new(&server.url());
-        let credentials = Credentials::new("test", "test", None, None, "test");
-        let config = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .endpoint_url(server.url())
-            .http_client(aws_smithy_http_client::Builder::new().build_http())
-            .build();
         let traffic = Arc::new(Recorded::default());
-        let ec2 = Ec2::new(Principal::Own, config, Arc::clone(&traffic) as _, Arc::default());
+        let ec2 = testing::ec2(&server.url(), Arc::clone(&traffic) as _);
         let calls = async || -> Result<u64, Box<dyn Error>> {
             Ok(control.journal(&Query::default()).await?.counters.values().map(|counter| counter.calls).sum())
         };

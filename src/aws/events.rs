@@ -207,7 +207,7 @@ fn wake<'a>(accounts: &Accounts, hints: impl Iterator<Item = &'a Hint>) {
             // One that names no connection may be of any.
             let is_told = concerning.iter().all(|hint| !hint.ids.is_empty());
             let ids = concerning.iter().flat_map(|hint| &hint.ids);
-            let questions = ids.fold(Questions::default(), |questions, id| questions.and(CONNECTION_ID, id));
+            let questions: Questions = ids.map(|id| (CONNECTION_ID, id)).collect();
             inventory.wake(is_told.then_some(questions));
         }
     }

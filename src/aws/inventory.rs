@@ -49,6 +49,23 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
+/// Everything that the filter lets through, one page after the other.
+pub(super) async fn all_pages<V: View>(
+    ec2: &Ec2,
+    region: &str,
+    filter: Option<Filter>,
+) -> Result<Vec<V::Item>, AwsError> {
+    let (mut items, mut token) = (Vec::new(), None);
+    loop {
+        let page = V::page(ec2, region, filter.clone(), token).await?;
+        items.extend(page.items);
+        token = page.next;
+        if token.is_none() {
+            return Ok(items);
+        }
+    }
+}
+
 /// How EC2 is polled.
 #[derive(Clone, Debug)]
 pub struct Polling {

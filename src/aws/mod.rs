@@ -12,6 +12,8 @@ pub mod principal;
 pub mod questions;
 pub mod rate;
 pub mod routes;
+#[cfg(test)]
+mod testing;
 pub mod traffic;
 pub mod vpcs;
 

@@ -10,7 +10,7 @@ use futures::future::{BoxFuture, Fuse, FusedFuture};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::inventory::{Listing, Page, Polling, View};
+use super::inventory::{Listing, Page, Polling, View, all_pages};
 use super::pace::{Next, Pace};
 use super::questions::Answered;
 use super::{AwsError, Ec2, Questions};
@@ -37,8 +37,6 @@ pub(super) struct Poller<V: View> {
     /// The same of looks at what is wanted alone.
     part: (Pace, Next),
     failures: ExponentialBackoff,
-    /// The last attempt failed: what is known may be of long ago.
-    has_failed: bool,
     known: Arc<V>,
     /// When the newest complete listing began.
     complete: Option<Instant>,
@@ -98,7 +96,6 @@ impl<V: View> Poller<V> {
             part: pace(),
             failures: backoff(polling.interval),
             polling,
-            has_failed: false,
             known: Arc::default(),
             complete: None,
             answered: Answered::default(),
@@ -157,7 +154,9 @@ impl<V: View> Poller<V> {
             (true, true) => Some(next.latest),
             (true, false) => None,
         };
-        let needs_all = self.is_all_wanted || self.has_failed || self.complete.is_none();
+        // After a failure what is known may be of long ago.
+        let is_known = self.published.borrow().as_ref().is_some_and(|listing| listing.outcome.is_ok());
+        let needs_all = self.is_all_wanted || !is_known;
         let in_part = wanted_at(self.part.1).filter(|_| !needs_all && self.wanted.calls() < pages::<V>(&self.known));
         match in_part {
             Some(time) if self.listing.is_some() || time < self.complete_due => Some((time, Look::Wanted)),
@@ -256,7 +255,6 @@ impl<V: View> Poller<V> {
         let view: V = items.into_iter().collect();
         let changes = view.changes_since(&self.known);
         let in_motion = view.in_motion(&self.polling.cluster);
-        self.has_failed = false;
         self.failures = backoff(self.polling.interval);
         self.is_in_motion = !in_motion.is_empty();
         self.known = Arc::new(view);
@@ -278,7 +276,6 @@ impl<V: View> Poller<V> {
         let delay = self.failures.next().unwrap_or(self.polling.interval);
         tracing::warn!(region = self.region, %error, retry_in = ?delay, "cannot list the {}", V::WHAT);
         let later = Instant::now() + delay;
-        self.has_failed = true;
         self.whole.1 = Next { earliest: later, latest: later };
         self.complete_due = later;
         self.tell(began, Err(error), later);
@@ -332,15 +329,7 @@ fn pages<V: View>(known: &V) -> usize {
 async fn look<V: View>(ec2: &Ec2, region: &str, questions: &Questions) -> Result<Vec<V::Item>, AwsError> {
     let mut found = Vec::new();
     for filter in questions.filters() {
-        let mut token = None;
-        loop {
-            let page = V::page(ec2, region, Some(filter.clone()), token).await?;
-            found.extend(page.items);
-            token = page.next;
-            if token.is_none() {
-                break;
-            }
-        }
+        found.extend(all_pages::<V>(ec2, region, Some(filter)).await?);
     }
     Ok(found)
 }

@@ -55,6 +55,12 @@ impl Questions {
     }
 }
 
+impl<T: Into<String>> FromIterator<(&'static str, T)> for Questions {
+    fn from_iter<I: IntoIterator<Item = (&'static str, T)>>(asked: I) -> Self {
+        asked.into_iter().fold(Self::default(), |questions, (filter, value)| questions.and(filter, value))
+    }
+}
+
 /// When each question was last answered.
 #[derive(Debug, Default)]
 pub struct Answered(HashMap<&'static str, HashMap<String, Instant>>);

@@ -205,9 +205,6 @@ mod tests {
     use std::error::Error;
     use std::net::Ipv4Addr;
 
-    use aws_config::{BehaviorVersion, SdkConfig};
-    use aws_credential_types::Credentials;
-    use aws_credential_types::provider::SharedCredentialsProvider;
     use aws_sdk_ec2::types::{
         AttributeBooleanValue, Route as Shown, RouteTable as ShownTable, RouteTableAssociation, Tag,
     };
@@ -217,20 +214,11 @@ mod tests {
     use k8s_openapi::jiff::Timestamp;
 
     use super::*;
-    use crate::aws::{Answered, CreateRequest, Principal, Traffic};
+    use crate::aws::CreateRequest;
+    use crate::aws::inventory::all_pages;
+    use crate::aws::testing::{self, Unwatched};
 
     const REGION: &str = "eu-central-1";
-
-    #[derive(Debug)]
-    struct Unwatched;
-
-    impl Traffic for Unwatched {
-        fn may_send(&self) -> bool {
-            true
-        }
-
-        fn answered(&self, _: &Answered<'_>) {}
-    }
 
     /// A simulator in which everything happens at once.
     async fn simulator() -> Result<(Server, Ec2), Box<dyn Error>> {
@@ -239,26 +227,12 @@ mod tests {
         settings.delays.provisioning = Default::default();
         let simulator = Simulator::new(settings, Clock::new(Timestamp::now(), 1.0), 1);
         let server = Server::start((Ipv4Addr::LOCALHOST, 0).into(), simulator).await?;
-        let config = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .credentials_provider(SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test")))
-            .endpoint_url(server.url())
-            .http_client(aws_smithy_http_client::Builder::new().build_http())
-            .build();
-        let ec2 = Ec2::new(Principal::Own, config, Arc::new(Unwatched), Arc::default());
+        let ec2 = testing::ec2(&server.url(), Arc::new(Unwatched));
         Ok((server, ec2))
     }
 
     async fn all(ec2: &Ec2) -> Result<RouteTables, Box<dyn Error>> {
-        let (mut tables, mut token) = (Vec::new(), None);
-        loop {
-            let page = RouteTables::page(ec2, REGION, None, token).await?;
-            tables.extend(page.items);
-            token = page.next;
-            if token.is_none() {
-                return Ok(tables.into_iter().collect());
-            }
-        }
+        Ok(all_pages::<RouteTables>(ec2, REGION, None).await?.into_iter().collect())
     }
 
     async fn vpc(ec2: &Ec2, block: &str) -> Result<String, Box<dyn Error>> {

@@ -1,7 +1,7 @@
 //! Resources by what they are found by: a connection in EC2 that they wait for, or the VPCs that they ask for.
 
 use std::collections::{BTreeSet, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A resource's namespace and name.
@@ -52,9 +52,7 @@ impl Index {
 }
 
 fn hash(term: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    term.hash(&mut hasher);
-    hasher.finish()
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(term)
 }
 
 #[cfg(test)]

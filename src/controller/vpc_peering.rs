@@ -368,7 +368,7 @@ fn around(spec: &VpcPeeringSpec, recorded: &Recorded, ends: &Ends) -> Questions 
     let ids = recorded.connection_id.iter().chain(&spec.vpc_peering_connection_id);
     let ids = ids.map(|id| (CONNECTION_ID, id));
     let vpcs = [&ends.requester, &ends.accepter].map(|end| (REQUESTER_VPC_ID, &end.vpc_id));
-    ids.chain(vpcs).fold(Questions::default(), |questions, (filter, value)| questions.and(filter, value))
+    ids.chain(vpcs).collect()
 }
 
 /// The listings of route tables that this resource needs.

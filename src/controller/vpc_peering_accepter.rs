@@ -279,8 +279,8 @@ impl Context {
             None => None,
         };
         let accepted = || recorded.accepted().map(|record| &record.vpc_peering_connection_id);
-        let requests = Questions::default().and(ACCEPTER_VPC_ID, vpc_id);
-        let questions = accepted().fold(requests, |questions, id| questions.and(CONNECTION_ID, id));
+        let ids = accepted().map(|id| (CONNECTION_ID, id));
+        let questions: Questions = ids.chain([(ACCEPTER_VPC_ID, vpc_id)]).collect();
         let mut listing = inventory.about(questions.clone(), since).await;
         loop {
             let retry_after = listing.retry_after();

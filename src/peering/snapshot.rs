@@ -1,7 +1,7 @@
 //! Every connection that one account sees in one region, at one time.
 
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
 
 use super::{Connection, Ends, Observation, Owner, Recorded, quota};
@@ -150,9 +150,7 @@ impl Index {
 }
 
 fn hash(key: &(impl Hash + ?Sized)) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    hasher.finish()
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(key)
 }
 
 impl<C: Into<Arc<Connection>>> FromIterator<C> for Snapshot {

@@ -1,9 +1,6 @@
 use std::error::Error;
 use std::net::Ipv4Addr;
 
-use aws_config::{BehaviorVersion, SdkConfig};
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
 use ec2_simulator::clock::Clock;
 use ec2_simulator::journal::Query;
 use ec2_simulator::{Client, Fault, Kind, Matching, Server, Settings, Simulator};
@@ -12,23 +9,13 @@ use serde_json::json;
 
 use super::*;
 use crate::aws::calls::{ACCEPTER_VPC_ID, CONNECTION_ID, REQUESTER_VPC_ID};
-use crate::aws::{Answered, CreateRequest, Inventories, Inventory, Principal, Traffic};
+use crate::aws::testing::{self, Unwatched};
+use crate::aws::{CreateRequest, Inventories, Inventory};
 use crate::peering::Snapshot;
 
 const REGION: &str = "eu-central-1";
 /// More than one page.
 const MANY: usize = 1_100;
-
-#[derive(Debug)]
-struct Unwatched;
-
-impl Traffic for Unwatched {
-    fn may_send(&self) -> bool {
-        true
-    }
-
-    fn answered(&self, _: &Answered<'_>) {}
-}
 
 /// A region, and what polls it.
 struct Polled {
@@ -58,13 +45,7 @@ async fn polled(number: usize, interval: Duration) -> Result<Polled, Box<dyn Err
         json!({"id": vpc(2 * MANY + one), "account": "111111111111", "region": REGION, "cidr_blocks": [block]})
     });
     simulator.load(&serde_json::from_value(json!({"peerings": peerings, "vpcs": vpcs}))?).await?;
-    let config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test")))
-        .endpoint_url(server.url())
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
-        .build();
-    let ec2 = Arc::new(Ec2::new(Principal::Own, config, Arc::new(Unwatched), Arc::default()));
+    let ec2 = Arc::new(testing::ec2(&server.url(), Arc::new(Unwatched)));
     let (told, changed) = mpsc::unbounded_channel();
     let polling = Polling { cluster: "cluster".into(), interval, changed: told };
     let inventory = Inventories::new(Arc::clone(&ec2), polling).of(REGION);
@@ -99,6 +80,12 @@ fn id(number: usize) -> String {
 
 fn vpc(number: usize) -> String {
     format!("vpc-{number:017x}")
+}
+
+/// What becomes of the next listing.
+fn once(kind: Kind) -> Fault {
+    let matching = Matching { action: Some("DescribeVpcPeeringConnections".into()), ..Matching::default() };
+    Fault { matching, count: Some(1), probability: 1.0, kind }
 }
 
 fn by(filter: &'static str, value: &str) -> Questions {
@@ -148,11 +135,9 @@ async fn of_many_pages_only_what_is_wanted_is_asked_for() -> Result<(), Box<dyn 
 async fn what_is_wanted_waits_for_no_listing_and_outlives_it() -> Result<(), Box<dyn Error>> {
     let polled = polled(MANY, Duration::from_secs(2)).await?;
     polled.known(by(CONNECTION_ID, &id(3)), Instant::now()).await?;
-    let matching = Matching { action: Some("DescribeVpcPeeringConnections".into()), ..Matching::default() };
     // The next listing's first page shows what is so now, and comes when more has been seen.
-    let first = |kind| Fault { matching: matching.clone(), count: Some(1), probability: 1.0, kind };
-    polled.simulator.add_fault(&first(Kind::StaleDescribe { seconds: 1e6 })).await?;
-    let gate = polled.simulator.add_fault(&first(Kind::Gate)).await?;
+    polled.simulator.add_fault(&once(Kind::StaleDescribe { seconds: 1e6 })).await?;
+    let gate = polled.simulator.add_fault(&once(Kind::Gate)).await?;
     while polled.simulator.faults().await?.iter().all(|fault| fault.hits == 0) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -183,9 +168,8 @@ async fn what_is_wanted_waits_for_no_listing_and_outlives_it() -> Result<(), Box
 async fn after_a_refusal_everything_is_listed_again() -> Result<(), Box<dyn Error>> {
     let polled = polled(MANY, Duration::from_secs(60)).await?;
     polled.known(by(CONNECTION_ID, &id(3)), Instant::now()).await?;
-    let matching = Matching { action: Some("DescribeVpcPeeringConnections".into()), ..Matching::default() };
     let kind = Kind::Error { code: "UnauthorizedOperation".into(), message: None, status: None };
-    polled.simulator.add_fault(&Fault { matching, count: Some(1), probability: 1.0, kind }).await?;
+    polled.simulator.add_fault(&once(kind)).await?;
     let since = Instant::now();
     assert!(polled.known(by(CONNECTION_ID, &id(3)), since).await.is_err());
     assert!(polled.known(by(CONNECTION_ID, &id(4)), since).await.is_err(), "nobody asks again before its time");
