@@ -9,8 +9,10 @@ pub mod operator;
 pub mod process;
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -41,12 +43,21 @@ pub fn prepare(script: &str) -> Result<PathBuf> {
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
 }
 
-/// A port that nobody listens on.
+/// Below the ports that systems give to whoever asks for any, and to outgoing connections: until a program listens on
+/// its port, nobody else is given it.
+const PORTS: Range<u16> = 10_000..30_000;
+
+/// A port that nobody listens on, another one each time.
 ///
 /// # Errors
 /// When there is none.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    static PICKED: AtomicUsize = AtomicUsize::new(0);
+    // Another process begins elsewhere.
+    let first = std::process::id() as usize % PORTS.len() + PICKED.fetch_add(1, Ordering::Relaxed);
+    let mut ports = PORTS.cycle().skip(first).take(PORTS.len());
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    ports.find(is_free).context("no port is free")
 }
 
 /// Asks until the answer is there, or fails after `limit` with the last reason why not. What can never come about is
