@@ -259,38 +259,42 @@ pub struct VpcPeeringStatus {
     pub vpc_peering_connection_id: Option<String>,
     /// EC2's status code and message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = StructMerge::Atomic)]
     pub status: Option<PeeringStatus>,
     /// When an unaccepted request expires, seven days after it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration_time: Option<Time>,
     /// The two VPCs, as they were looked up before the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = StructMerge::Atomic)]
     pub ends: Option<StatusEnds>,
     /// The requester's end as EC2 describes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = StructMerge::Atomic)]
     pub requester_vpc_info: Option<VpcInfo>,
     /// The accepter's end as EC2 describes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = StructMerge::Atomic)]
     pub accepter_vpc_info: Option<VpcInfo>,
     /// Every tag that EC2 shows on the peering in the requester's account and region, ours and others'.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub tags: Vec<StatusTag>,
     /// Every tag that EC2 shows on the peering in the accepter's account and region, where that is another place and we
     /// act there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub accepter_tags: Vec<StatusTag>,
     /// Whether the connection is this resource's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ownership: Option<Ownership>,
     /// The keys of the tags that this resource has set, or is about to: only these are ever removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub managed_tag_keys: Vec<SmolStr>,
     /// The same for the tags at the accepter's end, where that is another account or region.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub accepter_managed_tag_keys: Vec<SmolStr>,
     /// The routes that this resource has made, or is about to: only these are ever changed or removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

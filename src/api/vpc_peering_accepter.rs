@@ -221,7 +221,7 @@ pub struct VpcPeeringAccepterStatus {
     pub ignored: Option<i32>,
     /// The connections that others asked for: every accepted one, and at most 100 of the others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["vpcPeeringConnectionId".into()]))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub connections: Vec<RequestedConnection>,
     /// The routes that this resource has made, or is about to: only these are ever changed or removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -261,7 +261,6 @@ pub struct RequestedConnection {
     pub accepted_at: Option<Time>,
     /// The keys of the tags that this resource has set on it, or is about to: only these are ever removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Set)]
     pub managed_tag_keys: Vec<String>,
 }
 

@@ -105,7 +105,8 @@ impl Context {
 
     async fn set_finalizers<K: Managed>(&self, object: &K, finalizers: &[String]) -> Result<K, kube::Error> {
         let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": finalizers}});
-        let written = self.api(object).patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await?;
+        let parameters = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let written = self.api(object).patch(&object.name_any(), &parameters, &Patch::Merge(patch)).await?;
         self.memory(&written, |memory| memory.wrote(written.meta().resource_version.as_deref()));
         Ok(written)
     }
