@@ -8,7 +8,6 @@ use k8s_openapi::jiff::Timestamp;
 use super::decision::{Decision, is_gone};
 use super::review::Verdict;
 use super::{Observation, Recorded};
-use crate::api::vpc_peering::StatusEnd;
 use crate::api::{
     AccepterDecision, ConditionType, Reason, RequestedConnection, Requester, VpcPeeringAccepterSpec,
     VpcPeeringAccepterStatus,
@@ -44,7 +43,7 @@ pub fn notes(spec: &VpcPeeringAccepterSpec, decision: &Decision, generation: i64
 
 /// Writes down which VPC it is.
 pub fn locate(status: &mut VpcPeeringAccepterStatus, end: &End) {
-    status.vpc = Some(StatusEnd { vpc_id: end.vpc_id.clone(), region: end.region.clone() });
+    status.vpc = Some(end.to_status());
     status.owner_id.clone_from(&end.owner_id);
 }
 

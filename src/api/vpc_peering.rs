@@ -151,7 +151,7 @@ pub struct PeeringSide {
     /// The VPC's ID, for example `vpc-0a1b2c3d4e5f67890`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 21), regex(pattern = r"^vpc-([0-9a-f]{8}|[0-9a-f]{17})$"))]
-    pub vpc_id: Option<String>,
+    pub vpc_id: Option<SmolStr>,
     /// The VPC by its tags, instead of its ID. Exactly one VPC of the account and region must match. It is looked up
     /// once, before the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -160,12 +160,12 @@ pub struct PeeringSide {
     /// requester's account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 12), regex(pattern = r"^[0-9]{12}$"))]
-    pub owner_id: Option<String>,
+    pub owner_id: Option<SmolStr>,
     /// The VPC's region, for example `eu-central-1`. Defaults to that of `identityRef`, and for the accepter then to the
     /// requester's region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$"))]
-    pub region: Option<String>,
+    pub region: Option<SmolStr>,
     /// The `AwsIdentity` by which to act for this end. Without one, the operator's own credentials act for the requester,
     /// and whoever acts for the requester acts for an accepter of the same account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -256,7 +256,7 @@ pub enum DeletionPolicy {
 pub struct VpcPeeringStatus {
     /// The ID of the peering connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vpc_peering_connection_id: Option<String>,
+    pub vpc_peering_connection_id: Option<SmolStr>,
     /// EC2's status code and message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = StructMerge::Atomic)]
@@ -336,9 +336,9 @@ pub struct StatusEnds {
 #[serde(rename_all = "camelCase")]
 pub struct StatusEnd {
     /// The VPC's ID.
-    pub vpc_id: String,
+    pub vpc_id: SmolStr,
     /// The VPC's region.
-    pub region: String,
+    pub region: SmolStr,
 }
 
 /// EC2's status of a peering connection (`VpcPeeringConnectionStateReason`).

@@ -180,11 +180,11 @@ impl Context {
             Some(_) => Some(principal(Side::Accepter).await?),
             None => None,
         };
-        admit_vpc(Side::Requester, &requester, requester_vpcs.as_ref(), spec.requester.vpc_id.as_ref())?;
+        admit_vpc(Side::Requester, &requester, requester_vpcs.as_ref(), spec.requester.vpc_id.as_deref())?;
         if let Some((accepter, vpcs)) = &explicit {
-            admit_vpc(Side::Accepter, accepter, vpcs.as_ref(), spec.accepter.vpc_id.as_ref())?;
+            admit_vpc(Side::Accepter, accepter, vpcs.as_ref(), spec.accepter.vpc_id.as_deref())?;
         } else if spec.accepter.owner_id.is_none() {
-            admit_vpc(Side::Accepter, &requester, requester_vpcs.as_ref(), spec.accepter.vpc_id.as_ref())?;
+            admit_vpc(Side::Accepter, &requester, requester_vpcs.as_ref(), spec.accepter.vpc_id.as_deref())?;
         }
 
         let account = self.accounts.of(&requester).await;
@@ -263,14 +263,14 @@ impl Context {
     ) -> Result<String, Blocked> {
         let spec = object.spec.side(side);
         if let Some(id) = &spec.vpc_id {
-            return Ok(id.clone());
+            return Ok(id.to_string());
         }
         let recorded = object.status.as_ref().and_then(|status| status.ends.as_ref()).map(|ends| match side {
             Side::Requester => &ends.requester,
             Side::Accepter => &ends.accepter,
         });
         if let Some(end) = recorded {
-            return Ok(end.vpc_id.clone());
+            return Ok(end.vpc_id.to_string());
         }
         let field = format!("spec.{side}.vpcSelector");
         let Some(account) = account else {
@@ -312,10 +312,10 @@ fn admit_vpc(
     side: Side,
     principal: &Principal,
     allowed: Option<&Vec<String>>,
-    vpc_id: Option<&String>,
+    vpc_id: Option<&str>,
 ) -> Result<(), Trouble> {
     match (allowed, vpc_id) {
-        (Some(allowed), Some(id)) if !allowed.contains(id) => {
+        (Some(allowed), Some(id)) if allowed.iter().all(|allowed| allowed != id) => {
             let message = format!("spec.{side}: {principal} may not be used for {id}; its spec.allowedVpcIds decides");
             Err(Trouble::stalled(Reason::VpcNotAllowed, message))
         }

@@ -4,8 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use smol_str::SmolStr;
+
 /// A resource's namespace and name.
-pub type Key = (String, String);
+pub type Key = (SmolStr, SmolStr);
 
 /// Resources by any number of terms each.
 #[derive(Debug, Default)]
@@ -22,7 +24,7 @@ impl Index {
     /// This resource is found by these terms, and by no others.
     pub fn set(&self, namespace: &str, name: &str, terms: impl IntoIterator<Item = impl AsRef<str>>) {
         let terms: BTreeSet<u64> = terms.into_iter().map(|term| hash(term.as_ref())).collect();
-        let key = Arc::new((namespace.to_owned(), name.to_owned()));
+        let key = Arc::new((namespace.into(), name.into()));
         let mut relation = self.lock();
         let known = relation.by_resource.get(&key).map(|terms| &**terms).unwrap_or_default();
         if known.iter().eq(&terms) {

@@ -408,7 +408,7 @@ pub(super) fn recorded(object: &VpcPeering) -> Recorded {
     let Some(status) = &object.status else { return Recorded::default() };
     let dry_run = status::find(&status.conditions, ConditionType::DryRunSucceeded);
     Recorded {
-        connection_id: status.vpc_peering_connection_id.clone(),
+        connection_id: status.vpc_peering_connection_id.as_deref().map(str::to_owned),
         ownership: status.ownership,
         managed_tag_keys: status.managed_tag_keys.iter().map(ToString::to_string).collect(),
         accepter_managed_tag_keys: status.accepter_managed_tag_keys.iter().map(ToString::to_string).collect(),

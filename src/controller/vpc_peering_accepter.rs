@@ -190,9 +190,9 @@ impl Context {
         let known = status.and_then(|status| status.vpc.as_ref());
         let default_region = match &principal {
             Principal::Own => None,
-            Principal::Role(role) => role.region.as_ref(),
+            Principal::Role(role) => role.region.as_deref(),
         };
-        let region = spec.region.as_ref().or(known.map(|end| &end.region)).or(default_region).ok_or_else(|| {
+        let region = spec.region.as_deref().or(known.map(|end| end.region.as_str())).or(default_region).ok_or_else(|| {
             let message = "spec.region is missing, and the AwsIdentity has no defaultRegion; set one of them";
             Trouble::stalled(Reason::InvalidRequest, message.into())
         })?;
@@ -206,15 +206,15 @@ impl Context {
             );
             return Err(Trouble::stalled(Reason::IdentityMismatch, message).into());
         }
-        let vpc_id = match spec.vpc_id.as_ref().or(known.map(|end| &end.vpc_id)) {
-            Some(id) => id.clone(),
+        let vpc_id = match spec.vpc_id.as_deref().or(known.map(|end| end.vpc_id.as_str())) {
+            Some(id) => id.to_owned(),
             None => {
                 let tags = spec.vpc_selector.as_ref().map(|selector| &selector.tags);
                 self.find_vpc(&account, region, tags, "spec.vpcSelector").await?
             }
         };
         admit(&vpc_id)?;
-        Ok(Access { end: End { vpc_id, region: region.clone(), owner_id: Some(account_id) }, account })
+        Ok(Access { end: End { vpc_id, region: region.to_owned(), owner_id: Some(account_id) }, account })
     }
 
     /// Nothing may be asked of AWS, or it is not known where.
@@ -331,8 +331,8 @@ impl Context {
             stalled.is_some_and(|stalled| refusals.iter().any(|reason| stalled.reason == reason.as_str()))
         };
         let decides = |other: &VpcPeeringAccepter| {
-            let known = other.status.as_ref().and_then(|status| status.vpc.as_ref()).map(|end| &end.vpc_id);
-            other.spec.vpc_id.as_ref().or(known).is_some_and(|other| other == vpc_id) && !is_refused(other)
+            let known = other.status.as_ref().and_then(|status| status.vpc.as_ref()).map(|end| end.vpc_id.as_str());
+            other.spec.vpc_id.as_deref().or(known).is_some_and(|other| other == vpc_id) && !is_refused(other)
         };
         let age = |object: &VpcPeeringAccepter| (object.creation_timestamp(), object.uid());
         let older = self.accepters.store.find(|other| decides(other) && age(other) < age(object))?;

@@ -70,6 +70,8 @@ pub fn resources<K: Managed>(
 fn slim<K: Managed>(object: &mut K) {
     object.managed_fields_mut().clear();
     object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+    // What was read has room for more; a copy has none.
+    *object = object.clone();
 }
 
 /// Fills the store, tells `touched` of each identity that came, changed or went, and yields those that are there. One

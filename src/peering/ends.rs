@@ -46,8 +46,15 @@ impl Ends {
     /// As the status keeps them.
     #[must_use]
     pub fn to_status(&self) -> StatusEnds {
-        let end = |end: &End| StatusEnd { vpc_id: end.vpc_id.clone(), region: end.region.clone() };
-        StatusEnds { requester: end(&self.requester), accepter: end(&self.accepter) }
+        StatusEnds { requester: self.requester.to_status(), accepter: self.accepter.to_status() }
+    }
+}
+
+impl End {
+    /// As the status keeps it.
+    #[must_use]
+    pub fn to_status(&self) -> StatusEnd {
+        StatusEnd { vpc_id: self.vpc_id.as_str().into(), region: self.region.as_str().into() }
     }
 }
 
@@ -71,17 +78,17 @@ pub fn places(
     accepter: &IdentityDefaults,
 ) -> Result<[Place; 2], Trouble> {
     let region = |side: Side, recorded: Option<&StatusEnd>, identity: &IdentityDefaults| {
-        let said = spec.side(side).region.as_ref();
-        said.or(recorded.map(|end| &end.region)).or(identity.region.as_ref()).cloned()
+        let said = spec.side(side).region.as_deref();
+        said.or(recorded.map(|end| end.region.as_str())).or(identity.region.as_deref()).map(str::to_owned)
     };
     let owner = |side: Side, identity: &IdentityDefaults| {
-        let said = spec.side(side).owner_id.as_ref();
-        match (said, &identity.account_id) {
+        let said = spec.side(side).owner_id.as_deref();
+        match (said, identity.account_id.as_deref()) {
             (Some(said), Some(identity)) if said != identity => Err(Trouble::stalled(
                 Reason::IdentityMismatch,
                 format!("spec.{side}.ownerId is {said}, and the identity that acts for the {side} is of {identity}"),
             )),
-            (said, identity) => Ok(said.or(identity.as_ref()).cloned()),
+            (said, identity) => Ok(said.or(identity).map(str::to_owned)),
         }
     };
     let requester_region = region(Side::Requester, recorded.map(|ends| &ends.requester), requester);

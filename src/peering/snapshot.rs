@@ -48,7 +48,8 @@ impl Snapshot {
     pub fn share(&self, connection: Connection) -> Arc<Connection> {
         match self.get(&connection.id) {
             Some(known) if **known == connection => Arc::clone(known),
-            _ => Arc::new(connection),
+            // What was read has room for more; a copy has none.
+            _ => Arc::new(connection.clone()),
         }
     }
 

@@ -223,7 +223,7 @@ fn without_request_id(message: &str) -> &str {
 
 /// Writes down what EC2 shows of the connection.
 pub fn describe(status: &mut VpcPeeringStatus, connection: &Connection, ownership: Ownership) {
-    status.vpc_peering_connection_id = Some(connection.id.clone());
+    status.vpc_peering_connection_id = Some(connection.id.as_str().into());
     status.ownership = Some(ownership);
     status.status = Some(PeeringStatus { code: connection.code.as_str().into(), message: connection.message.clone() });
     status.expiration_time = connection.expiration_time.map(to_the_second);

@@ -61,13 +61,13 @@ impl Bench {
         let requested = self.until_so(&name, |object| code(object) == Some("pending-acceptance")).await?;
         let id = requested.status.and_then(|status| status.vpc_peering_connection_id).context("no ID")?;
         tokio::time::sleep(AT_REST).await;
-        ec2.accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
+        ec2.accept_vpc_peering_connection().vpc_peering_connection_id(id.as_str()).send().await?;
         let start = Instant::now();
         tell(queue, "AcceptVpcPeeringConnection", &id).await?;
         self.until_so(&name, is_active).await?;
         let accepted = start.elapsed().as_secs_f64() - TO_ACTIVE;
         tokio::time::sleep(AT_REST).await;
-        ec2.delete_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
+        ec2.delete_vpc_peering_connection().vpc_peering_connection_id(id.as_str()).send().await?;
         let start = Instant::now();
         tell(queue, "DeleteVpcPeeringConnection", &id).await?;
         self.until_so(&name, |object| !is_active(object)).await?;

@@ -242,7 +242,7 @@ async fn ask(world: &World, half: &Half) -> Result<String> {
     world.apply(&world.manifest_with(json!({"accepter": accepter, "acceptance": "Manual"}))).await?;
     // It may be accepted before anybody has seen it wait.
     let object = world.until("requested", |object| connection_id(object).is_some()).await?;
-    object.status.and_then(|status| status.vpc_peering_connection_id).context("no ID")
+    object.status.and_then(|status| status.vpc_peering_connection_id).map(String::from).context("no ID")
 }
 
 /// On any EC2: a request within the account, with the operator's own credentials.

@@ -95,12 +95,17 @@ fn last_look(object: &vpc_peering_operator::api::VpcPeering) -> Option<&str> {
 /// The status and the finalizer are the operator's, and nothing else is.
 fn only_the_operator_writes_the_status(object: &Value) -> Result<()> {
     let entries = object["metadata"]["managedFields"].as_array().context("no managedFields")?;
+    let is_ours = |entry: &&Value| entry["manager"] == "vpc-peering-operator";
     for entry in entries {
-        let (manager, fields) = (entry["manager"].as_str().unwrap_or_default(), &entry["fieldsV1"]);
-        let is_ours = manager == "vpc-peering-operator";
-        ensure!(is_ours || fields["f:status"].is_null(), "{manager} writes the status: {entry}");
-        ensure!(!is_ours || fields["f:spec"].is_null(), "the operator writes the spec: {entry}");
+        let fields = &entry["fieldsV1"];
+        let of_operator = [&fields["f:status"], &fields["f:metadata"]["f:finalizers"]];
+        ensure!(is_ours(&entry) || of_operator.iter().all(|field| field.is_null()), "the operator's fields: {entry}");
+        ensure!(!is_ours(&entry) || fields["f:spec"].is_null(), "the operator writes the spec: {entry}");
     }
-    ensure!(entries.iter().any(|entry| !entry["fieldsV1"]["f:status"].is_null()), "nobody writes the status");
+    let mut of_status = entries.iter().filter(is_ours).map(|entry| &entry["fieldsV1"]["f:status"]);
+    let of_status = of_status.find(|fields| !fields.is_null()).context("nobody writes the status")?;
+    // What is written as a whole is kept as a whole; conditions are others' to add, by convention.
+    ensure!(of_status["f:tags"] == json!({}) && of_status["f:requesterVpcInfo"] == json!({}), "{of_status}");
+    ensure!(of_status["f:conditions"][r#"k:{"type":"Ready"}"#].is_object(), "{of_status}");
     Ok(())
 }

@@ -190,7 +190,7 @@ impl Model {
 
     fn recorded(&self) -> Recorded {
         Recorded {
-            connection_id: self.status.vpc_peering_connection_id.clone(),
+            connection_id: self.status.vpc_peering_connection_id.as_deref().map(str::to_owned),
             ownership: self.status.ownership,
             creation_started: self.status.creation_started_at.is_some(),
             managed_tag_keys: self.status.managed_tag_keys.iter().map(ToString::to_string).collect(),
@@ -349,7 +349,7 @@ proptest! {
         } else {
             prop_assert_eq!(ours.len(), 1);
             prop_assert_eq!(&ours[0].code, &StatusCode::Active);
-            prop_assert_eq!(Some(&ours[0].id), model.status.vpc_peering_connection_id.as_ref());
+            prop_assert_eq!(Some(ours[0].id.as_str()), model.status.vpc_peering_connection_id.as_deref());
         }
         let kept: Vec<_> = model.foreign().into_iter().filter(|(id, _, _)| foreign.iter().any(|(known, _, _)| known == id)).collect();
         prop_assert_eq!(kept, foreign);

@@ -2,6 +2,7 @@
 //! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVpcPeeringConnections.html>
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use super::{Act, Context, write_tags};
 use crate::error::Result;
@@ -77,19 +78,16 @@ impl Describe {
         let after = self.page.after();
         let is_new = move |peering: &&Peering| after.is_none_or(|after| peering.id.as_str() > after);
         let named = match self.ids.as_slice() {
-            [] => self.filters.exact("vpc-peering-connection-id").map(<[String]>::to_vec),
-            ids => Some(ids.to_vec()),
+            [] => self.filters.exact("vpc-peering-connection-id").cloned(),
+            ids => Some(ids.iter().cloned().collect::<BTreeSet<_>>()),
         };
-        if let Some(mut ids) = named {
-            ids.sort();
-            ids.dedup();
+        if let Some(ids) = named {
             return Box::new(ids.into_iter().filter_map(|id| world.peering(call, &id).ok()).filter(is_new));
         }
         let of_vpcs = ["requester-vpc-info.vpc-id", "accepter-vpc-info.vpc-id"];
         if let Some(vpcs) = of_vpcs.iter().find_map(|name| self.filters.exact(name)) {
-            let mut ids: Vec<_> = vpcs.iter().flat_map(|vpc| world.peerings().of_vpc(vpc)).map(|one| &one.id).collect();
-            ids.sort();
-            ids.dedup();
+            let of_vpcs = vpcs.iter().flat_map(|vpc| world.peerings().of_vpc(vpc));
+            let ids: BTreeSet<_> = of_vpcs.map(|one| &one.id).collect();
             return Box::new(ids.into_iter().filter_map(|id| world.peering(call, id).ok()).filter(is_new));
         }
         Box::new(world.visible_peerings(call, after))

@@ -1,6 +1,8 @@
 //! The filters of the Describe actions.
 //! <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html#Filtering_Resources_CLI>
 
+use std::collections::BTreeSet;
+
 use super::Params;
 use crate::error::{Error, Result};
 use crate::world::Tags;
@@ -13,7 +15,9 @@ pub struct Filters(Vec<Filter>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Filter {
     name: String,
-    values: Vec<String>,
+    /// Those that stand for themselves: most of them, so that they are looked up.
+    values: BTreeSet<String>,
+    patterns: Vec<String>,
 }
 
 /// EC2's limit on the values of a call: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>.
@@ -25,16 +29,19 @@ impl Filters {
     /// # Errors
     /// `InvalidParameterValue` for an unknown name, `FilterLimitExceeded` for too many values.
     pub fn take(params: &mut Params, names: &[&str]) -> Result<Self> {
-        let mut filters = Vec::new();
+        let (mut filters, mut number_of_values) = (Vec::new(), 0);
         for number in params.numbers("Filter") {
             let name = params.required(&format!("Filter.{number}.Name"))?;
-            let values = params.list(&format!("Filter.{number}.Value"));
+            let is_pattern = |value: &String| value.contains(['*', '?', '\\']);
+            let values = params.list(&format!("Filter.{number}.Value")).into_iter();
+            let (patterns, values) = values.partition::<Vec<_>, _>(is_pattern);
+            number_of_values += patterns.len() + values.len();
             if !names.contains(&name.as_str()) && name.strip_prefix("tag:").is_none_or(str::is_empty) {
                 return Err(Error::new("InvalidParameterValue", format!("The filter '{name}' is invalid")));
             }
-            filters.push(Filter { name, values });
+            filters.push(Filter { name, values: values.into_iter().collect(), patterns });
         }
-        if filters.iter().map(|filter| filter.values.len()).sum::<usize>() > MOST_VALUES {
+        if number_of_values > MOST_VALUES {
             let message = format!("The request has more than {MOST_VALUES} filter values.");
             return Err(Error::new("FilterLimitExceeded", message));
         }
@@ -47,8 +54,8 @@ impl Filters {
         tags: impl Fn() -> Option<&'a Tags>,
         mut values: impl FnMut(&str) -> Vec<std::borrow::Cow<'a, str>>,
     ) -> bool {
-        self.0.iter().all(|Filter { name, values: patterns }| {
-            let any = |value: &str| patterns.iter().any(|pattern| matches(pattern, value));
+        self.0.iter().all(|Filter { name, values: exact, patterns }| {
+            let any = |value: &str| exact.contains(value) || patterns.iter().any(|pattern| matches(pattern, value));
             match (name.as_str(), name.strip_prefix("tag:")) {
                 (_, Some(key)) => tags().and_then(|tags| tags.get(key)).is_some_and(|value| any(value)),
                 ("tag-key", _) => tags().is_some_and(|tags| tags.keys().any(|key| any(key))),
@@ -59,10 +66,9 @@ impl Filters {
 
     /// The values that a filter names outright, if none of them is a pattern: what an index can look up.
     #[must_use]
-    pub fn exact(&self, name: &str) -> Option<&[String]> {
+    pub fn exact(&self, name: &str) -> Option<&BTreeSet<String>> {
         let filter = self.0.iter().find(|filter| filter.name == name)?;
-        let is_exact = |value: &String| !value.contains(['*', '?', '\\']);
-        filter.values.iter().all(is_exact).then_some(&filter.values)
+        filter.patterns.is_empty().then_some(&filter.values)
     }
 }
 
