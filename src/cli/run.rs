@@ -43,7 +43,7 @@ pub struct Run {
     poll_interval: Duration,
 
     /// How many resources are looked after at the same time. 0 is no limit.
-    #[arg(long, env = "MAX_CONCURRENT_RECONCILES", default_value_t = 1000)]
+    #[arg(long, env = "MAX_CONCURRENT_RECONCILES", default_value_t = 300)]
     max_concurrent_reconciles: u16,
 
     /// How long EC2 may take to show what it has already done. What is missing for longer is believed to be gone.

@@ -1,7 +1,8 @@
 //! Events. They are published beside the work, which waits for none of them.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -13,6 +14,12 @@ use tokio::task::JoinHandle;
 
 /// How many are published at once: few, so that the work itself goes first.
 const AT_ONCE: usize = 4;
+
+/// The pause between two, while few wait: the API server has other things to do when many resources come at once.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// From so many on, they are published as fast as they come.
+const MANY: usize = 2_000;
 
 /// After so many, kube's recorder starts anew: it goes through all that it remembers with each one.
 const REMEMBERED: usize = 256;
@@ -29,6 +36,7 @@ const NOTE_LENGTH: usize = 512;
 /// Who publishes Events.
 pub struct Announcer {
     waiting: mpsc::Sender<Announcement>,
+    is_ending: Arc<AtomicBool>,
     publisher: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -43,8 +51,9 @@ impl Announcer {
     #[must_use]
     pub fn start(client: Client, reporter: Reporter) -> Self {
         let (waiting, announcements) = mpsc::channel(WAITING);
-        let publisher = tokio::spawn(publish(client, reporter, announcements));
-        Self { waiting, publisher: Mutex::new(Some(publisher)) }
+        let is_ending = Arc::<AtomicBool>::default();
+        let publisher = tokio::spawn(publish(client, reporter, announcements, Arc::clone(&is_ending)));
+        Self { waiting, is_ending, publisher: Mutex::new(Some(publisher)) }
     }
 
     /// Publishes an Event soon, and logs it now.
@@ -64,6 +73,7 @@ impl Announcer {
 
     /// Publishes what still waits, if that is soon done.
     pub async fn finish(&self) {
+        self.is_ending.store(true, Ordering::Relaxed);
         let publisher = self.publisher.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(publisher) = publisher
             && self.waiting.try_send(Announcement::End).is_ok()
@@ -80,12 +90,18 @@ impl fmt::Debug for Announcer {
     }
 }
 
-async fn publish(client: Client, reporter: Reporter, announcements: mpsc::Receiver<Announcement>) {
-    let events = stream::unfold(announcements, |mut announcements| async move {
-        match announcements.recv().await? {
-            Announcement::Event(event) => Some((*event, announcements)),
-            Announcement::End => None,
+async fn publish(
+    client: Client,
+    reporter: Reporter,
+    announcements: mpsc::Receiver<Announcement>,
+    is_ending: Arc<AtomicBool>,
+) {
+    let events = stream::unfold((announcements, is_ending), |(mut announcements, is_ending)| async move {
+        let Announcement::Event(event) = announcements.recv().await? else { return None };
+        if announcements.len() < MANY && !is_ending.load(Ordering::Relaxed) {
+            tokio::time::sleep(PAUSE).await;
         }
+        Some((*event, (announcements, is_ending)))
     });
     let mut events = std::pin::pin!(events.peekable());
     while events.as_mut().peek().await.is_some() {
