@@ -192,10 +192,11 @@ impl Context {
             Principal::Own => None,
             Principal::Role(role) => role.region.as_deref(),
         };
-        let region = spec.region.as_deref().or(known.map(|end| end.region.as_str())).or(default_region).ok_or_else(|| {
-            let message = "spec.region is missing, and the AwsIdentity has no defaultRegion; set one of them";
-            Trouble::stalled(Reason::InvalidRequest, message.into())
-        })?;
+        let region =
+            spec.region.as_deref().or(known.map(|end| end.region.as_str())).or(default_region).ok_or_else(|| {
+                let message = "spec.region is missing, and the AwsIdentity has no defaultRegion; set one of them";
+                Trouble::stalled(Reason::InvalidRequest, message.into())
+            })?;
         let account = self.accounts.of(&principal).await;
         let account_id = account.id().await?;
         // Whoever looks at another account sees nothing of our connections, and would take them for deleted.
