@@ -259,22 +259,22 @@ pub struct VpcPeeringStatus {
     pub vpc_peering_connection_id: Option<SmolStr>,
     /// EC2's status code and message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(merge_strategy = StructMerge::Atomic)]
+    #[x_kube(merge_strategy = MapMerge::Atomic)]
     pub status: Option<PeeringStatus>,
     /// When an unaccepted request expires, seven days after it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiration_time: Option<Time>,
     /// The two VPCs, as they were looked up before the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(merge_strategy = StructMerge::Atomic)]
+    #[x_kube(merge_strategy = MapMerge::Atomic)]
     pub ends: Option<StatusEnds>,
     /// The requester's end as EC2 describes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(merge_strategy = StructMerge::Atomic)]
+    #[x_kube(merge_strategy = MapMerge::Atomic)]
     pub requester_vpc_info: Option<VpcInfo>,
     /// The accepter's end as EC2 describes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(merge_strategy = StructMerge::Atomic)]
+    #[x_kube(merge_strategy = MapMerge::Atomic)]
     pub accepter_vpc_info: Option<VpcInfo>,
     /// Every tag that EC2 shows on the peering in the requester's account and region, ours and others'.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
