@@ -1,8 +1,7 @@
 //! Events. They are published beside the work, which waits for none of them.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -34,26 +33,23 @@ const AT_THE_END: Duration = Duration::from_secs(2);
 const NOTE_LENGTH: usize = 512;
 
 /// Who publishes Events.
-pub struct Announcer {
+pub struct Announcer(Mutex<Option<Publisher>>);
+
+struct Publisher {
+    /// Dropped when there are no more.
     waiting: mpsc::Sender<Announcement>,
-    is_ending: Arc<AtomicBool>,
-    publisher: Mutex<Option<JoinHandle<()>>>,
+    task: JoinHandle<()>,
 }
 
-enum Announcement {
-    Event(Box<(Event, ObjectReference)>),
-    /// There are no more.
-    End,
-}
+type Announcement = Box<(Event, ObjectReference)>;
 
 impl Announcer {
     /// Publishes from now on.
     #[must_use]
     pub fn start(client: Client, reporter: Reporter) -> Self {
         let (waiting, announcements) = mpsc::channel(WAITING);
-        let is_ending = Arc::<AtomicBool>::default();
-        let publisher = tokio::spawn(publish(client, reporter, announcements, Arc::clone(&is_ending)));
-        Self { waiting, is_ending, publisher: Mutex::new(Some(publisher)) }
+        let task = tokio::spawn(publish(client, reporter, announcements));
+        Self(Mutex::new(Some(Publisher { waiting, task })))
     }
 
     /// Publishes an Event soon, and logs it now.
@@ -66,21 +62,23 @@ impl Announcer {
             action: "Reconcile".into(),
             secondary: None,
         };
-        if self.waiting.try_send(Announcement::Event(Box::new((event, object.clone())))).is_err() {
+        let is_taken = |publisher: &Publisher| publisher.waiting.try_send(Box::new((event, object.clone()))).is_ok();
+        if !self.publisher().as_ref().is_some_and(is_taken) {
             tracing::warn!(reason, "too many Events wait to be published; this one is lost");
         }
     }
 
     /// Publishes what still waits, if that is soon done.
     pub async fn finish(&self) {
-        self.is_ending.store(true, Ordering::Relaxed);
-        let publisher = self.publisher.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(publisher) = publisher
-            && self.waiting.try_send(Announcement::End).is_ok()
-            && tokio::time::timeout(AT_THE_END, publisher).await.is_err()
-        {
+        let Some(Publisher { waiting, task }) = self.publisher().take() else { return };
+        drop(waiting);
+        if tokio::time::timeout(AT_THE_END, task).await.is_err() {
             tracing::warn!("some Events could not be published in time");
         }
+    }
+
+    fn publisher(&self) -> MutexGuard<'_, Option<Publisher>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,18 +88,13 @@ impl fmt::Debug for Announcer {
     }
 }
 
-async fn publish(
-    client: Client,
-    reporter: Reporter,
-    announcements: mpsc::Receiver<Announcement>,
-    is_ending: Arc<AtomicBool>,
-) {
-    let events = stream::unfold((announcements, is_ending), |(mut announcements, is_ending)| async move {
-        let Announcement::Event(event) = announcements.recv().await? else { return None };
-        if announcements.len() < MANY && !is_ending.load(Ordering::Relaxed) {
+async fn publish(client: Client, reporter: Reporter, announcements: mpsc::Receiver<Announcement>) {
+    let events = stream::unfold(announcements, |mut announcements| async move {
+        let event = announcements.recv().await?;
+        if announcements.len() < MANY && !announcements.is_closed() {
             tokio::time::sleep(PAUSE).await;
         }
-        Some((*event, (announcements, is_ending)))
+        Some((*event, announcements))
     });
     let mut events = std::pin::pin!(events.peekable());
     while events.as_mut().peek().await.is_some() {

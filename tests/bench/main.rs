@@ -40,8 +40,8 @@ const OF_EC2: f64 = 0.7;
 /// How many more are made one after the other, of which the median counts.
 const MORE: usize = 5;
 const PAUSE: Duration = Duration::from_secs(2);
-/// How long the last Events may take.
-const EVENTS: Duration = Duration::from_secs(25);
+/// How long the last Events take at least, and at most.
+const EVENTS: (Duration, Duration) = (Duration::from_millis(12_500), Duration::from_secs(50));
 /// How often it polls at rest.
 const POLL: Duration = Duration::from_secs(5);
 
@@ -199,8 +199,7 @@ async fn measure(size: usize) -> Result<Vec<Row>> {
     row("CPU time until then, s", after.cpu - before.cpu, None, Some(16.3));
     row("memory then, MiB", memory(&running)?, (size == 10_000).then_some(AtMost(60.0)), Some(79.0));
 
-    // The last Events are still to be published.
-    tokio::time::sleep((settled / 2).clamp(EVENTS / 2, EVENTS * 2) + POLL * 2).await;
+    until_rest(settled).await;
     let versions = bench.versions().await?;
     let before = bench.spent(&running).await?;
     tokio::time::sleep(REST).await;
@@ -270,7 +269,7 @@ async fn in_many_places() -> Result<Vec<Row>> {
     let running = bench.operator.start().await?;
     bench.until_serving(&running).await?;
     let (_, settled) = bench.settle(0..size).await?;
-    tokio::time::sleep((settled / 2).clamp(EVENTS / 2, EVENTS * 2) + POLL * 2).await;
+    until_rest(settled).await;
     let before = bench.spent(&running).await?;
     tokio::time::sleep(REST).await;
     let after = bench.spent(&running).await?;
@@ -504,6 +503,11 @@ fn requester(number: usize) -> String {
 
 fn accepter(number: usize) -> String {
     format!("vpc-{:017x}", number * 2 + 1)
+}
+
+/// Until the last Events are published, of as many resources as took so long, and EC2 is polled at rest.
+async fn until_rest(settled: Duration) {
+    tokio::time::sleep((settled / 2).clamp(EVENTS.0, EVENTS.1) + POLL * 2).await;
 }
 
 /// Resident memory in MiB.
