@@ -280,10 +280,7 @@ pub async fn the_other_half_of_a_peering_across_accounts(world: World) -> Result
         ensure!(is(&object, type_, "True"), "{type_}: {:?}", object.status);
     }
     ensure!(entry(&object, &id).is_some_and(|entry| entry.accepted_at.is_some()), "{:?}", object.status);
-    let events = world.events().await?;
-    for expected in ["Accepted", "Tagged", "OptionsSet", "RoutesChanged"] {
-        ensure!(events.iter().any(|event| event == expected), "{expected} is not in {events:?}");
-    }
+    world.until_told(&["Accepted", "Tagged", "OptionsSet", "RoutesChanged"]).await?;
 
     // What drifts is repaired.
     let name = Tag::builder().key("Name").value("drifted").build();

@@ -98,7 +98,7 @@ pub async fn the_rights_in_one_namespace_suffice_and_reach_no_further(world: Wor
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
-    ensure!(!world.events().await?.is_empty(), "it may write no Events");
+    world.until_told(&["Active"]).await?;
     world.delete().await?;
     world.until_gone().await?;
     let operator = "--as=system:serviceaccount:vpc-peering-system:vpc-peering-operator";

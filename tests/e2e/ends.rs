@@ -75,7 +75,7 @@ pub async fn an_unaccepted_request_is_warned_of_and_expires(world: World) -> Res
     world.simulator().advance(DAY).await?;
     let object = world.until_stalled("Expired").await?;
     ensure!(status_code(&object) == Some("expired") && condition(&object, "ExpiringSoon").is_none());
-    let events = world.events().await?;
+    let events = world.until_told(&["ExpiringSoon", "Expired"]).await?;
     for reason in ["ExpiringSoon", "Expired"] {
         ensure!(events.iter().filter(|event| *event == reason).count() == 1, "{reason} in {events:?}");
     }

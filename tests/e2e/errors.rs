@@ -52,7 +52,8 @@ pub async fn missing_permissions_are_named_and_tried_again(world: World) -> Resu
     ensure!(object.status.is_some_and(|status| status.creation_started_at.is_none()));
     tokio::time::sleep(Duration::from_secs(3)).await;
     ensure!(world.calls("CreateVpcPeeringConnection").await? == 1);
-    ensure!(world.events().await?.iter().filter(|reason| *reason == "Unauthorized").count() == 1);
+    let events = world.until_told(&["Unauthorized"]).await?;
+    ensure!(events.iter().filter(|reason| *reason == "Unauthorized").count() == 1, "{events:?}");
     world.simulator().remove_fault(fault).await?;
     world.ask_to_look("granted").await?;
     world.until_ready().await?;
@@ -84,7 +85,7 @@ pub async fn a_quota_that_is_near_is_warned_of(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
-    ensure!(world.events().await?.contains(&"NearQuota".to_owned()));
+    world.until_told(&["NearQuota"]).await?;
     Ok(())
 }
 

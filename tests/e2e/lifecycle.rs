@@ -25,7 +25,7 @@ pub async fn a_peering_becomes_active(world: World) -> Result<()> {
     ensure!(status.creation_started_at.is_none());
     let ends = [status.requester_vpc_info, status.accepter_vpc_info].map(|end| end.and_then(|end| end.vpc_id));
     ensure!(ends.map(|id| id.unwrap_or_default()) == [world.requester.as_str(), world.accepter.as_str()]);
-    let events = world.events().await?;
+    let events = world.until_told(&["Created", "Accepted", "Active"]).await?;
     for reason in ["Created", "Accepted", "Active"] {
         ensure!(events.iter().filter(|event| *event == reason).count() == 1, "{reason} in {events:?}");
     }
@@ -110,7 +110,7 @@ pub async fn a_resource_at_rest_costs_no_write(world: World) -> Result<()> {
     world.until_ready().await?;
     // Whatever its own last write woke has passed.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let (before, events) = (world.get().await?, world.events().await?);
+    let (before, events) = (world.get().await?, world.until_told(&["Active"]).await?);
     tokio::time::sleep(Duration::from_secs(4)).await;
     ensure!(before.metadata.resource_version == world.get().await?.metadata.resource_version);
     ensure!(events == world.events().await?);
@@ -125,7 +125,8 @@ pub async fn manual_acceptance_waits_for_a_person(world: World) -> Result<()> {
     let id = connection_id(&pending).context("no ID")?;
     world.ec2.accept_vpc_peering_connection().vpc_peering_connection_id(id).send().await?;
     world.until_ready().await?;
-    ensure!(!world.events().await?.contains(&"Accepted".to_owned()));
+    let events = world.until_told(&["Active"]).await?;
+    ensure!(!events.contains(&"Accepted".to_owned()), "{events:?}");
     Ok(())
 }
 

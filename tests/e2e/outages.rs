@@ -78,7 +78,7 @@ pub async fn a_resource_that_cannot_be_read_holds_up_no_other(world: World) -> R
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
-    ensure!(world.events().await?.contains(&"Unreadable".to_owned()));
+    world.until_told(&["Unreadable"]).await?;
     // Corrected, it goes its way.
     unreadable.apply_text(&unreadable.manifest()).await?;
     unreadable.until_stalled("ConnectionNotOwned").await?;

@@ -365,6 +365,19 @@ impl World {
         Ok(events.into_iter().filter_map(|event| event.reason).collect())
     }
 
+    /// The same, once these are among them: Events come some time after the status.
+    pub async fn until_told(&self, reasons: &[&str]) -> Result<Vec<String>> {
+        eventually("told in Events", LIMIT, async || {
+            let events = self.events().await?;
+            for reason in reasons {
+                ensure!(events.iter().any(|event| event == reason), "{reason} is not in {events:?}");
+            }
+            Ok(events)
+        })
+        .await
+        .with_context(|| self.log())
+    }
+
     /// The tags that EC2 shows on a connection, those that name the owner left out.
     pub async fn users_tags(&self, id: &str) -> Result<BTreeMap<String, String>> {
         let peerings = self.peerings().await?;
