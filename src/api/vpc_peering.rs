@@ -76,8 +76,8 @@ use super::{ManagedRoute, Routes, Side, Tag, VpcInfo};
     validation = Rule::new("has(self.requester.region) || has(self.requester.identityRef)")
         .message("requester.region is required, unless requester.identityRef names an AwsIdentity that has a defaultRegion")
         .field_path(".requester.region"),
-    validation = Rule::new("has(self.vpcPeeringConnectionId) == has(oldSelf.vpcPeeringConnectionId) && (!has(self.vpcPeeringConnectionId) || self.vpcPeeringConnectionId == oldSelf.vpcPeeringConnectionId)")
-        .message("vpcPeeringConnectionId cannot be changed, added or removed: create another VpcPeering instead")
+    validation = Rule::new("has(self.vpcPeeringConnectionId) == has(oldSelf.vpcPeeringConnectionId)")
+        .message("vpcPeeringConnectionId cannot be added or removed: create another VpcPeering instead")
         .field_path(".vpcPeeringConnectionId"),
     validation = Rule::new("!has(self.vpcPeeringConnectionId) || !has(self.recreateOn) || size(self.recreateOn) == 0")
         .message("recreateOn cannot be set together with vpcPeeringConnectionId: a connection that was taken over cannot be requested anew")
@@ -93,6 +93,7 @@ pub struct VpcPeeringSpec {
     /// other resource may own it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 21), regex(pattern = r"^pcx-([0-9a-f]{8}|[0-9a-f]{17})$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("vpcPeeringConnectionId cannot be changed: create another VpcPeering instead"))]
     pub vpc_peering_connection_id: Option<String>,
     /// `Full`: the operator does what the spec says. `Observe`: it only reports what EC2 shows, and never writes to AWS.
     #[serde(default)]
@@ -143,28 +144,32 @@ impl VpcPeeringSpec {
 #[x_kube(
     validation = Rule::new("has(self.vpcId) != has(self.vpcSelector)")
         .message("name the VPC by either vpcId or vpcSelector"),
-    validation = Rule::new("has(self.vpcId) == has(oldSelf.vpcId) && (!has(self.vpcId) || self.vpcId == oldSelf.vpcId) && has(self.vpcSelector) == has(oldSelf.vpcSelector) && (!has(self.vpcSelector) || self.vpcSelector == oldSelf.vpcSelector) && has(self.ownerId) == has(oldSelf.ownerId) && (!has(self.ownerId) || self.ownerId == oldSelf.ownerId) && has(self.region) == has(oldSelf.region) && (!has(self.region) || self.region == oldSelf.region)")
-        .message("vpcId, vpcSelector, ownerId and region cannot be changed, added or removed: create another VpcPeering instead"),
+    validation = Rule::new("has(self.vpcId) == has(oldSelf.vpcId) && has(self.vpcSelector) == has(oldSelf.vpcSelector) && has(self.ownerId) == has(oldSelf.ownerId) && has(self.region) == has(oldSelf.region)")
+        .message("vpcId, vpcSelector, ownerId and region cannot be added or removed: create another VpcPeering instead"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PeeringSide {
     /// The VPC's ID, for example `vpc-0a1b2c3d4e5f67890`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 21), regex(pattern = r"^vpc-([0-9a-f]{8}|[0-9a-f]{17})$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("vpcId cannot be changed: create another VpcPeering instead"))]
     pub vpc_id: Option<SmolStr>,
     /// The VPC by its tags, instead of its ID. Exactly one VPC of the account and region must match. It is looked up
     /// once, before the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("vpcSelector cannot be changed: create another VpcPeering instead"))]
     pub vpc_selector: Option<VpcSelector>,
     /// The AWS account that owns the VPC: 12 digits. Defaults to the account of `identityRef`, and without one to the
     /// requester's account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 12), regex(pattern = r"^[0-9]{12}$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("ownerId cannot be changed: create another VpcPeering instead"))]
     pub owner_id: Option<SmolStr>,
     /// The VPC's region, for example `eu-central-1`. Defaults to that of `identityRef`, and for the accepter then to the
     /// requester's region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("region cannot be changed: create another VpcPeering instead"))]
     pub region: Option<SmolStr>,
     /// The `AwsIdentity` by which to act for this end. Without one, the operator's own credentials act for the requester,
     /// and whoever acts for the requester acts for an accepter of the same account.

@@ -62,8 +62,8 @@ use super::{ManagedRoute, Routes, SideOptions, Tag};
     validation = Rule::new("has(self.region) || has(self.identityRef)")
         .message("region is required, unless identityRef names an AwsIdentity that has a defaultRegion")
         .field_path(".region"),
-    validation = Rule::new("has(self.vpcId) == has(oldSelf.vpcId) && (!has(self.vpcId) || self.vpcId == oldSelf.vpcId) && has(self.vpcSelector) == has(oldSelf.vpcSelector) && (!has(self.vpcSelector) || self.vpcSelector == oldSelf.vpcSelector) && has(self.region) == has(oldSelf.region) && (!has(self.region) || self.region == oldSelf.region)")
-        .message("vpcId, vpcSelector and region cannot be changed, added or removed: create another VpcPeeringAccepter instead"),
+    validation = Rule::new("has(self.vpcId) == has(oldSelf.vpcId) && has(self.vpcSelector) == has(oldSelf.vpcSelector) && has(self.region) == has(oldSelf.region)")
+        .message("vpcId, vpcSelector and region cannot be added or removed: create another VpcPeeringAccepter instead"),
     validation = Rule::new("!has(self.reject) || !self.reject || has(self.deny) && size(self.deny) > 0")
         .message("reject: true rejects the requests that deny matches: say which, or leave it out")
         .field_path(".reject"),
@@ -73,14 +73,17 @@ pub struct VpcPeeringAccepterSpec {
     /// The ID of the VPC that others ask to peer with, for example `vpc-0a1b2c3d4e5f67890`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 21), regex(pattern = r"^vpc-([0-9a-f]{8}|[0-9a-f]{17})$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("vpcId cannot be changed: create another VpcPeeringAccepter instead"))]
     pub vpc_id: Option<String>,
     /// The VPC by its tags, instead of its ID. Exactly one VPC of the account and region must match. It is looked up
     /// once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("vpcSelector cannot be changed: create another VpcPeeringAccepter instead"))]
     pub vpc_selector: Option<VpcSelector>,
     /// The VPC's region, for example `eu-central-1`. Defaults to that of `identityRef`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("region cannot be changed: create another VpcPeeringAccepter instead"))]
     pub region: Option<String>,
     /// The `AwsIdentity` by which to act. Without one, the operator's own credentials do.
     #[serde(default, skip_serializing_if = "Option::is_none")]

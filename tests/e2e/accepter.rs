@@ -602,10 +602,14 @@ pub async fn every_rule_of_an_accepter_refuses(world: World) -> Result<()> {
         ensure!(format!("{refusal:#}").contains(expected), "{spec} is refused with {refusal:#}");
     }
     half.apply(json!({})).await?;
-    let fixed = "vpcId, vpcSelector and region cannot be changed";
-    for spec in [json!({"region": "eu-west-1"}), json!({"vpcId": "vpc-00000000"})] {
+    let fixed = [
+        (json!({"region": "eu-west-1"}), "spec.region: Invalid value: \"eu-west-1\": region cannot be changed"),
+        (json!({"vpcId": "vpc-00000000"}), "vpcId cannot be changed"),
+        (json!({"vpcId": null, "vpcSelector": {"tags": {"a": "b"}}}), "cannot be added or removed"),
+    ];
+    for (spec, expected) in fixed {
         let refusal = half.apply(spec.clone()).await.err().with_context(|| format!("{spec} is not refused"))?;
-        ensure!(format!("{refusal:#}").contains(fixed), "{spec} is refused with {refusal:#}");
+        ensure!(format!("{refusal:#}").contains(expected), "{spec} is refused with {refusal:#}");
     }
     let no_region = json!({
         "apiVersion": "vpcpeering.dev/v1alpha1",
