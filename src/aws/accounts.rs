@@ -14,6 +14,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use smol_str::SmolStr;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -88,7 +89,7 @@ impl Accounts {
     /// `changed`.
     pub async fn from_environment(
         traffic: Arc<dyn Traffic>,
-        cluster: String,
+        cluster: SmolStr,
         poll_interval: Duration,
         changed: mpsc::UnboundedSender<String>,
     ) -> Self {

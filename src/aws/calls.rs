@@ -10,6 +10,7 @@ use aws_sdk_ec2::types::{
     VpcPeeringConnectionVpcInfo,
 };
 use k8s_openapi::jiff::Timestamp;
+use smol_str::SmolStr;
 
 use super::inventory::{Page, View};
 use super::{AwsError, Ec2, Questions};
@@ -67,8 +68,8 @@ impl View for Snapshot {
         self.connections()
     }
 
-    fn share(&self, connection: Connection) -> Arc<Connection> {
-        self.share(connection)
+    fn share(&self, connection: Connection, cluster: &SmolStr) -> Arc<Connection> {
+        self.share(connection, cluster)
     }
 
     fn value<'a>(connection: &'a Connection, filter: &str) -> Option<&'a str> {

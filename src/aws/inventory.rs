@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use aws_sdk_ec2::types::Filter;
+use smol_str::SmolStr;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
@@ -31,7 +32,7 @@ pub trait View: Default + FromIterator<Arc<Self::Item>> + Send + Sync + 'static 
     /// All of them.
     fn items(&self) -> impl ExactSizeIterator<Item = &Arc<Self::Item>>;
     /// The item as it is known here, where it is the same.
-    fn share(&self, item: Self::Item) -> Arc<Self::Item>;
+    fn share(&self, item: Self::Item, cluster: &SmolStr) -> Arc<Self::Item>;
     /// What an item has of what this filter finds it by.
     fn value<'a>(item: &'a Self::Item, filter: &str) -> Option<&'a str>;
     /// The IDs by which resources wait for what came, went or changed since `earlier`.
@@ -70,7 +71,7 @@ pub(super) async fn all_pages<V: View>(
 #[derive(Clone, Debug)]
 pub struct Polling {
     /// The cluster whose connections matter.
-    pub cluster: String,
+    pub cluster: SmolStr,
     /// The pause between listings at rest.
     pub interval: Duration,
     /// Who is told of changes.

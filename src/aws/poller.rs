@@ -221,7 +221,7 @@ impl<V: View> Poller<V> {
                 return None;
             }
         };
-        listing.add(page.items.into_iter().map(|item| self.known.share(item)));
+        listing.add(page.items.into_iter().map(|item| self.known.share(item, &self.polling.cluster)));
         if page.next.is_some() {
             listing.page_began = Instant::now();
             self.listing = Some(listing);
@@ -238,7 +238,7 @@ impl<V: View> Poller<V> {
     /// What was wanted is answered.
     fn looked(&mut self, began: Instant, questions: Questions, outcome: Result<Vec<V::Item>, AwsError>) {
         let found = match outcome {
-            Ok(found) => found.into_iter().map(|item| self.known.share(item)).collect(),
+            Ok(found) => found.into_iter().map(|item| self.known.share(item, &self.polling.cluster)).collect(),
             Err(error) => return self.refuse(began, error),
         };
         let answer = Answer { began, questions, found };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aws_sdk_ec2::types::{Filter, PeeringConnectionOptionsRequest, RouteState};
 use ipnet::IpNet;
+use smol_str::SmolStr;
 
 use super::inventory::{Page, View};
 use super::{AwsError, Class, Ec2, Questions};
@@ -55,7 +56,7 @@ impl View for RouteTables {
         self.tables()
     }
 
-    fn share(&self, table: RouteTable) -> Arc<RouteTable> {
+    fn share(&self, table: RouteTable, _: &SmolStr) -> Arc<RouteTable> {
         self.share(table)
     }
 

@@ -3,6 +3,7 @@
 use kube::Client;
 use kube::runtime::events::Reporter;
 use kube::runtime::reflector::Store;
+use smol_str::SmolStr;
 use tokio::time::Instant;
 
 use super::access::Identities;
@@ -36,7 +37,8 @@ pub struct Context {
     pub settings: Settings,
     /// When this process began to look.
     pub started: Instant,
-    cluster: String,
+    /// What identifies this cluster in tags.
+    pub cluster: SmolStr,
 }
 
 impl Context {
@@ -48,7 +50,7 @@ impl Context {
         identities: Identities,
         turns: Turns,
         (peerings, accepters): (Store<VpcPeering>, Store<VpcPeeringAccepter>),
-        cluster: String,
+        cluster: SmolStr,
         settings: Settings,
     ) -> Self {
         let reporter = Reporter { controller: "vpc-peering-operator".into(), instance: std::env::var("POD_NAME").ok() };
@@ -72,7 +74,7 @@ impl Context {
     pub fn owner(&self, object: &impl Managed) -> Owner {
         let meta = object.meta();
         Owner {
-            cluster: self.cluster.clone(),
+            cluster: self.cluster.to_string(),
             namespace: meta.namespace.clone().unwrap_or_default(),
             name: meta.name.clone().unwrap_or_default(),
             uid: meta.uid.clone().unwrap_or_default(),

@@ -10,6 +10,7 @@ use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use smol_str::SmolStr;
 
 use super::Context;
 use super::index::Index;
@@ -36,6 +37,8 @@ pub trait Managed:
     fn kept(context: &Context) -> &Kept<Self>;
     /// The names of the identities that it uses.
     fn identities(&self) -> Vec<&str>;
+    /// Lets what many resources have in common take no memory of its own.
+    fn share(&mut self, _cluster: &SmolStr) {}
     /// Is told what the watch shows, before the store is.
     fn follow(_: &Context, _: &Event<Self>) {}
 }

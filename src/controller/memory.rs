@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::aws::{Class, Inventory};
 use crate::peering::routes::RouteTables;
-use crate::peering::{Concern, Preflight, Snapshot, StatusCode, Step, Trouble};
+use crate::peering::{Concern, Connection, Preflight, Snapshot, StatusCode, Step, Trouble};
 
 /// Something that AWS may refuse, and that is not to be repeated at once then.
 pub trait Attempt: Clone + Debug + PartialEq + Send + Sync + 'static {
@@ -34,6 +34,8 @@ impl Attempt for Step {
 pub struct Memory<S: Attempt> {
     /// When our last call that changed EC2 ended: an older listing may not show its effect.
     pub last_write: Option<Instant>,
+    /// What EC2 answered to the request, while the status shows no more than the intent.
+    pub created: Option<Box<Connection>>,
     /// When the listing began that first lacked what the record says must be there.
     pub missing_since: Option<Instant>,
     /// The same of each connection, where a resource has several.
@@ -54,6 +56,7 @@ impl<S: Attempt> Default for Memory<S> {
     fn default() -> Self {
         Self {
             last_write: None,
+            created: None,
             missing_since: None,
             each_missing_since: BTreeMap::new(),
             written: None,

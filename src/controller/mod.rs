@@ -26,6 +26,7 @@ use kube::runtime::controller::{Action, Controller};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::{Api, Client, ResourceExt};
+use smol_str::SmolStr;
 use tokio::sync::mpsc;
 
 use crate::aws::{Accounts, Traffic, events};
@@ -60,7 +61,7 @@ pub struct Settings {
 pub async fn run(
     client: Client,
     traffic: Arc<dyn Traffic>,
-    cluster: String,
+    cluster: SmolStr,
     settings: Settings,
     observer: Arc<dyn Observer>,
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,

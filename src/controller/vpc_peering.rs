@@ -10,6 +10,7 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher::Event;
+use smol_str::SmolStr;
 use tokio::time::Instant;
 use tracing::{Span, instrument};
 
@@ -46,13 +47,14 @@ pub async fn reconcile(object: Arc<VpcPeering>, context: Arc<Context>) -> Result
 }
 
 /// What takes room and is soon done is apart: a thousand passes may wait for a listing.
-async fn pass(context: &Context, mut latest: Arc<VpcPeering>) -> Result<Action, kube::Error> {
+async fn pass(context: &Context, object: Arc<VpcPeering>) -> Result<Action, kube::Error> {
     let began = Instant::now();
-    let object = &*latest;
     let version = object.metadata.resource_version.clone();
-    if let Some(wait) = context.memory(object, |memory| memory.behind(version.as_deref())) {
+    if let Some(wait) = context.memory(&*object, |memory| memory.behind(version.as_deref())) {
         return Ok(Action::requeue(wait));
     }
+    let mut latest = context.with_answer(object);
+    let object = &*latest;
     let owner = context.owner(object);
     let access = match Box::pin(context.access(object)).await {
         Ok(access) => access,
@@ -147,6 +149,14 @@ impl Managed for VpcPeering {
 
     fn follow(context: &Context, event: &Event<Self>) {
         context.claims.follow(event);
+    }
+
+    fn share(&mut self, cluster: &SmolStr) {
+        let Some(status) = &mut self.status else { return };
+        let tags = status.tags.iter_mut().chain(&mut status.accepter_tags);
+        let texts = tags.flat_map(|tag| [&mut tag.key, &mut tag.value]);
+        let keys = status.managed_tag_keys.iter_mut().chain(&mut status.accepter_managed_tag_keys);
+        texts.chain(keys).for_each(|text| *text = Owner::share(text, cluster));
     }
 
     fn identities(&self) -> Vec<&str> {

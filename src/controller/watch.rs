@@ -15,6 +15,7 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, predicates, watcher};
 use kube::{Api, ResourceExt};
+use smol_str::SmolStr;
 use tokio::sync::mpsc;
 
 use super::Context;
@@ -52,6 +53,7 @@ pub fn resources<K: Managed>(
             scope::merge(watches, K::kept(&context).store.clone()).boxed()
         }
     };
+    let cluster = context.cluster.clone();
     events
         .inspect(move |event| {
             K::follow(&context, event);
@@ -61,15 +63,16 @@ pub fn resources<K: Managed>(
             }
         })
         .map(Ok)
-        .modify(slim)
+        .modify(move |object| slim(object, &cluster))
         .reflect(store)
         .applied_objects()
 }
 
 /// Lets go of what nobody here reads: it would be most of what a resource takes in memory.
-fn slim<K: Managed>(object: &mut K) {
+fn slim<K: Managed>(object: &mut K, cluster: &SmolStr) {
     object.managed_fields_mut().clear();
     object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+    object.share(cluster);
     // What was read has room for more; a copy has none.
     *object = object.clone();
 }

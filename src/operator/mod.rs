@@ -70,7 +70,8 @@ pub async fn run(settings: Settings, service: Service) -> Result<()> {
         tracing::info!(lease = hold.name(), "acting");
         let identified = Arc::clone(&monitor);
         tokio::spawn(async move { identified.identify().await });
-        let controller = controller::run(client, Arc::clone(&monitor) as _, cluster, settings, monitor, stopping);
+        let controller =
+            controller::run(client, Arc::clone(&monitor) as _, cluster.into(), settings, monitor, stopping);
         tokio::select! {
             () = shutdown::within(controller, stop) => {}
             // What is in hand is dropped; its next request to EC2 would be refused.

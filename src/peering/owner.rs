@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use smol_str::SmolStr;
+
 use super::connection::Tags;
 
 /// The resource that a peering connection belongs to.
@@ -35,6 +37,17 @@ impl Owner {
     pub const ACCEPTER_NAME: &str = "vpcpeering.dev/accepter-name";
     /// The tag with that resource's UID.
     pub const ACCEPTER_UID: &str = "vpcpeering.dev/accepter-uid";
+
+    const KEYS: [&str; 8] = [
+        Self::CLUSTER,
+        Self::NAMESPACE,
+        Self::NAME,
+        Self::UID,
+        Self::ACCEPTER_CLUSTER,
+        Self::ACCEPTER_NAMESPACE,
+        Self::ACCEPTER_NAME,
+        Self::ACCEPTER_UID,
+    ];
 
     /// The tags that say who accepted a request.
     #[must_use]
@@ -87,6 +100,16 @@ impl Owner {
     pub fn succeeds(&self, other: &Self) -> bool {
         let name = |owner: &Self| (owner.cluster.clone(), owner.namespace.clone(), owner.name.clone());
         name(self) == name(other) && self.uid != other.uid
+    }
+
+    /// The key or value of a tag, at no cost of its own where it is in every connection and status: one of our keys, or
+    /// this cluster's ID.
+    #[must_use]
+    pub fn share(text: &SmolStr, cluster: &SmolStr) -> SmolStr {
+        if text == cluster {
+            return cluster.clone();
+        }
+        Self::KEYS.into_iter().find(|key| text == key).map_or_else(|| text.clone(), SmolStr::new_static)
     }
 
     /// Whether these tags name this owner. The names are for people; the IDs decide.

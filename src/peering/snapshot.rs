@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use super::{Connection, Ends, Observation, Owner, Recorded, quota};
 
 /// Every connection that one account sees in one region, indexed for the questions that reconciles ask.
@@ -45,12 +47,14 @@ impl Snapshot {
 
     /// The connection as it is shared by this snapshot, where it is the same here.
     #[must_use]
-    pub fn share(&self, connection: Connection) -> Arc<Connection> {
-        match self.get(&connection.id) {
-            Some(known) if **known == connection => Arc::clone(known),
-            // What was read has room for more; a copy has none.
-            _ => Arc::new(connection.clone()),
+    pub fn share(&self, mut connection: Connection, cluster: &SmolStr) -> Arc<Connection> {
+        if let Some(known) = self.get(&connection.id).filter(|known| ***known == connection) {
+            return Arc::clone(known);
         }
+        let tags = connection.tags.iter().map(|(key, value)| [key, value].map(|text| Owner::share(text, cluster)));
+        connection.tags = tags.map(|[key, value]| (key, value)).collect();
+        // What was read has room for more; a copy has none.
+        Arc::new(connection.clone())
     }
 
     /// All of them.

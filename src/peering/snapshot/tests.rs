@@ -73,7 +73,7 @@ fn only_our_own_motion_quickens_the_pace() {
 fn what_has_not_changed_is_shared_with_the_earlier_snapshot() {
     let earlier: Snapshot = ["pcx-1", "pcx-2"].map(|id| named(id, StatusCode::Active, &owner())).into_iter().collect();
     let later = [named("pcx-1", StatusCode::Active, &owner()), named("pcx-2", StatusCode::Deleted, &owner())];
-    let later: Snapshot = later.into_iter().map(|connection| earlier.share(connection)).collect();
+    let later: Snapshot = later.into_iter().map(|connection| earlier.share(connection, &"cluster".into())).collect();
     let is_shared = |id| earlier.get(id).zip(later.get(id)).is_some_and(|(then, now)| Arc::ptr_eq(then, now));
     assert_eq!(["pcx-1", "pcx-2"].map(is_shared), [true, false]);
     assert_eq!(later.get("pcx-2").map(|connection| &connection.code), Some(&StatusCode::Deleted));
