@@ -56,10 +56,10 @@ pub struct PeeringOptions {
     /// Whether public DNS names of this end resolve to private addresses when asked for from the other end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_dns_resolution_from_remote_vpc: Option<bool>,
-    /// Retired with EC2-Classic; shown when EC2 still reports it.
+    /// Retired with EC2-Classic; shown where EC2 still reports that it is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_egress_from_local_classic_link_to_remote_vpc: Option<bool>,
-    /// Retired with EC2-Classic; shown when EC2 still reports it.
+    /// Retired with EC2-Classic; shown where EC2 still reports that it is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_egress_from_local_vpc_to_remote_classic_link: Option<bool>,
 }

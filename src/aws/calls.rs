@@ -292,9 +292,15 @@ fn read_end(end: VpcPeeringConnectionVpcInfo) -> VpcInfo {
 }
 
 fn read_options(options: VpcPeeringConnectionOptionsDescription) -> PeeringOptions {
+    // ClassicLink is retired: that it is off is no news.
+    let retired = |option: Option<bool>| option.filter(|is_on| *is_on);
     PeeringOptions {
         allow_dns_resolution_from_remote_vpc: options.allow_dns_resolution_from_remote_vpc,
-        allow_egress_from_local_classic_link_to_remote_vpc: options.allow_egress_from_local_classic_link_to_remote_vpc,
-        allow_egress_from_local_vpc_to_remote_classic_link: options.allow_egress_from_local_vpc_to_remote_classic_link,
+        allow_egress_from_local_classic_link_to_remote_vpc: retired(
+            options.allow_egress_from_local_classic_link_to_remote_vpc,
+        ),
+        allow_egress_from_local_vpc_to_remote_classic_link: retired(
+            options.allow_egress_from_local_vpc_to_remote_classic_link,
+        ),
     }
 }

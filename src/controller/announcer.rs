@@ -1,7 +1,7 @@
-//! Events. They are published beside the work, which waits for none of them.
+//! Events. They are published beside the work, which waits for none of them; where there is much of it, they wait.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -10,15 +10,23 @@ use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// How many are published at once: few, so that the work itself goes first.
 const AT_ONCE: usize = 4;
 
-/// The pause between two, while few wait: the API server has other things to do when many resources come at once.
-const PAUSE: Duration = Duration::from_millis(10);
+/// With more work than so much in hand, they wait: the API server has other things to do when many resources come at
+/// once.
+const MUCH: usize = 20;
 
-/// From so many on, they are published as fast as they come.
-const MANY: usize = 2_000;
+/// How long they wait at most.
+const LONGEST: Duration = Duration::from_secs(15);
+
+/// How many do so at most.
+const MANY: usize = 3_000;
+
+/// How often to see whether they still have to.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// After so many, kube's recorder starts anew: it goes through all that it remembers with each one.
 const REMEMBERED: usize = 256;
@@ -33,7 +41,13 @@ const AT_THE_END: Duration = Duration::from_secs(2);
 const NOTE_LENGTH: usize = 512;
 
 /// Who publishes Events.
-pub struct Announcer(Mutex<Option<Publisher>>);
+pub struct Announcer {
+    publisher: Mutex<Option<Publisher>>,
+    work: Arc<()>,
+}
+
+/// Work in hand, for as long as it is held.
+pub type Work = Arc<()>;
 
 struct Publisher {
     /// Dropped when there are no more.
@@ -41,15 +55,22 @@ struct Publisher {
     task: JoinHandle<()>,
 }
 
-type Announcement = Box<(Event, ObjectReference)>;
+type Announcement = Box<(Instant, Event, ObjectReference)>;
 
 impl Announcer {
     /// Publishes from now on.
     #[must_use]
     pub fn start(client: Client, reporter: Reporter) -> Self {
         let (waiting, announcements) = mpsc::channel(WAITING);
-        let task = tokio::spawn(publish(client, reporter, announcements));
-        Self(Mutex::new(Some(Publisher { waiting, task })))
+        let work = Arc::default();
+        let task = tokio::spawn(publish(client, reporter, announcements, Arc::downgrade(&work)));
+        Self { publisher: Mutex::new(Some(Publisher { waiting, task })), work }
+    }
+
+    /// Some work begins.
+    #[must_use]
+    pub fn work(&self) -> Work {
+        Arc::clone(&self.work)
     }
 
     /// Publishes an Event soon, and logs it now.
@@ -62,7 +83,8 @@ impl Announcer {
             action: "Reconcile".into(),
             secondary: None,
         };
-        let is_taken = |publisher: &Publisher| publisher.waiting.try_send(Box::new((event, object.clone()))).is_ok();
+        let announcement = Box::new((Instant::now(), event, object.clone()));
+        let is_taken = |publisher: &Publisher| publisher.waiting.try_send(announcement).is_ok();
         if !self.publisher().as_ref().is_some_and(is_taken) {
             tracing::warn!(reason, "too many Events wait to be published; this one is lost");
         }
@@ -78,7 +100,7 @@ impl Announcer {
     }
 
     fn publisher(&self) -> MutexGuard<'_, Option<Publisher>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.publisher.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -88,13 +110,15 @@ impl fmt::Debug for Announcer {
     }
 }
 
-async fn publish(client: Client, reporter: Reporter, announcements: mpsc::Receiver<Announcement>) {
-    let events = stream::unfold(announcements, |mut announcements| async move {
-        let event = announcements.recv().await?;
-        if announcements.len() < MANY && !announcements.is_closed() {
+async fn publish(client: Client, reporter: Reporter, announcements: mpsc::Receiver<Announcement>, work: Weak<()>) {
+    let events = stream::unfold((announcements, work), |(mut announcements, work)| async move {
+        let (announced, event, object) = *announcements.recv().await?;
+        let may_wait =
+            |waiting: &mpsc::Receiver<_>| waiting.len() < MANY && !waiting.is_closed() && announced.elapsed() < LONGEST;
+        while work.strong_count() > MUCH && may_wait(&announcements) {
             tokio::time::sleep(PAUSE).await;
         }
-        Some((*event, announcements))
+        Some(((event, object), (announcements, work)))
     });
     let mut events = std::pin::pin!(events.peekable());
     while events.as_mut().peek().await.is_some() {

@@ -154,7 +154,15 @@ where
         .reconcile_on(concerned::<K>(Arc::clone(context), touches))
         .graceful_shutdown_on(shutdown)
         .run(
-            move |object, context| apart(observer::observed(Arc::clone(&observer), name, reconcile(object, context))),
+            move |object, context| {
+                let work = context.announcer.work();
+                let pass = observer::observed(Arc::clone(&observer), name, reconcile(object, context));
+                apart(async move {
+                    let outcome = pass.await;
+                    drop(work);
+                    outcome
+                })
+            },
             record::retry,
             Arc::clone(context),
         )
