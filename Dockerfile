@@ -13,7 +13,7 @@ ARG TARGETARCH
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target,id=target-$TARGETARCH \
     { [ "$TARGETARCH" != arm64 ] || export JEMALLOC_SYS_WITH_LG_PAGE=16; } \
-    && cargo auditable rustc --release --locked --bin vpc-peering-operator -- -C target-feature=+crt-static \
+    && cargo auditable rustc --release --locked --bin vpc-peering-operator -- -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs \
     && cp target/release/vpc-peering-operator /vpc-peering-operator
 
 FROM scratch

@@ -25,7 +25,7 @@ demo: needs
 # BENCH=quick leaves out the large ones; BENCH=200 measures that many.
 bench: needs needs-python
 	@tests/control-plane/build.sh >/dev/null
-	cargo rustc --locked --release --bin vpc-peering-operator -- -C target-feature=+crt-static
+	cargo rustc --locked --release --bin vpc-peering-operator -- -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs
 	cargo build --locked --workspace --example bench
 	@target/debug/examples/bench
 
@@ -56,7 +56,7 @@ generate: needs
 # The binary of the image, as the Dockerfile builds it, and its size. Takes many minutes.
 # Asks for cargo-auditable: cargo install --locked cargo-auditable
 image-binary: needs
-	cargo auditable rustc --release --locked --bin vpc-peering-operator -- -C target-feature=+crt-static
+	cargo auditable rustc --release --locked --bin vpc-peering-operator -- -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs
 	@size=$$(wc -c < target/release/vpc-peering-operator); echo "$$size bytes"; [ $$size -lt 20000000 ]
 
 # What is in the image, as CycloneDX, into target/sbom.cdx.json.

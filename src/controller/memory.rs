@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use smol_str::SmolStr;
 use tokio::time::Instant;
 
 use crate::aws::{Class, Inventory};
 use crate::peering::routes::RouteTables;
-use crate::peering::{Concern, Connection, Preflight, Snapshot, StatusCode, Step, Trouble};
+use crate::peering::{Concern, Preflight, Snapshot, StatusCode, Step, Trouble};
 
 /// Something that AWS may refuse, and that is not to be repeated at once then.
 pub trait Attempt: Clone + Debug + PartialEq + Send + Sync + 'static {
@@ -34,8 +35,8 @@ impl Attempt for Step {
 pub struct Memory<S: Attempt> {
     /// When our last call that changed EC2 ended: an older listing may not show its effect.
     pub last_write: Option<Instant>,
-    /// What EC2 answered to the request, while the status shows no more than the intent.
-    pub created: Option<Box<Connection>>,
+    /// The connection that EC2 has made at our request, while the status shows no more than the intent.
+    pub created: Option<SmolStr>,
     /// When we last did something after which EC2 goes on by itself.
     pub left_to_ec2: Option<Instant>,
     /// When the listing began that first lacked what the record says must be there.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 use kube::runtime::events::EventType;
+use smol_str::SmolStr;
 use tokio::time::Instant;
 
 use super::Context;
@@ -266,9 +267,9 @@ impl Context {
             Ok(connection) => {
                 let (event, note) = (StepEvent::Created.as_str(), format!("created {}", connection.id));
                 self.announcer.announce(&object.object_ref(&()), EventType::Normal, event, &note);
-                let next = with_connection(&object, &connection);
-                self.memory(&object, |memory| memory.created = Some(Box::new(connection)));
-                Ok(Outcome::Done(Box::new(next)))
+                let id = SmolStr::from(connection.id);
+                self.memory(&object, |memory| memory.created = Some(id.clone()));
+                Ok(Outcome::Done(Box::new(with_connection(&object, id))))
             }
             Err(error) if error.ambiguous => self.refused(&object, None, error).await,
             Err(error) => {
@@ -294,7 +295,7 @@ impl Context {
             }
             memory.created.clone().filter(|_| recorded.creation_started)
         });
-        created.map_or(Arc::clone(&object), |connection| Arc::new(with_connection(&object, &connection)))
+        created.map_or(Arc::clone(&object), |id| Arc::new(with_connection(&object, id)))
     }
 
     async fn record(
@@ -348,11 +349,13 @@ fn status_of(object: &VpcPeering) -> VpcPeeringStatus {
 }
 
 /// The resource as if this connection of its own were written down. The intent stays until it is.
-fn with_connection(object: &VpcPeering, connection: &Connection) -> VpcPeering {
-    let mut status = object.status.clone().unwrap_or_default();
-    let creation_started_at = status.creation_started_at.clone();
-    describe(&mut status, connection, Ownership::Owned);
-    VpcPeering { status: Some(VpcPeeringStatus { creation_started_at, ..status }), ..object.clone() }
+fn with_connection(object: &VpcPeering, id: SmolStr) -> VpcPeering {
+    let status = VpcPeeringStatus {
+        vpc_peering_connection_id: Some(id),
+        ownership: Some(Ownership::Owned),
+        ..object.status.clone().unwrap_or_default()
+    };
+    VpcPeering { status: Some(status), ..object.clone() }
 }
 
 /// Each change by itself: one that is refused holds up no other.

@@ -77,9 +77,10 @@ pub async fn the_binary_runs_in_an_empty_root(world: World) -> Result<()> {
 pub async fn the_image_is_built_as_it_is_tested(_: World) -> Result<()> {
     let read = |path: &str| std::fs::read_to_string(repository().join(path));
     let (dockerfile, makefile) = (read("Dockerfile")?, read("Makefile")?);
-    let build = "rustc --release --locked --bin vpc-peering-operator -- -C target-feature=+crt-static";
-    ensure!(dockerfile.contains(build) && makefile.contains(build), "not built by {build}");
-    ensure!(read("tests/image/build.sh")?.contains("-C target-feature=+crt-static"));
+    let flags = "-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs";
+    let build = format!("rustc --release --locked --bin vpc-peering-operator -- {flags}");
+    ensure!(dockerfile.contains(&build) && makefile.contains(&build), "not built by {build}");
+    ensure!(read("tests/image/build.sh")?.contains(flags));
     let toolchain = read("rust-toolchain.toml")?;
     let version = toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).context("no channel")?;
     ensure!(dockerfile.contains(&format!("FROM rust:{}-", version.trim_matches('"'))), "not Rust {version}");

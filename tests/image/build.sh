@@ -14,7 +14,7 @@ folder=$(dirname "$operator")
 binary=$folder/../image/vpc-peering-operator
 mkdir -p "$(dirname "$binary")"
 if [[ ! $binary -nt $operator ]]; then
-    rustc --edition 2024 src/main.rs -o "$binary" -C target-feature=+crt-static -C strip=debuginfo \
+    rustc --edition 2024 src/main.rs -o "$binary" -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs -C strip=debuginfo \
         -L dependency="$folder" --extern vpc_peering_operator="$operator" --extern clap="$(library clap)" \
         --extern tikv_jemallocator="$(library tikv_jemallocator)"
 fi
