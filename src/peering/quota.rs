@@ -28,7 +28,8 @@ pub fn counts_as_active(connection: &Connection) -> bool {
 /// Whether a request counts towards the account's quota for long: one to its own account is accepted in a moment.
 #[must_use]
 pub fn counts_as_outstanding(connection: &Connection) -> bool {
-    connection.code == StatusCode::PendingAcceptance && connection.requester.owner_id != connection.accepter.owner_id
+    let waits = matches!(connection.code, StatusCode::InitiatingRequest | StatusCode::PendingAcceptance);
+    waits && connection.requester.owner_id != connection.accepter.owner_id
 }
 
 /// What to warn of before another connection between these VPCs is requested: a quota of which nine tenths are used.
@@ -68,6 +69,8 @@ mod tests {
         assert!(!counts_as_outstanding(&request));
         request.accepter.owner_id = Some("222222222222".into());
         assert!(counts_as_outstanding(&request));
+        request.code = StatusCode::InitiatingRequest;
+        assert!(counts_as_outstanding(&request), "in a moment it waits");
         request.code = StatusCode::Provisioning;
         assert!(counts_as_active(&request) && !counts_as_outstanding(&request));
         request.code = StatusCode::Deleted;
