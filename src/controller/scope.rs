@@ -27,6 +27,8 @@ struct Watches<K> {
     listed: BTreeMap<String, Vec<K>>,
     /// What to tell.
     events: VecDeque<Event<K>>,
+    /// What to tell after the common beginning, which would undo it.
+    later: Vec<Event<K>>,
 }
 
 /// The events of several watches, one a namespace, as if they were one's: the beginning of all is their common one, and
@@ -39,6 +41,7 @@ pub fn merge<K: Managed>(
         unread: watches.iter().map(|(namespace, _)| namespace.clone()).collect(),
         listed: BTreeMap::new(),
         events: VecDeque::from([Event::Init]),
+        later: Vec::new(),
     };
     let known = move |namespace: &str| {
         let objects = store.state().into_iter();
@@ -63,7 +66,8 @@ pub fn merge<K: Managed>(
 impl<K: Managed> Watches<K> {
     fn follow(&mut self, namespace: String, event: Event<K>, known: impl Fn(&str) -> Vec<K>) {
         match event {
-            Event::Apply(_) | Event::Delete(_) => self.events.push_back(event),
+            Event::Apply(_) | Event::Delete(_) if self.unread.is_empty() => self.events.push_back(event),
+            Event::Apply(_) | Event::Delete(_) => self.later.push(event),
             Event::Init => _ = self.listed.insert(namespace, Vec::new()),
             Event::InitApply(object) => self.listed.entry(namespace).or_default().push(object),
             Event::InitDone => {
@@ -77,6 +81,7 @@ impl<K: Managed> Watches<K> {
                     self.events.extend(listed.into_iter().map(Event::InitApply));
                     if self.unread.remove(&namespace) && self.unread.is_empty() {
                         self.events.push_back(Event::InitDone);
+                        self.events.extend(self.later.drain(..));
                     }
                 }
             }
@@ -123,6 +128,7 @@ mod tests {
             unread: BTreeSet::from(["a".to_owned(), "b".to_owned()]),
             listed: BTreeMap::new(),
             events: VecDeque::new(),
+            later: Vec::new(),
         };
         let nothing = |_: &str| Vec::new();
         for event in
@@ -133,10 +139,12 @@ mod tests {
         assert!(told(&mut watches).is_empty(), "a listing that broke off");
         watches.follow("a".into(), Event::InitDone, nothing);
         assert_eq!(told(&mut watches), ["list x"]);
+        watches.follow("a".into(), Event::Apply(object("a", "new")), nothing);
+        assert!(told(&mut watches).is_empty(), "the beginning would take it back");
         for event in [Event::Init, Event::InitApply(object("b", "y")), Event::InitDone] {
             watches.follow("b".into(), event, nothing);
         }
-        assert_eq!(told(&mut watches), ["list y", "done"]);
+        assert_eq!(told(&mut watches), ["list y", "done", "apply new"]);
         // Later one of them lists anew.
         for event in [Event::Init, Event::InitApply(object("a", "z")), Event::InitDone] {
             watches.follow("a".into(), event, |namespace| vec![object(namespace, "x"), object(namespace, "z")]);

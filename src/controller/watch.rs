@@ -11,10 +11,11 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::events::EventType;
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, predicates, watcher};
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
 use smol_str::SmolStr;
 use tokio::sync::mpsc;
 
@@ -53,19 +54,54 @@ pub fn resources<K: Managed>(
             scope::merge(watches, K::kept(&context).store.clone()).boxed()
         }
     };
-    let cluster = context.cluster.clone();
-    events
-        .inspect(move |event| {
-            K::follow(&context, event);
-            // It is gone, or not ours to look after any more.
-            if let Event::Delete(object) = event {
-                context.forget(object);
+    let (cluster, claims) = (context.cluster.clone(), Arc::clone(&context));
+    let events = events
+        .inspect(move |event| K::follow(&claims, event))
+        .map(move |event| event.modify(|object| slim(object, &cluster)));
+    stored(events, store).filter_map(move |change| {
+        let there = match change {
+            Change::There(object) => Some(Ok(object)),
+            // Or not ours to look after any more.
+            Change::Gone(object) => {
+                context.forget(&object);
+                None
             }
-        })
-        .map(Ok)
-        .modify(move |object| slim(object, &cluster))
-        .reflect(store)
-        .applied_objects()
+        };
+        std::future::ready(there)
+    })
+}
+
+/// What became of an object, as the store shows it by now.
+#[derive(Debug)]
+enum Change<K> {
+    /// It came, or changed.
+    There(K),
+    /// It went.
+    Gone(K),
+}
+
+/// Fills the store, and tells of each change once it shows it: what a listing brings, and what it lacks, when it is
+/// complete. kube-runtime's `reflect` tells of it before: who looks then finds what was there earlier, or nothing.
+fn stored<K>(events: impl Stream<Item = Event<K>> + Send, mut store: Writer<K>) -> impl Stream<Item = Change<K>> + Send
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    let shown = store.as_reader();
+    events.flat_map(move |event| {
+        let before = if matches!(event, Event::InitDone) { shown.state() } else { Vec::new() };
+        store.apply_watcher_event(&event);
+        let (change, listed) = match event {
+            Event::Apply(object) => (Some(Change::There(object)), Vec::new()),
+            Event::Delete(object) => (Some(Change::Gone(object)), Vec::new()),
+            Event::InitDone => (None, shown.state()),
+            Event::Init | Event::InitApply(_) => (None, Vec::new()),
+        };
+        let after = shown.clone();
+        let gone = before.into_iter().filter(move |object| after.get(&ObjectRef::from_obj(object)).is_none());
+        let gone = gone.map(|object| Change::Gone(Arc::unwrap_or_clone(object)));
+        let there = listed.into_iter().map(|object| Change::There(Arc::unwrap_or_clone(object)));
+        stream::iter(change.into_iter().chain(gone).chain(there))
+    })
 }
 
 /// Lets go of what nobody here reads: it would be most of what a resource takes in memory.
@@ -92,31 +128,37 @@ pub fn identities(
             _ = touched.send(Touched::Identity(name));
         }
     };
-    events(move || watcher(api.clone(), watcher::Config::default()))
-        .map(|event| {
-            let gone = |metadata: ObjectMeta| Event::Delete(AwsIdentity { metadata, ..AwsIdentity::nobody() });
-            let read = |guarded: Guarded<AwsIdentity>, wrap: fn(AwsIdentity) -> Event<AwsIdentity>| match guarded.0 {
-                Ok(identity) => wrap(identity),
-                Err(invalid) => {
-                    tracing::warn!(name = invalid.metadata.name, error = %invalid.error, "an AwsIdentity cannot be read");
-                    gone(invalid.metadata)
+    let events = events(move || watcher(api.clone(), watcher::Config::default())).map(|event| {
+        let gone = |metadata: ObjectMeta| Event::Delete(AwsIdentity { metadata, ..AwsIdentity::nobody() });
+        let read = |guarded: Guarded<AwsIdentity>, wrap: fn(AwsIdentity) -> Event<AwsIdentity>| match guarded.0 {
+            Ok(identity) => wrap(identity),
+            Err(invalid) => {
+                tracing::warn!(name = invalid.metadata.name, error = %invalid.error, "an AwsIdentity cannot be read");
+                gone(invalid.metadata)
+            }
+        };
+        match event {
+            Event::Apply(identity) => read(identity, Event::Apply),
+            Event::InitApply(identity) => read(identity, Event::InitApply),
+            Event::Delete(identity) => read(identity, Event::Delete),
+            Event::Init => Event::Init,
+            Event::InitDone => Event::InitDone,
+        }
+    });
+    stored(events, store)
+        .filter_map(move |change| {
+            let there = match change {
+                Change::There(identity) => {
+                    tell(&identity, identity.metadata.generation);
+                    Some(Ok(identity))
+                }
+                Change::Gone(identity) => {
+                    tell(&identity, None);
+                    None
                 }
             };
-            Ok(match event {
-                Event::Apply(identity) => read(identity, Event::Apply),
-                Event::InitApply(identity) => read(identity, Event::InitApply),
-                Event::Delete(identity) => read(identity, Event::Delete),
-                Event::Init => Event::Init,
-                Event::InitDone => Event::InitDone,
-            })
+            std::future::ready(there)
         })
-        .reflect(store)
-        .inspect(move |event| match event {
-            Ok(Event::Apply(identity) | Event::InitApply(identity)) => tell(identity, identity.metadata.generation),
-            Ok(Event::Delete(identity)) => tell(identity, None),
-            Ok(Event::Init | Event::InitDone) | Err(_) => {}
-        })
-        .applied_objects()
         // Where several operators share a cluster, one's status must not be the other's event.
         .predicate_filter(predicates::generation, Default::default())
 }
@@ -128,12 +170,10 @@ pub async fn namespaces(
     touched: mpsc::UnboundedSender<Touched>,
 ) {
     let events = events(move || watcher(api.clone(), watcher::Config::default()));
-    let mut events = std::pin::pin!(events.map(Ok::<_, watcher::Error>).reflect(store));
-    while let Some(event) = events.next().await {
-        if let Ok(Event::Apply(namespace) | Event::InitApply(namespace) | Event::Delete(namespace)) = event {
-            // Nobody listens any more only at shutdown.
-            _ = touched.send(Touched::Namespace(namespace.name_any()));
-        }
+    let mut changes = std::pin::pin!(stored(events, store));
+    while let Some(Change::There(namespace) | Change::Gone(namespace)) = changes.next().await {
+        // Nobody listens any more only at shutdown.
+        _ = touched.send(Touched::Namespace(namespace.name_any()));
     }
 }
 
@@ -216,5 +256,56 @@ fn reference<K: Managed>(metadata: &ObjectMeta) -> ObjectReference {
         name: metadata.name.clone(),
         uid: metadata.uid.clone(),
         ..ObjectReference::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::reflector;
+
+    use super::*;
+
+    fn namespace(name: &str, label: &str) -> Namespace {
+        let labels = [("label".to_owned(), label.to_owned())].into();
+        Namespace {
+            metadata: ObjectMeta { name: Some(name.into()), labels: Some(labels), ..ObjectMeta::default() },
+            ..Namespace::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_told_is_in_the_store() {
+        let (store, writer) = reflector::store();
+        let listing = |objects: &[(&str, &str)]| {
+            let objects = objects.iter().map(|(name, label)| Event::InitApply(namespace(name, label)));
+            [Event::Init].into_iter().chain(objects).chain([Event::InitDone]).collect::<Vec<_>>()
+        };
+        let first = listing(&[("stays", "1"), ("goes", "1")]);
+        let then = vec![Event::Apply(namespace("leaves", "1")), Event::Delete(namespace("leaves", "1"))];
+        let again = listing(&[("stays", "2"), ("comes", "1")]);
+        let events = stream::iter(first.into_iter().chain(then).chain(again));
+        let told = stored(events, writer).map(|change| {
+            let (name, is_there, object) = match change {
+                Change::There(object) => (object.name_any(), true, Some(object)),
+                Change::Gone(object) => (object.name_any(), false, None),
+            };
+            let shown = store.get(&ObjectRef::new(&name));
+            assert_eq!(shown.as_deref(), object.as_ref(), "{name}");
+            (name, is_there)
+        });
+        let mut told: Vec<_> = told.collect().await;
+        told[..2].sort();
+        told[5..].sort();
+        let told: Vec<_> = told.iter().map(|(name, is_there)| (name.as_str(), *is_there)).collect();
+        let expected = [
+            ("goes", true),
+            ("stays", true),
+            ("leaves", true),
+            ("leaves", false),
+            ("goes", false),
+            ("comes", true),
+            ("stays", true),
+        ];
+        assert_eq!(told, expected);
     }
 }
