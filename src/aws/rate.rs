@@ -12,12 +12,15 @@ const DOCUMENTED: f64 = 5.0;
 /// The least that is tried, calls a second.
 const LEAST: f64 = 0.2;
 
-/// What is left of the rate after a refusal, and after one that follows another within a few calls.
-const CUT: f64 = 0.9;
-const DEEP_CUT: f64 = 0.5;
-const FEW: f64 = 10.0;
+/// After a refusal the rate becomes what EC2 has taken since the one before, but at least this share of what it was, and
+/// at most that.
+const LEAST_KEPT: f64 = 0.5;
+const MOST_KEPT: f64 = 0.9;
 
-/// How the rate grows while all of it is used: by e^(GROWTH·n²) within n calls after a refusal. It passes what was
+/// A few calls tell little: for so many seconds more EC2 is taken to have accepted the whole rate.
+const SUPPOSED: f64 = 1.0;
+
+/// How the rate grows while all of it is used: by e^(GROWTH·n²) with n calls taken after a refusal. It passes what was
 /// refused after some seventy calls, carefully, and is twenty times that after four hundred.
 const GROWTH: f64 = 0.00002;
 
@@ -38,8 +41,9 @@ struct Limited {
     /// When the tokens were counted.
     at: Instant,
     refused: Instant,
-    /// Calls allowed since the refusal while all that was allowed was used.
-    used: f64,
+    /// Calls that EC2 has taken since then, and the seconds, both while all that was allowed was used.
+    taken: f64,
+    seconds: f64,
 }
 
 impl Rate {
@@ -69,17 +73,31 @@ impl Rate {
         Ok(())
     }
 
-    /// EC2 refused a call that was begun then. Those that were under way at the same time were refused together.
-    pub fn refused(&mut self, begun: Instant, now: Instant) {
-        let per_second = match &self.0 {
-            Some(limited) if begun < limited.refused => return,
+    /// EC2 took so many calls, for which there was leave since then.
+    pub fn taken(&mut self, calls: f64, leave: Instant, now: Instant) {
+        let Some(limited) = self.0.as_mut().filter(|limited| leave >= limited.refused) else { return };
+        limited.count(now);
+        if limited.is_used() {
+            let before = limited.taken;
+            limited.taken += calls;
+            limited.per_second *= (GROWTH * (limited.taken * limited.taken - before * before)).exp();
+        }
+    }
+
+    /// EC2 refused a call for which there was leave since then. What was allowed before an earlier refusal says nothing
+    /// of the rate after it.
+    pub fn refused(&mut self, leave: Instant, now: Instant) {
+        let per_second = match &mut self.0 {
+            Some(limited) if leave < limited.refused => return,
             Some(limited) => {
-                let cut = if limited.used < FEW { DEEP_CUT } else { CUT };
-                (limited.per_second * cut).max(LEAST)
+                limited.count(now);
+                let taken = limited.taken + SUPPOSED * limited.per_second;
+                let (least, most) = (LEAST_KEPT * limited.per_second, MOST_KEPT * limited.per_second);
+                (taken / (limited.seconds + SUPPOSED)).clamp(least, most).max(LEAST)
             }
             None => DOCUMENTED,
         };
-        self.0 = Some(Limited { per_second, tokens: 0.0, at: now, refused: now, used: 0.0 });
+        self.0 = Some(Limited { per_second, tokens: 0.0, at: now, refused: now, taken: 0.0, seconds: 0.0 });
     }
 }
 
@@ -87,13 +105,19 @@ impl Limited {
     fn count(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
         self.at = now;
-        let most = (CATCH_UP * self.per_second).max(1.0);
-        if self.tokens + passed * self.per_second < most {
-            let before = self.used;
-            self.used += passed * self.per_second;
-            self.per_second *= (GROWTH * (self.used * self.used - before * before)).exp();
+        if self.is_used() {
+            self.seconds += passed;
         }
-        self.tokens = (self.tokens + passed * self.per_second).min(most);
+        self.tokens = (self.tokens + passed * self.per_second).min(self.most());
+    }
+
+    /// Whether all that is allowed is used.
+    fn is_used(&self) -> bool {
+        self.tokens < self.most()
+    }
+
+    fn most(&self) -> f64 {
+        (CATCH_UP * self.per_second).max(1.0)
     }
 }
 
@@ -101,24 +125,32 @@ impl Limited {
 mod tests {
     use super::*;
 
-    /// EC2's bucket, and a caller without pause, for so many seconds: what was taken and what refused.
-    fn run(capacity: f64, refill: f64, seconds: u32) -> (f64, f64) {
+    /// EC2's bucket, and callers without pause, for so many seconds: what was taken and what refused. Leave is used at
+    /// the next full `beat`: who is called may have to look at EC2 first.
+    fn run(capacity: f64, refill: f64, beat: Duration, seconds: u32) -> (f64, f64) {
         let start = Instant::now();
         let (mut rate, mut bucket) = (Rate::default(), capacity);
         let (mut taken, mut refused) = (0.0, 0.0);
+        let mut allowed = Vec::new();
         for tick in 0..seconds * 100 {
-            let now = start + Duration::from_millis(u64::from(tick) * 10);
+            let passed = Duration::from_millis(u64::from(tick) * 10);
+            let now = start + passed;
             bucket = (bucket + refill / 100.0).min(capacity);
             // Eight at once is what an open rate has under way.
-            let mut at_once = 8;
-            while at_once > 0 && rate.take(1.0, now).is_ok() {
-                at_once -= 1;
+            let at_once = if rate.is_limited(now) { usize::MAX } else { 8 - allowed.len() };
+            allowed.extend((0..at_once).map_while(|_| rate.take(1.0, now).ok().map(|()| now)));
+            if rate.is_limited(now) && !passed.as_millis().is_multiple_of(beat.as_millis()) {
+                continue;
+            }
+            for leave in allowed.drain(..) {
+                let answered = now + Duration::from_millis(1);
                 if bucket >= 1.0 {
                     bucket -= 1.0;
                     taken += 1.0;
+                    rate.taken(1.0, leave, answered);
                 } else {
                     refused += 1.0;
-                    rate.refused(now, now + Duration::from_millis(1));
+                    rate.refused(leave, answered);
                 }
             }
         }
@@ -127,13 +159,14 @@ mod tests {
 
     #[test]
     fn the_refill_is_used_and_little_is_refused() {
-        for (capacity, refill, least) in
-            [(50.0, 5.0, 0.95), (200.0, 10.0, 0.95), (20.0, 1.0, 0.8), (100.0, 100.0, 0.85)]
-        {
-            let (taken, refused) = run(capacity, refill, 300);
+        let beats = [10, 250, 1_000, 2_000].map(Duration::from_millis);
+        let buckets = [(50.0, 5.0, 0.95, 0.03), (200.0, 10.0, 0.95, 0.2), (20.0, 1.0, 0.95, 0.07)];
+        let late = beats.iter().flat_map(|beat| buckets.map(|bucket| (*beat, bucket)));
+        for (beat, (capacity, refill, least, most)) in late.chain([(beats[0], (100.0, 100.0, 0.85, 0.03))]) {
+            let (taken, refused) = run(capacity, refill, beat, 300);
             let allowed = capacity + refill * 300.0;
-            assert!(taken > allowed * least, "{taken} of {allowed} at {refill}/s");
-            assert!(refused / (taken + refused) < 0.03, "{refused} of {taken} refused at {refill}/s");
+            assert!(taken > allowed * least, "{taken} of {allowed} at {refill}/s, {beat:?}");
+            assert!(refused / (taken + refused) < most, "{refused} of {taken} refused at {refill}/s, {beat:?}");
         }
     }
 

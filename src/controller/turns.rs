@@ -78,14 +78,21 @@ pub enum Answer {
 #[derive(Debug)]
 pub struct Turn {
     line: Arc<Line>,
-    begun: Instant,
+    calls: f64,
+    /// Since when there is leave.
+    since: Instant,
     _under_way: Option<OwnedSemaphorePermit>,
 }
 
 impl Turn {
-    /// EC2 refused the call for its rate.
-    pub fn refused(&self) {
-        self.line.state().rate.refused(self.begun, Instant::now());
+    /// EC2 refused a call for its rate, or did not.
+    pub fn answered(self, is_refused: bool) {
+        let (mut state, now) = (self.line.state(), Instant::now());
+        if is_refused {
+            state.rate.refused(self.since, now);
+        } else {
+            state.rate.taken(self.calls, self.since, now);
+        }
     }
 }
 
@@ -104,14 +111,14 @@ impl Turns {
         };
         // Nobody closes it.
         let under_way = Arc::clone(&line.under_way).acquire_owned().await.ok();
-        let now = Instant::now();
+        let (now, calls) = (Instant::now(), calls as f64);
         let mut state = line.state();
-        let is_called = state.called.remove(&waiter).is_some_and(|since| now.duration_since(since) < KEPT);
-        if is_called || !state.rate.is_limited(now) {
+        let called = state.called.remove(&waiter).filter(|since| now.duration_since(*since) < KEPT);
+        if let Some(since) = called.or_else(|| (!state.rate.is_limited(now)).then_some(now)) {
             drop(state);
-            return Answer::Now(Turn { line, begun: now, _under_way: under_way });
+            return Answer::Now(Turn { line, calls, since, _under_way: under_way });
         }
-        let since = state.enter(waiter, calls as f64, now);
+        let since = state.enter(waiter, calls, now);
         if !std::mem::replace(&mut state.is_calling, true) {
             tokio::spawn(call_all(Arc::clone(&line), self.woken.clone()));
         }
@@ -206,11 +213,9 @@ mod tests {
     async fn one_namespace_does_not_hold_up_another() {
         let (woken, mut calls) = mpsc::unbounded_channel();
         let turns = Turns::new(woken);
-        let first = turn(&turns, waiter("crowd", 0)).await;
-        if let Some(first) = &first {
-            first.refused();
+        if let Some(first) = turn(&turns, waiter("crowd", 0)).await {
+            first.answered(true);
         }
-        drop(first);
         for number in 0..5_000 {
             assert!(turn(&turns, waiter("crowd", number)).await.is_none(), "{number} goes though EC2 refuses");
         }

@@ -112,16 +112,17 @@ async fn pass(context: &Context, mut latest: Arc<VpcPeering>) -> Result<Action, 
             Some(Answer::Now(turn)) => Some(turn),
             Some(Answer::Later(since)) => return Box::pin(context.queued(object, seen, since)).await,
         };
-        match Box::pin(context.take(&step, object, seen)).await? {
+        let outcome = Box::pin(context.take(&step, object, seen)).await?;
+        if let Some(turn) = turn {
+            turn.answered(matches!(&outcome, Outcome::Refused(_, error) if error.is_throttling()));
+        }
+        match outcome {
             Outcome::Done(next) => {
                 context.memory(object, |memory| memory.succeeded(&step));
                 latest = Arc::from(next);
             }
             Outcome::Refused(next, error) => {
                 tracing::warn!(%error, "AWS refuses");
-                if let Some(turn) = turn.filter(|_| error.is_throttling()) {
-                    turn.refused();
-                }
                 let generation = next.metadata.generation;
                 let pause = context.memory(&*next, |memory| {
                     memory.failed(step.clone(), generation, error.class, trouble_of(&error));

@@ -153,16 +153,17 @@ async fn pass(context: &Context, mut latest: Arc<VpcPeeringAccepter>) -> Result<
             Some(Answer::Now(turn)) => Some(turn),
             Some(Answer::Later(since)) => return Box::pin(context.accepter_queued(object, since)).await,
         };
-        match Box::pin(context.take_accepter_step(&step, object, seen)).await? {
+        let outcome = Box::pin(context.take_accepter_step(&step, object, seen)).await?;
+        if let Some(turn) = turn {
+            turn.answered(matches!(&outcome, Outcome::Refused(error) if error.is_throttling()));
+        }
+        match outcome {
             Outcome::Done(next) => {
                 context.memory(object, |memory| memory.succeeded(&step));
                 latest = Arc::from(next);
             }
             Outcome::Refused(error) => {
                 tracing::warn!(%error, "AWS refuses");
-                if let Some(turn) = turn.filter(|_| error.is_throttling()) {
-                    turn.refused();
-                }
                 let generation = object.metadata.generation;
                 context.memory(object, |memory| memory.failed(step, generation, error.class, trouble_of(&error)));
                 // The others go on; in the end the status tells of this one.
