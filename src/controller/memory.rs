@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use smol_str::SmolStr;
 use tokio::time::Instant;
 
 use crate::aws::{Class, Inventory};
@@ -34,6 +35,10 @@ impl Attempt for Step {
 pub struct Memory<S: Attempt> {
     /// When our last call that changed EC2 ended: an older listing may not show its effect.
     pub last_write: Option<Instant>,
+    /// The connection that EC2 has made at our request, while the status shows no more than the intent.
+    pub created: Option<SmolStr>,
+    /// When we last did something after which EC2 goes on by itself.
+    pub left_to_ec2: Option<Instant>,
     /// When the listing began that first lacked what the record says must be there.
     pub missing_since: Option<Instant>,
     /// The same of each connection, where a resource has several.
@@ -54,6 +59,8 @@ impl<S: Attempt> Default for Memory<S> {
     fn default() -> Self {
         Self {
             last_write: None,
+            created: None,
+            left_to_ec2: None,
             missing_since: None,
             each_missing_since: BTreeMap::new(),
             written: None,
@@ -135,6 +142,15 @@ impl<S: Attempt> Memory<S> {
         let (written, at) = self.written?;
         let shown: u64 = version?.parse().ok()?;
         if shown >= written { None } else { CATCH_UP.checked_sub(at.elapsed()) }
+    }
+
+    /// For how long there is nothing to do: EC2 goes on by itself, and has not been looked at since.
+    #[must_use]
+    pub fn until_looked(&self, now: Instant) -> Option<Duration> {
+        let left = self.left_to_ec2?;
+        let mut listings = self.listings.peerings.iter().filter_map(|inventory| inventory.latest());
+        let is_looked_at = listings.any(|listing| listing.looked > left);
+        BRIEF.checked_sub(now.duration_since(left)).filter(|_| !is_looked_at)
     }
 
     /// The API server has taken a write of ours.
@@ -269,6 +285,15 @@ mod tests {
         for version in [Some("7"), Some("8"), Some("?"), None] {
             assert_eq!(memory.behind(version), None, "{version:?}");
         }
+    }
+
+    #[test]
+    fn what_is_left_to_ec2_waits_for_a_look_but_not_for_long() {
+        let (mut memory, start) = (Memory::<Step>::default(), Instant::now());
+        assert_eq!(memory.until_looked(start), None);
+        memory.left_to_ec2 = Some(start);
+        assert_eq!(memory.until_looked(start + BRIEF / 4), Some(BRIEF * 3 / 4));
+        assert_eq!(memory.until_looked(start + BRIEF * 2), None);
     }
 
     #[test]

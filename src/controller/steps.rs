@@ -5,6 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 use kube::runtime::events::EventType;
+use smol_str::SmolStr;
 use tokio::time::Instant;
 
 use super::Context;
@@ -41,14 +42,14 @@ impl Context {
             Step::Create => self.create(object, seen).await,
             Step::Record { connection, ownership } => done(self.record(object, seen, connection, *ownership).await?),
             Step::Retire { id, code, recreations } => {
-                let mut status = object.status.clone().unwrap_or_default();
+                let mut status = status_of(object);
                 status::retire(&mut status, id, code, *recreations, Timestamp::now());
                 status.last_handled_reconcile_at = reconcile_at(object);
                 let standing = Standing::working(Reason::AwaitingRecreation, format!("{id} ended as {code}"));
                 done(self.write(object, status, None, &standing).await?)
             }
             Step::RecordTagKeys { side, keys } => {
-                let mut status = object.status.clone().unwrap_or_default();
+                let mut status = status_of(object);
                 let managed = match side {
                     Side::Requester => &mut status.managed_tag_keys,
                     Side::Accepter => &mut status.accepter_managed_tag_keys,
@@ -57,7 +58,7 @@ impl Context {
                 done(self.rewrite(object, status).await?)
             }
             Step::RecordRoutes { routes, .. } => {
-                let mut status = object.status.clone().unwrap_or_default();
+                let mut status = status_of(object);
                 status.routes = routes.iter().cloned().collect();
                 done(self.rewrite(object, status).await?)
             }
@@ -125,7 +126,7 @@ impl Context {
         standing: &Standing,
         answers_request: bool,
     ) -> Result<VpcPeering, kube::Error> {
-        let mut status = object.status.clone().unwrap_or_default();
+        let mut status = status_of(object);
         if let (Some(seen), Some(ownership)) = (seen, status.ownership)
             && let Some(connection) = &seen.observed.recorded
         {
@@ -202,7 +203,7 @@ impl Context {
             // EC2 did not say.
             Err(error) => (standing_after(error, Some(false)), "Unknown"),
         };
-        let mut status = object.status.clone().unwrap_or_default();
+        let mut status = status_of(object);
         let (generation, now) = (object.metadata.generation.unwrap_or_default(), Timestamp::now());
         let kind = ConditionType::DryRunSucceeded;
         let condition = status::condition(kind, succeeded, standing.reason, &standing.message, generation, now);
@@ -217,8 +218,8 @@ impl Context {
         })
     }
 
-    /// The intent, the request, the record: each is written before the next, so that a crash between any two leaves
-    /// a trace to find the connection by.
+    /// The intent is written before the request, so that a crash leaves a trace to find the connection by. Its ID is
+    /// remembered, and written with whatever is to be told next: mostly EC2 goes on in a moment.
     async fn create(&self, object: &VpcPeering, seen: Seen<'_>) -> Result<Outcome, kube::Error> {
         let (owner, request) = (seen.owner, request(object, seen));
         // A session may have to be opened, which takes time, and may be refused.
@@ -229,14 +230,17 @@ impl Context {
             managed_tag_keys: request.tags.keys().map(Into::into).collect(),
             ends: Some(seen.access.ends.to_status()),
             last_handled_reconcile_at: reconcile_at(object),
-            ..object.status.clone().unwrap_or_default()
+            ..status_of(object)
         };
         let object = self.write(object, status, None, &standing).await?;
         if let Some(warning) = &seen.observed.near_quota {
             let event = StepEvent::NearQuota.as_str();
             self.announcer.announce(&object.object_ref(&()), EventType::Warning, event, warning);
         }
-        self.memory(&object, |memory| memory.missing_since = None);
+        self.memory(&object, |memory| {
+            memory.missing_since = None;
+            memory.created = None;
+        });
         let answer = ec2.create_vpc_peering_connection(&request).await;
         self.wrote_to_ec2(&object);
         match answer {
@@ -261,11 +265,11 @@ impl Context {
                 Ok(Outcome::Refused(Box::new(object), error))
             }
             Ok(connection) => {
-                let connection = Arc::new(connection);
-                let object = self.record(&object, seen, &connection, Ownership::Owned).await?;
                 let (event, note) = (StepEvent::Created.as_str(), format!("created {}", connection.id));
                 self.announcer.announce(&object.object_ref(&()), EventType::Normal, event, &note);
-                Ok(Outcome::Done(Box::new(object)))
+                let id = SmolStr::from(connection.id);
+                self.memory(&object, |memory| memory.created = Some(id.clone()));
+                Ok(Outcome::Done(Box::new(with_connection(&object, id))))
             }
             Err(error) if error.ambiguous => self.refused(&object, None, error).await,
             Err(error) => {
@@ -277,8 +281,21 @@ impl Context {
 
     /// EC2 has certainly created nothing for us.
     async fn forget_intent(&self, object: &VpcPeering, standing: &Standing) -> Result<VpcPeering, kube::Error> {
-        let status = VpcPeeringStatus { creation_started_at: None, ..object.status.clone().unwrap_or_default() };
+        let status = VpcPeeringStatus { creation_started_at: None, ..status_of(object) };
         self.write(object, status, None, standing).await
+    }
+
+    /// The resource with what EC2 has answered to its request, where the status does not say so yet.
+    pub(super) fn with_answer(&self, object: Arc<VpcPeering>) -> Arc<VpcPeering> {
+        let recorded = recorded(&object);
+        let created = self.memory(&*object, |memory| {
+            // Once it is written, nobody needs to remember it, nor how the VPCs looked before.
+            if recorded.connection_id.is_some() {
+                (memory.created, memory.preflight) = (None, None);
+            }
+            memory.created.clone().filter(|_| recorded.creation_started)
+        });
+        created.map_or(Arc::clone(&object), |id| Arc::new(with_connection(&object, id)))
     }
 
     async fn record(
@@ -288,7 +305,7 @@ impl Context {
         connection: &Arc<Connection>,
         ownership: Ownership,
     ) -> Result<VpcPeering, kube::Error> {
-        let mut status = object.status.clone().unwrap_or_default();
+        let mut status = status_of(object);
         describe(&mut status, connection, ownership);
         status.ends = Some(seen.access.ends.to_status());
         // The status says at once what the next decision will say.
@@ -322,6 +339,23 @@ impl Context {
         let object = self.show(object, seen, &standing_after(&error, Some(false)), false).await?;
         Ok(Outcome::Refused(Box::new(object), error))
     }
+}
+
+/// The status to go on from: an intent ends when its connection is written down.
+fn status_of(object: &VpcPeering) -> VpcPeeringStatus {
+    let status = object.status.clone().unwrap_or_default();
+    let is_answered = status.vpc_peering_connection_id.is_some();
+    VpcPeeringStatus { creation_started_at: status.creation_started_at.filter(|_| !is_answered), ..status }
+}
+
+/// The resource as if this connection of its own were written down. The intent stays until it is.
+fn with_connection(object: &VpcPeering, id: SmolStr) -> VpcPeering {
+    let status = VpcPeeringStatus {
+        vpc_peering_connection_id: Some(id),
+        ownership: Some(Ownership::Owned),
+        ..object.status.clone().unwrap_or_default()
+    };
+    VpcPeering { status: Some(status), ..object.clone() }
 }
 
 /// Each change by itself: one that is refused holds up no other.

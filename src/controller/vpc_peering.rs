@@ -47,13 +47,16 @@ pub async fn reconcile(object: Arc<VpcPeering>, context: Arc<Context>) -> Result
 }
 
 /// What takes room and is soon done is apart: a thousand passes may wait for a listing.
-async fn pass(context: &Context, mut latest: Arc<VpcPeering>) -> Result<Action, kube::Error> {
+async fn pass(context: &Context, object: Arc<VpcPeering>) -> Result<Action, kube::Error> {
     let began = Instant::now();
-    let object = &*latest;
     let version = object.metadata.resource_version.clone();
-    if let Some(wait) = context.memory(object, |memory| memory.behind(version.as_deref())) {
+    let wait = context
+        .memory(&*object, |memory| memory.behind(version.as_deref()).or_else(|| memory.until_looked(Instant::now())));
+    if let Some(wait) = wait {
         return Ok(Action::requeue(wait));
     }
+    let mut latest = context.with_answer(object);
+    let object = &*latest;
     let owner = context.owner(object);
     let access = match Box::pin(context.access(object)).await {
         Ok(access) => access,
@@ -120,6 +123,9 @@ async fn pass(context: &Context, mut latest: Arc<VpcPeering>) -> Result<Action, 
             Outcome::Done(next) => {
                 context.memory(object, |memory| memory.succeeded(&step));
                 latest = Arc::from(next);
+                if matches!(step, Step::Create | Step::Accept { .. }) {
+                    return Ok(context.leave_to_ec2(&latest, &owner, &access));
+                }
             }
             Outcome::Refused(next, error) => {
                 tracing::warn!(%error, "AWS refuses");
@@ -216,6 +222,16 @@ impl Context {
         Ok(Action::await_change())
     }
 
+    /// EC2 goes on by itself. It is looked at soon, which wakes the resource; until then others go first.
+    fn leave_to_ec2(&self, object: &VpcPeering, owner: &Owner, access: &Access) -> Action {
+        let id = recorded(object).connection_id;
+        self.peerings.interests.set(&owner.namespace, &owner.name, &id);
+        let questions = id.map(|id| Questions::default().and(CONNECTION_ID, &id));
+        access.requester.peerings.of(&access.ends.requester.region).wake(questions);
+        self.memory(object, |memory| memory.left_to_ec2 = Some(Instant::now()));
+        Action::requeue(BRIEF)
+    }
+
     /// What EC2 shows of this resource's peering. What it does not show is believed only of a listing that began
     /// after we asked. The error comes with the time after which to ask again.
     async fn observe(
@@ -226,9 +242,6 @@ impl Context {
         access: &Access,
         asked: Instant,
     ) -> Result<Observation, (AwsError, Duration)> {
-        if !has_finalizer(object) {
-            return Ok(Observation::default());
-        }
         let spec = &object.spec;
         let inventory = access.requester.peerings.of(&access.ends.requester.region);
         let elsewhere = access.accepter.as_ref().filter(|_| !access.is_one_place);
@@ -241,9 +254,16 @@ impl Context {
             };
             memory.last_write
         });
+        let around = around(spec, recorded, &access.ends);
+        if !has_finalizer(object) {
+            // EC2 is looked at while the finalizer is written.
+            if object.metadata.deletion_timestamp.is_none() {
+                inventory.wake(Some(around));
+            }
+            return Ok(Observation::default());
+        }
         let since = last_write.unwrap_or(self.started);
         let tables = Box::pin(self.read_route_tables(tables, access, since)).await;
-        let around = around(spec, recorded, &access.ends);
         // What is ours is known by its ID; before it is let go of, nothing else that may be ours is left out.
         let known_id = recorded.connection_id.as_ref().filter(|_| object.metadata.deletion_timestamp.is_none());
         let mut questions = known_id.map_or_else(|| around.clone(), |id| Questions::default().and(CONNECTION_ID, id));

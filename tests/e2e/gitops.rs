@@ -123,7 +123,7 @@ pub async fn every_state_is_judged_rightly(world: World) -> Result<()> {
         let judged = async {
             let mut delays = json!({"initiating": 0.2, "provisioning": 0.2, "deleting": 0.2});
             match state.name {
-                "initiating-request" => delays["initiating"] = json!(3),
+                "initiating-request" => delays["initiating"] = json!(6),
                 "provisioning" => delays["provisioning"] = json!(6),
                 "deleting" | "terminating" => delays["deleting"] = json!(3),
                 _ => {}

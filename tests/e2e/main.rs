@@ -157,7 +157,7 @@ fn main() -> Result<ExitCode> {
         metrics::errors_of_aws_are_counted_by_code,
         metrics::probes_tell_who_is_ready,
         metrics::ready_when_aws_knows_the_credentials,
-        scale::a_peering_costs_four_writes,
+        scale::a_peering_costs_at_most_four_writes,
         scale::an_id_is_told_while_ec2_takes_its_time,
         scale::what_lasts_is_told,
         scale::among_many_others_it_asks_for_its_own,

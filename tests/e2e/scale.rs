@@ -20,7 +20,7 @@ fn is_ready(object: &VpcPeering) -> bool {
     condition(object, "Ready").is_some_and(|ready| ready.status == "True")
 }
 
-pub async fn a_peering_costs_four_writes(world: World) -> Result<()> {
+pub async fn a_peering_costs_at_most_four_writes(world: World) -> Result<()> {
     let mut objects = watcher(world.api(), watcher::Config::default()).applied_objects().boxed();
     let versions = tokio::spawn(async move {
         let mut versions = BTreeSet::new();
@@ -37,8 +37,8 @@ pub async fn a_peering_costs_four_writes(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     let versions = tokio::time::timeout(Duration::from_secs(60), versions).await.context("not ready in time")???;
-    // The first one is the user's: then finalizer, intent, ID, and how it ended.
-    ensure!(versions.len() == 5, "{} writes", versions.len() - 1);
+    // The first one is the user's: then finalizer, intent, and how it ended; where EC2 took its time, the ID before that.
+    ensure!((4..=5).contains(&versions.len()), "{} writes", versions.len() - 1);
     Ok(())
 }
 

@@ -78,6 +78,7 @@ struct Model {
     deleted: bool,
     gone: bool,
     // What a process forgets.
+    created: Option<Connection>,
     missing_since: Option<Timestamp>,
     preflight: Option<Preflight>,
 }
@@ -95,6 +96,7 @@ impl Model {
             finalizer: false,
             deleted: false,
             gone: false,
+            created: None,
             missing_since: None,
             preflight: None,
         };
@@ -188,17 +190,29 @@ impl Model {
         all.filter(|connection| owner().is_named_by(&connection.tags) && !connection.code.has_ended()).collect()
     }
 
+    /// The status, with what EC2 has answered where that is not written yet.
+    fn known(&self) -> VpcPeeringStatus {
+        let mut status = self.status.clone();
+        let is_unanswered = status.vpc_peering_connection_id.is_none() && status.creation_started_at.is_some();
+        if let Some(connection) = self.created.as_ref().filter(|_| is_unanswered) {
+            describe(&mut status, connection, Ownership::Owned);
+        }
+        status
+    }
+
     fn recorded(&self) -> Recorded {
+        let status = self.known();
         Recorded {
-            connection_id: self.status.vpc_peering_connection_id.as_deref().map(str::to_owned),
-            ownership: self.status.ownership,
-            creation_started: self.status.creation_started_at.is_some(),
-            managed_tag_keys: self.status.managed_tag_keys.iter().map(ToString::to_string).collect(),
+            connection_id: status.vpc_peering_connection_id.as_deref().map(str::to_owned),
+            ownership: status.ownership,
+            creation_started: status.creation_started_at.is_some(),
+            managed_tag_keys: status.managed_tag_keys.iter().map(ToString::to_string).collect(),
             ..Recorded::default()
         }
     }
 
     fn crash(&mut self) {
+        self.created = None;
         self.missing_since = None;
         self.preflight = None;
     }
@@ -245,6 +259,14 @@ impl Model {
             | Plan::DryRunSucceeded
             | Plan::Suspended { .. }
             | Plan::Stalled { .. } => {
+                // Nothing is written while EC2 is about to go on, however long that takes.
+                let is_brief = |connection: &Arc<Connection>| {
+                    matches!(connection.code, StatusCode::InitiatingRequest | StatusCode::Provisioning)
+                };
+                if observed.recorded.as_ref().is_some_and(is_brief) {
+                    return;
+                }
+                self.status = self.known();
                 if let (Some(connection), Some(ownership)) = (&observed.recorded, self.status.ownership) {
                     describe(&mut self.status, connection, ownership);
                 }
@@ -291,6 +313,7 @@ impl Model {
         self.status.creation_started_at = Some(to_the_second(self.now));
         self.status.managed_tag_keys = wanted.keys().cloned().collect();
         self.missing_since = None;
+        self.created = None;
         match disturbance {
             Disturbance::CrashBetween => return,
             Disturbance::Throttle => return self.status.creation_started_at = None,
@@ -305,7 +328,7 @@ impl Model {
                 let peering = self.ec2.peerings().get(&id).unwrap().clone();
                 let connection = self.connection(&peering);
                 if connection.tags == wanted {
-                    describe(&mut self.status, &connection, Ownership::Owned);
+                    self.created = Some(connection);
                 } else {
                     self.status.creation_started_at = None;
                 }
