@@ -145,11 +145,11 @@ fn a_request_is_accepted_only_where_an_entry_matches_whole() {
     let hidden = info(THEIRS, "vpc-1", "eu-west-1", &[]);
     let primary_alone = VpcInfo { cidr_block: Some("10.1.0.0/16".into()), ..hidden.clone() };
     let unreadable = VpcInfo {
-        cidr_block_set: vec![CidrBlock { cidr_block: "10.1.0.0/16".into() }, CidrBlock { cidr_block: "?".into() }],
+        cidr_block_set: ["10.1.0.0/16", "?"].map(|block| CidrBlock { cidr_block: block.into() }).into(),
         ..hidden.clone()
     };
     let with_ipv6 = VpcInfo {
-        ipv6_cidr_block_set: vec![crate::api::Ipv6CidrBlock { ipv6_cidr_block: "2001:db8::/56".into() }],
+        ipv6_cidr_block_set: Box::new([crate::api::Ipv6CidrBlock { ipv6_cidr_block: "2001:db8::/56".into() }]),
         ..whole.clone()
     };
     let nobody = VpcInfo { owner_id: None, ..whole.clone() };

@@ -138,5 +138,5 @@ pub struct AwsIdentityStatus {
 pub struct IdentityReference {
     /// The identity's name.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
-    pub name: String,
+    pub name: Box<str>,
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::duplicated_attributes)]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -106,10 +107,10 @@ pub struct VpcPeeringSpec {
     /// alone. Tags exist only in the account and region that made them: these are kept at both ends where we act for
     /// both.
     // EC2 allows 50 tags on a resource; four are ours, and each end may have ten of its own.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     #[schemars(length(max = 36))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
-    pub tags: Vec<Tag>,
+    pub tags: Box<[Tag]>,
     /// Ask EC2 whether the request would be allowed, report the answer in the condition `DryRunSucceeded`,
     /// and create nothing. A peering that exists already is left as it is.
     #[serde(default)]
@@ -119,10 +120,10 @@ pub struct VpcPeeringSpec {
     pub deletion_policy: DeletionPolicy,
     /// The ends of a peering after which a new one is requested, with pauses that grow, at most eight times in a row.
     /// None by default, since EC2 does not tell an accident from a decision.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     #[schemars(length(max = 4))]
     #[x_kube(merge_strategy = ListMerge::Set)]
-    pub recreate_on: Vec<End>,
+    pub recreate_on: Box<[End]>,
     /// Stop all writes to AWS, the deletion of the peering included, and go on reporting what EC2 shows.
     #[serde(default)]
     pub suspend: bool,
@@ -158,7 +159,7 @@ pub struct PeeringSide {
     /// once, before the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("vpcSelector cannot be changed: create another VpcPeering instead"))]
-    pub vpc_selector: Option<VpcSelector>,
+    pub vpc_selector: Option<Box<VpcSelector>>,
     /// The AWS account that owns the VPC: 12 digits. Defaults to the account of `identityRef`, and without one to the
     /// requester's account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -183,10 +184,10 @@ pub struct PeeringSide {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routes: Option<Box<Routes>>,
     /// Tags of this end, beside `spec.tags`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     #[schemars(length(max = 10))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
-    pub tags: Vec<Tag>,
+    pub tags: Box<[Tag]>,
 }
 
 /// Finds a VPC by its tags.
@@ -272,7 +273,7 @@ pub struct VpcPeeringStatus {
     /// The two VPCs, as they were looked up before the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = MapMerge::Atomic)]
-    pub ends: Option<StatusEnds>,
+    pub ends: Option<Box<StatusEnds>>,
     /// The requester's end as EC2 describes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = MapMerge::Atomic)]
@@ -282,37 +283,37 @@ pub struct VpcPeeringStatus {
     #[x_kube(merge_strategy = MapMerge::Atomic)]
     pub accepter_vpc_info: Option<VpcInfo>,
     /// Every tag that EC2 shows on the peering in the requester's account and region, ours and others'.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub tags: Vec<StatusTag>,
+    pub tags: Box<[StatusTag]>,
     /// Every tag that EC2 shows on the peering in the accepter's account and region, where that is another place and we
     /// act there.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub accepter_tags: Vec<StatusTag>,
+    pub accepter_tags: Box<[StatusTag]>,
     /// Whether the connection is this resource's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ownership: Option<Ownership>,
     /// The keys of the tags that this resource has set, or is about to: only these are ever removed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub managed_tag_keys: Vec<SmolStr>,
+    pub managed_tag_keys: Arc<[SmolStr]>,
     /// The same for the tags at the accepter's end, where that is another account or region.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub accepter_managed_tag_keys: Vec<SmolStr>,
+    pub accepter_managed_tag_keys: Arc<[SmolStr]>,
     /// The routes that this resource has made, or is about to: only these are ever changed or removed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub routes: Vec<ManagedRoute>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub routes: Box<[ManagedRoute]>,
     /// The last five connections that this resource owned and that ended, newest last.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub history: Vec<EndedConnection>,
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub history: Box<[EndedConnection]>,
     /// How often in a row a new connection was requested because the last one had ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recreations: Option<i32>,
     /// The value of the annotation `vpcpeering.dev/reconcile-at` that was last acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reconcile_at: Option<String>,
+    pub last_handled_reconcile_at: Option<Box<str>>,
     /// Written before EC2 is asked to create the peering, removed when its answer is recorded: while it is here
     /// and no ID is, a request may have reached EC2 whose answer we never saw.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -231,7 +231,7 @@ pub struct VpcPeeringAccepterStatus {
     pub routes: Vec<ManagedRoute>,
     /// The value of the annotation `vpcpeering.dev/reconcile-at` that was last acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reconcile_at: Option<String>,
+    pub last_handled_reconcile_at: Option<Box<str>>,
     /// The generation of the spec that this status speaks of; -1 until there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,

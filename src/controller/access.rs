@@ -172,7 +172,7 @@ impl Context {
     pub(super) async fn access(&self, object: &VpcPeering) -> Result<Access, Blocked> {
         let namespace = object.namespace().unwrap_or_default();
         let spec = &object.spec;
-        let named = |side: Side| spec.side(side).identity_ref.as_ref().map(|reference| reference.name.as_str());
+        let named = |side: Side| spec.side(side).identity_ref.as_ref().map(|reference| &*reference.name);
         let field = |side: Side| format!("spec.{side}.identityRef");
         let principal = async |side: Side| self.identities.principal(&namespace, named(side), &field(side)).await;
         let (requester, requester_vpcs) = principal(Side::Requester).await?;
@@ -201,7 +201,7 @@ impl Context {
             Some((principal @ Principal::Role(role), _)) => defaults(principal, Some(role.account_id.clone())),
             _ => IdentityDefaults::default(),
         };
-        let recorded = object.status.as_ref().and_then(|status| status.ends.as_ref());
+        let recorded = object.status.as_ref().and_then(|status| status.ends.as_deref());
         let [requester_place, accepter_place] =
             places(spec, recorded, &defaults(&requester, Some(account_id.clone())), &of_accepter)?;
 

@@ -3,34 +3,27 @@
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
 
-use super::index::{Index, Key};
+use super::index::{By, Index, Key};
 use crate::api::vpc_peering::StatusEnd;
 use crate::api::{ManagementPolicy, PeeringSide, VpcPeering};
 
-/// Resources by the two VPCs that they ask for, as the watch last showed them.
-#[derive(Debug, Default)]
-pub struct Claims(Index);
-
-impl Claims {
-    /// Follows the watch.
-    pub fn follow(&self, event: &Event<VpcPeering>) {
-        match event {
-            Event::Apply(object) | Event::InitApply(object) => self.set(object, pair_of(object)),
-            Event::Delete(object) => self.set(object, None),
-            // What has gone meanwhile is not found in the store.
-            Event::Init | Event::InitDone => {}
-        }
+/// Follows the watch.
+pub fn follow(index: &Index, event: &Event<VpcPeering>) {
+    let claim = |object: &VpcPeering, claimed: Option<String>| {
+        index.set(By::Vpcs, &object.namespace().unwrap_or_default(), &object.name_any(), claimed);
+    };
+    match event {
+        Event::Apply(object) | Event::InitApply(object) => claim(object, pair_of(object)),
+        Event::Delete(object) => claim(object, None),
+        // What has gone meanwhile is not found in the store.
+        Event::Init | Event::InitDone => {}
     }
+}
 
-    /// The resources that may ask for a peering of these VPCs, in either direction; [`asks_for`] tells whether one does.
-    #[must_use]
-    pub fn of(&self, one: &str, other: &str) -> Vec<Key> {
-        self.0.find(&pair(one, other))
-    }
-
-    fn set(&self, object: &VpcPeering, claimed: Option<String>) {
-        self.0.set(&object.namespace().unwrap_or_default(), &object.name_any(), claimed);
-    }
+/// The resources that may ask for a peering of these VPCs, in either direction; [`asks_for`] tells whether one does.
+#[must_use]
+pub fn of(index: &Index, one: &str, other: &str) -> Vec<Key> {
+    index.find(By::Vpcs, &pair(one, other))
 }
 
 /// Whether the resource asks for a peering of these VPCs, in either direction.
@@ -62,16 +55,16 @@ mod tests {
 
     #[test]
     fn the_last_claim_of_a_resource_counts() {
-        let claims = Claims::default();
+        let index = Index::default();
         let mut object = VpcPeering::new("a", spec());
         object.metadata.namespace = Some("x".into());
-        claims.follow(&Event::Apply(object.clone()));
-        assert_eq!(claims.of("vpc-22222222", "vpc-11111111"), [("x".into(), "a".into())]);
+        follow(&index, &Event::Apply(object.clone()));
+        assert_eq!(of(&index, "vpc-22222222", "vpc-11111111"), [("x".into(), "a".into())]);
         object.spec.accepter.vpc_id = Some("vpc-3".into());
-        claims.follow(&Event::Apply(object.clone()));
-        assert_eq!(claims.of("vpc-11111111", "vpc-22222222"), []);
-        assert_eq!(claims.of("vpc-11111111", "vpc-3"), [("x".into(), "a".into())]);
-        claims.follow(&Event::Delete(object));
-        assert_eq!(claims.of("vpc-11111111", "vpc-3"), []);
+        follow(&index, &Event::Apply(object.clone()));
+        assert_eq!(of(&index, "vpc-11111111", "vpc-22222222"), []);
+        assert_eq!(of(&index, "vpc-11111111", "vpc-3"), [("x".into(), "a".into())]);
+        follow(&index, &Event::Delete(object));
+        assert_eq!(of(&index, "vpc-11111111", "vpc-3"), []);
     }
 }

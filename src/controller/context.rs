@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use super::access::Identities;
 use super::announcer::Announcer;
-use super::claims::Claims;
 use super::kept::{Kept, Managed};
 use super::turns::Turns;
 use crate::api::{VpcPeering, VpcPeeringAccepter};
@@ -29,8 +28,6 @@ pub struct Context {
     pub peerings: Kept<VpcPeering>,
     /// What is kept of every `VpcPeeringAccepter`.
     pub accepters: Kept<VpcPeeringAccepter>,
-    /// Which resources ask for a peering of the same VPCs.
-    pub claims: Claims,
     /// Whose turn it is to change something in AWS.
     pub turns: Turns,
     /// What decisions are tuned by.
@@ -61,7 +58,6 @@ impl Context {
             identities,
             peerings: Kept::new(peerings),
             accepters: Kept::new(accepters),
-            claims: Claims::default(),
             turns,
             settings,
             started: Instant::now(),

@@ -9,11 +9,21 @@ use smol_str::SmolStr;
 /// A resource's namespace and name.
 pub type Key = (SmolStr, SmolStr);
 
+/// By what.
+#[derive(Clone, Copy, Debug)]
+pub enum By {
+    /// IDs in EC2 that a resource waits for: of connections, and of VPCs whose route tables matter.
+    Interest,
+    /// The two VPCs that it asks for.
+    Vpcs,
+}
+
 /// Resources by any number of terms each.
 #[derive(Debug, Default)]
 pub struct Index(Mutex<Relation>);
 
-/// The same both ways round. Each resource has a place here, so that it is to be small: of a term there is only its hash.
+/// The same both ways round. Each resource has a place here, so that it is to be small: of a term there is only its hash,
+/// whose lowest bit tells by what it is.
 #[derive(Debug, Default)]
 struct Relation {
     by_resource: HashMap<Arc<Key>, Box<[u64]>>,
@@ -21,28 +31,31 @@ struct Relation {
 }
 
 impl Index {
-    /// This resource is found by these terms, and by no others.
-    pub fn set(&self, namespace: &str, name: &str, terms: impl IntoIterator<Item = impl AsRef<str>>) {
-        let terms: BTreeSet<u64> = terms.into_iter().map(|term| hash(term.as_ref())).collect();
+    /// This resource is found by these terms, and by no others of the kind.
+    pub fn set(&self, by: By, namespace: &str, name: &str, terms: impl IntoIterator<Item = impl AsRef<str>>) {
+        let terms: BTreeSet<u64> = terms.into_iter().map(|term| hash(by, term.as_ref())).collect();
         let key = Arc::new((namespace.into(), name.into()));
         let mut relation = self.lock();
         let known = relation.by_resource.get(&key).map(|terms| &**terms).unwrap_or_default();
+        let (known, others): (Vec<u64>, Vec<u64>) = known.iter().partition(|term| *term & 1 == by as u64);
         if known.iter().eq(&terms) {
             return;
         }
-        for term in relation.by_resource.remove(&key).unwrap_or_default() {
+        relation.by_resource.remove(&key);
+        for term in known {
             relation.by_term.remove(&(term, Arc::clone(&key)));
         }
         relation.by_term.extend(terms.iter().map(|term| (*term, Arc::clone(&key))));
-        if !terms.is_empty() {
-            relation.by_resource.insert(key, terms.into_iter().collect());
+        let all: Box<[_]> = terms.into_iter().chain(others).collect();
+        if !all.is_empty() {
+            relation.by_resource.insert(key, all);
         }
     }
 
     /// The resources that are found by this term, and, rarely, one that is not.
     #[must_use]
-    pub fn find(&self, term: &str) -> Vec<Key> {
-        let term = hash(term);
+    pub fn find(&self, by: By, term: &str) -> Vec<Key> {
+        let term = hash(by, term);
         let relation = self.lock();
         let found = relation.by_term.range((term, Arc::default())..).take_while(|(other, _)| *other == term);
         found.map(|(_, key)| Key::clone(key)).collect()
@@ -53,8 +66,8 @@ impl Index {
     }
 }
 
-fn hash(term: &str) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(term)
+fn hash(by: By, term: &str) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(term) & !1 | by as u64
 }
 
 #[cfg(test)]
@@ -64,14 +77,18 @@ mod tests {
     #[test]
     fn the_last_word_of_a_resource_counts() {
         let index = Index::default();
-        index.set("a", "x", ["pcx-1", "pcx-2"]);
-        index.set("b", "x", ["pcx-2"]);
-        index.set("a", "x", ["pcx-1"]);
-        assert_eq!(index.find("pcx-1"), [("a".into(), "x".into())]);
-        assert_eq!(index.find("pcx-2"), [("b".into(), "x".into())]);
-        assert_eq!(index.find("pcx"), []);
-        index.set("a", "x", [""; 0]);
-        index.set("b", "x", [""; 0]);
+        index.set(By::Interest, "a", "x", ["pcx-1", "pcx-2"]);
+        index.set(By::Interest, "b", "x", ["pcx-2"]);
+        index.set(By::Vpcs, "a", "x", ["pcx-2"]);
+        index.set(By::Interest, "a", "x", ["pcx-1"]);
+        assert_eq!(index.find(By::Interest, "pcx-1"), [("a".into(), "x".into())]);
+        assert_eq!(index.find(By::Interest, "pcx-2"), [("b".into(), "x".into())]);
+        assert_eq!(index.find(By::Vpcs, "pcx-2"), [("a".into(), "x".into())]);
+        assert_eq!(index.find(By::Interest, "pcx"), []);
+        index.set(By::Interest, "a", "x", [""; 0]);
+        assert_eq!(index.find(By::Vpcs, "pcx-2"), [("a".into(), "x".into())]);
+        index.set(By::Vpcs, "a", "x", [""; 0]);
+        index.set(By::Interest, "b", "x", [""; 0]);
         assert!(index.lock().by_term.is_empty() && index.lock().by_resource.is_empty());
     }
 }

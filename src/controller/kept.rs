@@ -60,15 +60,15 @@ pub struct Kept<K: Managed> {
     pub store: Store<K>,
     /// What this process remembers of each.
     pub memories: Memories<K::Step>,
-    /// Which of them waits for which connection.
-    pub interests: Index,
+    /// By what they are found.
+    pub index: Index,
 }
 
 impl<K: Managed> Kept<K> {
     /// Nothing yet.
     #[must_use]
     pub fn new(store: Store<K>) -> Self {
-        Self { store, memories: Memories::default(), interests: Index::default() }
+        Self { store, memories: Memories::default(), index: Index::default() }
     }
 }
 
@@ -78,8 +78,8 @@ pub(super) fn has_finalizer(object: &impl ResourceExt) -> bool {
 }
 
 /// The value of the annotation that asks for an immediate look.
-pub(super) fn reconcile_at(object: &impl ResourceExt) -> Option<String> {
-    object.annotations().get(RECONCILE_AT).cloned()
+pub(super) fn reconcile_at(object: &impl ResourceExt) -> Option<Box<str>> {
+    object.annotations().get(RECONCILE_AT).map(|asked| asked.as_str().into())
 }
 
 /// Whether somebody asks for an immediate look, and we have not answered yet.

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
-use smol_str::SmolStr;
 use tokio::time::Instant;
 
 use crate::aws::{Class, Inventory};
@@ -36,13 +35,13 @@ pub struct Memory<S: Attempt> {
     /// When our last call that changed EC2 ended: an older listing may not show its effect.
     pub last_write: Option<Instant>,
     /// The connection that EC2 has made at our request, while the status shows no more than the intent.
-    pub created: Option<SmolStr>,
-    /// When we last did something after which EC2 goes on by itself.
-    pub left_to_ec2: Option<Instant>,
+    pub created: Option<Box<str>>,
+    /// EC2 goes on by itself after that call.
+    pub is_left_to_ec2: bool,
     /// When the listing began that first lacked what the record says must be there.
     pub missing_since: Option<Instant>,
     /// The same of each connection, where a resource has several.
-    pub each_missing_since: BTreeMap<String, Instant>,
+    pub each_missing_since: Option<Box<BTreeMap<String, Instant>>>,
     /// The resource version that our last write made, and when.
     pub written: Option<(u64, Instant)>,
     /// The code on its way to another that EC2 shows, and when the first listing began that showed it.
@@ -60,9 +59,9 @@ impl<S: Attempt> Default for Memory<S> {
         Self {
             last_write: None,
             created: None,
-            left_to_ec2: None,
+            is_left_to_ec2: false,
             missing_since: None,
-            each_missing_since: BTreeMap::new(),
+            each_missing_since: None,
             written: None,
             shown: None,
             preflight: None,
@@ -76,9 +75,9 @@ impl<S: Attempt> Default for Memory<S> {
 #[derive(Debug, Default)]
 pub struct Listings {
     /// Of peerings, requester first.
-    pub peerings: Vec<Arc<Inventory<Snapshot>>>,
+    pub peerings: Box<[Arc<Inventory<Snapshot>>]>,
     /// Of route tables.
-    pub route_tables: Vec<Arc<Inventory<RouteTables>>>,
+    pub route_tables: Box<[Arc<Inventory<RouteTables>>]>,
 }
 
 /// What a look at the two VPCs showed.
@@ -147,10 +146,15 @@ impl<S: Attempt> Memory<S> {
     /// For how long there is nothing to do: EC2 goes on by itself, and has not been looked at since.
     #[must_use]
     pub fn until_looked(&self, now: Instant) -> Option<Duration> {
-        let left = self.left_to_ec2?;
+        let left = self.last_write.filter(|_| self.is_left_to_ec2)?;
         let mut listings = self.listings.peerings.iter().filter_map(|inventory| inventory.latest());
         let is_looked_at = listings.any(|listing| listing.looked > left);
         BRIEF.checked_sub(now.duration_since(left)).filter(|_| !is_looked_at)
+    }
+
+    /// A call that changes EC2 has ended.
+    pub fn wrote_to_ec2(&mut self, now: Instant) {
+        (self.last_write, self.is_left_to_ec2) = (Some(now), false);
     }
 
     /// The API server has taken a write of ours.
@@ -291,7 +295,9 @@ mod tests {
     fn what_is_left_to_ec2_waits_for_a_look_but_not_for_long() {
         let (mut memory, start) = (Memory::<Step>::default(), Instant::now());
         assert_eq!(memory.until_looked(start), None);
-        memory.left_to_ec2 = Some(start);
+        memory.wrote_to_ec2(start);
+        assert_eq!(memory.until_looked(start), None);
+        memory.is_left_to_ec2 = true;
         assert_eq!(memory.until_looked(start + BRIEF / 4), Some(BRIEF * 3 / 4));
         assert_eq!(memory.until_looked(start + BRIEF * 2), None);
     }

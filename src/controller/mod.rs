@@ -34,6 +34,7 @@ use crate::peering;
 use access::Identities;
 pub use access::OwnCredentials;
 pub use context::Context;
+use index::By;
 pub use kept::Managed;
 pub use observer::Observer;
 pub use scope::Scope;
@@ -237,7 +238,7 @@ fn woken<K: Managed>(
     changes: mpsc::UnboundedReceiver<String>,
 ) -> impl Stream<Item = ObjectRef<K>> + Send {
     stream::unfold(changes, |mut changes| async move { Some((changes.recv().await?, changes)) }).flat_map(move |id| {
-        let objects = K::kept(&context).interests.find(&id);
+        let objects = K::kept(&context).index.find(By::Interest, &id);
         stream::iter(objects.into_iter().map(|(namespace, name)| ObjectRef::new(&name).within(&namespace)))
     })
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::Context;
+use super::index::By;
 use super::kept::{Managed, Status, conditions, has_finalizer};
 use super::memory::Memory;
 use crate::api::{ConditionType, FINALIZER, Reason, StepEvent};
@@ -120,7 +121,7 @@ impl Context {
     pub(super) fn forget<K: Managed>(&self, object: &K) {
         let kept = K::kept(self);
         kept.memories.forget(object.meta().uid.as_deref().unwrap_or_default());
-        kept.interests.set(&object.namespace().unwrap_or_default(), &object.name_any(), [""; 0]);
+        kept.index.set(By::Interest, &object.namespace().unwrap_or_default(), &object.name_any(), [""; 0]);
     }
 
     /// Lets a resource go that nothing of ours is left of.
@@ -134,7 +135,7 @@ impl Context {
 
     /// A call that changes EC2 was made: the next listing must be a newer one.
     pub(super) fn wrote_to_ec2<K: Managed>(&self, object: &K) {
-        self.memory(object, |memory| memory.last_write = Some(Instant::now()));
+        self.memory(object, |memory| memory.wrote_to_ec2(Instant::now()));
     }
 
     fn api<K: Managed>(&self, object: &K) -> Api<K> {

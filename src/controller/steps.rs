@@ -5,7 +5,6 @@ use std::sync::Arc;
 use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 use kube::runtime::events::EventType;
-use smol_str::SmolStr;
 use tokio::time::Instant;
 
 use super::Context;
@@ -228,7 +227,7 @@ impl Context {
         let status = VpcPeeringStatus {
             creation_started_at: Some(to_the_second(Timestamp::now())),
             managed_tag_keys: request.tags.keys().map(Into::into).collect(),
-            ends: Some(seen.access.ends.to_status()),
+            ends: Some(Box::new(seen.access.ends.to_status())),
             last_handled_reconcile_at: reconcile_at(object),
             ..status_of(object)
         };
@@ -267,9 +266,9 @@ impl Context {
             Ok(connection) => {
                 let (event, note) = (StepEvent::Created.as_str(), format!("created {}", connection.id));
                 self.announcer.announce(&object.object_ref(&()), EventType::Normal, event, &note);
-                let id = SmolStr::from(connection.id);
-                self.memory(&object, |memory| memory.created = Some(id.clone()));
-                Ok(Outcome::Done(Box::new(with_connection(&object, id))))
+                let next = with_connection(&object, &connection.id);
+                self.memory(&object, |memory| memory.created = Some(connection.id.into()));
+                Ok(Outcome::Done(Box::new(next)))
             }
             Err(error) if error.ambiguous => self.refused(&object, None, error).await,
             Err(error) => {
@@ -295,7 +294,7 @@ impl Context {
             }
             memory.created.clone().filter(|_| recorded.creation_started)
         });
-        created.map_or(Arc::clone(&object), |id| Arc::new(with_connection(&object, id)))
+        created.map_or(Arc::clone(&object), |id| Arc::new(with_connection(&object, &id)))
     }
 
     async fn record(
@@ -307,7 +306,7 @@ impl Context {
     ) -> Result<VpcPeering, kube::Error> {
         let mut status = status_of(object);
         describe(&mut status, connection, ownership);
-        status.ends = Some(seen.access.ends.to_status());
+        status.ends = Some(Box::new(seen.access.ends.to_status()));
         // The status says at once what the next decision will say.
         let next = VpcPeering { status: Some(status.clone()), ..object.clone() };
         let accepter = seen.observed.accepter.clone();
@@ -349,9 +348,9 @@ fn status_of(object: &VpcPeering) -> VpcPeeringStatus {
 }
 
 /// The resource as if this connection of its own were written down. The intent stays until it is.
-fn with_connection(object: &VpcPeering, id: SmolStr) -> VpcPeering {
+fn with_connection(object: &VpcPeering, id: &str) -> VpcPeering {
     let status = VpcPeeringStatus {
-        vpc_peering_connection_id: Some(id),
+        vpc_peering_connection_id: Some(id.into()),
         ownership: Some(Ownership::Owned),
         ..object.status.clone().unwrap_or_default()
     };

@@ -16,7 +16,8 @@ use tracing::{Span, instrument};
 
 use super::Context;
 use super::access::{Access, Blocked};
-use super::claims::asks_for;
+use super::claims::{self, asks_for};
+use super::index::By;
 use super::kept::{Kept, Managed, Status, has_finalizer, is_look_requested, is_ready};
 use super::memory::{BRIEF, Listings, Memory};
 use super::record::AFTER_CONFLICT;
@@ -154,20 +155,21 @@ impl Managed for VpcPeering {
     }
 
     fn follow(context: &Context, event: &Event<Self>) {
-        context.claims.follow(event);
+        claims::follow(&context.peerings.index, event);
     }
 
     fn share(&mut self, cluster: &SmolStr) {
         let Some(status) = &mut self.status else { return };
         let tags = status.tags.iter_mut().chain(&mut status.accepter_tags);
-        let texts = tags.flat_map(|tag| [&mut tag.key, &mut tag.value]);
-        let keys = status.managed_tag_keys.iter_mut().chain(&mut status.accepter_managed_tag_keys);
-        texts.chain(keys).for_each(|text| *text = Owner::share(text, cluster));
+        tags.flat_map(|tag| [&mut tag.key, &mut tag.value]).for_each(|text| *text = Owner::share(text, cluster));
+        for keys in [&mut status.managed_tag_keys, &mut status.accepter_managed_tag_keys] {
+            *keys = Owner::share_keys(keys, cluster);
+        }
     }
 
     fn identities(&self) -> Vec<&str> {
         let sides = [Side::Requester, Side::Accepter].map(|side| self.spec.side(side).identity_ref.as_ref());
-        sides.into_iter().flatten().map(|named| named.name.as_str()).collect()
+        sides.into_iter().flatten().map(|named| &*named.name).collect()
     }
 }
 
@@ -225,10 +227,10 @@ impl Context {
     /// EC2 goes on by itself. It is looked at soon, which wakes the resource; until then others go first.
     fn leave_to_ec2(&self, object: &VpcPeering, owner: &Owner, access: &Access) -> Action {
         let id = recorded(object).connection_id;
-        self.peerings.interests.set(&owner.namespace, &owner.name, &id);
+        self.peerings.index.set(By::Interest, &owner.namespace, &owner.name, &id);
         let questions = id.map(|id| Questions::default().and(CONNECTION_ID, &id));
         access.requester.peerings.of(&access.ends.requester.region).wake(questions);
-        self.memory(object, |memory| memory.left_to_ec2 = Some(Instant::now()));
+        self.memory(object, |memory| memory.is_left_to_ec2 = true);
         Action::requeue(BRIEF)
     }
 
@@ -320,7 +322,7 @@ impl Context {
                 .chain(&spec.vpc_peering_connection_id)
                 // The route tables of a VPC are told of by the VPC.
                 .chain(tables.keys().map(|side| &access.ends.side(*side).vpc_id));
-            self.peerings.interests.set(&owner.namespace, &owner.name, ids);
+            self.peerings.index.set(By::Interest, &owner.namespace, &owner.name, ids);
             // A change that was told before we asked to be told of it.
             match inventory.newer_than(&listing) {
                 Some(newer) => listing = newer,
@@ -381,7 +383,7 @@ impl Context {
     fn older_claim(&self, object: &VpcPeering, ends: &Ends) -> Option<Claim> {
         let age = |object: &VpcPeering| (object.creation_timestamp(), object.uid());
         let (one, other) = (&ends.requester.vpc_id, &ends.accepter.vpc_id);
-        let keys = self.claims.of(one, other).into_iter();
+        let keys = claims::of(&self.peerings.index, one, other).into_iter();
         let mut others = keys
             .filter_map(|(namespace, name)| self.peerings.store.get(&ObjectRef::new(&name).within(&namespace)))
             .filter(|object| asks_for(object, one, other));

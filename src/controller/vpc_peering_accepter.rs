@@ -14,6 +14,7 @@ use tracing::instrument;
 use super::Context;
 use super::accepter_steps::Outcome;
 use super::access::Blocked;
+use super::index::By;
 use super::kept::{Kept, Managed, Status, conditions, has_finalizer, is_look_requested, is_ready};
 use super::memory::{Attempt, BRIEF, Listings, Memory};
 use super::record::AFTER_CONFLICT;
@@ -66,7 +67,7 @@ impl Managed for VpcPeeringAccepter {
     }
 
     fn identities(&self) -> Vec<&str> {
-        self.spec.identity_ref.iter().map(|named| named.name.as_str()).collect()
+        self.spec.identity_ref.iter().map(|named| &*named.name).collect()
     }
 }
 
@@ -177,7 +178,7 @@ impl Context {
     /// Who acts for this resource. Whether its namespace may use whom it names comes before everything else.
     async fn accepter_access(&self, object: &VpcPeeringAccepter) -> Result<Access, Blocked> {
         let (spec, status) = (&object.spec, object.status.as_ref());
-        let named = spec.identity_ref.as_ref().map(|reference| reference.name.as_str());
+        let named = spec.identity_ref.as_ref().map(|reference| &*reference.name);
         let namespace = object.namespace().unwrap_or_default();
         let (principal, allowed_vpcs) = self.identities.principal(&namespace, named, "spec.identityRef").await?;
         let admit = |vpc_id: &String| match &allowed_vpcs {
@@ -271,8 +272,10 @@ impl Context {
         let has_routes = object.spec.routes.is_some() || !recorded.routes.is_empty();
         let tables = has_routes.then(|| access.account.route_tables.of(region));
         let last_write = self.memory(object, |memory| {
-            memory.listings =
-                Listings { peerings: vec![Arc::clone(&inventory)], route_tables: tables.iter().cloned().collect() };
+            memory.listings = Listings {
+                peerings: Box::new([Arc::clone(&inventory)]),
+                route_tables: tables.iter().cloned().collect(),
+            };
             memory.last_write
         });
         let since = last_write.unwrap_or(self.started);
@@ -298,13 +301,16 @@ impl Context {
                 continue;
             }
             let mut observed = self.memory(object, |memory| {
-                memory.each_missing_since.retain(|id, _| missing.contains(id));
+                let mut since = memory.each_missing_since.take().unwrap_or_default();
+                since.retain(|id, _| missing.contains(id));
                 let missing_for = missing.into_iter().map(|id| {
-                    let since = *memory.each_missing_since.entry(id.clone()).or_insert(listing.began);
+                    let since = *since.entry(id.clone()).or_insert(listing.began);
                     (id.clone(), listing.began.saturating_duration_since(since))
                 });
+                let missing_for = missing_for.collect();
+                memory.each_missing_since = Some(since).filter(|since| !since.is_empty());
                 Observation {
-                    missing_for: missing_for.collect(),
+                    missing_for,
                     refused: memory.refused(object.metadata.generation),
                     ..Observation::default()
                 }
@@ -316,7 +322,7 @@ impl Context {
             observed.tables = tables.clone();
             // The route tables of a VPC are told of by the VPC.
             let keys = accepted().cloned().chain([requests_to(vpc_id)]).chain(has_routes.then(|| vpc_id.clone()));
-            self.accepters.interests.set(&owner.namespace, &owner.name, keys);
+            self.accepters.index.set(By::Interest, &owner.namespace, &owner.name, keys);
             // A change that was told before we asked to be told of it.
             match inventory.newer_than(&listing) {
                 Some(newer) => listing = newer,

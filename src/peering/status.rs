@@ -1,5 +1,7 @@
 //! What a resource's status says: a function of what we know and of what was there before.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
@@ -240,7 +242,7 @@ pub fn describe(status: &mut VpcPeeringStatus, connection: &Connection, ownershi
 /// Writes down the tags that the accepter's place shows, where it is one of its own.
 pub fn describe_accepter(status: &mut VpcPeeringStatus, view: &AccepterView) {
     match view {
-        AccepterView::Nobody | AccepterView::Same => status.accepter_tags = Vec::new(),
+        AccepterView::Nobody | AccepterView::Same => status.accepter_tags = Box::default(),
         AccepterView::Elsewhere(Ok(shown)) => {
             let tags = shown.iter().flat_map(|connection| &connection.tags);
             status.accepter_tags =
@@ -256,13 +258,10 @@ const HISTORY: usize = 5;
 
 /// Puts a connection that has ended into the history, so that nothing is recorded any more.
 pub fn retire(status: &mut VpcPeeringStatus, id: &str, code: &str, recreations: u32, now: Timestamp) {
-    status.history.push(EndedConnection {
-        vpc_peering_connection_id: id.to_owned(),
-        code: code.to_owned(),
-        time: to_the_second(now),
-    });
-    let surplus = status.history.len().saturating_sub(HISTORY);
-    status.history.drain(..surplus);
+    let ended =
+        EndedConnection { vpc_peering_connection_id: id.to_owned(), code: code.to_owned(), time: to_the_second(now) };
+    let surplus = (status.history.len() + 1).saturating_sub(HISTORY);
+    status.history = status.history.iter().skip(surplus).cloned().chain([ended]).collect();
     status.recreations = i32::try_from(recreations).ok().filter(|recreations| *recreations > 0);
     status.vpc_peering_connection_id = None;
     status.ownership = None;
@@ -270,9 +269,9 @@ pub fn retire(status: &mut VpcPeeringStatus, id: &str, code: &str, recreations: 
     status.expiration_time = None;
     status.requester_vpc_info = None;
     status.accepter_vpc_info = None;
-    status.tags = Vec::new();
-    status.accepter_tags = Vec::new();
-    status.accepter_managed_tag_keys = Vec::new();
+    status.tags = Box::default();
+    status.accepter_tags = Box::default();
+    status.accepter_managed_tag_keys = Arc::default();
 }
 
 #[cfg(test)]

@@ -57,12 +57,12 @@ pub fn spec() -> VpcPeeringSpec {
         requester: PeeringSide { region: Some("eu-central-1".into()), ..side("vpc-11111111") },
         accepter: side("vpc-22222222"),
         acceptance: Default::default(),
-        tags: Vec::new(),
+        tags: Box::default(),
         dry_run: false,
         deletion_policy: Default::default(),
         vpc_peering_connection_id: None,
         management_policy: Default::default(),
-        recreate_on: Vec::new(),
+        recreate_on: Box::default(),
         suspend: false,
     }
 }

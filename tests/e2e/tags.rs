@@ -50,7 +50,7 @@ pub async fn edits_add_change_and_remove_exactly_ours(world: World) -> Result<()
     world.until_ready().await?;
     world
         .until("named again", |object| {
-            let tags = object.status.as_ref().map(|status| status.tags.as_slice()).unwrap_or_default();
+            let tags = object.status.as_ref().map(|status| &*status.tags).unwrap_or_default();
             tags.iter().any(|tag| tag.key == "vpcpeering.dev/uid")
         })
         .await?;

@@ -439,11 +439,11 @@ fn each_place_has_its_own_tags() {
     };
     // Both ends in one place.
     let mut case = Case::with(StatusCode::Active);
-    (case.spec.requester.tags, case.spec.accepter.tags) = (vec![tag("r")], vec![tag("a")]);
+    (case.spec.requester.tags, case.spec.accepter.tags) = (Box::new([tag("r")]), Box::new([tag("a")]));
     assert_eq!(case.said(), "record tag keys a r cluster name namespace uid");
     // Each in its own.
     let mut case = elsewhere(StatusCode::Active, Ok(Some(seen_there(StatusCode::Active, with(&["x"])))));
-    (case.spec.requester.tags, case.spec.accepter.tags) = (vec![tag("r")], vec![tag("a")]);
+    (case.spec.requester.tags, case.spec.accepter.tags) = (Box::new([tag("r")]), Box::new([tag("a")]));
     case.recorded.managed_tag_keys = keys(&with(&["r"]));
     case.recorded.accepter_managed_tag_keys = keys(&with(&["a"]));
     assert_eq!(case.said(), "tag pcx-1 r");
@@ -578,7 +578,7 @@ fn observe_looks_and_writes_nothing_to_aws() {
             let mut case = Case::with(code.clone());
             case.spec.management_policy = ManagementPolicy::Observe;
             case.spec.acceptance = acceptance;
-            case.spec.recreate_on = vec![End::Expired, End::Deleted, End::Rejected, End::Failed];
+            case.spec.recreate_on = Box::new([End::Expired, End::Deleted, End::Rejected, End::Failed]);
             case.look_requested = true;
             if let Some(connection) = case.observed.recorded.as_mut().map(Arc::make_mut) {
                 connection.tags.clear();
@@ -717,10 +717,10 @@ fn an_end_is_followed_by_a_new_request_only_where_one_is_asked_for() {
     for (code, end) in &ends {
         let mut case = Case::with(code.clone());
         for (_, other) in ends.iter().filter(|(_, other)| other != end) {
-            case.spec.recreate_on = vec![*other];
+            case.spec.recreate_on = Box::new([*other]);
             assert!(case.said().starts_with("stalled"), "{code}, {other:?}");
         }
-        case.spec.recreate_on = vec![*end];
+        case.spec.recreate_on = Box::new([*end]);
         assert_eq!(case.said(), format!("retire pcx-1 ({code}), 1"));
         case.recorded.recreations = MAX_RECREATIONS;
         assert!(case.said().starts_with("stalled"), "{code}: the cap");
@@ -736,7 +736,7 @@ fn a_connection_that_ec2_forgot_counts_as_deleted() {
     let mut case = Case::new();
     case.recorded.connection_id = Some("pcx-1".into());
     case.recorded.ownership = Some(Ownership::Owned);
-    case.spec.recreate_on = vec![End::Deleted];
+    case.spec.recreate_on = Box::new([End::Deleted]);
     assert_eq!(case.said(), "wait: AwaitingConsistency");
     case.observed.missing_for = SETTINGS.consistency_window;
     assert_eq!(case.said(), "retire pcx-1 (deleted), 1");
@@ -770,7 +770,7 @@ fn tags_of_ours_are_repaired_and_those_of_others_left_alone() {
         let at_rest = case.said();
         assert!(["steady", "wait: PendingAcceptance"].contains(&at_rest.as_str()));
 
-        case.spec.tags = vec![crate::api::Tag { key: "Name".into(), value: "new".into() }];
+        case.spec.tags = Box::new([crate::api::Tag { key: "Name".into(), value: "new".into() }]);
         assert_eq!(case.said(), "record tag keys Name cluster name namespace uid");
         case.recorded.managed_tag_keys.insert("Name".into());
         assert_eq!(case.said(), "tag pcx-1 Name");
@@ -788,7 +788,7 @@ fn tags_of_ours_are_repaired_and_those_of_others_left_alone() {
             .tags
             .insert("vpcpeering.dev/uid".into(), "uid".into());
 
-        case.spec.tags.clear();
+        case.spec.tags = Box::default();
         assert_eq!(case.said(), "untag pcx-1 Name");
         case.observed.recorded.as_mut().map(Arc::make_mut).unwrap().tags.remove("Name");
         assert_eq!(case.said(), "record tag keys cluster name namespace uid");
