@@ -77,6 +77,7 @@ impl Answered {
     pub fn forget_before(&mut self, time: Instant) {
         for values in self.0.values_mut() {
             values.retain(|_, began| *began > time);
+            values.shrink_to_fit();
         }
     }
 

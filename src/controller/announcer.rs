@@ -23,7 +23,7 @@ const MUCH: usize = 20;
 const LONGEST: Duration = Duration::from_secs(15);
 
 /// How many do so at most.
-const MANY: usize = 3_000;
+const MANY: usize = 2_000;
 
 /// How often to see whether they still have to.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -51,11 +51,18 @@ pub type Work = Arc<()>;
 
 struct Publisher {
     /// Dropped when there are no more.
-    waiting: mpsc::Sender<Announcement>,
+    waiting: mpsc::Sender<Box<Announcement>>,
     task: JoinHandle<()>,
 }
 
-type Announcement = Box<(Instant, Event, ObjectReference)>;
+/// An Event to be, as small as may be: thousands may wait.
+struct Announcement {
+    at: Instant,
+    type_: EventType,
+    reason: Box<str>,
+    note: Box<str>,
+    object: ObjectReference,
+}
 
 impl Announcer {
     /// Publishes from now on.
@@ -76,15 +83,14 @@ impl Announcer {
     /// Publishes an Event soon, and logs it now.
     pub fn announce(&self, object: &ObjectReference, type_: EventType, reason: &str, note: &str) {
         tracing::info!(reason, "{note}");
-        let event = Event {
+        let announcement = Announcement {
+            at: Instant::now(),
             type_,
-            reason: reason.to_owned(),
-            note: Some(note.chars().take(NOTE_LENGTH).collect()),
-            action: "Reconcile".into(),
-            secondary: None,
+            reason: reason.into(),
+            note: note.chars().take(NOTE_LENGTH).collect(),
+            object: object.clone(),
         };
-        let announcement = Box::new((Instant::now(), event, object.clone()));
-        let is_taken = |publisher: &Publisher| publisher.waiting.try_send(announcement).is_ok();
+        let is_taken = |publisher: &Publisher| publisher.waiting.try_send(Box::new(announcement)).is_ok();
         if !self.publisher().as_ref().is_some_and(is_taken) {
             tracing::warn!(reason, "too many Events wait to be published; this one is lost");
         }
@@ -110,14 +116,16 @@ impl fmt::Debug for Announcer {
     }
 }
 
-async fn publish(client: Client, reporter: Reporter, announcements: mpsc::Receiver<Announcement>, work: Weak<()>) {
+async fn publish(client: Client, reporter: Reporter, announcements: mpsc::Receiver<Box<Announcement>>, work: Weak<()>) {
     let events = stream::unfold((announcements, work), |(mut announcements, work)| async move {
-        let (announced, event, object) = *announcements.recv().await?;
+        let Announcement { at, type_, reason, note, object } = *announcements.recv().await?;
         let may_wait =
-            |waiting: &mpsc::Receiver<_>| waiting.len() < MANY && !waiting.is_closed() && announced.elapsed() < LONGEST;
+            |waiting: &mpsc::Receiver<_>| waiting.len() < MANY && !waiting.is_closed() && at.elapsed() < LONGEST;
         while work.strong_count() > MUCH && may_wait(&announcements) {
             tokio::time::sleep(PAUSE).await;
         }
+        let (reason, note) = (reason.into(), Some(note.into()));
+        let event = Event { type_, reason, note, action: "Reconcile".into(), secondary: None };
         Some(((event, object), (announcements, work)))
     });
     let mut events = std::pin::pin!(events.peekable());

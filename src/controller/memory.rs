@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::aws::{Class, Inventory};
 use crate::peering::routes::RouteTables;
@@ -220,9 +222,10 @@ fn backoff(class: Class) -> ExponentialBackoff {
     ExponentialBuilder::default().with_min_delay(first).with_max_delay(last).with_jitter().without_max_times().build()
 }
 
-/// The memories of all resources, by UID.
+/// The memories of all resources, by UID, which Kubernetes makes of a UUID:
+/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#uids>.
 #[derive(Debug)]
-pub struct Memories<S: Attempt>(Mutex<HashMap<Box<str>, Box<Memory<S>>>>);
+pub struct Memories<S: Attempt>(Mutex<HashMap<Uuid, Box<Memory<S>>>>);
 
 impl<S: Attempt> Default for Memories<S> {
     fn default() -> Self {
@@ -233,17 +236,22 @@ impl<S: Attempt> Default for Memories<S> {
 impl<S: Attempt> Memories<S> {
     /// Reads or changes what is remembered of one resource.
     pub fn with<T>(&self, uid: &str, act: impl FnOnce(&mut Memory<S>) -> T) -> T {
-        act(self.lock().entry(uid.into()).or_default())
+        act(self.lock().entry(key(uid)).or_default())
     }
 
     /// Forgets a resource that is gone.
     pub fn forget(&self, uid: &str) {
-        self.lock().remove(uid);
+        self.lock().remove(&key(uid));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Box<Memory<S>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Box<Memory<S>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn key(uid: &str) -> Uuid {
+    let hash = || BuildHasherDefault::<DefaultHasher>::default().hash_one(uid);
+    Uuid::try_parse(uid).unwrap_or_else(|_| Uuid::from_u64_pair(0, hash()))
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub enum StatusCode {
     /// `deleted`: it is gone, and shown for a while.
     Deleted,
     /// A code that EC2 added since.
-    Unknown(SmolStr),
+    Unknown(Box<str>),
 }
 
 impl StatusCode {
@@ -111,9 +111,9 @@ pub struct Connection {
     /// The status code.
     pub code: StatusCode,
     /// EC2's words on the status.
-    pub message: Option<SmolStr>,
-    /// When an unaccepted request expires.
-    pub expiration_time: Option<Timestamp>,
+    pub message: Option<Box<str>>,
+    /// When an unaccepted request expires; few connections have that.
+    pub expiration_time: Option<Box<Timestamp>>,
     /// The end that asked.
     pub requester: VpcInfo,
     /// The end that was asked.

@@ -348,7 +348,7 @@ fn pending_or(connection: &Connection, now: Timestamp) -> Plan {
     }
     let id = &connection.id;
     let owner = connection.accepter.owner_id.as_deref().unwrap_or("the accepter's owner");
-    let Some(expiration) = connection.expiration_time else {
+    let Some(&expiration) = connection.expiration_time.as_deref() else {
         return by_code(connection);
     };
     // EC2's own code is the proof, and it wakes us. Ours is a clock that may be wrong.

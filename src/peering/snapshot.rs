@@ -23,7 +23,7 @@ pub struct Snapshot {
 /// Positions by the hash of a key. Keys are not kept, so that it is small: whoever finds something checks that it is
 /// what was looked for.
 #[derive(Clone, Debug, Default)]
-struct Index(Vec<(u64, u32)>);
+struct Index(Vec<(u32, u32)>);
 
 impl Snapshot {
     /// The connection with this ID.
@@ -154,8 +154,8 @@ impl Index {
     }
 }
 
-fn hash(key: &(impl Hash + ?Sized)) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(key)
+fn hash(key: &(impl Hash + ?Sized)) -> u32 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(key) as u32
 }
 
 impl<C: Into<Arc<Connection>>> FromIterator<C> for Snapshot {

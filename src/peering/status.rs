@@ -158,7 +158,7 @@ pub fn notes(
         spec.suspend.then(|| note(ConditionType::Suspended, Reason::Suspended, "spec.suspend stops all writes to AWS"));
     let expiring =
         connection.filter(|connection| connection.code == StatusCode::PendingAcceptance).and_then(|connection| {
-            let (id, expiration) = (&connection.id, connection.expiration_time?);
+            let (id, expiration) = (&connection.id, *connection.expiration_time.as_deref()?);
             let message = format!("{id} expires at {expiration} unless it is accepted");
             let soon = expiration > now && expiration.duration_since(now) <= EXPIRING_SOON;
             soon.then(|| note(ConditionType::ExpiringSoon, Reason::PendingAcceptance, &message))
@@ -227,8 +227,11 @@ fn without_request_id(message: &str) -> &str {
 pub fn describe(status: &mut VpcPeeringStatus, connection: &Connection, ownership: Ownership) {
     status.vpc_peering_connection_id = Some(connection.id.as_str().into());
     status.ownership = Some(ownership);
-    status.status = Some(PeeringStatus { code: connection.code.as_str().into(), message: connection.message.clone() });
-    status.expiration_time = connection.expiration_time.map(to_the_second);
+    status.status = Some(PeeringStatus {
+        code: connection.code.as_str().into(),
+        message: connection.message.as_deref().map(Into::into),
+    });
+    status.expiration_time = connection.expiration_time.as_deref().map(|time| to_the_second(*time));
     status.requester_vpc_info = Some(connection.requester.clone());
     status.accepter_vpc_info = Some(connection.accepter.clone());
     status.tags =

@@ -102,7 +102,7 @@ fn the_history_keeps_the_last_five() {
 fn a_request_is_warned_of_in_its_last_day_and_only_then() {
     let mut pending = connection(StatusCode::PendingAcceptance);
     for (hours, warned) in [(25, false), (24, true), (1, true), (0, false), (-1, false)] {
-        pending.expiration_time = Some(NOW + SignedDuration::from_hours(hours));
+        pending.expiration_time = Some(Box::new(NOW + SignedDuration::from_hours(hours)));
         let notes = notes(&spec(), &[], Some(&pending), None, 1, NOW);
         assert_eq!(types(&notes), if warned { vec![("ExpiringSoon", "True")] } else { vec![] }, "{hours} hours");
     }
