@@ -82,7 +82,7 @@ pub enum Step {
     Preflight,
     /// Ask EC2 whether it would create the peering.
     DryRun,
-    /// Record the intent, create the peering, record its ID.
+    /// Record the intent, and create the peering; its ID is recorded with what is told next.
     Create,
     /// Record a connection.
     Record {
