@@ -109,7 +109,7 @@ fn towards_peace(
     let mut at_capacity = None;
     // What we were about to accept comes first, then what waits longest.
     requests.sort_by_key(|request| {
-        (recorded.acceptance(&request.id).is_none(), request.expiration_time.clone(), request.id.clone())
+        (recorded.acceptance(&request.id).is_none(), request.expiration_time.as_deref().copied(), request.id.clone())
     });
     for request in requests {
         let record = recorded.acceptance(&request.id);

@@ -37,11 +37,12 @@ impl Index {
         let key = Arc::new((namespace.into(), name.into()));
         let mut relation = self.lock();
         let known = relation.by_resource.get(&key).map(|terms| &**terms).unwrap_or_default();
-        let (known, others): (Vec<u64>, Vec<u64>) = known.iter().partition(|term| *term & 1 == by as u64);
-        if known.iter().eq(&terms) {
+        let is_of_kind = |term: &u64| term & 1 == by as u64;
+        if known.iter().filter(|term| is_of_kind(term)).eq(&terms) {
             return;
         }
-        relation.by_resource.remove(&key);
+        let known = relation.by_resource.remove(&key).unwrap_or_default();
+        let (known, others): (Vec<u64>, Vec<u64>) = known.into_iter().partition(is_of_kind);
         for term in known {
             relation.by_term.remove(&(term, Arc::clone(&key)));
         }

@@ -301,14 +301,13 @@ impl Context {
                 continue;
             }
             let mut observed = self.memory(object, |memory| {
-                let mut since = memory.each_missing_since.take().unwrap_or_default();
-                since.retain(|id, _| missing.contains(id));
+                let each_since = memory.each_missing_since.get_or_insert_default();
+                each_since.retain(|id, _| missing.contains(id));
                 let missing_for = missing.into_iter().map(|id| {
-                    let since = *since.entry(id.clone()).or_insert(listing.began);
+                    let since = *each_since.entry(id.clone()).or_insert(listing.began);
                     (id.clone(), listing.began.saturating_duration_since(since))
                 });
                 let missing_for = missing_for.collect();
-                memory.each_missing_since = Some(since).filter(|since| !since.is_empty());
                 Observation {
                     missing_for,
                     refused: memory.refused(object.metadata.generation),

@@ -54,30 +54,34 @@ pub fn resources<K: Managed>(
             scope::merge(watches, K::kept(&context).store.clone()).boxed()
         }
     };
-    let (cluster, claims) = (context.cluster.clone(), Arc::clone(&context));
+    let (cluster, follower) = (context.cluster.clone(), Arc::clone(&context));
     let events = events
-        .inspect(move |event| K::follow(&claims, event))
+        .inspect(move |event| K::follow(&follower, event))
         .map(move |event| event.modify(|object| slim(object, &cluster)));
-    stored(events, store).filter_map(move |change| {
-        let there = match change {
-            Change::There(object) => Some(Ok(object)),
-            // Or not ours to look after any more.
-            Change::Gone(object) => {
-                context.forget(&object);
-                None
-            }
-        };
-        std::future::ready(there)
-    })
+    let forget = move |change: &Change<K>| {
+        // Or not ours to look after any more.
+        if let Change::Gone(object) = change {
+            context.forget(&**object);
+        }
+    };
+    stored(events, store).inspect(forget).filter_map(there)
 }
 
 /// What became of an object, as the store shows it by now.
 #[derive(Debug)]
 enum Change<K> {
     /// It came, or changed.
-    There(K),
+    There(Arc<K>),
     /// It went.
-    Gone(K),
+    Gone(Arc<K>),
+}
+
+/// The object, where it is there.
+async fn there<K: Clone>(change: Change<K>) -> Option<Result<K, watcher::Error>> {
+    match change {
+        Change::There(object) => Some(Ok(Arc::unwrap_or_clone(object))),
+        Change::Gone(_) => None,
+    }
 }
 
 /// Fills the store, and tells of each change once it shows it: what a listing brings, and what it lacks, when it is
@@ -90,17 +94,16 @@ where
     events.flat_map(move |event| {
         let before = if matches!(event, Event::InitDone) { shown.state() } else { Vec::new() };
         store.apply_watcher_event(&event);
-        let (change, listed) = match event {
-            Event::Apply(object) => (Some(Change::There(object)), Vec::new()),
-            Event::Delete(object) => (Some(Change::Gone(object)), Vec::new()),
-            Event::InitDone => (None, shown.state()),
-            Event::Init | Event::InitApply(_) => (None, Vec::new()),
+        let changes: Vec<_> = match event {
+            Event::Apply(object) => vec![Change::There(Arc::new(object))],
+            Event::Delete(object) => vec![Change::Gone(Arc::new(object))],
+            Event::InitDone => {
+                let gone = before.into_iter().filter(|object| shown.get(&ObjectRef::from_obj(object)).is_none());
+                gone.map(Change::Gone).chain(shown.state().into_iter().map(Change::There)).collect()
+            }
+            Event::Init | Event::InitApply(_) => Vec::new(),
         };
-        let after = shown.clone();
-        let gone = before.into_iter().filter(move |object| after.get(&ObjectRef::from_obj(object)).is_none());
-        let gone = gone.map(|object| Change::Gone(Arc::unwrap_or_clone(object)));
-        let there = listed.into_iter().map(|object| Change::There(Arc::unwrap_or_clone(object)));
-        stream::iter(change.into_iter().chain(gone).chain(there))
+        stream::iter(changes)
     })
 }
 
@@ -146,19 +149,11 @@ pub fn identities(
         }
     });
     stored(events, store)
-        .filter_map(move |change| {
-            let there = match change {
-                Change::There(identity) => {
-                    tell(&identity, identity.metadata.generation);
-                    Some(Ok(identity))
-                }
-                Change::Gone(identity) => {
-                    tell(&identity, None);
-                    None
-                }
-            };
-            std::future::ready(there)
+        .inspect(move |change| match change {
+            Change::There(identity) => tell(identity, identity.metadata.generation),
+            Change::Gone(identity) => tell(identity, None),
         })
+        .filter_map(there)
         // Where several operators share a cluster, one's status must not be the other's event.
         .predicate_filter(predicates::generation, Default::default())
 }
@@ -290,7 +285,7 @@ mod tests {
                 Change::Gone(object) => (object.name_any(), false, None),
             };
             let shown = store.get(&ObjectRef::new(&name));
-            assert_eq!(shown.as_deref(), object.as_ref(), "{name}");
+            assert_eq!(shown, object, "{name}");
             (name, is_there)
         });
         let mut told: Vec<_> = told.collect().await;
