@@ -17,6 +17,8 @@ use super::helm::find;
 use super::render::promtool;
 
 const NAME: &str = "operator-vpc-peering-operator";
+const CRDS: [&str; 3] =
+    ["vpcpeerings.vpcpeering.dev", "vpcpeeringaccepters.vpcpeering.dev", "awsidentities.vpcpeering.dev"];
 const LIMIT: Duration = Duration::from_secs(60);
 
 const PEERING: &str = r#"{
@@ -61,6 +63,24 @@ impl Shared {
     async fn uninstall(&self) -> Result<()> {
         self.helm.on_release(&["uninstall", "operator"]).await?;
         Ok(())
+    }
+
+    /// Uninstalls a release that does not keep its CRDs, and waits until they have gone.
+    async fn uninstall_with_crds(&self) -> Result<()> {
+        // kube-apiserver may forget a CRD that is deleted before its storage is initialized, for minutes: its finalizer's
+        // update conflicts with the one before, and a change of the condition Terminating alone does not wake it. A list
+        // without a limit is refused until then.
+        for crd in CRDS {
+            let list = ["get", crd, "--all-namespaces", "--chunk-size=0"];
+            eventually(crd, LIMIT, async || self.kubectl(&list).await).await?;
+        }
+        self.uninstall().await?;
+        eventually("the CRDs are gone", LIMIT, async || {
+            let left = self.kubectl(&[&["get", "crd", "--ignore-not-found"], &CRDS[..]].concat()).await?;
+            ensure!(left.is_empty(), "{left}");
+            Ok(())
+        })
+        .await
     }
 
     async fn uid_of_the_peering(&self) -> Result<String> {
@@ -188,17 +208,12 @@ pub async fn identities_are_installed_with_their_kind_and_stay(shared: Arc<Share
     ensure!(account().await? == "333333333333", "the release does not own it");
     shared.helm.run(&["upgrade", "operator"], &json!({"crds": {"keep": false}})).await?;
     ensure!(account().await? == "333333333333", "it went with its value");
-    shared.uninstall().await
+    shared.uninstall_with_crds().await
 }
 
 pub async fn crds_go_when_they_are_not_to_be_kept(shared: Arc<Shared>) -> Result<()> {
     shared.helm.run(&["install", "operator"], &json!({"crds": {"keep": false}})).await?;
-    shared.uninstall().await?;
-    eventually("the CRD is gone", LIMIT, async || {
-        ensure!(shared.kubectl(&["get", "crd", "vpcpeerings.vpcpeering.dev"]).await.is_err());
-        Ok(())
-    })
-    .await
+    shared.uninstall_with_crds().await
 }
 
 /// Starts the operator with the rights and the settings of the Deployment that the chart makes of these values, and
