@@ -26,8 +26,8 @@ demo: needs
 bench: needs needs-python
 	@tests/control-plane/build.sh >/dev/null
 	cargo rustc --locked --release --bin vpc-peering-operator -- -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs
-	cargo build --locked --workspace --example bench
-	@target/debug/examples/bench
+	cargo build --locked --workspace --bin bench
+	@target/debug/bench
 
 test: needs needs-python lint
 	@tests/control-plane/build.sh >/dev/null

@@ -7,8 +7,8 @@ use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
 use environment::operator::RunningOperator;
 use environment::{Moto, ec2, eventually};
 use serde_json::{Value, json};
-use vpc_peering_operator::api::VpcPeering;
 
+use super::resources::VpcPeering;
 use super::{AtMost, Bench, Goal, LIMIT, OWN_ACCOUNT, REGIONS, Row, is_active, one_place};
 
 /// How often the operator polls at rest, where nobody says otherwise.

@@ -2,6 +2,7 @@
 //! aimed at. Prints a table, and writes it as JSON.
 
 mod others;
+mod resources;
 
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
@@ -26,7 +27,8 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use vpc_peering_operator::api::{AwsIdentity, VpcPeering};
+
+use resources::{AwsIdentity, VpcPeering};
 
 /// The account of the operator's own credentials.
 const OWN_ACCOUNT: &str = "111111111111";
@@ -401,7 +403,9 @@ impl Bench {
     /// What the API server takes for the writes alone: as many resources, each made and written three times, as the
     /// operator does, with nobody looking at EC2.
     async fn writes_alone(&self, size: usize) -> Result<Duration> {
-        let status = serde_json::to_value(self.api.get("peering-0").await?.status)?;
+        let object = self.control_plane.kubectl(&["get", "vpcpeering", "peering-0", "--output=json"]).await?;
+        let mut object: Value = serde_json::from_str(&object)?;
+        let status = object["status"].take();
         let start = Instant::now();
         let each = async |number: usize| -> Result<()> {
             let name = format!("written-{number}");
