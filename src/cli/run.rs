@@ -133,7 +133,8 @@ impl Run {
                 duration: self.lease_duration,
             },
         };
-        let outcome = runtime.block_on(operator::run(settings, service));
+        // A worker wakes what is on a worker for less.
+        let outcome = runtime.block_on(runtime.spawn(operator::run(settings, service)))?;
         traces.into_iter().for_each(Traces::flush);
         // What still blocks after the drain is not waited for.
         runtime.shutdown_background();

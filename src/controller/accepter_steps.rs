@@ -1,7 +1,6 @@
 //! The effects of a `VpcPeeringAccepter`: one step, one call to EC2, and each fact written down before the next.
 
 use k8s_openapi::jiff::Timestamp;
-use kube::Resource;
 use kube::runtime::events::EventType;
 
 use super::Context;
@@ -86,7 +85,7 @@ impl Context {
         self.wrote_to_ec2(object);
         match answer {
             Ok(()) => {
-                self.announcer.announce(&object.object_ref(&()), EventType::Normal, event.as_str(), &note);
+                self.announcer.announce(object, EventType::Normal, event.as_str(), &note);
                 done(object.clone())
             }
             Err(error) => Ok(Outcome::Refused(error)),

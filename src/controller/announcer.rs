@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, Resource};
+use smol_str::SmolStr;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 /// How many are published at once: few, so that the work itself goes first.
 const AT_ONCE: usize = 4;
@@ -23,7 +25,7 @@ const MUCH: usize = 20;
 const LONGEST: Duration = Duration::from_secs(15);
 
 /// How many do so at most.
-const MANY: usize = 2_000;
+const MANY: usize = 4_000;
 
 /// How often to see whether they still have to.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -59,9 +61,40 @@ struct Publisher {
 struct Announcement {
     at: Instant,
     type_: EventType,
-    reason: Box<str>,
+    reason: SmolStr,
     note: Box<str>,
-    object: ObjectReference,
+    object: Object,
+}
+
+/// Whom an Event is about: an `ObjectReference` takes three times as much.
+struct Object {
+    namespace: Option<SmolStr>,
+    name: SmolStr,
+    uid: Option<Uuid>,
+    reference: fn(&Object) -> ObjectReference,
+}
+
+impl Object {
+    fn new<K: Resource<DynamicType = ()>>(object: &K) -> Self {
+        let metadata = object.meta();
+        Self {
+            namespace: metadata.namespace.as_ref().map(Into::into),
+            name: metadata.name.as_deref().unwrap_or_default().into(),
+            uid: metadata.uid.as_deref().and_then(|uid| Uuid::try_parse(uid).ok()),
+            reference: Self::reference::<K>,
+        }
+    }
+
+    fn reference<K: Resource<DynamicType = ()>>(&self) -> ObjectReference {
+        ObjectReference {
+            api_version: Some(K::api_version(&()).into_owned()),
+            kind: Some(K::kind(&()).into_owned()),
+            namespace: self.namespace.as_ref().map(ToString::to_string),
+            name: Some(self.name.to_string()),
+            uid: self.uid.map(|uid| uid.to_string()),
+            ..ObjectReference::default()
+        }
+    }
 }
 
 impl Announcer {
@@ -81,14 +114,17 @@ impl Announcer {
     }
 
     /// Publishes an Event soon, and logs it now.
-    pub fn announce(&self, object: &ObjectReference, type_: EventType, reason: &str, note: &str) {
+    pub fn announce<K>(&self, object: &K, type_: EventType, reason: &str, note: &str)
+    where
+        K: Resource<DynamicType = ()>,
+    {
         tracing::info!(reason, "{note}");
         let announcement = Announcement {
             at: Instant::now(),
             type_,
             reason: reason.into(),
             note: note.chars().take(NOTE_LENGTH).collect(),
-            object: object.clone(),
+            object: Object::new(object),
         };
         let is_taken = |publisher: &Publisher| publisher.waiting.try_send(Box::new(announcement)).is_ok();
         if !self.publisher().as_ref().is_some_and(is_taken) {
@@ -126,7 +162,7 @@ async fn publish(client: Client, reporter: Reporter, announcements: mpsc::Receiv
         }
         let (reason, note) = (reason.into(), Some(note.into()));
         let event = Event { type_, reason, note, action: "Reconcile".into(), secondary: None };
-        Some(((event, object), (announcements, work)))
+        Some(((event, (object.reference)(&object)), (announcements, work)))
     });
     let mut events = std::pin::pin!(events.peekable());
     while events.as_mut().peek().await.is_some() {

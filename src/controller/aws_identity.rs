@@ -97,7 +97,7 @@ async fn write(object: &AwsIdentity, context: &Context, status: &AwsIdentityStat
         && status::is_news(before, ready)
     {
         let type_ = if ready.status == "True" { EventType::Normal } else { EventType::Warning };
-        context.announcer.announce(&object.object_ref(&()), type_, &ready.reason, &ready.message);
+        context.announcer.announce(object, type_, &ready.reason, &ready.message);
     }
     Ok(())
 }

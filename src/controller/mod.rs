@@ -158,11 +158,11 @@ where
             move |object, context| {
                 let work = context.announcer.work();
                 let pass = observer::observed(Arc::clone(&observer), name, reconcile(object, context));
-                apart(async move {
+                async move {
                     let outcome = pass.await;
                     drop(work);
                     outcome
-                })
+                }
             },
             record::retry,
             Arc::clone(context),
@@ -172,14 +172,6 @@ where
                 tracing::debug!(%error, "reconciliation will be repeated");
             }
         })
-}
-
-/// Runs as a task of its own, which ends with what is returned: kube-runtime polls everything in hand whenever any of it
-/// may go on.
-fn apart<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> impl Future<Output = T> + Send {
-    let (work, outcome) = work.remote_handle();
-    tokio::spawn(work);
-    outcome
 }
 
 /// Two receivers that get everything that this one does, and what tells them.

@@ -52,12 +52,12 @@ impl Context {
         };
         if let Some(ready) = find(ConditionType::Ready).filter(is_told) {
             let type_ = if standing.is_trouble() { EventType::Warning } else { EventType::Normal };
-            self.announcer.announce(&written.object_ref(&()), type_, &ready.reason, &ready.message);
+            self.announcer.announce(&written, type_, &ready.reason, &ready.message);
         }
         let is_new = |expiring: &&Condition| status::is_news(before(ConditionType::ExpiringSoon), expiring);
         if let Some(expiring) = find(ConditionType::ExpiringSoon).filter(is_new) {
             let (event, note) = (StepEvent::ExpiringSoon.as_str(), &expiring.message);
-            self.announcer.announce(&written.object_ref(&()), EventType::Warning, event, note);
+            self.announcer.announce(&written, EventType::Warning, event, note);
         }
         Ok(written)
     }

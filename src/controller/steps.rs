@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
-use kube::Resource;
 use kube::runtime::events::EventType;
 use tokio::time::Instant;
 
@@ -169,7 +168,7 @@ impl Context {
         self.wrote_to_ec2(object);
         match answer {
             Ok(()) => {
-                self.announcer.announce(&object.object_ref(&()), EventType::Normal, event.as_str(), &note);
+                self.announcer.announce(object, EventType::Normal, event.as_str(), &note);
                 Ok(Outcome::Done(Box::new(object.clone())))
             }
             Err(error) => Ok(Outcome::Refused(Box::new(object.clone()), error)),
@@ -234,7 +233,7 @@ impl Context {
         let object = self.write(object, status, None, &standing).await?;
         if let Some(warning) = &seen.observed.near_quota {
             let event = StepEvent::NearQuota.as_str();
-            self.announcer.announce(&object.object_ref(&()), EventType::Warning, event, warning);
+            self.announcer.announce(&object, EventType::Warning, event, warning);
         }
         self.memory(&object, |memory| {
             memory.missing_since = None;
@@ -265,7 +264,7 @@ impl Context {
             }
             Ok(connection) => {
                 let (event, note) = (StepEvent::Created.as_str(), format!("created {}", connection.id));
-                self.announcer.announce(&object.object_ref(&()), EventType::Normal, event, &note);
+                self.announcer.announce(&object, EventType::Normal, event, &note);
                 let next = with_connection(&object, &connection.id);
                 self.memory(&object, |memory| memory.created = Some(connection.id.into()));
                 Ok(Outcome::Done(Box::new(next)))

@@ -7,9 +7,8 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::{Stream, StreamExt, stream};
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::{DeserializeGuard, PartialObjectMeta, PartialObjectMetaExt};
 use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
@@ -233,24 +232,12 @@ async fn readable<K: Managed>(context: Arc<Context>, event: Event<Guarded<K>>) -
     match guarded.0 {
         Ok(object) => Some(wrap(object)),
         Err(invalid) => {
-            let reference = reference::<K>(&invalid.metadata);
-            let name = (&reference.namespace, &reference.name);
             let note = format!("this version of the operator cannot read the resource: {}", invalid.error);
-            tracing::warn!(?name, note);
-            context.announcer.announce(&reference, EventType::Warning, StepEvent::Unreadable.as_str(), &note);
+            let object = invalid.metadata.into_response_partial::<K>();
+            tracing::warn!(namespace = object.namespace(), object = %object.name_any(), note);
+            context.announcer.announce(&object, EventType::Warning, StepEvent::Unreadable.as_str(), &note);
             None
         }
-    }
-}
-
-fn reference<K: Managed>(metadata: &ObjectMeta) -> ObjectReference {
-    ObjectReference {
-        api_version: Some(K::api_version(&()).into_owned()),
-        kind: Some(K::kind(&()).into_owned()),
-        namespace: metadata.namespace.clone(),
-        name: metadata.name.clone(),
-        uid: metadata.uid.clone(),
-        ..ObjectReference::default()
     }
 }
 

@@ -38,6 +38,11 @@ pub fn start(format: Format, filter: &str, traces: Option<&Traces>) -> anyhow::R
         Format::Json => lines.json().boxed(),
     };
     let lines = lines.with_filter(EnvFilter::try_new(filter)?);
-    tracing_subscriber::registry().with(lines).with(traces.map(Traces::layer)).init();
+    let lines = tracing_subscriber::registry().with(lines);
+    // A layer that is none would have every span made that `filter` leaves out.
+    match traces {
+        Some(traces) => lines.with(traces.layer()).init(),
+        None => lines.init(),
+    }
     Ok(())
 }
