@@ -199,7 +199,8 @@ async fn measure(size: usize) -> Result<Vec<Row>> {
     let writes = each(after.versions - before.versions) - 1.0;
     row("writes to the API server until then, each", writes, Some(AtMost(4.0)), None);
     row("CPU time until then, s", after.cpu - before.cpu, None, Some(16.3));
-    row("memory then, MiB", memory(&running)?, (size == 10_000).then_some(AtMost(60.0)), Some(79.0));
+    let then = usual_memory(&running, Duration::from_millis(100)).await?;
+    row("memory then, MiB", then, (size == 10_000).then_some(AtMost(60.0)), Some(79.0));
 
     until_rest(settled).await;
     let versions = bench.versions().await?;
@@ -216,7 +217,12 @@ async fn measure(size: usize) -> Result<Vec<Row>> {
     row("writes to the API server at rest", writes as f64, Some(AtMost(0.0)), None);
     let per_poll = (after.cpu - before.cpu) / polls;
     row("CPU at rest, polled each minute, % of a core", per_poll / 60.0 * 100.0, Some(AtMost(1.0)), None);
-    row("memory at rest, MiB", usual_memory(&running).await?, (size == 10_000).then_some(AtMost(60.0)), None);
+    row(
+        "memory at rest, MiB",
+        usual_memory(&running, POLL / 10).await?,
+        (size == 10_000).then_some(AtMost(60.0)),
+        None,
+    );
 
     let mut beyond = Vec::new();
     for number in size + 1..=size + MORE {
@@ -243,7 +249,12 @@ async fn measure(size: usize) -> Result<Vec<Row>> {
     row("mutating EC2 calls of a restart", mutating, Some(AtMost(0.0)), None);
     let writes = later.iter().zip(bench.versions().await?).filter(|(one, two)| *one != two).count();
     row("writes to the API server of a restart", writes as f64, Some(AtMost(0.0)), None);
-    row("memory after a restart, MiB", usual_memory(&running).await?, (size == 10_000).then_some(AtMost(60.0)), None);
+    row(
+        "memory after a restart, MiB",
+        usual_memory(&running, POLL / 10).await?,
+        (size == 10_000).then_some(AtMost(60.0)),
+        None,
+    );
     if size == 1_000 {
         running.kill().await?;
         let alone = bench.writes_alone(size).await?.as_secs_f64();
@@ -286,7 +297,7 @@ async fn in_many_places() -> Result<Vec<Row>> {
         row("apply → all active, s", settled.as_secs_f64(), None),
         row("EC2 calls at rest, per poll and place", calls, Some(AtMost(1.2))),
         row("CPU at rest, polled each minute, % of a core", cpu, Some(AtMost(1.0))),
-        row("memory at rest, MiB", usual_memory(&running).await?, None),
+        row("memory at rest, MiB", usual_memory(&running, POLL / 10).await?, None),
     ])
 }
 
@@ -523,10 +534,10 @@ fn memory(running: &RunningOperator) -> Result<f64> {
 }
 
 /// The same at most times: a listing takes more while it is read, which is seldom where it is polled each minute.
-async fn usual_memory(running: &RunningOperator) -> Result<f64> {
+async fn usual_memory(running: &RunningOperator, pause: Duration) -> Result<f64> {
     let mut samples = Vec::new();
     for _ in 0..20 {
-        tokio::time::sleep(POLL / 10).await;
+        tokio::time::sleep(pause).await;
         samples.push(memory(running)?);
     }
     samples.sort_by(f64::total_cmp);
