@@ -46,6 +46,9 @@ const PAUSE: Duration = Duration::from_secs(2);
 const EVENTS: (Duration, Duration) = (Duration::from_millis(12_500), Duration::from_secs(50));
 /// How often it polls at rest.
 const POLL: Duration = Duration::from_secs(5);
+/// How often memory is looked at: while much goes on, and through two polls.
+const SOON: Duration = Duration::from_millis(100);
+const SELDOM: Duration = Duration::from_millis(500);
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -199,8 +202,8 @@ async fn measure(size: usize) -> Result<Vec<Row>> {
     let writes = each(after.versions - before.versions) - 1.0;
     row("writes to the API server until then, each", writes, Some(AtMost(4.0)), None);
     row("CPU time until then, s", after.cpu - before.cpu, None, Some(16.3));
-    let then = usual_memory(&running, Duration::from_millis(100)).await?;
-    row("memory then, MiB", then, (size == 10_000).then_some(AtMost(60.0)), Some(79.0));
+    let of_memory = (size == 10_000).then_some(AtMost(60.0));
+    row("memory then, MiB", usual_memory(&running, SOON).await?, of_memory, Some(79.0));
 
     until_rest(settled).await;
     let versions = bench.versions().await?;
@@ -217,12 +220,7 @@ async fn measure(size: usize) -> Result<Vec<Row>> {
     row("writes to the API server at rest", writes as f64, Some(AtMost(0.0)), None);
     let per_poll = (after.cpu - before.cpu) / polls;
     row("CPU at rest, polled each minute, % of a core", per_poll / 60.0 * 100.0, Some(AtMost(1.0)), None);
-    row(
-        "memory at rest, MiB",
-        usual_memory(&running, POLL / 10).await?,
-        (size == 10_000).then_some(AtMost(60.0)),
-        None,
-    );
+    row("memory at rest, MiB", usual_memory(&running, SELDOM).await?, of_memory, None);
 
     let mut beyond = Vec::new();
     for number in size + 1..=size + MORE {
@@ -249,12 +247,7 @@ async fn measure(size: usize) -> Result<Vec<Row>> {
     row("mutating EC2 calls of a restart", mutating, Some(AtMost(0.0)), None);
     let writes = later.iter().zip(bench.versions().await?).filter(|(one, two)| *one != two).count();
     row("writes to the API server of a restart", writes as f64, Some(AtMost(0.0)), None);
-    row(
-        "memory after a restart, MiB",
-        usual_memory(&running, POLL / 10).await?,
-        (size == 10_000).then_some(AtMost(60.0)),
-        None,
-    );
+    row("memory after a restart, MiB", usual_memory(&running, SELDOM).await?, of_memory, None);
     if size == 1_000 {
         running.kill().await?;
         let alone = bench.writes_alone(size).await?.as_secs_f64();
@@ -297,7 +290,7 @@ async fn in_many_places() -> Result<Vec<Row>> {
         row("apply → all active, s", settled.as_secs_f64(), None),
         row("EC2 calls at rest, per poll and place", calls, Some(AtMost(1.2))),
         row("CPU at rest, polled each minute, % of a core", cpu, Some(AtMost(1.0))),
-        row("memory at rest, MiB", usual_memory(&running, POLL / 10).await?, None),
+        row("memory at rest, MiB", usual_memory(&running, SELDOM).await?, None),
     ])
 }
 

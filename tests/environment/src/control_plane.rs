@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 
 use crate::{Process, eventually, free_port, prepare, repository};
 
-/// Go's collector takes a quarter of the API server's time by default, and there is memory enough.
+/// Go's collector takes a quarter of the API server's time by default, and there is memory enough up to a limit.
 const COLLECT_SELDOM: [(&str, &str); 2] = [("GOGC", "1000"), ("GOMEMLIMIT", "3GiB")];
 
 /// Where etcd keeps its data, and where that is kept for later.
