@@ -33,9 +33,8 @@ const OWN_ACCOUNT: &str = "111111111111";
 const REGIONS: [&str; 4] = ["eu-central-1", "eu-west-1", "us-east-1", "ap-southeast-2"];
 /// As long as the slowest of all steps may take.
 const LIMIT: Duration = Duration::from_secs(600);
-/// For how long the operator is watched at rest, and how much later it is in EC2 then.
+/// For how long the operator is watched at rest.
 const REST: Duration = Duration::from_secs(30);
-const REST_OF_EC2: Duration = Duration::from_secs(3600);
 /// What EC2 takes by itself from request to active.
 const OF_EC2: f64 = 0.7;
 /// How many more are made one after the other, of which the median counts.
@@ -45,10 +44,12 @@ const PAUSE: Duration = Duration::from_secs(2);
 const EVENTS: (Duration, Duration) = (Duration::from_millis(12_500), Duration::from_secs(50));
 /// How often it polls at rest.
 const POLL: Duration = Duration::from_secs(5);
+/// How much later it is in EC2 with each: an hour in all.
+const POLL_OF_EC2: Duration = Duration::from_secs(600);
 /// How often memory is looked at: while much goes on, and through two polls.
 const SOON: Duration = Duration::from_millis(100);
 const SELDOM: Duration = Duration::from_millis(500);
-/// What the API server calls requests that change something; only the bench applies.
+/// What the API server calls requests that change something.
 const WRITES: [&str; 6] = ["APPLY", "DELETE", "DELETECOLLECTION", "PATCH", "POST", "PUT"];
 
 #[tokio::main]
@@ -155,16 +156,29 @@ struct Bench {
     ready: watch::Receiver<HashSet<String>>,
 }
 
-/// What had been spent by some time.
+/// What had been spent by some time, or in between.
 #[derive(Clone, Copy, Debug)]
 struct Spent {
     mutating: u64,
     describes: u64,
-    /// What the API server was asked to change, Leases aside; and of the resources, but for what the bench applies.
+    /// What the API server was asked to change, Leases aside.
     writes: u64,
+    /// The same of the resources, but for applying them, which only the bench does.
     writes_to_resources: u64,
     /// CPU time in seconds.
     cpu: f64,
+}
+
+impl Spent {
+    fn since(self, before: Self) -> Self {
+        Self {
+            mutating: self.mutating - before.mutating,
+            describes: self.describes - before.describes,
+            writes: self.writes - before.writes,
+            writes_to_resources: self.writes_to_resources - before.writes_to_resources,
+            cpu: self.cpu - before.cpu,
+        }
+    }
 }
 
 async fn measure(size: usize) -> Result<Vec<Row>> {
@@ -190,30 +204,27 @@ async fn measure(size: usize) -> Result<Vec<Row>> {
 
     let before = bench.spent(&running).await?;
     let (applied, settled) = bench.settle(1..size + 1).await?;
-    let after = bench.spent(&running).await?;
+    let spent = bench.spent(&running).await?.since(before);
     let each = |spent: u64| spent as f64 / size as f64;
-    let calls = after.mutating + after.describes - before.mutating - before.describes;
     row("apply itself, s", applied.as_secs_f64(), None, None);
     let goal = (size == 1_000).then_some(AtMost(15.0));
     row("apply → all active, s", settled.as_secs_f64(), goal, Some(100.0));
-    row("EC2 calls until then, each", each(calls), Some(AtMost(2.1)), Some(6.0));
-    row("mutating EC2 calls until then, each", each(after.mutating - before.mutating), Some(AtMost(2.0)), Some(2.0));
-    row("Describe calls until then, each", each(after.describes - before.describes), Some(AtMost(0.1)), Some(4.0));
-    let writes = each(after.writes_to_resources - before.writes_to_resources);
-    row("writes to the API server until then, each", writes, Some(AtMost(4.0)), None);
-    row("CPU time until then, s", after.cpu - before.cpu, None, Some(16.3));
+    row("EC2 calls until then, each", each(spent.mutating + spent.describes), Some(AtMost(2.1)), Some(6.0));
+    row("mutating EC2 calls until then, each", each(spent.mutating), Some(AtMost(2.0)), Some(2.0));
+    row("Describe calls until then, each", each(spent.describes), Some(AtMost(0.1)), Some(4.0));
+    row("writes to the API server until then, each", each(spent.writes_to_resources), Some(AtMost(4.0)), None);
+    row("CPU time until then, s", spent.cpu, None, Some(16.3));
     let of_memory = (size == 10_000).then_some(AtMost(60.0));
     row("memory then, MiB", usual_memory(&running, SOON).await?, of_memory, Some(79.0));
 
     until_rest(settled).await;
-    let (before, after, polls) = bench.rest(&running).await?;
+    let (spent, polls) = bench.rest(&running).await?;
     let pages = (size + 1).div_ceil(1_000) as f64;
-    let calls = (after.describes - before.describes) as f64 / polls / pages;
+    let calls = spent.describes as f64 / polls / pages;
     row("EC2 calls at rest, per poll and page", calls, Some(AtMost(1.2)), None);
-    row("mutating EC2 calls at rest", (after.mutating - before.mutating) as f64, Some(AtMost(0.0)), None);
-    row("writes to the API server at rest", (after.writes - before.writes) as f64, Some(AtMost(0.0)), None);
-    let per_poll = (after.cpu - before.cpu) / polls;
-    row("CPU at rest, polled each minute, % of a core", per_poll / 60.0 * 100.0, Some(AtMost(1.0)), None);
+    row("mutating EC2 calls at rest", spent.mutating as f64, Some(AtMost(0.0)), None);
+    row("writes to the API server at rest", spent.writes as f64, Some(AtMost(0.0)), None);
+    row("CPU at rest, polled each minute, % of a core", spent.cpu / polls / 60.0 * 100.0, Some(AtMost(1.0)), None);
     row("memory at rest, MiB", usual_memory(&running, SELDOM).await?, of_memory, None);
 
     let mut beyond = Vec::new();
@@ -236,9 +247,9 @@ async fn measure(size: usize) -> Result<Vec<Row>> {
     running = bench.operator.start().await?;
     bench.until_verified(&running, size + 1 + MORE).await?;
     row("restart → every one verified, s", start.elapsed().as_secs_f64(), Some(AtMost(10.0)), None);
-    let after = bench.spent(&running).await?;
-    row("mutating EC2 calls of a restart", (after.mutating - before.mutating) as f64, Some(AtMost(0.0)), None);
-    row("writes to the API server of a restart", (after.writes - before.writes) as f64, Some(AtMost(0.0)), None);
+    let spent = bench.spent(&running).await?.since(before);
+    row("mutating EC2 calls of a restart", spent.mutating as f64, Some(AtMost(0.0)), None);
+    row("writes to the API server of a restart", spent.writes as f64, Some(AtMost(0.0)), None);
     row("memory after a restart, MiB", usual_memory(&running, SELDOM).await?, of_memory, None);
     if size == 1_000 {
         running.kill().await?;
@@ -268,13 +279,13 @@ async fn in_many_places() -> Result<Vec<Row>> {
     bench.until_serving(&running).await?;
     let (_, settled) = bench.settle(0..size).await?;
     until_rest(settled).await;
-    let (before, after, polls) = bench.rest(&running).await?;
+    let (spent, polls) = bench.rest(&running).await?;
     let row = |figure: &str, measured: f64, goal: Option<Goal>| {
         println!("  {figure}: {measured:.3}");
         Row { figure: format!("{size} in {number_of_places} places: {figure}"), measured, goal, ack: None }
     };
-    let calls = (after.describes - before.describes) as f64 / polls / number_of_places as f64;
-    let cpu = (after.cpu - before.cpu) / polls / 60.0 * 100.0;
+    let calls = spent.describes as f64 / polls / number_of_places as f64;
+    let cpu = spent.cpu / polls / 60.0 * 100.0;
     Ok(vec![
         row("apply → all active, s", settled.as_secs_f64(), None),
         row("EC2 calls at rest, per poll and place", calls, Some(AtMost(1.2))),
@@ -439,26 +450,24 @@ impl Bench {
     async fn until_verified(&self, running: &RunningOperator, number: usize) -> Result<()> {
         eventually("verified", LIMIT, async || {
             let metrics = running.get("/metrics").await?;
-            let looks = metrics.lines().filter(|line| {
-                line.starts_with("controller_runtime_reconcile_total{") && line.contains("\"vpcpeering\"")
-            });
-            let looks: f64 = looks.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum();
+            let looks =
+                sum(&metrics, "controller_runtime_reconcile_total", |series| series.contains("\"vpcpeering\""))?;
             ensure!(looks >= number as f64, "{looks} of {number}");
             Ok(())
         })
         .await
     }
 
-    /// What had been spent before and after a rest, and how many polls it had.
-    async fn rest(&self, running: &RunningOperator) -> Result<(Spent, Spent, f64)> {
+    /// What is spent in a rest, and how many polls it has.
+    async fn rest(&self, running: &RunningOperator) -> Result<(Spent, f64)> {
         let before = self.spent(running).await?;
         let start = Instant::now();
         while start.elapsed() < REST {
             tokio::time::sleep(POLL).await;
-            self.simulator.advance(REST_OF_EC2.mul_f64(POLL.as_secs_f64() / REST.as_secs_f64())).await?;
+            self.simulator.advance(POLL_OF_EC2).await?;
         }
-        let after = self.spent(running).await?;
-        Ok((before, after, start.elapsed().as_secs_f64() / POLL.as_secs_f64()))
+        let spent = self.spent(running).await?.since(before);
+        Ok((spent, start.elapsed().as_secs_f64() / POLL.as_secs_f64()))
     }
 
     async fn spent(&self, running: &RunningOperator) -> Result<Spent> {
@@ -469,17 +478,25 @@ impl Bench {
             counters.iter().filter(|(action, _)| looks(action) == looking).map(|(_, counter)| counter.calls).sum()
         };
         let (mutating, describes, cpu) = (calls(false), calls(true), cpu(running)?);
-        let requests = |is_counted: &dyn Fn(&str) -> bool| {
-            let lines = metrics.lines().filter(|line| line.starts_with("apiserver_request_total{") && is_counted(line));
-            lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
-        };
-        let is_write = |line: &str| WRITES.iter().any(|verb| line.contains(&format!("verb=\"{verb}\"")));
-        let writes = requests(&|line| is_write(line) && !line.contains("resource=\"leases\""));
-        let writes_to_resources = requests(&|line| {
-            is_write(line) && line.contains("resource=\"vpcpeerings\"") && !line.contains("verb=\"APPLY\"")
-        });
+        let is_write = |series: &str| WRITES.iter().any(|verb| series.contains(&format!("verb=\"{verb}\"")));
+        let requests = "apiserver_request_total";
+        let writes =
+            sum(&metrics, requests, |series| is_write(series) && !series.contains("resource=\"leases\""))? as u64;
+        ensure!(writes > 0, "the API server counts no writes, those of the bench included");
+        let writes_to_resources = sum(&metrics, requests, |series| {
+            is_write(series) && series.contains("resource=\"vpcpeerings\"") && !series.contains("verb=\"APPLY\"")
+        })? as u64;
         Ok(Spent { mutating, describes, writes, writes_to_resources, cpu })
     }
+}
+
+/// What a metric comes to, over those of its series that count.
+fn sum(metrics: &str, metric: &str, counts: impl Fn(&str) -> bool) -> Result<f64> {
+    let samples = metrics.lines().filter_map(|line| line.rsplit_once(' '));
+    samples
+        .filter(|(series, _)| series.split('{').next() == Some(metric) && counts(series))
+        .map(|(series, value)| value.parse::<f64>().with_context(|| format!("{series} is {value}")))
+        .sum()
 }
 
 /// The counters alone.
