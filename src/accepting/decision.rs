@@ -6,15 +6,15 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::review::{self, Review, Verdict};
-use super::rules::{self, Rule};
+use super::rules::{self, RouteRule, Rule};
 use super::{Desired, Observation, Recorded, Step};
 use crate::api::{AccepterDecision, ConditionType, Reason, RequestedConnection};
 use crate::peering::decision::MISSING_LOOK_AGAIN;
-use crate::peering::{Concern, Connection, Plan, Settings, StatusCode, Trouble};
+use crate::peering::{Authorized, Concern, Connection, Hint, Plan, Settings, StatusCode, Trouble};
 
-/// The most active connections that AWS allows a VPC:
+/// The default of `spec.maxConnections`: AWS's default quota of active connections of a VPC,
 /// <https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-peering>.
-const MAX_CONNECTIONS: i32 = 125;
+const MAX_CONNECTIONS: i32 = 50;
 
 /// How often to look whether the older one is still there: nothing tells of its end, and a look costs neither a call nor a
 /// write.
@@ -68,8 +68,7 @@ pub fn decide(
 /// that has certainly left nothing behind.
 #[must_use]
 pub fn blocked(deleted: bool, finalizer: bool, recorded: &Recorded, trouble: &Trouble) -> Plan<Step> {
-    let has_nothing =
-        recorded.routes.is_empty() && recorded.accepted().all(|connection| connection.managed_tag_keys.is_empty());
+    let has_nothing = recorded.routes.is_empty() && recorded.accepted().next().is_none();
     if deleted && (!finalizer || has_nothing) {
         return Plan::Release;
     }
@@ -231,9 +230,34 @@ fn decided(
         // The record stays, with the routes that it names.
         return (!has_ended || is_recorded).then(|| verdict(AccepterDecision::Ignored, Some(message), false));
     }
-    if is_recorded || (review::is_tagged_ours(desired, connection) && !has_ended) {
+    let is_tagged = review::is_tagged_ours(desired, connection);
+    if is_recorded && !is_tagged && !has_ended && judge(desired, connection) != Rule::Accept {
+        let message = "it is recorded as accepted, but carries no tags of this resource, and spec.accept does not allow it: it was left alone";
+        return Some(verdict(AccepterDecision::Ignored, Some(message.to_owned()), false));
+    }
+    if is_recorded || (is_tagged && !has_ended) {
+        let target = match desired.authority().over(connection, Hint::Requested) {
+            Ok(target) => target,
+            Err(trouble) => {
+                let review = |trouble| Review {
+                    id: id.clone(),
+                    concern: Concern::Acceptance,
+                    step: None,
+                    trouble: Some(trouble),
+                    look_again: None,
+                };
+                let reviews = if has_ended { Vec::new() } else { vec![review(trouble)] };
+                return Some(Judgement { reviews, ..verdict(AccepterDecision::Accepted, None, true) });
+            }
+        };
+        let message = match review::route_rule(desired, recorded, connection) {
+            RouteRule::Nowhere(message) if desired.spec.routes.is_some() && !has_ended => Some(message),
+            _ => None,
+        };
         let reviews = match &connection.code {
-            StatusCode::Provisioning | StatusCode::Active => review::upkeep(desired, recorded, observed, connection),
+            StatusCode::Provisioning | StatusCode::Active => {
+                review::upkeep(desired, recorded, observed, connection, &target)
+            }
             StatusCode::InitiatingRequest
             | StatusCode::PendingAcceptance
             | StatusCode::Failed
@@ -243,7 +267,7 @@ fn decided(
             | StatusCode::Deleted
             | StatusCode::Unknown(_) => Vec::new(),
         };
-        return Some(Judgement { reviews, ..verdict(AccepterDecision::Accepted, None, true) });
+        return Some(Judgement { reviews, ..verdict(AccepterDecision::Accepted, message, true) });
     }
     if connection.code == StatusCode::Rejected {
         let before = recorded.connections.get(id).map(|record| record.decision);
@@ -288,9 +312,13 @@ fn requested(
     if let Some(older) = &observed.older_claim {
         return unless_accepted(AccepterDecision::Pending, format!("{} decides on it", older.resource), None);
     }
+    let target = match desired.authority().over(request, Hint::Requested) {
+        Ok(target) => target,
+        Err(trouble) => return unless_accepted(AccepterDecision::Pending, trouble.message, None),
+    };
     match judge(desired, request) {
         Rule::Deny(why) => {
-            let step = desired.spec.reject.then(|| Step::Reject { id: id.clone() });
+            let step = desired.spec.reject.then(|| Step::Reject { id: target.clone() });
             unless_accepted(AccepterDecision::Denied, why, step)
         }
         Rule::Neither(why) => unless_accepted(AccepterDecision::Pending, why, None),
@@ -300,8 +328,8 @@ fn requested(
         }
         Rule::Accept => {
             let step = match recorded.acceptance(id) {
-                Some(_) => Step::Accept { id: id.clone() },
-                None => Step::RecordAcceptance { id: id.clone() },
+                Some(_) => Step::Accept { id: target },
+                None => Step::RecordAcceptance { id: target },
             };
             judgement(AccepterDecision::Accepted, None, Some(step))
         }
@@ -378,25 +406,39 @@ fn towards_release(
         return Plan::Release;
     }
     let mut reviews = Vec::new();
-    let mut ids: BTreeMap<&String, Option<&Connection>> =
+    let mut ids: BTreeMap<&String, Option<(Authorized, &Connection)>> =
         recorded.accepted().map(|record| (&record.vpc_peering_connection_id, None)).collect();
     for (id, connection) in &observed.connections {
         let is_free = review::of_others(desired, connection).is_none();
-        if is_free && (ids.contains_key(id) || review::is_tagged_ours(desired, connection)) {
-            ids.insert(id, Some(&**connection).filter(|connection| !connection.code.has_ended()));
+        let is_tagged = review::is_tagged_ours(desired, connection);
+        // One without tags is ours only by a record that the lists of the spec bear out.
+        let is_ours = is_tagged || (ids.contains_key(id) && judge(desired, connection) == Rule::Accept);
+        if is_free && is_ours && !connection.code.has_ended() {
+            match desired.authority().over(connection, Hint::Requested) {
+                Ok(target) => _ = ids.insert(id, Some((target, connection))),
+                Err(trouble) => reviews.push(Review {
+                    id: id.clone(),
+                    concern: Concern::Acceptance,
+                    step: None,
+                    trouble: Some(trouble),
+                    look_again: None,
+                }),
+            }
         }
     }
-    for (id, living) in ids {
+    for (id, living) in &ids {
+        let living = living.as_ref().map(|(target, connection)| (target, *connection));
         reviews.extend(review::withdraw_routes(desired, recorded, observed, id, living));
-        reviews.extend(living.and_then(|connection| review::withdraw_tags(desired, recorded, connection)));
+        let tags = |(target, connection)| review::withdraw_tags(desired, recorded, connection, target);
+        reviews.extend(living.and_then(tags));
         let lags = |record: &RequestedConnection| {
-            let is_shown = observed.connections.contains_key(id);
-            !record.managed_tag_keys.is_empty() && !is_shown && !is_gone(observed, settings, record)
+            let is_shown = observed.connections.contains_key(*id);
+            !is_shown && !is_gone(observed, settings, record)
         };
         if recorded.acceptance(id).is_some_and(lags) {
             let message = format!("EC2 does not show {id}, whose tags have to go; it may lag");
             reviews.push(Review {
-                id: id.clone(),
+                id: (*id).clone(),
                 concern: Concern::Acceptance,
                 step: None,
                 trouble: Some(Trouble::passing(Reason::AwaitingConsistency, message, MISSING_LOOK_AGAIN)),

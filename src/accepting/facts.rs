@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::{ManagedRoute, RequestedConnection, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus};
+use crate::peering::authority::{self, Authority, Authorized};
 use crate::peering::routes::RouteTables;
-use crate::peering::{Claim, Concern, Connection, End, Owner, Trouble};
+use crate::peering::{Claim, Concern, Connection, End, Owner, Permissions, Trouble};
 
 /// What is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -17,10 +18,29 @@ pub struct Desired<'a> {
     pub spec: &'a VpcPeeringAccepterSpec,
     /// The VPC, with every default filled in.
     pub end: &'a End,
+    /// What the identity that acts for it allows.
+    pub permissions: &'a Permissions,
+    /// Whether no other cluster has this cluster's ID, so that the names of a resource identify it.
+    pub is_cluster_unique: bool,
     /// The resource is being deleted.
     pub deleted: bool,
     /// Our finalizer is on the resource.
     pub finalizer: bool,
+}
+
+impl<'a> Desired<'a> {
+    /// What this resource may act on.
+    #[must_use]
+    pub fn authority(&self) -> Authority<'a> {
+        Authority {
+            owner: self.owner,
+            ownership: authority::Ownership::Acceptance,
+            requester: None,
+            accepter: self.end,
+            permissions: self.permissions,
+            is_cluster_unique: self.is_cluster_unique,
+        }
+    }
 }
 
 /// What we wrote down earlier.
@@ -69,6 +89,8 @@ pub struct Observation {
     pub connections: BTreeMap<String, Arc<Connection>>,
     /// For how long we have been looking, in vain, for those that are recorded as accepted.
     pub missing_for: BTreeMap<String, Duration>,
+    /// Connections that EC2 has shown to this process as the owner's own, and may show no more.
+    pub remembered: BTreeSet<Authorized>,
     /// The VPC's route tables, where its routes are ours to look after.
     pub tables: Option<Result<Arc<RouteTables>, Trouble>>,
     /// An older resource of this cluster that decides on requests to the same VPC.

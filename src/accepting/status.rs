@@ -12,6 +12,7 @@ use crate::api::{
     AccepterDecision, ConditionType, Reason, RequestedConnection, Requester, VpcPeeringAccepterSpec,
     VpcPeeringAccepterStatus,
 };
+use crate::peering::routes::cidr_blocks;
 use crate::peering::status::{Standing, condition, outcome_condition, to_the_second};
 use crate::peering::{Connection, End, Plan, Settings, StatusCode};
 
@@ -103,6 +104,8 @@ fn described(verdict: &Verdict, connection: &Connection, record: Option<&Request
     // A request that we were about to accept, and that the spec no longer lets in, is forgotten; what was accepted is not.
     let is_kept = verdict.is_ours || connection.code != StatusCode::PendingAcceptance;
     let record = record.filter(|_| is_kept);
+    let blocks = record.map(|record| record.accepted_cidr_blocks.clone()).unwrap_or_default();
+    let is_first = blocks.is_empty() && record.is_some() && verdict.is_ours;
     RequestedConnection {
         vpc_peering_connection_id: connection.id.clone(),
         requester: Requester {
@@ -114,7 +117,28 @@ fn described(verdict: &Verdict, connection: &Connection, record: Option<&Request
         decision: verdict.decision,
         message: verdict.message.clone(),
         accepted_at: record.and_then(|record| record.accepted_at.clone()),
-        managed_tag_keys: record.map(|record| record.managed_tag_keys.clone()).unwrap_or_default(),
+        managed_tags: record.map(|record| record.managed_tags.clone()).unwrap_or_default(),
+        accepted_cidr_blocks: if is_first { first_blocks(connection) } else { blocks },
+    }
+}
+
+/// The requester's CIDR blocks when a connection is first seen to be active, where the requester is another account's: it may
+/// add others later, which get no routes by themselves.
+fn first_blocks(connection: &Connection) -> Vec<String> {
+    let is_foreign = connection.requester.owner_id != connection.accepter.owner_id;
+    if connection.code != StatusCode::Active || !is_foreign {
+        return Vec::new();
+    }
+    cidr_blocks(&connection.requester).iter().map(ToString::to_string).collect()
+}
+
+/// Writes those down before the first route is made.
+pub fn keep_first_blocks(status: &mut VpcPeeringAccepterStatus, connection: &Connection) {
+    let records = status.connections.iter_mut();
+    for record in records.filter(|record| record.vpc_peering_connection_id == connection.id) {
+        if record.accepted_cidr_blocks.is_empty() {
+            record.accepted_cidr_blocks = first_blocks(connection);
+        }
     }
 }
 

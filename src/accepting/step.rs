@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::api::{ManagedRoute, Side};
-use crate::peering::Concern;
+use crate::api::{ManagedRoute, ManagedTag, Side};
 use crate::peering::routes::{RouteChange, RouteStep};
 use crate::peering::tags::TagStep;
+use crate::peering::{Authorized, Concern};
 
 /// One effect, safe to repeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,43 +15,43 @@ pub enum Step {
     /// Record that a connection is ours to accept, and to look after.
     RecordAcceptance {
         /// Which.
-        id: String,
+        id: Authorized,
     },
     /// Accept a request.
     Accept {
         /// Which.
-        id: String,
+        id: Authorized,
     },
     /// Reject a request.
     Reject {
         /// Which.
-        id: String,
+        id: Authorized,
     },
-    /// Record which tags of a connection are ours to change and remove.
-    RecordTagKeys {
-        /// Of which connection.
-        id: String,
-        /// Their keys.
-        keys: BTreeSet<String>,
+    /// Record which tags of the spec are set on a connection.
+    RecordTags {
+        /// On which connection.
+        id: Authorized,
+        /// The tags.
+        tags: BTreeSet<ManagedTag>,
     },
     /// Set tags on a connection.
     Tag {
         /// Which.
-        id: String,
+        id: Authorized,
         /// The tags.
         tags: BTreeMap<String, String>,
     },
     /// Remove tags from a connection.
     Untag {
         /// Which.
-        id: String,
+        id: Authorized,
         /// Their keys.
         keys: BTreeSet<String>,
     },
     /// Set the options of this end.
     SetOptions {
         /// Of which connection.
-        id: String,
+        id: Authorized,
         /// Whether this end's public DNS names resolve to private addresses when asked for from the other.
         allow_dns_resolution_from_remote_vpc: bool,
     },
@@ -79,7 +79,7 @@ impl Step {
         match self {
             Self::AddFinalizer
             | Self::RecordAcceptance { .. }
-            | Self::RecordTagKeys { .. }
+            | Self::RecordTags { .. }
             | Self::RecordRoutes { .. } => None,
             Self::Accept { id } => Some(format!("accept {id}")),
             Self::Reject { id } => Some(format!("reject {id}")),
@@ -90,13 +90,30 @@ impl Step {
         }
     }
 
+    /// Whether the step takes something away, or leads traffic elsewhere: it is taken only if a look made just before still
+    /// asks for it.
+    #[must_use]
+    pub fn is_destructive(&self) -> bool {
+        match self {
+            Self::Reject { .. } | Self::Untag { .. } => true,
+            Self::ChangeRoutes { changes, .. } => changes.iter().any(RouteChange::is_destructive),
+            Self::AddFinalizer
+            | Self::RecordAcceptance { .. }
+            | Self::Accept { .. }
+            | Self::RecordTags { .. }
+            | Self::Tag { .. }
+            | Self::SetOptions { .. }
+            | Self::RecordRoutes { .. } => false,
+        }
+    }
+
     /// The action of EC2 that the step calls, and how often; none where it changes nothing in AWS.
     #[must_use]
     pub fn calls(&self) -> Option<(&'static str, usize)> {
         Some(match self {
             Self::AddFinalizer
             | Self::RecordAcceptance { .. }
-            | Self::RecordTagKeys { .. }
+            | Self::RecordTags { .. }
             | Self::RecordRoutes { .. } => return None,
             Self::Accept { .. } => ("AcceptVpcPeeringConnection", 1),
             Self::Reject { .. } => ("RejectVpcPeeringConnection", 1),
@@ -114,7 +131,7 @@ impl Step {
         let concern = match self {
             Self::AddFinalizer => return None,
             Self::RecordAcceptance { .. } | Self::Accept { .. } | Self::Reject { .. } => Concern::Acceptance,
-            Self::RecordTagKeys { .. } | Self::Tag { .. } | Self::Untag { .. } => Concern::Tags(Side::Accepter),
+            Self::RecordTags { .. } | Self::Tag { .. } | Self::Untag { .. } => Concern::Tags(Side::Accepter),
             Self::SetOptions { .. } => Concern::Options(Side::Accepter),
             Self::RecordRoutes { .. } | Self::ChangeRoutes { .. } => Concern::Routes(Side::Accepter),
         };
@@ -129,19 +146,18 @@ impl Step {
             Self::RecordAcceptance { id }
             | Self::Accept { id }
             | Self::Reject { id }
-            | Self::RecordTagKeys { id, .. }
+            | Self::RecordTags { id, .. }
             | Self::Tag { id, .. }
             | Self::Untag { id, .. }
-            | Self::SetOptions { id, .. }
-            | Self::RecordRoutes { id, .. }
-            | Self::ChangeRoutes { id, .. } => Some(id),
+            | Self::SetOptions { id, .. } => Some(id),
+            Self::RecordRoutes { id, .. } | Self::ChangeRoutes { id, .. } => Some(id),
         }
     }
 
-    pub(super) fn of_tags(id: &str, step: TagStep) -> Self {
-        let id = id.to_owned();
+    pub(super) fn of_tags(target: &Authorized, step: TagStep) -> Self {
+        let id = target.clone();
         match step {
-            TagStep::Record(keys) => Self::RecordTagKeys { id, keys },
+            TagStep::Record(tags) => Self::RecordTags { id, tags },
             TagStep::Set(tags) => Self::Tag { id, tags },
             TagStep::Remove(keys) => Self::Untag { id, keys },
         }

@@ -12,12 +12,15 @@ use super::rules::{self, Rule};
 use super::status::{describe, record_acceptance};
 use super::*;
 use crate::api::{
-    AcceptedRequests, AccepterDecision, CidrBlock, DeniedRequests, ManagedRoute, PeeringOptions, Reason,
-    RouteTableSelector, Routes, Side, SideOptions, VpcInfo, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
+    AcceptedRequests, AccepterDecision, AllowedCidrBlocks, AllowedRegions, AllowedVpcs, CidrBlock, DeniedRequests,
+    ManagedRoute, PeeringOptions, Reason, RouteTableSelector, Routes, Side, SideOptions, VpcInfo,
+    VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
 };
 use crate::peering::routes::{Route, RouteTable, RouteTables, Target};
-use crate::peering::testing::every_code;
-use crate::peering::{Claim, Concern, Connection, End, Owner, Plan, Settings, StatusCode, Tags, Trouble};
+use crate::peering::testing::{every_code, permissions};
+use crate::peering::{
+    Authorized, Claim, Concern, Connection, End, Owner, Permissions, Plan, Settings, StatusCode, Tags, Trouble,
+};
 
 const OURS: &str = "222222222222";
 const THEIRS: &str = "111111111111";
@@ -63,8 +66,22 @@ fn connection(id: &str, code: StatusCode) -> Connection {
     }
 }
 
+/// An entry that lets every request of an account in.
+fn any_of(account: &str) -> AcceptedRequests {
+    AcceptedRequests {
+        owner_id: account.into(),
+        vpcs: Some(AllowedVpcs { all: true, list: None }),
+        regions: Some(AllowedRegions { all: true, list: None }),
+        cidr_blocks: Some(AllowedCidrBlocks { all: true, list: None }),
+    }
+}
+
+fn list(items: &[&str]) -> Option<Vec<String>> {
+    Some(items.iter().map(|item| (*item).to_owned()).collect())
+}
+
 fn spec() -> VpcPeeringAccepterSpec {
-    let accept = vec![AcceptedRequests { owner_id: THEIRS.into(), ..AcceptedRequests::default() }];
+    let accept = vec![any_of(THEIRS)];
     VpcPeeringAccepterSpec { vpc_id: Some(VPC.into()), accept, ..VpcPeeringAccepterSpec::default() }
 }
 
@@ -73,6 +90,8 @@ struct Case {
     spec: VpcPeeringAccepterSpec,
     status: VpcPeeringAccepterStatus,
     observed: Observation,
+    permissions: Permissions,
+    is_cluster_unique: bool,
     deleted: bool,
     now: Timestamp,
 }
@@ -83,17 +102,21 @@ impl Case {
             connections.into_iter().map(|connection| (connection.id.clone(), connection.into())).collect();
         let observed = Observation { connections, is_settled: true, ..Observation::default() };
         let now = "2026-01-01T12:00:00Z".parse().expect("a time");
-        Self { spec: spec(), status: VpcPeeringAccepterStatus::default(), observed, deleted: false, now }
+        Self {
+            spec: spec(),
+            status: VpcPeeringAccepterStatus::default(),
+            observed,
+            permissions: permissions(),
+            is_cluster_unique: true,
+            deleted: false,
+            now,
+        }
     }
 
     /// With a connection on record as accepted, an hour ago, with its tags.
     fn accepted(mut self, id: &str) -> Self {
         let began = self.now - k8s_openapi::jiff::SignedDuration::from_hours(1);
         record_acceptance(&mut self.status, &connection(id, StatusCode::Active), began);
-        let keys = owner().accepter_tags().map(|(key, _)| key.to_owned());
-        for record in self.status.connections.iter_mut().filter(|record| record.vpc_peering_connection_id == id) {
-            record.managed_tag_keys = keys.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
-        }
         if let Some(connection) = self.observed.connections.get_mut(id) {
             Arc::make_mut(connection).tags.extend(tags(owner().accepter_tags()));
         }
@@ -102,7 +125,15 @@ impl Case {
 
     fn decide(&self) -> Decision {
         let (owner, end) = (owner(), end());
-        let desired = Desired { owner: &owner, spec: &self.spec, end: &end, deleted: self.deleted, finalizer: true };
+        let desired = Desired {
+            owner: &owner,
+            spec: &self.spec,
+            end: &end,
+            permissions: &self.permissions,
+            is_cluster_unique: self.is_cluster_unique,
+            deleted: self.deleted,
+            finalizer: true,
+        };
         decide(desired, &Recorded::of(Some(&self.status)), &self.observed, self.now, SETTINGS)
     }
 
@@ -136,11 +167,21 @@ fn pending(id: &str) -> Connection {
 
 #[test]
 fn a_request_is_accepted_only_where_an_entry_matches_whole() {
-    let any = AcceptedRequests { owner_id: THEIRS.into(), ..AcceptedRequests::default() };
+    let any = any_of(THEIRS);
     let vpcs =
-        |ids: &[&str]| AcceptedRequests { vpc_ids: ids.iter().map(|id| (*id).to_owned()).collect(), ..any.clone() };
-    let regions = |region: &str| AcceptedRequests { regions: vec![region.into()], ..any.clone() };
-    let cidrs = |block: &str| AcceptedRequests { cidr_blocks: vec![block.into()], ..any.clone() };
+        |ids: &[&str]| AcceptedRequests { vpcs: Some(AllowedVpcs { all: false, list: list(ids) }), ..any.clone() };
+    let regions = |region: &str| AcceptedRequests {
+        regions: Some(AllowedRegions { all: false, list: list(&[region]) }),
+        ..any.clone()
+    };
+    let cidrs = |block: &str| AcceptedRequests {
+        cidr_blocks: Some(AllowedCidrBlocks { all: false, list: list(&[block]) }),
+        ..any.clone()
+    };
+    // What a null, an empty object or an older version leaves.
+    let incomplete = AcceptedRequests { owner_id: THEIRS.into(), ..AcceptedRequests::default() };
+    let no_blocks = AcceptedRequests { cidr_blocks: Some(AllowedCidrBlocks::default()), ..any.clone() };
+    let empty = AcceptedRequests { vpcs: Some(AllowedVpcs { all: false, list: list(&[]) }), ..any.clone() };
     let whole = info(THEIRS, "vpc-1", "eu-west-1", &["10.1.0.0/16", "10.2.0.0/16"]);
     let hidden = info(THEIRS, "vpc-1", "eu-west-1", &[]);
     let primary_alone = VpcInfo { cidr_block: Some("10.1.0.0/16".into()), ..hidden.clone() };
@@ -154,12 +195,15 @@ fn a_request_is_accepted_only_where_an_entry_matches_whole() {
     };
     let nobody = VpcInfo { owner_id: None, ..whole.clone() };
     let nowhere = VpcInfo { region: None, ..whole.clone() };
-    let rows: [(&str, Vec<AcceptedRequests>, &VpcInfo, Option<&str>); 17] = [
+    let rows: [(&str, Vec<AcceptedRequests>, &VpcInfo, Option<&str>); 20] = [
+        ("nothing said", vec![incomplete], &whole, Some("spec.accept[0].vpcs is missing, which allows none")),
+        ("no blocks said", vec![no_blocks], &whole, Some("spec.accept[0].cidrBlocks is missing, which allows none")),
+        ("an empty list of VPCs", vec![empty], &whole, Some("spec.accept[0].vpcs does not name vpc-1")),
         ("an empty list", vec![], &whole, Some("no entry of spec.accept is for account 111111111111")),
         ("another account", vec![AcceptedRequests { owner_id: OURS.into(), ..any.clone() }], &whole, Some("no entry")),
         ("the account", vec![any.clone()], &whole, None),
         ("the VPC", vec![vpcs(&["vpc-2", "vpc-1"])], &whole, None),
-        ("another VPC", vec![vpcs(&["vpc-2"])], &whole, Some("spec.accept[0].vpcIds does not name vpc-1")),
+        ("another VPC", vec![vpcs(&["vpc-2"])], &whole, Some("spec.accept[0].vpcs does not name vpc-1")),
         ("the region", vec![regions("eu-west-1")], &whole, None),
         ("another region", vec![regions("eu-west-2")], &whole, Some("spec.accept[0].regions does not name eu-west-1")),
         ("blocks within", vec![cidrs("10.0.0.0/8")], &whole, None),
@@ -184,7 +228,7 @@ fn a_request_is_accepted_only_where_an_entry_matches_whole() {
 
 #[test]
 fn deny_wins_and_what_it_cannot_see_is_left_alone() {
-    let accept = [AcceptedRequests { owner_id: THEIRS.into(), ..AcceptedRequests::default() }];
+    let accept = [any_of(THEIRS)];
     let none = DeniedRequests::default;
     let shown = info(THEIRS, "vpc-1", "eu-west-1", &["10.1.0.0/16"]);
     let hidden = info(THEIRS, "vpc-1", "eu-west-1", &[]);
@@ -218,9 +262,9 @@ fn deny_wins_and_what_it_cannot_see_is_left_alone() {
 #[test]
 fn an_acceptance_is_recorded_before_it_is_asked_for() {
     let mut case = Case::new([pending("pcx-1")]);
-    assert_eq!(case.step(), Some(Step::RecordAcceptance { id: "pcx-1".into() }));
+    assert_eq!(case.step(), Some(Step::RecordAcceptance { id: Authorized::unchecked("pcx-1") }));
     record_acceptance(&mut case.status, &pending("pcx-1"), case.now);
-    assert_eq!(case.step(), Some(Step::Accept { id: "pcx-1".into() }));
+    assert_eq!(case.step(), Some(Step::Accept { id: Authorized::unchecked("pcx-1") }));
     case.spec.suspend = true;
     assert!(matches!(case.plan(), Plan::Suspended { .. }));
 }
@@ -267,7 +311,7 @@ fn what_others_own_is_never_touched() {
     }
     // An earlier resource of our name is gone: what it left is ours.
     let left = Connection { tags: tags(earlier.accepter_tags()), ..connection("pcx-1", StatusCode::Active) };
-    assert_eq!(Case::new([left]).step(), Some(Step::RecordAcceptance { id: "pcx-1".into() }));
+    assert_eq!(Case::new([left]).step(), Some(Step::RecordAcceptance { id: Authorized::unchecked("pcx-1") }));
 }
 
 #[test]
@@ -284,7 +328,8 @@ fn every_code_of_a_connection_that_is_not_ours_and_of_one_that_is() {
 
         let case = case.accepted("pcx-1");
         assert_eq!(case.verdict(), Some(AccepterDecision::Accepted), "{code}");
-        let expected = (code == StatusCode::PendingAcceptance).then(|| Step::Accept { id: "pcx-1".into() });
+        let expected =
+            (code == StatusCode::PendingAcceptance).then(|| Step::Accept { id: Authorized::unchecked("pcx-1") });
         assert_eq!(case.step(), expected, "{code}");
         let is_steady = matches!(case.plan(), Plan::Steady { .. });
         assert_eq!(is_steady, code == StatusCode::Active || code == StatusCode::InitiatingRequest || code.has_ended());
@@ -297,7 +342,7 @@ fn what_is_denied_is_rejected_only_when_asked_to() {
     case.spec.deny = vec![DeniedRequests { vpc_ids: vec!["vpc-11111111".into()], ..DeniedRequests::default() }];
     assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Denied)));
     case.spec.reject = true;
-    assert_eq!(case.step(), Some(Step::Reject { id: "pcx-1".into() }));
+    assert_eq!(case.step(), Some(Step::Reject { id: Authorized::unchecked("pcx-1") }));
     case.observed.connections = BTreeMap::from([("pcx-1".into(), connection("pcx-1", StatusCode::Rejected).into())]);
     assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Rejected)));
     // It stays so when the lists change.
@@ -316,7 +361,7 @@ fn there_is_room_for_so_many_and_the_others_wait() {
     let mut case = Case::new(requests.into_iter().chain([active])).accepted("pcx-4");
     case.spec.max_connections = Some(2);
     // What waits longest comes first.
-    assert_eq!(case.step(), Some(Step::RecordAcceptance { id: "pcx-2".into() }));
+    assert_eq!(case.step(), Some(Step::RecordAcceptance { id: Authorized::unchecked("pcx-2") }));
     let decision = case.decide();
     assert!(decision.at_capacity.is_some_and(|message| message.starts_with("pcx-3")));
     let of = |id: &str| decision.verdicts.iter().find(|verdict| verdict.id == id).map(|verdict| verdict.decision);
@@ -388,7 +433,7 @@ fn tags_options_and_routes_follow_in_turn_and_none_waits_for_another() {
     case.spec.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
     with_routes(&mut case, "10.1.0.0/16", None);
     case.spec.tags = vec![crate::api::Tag { key: "a".into(), value: "1".into() }];
-    assert!(matches!(case.step(), Some(Step::RecordTagKeys { .. })), "{:?}", case.plan());
+    assert!(matches!(case.step(), Some(Step::RecordTags { .. })), "{:?}", case.plan());
     case.spec.tags.clear();
     assert!(matches!(case.step(), Some(Step::SetOptions { .. })), "{:?}", case.plan());
     let options = ("pcx-1".to_owned(), Concern::Options(Side::Accepter));

@@ -2,12 +2,13 @@
 
 #![allow(clippy::duplicated_attributes)]
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Tag;
+use super::allow_list::{AllowedNamespaces, AllowedPeers, AllowedRegions, AllowedVpcs};
 
 /// A role that the operator assumes from its own credentials, and the namespaces that may use it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -67,14 +68,31 @@ pub struct AwsIdentitySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$"))]
     pub default_region: Option<String>,
-    /// The namespaces whose resources may use this identity. None where it is absent, every one where it is `{}`.
+    /// The namespaces whose resources may use this identity. Absent, none may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = MapMerge::Atomic)]
     pub allowed_namespaces: Option<AllowedNamespaces>,
-    /// The only VPCs that may be peered by this identity. Absent, every one may.
+    /// The VPCs of this account that may be peered by this identity. Absent, none may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1000), inner(length(max = 21), regex(pattern = r"^vpc-([0-9a-f]{8}|[0-9a-f]{17})$")))]
-    #[x_kube(merge_strategy = ListMerge::Set)]
-    pub allowed_vpc_ids: Option<Vec<String>>,
+    #[x_kube(merge_strategy = MapMerge::Atomic)]
+    pub allowed_vpcs: Option<AllowedVpcs>,
+    /// The regions in which this identity may be used. Absent, none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = MapMerge::Atomic)]
+    pub allowed_regions: Option<AllowedRegions>,
+    /// The accounts and VPCs at the other end of peerings. Absent, none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = MapMerge::Atomic)]
+    pub allowed_peers: Option<AllowedPeers>,
+    /// Whether routes may be added and changed by this identity. Routes that it has made are removed without it, too.
+    #[serde(default)]
+    pub allow_routes: bool,
+    /// Whether DNS options of peerings may be set by this identity.
+    #[serde(default)]
+    pub allow_options: bool,
+    /// Whether existing connections may be taken over by this identity, as `spec.vpcPeeringConnectionId` asks.
+    #[serde(default)]
+    pub allow_adoption: bool,
 }
 
 impl AwsIdentity {
@@ -90,28 +108,15 @@ impl AwsIdentity {
                 session_tags: Vec::new(),
                 default_region: None,
                 allowed_namespaces: None,
-                allowed_vpc_ids: None,
+                allowed_vpcs: None,
+                allowed_regions: None,
+                allowed_peers: None,
+                allow_routes: false,
+                allow_options: false,
+                allow_adoption: false,
             },
         )
     }
-}
-
-/// Namespaces: those of the list, and those that the selector matches. Without either, every one.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(
-    validation = Rule::new("!has(self.selector) || has(self.selector.matchLabels) && size(self.selector.matchLabels) > 0 || has(self.selector.matchExpressions) && size(self.selector.matchExpressions) > 0")
-        .message("selector is empty: name labels, or leave it out together with list to allow every namespace")
-        .field_path(".selector"),
-)]
-pub struct AllowedNamespaces {
-    /// The namespaces' names.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1000), inner(length(max = 63)))]
-    #[x_kube(merge_strategy = ListMerge::Set)]
-    pub list: Option<Vec<String>>,
-    /// Labels of the namespaces, never of the resources in them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub selector: Option<LabelSelector>,
 }
 
 /// What we know of the identity.

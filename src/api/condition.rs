@@ -67,6 +67,8 @@ closed_list! {
             "Read its reason and message.";
         RoutesReady: "Whether the routes of every end that we act for are as the spec wants them; present where it asks for any.",
             "Read its reason and message.";
+        UnexpectedConnection: "Present, and True, when EC2 shows a connection that carries this resource's ownership tags and is not its peering; it was left alone.",
+            "Remove the tags from the connection that the message names, and find out who set them.";
         Suspended: "Present, and True, while `spec.suspend` keeps the operator from writing to AWS.",
             "Set `spec.suspend` to false to go on.";
     }
@@ -123,6 +125,8 @@ closed_list! {
             "Remove that route, or leave out its table or destination in the spec.";
         RouteTableNotFound: "A route table that the spec names is not there, or not of that VPC, or none matches.",
             "Correct the spec, or the route tables.";
+        UnexpectedCidrBlock: "The other end, which is another account's, has a CIDR block that nobody here has allowed; it gets no route.",
+            "If the block is wanted, add the line that the message names; else ask the owner of the other end.";
         IdentityNotFound: "There is no such `AwsIdentity`, or the operator cannot read it.",
             "Create it, or correct `identityRef`.";
         IdentityNotAllowed: "This namespace may not use the identity, or not the operator's own credentials; AWS was not asked for anything.",
@@ -130,7 +134,15 @@ closed_list! {
         IdentityMismatch: "The identity is of another account than the VPC, or than the peering that is recorded.",
             "Correct `identityRef` or `ownerId`.";
         VpcNotAllowed: "The identity may not be used for this VPC; AWS was not asked for anything.",
-            "Have an administrator add the VPC to the identity's `allowedVpcIds`, or use another.";
+            "Have an administrator add the VPC to the identity's `allowedVpcs`, or use another.";
+        RegionNotAllowed: "The identity may not be used in this region, or this release does not know the region; AWS was not asked for anything.",
+            "Correct the region, or have an administrator add it to the identity's `allowedRegions`.";
+        PeerNotAllowed: "The identity may not be used for a peering with this account or VPC; AWS was not asked for anything.",
+            "Have an administrator add the other end to the identity's `allowedPeers`, or use another identity.";
+        ActionNotAllowed: "The identity does not allow routes, DNS options or the adoption of a connection, which the spec asks for.",
+            "Have an administrator set `allowRoutes`, `allowOptions` or `allowAdoption` of the identity, or leave the field out of the spec.";
+        NothingAllowed: "The identity can be assumed, and permits nothing, since a permission is absent or empty.",
+            "Set the fields that the message names; `all: true` allows everything of a kind.";
         VpcNotFound: "No VPC matches the `vpcSelector`.",
             "Correct the selector, the region, the identity, or the VPC's tags.";
         AmbiguousVpc: "More than one VPC matches the `vpcSelector`.",
@@ -163,6 +175,10 @@ closed_list! {
             "Ask the accepter's owner to accept it.";
         NearQuota: "A request is made while nine tenths of one of AWS's default quotas are used.",
             "Ask AWS to raise the quota, if that has not been done.";
+        UnexpectedConnection: "A connection carries this resource's ownership tags, or an earlier one's, and joins other VPCs; it was left alone.",
+            "Remove the tags from the connection, and find out who set them.";
+        LeftInAws: "The resource is gone, and something that it may have made is left in AWS, since EC2 no longer proves whose it is.",
+            "Look at what the note names, and remove it by hand if it is not wanted.";
         Unreadable: "This version of the operator cannot read the resource, and leaves it alone.",
             "Correct the field that the message names, or use the operator's newer version that knows it.";
     }

@@ -1,5 +1,6 @@
 //! The custom resources: what a user may say and what we answer. Types and their defaults, no other logic.
 
+pub mod allow_list;
 pub mod aws_identity;
 pub mod condition;
 pub mod crd;
@@ -10,11 +11,12 @@ pub mod vpc_info;
 pub mod vpc_peering;
 pub mod vpc_peering_accepter;
 
+pub use allow_list::{AllowedCidrBlocks, AllowedNamespaces, AllowedPeer, AllowedPeers, AllowedRegions, AllowedVpcs};
 pub use aws_identity::{AwsIdentity, AwsIdentitySpec, AwsIdentityStatus};
 pub use condition::{ConditionType, Reason, StepEvent};
 pub use routes::{ManagedRoute, RouteTableSelector, Routes};
 pub use side::Side;
-pub use tag::Tag;
+pub use tag::{ManagedTag, Tag};
 pub use vpc_info::{CidrBlock, Ipv6CidrBlock, PeeringOptions, VpcInfo};
 pub use vpc_peering::{
     Acceptance, DeletionPolicy, End, EndedConnection, ManagementPolicy, Ownership, PeeringSide, PeeringStatus,

@@ -1,7 +1,9 @@
 //! A tag as EC2 has it.
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 /// A key and value that AWS keeps.
 /// Limits: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions>.
@@ -22,4 +24,13 @@ pub struct Tag {
     #[serde(default)]
     #[schemars(length(max = 256))]
     pub value: String,
+}
+
+/// A tag that the operator has set, or is about to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct ManagedTag {
+    /// The tag's key.
+    pub key: SmolStr,
+    /// The value that the operator has set.
+    pub value: SmolStr,
 }

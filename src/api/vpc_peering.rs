@@ -4,7 +4,6 @@
 #![allow(clippy::duplicated_attributes)]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -13,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::aws_identity::IdentityReference;
-use super::{ManagedRoute, Routes, Side, Tag, VpcInfo};
+use super::{ManagedRoute, ManagedTag, Routes, Side, Tag, VpcInfo};
 
 /// What the peering shall be. The two ends can not be changed: another pair of VPCs is another peering.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -294,14 +293,20 @@ pub struct VpcPeeringStatus {
     /// Whether the connection is this resource's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ownership: Option<Ownership>,
-    /// The keys of the tags that this resource has set, or is about to: only these are ever removed.
+    /// The tags of the spec that this resource has set, or is about to. A tag is removed only while EC2 shows it with a
+    /// value that is recorded here.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub managed_tag_keys: Arc<[SmolStr]>,
+    pub managed_tags: Box<[ManagedTag]>,
     /// The same for the tags at the accepter's end, where that is another account or region.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub accepter_managed_tag_keys: Arc<[SmolStr]>,
+    pub accepter_managed_tags: Box<[ManagedTag]>,
+    /// The accepter's CIDR blocks when the peering first became active, where the operator does not act for the accepter. A
+    /// block that comes later gets no route until `destinationCidrBlocks` names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub accepted_cidr_blocks: Option<Box<[SmolStr]>>,
     /// The routes that this resource has made, or is about to: only these are ever changed or removed.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub routes: Box<[ManagedRoute]>,

@@ -8,9 +8,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::allow_list::{AllowedCidrBlocks, AllowedRegions, AllowedVpcs};
 use super::aws_identity::IdentityReference;
 use super::vpc_peering::{StatusEnd, VpcSelector};
-use super::{ManagedRoute, Routes, SideOptions, Tag};
+use super::{ManagedRoute, ManagedTag, Routes, SideOptions, Tag};
 
 /// Whose requests to peer with a VPC are accepted, and what is kept at this end of the connections that come of it. The
 /// VPC cannot be changed: another VPC is another resource.
@@ -122,39 +123,26 @@ pub struct VpcPeeringAccepterSpec {
     pub suspend: bool,
 }
 
-/// Requests that are accepted: those of one account, and of that only those that all the other fields match, too.
+/// Requests that are accepted: those of one account whose VPC, region and CIDR blocks are all allowed here. Routes lead
+/// only to the CIDR blocks that an entry allows, so that removing an entry withdraws the routes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("required" = ["ownerId", "vpcs", "regions", "cidrBlocks"]))]
 pub struct AcceptedRequests {
     /// The AWS account that asks: 12 digits.
     #[schemars(length(max = 12), regex(pattern = r"^[0-9]{12}$"))]
     pub owner_id: String,
-    /// The VPCs that ask. Any, where absent.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(min = 1, max = 100),
-        inner(length(max = 21), regex(pattern = r"^vpc-([0-9a-f]{8}|[0-9a-f]{17})$"))
-    )]
-    #[x_kube(merge_strategy = ListMerge::Set)]
-    pub vpc_ids: Vec<String>,
-    /// The regions of the VPCs that ask. Any, where absent.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(
-        length(min = 1, max = 50),
-        inner(length(max = 32), regex(pattern = r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$"))
-    )]
-    #[x_kube(merge_strategy = ListMerge::Set)]
-    pub regions: Vec<String>,
-    /// Every CIDR block of the VPC that asks must lie within one of these. Where EC2 does not show them of a request, it
-    /// is not accepted. Any, where absent.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(min = 1, max = 50), inner(length(max = 43)))]
-    #[x_kube(
-        merge_strategy = ListMerge::Set,
-        validation = Rule::new("self.all(block, isCIDR(block))")
-            .message("cidrBlocks takes CIDR blocks such as 10.1.0.0/16 or 2001:db8::/56"),
-    )]
-    pub cidr_blocks: Vec<String>,
+    /// The VPCs that ask.
+    // Optional here, so that an object of an older version can be read: absent allows none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vpcs: Option<AllowedVpcs>,
+    /// The regions of the VPCs that ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regions: Option<AllowedRegions>,
+    /// Every CIDR block of the VPC that asks must lie within one of these. A request whose blocks EC2 does not show is
+    /// not accepted, unless all are allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cidr_blocks: Option<AllowedCidrBlocks>,
 }
 
 /// Requests that are not accepted: those that all the given fields match.
@@ -262,9 +250,14 @@ pub struct RequestedConnection {
     /// When it was decided to accept it: this is written before EC2 is asked to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_at: Option<Time>,
-    /// The keys of the tags that this resource has set on it, or is about to: only these are ever removed.
+    /// The tags of the spec that this resource has set on it, or is about to. A tag is removed only while EC2 shows it with
+    /// a value that is recorded here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub managed_tag_keys: Vec<String>,
+    pub managed_tags: Vec<ManagedTag>,
+    /// The requester's CIDR blocks when the connection first became active, where the requester is another account's. A
+    /// block that comes later gets no route until `cidrBlocks` of an `accept` entry lists it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accepted_cidr_blocks: Vec<String>,
 }
 
 /// The end of a connection that asks, as EC2 shows it.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
-use crate::controller::{OwnCredentials, Scope, Settings};
+use crate::api::AllowedRegions;
+use crate::controller::{OwnCredentials, OwnNamespaces, Scope, Settings};
 use crate::operator::leader::{self, Election};
 use crate::operator::logs::{self, Format};
 use crate::operator::traces::Traces;
@@ -55,10 +56,20 @@ pub struct Run {
     #[arg(long, env = "RECREATION_PAUSE", default_value = "60s", value_parser = duration)]
     recreation_pause: Duration,
 
-    /// The namespaces whose resources may use the operator's own AWS credentials, where they name no AwsIdentity: `*` for
-    /// every one, a list such as `team-a,team-b`, or `none`.
-    #[arg(long, env = "OWN_CREDENTIALS_NAMESPACES", default_value = "*", value_parser = own_credentials)]
-    own_credentials_namespaces: OwnCredentials,
+    /// The namespaces whose resources may use the operator's own AWS credentials, where they name no AwsIdentity: `none`, a
+    /// list such as `team-a,team-b`, or `*` for every one.
+    #[arg(long, env = "OWN_CREDENTIALS_NAMESPACES", default_value = "none", value_parser = own_namespaces)]
+    own_credentials_namespaces: OwnNamespaces,
+
+    /// The regions in which the operator's own AWS credentials may be used: `*` for every one that this release knows, or a
+    /// list such as `eu-central-1,us-west-2`.
+    #[arg(long, env = "OWN_CREDENTIALS_REGIONS", default_value = "*", value_parser = own_regions)]
+    own_credentials_regions: AllowedRegions,
+
+    /// Allow resources that use the operator's own AWS credentials to take over existing connections by
+    /// spec.vpcPeeringConnectionId. Deleting such a resource then deletes the connection.
+    #[arg(long, env = "OWN_CREDENTIALS_ALLOW_ADOPTION")]
+    own_credentials_allow_adoption: bool,
 
     /// What identifies this cluster in the ownership tags. Defaults to the UID of the namespace kube-system, which is
     /// surely no other cluster's: only with it is what an earlier resource of the same name left behind taken over or
@@ -116,7 +127,11 @@ impl Run {
             event_queue_url: self.event_queue_url.filter(|url| !url.is_empty()),
             max_concurrent_reconciles: self.max_concurrent_reconciles,
             poll_interval: self.poll_interval,
-            own_credentials: self.own_credentials_namespaces,
+            own_credentials: OwnCredentials {
+                namespaces: self.own_credentials_namespaces,
+                regions: self.own_credentials_regions,
+                adoption: self.own_credentials_allow_adoption,
+            },
             decisions: peering::Settings {
                 consistency_window: self.consistency_window,
                 recreation_pause: self.recreation_pause,
@@ -209,20 +224,37 @@ fn queue_url(text: &str) -> Result<String, String> {
 }
 
 /// `*`, `none`, or names of namespaces.
-fn own_credentials(text: &str) -> Result<OwnCredentials, String> {
+fn own_namespaces(text: &str) -> Result<OwnNamespaces, String> {
     match text {
-        "*" => Ok(OwnCredentials::AllNamespaces),
-        "none" => Ok(OwnCredentials::Namespaces(Default::default())),
+        "*" => Ok(OwnNamespaces::All),
+        "none" => Ok(OwnNamespaces::List(Default::default())),
         list => {
             let names: BTreeSet<String> = list.split(',').map(|name| name.trim().to_owned()).collect();
             let unreadable = names.iter().find(|name| !is_name(name));
             match unreadable {
-                None => Ok(OwnCredentials::Namespaces(names)),
+                None => Ok(OwnNamespaces::List(names)),
                 Some(name) => {
                     Err(format!("{name:?} is no namespace's name; use * or none or names with commas between"))
                 }
             }
         }
+    }
+}
+
+/// `*`, or names of regions.
+fn own_regions(text: &str) -> Result<AllowedRegions, String> {
+    if text == "*" {
+        return Ok(AllowedRegions { all: true, list: None });
+    }
+    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
+    let is_region = |name: &str| {
+        name.len() <= 32
+            && name.split('-').count() >= 3
+            && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-')
+    };
+    match names.iter().find(|name| !is_region(name)) {
+        None => Ok(AllowedRegions { all: false, list: Some(names) }),
+        Some(name) => Err(format!("{name:?} is no region's name; use * or names such as eu-central-1,us-west-2")),
     }
 }
 
@@ -238,12 +270,22 @@ mod tests {
     #[test]
     fn own_credentials_are_everybodys_nobodys_or_some_namespaces() {
         let namespaces =
-            |names: &[&str]| Ok(OwnCredentials::Namespaces(names.iter().map(|name| (*name).to_owned()).collect()));
-        assert_eq!(own_credentials("*"), Ok(OwnCredentials::AllNamespaces));
-        assert_eq!(own_credentials("none"), namespaces(&[]));
-        assert_eq!(own_credentials("team-a, team-b"), namespaces(&["team-a", "team-b"]));
+            |names: &[&str]| Ok(OwnNamespaces::List(names.iter().map(|name| (*name).to_owned()).collect()));
+        assert_eq!(own_namespaces("*"), Ok(OwnNamespaces::All));
+        assert_eq!(own_namespaces("none"), namespaces(&[]));
+        assert_eq!(own_namespaces("team-a, team-b"), namespaces(&["team-a", "team-b"]));
         for text in ["", "team-a,", "Team", "*,team-a"] {
-            assert!(own_credentials(text).is_err(), "{text}");
+            assert!(own_namespaces(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn regions_are_all_or_named() {
+        assert_eq!(own_regions("*"), Ok(AllowedRegions { all: true, list: None }));
+        let two = own_regions("eu-central-1, us-west-2").map(|regions| regions.list.unwrap_or_default());
+        assert_eq!(two, Ok(vec!["eu-central-1".to_owned(), "us-west-2".to_owned()]));
+        for text in ["", "eu-central-1,", "Frankfurt", "*,eu-central-1"] {
+            assert!(own_regions(text).is_err(), "{text}");
         }
     }
 

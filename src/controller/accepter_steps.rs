@@ -7,7 +7,7 @@ use super::Context;
 use super::kept::{conditions, reconcile_at};
 use super::steps::change_routes;
 use super::vpc_peering_accepter::Seen;
-use crate::accepting::status::{describe, locate, notes, record_acceptance, standing};
+use crate::accepting::status::{describe, keep_first_blocks, locate, notes, record_acceptance, standing};
 use crate::accepting::{Decision, Recorded, Step};
 use crate::api::{ConditionType, Reason, Side, StepEvent, VpcPeeringAccepter, VpcPeeringAccepterStatus};
 use crate::aws::AwsError;
@@ -38,19 +38,22 @@ impl Context {
         let (answer, event, note) = match step {
             Step::AddFinalizer => return done(self.add_finalizer(object).await?),
             Step::RecordAcceptance { id } => {
-                if let Some(connection) = seen.observed.connections.get(id) {
+                if let Some(connection) = seen.observed.connections.get(id.as_str()) {
                     record_acceptance(&mut status, connection, Timestamp::now());
                 }
                 return done(self.rewrite_requests(object, status).await?);
             }
-            Step::RecordTagKeys { id, keys } => {
+            Step::RecordTags { id, tags } => {
                 let connections = status.connections.iter_mut();
-                for connection in connections.filter(|connection| connection.vpc_peering_connection_id == *id) {
-                    connection.managed_tag_keys = keys.iter().cloned().collect();
+                for connection in connections.filter(|connection| connection.vpc_peering_connection_id == **id) {
+                    connection.managed_tags = tags.iter().cloned().collect();
                 }
                 return done(self.rewrite_requests(object, status).await?);
             }
-            Step::RecordRoutes { routes, .. } => {
+            Step::RecordRoutes { id, routes } => {
+                if let Some(connection) = seen.observed.connections.get(id) {
+                    keep_first_blocks(&mut status, connection);
+                }
                 status.routes = routes.iter().cloned().collect();
                 return done(self.rewrite_requests(object, status).await?);
             }

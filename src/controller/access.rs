@@ -13,10 +13,12 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::Context;
 use super::vpc_peering::{standing_after, trouble_of};
-use crate::api::{AwsIdentity, AwsIdentitySpec, Reason, Side, VpcPeering};
-use crate::aws::{Account, AwsError, Class, Principal, Role};
+use crate::api::{
+    AllowedRegions, AwsIdentity, AwsIdentitySpec, ManagementPolicy, Reason, Side, VpcPeering, VpcPeeringSpec,
+};
+use crate::aws::{Account, AwsError, Class, Principal, Role, regions};
 use crate::peering::ends::{IdentityDefaults, Place, places};
-use crate::peering::{End, Ends, Plan, Standing, Trouble};
+use crate::peering::{End, Ends, Limits, Permissions, Plan, Standing, Trouble};
 
 /// How long the first listing of identities and namespaces is waited for.
 const FIRST_LISTING: Duration = Duration::from_secs(5);
@@ -27,13 +29,24 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// How often to look at what nothing tells of.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
+/// What the operator's own credentials may be used for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnCredentials {
+    /// The namespaces whose resources may use them.
+    pub namespaces: OwnNamespaces,
+    /// The regions.
+    pub regions: AllowedRegions,
+    /// Whether existing connections may be taken over by them.
+    pub adoption: bool,
+}
+
 /// The namespaces whose resources may use the operator's own credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OwnCredentials {
+pub enum OwnNamespaces {
     /// Every one.
-    AllNamespaces,
+    All,
     /// These, which may be none.
-    Namespaces(BTreeSet<String>),
+    List(BTreeSet<String>),
 }
 
 /// The identities, and the namespaces that may use them.
@@ -42,8 +55,19 @@ pub struct Identities {
     pub identities: Store<AwsIdentity>,
     /// Every namespace, for its labels.
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
-    /// Who may use the operator's own credentials.
+    /// What the operator's own credentials may be used for.
     pub own: OwnCredentials,
+}
+
+/// Who acts, and what that one is allowed to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Grant {
+    /// The `AwsIdentity` that the resource names; none where the operator's own credentials act.
+    identity: Option<String>,
+    /// Who acts.
+    pub principal: Principal,
+    /// What is allowed.
+    pub limits: Limits,
 }
 
 /// Who acts for a resource, and where.
@@ -57,6 +81,10 @@ pub(super) struct Access {
     pub accepter: Option<Arc<Account>>,
     /// Both ends are of one account and region, and what is tagged at one is tagged at the other.
     pub is_one_place: bool,
+    /// What those who act are allowed to do.
+    pub permissions: Permissions,
+    /// By what they act.
+    pub grants: Vec<Grant>,
 }
 
 /// Why nothing can be done.
@@ -82,34 +110,43 @@ impl From<AwsError> for Blocked {
 
 impl OwnCredentials {
     fn admits(&self, namespace: &str) -> bool {
-        match self {
-            Self::AllNamespaces => true,
-            Self::Namespaces(namespaces) => namespaces.contains(namespace),
+        match &self.namespaces {
+            OwnNamespaces::All => true,
+            OwnNamespaces::List(namespaces) => namespaces.contains(namespace),
         }
     }
 }
 
 impl Identities {
-    /// Who acts where the user of a namespace names this identity, or none.
+    /// Who acts where a resource of a namespace names this identity, or none, and what that one may do.
     ///
     /// # Errors
-    /// When the namespace may not.
-    pub(super) async fn principal(
-        &self,
-        namespace: &str,
-        identity: Option<&str>,
-        field: &str,
-    ) -> Result<(Principal, Option<Vec<String>>), Trouble> {
+    /// When the namespace may not use it.
+    pub(super) async fn grant(&self, namespace: &str, identity: Option<&str>, field: &str) -> Result<Grant, Trouble> {
+        if identity.is_some() {
+            _ = tokio::time::timeout(FIRST_LISTING, self.identities.wait_until_ready()).await;
+            _ = tokio::time::timeout(FIRST_LISTING, self.namespaces.wait_until_ready()).await;
+        }
+        self.granted(namespace, identity, field)
+    }
+
+    /// The same, as far as it is known by now.
+    ///
+    /// # Errors
+    /// When the namespace may not use it.
+    pub(super) fn granted(&self, namespace: &str, identity: Option<&str>, field: &str) -> Result<Grant, Trouble> {
         let Some(name) = identity else {
             if self.own.admits(namespace) {
-                return Ok((Principal::Own, None));
+                let principal = Principal::Own;
+                let OwnCredentials { regions, adoption, .. } = &self.own;
+                let limits = Limits::own(principal.to_string(), regions.clone(), *adoption);
+                return Ok(Grant { identity: None, principal, limits });
             }
             let message = format!(
-                "{field} is missing, and the namespace {namespace} may not use the operator's own credentials; name an AwsIdentity that allows it"
+                "{field} is missing, and the namespace {namespace} may not use the operator's own credentials. Name an AwsIdentity that allows the namespace, or have an administrator list it in --own-credentials-namespaces"
             );
             return Err(Trouble::stalled(Reason::IdentityNotAllowed, message));
         };
-        _ = tokio::time::timeout(FIRST_LISTING, self.identities.wait_until_ready()).await;
         let Some(identity) = self.identities.get(&ObjectRef::new(name)) else {
             let message = format!("{field}: there is no AwsIdentity {name}, or the operator cannot read it");
             return Err(Trouble {
@@ -117,25 +154,30 @@ impl Identities {
                 ..Trouble::stalled(Reason::IdentityNotFound, message)
             });
         };
-        if !self.admits(&identity.spec, namespace).await {
+        if !self.admits(&identity.spec, namespace) {
             let message = format!(
                 "{field}: the AwsIdentity {name} does not allow the namespace {namespace}; its spec.allowedNamespaces decides"
             );
             return Err(Trouble::stalled(Reason::IdentityNotAllowed, message));
         }
-        Ok((Principal::Role(role(&identity)), identity.spec.allowed_vpc_ids.clone()))
+        let limits = Limits::of(format!("the AwsIdentity {name}"), &identity.spec);
+        Ok(Grant { identity: Some(name.to_owned()), principal: Principal::Role(role(&identity)), limits })
     }
 
-    async fn admits(&self, spec: &AwsIdentitySpec, namespace: &str) -> bool {
+    /// Whether everything that was granted to a namespace is granted still, in every detail.
+    pub(super) fn still_grants(&self, namespace: &str, grants: &[Grant]) -> bool {
+        let holds = |grant: &Grant| {
+            self.granted(namespace, grant.identity.as_deref(), "").is_ok_and(|granted| granted == *grant)
+        };
+        grants.iter().all(holds)
+    }
+
+    fn admits(&self, spec: &AwsIdentitySpec, namespace: &str) -> bool {
         let Some(allowed) = &spec.allowed_namespaces else { return false };
-        if allowed.list.is_none() && allowed.selector.is_none() {
-            return true;
-        }
-        if allowed.list.as_ref().is_some_and(|list| list.iter().any(|name| name == namespace)) {
+        if allowed.all || allowed.list.iter().flatten().any(|name| name == namespace) {
             return true;
         }
         let Some(selector) = &allowed.selector else { return false };
-        _ = tokio::time::timeout(FIRST_LISTING, self.namespaces.wait_until_ready()).await;
         // What cannot be read allows nothing.
         match (Selector::try_from(selector.clone()), self.namespaces.get(&ObjectRef::new(namespace))) {
             (Ok(selector), Some(namespace)) if !selector.selects_all() => selector.matches(namespace.labels()),
@@ -168,69 +210,92 @@ impl Access {
 }
 
 impl Context {
-    /// Who acts for this resource. Whether its namespace may use whom it names comes before everything else.
+    /// Who acts for this resource. Whether its namespace may use whom it names, and for these ends, comes before every call
+    /// to AWS.
     pub(super) async fn access(&self, object: &VpcPeering) -> Result<Access, Blocked> {
         let namespace = object.namespace().unwrap_or_default();
         let spec = &object.spec;
         let named = |side: Side| spec.side(side).identity_ref.as_ref().map(|reference| &*reference.name);
         let field = |side: Side| format!("spec.{side}.identityRef");
-        let principal = async |side: Side| self.identities.principal(&namespace, named(side), &field(side)).await;
-        let (requester, requester_vpcs) = principal(Side::Requester).await?;
+        let grant = async |side: Side| self.identities.grant(&namespace, named(side), &field(side)).await;
+        let of_requester = grant(Side::Requester).await?;
         let explicit = match named(Side::Accepter) {
-            Some(_) => Some(principal(Side::Accepter).await?),
+            Some(_) => Some(grant(Side::Accepter).await?),
             None => None,
         };
-        admit_vpc(Side::Requester, &requester, requester_vpcs.as_ref(), spec.requester.vpc_id.as_deref())?;
-        if let Some((accepter, vpcs)) = &explicit {
-            admit_vpc(Side::Accepter, accepter, vpcs.as_ref(), spec.accepter.vpc_id.as_deref())?;
-        } else if spec.accepter.owner_id.is_none() {
-            admit_vpc(Side::Accepter, &requester, requester_vpcs.as_ref(), spec.accepter.vpc_id.as_deref())?;
+        admit_what_is_known(spec, &of_requester, explicit.as_ref())?;
+        let recorded = object.status.as_ref().and_then(|status| status.ends.as_deref());
+        let adopted = object.status.as_ref().and_then(|status| status.vpc_peering_connection_id.as_deref());
+        let is_full = spec.management_policy == ManagementPolicy::Full;
+        if spec.vpc_peering_connection_id.is_some() && adopted.is_none() && is_full {
+            Permissions { requester: Some(of_requester.limits.clone()), accepter: None }.adoption()?;
         }
 
-        let account = self.accounts.of(&requester).await;
-        let account_id = account.id().await?;
-        self.check_recorded_owner(object, &requester, &account_id)?;
-        let defaults = |principal: &Principal, account_id: Option<String>| IdentityDefaults {
-            account_id,
-            region: match principal {
-                Principal::Own => None,
-                Principal::Role(role) => role.region.clone(),
-            },
-        };
-        let of_accepter = match &explicit {
-            Some((principal @ Principal::Role(role), _)) => defaults(principal, Some(role.account_id.clone())),
-            _ => IdentityDefaults::default(),
-        };
-        let recorded = object.status.as_ref().and_then(|status| status.ends.as_deref());
-        let [requester_place, accepter_place] =
-            places(spec, recorded, &defaults(&requester, Some(account_id.clone())), &of_accepter)?;
-
-        let is_same_account = accepter_place.owner_id.as_ref().is_none_or(|owner| *owner == account_id);
-        let (accepter, accepter_vpcs) = match explicit {
-            Some((principal, vpcs)) => (Some(self.accounts.of(&principal).await), vpcs),
-            None if is_same_account => (Some(Arc::clone(&account)), requester_vpcs.clone()),
-            None => {
-                let own = self.accounts.own();
-                let is_own = self.identities.own.admits(&namespace)
-                    && requester != Principal::Own
-                    && Some(own.id().await?) == accepter_place.owner_id;
-                (is_own.then(|| Arc::clone(own)), None)
+        // Places without the account of own credentials, which AWS has to tell, are enough to judge the regions.
+        let defaults = |grant: &Grant, account_id: Option<String>| match &grant.principal {
+            Principal::Own => IdentityDefaults { account_id, region: None },
+            Principal::Role(role) => {
+                IdentityDefaults { account_id: Some(role.account_id.clone()), region: role.region.clone() }
             }
         };
-        let is_one_place = accepter.is_some() && is_same_account && requester_place.region == accepter_place.region;
-        let requester_vpc = self.vpc_of(object, Side::Requester, Some(&account), &requester_place).await?;
-        admit_vpc(Side::Requester, &requester, requester_vpcs.as_ref(), Some(&requester_vpc))?;
-        let accepter_vpc = self.vpc_of(object, Side::Accepter, accepter.as_ref(), &accepter_place).await?;
-        if let Some(accepter) = &accepter {
-            admit_vpc(Side::Accepter, &accepter.principal, accepter_vpcs.as_ref(), Some(&accepter_vpc))?;
+        let of_accepter = explicit.as_ref().map(|grant| defaults(grant, None)).unwrap_or_default();
+        let located = places(spec, recorded, &defaults(&of_requester, None), &of_accepter)?;
+        for (side, place, grant) in [
+            (Side::Requester, &located[0], &of_requester),
+            (Side::Accepter, &located[1], explicit.as_ref().unwrap_or(&of_requester)),
+        ] {
+            let field = format!("spec.{side}.region");
+            // The region of an end that nobody acts for only names where the other account's VPC is.
+            let is_ours = side == Side::Requester || explicit.is_some() || spec.accepter.owner_id.is_none();
+            let is_known = regions::is_known(&place.region);
+            if is_ours {
+                grant.limits.region(&field, &place.region, is_known)?;
+            } else if !is_known {
+                let any = AllowedRegions { all: true, list: grant.limits.regions.list.clone() };
+                Limits { regions: any, ..grant.limits.clone() }.region(&field, &place.region, is_known)?;
+            }
         }
+
+        let account = self.accounts.of(&of_requester.principal).await;
+        let account_id = account.id().await?;
+        self.check_recorded_owner(object, &of_requester.principal, &account_id)?;
+        let [requester_place, accepter_place] =
+            places(spec, recorded, &defaults(&of_requester, Some(account_id.clone())), &of_accepter)?;
+        let is_same_account = accepter_place.owner_id.as_ref().is_none_or(|owner| *owner == account_id);
+        let accepter_grant = match explicit {
+            Some(grant) => Some(grant),
+            None if is_same_account => Some(of_requester.clone()),
+            None => {
+                let own = self.identities.granted(&namespace, None, "").ok();
+                match own.filter(|_| of_requester.principal != Principal::Own) {
+                    Some(own) if Some(self.accounts.own().id().await?) == accepter_place.owner_id => Some(own),
+                    _ => None,
+                }
+            }
+        };
+        let accepter = match &accepter_grant {
+            Some(grant) => Some(self.accounts.of(&grant.principal).await),
+            None => None,
+        };
+        let is_one_place = accepter.is_some() && is_same_account && requester_place.region == accepter_place.region;
+        let looks_for = |grant: &Grant| grant.limits.clone();
+        let requester_vpc =
+            self.vpc_of(object, Side::Requester, Some((&account, &looks_for(&of_requester))), &requester_place).await?;
+        let acting = accepter.as_ref().zip(accepter_grant.as_ref().map(looks_for));
+        let acting = acting.as_ref().map(|(account, limits)| (*account, limits));
+        let accepter_vpc = self.vpc_of(object, Side::Accepter, acting, &accepter_place).await?;
         if requester_vpc == accepter_vpc {
             let message = format!("both ends are {requester_vpc}; a VPC cannot be peered with itself");
             return Err(Trouble::stalled(Reason::InvalidRequest, message).into());
         }
         let end = |vpc_id: String, place: Place| End { vpc_id, region: place.region, owner_id: place.owner_id };
         let ends = Ends { requester: end(requester_vpc, requester_place), accepter: end(accepter_vpc, accepter_place) };
-        Ok(Access { ends, requester: account, accepter, is_one_place })
+        let limits = |grant: &Grant| grant.limits.clone();
+        let permissions =
+            Permissions { requester: Some(limits(&of_requester)), accepter: accepter_grant.as_ref().map(limits) };
+        permissions.admit(&ends)?;
+        let grants = std::iter::once(of_requester).chain(accepter_grant).collect();
+        Ok(Access { ends, requester: account, accepter, is_one_place, permissions, grants })
     }
 
     /// Whoever looks at another account sees nothing of our peering, and would take it for deleted.
@@ -258,7 +323,7 @@ impl Context {
         &self,
         object: &VpcPeering,
         side: Side,
-        account: Option<&Arc<Account>>,
+        acting: Option<(&Arc<Account>, &Limits)>,
         place: &Place,
     ) -> Result<String, Blocked> {
         let spec = object.spec.side(side);
@@ -273,20 +338,20 @@ impl Context {
             return Ok(end.vpc_id.to_string());
         }
         let field = format!("spec.{side}.vpcSelector");
-        let Some(account) = account else {
+        let Some((account, limits)) = acting else {
             let message = format!(
                 "{field}: the VPC is another account's; name the identity that may look for it in spec.{side}.identityRef, or the VPC by vpcId"
             );
             return Err(Trouble::stalled(Reason::IdentityNotFound, message).into());
         };
         let tags = spec.vpc_selector.as_ref().map(|selector| &selector.tags);
-        self.find_vpc(account, &place.region, tags, &field).await
+        self.find_vpc((account, limits), &place.region, tags, &field).await
     }
 
     /// The one VPC that carries these tags.
     pub(super) async fn find_vpc(
         &self,
-        account: &Account,
+        (account, limits): (&Account, &Limits),
         region: &str,
         tags: Option<&BTreeMap<String, String>>,
         field: &str,
@@ -299,28 +364,40 @@ impl Context {
             [id] => return Ok(id.clone()),
             [] => (Reason::VpcNotFound, format!("{field} matches no VPC in {region} to {}", account.principal)),
             several => {
-                let several = several.join(", ");
-                (Reason::AmbiguousVpc, format!("{field} matches {several} in {region}; it must match one"))
+                // A VPC that the identity may not be used for is nobody's business here.
+                let named: Vec<_> = several.iter().map(String::as_str).filter(|id| limits.allows_vpc(id)).collect();
+                let named = if named.is_empty() { String::new() } else { format!(": {}", named.join(", ")) };
+                let number = several.len();
+                (Reason::AmbiguousVpc, format!("{field} matches {number} VPCs in {region}{named}; it must match one"))
             }
         };
         Err(Trouble { look_again: Some(LOOK_AGAIN), ..Trouble::stalled(reason, message) }.into())
     }
 }
 
-/// Whether an identity may be used for a VPC; one that is not known yet is asked for later.
-fn admit_vpc(
-    side: Side,
-    principal: &Principal,
-    allowed: Option<&Vec<String>>,
-    vpc_id: Option<&str>,
-) -> Result<(), Trouble> {
-    match (allowed, vpc_id) {
-        (Some(allowed), Some(id)) if allowed.iter().all(|allowed| allowed != id) => {
-            let message = format!("spec.{side}: {principal} may not be used for {id}; its spec.allowedVpcIds decides");
-            Err(Trouble::stalled(Reason::VpcNotAllowed, message))
+/// Whether the ends are allowed, as far as the spec alone tells: AWS is not asked for anything before.
+fn admit_what_is_known(spec: &VpcPeeringSpec, requester: &Grant, accepter: Option<&Grant>) -> Result<(), Trouble> {
+    let account = |grant: &Grant| match &grant.principal {
+        Principal::Own => None,
+        Principal::Role(role) => Some(role.account_id.clone()),
+    };
+    // An accepter without an account and an identity of its own is of the requester's account.
+    let accepter_account = spec.accepter.owner_id.as_ref().map(ToString::to_string);
+    let accepter_account = accepter_account.or_else(|| account(accepter.unwrap_or(requester)));
+    let acts_for_accepter = accepter.or_else(|| spec.accepter.owner_id.is_none().then_some(requester));
+    let ends =
+        [(Side::Requester, Some(requester), accepter_account), (Side::Accepter, acts_for_accepter, account(requester))];
+    for (side, grant, peer_account) in ends {
+        let other = if side == Side::Requester { Side::Accepter } else { Side::Requester };
+        let Some(Grant { limits, .. }) = grant else { continue };
+        if let Some(id) = &spec.side(side).vpc_id {
+            limits.vpc(&format!("spec.{side}.vpcId"), id)?;
         }
-        _ => Ok(()),
+        if let Some(account) = peer_account {
+            limits.peer(&format!("spec.{other}"), Some(&account), spec.side(other).vpc_id.as_deref())?;
+        }
     }
+    Ok(())
 }
 
 impl Blocked {

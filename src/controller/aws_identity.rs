@@ -18,6 +18,7 @@ use super::vpc_peering::standing_after;
 use crate::api::{AwsIdentity, AwsIdentityStatus, ConditionType, Reason};
 use crate::aws::{AwsError, CallerIdentity, Principal};
 use crate::peering::Standing;
+use crate::peering::limits::closed_fields;
 use crate::peering::status::{self, Progress};
 
 /// How often to ask again.
@@ -64,6 +65,16 @@ fn status(object: &AwsIdentity, answer: &Result<CallerIdentity, AwsError>) -> Aw
             message: format!(
                 "AWS says that {} is of account {}, not {}",
                 told.arn, told.account_id, object.spec.account_id
+            ),
+        },
+        Ok(told) if !closed_fields(&object.spec).is_empty() => Standing {
+            ready: Some(false),
+            progress: Progress::Stalled,
+            reason: Reason::NothingAllowed,
+            message: format!(
+                "the role can be assumed ({}), and this identity permits nothing, since these fields are absent or empty: {}. Set each to all: true or to a list",
+                told.arn,
+                closed_fields(&object.spec).join(", ")
             ),
         },
         Ok(told) => Standing {

@@ -1,6 +1,6 @@
 //! What this process remembers of a resource and may forget: the record that has to last is in the status.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::aws::{Class, Inventory};
 use crate::peering::routes::RouteTables;
-use crate::peering::{Concern, Preflight, Snapshot, StatusCode, Step, Trouble};
+use crate::peering::{Authorized, Concern, Preflight, Snapshot, StatusCode, Step, Trouble};
 
 /// Something that AWS may refuse, and that is not to be repeated at once then.
 pub trait Attempt: Clone + Debug + PartialEq + Send + Sync + 'static {
@@ -44,6 +44,8 @@ pub struct Memory<S: Attempt> {
     pub missing_since: Option<Instant>,
     /// The same of each connection, where a resource has several.
     pub each_missing_since: Option<Box<BTreeMap<String, Instant>>>,
+    /// Connections that recorded routes lead through and that EC2 has shown as this resource's own.
+    pub proven: BTreeSet<Authorized>,
     /// The resource version that our last write made, and when.
     pub written: Option<(u64, Instant)>,
     /// The code on its way to another that EC2 shows, and when the first listing began that showed it.
@@ -64,6 +66,7 @@ impl<S: Attempt> Default for Memory<S> {
             is_left_to_ec2: false,
             missing_since: None,
             each_missing_since: None,
+            proven: BTreeSet::new(),
             written: None,
             shown: None,
             preflight: None,
@@ -266,7 +269,7 @@ mod tests {
     #[test]
     fn what_is_refused_of_one_concern_holds_up_no_other() {
         let mut memory = Memory::default();
-        let tag = |side| Step::Tag { side, id: "pcx-1".into(), tags: BTreeMap::new() };
+        let tag = |side| Step::Tag { side, id: Authorized::unchecked("pcx-1"), tags: BTreeMap::new() };
         memory.failed(tag(Side::Accepter), Some(1), Class::FixPermissions, trouble());
         memory.succeeded(&tag(Side::Requester));
         let refused = memory.refused(Some(1));

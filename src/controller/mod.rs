@@ -32,7 +32,7 @@ use tokio::sync::mpsc;
 use crate::aws::{Accounts, Traffic, events};
 use crate::peering;
 use access::Identities;
-pub use access::OwnCredentials;
+pub use access::{OwnCredentials, OwnNamespaces};
 pub use context::Context;
 use index::By;
 pub use kept::Managed;
@@ -52,7 +52,7 @@ pub struct Settings {
     pub max_concurrent_reconciles: u16,
     /// How often EC2 is listed while nothing of ours is in motion.
     pub poll_interval: Duration,
-    /// The namespaces that may use the operator's own credentials.
+    /// What the operator's own credentials may be used for.
     pub own_credentials: OwnCredentials,
     /// What decisions are tuned by.
     pub decisions: peering::Settings,

@@ -54,10 +54,20 @@ impl Context {
             let type_ = if standing.is_trouble() { EventType::Warning } else { EventType::Normal };
             self.announcer.announce(&written, type_, &ready.reason, &ready.message);
         }
-        let is_new = |expiring: &&Condition| status::is_news(before(ConditionType::ExpiringSoon), expiring);
-        if let Some(expiring) = find(ConditionType::ExpiringSoon).filter(is_new) {
-            let (event, note) = (StepEvent::ExpiringSoon.as_str(), &expiring.message);
-            self.announcer.announce(&written, EventType::Warning, event, note);
+        for (kind, event) in [
+            (ConditionType::ExpiringSoon, StepEvent::ExpiringSoon),
+            (ConditionType::UnexpectedConnection, StepEvent::UnexpectedConnection),
+        ] {
+            if let Some(note) = find(kind).filter(|note| status::is_news(before(kind), note)) {
+                self.announcer.announce(&written, EventType::Warning, event.as_str(), &note.message);
+            }
+        }
+        let routes =
+            find(ConditionType::RoutesReady).filter(|routes| routes.reason == Reason::UnexpectedCidrBlock.as_str());
+        if let Some(note) = routes.filter(|note| status::is_news(before(ConditionType::RoutesReady), note))
+            && find(ConditionType::Ready).is_some_and(|ready| ready.reason != note.reason)
+        {
+            self.announcer.announce(&written, EventType::Warning, &note.reason, &note.message);
         }
         Ok(written)
     }
@@ -131,6 +141,14 @@ impl Context {
         }
         self.forget(object);
         Ok(Action::await_change())
+    }
+
+    /// Tells a person what is left in AWS of a resource that goes.
+    pub(super) fn tell_what_is_left<K: Managed>(&self, object: &K, left: &[String]) {
+        if !left.is_empty() {
+            let note = format!("left in AWS: {}", left.join("; "));
+            self.announcer.announce(object, EventType::Warning, StepEvent::LeftInAws.as_str(), &note);
+        }
     }
 
     /// A call that changes EC2 was made: the next listing must be a newer one.

@@ -11,13 +11,13 @@ use super::access::Access;
 use super::kept::reconcile_at;
 use super::memory::Looked;
 use super::vpc_peering::{Seen, recorded, standing_after};
-use crate::api::{ConditionType, Ownership, Reason, Side, StepEvent, VpcPeering, VpcPeeringStatus};
+use crate::api::{ConditionType, ManagedTag, Ownership, Reason, Side, StepEvent, VpcPeering, VpcPeeringStatus};
 use crate::aws::{AwsError, Class, CreateRequest, Ec2};
-use crate::peering::decision::not_owned;
+use crate::peering::decision::unexpected_tags;
 use crate::peering::preflight::{self, Preflight};
 use crate::peering::routes::RouteChange;
-use crate::peering::status::{self, Progress, describe, describe_accepter, to_the_second};
-use crate::peering::{Connection, Observation, Plan, Standing, StatusCode, Step, decide, upkeep};
+use crate::peering::status::{self, Progress, describe, describe_accepter, keep_first_blocks, to_the_second};
+use crate::peering::{Connection, Hint, Observation, Owner, Plan, Standing, StatusCode, Step, decide, upkeep};
 
 /// How a step ended; the object is as the API server has it now.
 #[derive(Debug)]
@@ -46,18 +46,21 @@ impl Context {
                 let standing = Standing::working(Reason::AwaitingRecreation, format!("{id} ended as {code}"));
                 done(self.write(object, status, None, &standing).await?)
             }
-            Step::RecordTagKeys { side, keys } => {
+            Step::RecordTags { side, tags } => {
                 let mut status = status_of(object);
                 let managed = match side {
-                    Side::Requester => &mut status.managed_tag_keys,
-                    Side::Accepter => &mut status.accepter_managed_tag_keys,
+                    Side::Requester => &mut status.managed_tags,
+                    Side::Accepter => &mut status.accepter_managed_tags,
                 };
-                *managed = keys.iter().map(Into::into).collect();
+                *managed = tags.iter().cloned().collect();
                 done(self.rewrite(object, status).await?)
             }
             Step::RecordRoutes { routes, .. } => {
                 let mut status = status_of(object);
                 status.routes = routes.iter().cloned().collect();
+                if let Some(connection) = &seen.observed.recorded {
+                    keep_first_blocks(&mut status, &seen.observed.accepter, connection);
+                }
                 done(self.rewrite(object, status).await?)
             }
             Step::Accept { id, region } => {
@@ -130,6 +133,7 @@ impl Context {
         {
             describe(&mut status, connection, ownership);
             describe_accepter(&mut status, &seen.observed.accepter);
+            keep_first_blocks(&mut status, &seen.observed.accepter, connection);
         }
         if answers_request {
             status.last_handled_reconcile_at = reconcile_at(object);
@@ -149,11 +153,16 @@ impl Context {
         let upkeep = seen.map(|seen| {
             let (desired, recorded) = (seen.desired(object), recorded(object));
             let living = connection.filter(|connection| !connection.code.has_ended());
-            let reviews = living.map(|connection| upkeep::review(desired, &recorded, seen.observed, connection));
+            let ours = living
+                .and_then(|connection| Some((connection, desired.authority().over(connection, Hint::Recorded).ok()?)));
+            let reviews =
+                ours.map(|(connection, target)| upkeep::review(desired, &recorded, seen.observed, connection, &target));
             let is_active = living.is_some_and(|connection| connection.code == StatusCode::Active);
             upkeep::conditions(desired, &reviews.unwrap_or_default(), is_active)
         });
-        let notes = status::notes(&object.spec, &status.conditions, connection, upkeep, generation, Timestamp::now());
+        let unexpected = seen.and_then(|seen| unexpected_tags(seen.desired(object), seen.observed));
+        let (unexpected, now) = (unexpected.as_deref(), Timestamp::now());
+        let notes = status::notes(&object.spec, &status.conditions, connection, upkeep, unexpected, generation, now);
         self.write_status(object, status, standing, notes).await
     }
 
@@ -219,13 +228,18 @@ impl Context {
     /// The intent is written before the request, so that a crash leaves a trace to find the connection by. Its ID is
     /// remembered, and written with whatever is to be told next: mostly EC2 goes on in a moment.
     async fn create(&self, object: &VpcPeering, seen: Seen<'_>) -> Result<Outcome, kube::Error> {
-        let (owner, request) = (seen.owner, request(object, seen));
+        let request = request(object, seen);
         // A session may have to be opened, which takes time, and may be refused.
-        let ec2 = seen.access.requester.acting_for(owner).await;
+        let ec2 = seen.access.requester.acting_for(seen.owner).await;
         let standing = Standing::working(Reason::InitiatingRequest, "asking EC2 for the peering connection");
         let status = VpcPeeringStatus {
             creation_started_at: Some(to_the_second(Timestamp::now())),
-            managed_tag_keys: request.tags.keys().map(Into::into).collect(),
+            managed_tags: request
+                .tags
+                .iter()
+                .filter(|(key, _)| !Owner::is_ownership_key(key))
+                .map(|(key, value)| ManagedTag { key: key.into(), value: value.into() })
+                .collect(),
             ends: Some(Box::new(seen.access.ends.to_status())),
             last_handled_reconcile_at: reconcile_at(object),
             ..status_of(object)
@@ -248,7 +262,7 @@ impl Context {
                     ready: Some(false),
                     progress: Progress::Stalled,
                     reason: Reason::ConnectionNotOwned,
-                    message: not_owned(owner, &connection),
+                    message: seen.desired(&object).authority().not_owned(&connection),
                 };
                 let object = self.forget_intent(&object, &standing).await?;
                 let error = AwsError {

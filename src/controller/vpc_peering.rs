@@ -1,6 +1,6 @@
 //! One pass over a `VpcPeering`: observe, decide, act, and again until there is nothing to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,22 +16,22 @@ use tracing::{Span, instrument};
 
 use super::Context;
 use super::access::{Access, Blocked};
-use super::claims::{self, asks_for};
+use super::claims;
 use super::index::By;
 use super::kept::{Kept, Managed, Status, has_finalizer, is_look_requested, is_ready};
 use super::memory::{BRIEF, Listings, Memory};
 use super::record::AFTER_CONFLICT;
 use super::steps::Outcome;
 use super::turns::{Answer, Waiter};
-use crate::api::{ConditionType, Reason, Side, VpcPeering, VpcPeeringSpec, VpcPeeringStatus};
+use crate::api::{ConditionType, DeletionPolicy, Reason, Side, VpcPeering, VpcPeeringSpec, VpcPeeringStatus};
 use crate::aws::calls::{CONNECTION_ID, REQUESTER_VPC_ID};
 use crate::aws::routes::VPC_ID;
 use crate::aws::{AwsError, Class, Inventory, Questions, View};
 use crate::peering::routes::RouteTables;
 use crate::peering::status::{self, Progress};
 use crate::peering::{
-    self, AccepterView, Claim, Connection, Desired, Ends, Observation, Owner, Plan, Recorded, Snapshot, Standing, Step,
-    Trouble, decide,
+    self, AccepterView, Authorized, Claim, Connection, Desired, Ends, Hint, Observation, Owner, Plan, Recorded,
+    Snapshot, Standing, Step, Trouble, decide, upkeep,
 };
 
 /// More steps than any way to an end takes; a pass that needs more goes on later, and lets others go first.
@@ -72,11 +72,12 @@ async fn pass(context: &Context, object: Arc<VpcPeering>) -> Result<Action, kube
         if let Some(id) = &recorded.connection_id {
             Span::current().record("id", id);
         }
-        let (observed, unreadable) = match context.observe(object, &owner, &recorded, &access, began).await {
-            Ok(observed) => (observed, None),
-            Err(unreadable) => (Observation::default(), Some(unreadable)),
-        };
-        let seen = Seen { owner: &owner, access: &access, observed: &observed };
+        let (mut observed, unreadable) =
+            match context.observe(object, &owner, &recorded, &access, began, context.started).await {
+                Ok(observed) => (observed, None),
+                Err(unreadable) => (Observation::default(), Some(unreadable)),
+            };
+        let seen = context.seen(&owner, &access, &observed);
         let plan = decide(seen.desired(object), &recorded, &observed, Timestamp::now(), context.settings);
         tracing::debug!(?plan, "decided");
         // Whatever else follows from seeing nothing, when nothing could be seen, does not hold.
@@ -90,7 +91,13 @@ async fn pass(context: &Context, object: Arc<VpcPeering>) -> Result<Action, kube
             return Ok(Action::requeue(retry_after));
         }
         let step = match plan {
-            Plan::Release => return Box::pin(context.release(object)).await,
+            Plan::Release => {
+                if has_finalizer(object) && object.spec.deletion_policy == DeletionPolicy::Delete {
+                    let left = upkeep::unproven_routes(seen.desired(object), &recorded, &observed);
+                    context.tell_what_is_left(object, &left);
+                }
+                return Box::pin(context.release(object)).await;
+            }
             Plan::Act(step) => step,
             Plan::Wait { .. }
             | Plan::Steady { .. }
@@ -116,6 +123,27 @@ async fn pass(context: &Context, object: Arc<VpcPeering>) -> Result<Action, kube
             Some(Answer::Now(turn)) => Some(turn),
             Some(Answer::Later(since)) => return Box::pin(context.queued(object, seen, since)).await,
         };
+        // A permission that was withdrawn meanwhile ends the pass.
+        if !context.identities.still_grants(&owner.namespace, &access.grants) {
+            return Ok(Action::requeue(Duration::ZERO));
+        }
+        if step.is_destructive() {
+            // A look of a while ago may be out of date: somebody may have changed what is about to be taken away.
+            let now = Instant::now();
+            observed = match context.observe(object, &owner, &recorded, &access, now, now).await {
+                Ok(observed) => observed,
+                Err((error, retry_after)) => {
+                    Box::pin(context.show(object, None, &standing_after(&error, None), false)).await?;
+                    return Ok(Action::requeue(retry_after));
+                }
+            };
+            let seen = context.seen(&owner, &access, &observed);
+            let again = decide(seen.desired(object), &recorded, &observed, Timestamp::now(), context.settings);
+            if again != Plan::Act(step.clone()) {
+                continue;
+            }
+        }
+        let seen = context.seen(&owner, &access, &observed);
         let outcome = Box::pin(context.take(&step, object, seen)).await?;
         if let Some(turn) = turn {
             turn.answered(matches!(&outcome, Outcome::Refused(_, error) if error.is_throttling()));
@@ -162,9 +190,6 @@ impl Managed for VpcPeering {
         let Some(status) = &mut self.status else { return };
         let tags = status.tags.iter_mut().chain(&mut status.accepter_tags);
         tags.flat_map(|tag| [&mut tag.key, &mut tag.value]).for_each(|text| *text = Owner::share(text, cluster));
-        for keys in [&mut status.managed_tag_keys, &mut status.accepter_managed_tag_keys] {
-            *keys = Owner::share_keys(keys, cluster);
-        }
     }
 
     fn identities(&self) -> Vec<&str> {
@@ -189,6 +214,11 @@ impl Status for VpcPeeringStatus {
 }
 
 impl Context {
+    /// What one pass has seen.
+    fn seen<'a>(&self, owner: &'a Owner, access: &'a Access, observed: &'a Observation) -> Seen<'a> {
+        Seen { owner, access, observed, is_cluster_unique: self.settings.is_cluster_unique }
+    }
+
     /// Nothing may be asked of AWS, or it is not known where.
     async fn blocked(&self, object: &VpcPeering, blocked: &Blocked) -> Result<Action, kube::Error> {
         self.memory(object, |memory| memory.listings = Listings::default());
@@ -234,8 +264,9 @@ impl Context {
         Action::requeue(BRIEF)
     }
 
-    /// What EC2 shows of this resource's peering. What it does not show is believed only of a listing that began
-    /// after we asked. The error comes with the time after which to ask again.
+    /// What EC2 shows of this resource's peering, by looks that began after `since` and after our last change. What it does
+    /// not show is believed only of a listing that began after we asked. The error comes with the time after which to ask
+    /// again.
     async fn observe(
         &self,
         object: &VpcPeering,
@@ -243,6 +274,7 @@ impl Context {
         recorded: &Recorded,
         access: &Access,
         asked: Instant,
+        since: Instant,
     ) -> Result<Observation, (AwsError, Duration)> {
         let spec = &object.spec;
         let inventory = access.requester.peerings.of(&access.ends.requester.region);
@@ -264,7 +296,7 @@ impl Context {
             }
             return Ok(Observation::default());
         }
-        let since = last_write.unwrap_or(self.started);
+        let since = since.max(last_write.unwrap_or(self.started));
         let tables = Box::pin(self.read_route_tables(tables, access, since)).await;
         // What is ours is known by its ID; before it is let go of, nothing else that may be ours is left out.
         let known_id = recorded.connection_id.as_ref().filter(|_| object.metadata.deletion_timestamp.is_none());
@@ -315,6 +347,8 @@ impl Context {
                 None if access.is_one_place => AccepterView::Same,
                 None => AccepterView::Nobody,
             };
+            let desired = self.seen(owner, access, &observed).desired(object);
+            observed.remembered = self.proven(object, desired, recorded, &observed);
             let ids = observed
                 .shown()
                 .map(|connection| &connection.id)
@@ -329,6 +363,27 @@ impl Context {
                 None => return Ok(observed),
             }
         }
+    }
+
+    /// The connections that recorded routes lead through and that EC2 shows, or has shown to this process, as the resource's
+    /// own: an ended one is shown for some hours only.
+    fn proven(
+        &self,
+        object: &VpcPeering,
+        desired: Desired<'_>,
+        recorded: &Recorded,
+        observed: &Observation,
+    ) -> BTreeSet<Authorized> {
+        let is_needed = |id: &str| recorded.routes.iter().any(|route| route.vpc_peering_connection_id == id);
+        let authority = desired.authority();
+        let shown = observed.recorded.iter().map(|connection| (connection, Hint::Recorded));
+        let shown = shown.chain(observed.earlier.iter().map(|connection| (connection, Hint::Tagged)));
+        let shown: Vec<_> = shown.filter_map(|(connection, hint)| authority.over(connection, hint).ok()).collect();
+        self.memory(object, |memory| {
+            memory.proven.extend(shown);
+            memory.proven.retain(|id| is_needed(id));
+            memory.proven.clone()
+        })
     }
 
     /// The connection as the accepter's account shows it in its region.
@@ -379,19 +434,25 @@ impl Context {
         listing.outcome.map_err(|error| Trouble { look_again: Some(retry_after), ..trouble_of(&error) })
     }
 
-    /// An older resource that asks for a peering of the same VPCs, in either direction.
+    /// An older resource that claims a peering of the same VPCs, in either direction.
     fn older_claim(&self, object: &VpcPeering, ends: &Ends) -> Option<Claim> {
         let age = |object: &VpcPeering| (object.creation_timestamp(), object.uid());
-        let (one, other) = (&ends.requester.vpc_id, &ends.accepter.vpc_id);
-        let keys = claims::of(&self.peerings.index, one, other).into_iter();
+        let own_account = self.accounts.own().known_id();
+        let claimed = claims::key(ends);
+        let keys = claims::of(&self.peerings.index, &ends.requester.vpc_id, &ends.accepter.vpc_id).into_iter();
         let mut others = keys
             .filter_map(|(namespace, name)| self.peerings.store.get(&ObjectRef::new(&name).within(&namespace)))
-            .filter(|object| asks_for(object, one, other));
-        let older = others.find(|other| age(other) < age(object))?;
-        Some(Claim {
-            resource: format!("VpcPeering {}/{}", older.namespace().unwrap_or_default(), older.name_any()),
-            is_leaving: older.metadata.deletion_timestamp.is_some(),
-        })
+            .filter(|other| age(other) < age(object))
+            .filter(|other| claims::claimed(&self.identities, own_account, other).as_ref() == Some(&claimed));
+        let older = others.next()?;
+        // Another namespace's resource is not named: its name is nobody's business here.
+        let resource = match older.namespace() {
+            namespace if namespace == object.namespace() => {
+                format!("VpcPeering {}/{}", namespace.unwrap_or_default(), older.name_any())
+            }
+            _ => "a VpcPeering of another namespace".to_owned(),
+        };
+        Some(Claim { resource, is_leaving: older.metadata.deletion_timestamp.is_some() })
     }
 }
 
@@ -421,6 +482,7 @@ pub(super) struct Seen<'a> {
     pub owner: &'a Owner,
     pub access: &'a Access,
     pub observed: &'a Observation,
+    pub is_cluster_unique: bool,
 }
 
 impl<'a> Seen<'a> {
@@ -429,6 +491,8 @@ impl<'a> Seen<'a> {
             owner: self.owner,
             spec: &object.spec,
             ends: &self.access.ends,
+            permissions: &self.access.permissions,
+            is_cluster_unique: self.is_cluster_unique,
             deleted: object.metadata.deletion_timestamp.is_some(),
             finalizer: has_finalizer(object),
             look_requested: is_look_requested(object),
@@ -442,8 +506,12 @@ pub(super) fn recorded(object: &VpcPeering) -> Recorded {
     Recorded {
         connection_id: status.vpc_peering_connection_id.as_deref().map(str::to_owned),
         ownership: status.ownership,
-        managed_tag_keys: status.managed_tag_keys.iter().map(ToString::to_string).collect(),
-        accepter_managed_tag_keys: status.accepter_managed_tag_keys.iter().map(ToString::to_string).collect(),
+        managed_tags: status.managed_tags.iter().cloned().collect(),
+        accepter_managed_tags: status.accepter_managed_tags.iter().cloned().collect(),
+        accepted_cidr_blocks: status
+            .accepted_cidr_blocks
+            .as_ref()
+            .map(|blocks| blocks.iter().map(ToString::to_string).collect()),
         routes: status.routes.iter().cloned().collect(),
         recreations: status.recreations.and_then(|number| number.try_into().ok()).unwrap_or_default(),
         ended_at: status.history.last().map(|ended| ended.time.0),

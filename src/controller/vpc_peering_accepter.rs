@@ -13,19 +13,19 @@ use tracing::instrument;
 
 use super::Context;
 use super::accepter_steps::Outcome;
-use super::access::Blocked;
+use super::access::{Blocked, Grant};
 use super::index::By;
-use super::kept::{Kept, Managed, Status, conditions, has_finalizer, is_look_requested, is_ready};
+use super::kept::{Kept, Managed, Status, has_finalizer, is_look_requested, is_ready};
 use super::memory::{Attempt, BRIEF, Listings, Memory};
 use super::record::AFTER_CONFLICT;
 use super::turns::{Answer, Waiter};
 use super::vpc_peering::{standing_after, trouble_of};
 use crate::accepting::{self, Desired, Observation, Recorded, Step, decide};
-use crate::api::{ConditionType, Reason, VpcPeeringAccepter, VpcPeeringAccepterStatus};
+use crate::api::{Reason, VpcPeeringAccepter, VpcPeeringAccepterStatus};
 use crate::aws::calls::{ACCEPTER_VPC_ID, CONNECTION_ID};
-use crate::aws::{Account, AwsError, Class, Principal, Questions};
+use crate::aws::{Account, AwsError, Class, Principal, Questions, regions};
 use crate::peering::snapshot::requests_to;
-use crate::peering::{Claim, Concern, End, Owner, Plan, Standing, Trouble, status};
+use crate::peering::{Authorized, Claim, Concern, End, Hint, Owner, Permissions, Plan, Standing, Trouble};
 
 /// More steps than a few requests take; a pass that needs more goes on later, and lets others go first.
 const STEPS: usize = 32;
@@ -37,6 +37,10 @@ pub(super) struct Access {
     pub end: End,
     /// Who acts.
     pub account: Arc<Account>,
+    /// What that one is allowed to do.
+    pub permissions: Permissions,
+    /// By what it acts.
+    pub grants: [Grant; 1],
 }
 
 /// What one pass has seen.
@@ -45,6 +49,7 @@ pub(super) struct Seen<'a> {
     pub owner: &'a Owner,
     pub access: &'a Access,
     pub observed: &'a Observation,
+    pub is_cluster_unique: bool,
 }
 
 impl<'a> Seen<'a> {
@@ -53,6 +58,8 @@ impl<'a> Seen<'a> {
             owner: self.owner,
             spec: &object.spec,
             end: &self.access.end,
+            permissions: &self.access.permissions,
+            is_cluster_unique: self.is_cluster_unique,
             deleted: object.metadata.deletion_timestamp.is_some(),
             finalizer: has_finalizer(object),
         }
@@ -122,11 +129,12 @@ async fn pass(context: &Context, mut latest: Arc<VpcPeeringAccepter>) -> Result<
     for _ in 0..STEPS {
         let object = &*latest;
         let recorded = Recorded::of(object.status.as_ref());
-        let (observed, unreadable) = match context.observe_requests(object, &owner, &recorded, &access, began).await {
-            Ok(observed) => (observed, None),
-            Err(unreadable) => (Observation::default(), Some(unreadable)),
-        };
-        let seen = Seen { owner: &owner, access: &access, observed: &observed };
+        let (mut observed, unreadable) =
+            match context.observe_requests(object, &owner, &recorded, &access, began, context.started).await {
+                Ok(observed) => (observed, None),
+                Err(unreadable) => (Observation::default(), Some(unreadable)),
+            };
+        let seen = context.seen_requests(&owner, &access, &observed);
         let decision = decide(seen.desired(object), &recorded, &observed, Timestamp::now(), context.settings);
         tracing::debug!(plan = ?decision.plan, "decided");
         // Whatever else follows from seeing nothing, when nothing could be seen, does not hold.
@@ -138,7 +146,13 @@ async fn pass(context: &Context, mut latest: Arc<VpcPeeringAccepter>) -> Result<
             return Ok(Action::requeue(retry_after));
         }
         let step = match &decision.plan {
-            Plan::Release => return Box::pin(context.release(object)).await,
+            Plan::Release => {
+                if has_finalizer(object) {
+                    let left = accepting::review::unproven_routes(seen.desired(object), &recorded, &observed);
+                    context.tell_what_is_left(object, &left);
+                }
+                return Box::pin(context.release(object)).await;
+            }
             Plan::Act(step) => step.clone(),
             Plan::Wait { .. }
             | Plan::Steady { .. }
@@ -154,6 +168,27 @@ async fn pass(context: &Context, mut latest: Arc<VpcPeeringAccepter>) -> Result<
             Some(Answer::Now(turn)) => Some(turn),
             Some(Answer::Later(since)) => return Box::pin(context.accepter_queued(object, since)).await,
         };
+        // A permission that was withdrawn meanwhile ends the pass.
+        if !context.identities.still_grants(&owner.namespace, &access.grants) {
+            return Ok(Action::requeue(Duration::ZERO));
+        }
+        if step.is_destructive() {
+            // A look of a while ago may be out of date: somebody may have changed what is about to be taken away.
+            let now = Instant::now();
+            observed = match context.observe_requests(object, &owner, &recorded, &access, now, now).await {
+                Ok(observed) => observed,
+                Err((error, retry_after)) => {
+                    Box::pin(context.show_trouble(object, &standing_after(&error, None), false)).await?;
+                    return Ok(Action::requeue(retry_after));
+                }
+            };
+            let seen = context.seen_requests(&owner, &access, &observed);
+            let again = decide(seen.desired(object), &recorded, &observed, Timestamp::now(), context.settings);
+            if again.plan != Plan::Act(step.clone()) {
+                continue;
+            }
+        }
+        let seen = context.seen_requests(&owner, &access, &observed);
         let outcome = Box::pin(context.take_accepter_step(&step, object, seen)).await?;
         if let Some(turn) = turn {
             turn.answered(matches!(&outcome, Outcome::Refused(error) if error.is_throttling()));
@@ -175,22 +210,21 @@ async fn pass(context: &Context, mut latest: Arc<VpcPeeringAccepter>) -> Result<
 }
 
 impl Context {
+    /// What one pass has seen.
+    fn seen_requests<'a>(&self, owner: &'a Owner, access: &'a Access, observed: &'a Observation) -> Seen<'a> {
+        Seen { owner, access, observed, is_cluster_unique: self.settings.is_cluster_unique }
+    }
+
     /// Who acts for this resource. Whether its namespace may use whom it names comes before everything else.
     async fn accepter_access(&self, object: &VpcPeeringAccepter) -> Result<Access, Blocked> {
         let (spec, status) = (&object.spec, object.status.as_ref());
         let named = spec.identity_ref.as_ref().map(|reference| &*reference.name);
         let namespace = object.namespace().unwrap_or_default();
-        let (principal, allowed_vpcs) = self.identities.principal(&namespace, named, "spec.identityRef").await?;
-        let admit = |vpc_id: &String| match &allowed_vpcs {
-            Some(allowed) if !allowed.contains(vpc_id) => {
-                let message = format!("{principal} may not be used for {vpc_id}; its spec.allowedVpcIds decides");
-                Err(Trouble::stalled(Reason::VpcNotAllowed, message))
-            }
-            _ => Ok(()),
-        };
-        spec.vpc_id.as_ref().map(admit).transpose()?;
+        let grant = self.identities.grant(&namespace, named, "spec.identityRef").await?;
+        let Grant { principal, limits, .. } = &grant;
+        spec.vpc_id.as_ref().map(|vpc_id| limits.vpc("spec.vpcId", vpc_id)).transpose()?;
         let known = status.and_then(|status| status.vpc.as_ref());
-        let default_region = match &principal {
+        let default_region = match principal {
             Principal::Own => None,
             Principal::Role(role) => role.region.as_deref(),
         };
@@ -199,7 +233,8 @@ impl Context {
                 let message = "spec.region is missing, and the AwsIdentity has no defaultRegion; set one of them";
                 Trouble::stalled(Reason::InvalidRequest, message.into())
             })?;
-        let account = self.accounts.of(&principal).await;
+        limits.region("spec.region", region, regions::is_known(region))?;
+        let account = self.accounts.of(principal).await;
         let account_id = account.id().await?;
         // Whoever looks at another account sees nothing of our connections, and would take them for deleted.
         if let Some(before) = status.and_then(|status| status.owner_id.as_ref()).filter(|before| **before != account_id)
@@ -213,11 +248,13 @@ impl Context {
             Some(id) => id.to_owned(),
             None => {
                 let tags = spec.vpc_selector.as_ref().map(|selector| &selector.tags);
-                self.find_vpc(&account, region, tags, "spec.vpcSelector").await?
+                self.find_vpc((&account, limits), region, tags, "spec.vpcSelector").await?
             }
         };
-        admit(&vpc_id)?;
-        Ok(Access { end: End { vpc_id, region: region.to_owned(), owner_id: Some(account_id) }, account })
+        limits.vpc("spec.vpcId", &vpc_id)?;
+        let end = End { vpc_id, region: region.to_owned(), owner_id: Some(account_id) };
+        let permissions = Permissions { requester: None, accepter: Some(limits.clone()) };
+        Ok(Access { end, account, permissions, grants: [grant] })
     }
 
     /// Nothing may be asked of AWS, or it is not known where.
@@ -254,8 +291,9 @@ impl Context {
         Ok(Action::await_change())
     }
 
-    /// What EC2 shows of the requests to this resource's VPC. What it does not show is believed only of a listing that
-    /// began after we asked. The error comes with the time after which to ask again.
+    /// What EC2 shows of the requests to this resource's VPC, by looks that began after `since` and after our last change.
+    /// What it does not show is believed only of a listing that began after we asked. The error comes with the time after
+    /// which to ask again.
     async fn observe_requests(
         &self,
         object: &VpcPeeringAccepter,
@@ -263,6 +301,7 @@ impl Context {
         recorded: &Recorded,
         access: &Access,
         asked: Instant,
+        since: Instant,
     ) -> Result<Observation, (AwsError, Duration)> {
         if !has_finalizer(object) {
             return Ok(Observation::default());
@@ -278,7 +317,7 @@ impl Context {
             };
             memory.last_write
         });
-        let since = last_write.unwrap_or(self.started);
+        let since = since.max(last_write.unwrap_or(self.started));
         let tables = match tables {
             Some(tables) => Some(self.read_tables(&tables, vpc_id, since).await),
             None => None,
@@ -315,7 +354,8 @@ impl Context {
                 }
             });
             observed.connections = connections;
-            observed.older_claim = self.older_accepter(object, vpc_id);
+            observed.remembered = self.proven_requests(object, owner, access, recorded, &observed);
+            observed.older_claim = self.older_accepter(object, &access.end);
             // After a restart nobody remembers when we wrote last.
             observed.is_settled = last_write.unwrap_or(self.started).elapsed() > self.settings.consistency_window;
             observed.tables = tables.clone();
@@ -330,22 +370,58 @@ impl Context {
         }
     }
 
-    /// An older resource that decides on requests to the same VPC. One that may not act for it has no say.
-    fn older_accepter(&self, object: &VpcPeeringAccepter, vpc_id: &str) -> Option<Claim> {
-        let is_refused = |other: &VpcPeeringAccepter| {
-            let stalled = status::find(conditions(other), ConditionType::Stalled);
-            let refusals = [Reason::IdentityNotAllowed, Reason::IdentityNotFound, Reason::VpcNotAllowed];
-            stalled.is_some_and(|stalled| refusals.iter().any(|reason| stalled.reason == reason.as_str()))
-        };
+    /// The connections that recorded routes lead through and that EC2 shows, or has shown to this process, as the resource's
+    /// own: an ended one is shown for some hours only.
+    fn proven_requests(
+        &self,
+        object: &VpcPeeringAccepter,
+        owner: &Owner,
+        access: &Access,
+        recorded: &Recorded,
+        observed: &Observation,
+    ) -> BTreeSet<Authorized> {
+        let is_needed = |id: &str| recorded.routes.iter().any(|route| route.vpc_peering_connection_id == id);
+        let authority = self.seen_requests(owner, access, observed).desired(object).authority();
+        let shown = observed.connections.values().filter(|connection| is_needed(&connection.id));
+        let shown: Vec<_> = shown.filter_map(|connection| authority.over(connection, Hint::Tagged).ok()).collect();
+        self.memory(object, |memory| {
+            memory.proven.extend(shown);
+            memory.proven.retain(|id| is_needed(id));
+            memory.proven.clone()
+        })
+    }
+
+    /// An older resource that decides on requests to the same VPC of the same account and region. One that may not act for
+    /// it has no say.
+    fn older_accepter(&self, object: &VpcPeeringAccepter, end: &End) -> Option<Claim> {
+        let own_account = self.accounts.own().known_id();
         let decides = |other: &VpcPeeringAccepter| {
-            let known = other.status.as_ref().and_then(|status| status.vpc.as_ref()).map(|end| end.vpc_id.as_str());
-            other.spec.vpc_id.as_deref().or(known).is_some_and(|other| other == vpc_id) && !is_refused(other)
+            let (spec, known) = (&other.spec, other.status.as_ref().and_then(|status| status.vpc.as_ref()));
+            let vpc_id = spec.vpc_id.as_deref().or(known.map(|end| end.vpc_id.as_str()));
+            if vpc_id != Some(&*end.vpc_id) {
+                return false;
+            }
+            let named = spec.identity_ref.as_ref().map(|reference| &*reference.name);
+            let Ok(grant) = self.identities.granted(&other.namespace().unwrap_or_default(), named, "") else {
+                return false;
+            };
+            let (account_id, default_region) = match &grant.principal {
+                Principal::Own => (own_account, None),
+                Principal::Role(role) => (Some(role.account_id.as_str()), role.region.as_deref()),
+            };
+            let region = spec.region.as_deref().or(known.map(|end| end.region.as_str())).or(default_region);
+            let is_allowed = grant.limits.vpc("", &end.vpc_id).is_ok()
+                && grant.limits.region("", &end.region, regions::is_known(&end.region)).is_ok();
+            account_id == end.owner_id.as_deref() && region == Some(&*end.region) && is_allowed
         };
         let age = |object: &VpcPeeringAccepter| (object.creation_timestamp(), object.uid());
-        let older = self.accepters.store.find(|other| decides(other) && age(other) < age(object))?;
-        Some(Claim {
-            resource: format!("VpcPeeringAccepter {}/{}", older.namespace().unwrap_or_default(), older.name_any()),
-            is_leaving: older.metadata.deletion_timestamp.is_some(),
-        })
+        let older = self.accepters.store.find(|other| age(other) < age(object) && decides(other))?;
+        let resource = match older.namespace() {
+            namespace if namespace == object.namespace() => {
+                format!("VpcPeeringAccepter {}/{}", namespace.unwrap_or_default(), older.name_any())
+            }
+            _ => "a VpcPeeringAccepter of another namespace".to_owned(),
+        };
+        Some(Claim { resource, is_leaving: older.metadata.deletion_timestamp.is_some() })
     }
 }

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use smol_str::SmolStr;
 
+use super::authority::{Authorized, Hint};
 use super::preflight::Preflight;
 use super::upkeep::{self, Review};
 use super::{
-    AccepterView, Concern, Connection, Desired, Observation, Owner, Plan, Recorded, Settings, StatusCode, Step,
-    Trouble, tags,
+    AccepterView, Concern, Connection, Desired, Observation, Plan, Recorded, Settings, StatusCode, Step, Trouble, tags,
 };
 use crate::api::{DeletionPolicy, End, ManagementPolicy, Ownership, Reason, Side, VpcPeeringSpec};
 
@@ -52,11 +51,20 @@ pub fn decide(
         Plan::Act(Step::AddFinalizer)
     } else if observe_only {
         observing(desired, recorded, observed, now)
+    } else if let Err(trouble) = desired.permissions.admit(desired.ends) {
+        trouble.into()
     } else {
         match (recorded.owned_id(), &observed.recorded) {
             (None, _) => towards_connection(desired, recorded, observed, now, settings),
             (Some(id), None) => missing(id, observed, settings).unwrap_or_else(|| not_found(desired, recorded, id)),
-            (Some(_), Some(connection)) => towards_active(desired, recorded, observed, connection, now, settings),
+            (Some(_), Some(connection)) => match desired.authority().over(connection, Hint::Recorded) {
+                Ok(target) => towards_active(desired, recorded, observed, (connection, &target), now),
+                // A record that is not true: the connection that carries our tags is recorded in its place.
+                Err(trouble) => match owned(desired, observed).as_slice() {
+                    [(connection, _)] => record(connection),
+                    _ => trouble.into(),
+                },
+            },
         }
     };
     let refusal = match &plan {
@@ -98,19 +106,21 @@ fn towards_connection(
     now: Timestamp,
     settings: Settings,
 ) -> Plan {
-    match observed.owned.as_slice() {
+    match owned(desired, observed).as_slice() {
         [] => {}
-        [connection] => {
-            return Plan::Act(Step::Record { connection: Arc::clone(connection), ownership: Ownership::Owned });
-        }
+        [(connection, _)] => return record(connection),
         several => {
-            let ids: Vec<_> = several.iter().map(|connection| connection.id.as_str()).collect();
+            let ids: Vec<_> = several.iter().map(|(connection, _)| connection.id.as_str()).collect();
             let message = format!(
                 "{} all carry this resource's ownership tags; delete all but one of them in EC2",
                 ids.join(", ")
             );
             return stalled(Reason::MultipleConnections, message);
         }
+    }
+    // Tags that somebody else has set, or what is left of a lost record: a second connection might be one too many.
+    if let Some(unexpected) = unexpected_connection(desired, observed) {
+        return unexpected.into();
     }
     if recorded.creation_started
         && let Some(wait) = missing("the requested peering connection", observed, settings)
@@ -130,11 +140,11 @@ fn towards_connection(
     if let Some(id) = &desired.spec.vpc_peering_connection_id {
         return adopting(desired, recorded, observed, id);
     }
-    if let Some(plan) = inheriting(desired, recorded, observed, settings) {
+    if let Some(plan) = inheriting(desired, recorded, observed) {
         return plan;
     }
     if let Some(rival) = &observed.rival {
-        return stalled(Reason::ConnectionNotOwned, not_owned(desired.owner, rival));
+        return stalled(Reason::ConnectionNotOwned, desired.authority().not_owned(rival));
     }
     if let Some(wait) = recreation_pause(desired, recorded, now, settings) {
         return wait;
@@ -150,50 +160,89 @@ fn towards_connection(
     }
 }
 
-/// An earlier resource of this name is gone, its finalizer torn off or its object restored under a new UID. Its peering
-/// between the same VPCs is taken over, which cuts no traffic; any other has to go before a new one comes.
-fn inheriting(desired: Desired<'_>, recorded: &Recorded, observed: &Observation, settings: Settings) -> Option<Plan> {
-    if !settings.is_cluster_unique || desired.spec.dry_run {
-        return None;
-    }
-    let is_alive = |connection: &&Arc<Connection>| connection.code != StatusCode::Deleting;
-    let same = observed.left_behind.iter().filter(is_alive).find(|left| mismatch(desired, left).is_none());
-    if let Some(connection) = same {
-        let wanted = desired.tags(upkeep::sides_in_place_of(Side::Requester, observed));
-        let step = tags::repair(wanted, &recorded.managed_tag_keys, connection)?;
-        return Some(Plan::Act(upkeep::tag_step(Side::Requester, &connection.id, step)));
-    }
-    cleaning_up(desired, observed, settings).and_then(|review| review.step).map(Plan::Act)
+/// The connections that carry our tags and are ours to act on.
+fn owned<'a>(desired: Desired<'_>, observed: &'a Observation) -> Vec<(&'a Arc<Connection>, Authorized)> {
+    let authority = desired.authority();
+    let owned = observed.owned.iter();
+    owned.filter_map(|connection| Some((connection, authority.over(connection, Hint::Tagged).ok()?))).collect()
 }
 
-/// What an earlier resource of this name left behind goes, but for what the spec wants to keep in AWS.
-fn cleaning_up(desired: Desired<'_>, observed: &Observation, settings: Settings) -> Option<Review> {
-    if !settings.is_cluster_unique || desired.spec.deletion_policy == DeletionPolicy::Retain {
+fn record(connection: &Arc<Connection>) -> Plan {
+    Plan::Act(Step::Record { connection: Arc::clone(connection), ownership: Ownership::Owned })
+}
+
+/// A connection that carries our tags and does not join the VPCs of the spec. Tags alone prove nothing: everybody who may set
+/// tags in the account may have set these.
+#[must_use]
+pub fn unexpected_connection(desired: Desired<'_>, observed: &Observation) -> Option<Trouble> {
+    let authority = desired.authority();
+    let message = observed.owned.iter().find_map(|connection| authority.difference(connection))?;
+    let message = format!(
+        "{message}. It carries this resource's ownership tags (vpcpeering.dev/…): find out who set them, and remove them"
+    );
+    Some(Trouble { look_again: Some(STALLED_LOOK_AGAIN), ..Trouble::stalled(Reason::ConnectionMismatch, message) })
+}
+
+/// The same, or one that carries the tags of an earlier resource of this name; for a condition.
+#[must_use]
+pub fn unexpected_tags(desired: Desired<'_>, observed: &Observation) -> Option<String> {
+    let authority = desired.authority();
+    let predecessors = || {
+        let left = observed.left_behind.iter().find_map(|connection| authority.difference(connection))?;
+        Some(format!(
+            "{left}. It carries the ownership tags of an earlier resource of this name: delete it in EC2 if nobody needs it, or remove the tags"
+        ))
+    };
+    unexpected_connection(desired, observed).map(|trouble| trouble.message).or_else(predecessors)
+}
+
+/// An earlier resource of this name is gone, its finalizer torn off or its object restored under a new UID. Its peering
+/// between the same VPCs is taken over, which cuts no traffic.
+fn inheriting(desired: Desired<'_>, recorded: &Recorded, observed: &Observation) -> Option<Plan> {
+    if desired.spec.dry_run {
         return None;
     }
+    let authority = desired.authority();
+    let is_alive = |connection: &&Arc<Connection>| connection.code != StatusCode::Deleting;
+    let mut left = observed.left_behind.iter().filter(is_alive);
+    let (connection, target) =
+        left.find_map(|connection| Some((connection, authority.over(connection, Hint::Predecessor).ok()?)))?;
+    let wanted = desired.tags(upkeep::sides_in_place_of(Side::Requester, observed));
+    let step = tags::repair(wanted, &recorded.managed_tags, connection)?;
+    Some(Plan::Act(upkeep::tag_step(Side::Requester, &target, step)))
+}
+
+/// A peering of an earlier resource of this name, between the VPCs of the spec, goes when there is another one, unless the
+/// spec keeps peerings in AWS.
+fn cleaning_up(desired: Desired<'_>, observed: &Observation) -> Option<Review> {
+    if desired.spec.deletion_policy == DeletionPolicy::Retain {
+        return None;
+    }
+    let authority = desired.authority();
     let can_go = |left: &&Arc<Connection>| matches!(left.code, StatusCode::PendingAcceptance | StatusCode::Active);
-    let step = observed.left_behind.iter().find(can_go).map(|left| Step::CleanUp { id: left.id.clone() })?;
-    Some(Review::new(Concern::LeftBehind, (Some(step), None), observed))
+    let mut left = observed.left_behind.iter().filter(can_go);
+    let id = left.find_map(|left| authority.over(left, Hint::Predecessor).ok())?;
+    Some(Review::new(Concern::LeftBehind, (Some(Step::CleanUp { id }), None), observed))
 }
 
 /// The spec names a connection to take over: our tags make it ours, and then it is recorded.
 fn adopting(desired: Desired<'_>, recorded: &Recorded, observed: &Observation, id: &str) -> Plan {
+    if let Err(trouble) = desired.permissions.adoption() {
+        return trouble.into();
+    }
     let Some(connection) = &observed.wanted else {
         return unknown_connection(desired, id);
     };
-    if let Some(mismatch) = mismatch(desired, connection) {
-        return stalled(Reason::ConnectionMismatch, mismatch);
-    }
-    let is_inherited = Owner::of(&connection.tags).is_some_and(|owner| desired.owner.succeeds(&owner));
-    if is_another_owners(desired.owner, connection) && !is_inherited {
-        return stalled(Reason::ConnectionNotOwned, not_owned(desired.owner, connection));
-    }
+    let target = match desired.authority().over(connection, Hint::Named) {
+        Ok(target) => target,
+        Err(trouble) => return trouble.into(),
+    };
     if connection.code.has_ended() || connection.code == StatusCode::Deleting {
         return by_code(connection);
     }
     let wanted = desired.tags(upkeep::sides_in_place_of(Side::Requester, observed));
-    match tags::repair(wanted, &recorded.managed_tag_keys, connection) {
-        Some(step) if !desired.spec.dry_run => Plan::Act(upkeep::tag_step(Side::Requester, id, step)),
+    match tags::repair(wanted, &recorded.managed_tags, connection) {
+        Some(step) if !desired.spec.dry_run => Plan::Act(upkeep::tag_step(Side::Requester, &target, step)),
         _ => stalled(Reason::DryRun, format!("{id} can be taken over; set spec.dryRun to false to do it")),
     }
 }
@@ -207,26 +256,6 @@ fn unknown_connection(desired: Desired<'_>, id: &str) -> Plan {
         ),
         look_again: Some(STALLED_LOOK_AGAIN),
     }
-}
-
-/// How a connection differs from the ends that the spec names.
-pub(super) fn mismatch(desired: Desired<'_>, connection: &Connection) -> Option<String> {
-    let (requester, accepter) = (&desired.ends.requester, &desired.ends.accepter);
-    let rows = [
-        ("spec.requester.vpcId", Some(&requester.vpc_id), &connection.requester.vpc_id),
-        ("spec.requester.region", Some(&requester.region), &connection.requester.region),
-        ("spec.requester.ownerId", requester.owner_id.as_ref(), &connection.requester.owner_id),
-        ("spec.accepter.vpcId", Some(&accepter.vpc_id), &connection.accepter.vpc_id),
-        ("spec.accepter.region", Some(&accepter.region), &connection.accepter.region),
-        ("spec.accepter.ownerId", accepter.owner_id.as_ref(), &connection.accepter.owner_id),
-    ];
-    // EC2 leaves out the region of an end in the caller's own.
-    let differs = |(_, wanted, shown): &(&str, Option<&String>, &Option<SmolStr>)| matches!((wanted, shown), (Some(wanted), Some(shown)) if *wanted != shown);
-    let (field, wanted, shown) = rows.into_iter().find(differs)?;
-    let (id, wanted, shown) = (&connection.id, wanted.map_or("", String::as_str), shown.as_deref().unwrap_or_default());
-    Some(format!(
-        "{id} is not the peering of this spec: {field} is {wanted}, and EC2 shows {shown}; nothing was changed"
-    ))
 }
 
 /// The pause before a new connection follows one that has ended.
@@ -250,18 +279,14 @@ fn towards_active(
     desired: Desired<'_>,
     recorded: &Recorded,
     observed: &Observation,
-    connection: &Connection,
+    (connection, target): (&Connection, &Authorized),
     now: Timestamp,
-    settings: Settings,
 ) -> Plan {
-    if is_another_owners(desired.owner, connection) {
-        return stalled(Reason::ConnectionNotOwned, not_owned(desired.owner, connection));
-    }
     match &connection.code {
         StatusCode::PendingAcceptance | StatusCode::Active if desired.spec.dry_run => pending_or(connection, now),
         StatusCode::PendingAcceptance | StatusCode::Active => {
-            let mut reviews = upkeep::review(desired, recorded, observed, connection);
-            reviews.extend(cleaning_up(desired, observed, settings));
+            let mut reviews = upkeep::review(desired, recorded, observed, connection, target);
+            reviews.extend(cleaning_up(desired, observed));
             let next = reviews.iter().find_map(|review| review.step.clone()).map(Plan::Act);
             next.or_else(|| {
                 Trouble::together(reviews.iter().filter_map(|review| review.trouble.as_ref())).map(Plan::from)
@@ -306,8 +331,9 @@ fn observing(desired: Desired<'_>, recorded: &Recorded, observed: &Observation, 
             look_again: Some(STALLED_LOOK_AGAIN),
         };
     };
-    if let Some(mismatch) = mismatch(desired, connection).filter(|_| desired.spec.vpc_peering_connection_id.is_some()) {
-        return stalled(Reason::ConnectionMismatch, mismatch);
+    let difference = desired.authority().difference(connection);
+    if let Some(difference) = difference.filter(|_| desired.spec.vpc_peering_connection_id.is_some()) {
+        return stalled(Reason::ConnectionMismatch, difference);
     }
     if recorded.connection_id.as_ref() != Some(&connection.id) {
         return Plan::Act(Step::Record { connection: Arc::clone(connection), ownership: Ownership::Observed });
@@ -352,7 +378,7 @@ fn pending_or(connection: &Connection, now: Timestamp) -> Plan {
         return by_code(connection);
     };
     // EC2's own code is the proof, and it wakes us. Ours is a clock that may be wrong.
-    if expiration + CLOCK_SKEW <= now {
+    if expiration.saturating_add(CLOCK_SKEW).is_ok_and(|expired| expired <= now) {
         return stalled(Reason::Expired, format!("{id} was not accepted before {expiration}. {ASK_ANEW}"));
     }
     let left = expiration.duration_since(now);
@@ -395,60 +421,80 @@ fn by_code(connection: &Connection) -> Plan {
     }
 }
 
-/// The resource is being deleted. Works from the record and EC2 alone, so that no spec can block it.
+/// The resource is being deleted. Nothing is written to its status any more, so that an object that has grown to the API
+/// server's limit can go, too.
 fn towards_release(desired: Desired<'_>, recorded: &Recorded, observed: &Observation, settings: Settings) -> Plan {
     if !desired.finalizer || desired.spec.management_policy == ManagementPolicy::Observe {
         return Plan::Release;
     }
-    let Some(id) = recorded.owned_id() else {
-        return match observed.owned.first() {
-            Some(unrecorded) => {
-                Plan::Act(Step::Record { connection: Arc::clone(unrecorded), ownership: Ownership::Owned })
-            }
-            None if recorded.creation_started => {
-                missing("the requested peering connection", observed, settings).unwrap_or(Plan::Release)
-            }
-            None => Plan::Release,
-        };
+    let authority = desired.authority();
+    let named = observed.recorded.as_ref().filter(|_| recorded.owned_id().is_some());
+    let named = named.map(|connection| (connection, authority.over(connection, Hint::Recorded)));
+    if let Some((_, Err(trouble))) = &named
+        && trouble.reason != Reason::ConnectionMismatch
+        && trouble.reason != Reason::ConnectionNotOwned
+    {
+        // It is ours, and a permission is missing.
+        return trouble.clone().into();
+    }
+    let mut ours: Vec<_> =
+        named.into_iter().filter_map(|(connection, target)| Some((connection, target.ok()?))).collect();
+    // What else carries our tags must go, too.
+    for (connection, target) in owned(desired, observed) {
+        if ours.iter().all(|(_, known)| *known != target) {
+            ours.push((connection, target));
+        }
+    }
+    let is_lost = match recorded.owned_id() {
+        Some(_) => observed.recorded.is_none(),
+        None => recorded.creation_started && ours.is_empty(),
+    };
+    let wait_for_lost = || {
+        let what = recorded.owned_id().map_or("the requested peering connection", String::as_str);
+        is_lost.then(|| missing(what, observed, settings)).flatten()
     };
     if desired.spec.deletion_policy == DeletionPolicy::Delete {
+        if ours.is_empty()
+            && let Some(wait) = wait_for_lost()
+        {
+            return wait;
+        }
+        let target = ours.first().map(|(connection, target)| (target, &***connection));
         let sides = [Side::Requester, Side::Accepter].into_iter();
-        let mut routes = sides.filter_map(|side| upkeep::withdraw_routes(desired, recorded, observed, id, side));
+        let mut routes = sides.filter_map(|side| upkeep::withdraw_routes(desired, recorded, observed, target, side));
         if let Some(next) = routes.next() {
             return next.map_or_else(Plan::from, Plan::Act);
         }
     }
-    // What else carries our tags must go, too.
-    let ours = observed.recorded.iter().chain(&observed.owned);
-    let next = ours
-        .filter(|connection| !is_another_owners(desired.owner, connection))
-        .find_map(|connection| letting_go(desired, recorded, observed, connection));
-    let is_missing = observed.recorded.is_none();
-    next.or_else(|| is_missing.then(|| missing(id, observed, settings)).flatten()).unwrap_or(Plan::Release)
+    let next = ours.iter().find_map(|(connection, target)| letting_go(desired, observed, connection, target));
+    next.or_else(wait_for_lost).unwrap_or(Plan::Release)
 }
 
 /// The next step to be rid of one connection; none when there is nothing left to do.
 fn letting_go(
     desired: Desired<'_>,
-    recorded: &Recorded,
     observed: &Observation,
     connection: &Connection,
+    target: &Authorized,
 ) -> Option<Plan> {
+    let authority = desired.authority();
     if desired.spec.deletion_policy == DeletionPolicy::Retain {
         if connection.code.has_ended() {
             return None;
         }
         // The accepter's tags first: when the requester's are gone, nothing is left to find the connection by.
         let accepter = match &observed.accepter {
-            AccepterView::Elsewhere(Ok(Some(shown))) => tags::disown(desired, Side::Accepter, shown).map(Plan::Act),
-            AccepterView::Elsewhere(Err(trouble)) if !recorded.accepter_managed_tag_keys.is_empty() => {
-                Some(trouble.clone().into())
-            }
+            AccepterView::Elsewhere(Ok(Some(shown))) => authority
+                .over(shown, Hint::Recorded)
+                .ok()
+                .and_then(|target| tags::disown(&authority, Side::Accepter, &target, shown).map(Plan::Act)),
+            // Whether there are tags of ours is not known.
+            AccepterView::Elsewhere(Err(trouble)) => Some(trouble.clone().into()),
             _ => None,
         };
-        return accepter.or_else(|| tags::disown(desired, Side::Requester, connection).map(Plan::Act));
+        return accepter.or_else(|| tags::disown(&authority, Side::Requester, target, connection).map(Plan::Act));
     }
-    let id = connection.id.clone();
+    let id = target.clone();
     let wait = |message| Some(Plan::Wait { reason: Reason::Deleting, message, look_again: None });
     match &connection.code {
         StatusCode::PendingAcceptance | StatusCode::Active | StatusCode::Unknown(_) => {
@@ -478,29 +524,6 @@ fn missing(what: &str, observed: &Observation, settings: Settings) -> Option<Pla
 
 fn stalled(reason: Reason, message: String) -> Plan {
     Plan::Stalled { reason, message, look_again: None }
-}
-
-/// Missing tags prove nothing, they can be removed by hand; another owner's do.
-fn is_another_owners(owner: &Owner, connection: &Connection) -> bool {
-    Owner::of(&connection.tags).is_some() && !owner.is_named_by(&connection.tags)
-}
-
-/// What to say of a connection that is not ours.
-#[must_use]
-pub fn not_owned(owner: &Owner, connection: &Connection) -> String {
-    let (id, code) = (&connection.id, &connection.code);
-    match Owner::of(&connection.tags) {
-        Some(earlier) if owner.succeeds(&earlier) => format!(
-            "{id} ({code}) already joins these VPCs and belongs to an earlier resource of this name (uid {}), which is gone and has left it behind. To take it over, make the resource anew with spec.vpcPeeringConnectionId; else delete it in EC2",
-            earlier.uid
-        ),
-        Some(owner) => format!(
-            "{id} ({code}) already joins these VPCs and belongs to {owner}. Delete one of the two resources; this one leaves {id} alone"
-        ),
-        None => format!(
-            "{id} ({code}) already joins these VPCs and was not made by this resource. To take it over, make a resource with spec.vpcPeeringConnectionId; this one leaves {id} alone"
-        ),
-    }
 }
 
 #[cfg(test)]

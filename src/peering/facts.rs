@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::authority::{Authority, Authorized};
+use super::limits::Permissions;
 use super::plan::Concern;
 use super::preflight::Preflight;
 use super::routes::RouteTables;
 use super::status::Progress;
-use super::{Connection, Ends, Owner};
-use crate::api::{ManagedRoute, Ownership, Reason, Side, VpcPeeringSpec};
+use super::{Connection, Ends, Owner, authority};
+use crate::api::{ManagedRoute, ManagedTag, Ownership, Reason, Side, VpcPeeringSpec};
 
 /// What is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +24,10 @@ pub struct Desired<'a> {
     pub spec: &'a VpcPeeringSpec,
     /// Its two ends, with every default filled in.
     pub ends: &'a Ends,
+    /// What the identities that act for it allow.
+    pub permissions: &'a Permissions,
+    /// Whether no other cluster has this cluster's ID, so that the names of a resource identify it.
+    pub is_cluster_unique: bool,
     /// The resource is being deleted.
     pub deleted: bool,
     /// Our finalizer is on the resource.
@@ -30,7 +36,20 @@ pub struct Desired<'a> {
     pub look_requested: bool,
 }
 
-impl Desired<'_> {
+impl<'a> Desired<'a> {
+    /// What this resource may act on.
+    #[must_use]
+    pub fn authority(&self) -> Authority<'a> {
+        Authority {
+            owner: self.owner,
+            ownership: authority::Ownership::Peering,
+            requester: Some(&self.ends.requester),
+            accepter: &self.ends.accepter,
+            permissions: self.permissions,
+            is_cluster_unique: self.is_cluster_unique,
+        }
+    }
+
     /// Every tag that the peering shall carry in one place, which may be the place of both ends, beside those of others.
     #[must_use]
     pub fn tags(&self, sides: &[Side]) -> BTreeMap<String, String> {
@@ -52,10 +71,12 @@ pub struct Recorded {
     pub creation_started: bool,
     /// EC2 has answered a dry run of this spec: it would succeed.
     pub dry_run_succeeded: bool,
-    /// The tags that are ours to change and remove, in the requester's place.
-    pub managed_tag_keys: BTreeSet<String>,
+    /// The tags of the spec that we have set, or are about to, in the requester's place.
+    pub managed_tags: BTreeSet<ManagedTag>,
     /// The same in the accepter's, where that is another.
-    pub accepter_managed_tag_keys: BTreeSet<String>,
+    pub accepter_managed_tags: BTreeSet<ManagedTag>,
+    /// The accepter's CIDR blocks when the peering first became active, where we do not act for the accepter.
+    pub accepted_cidr_blocks: Option<Vec<String>>,
     /// The routes that we have made, or are about to.
     pub routes: BTreeSet<ManagedRoute>,
     /// How often in a row a new connection was requested because the last one had ended.
@@ -83,6 +104,10 @@ pub struct Observation {
     pub left_behind: Vec<Arc<Connection>>,
     /// The connection that the spec wants to take over.
     pub wanted: Option<Arc<Connection>>,
+    /// The connections that recorded routes lead through, beside the recorded one.
+    pub earlier: Vec<Arc<Connection>>,
+    /// Connections that EC2 has shown to this process as the owner's own, and may show no more.
+    pub remembered: BTreeSet<Authorized>,
     /// A live connection between the same VPCs that is not the owner's.
     pub rival: Option<Arc<Connection>>,
     /// An older resource of this cluster that asks for the same VPCs.
@@ -184,7 +209,7 @@ impl Observation {
     /// Every connection that it shows in the requester's place.
     pub fn shown(&self) -> impl Iterator<Item = &Arc<Connection>> {
         let one = self.recorded.iter().chain(&self.wanted).chain(&self.rival);
-        one.chain(&self.owned).chain(&self.left_behind)
+        one.chain(&self.owned).chain(&self.left_behind).chain(&self.earlier)
     }
 
     /// Whether EC2 shows nothing that is, or may be, the owner's.

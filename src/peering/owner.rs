@@ -1,8 +1,6 @@
 //! Who owns a peering connection, and the tags that say so.
 
-use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, LazyLock};
 
 use smol_str::SmolStr;
 
@@ -75,6 +73,12 @@ impl Owner {
         })
     }
 
+    /// Whether a tag's key is one of those by which resources own connections.
+    #[must_use]
+    pub fn is_ownership_key(key: &str) -> bool {
+        Self::KEYS.contains(&key)
+    }
+
     /// The ownership tags.
     #[must_use]
     pub fn tags(&self) -> [(&'static str, &str); 4] {
@@ -97,7 +101,7 @@ impl Owner {
         })
     }
 
-    /// Whether `other` is gone: a resource of this owner's name in this owner's cluster, and so an earlier one.
+    /// Whether `other` is a resource of this owner's name in this owner's cluster, and so an earlier one.
     #[must_use]
     pub fn succeeds(&self, other: &Self) -> bool {
         let name = |owner: &Self| (owner.cluster.clone(), owner.namespace.clone(), owner.name.clone());
@@ -112,16 +116,6 @@ impl Owner {
             return cluster.clone();
         }
         Self::KEYS.into_iter().find(|key| text == key).map_or_else(|| text.clone(), SmolStr::new_static)
-    }
-
-    /// The same for several keys, at no cost at all where they are those of the ownership tags alone, as mostly.
-    #[must_use]
-    pub fn share_keys(keys: &[SmolStr], cluster: &SmolStr) -> Arc<[SmolStr]> {
-        static OWN: LazyLock<Arc<[SmolStr]>> = LazyLock::new(|| {
-            let keys = BTreeSet::from([Owner::CLUSTER, Owner::NAMESPACE, Owner::NAME, Owner::UID]);
-            keys.into_iter().map(SmolStr::new_static).collect()
-        });
-        if *keys == **OWN { Arc::clone(&OWN) } else { keys.iter().map(|key| Self::share(key, cluster)).collect() }
     }
 
     /// Whether these tags name this owner. The names are for people; the IDs decide.

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::authority::Authorized;
 use super::routes::RouteChange;
 use super::status::Progress;
 use super::{Connection, Trouble};
-use crate::api::{ManagedRoute, Ownership, Reason, Side};
+use crate::api::{ManagedRoute, ManagedTag, Ownership, Reason, Side};
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,23 +104,23 @@ pub enum Step {
     /// Accept the request, in the accepter's region.
     Accept {
         /// Which request.
-        id: String,
+        id: Authorized,
         /// The accepter's region.
         region: String,
     },
-    /// Record which tags are ours to change and remove.
-    RecordTagKeys {
+    /// Record which tags of the spec are set.
+    RecordTags {
         /// In whose place.
         side: Side,
-        /// Their keys.
-        keys: BTreeSet<String>,
+        /// The tags.
+        tags: BTreeSet<ManagedTag>,
     },
     /// Set tags on the connection.
     Tag {
         /// By whom, and where.
         side: Side,
         /// Which connection.
-        id: String,
+        id: Authorized,
         /// The tags.
         tags: BTreeMap<String, String>,
     },
@@ -128,7 +129,7 @@ pub enum Step {
         /// By whom, and where.
         side: Side,
         /// Which connection.
-        id: String,
+        id: Authorized,
         /// Their keys.
         keys: BTreeSet<String>,
     },
@@ -137,7 +138,7 @@ pub enum Step {
         /// Whose.
         side: Side,
         /// Of which connection.
-        id: String,
+        id: Authorized,
         /// Whether this end's public DNS names resolve to private addresses when asked for from the other.
         allow_dns_resolution_from_remote_vpc: bool,
     },
@@ -158,12 +159,12 @@ pub enum Step {
     /// Delete a peering that an earlier resource of this name left behind.
     CleanUp {
         /// Which one.
-        id: String,
+        id: Authorized,
     },
     /// Delete the peering.
     Delete {
         /// Which one.
-        id: String,
+        id: Authorized,
     },
 }
 
@@ -178,7 +179,7 @@ impl Step {
             | Self::DryRun
             | Self::Record { .. }
             | Self::Retire { .. }
-            | Self::RecordTagKeys { .. }
+            | Self::RecordTags { .. }
             | Self::RecordRoutes { .. } => None,
             Self::Create => Some("request the peering connection".into()),
             Self::Accept { id, .. } => Some(format!("accept {id}")),
@@ -191,6 +192,27 @@ impl Step {
         }
     }
 
+    /// Whether the step takes something away, or leads traffic elsewhere: it is taken only if a look made just before still
+    /// asks for it.
+    #[must_use]
+    pub fn is_destructive(&self) -> bool {
+        match self {
+            Self::Untag { .. } | Self::CleanUp { .. } | Self::Delete { .. } => true,
+            Self::ChangeRoutes { changes, .. } => changes.iter().any(RouteChange::is_destructive),
+            Self::AddFinalizer
+            | Self::Preflight
+            | Self::DryRun
+            | Self::Create
+            | Self::Record { .. }
+            | Self::Retire { .. }
+            | Self::Accept { .. }
+            | Self::RecordTags { .. }
+            | Self::Tag { .. }
+            | Self::SetOptions { .. }
+            | Self::RecordRoutes { .. } => false,
+        }
+    }
+
     /// The API action by which the step changes AWS, in whose place, and how many calls that takes; none where it
     /// changes nothing there.
     #[must_use]
@@ -200,7 +222,7 @@ impl Step {
             | Self::Preflight
             | Self::Record { .. }
             | Self::Retire { .. }
-            | Self::RecordTagKeys { .. }
+            | Self::RecordTags { .. }
             | Self::RecordRoutes { .. } => return None,
             // A dry run draws from the same bucket.
             Self::DryRun | Self::Create => ("CreateVpcPeeringConnection", Side::Requester, 1),
@@ -227,7 +249,7 @@ impl Step {
             | Self::Delete { .. } => None,
             Self::Accept { .. } => Some(Concern::Acceptance),
             Self::CleanUp { .. } => Some(Concern::LeftBehind),
-            Self::RecordTagKeys { side, .. } | Self::Tag { side, .. } | Self::Untag { side, .. } => {
+            Self::RecordTags { side, .. } | Self::Tag { side, .. } | Self::Untag { side, .. } => {
                 Some(Concern::Tags(*side))
             }
             Self::SetOptions { side, .. } => Some(Concern::Options(*side)),

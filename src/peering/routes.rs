@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::api::{ManagedRoute, RouteTableSelector, Routes, Side, VpcInfo};
+use super::authority::Authorized;
+use crate::api::{ManagedRoute, Reason, RouteTableSelector, Routes, Side, VpcInfo};
 
 /// The most routes that one end may have. Each is recorded in the status, which must fit into an object of the API
 /// server's.
@@ -71,10 +72,16 @@ pub struct Routing<'a> {
     pub routes: Option<&'a Routes>,
     /// Where the user says it, such as `spec.requester.routes`.
     pub field: &'a str,
-    /// Our connection.
-    pub connection_id: &'a str,
+    /// Our connection; none where EC2 does not prove that it is ours.
+    pub connection: Option<&'a Authorized>,
+    /// Earlier connections that EC2 shows, or has shown to this process, as ours.
+    pub earlier: &'a BTreeSet<Authorized>,
+    /// Connections that EC2 shows, and not as ours.
+    pub others: &'a BTreeSet<String>,
     /// The other end as the active connection shows it.
     pub other: &'a VpcInfo,
+    /// Which CIDR blocks of the other end may get routes.
+    pub trust: &'a Trust,
     /// The route tables of the end's account and region.
     pub tables: &'a RouteTables,
     /// What is recorded of this connection, and of earlier ones in its place; both ends.
@@ -84,6 +91,67 @@ pub struct Routing<'a> {
     pub is_settled: bool,
     /// How many there may be.
     pub limit: usize,
+}
+
+/// Which CIDR blocks of the other end may get routes. The other end's account can add blocks to its VPC at any time, and
+/// must not thereby write our route tables.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// All of them: the operator acts for the other end, too.
+    pub all: bool,
+    /// Whatever lies within one of these, which the spec lists.
+    pub listed: BTreeSet<IpNet>,
+    /// The private ones and the IPv6 ones of these, which the other end had when the peering first became active.
+    pub recorded: BTreeSet<IpNet>,
+    /// Nothing that overlaps one of these, whatever else allows it.
+    pub denied: BTreeSet<IpNet>,
+    /// A destination that the spec names is itself a permission.
+    pub by_destination: bool,
+    /// How a person allows another block; where there is none, by naming it as a destination.
+    pub to_allow: Option<String>,
+}
+
+impl Trust {
+    /// Everything.
+    #[must_use]
+    pub fn all() -> Self {
+        Self { all: true, ..Self::default() }
+    }
+
+    /// Whether a CIDR block of the other end gets a route without being named.
+    fn allows(&self, block: &IpNet) -> bool {
+        let is_recorded = self.recorded.contains(block) && (is_private(block) || matches!(block, IpNet::V6(_)));
+        !self.denies(block) && (self.all || is_recorded || self.lists(block))
+    }
+
+    /// Whether a destination gets a route that the spec names.
+    fn allows_destination(&self, destination: &IpNet) -> bool {
+        !self.denies(destination) && (self.all || self.by_destination || self.lists(destination))
+    }
+
+    fn denies(&self, block: &IpNet) -> bool {
+        self.denied.iter().any(|denied| denied.contains(block) || block.contains(denied))
+    }
+
+    fn lists(&self, block: &IpNet) -> bool {
+        self.listed.iter().any(|listed| listed.contains(block))
+    }
+}
+
+/// Whether a block is of the address space that is nobody's on the Internet: RFC 1918, RFC 6598 and, for IPv6, RFC 4193.
+fn is_private(block: &IpNet) -> bool {
+    const PRIVATE: [(std::net::Ipv4Addr, u8); 4] = [
+        (std::net::Ipv4Addr::new(10, 0, 0, 0), 8),
+        (std::net::Ipv4Addr::new(172, 16, 0, 0), 12),
+        (std::net::Ipv4Addr::new(192, 168, 0, 0), 16),
+        (std::net::Ipv4Addr::new(100, 64, 0, 0), 10),
+    ];
+    match block {
+        IpNet::V4(block) => PRIVATE.iter().any(|(address, length)| {
+            ipnet::Ipv4Net::new(*address, *length).is_ok_and(|private| private.contains(block))
+        }),
+        IpNet::V6(block) => block.network().is_unique_local() && block.prefix_len() >= 7,
+    }
 }
 
 /// What a decision on the routes of one end comes to.
@@ -158,12 +226,32 @@ pub enum RouteProblem {
     },
     /// EC2 does not tell the CIDR blocks of the other end; until it does, nothing is changed.
     NoCidrBlocks,
-    /// A destination is outside of the other end.
+    /// A destination does not lie within one CIDR block of the other end.
     NotOfTheOtherEnd {
         /// The field of the spec.
         field: String,
         /// The destination.
         destination: String,
+        /// The other end's CIDR blocks.
+        blocks: Vec<IpNet>,
+    },
+    /// The other end, which is another account's, has a CIDR block that nobody here has allowed.
+    UnexpectedCidrBlock {
+        /// The block, or the destination within one.
+        block: IpNet,
+        /// The route tables that would get the route.
+        tables: Vec<String>,
+        /// How to allow it.
+        to_allow: String,
+    },
+    /// A route of the record leads through a connection that EC2 no longer shows, so that nothing proves whose it is.
+    Unproven {
+        /// The table that it is in.
+        route_table_id: String,
+        /// Where it leads to.
+        destination: IpNet,
+        /// Through which connection.
+        connection_id: String,
     },
     /// More routes than there may be.
     TooManyRoutes {
@@ -255,6 +343,23 @@ impl RouteTableSelector {
 }
 
 impl RoutesPlan {
+    /// The reason that a condition shows for what hinders.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        let is_unexpected = |problem: &RouteProblem| matches!(problem, RouteProblem::UnexpectedCidrBlock { .. });
+        let is_unproven = |problem: &RouteProblem| matches!(problem, RouteProblem::Unproven { .. });
+        let is_outside = |problem: &RouteProblem| matches!(problem, RouteProblem::NotOfTheOtherEnd { .. });
+        if !self.conflicts.is_empty() || self.problems.iter().any(is_unproven) {
+            Reason::RouteConflict
+        } else if self.problems.iter().any(is_unexpected) {
+            Reason::UnexpectedCidrBlock
+        } else if self.problems.iter().any(is_outside) {
+            Reason::InvalidRequest
+        } else {
+            Reason::RouteTableNotFound
+        }
+    }
+
     /// Whether the routes are as they should be, or will be without anybody's help.
     #[must_use]
     pub fn is_unhindered(&self) -> bool {
@@ -280,7 +385,11 @@ impl RoutesPlan {
 pub fn repair(routing: Routing<'_>) -> RoutesPlan {
     let mut problems = Vec::new();
     match wanted(routing, &mut problems) {
-        Some(wanted) => RoutesPlan { problems, ..routing.towards(&wanted, &BTreeSet::new()) },
+        Some(wanted) => {
+            let plan = routing.towards(&wanted, &BTreeSet::new());
+            problems.extend(plan.problems);
+            RoutesPlan { problems, ..plan }
+        }
         None => RoutesPlan { problems, ..RoutesPlan::default() },
     }
 }
@@ -293,11 +402,19 @@ pub fn withdraw(routing: Routing<'_>) -> RoutesPlan {
     routing.towards(&BTreeSet::new(), &surplus)
 }
 
+/// The same before the resource itself goes, and its record with it: nothing is written there any more, so that an object
+/// that has grown to the API server's limit can still be deleted.
+#[must_use]
+pub fn withdraw_with_the_record(routing: Routing<'_>) -> RoutesPlan {
+    let surplus = wanted(routing, &mut Vec::new()).unwrap_or_default();
+    routing.steps(&BTreeSet::new(), &surplus, false)
+}
+
 /// Where the spec wants routes; none where that cannot be told.
 fn wanted(routing: Routing<'_>, problems: &mut Vec<RouteProblem>) -> Option<BTreeSet<Place>> {
-    let Some(routes) = routing.routes else { return Some(BTreeSet::new()) };
+    let Some(routes) = routing.routes.filter(|_| routing.connection.is_some()) else { return Some(BTreeSet::new()) };
     let tables = selected(routing, &routes.route_tables, problems);
-    let destinations = destinations(routing, routes, problems)?;
+    let destinations = destinations(routing, routes, &tables, problems)?;
     let at = |table: &String| destinations.iter().map(|destination| (table.clone(), *destination)).collect::<Vec<_>>();
     let wanted: BTreeSet<Place> = tables.iter().flat_map(at).collect();
     if wanted.len() <= routing.limit {
@@ -344,26 +461,46 @@ fn selected(routing: Routing<'_>, selector: &RouteTableSelector, problems: &mut 
     selected
 }
 
-/// Where the routes lead to.
-fn destinations(routing: Routing<'_>, routes: &Routes, problems: &mut Vec<RouteProblem>) -> Option<BTreeSet<IpNet>> {
+/// Where the routes lead to: never beyond the other end, and where that is another account's, never to what nobody here has
+/// allowed.
+fn destinations(
+    routing: Routing<'_>,
+    routes: &Routes,
+    tables: &BTreeSet<String>,
+    problems: &mut Vec<RouteProblem>,
+) -> Option<BTreeSet<IpNet>> {
     let blocks = cidr_blocks(routing.other);
     if blocks.is_empty() {
         problems.push(RouteProblem::NoCidrBlocks);
         return None;
     }
-    if routes.destination_cidr_blocks.is_empty() {
-        return Some(blocks);
-    }
+    let field = || format!("{}.destinationCidrBlocks", routing.field);
     let mut destinations = BTreeSet::new();
-    for text in &routes.destination_cidr_blocks {
-        let overlaps = |one: &IpNet| blocks.iter().any(|other| one.contains(other) || other.contains(one));
-        match parse(text).filter(overlaps) {
-            Some(destination) => _ = destinations.insert(destination),
-            None => problems.push(RouteProblem::NotOfTheOtherEnd {
-                field: format!("{}.destinationCidrBlocks", routing.field),
-                destination: text.clone(),
-            }),
+    let mut unexpected = BTreeSet::new();
+    if routes.destination_cidr_blocks.is_empty() {
+        (destinations, unexpected) = blocks.into_iter().partition(|block| routing.trust.allows(block));
+    } else {
+        for text in &routes.destination_cidr_blocks {
+            let is_within = |one: &IpNet| blocks.iter().any(|other| other.contains(one));
+            match parse(text).filter(is_within) {
+                Some(destination) if routing.trust.allows_destination(&destination) => {
+                    _ = destinations.insert(destination);
+                }
+                Some(destination) => _ = unexpected.insert(destination),
+                None => problems.push(RouteProblem::NotOfTheOtherEnd {
+                    field: field(),
+                    destination: text.clone(),
+                    blocks: blocks.iter().copied().collect(),
+                }),
+            }
         }
+    }
+    for block in unexpected {
+        let to_allow = routing.trust.to_allow.clone().unwrap_or_else(|| {
+            let all: Vec<_> = destinations.iter().chain([&block]).map(ToString::to_string).collect();
+            format!("set {}: [{}]", field(), all.join(", "))
+        });
+        problems.push(RouteProblem::UnexpectedCidrBlock { block, tables: tables.iter().cloned().collect(), to_allow });
     }
     Some(destinations)
 }
@@ -376,35 +513,46 @@ pub fn cidr_blocks(end: &VpcInfo) -> BTreeSet<IpNet> {
     end.cidr_block.iter().chain(ipv4).chain(ipv6).filter_map(|block| parse(block)).collect()
 }
 
+/// Those of these texts that are CIDR blocks.
+#[must_use]
+pub fn parse_all<'a>(blocks: impl IntoIterator<Item = &'a String>) -> BTreeSet<IpNet> {
+    blocks.into_iter().filter_map(|block| parse(block)).collect()
+}
+
 /// A CIDR block as EC2 keeps it: 100.68.0.18/18 becomes 100.68.0.0/18.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateRoute.html>
 fn parse(block: &str) -> Option<IpNet> {
     block.parse::<IpNet>().ok().map(|block| block.trunc())
 }
 
-impl Routing<'_> {
+impl<'a> Routing<'a> {
     /// What the record says of a place at this end.
-    fn records<'a>(&'a self, (table, destination): &'a Place) -> impl Iterator<Item = &'a ManagedRoute> {
-        let is_there = move |route: &&ManagedRoute| {
+    fn records(&self, (table, destination): &Place) -> impl Iterator<Item = &'a ManagedRoute> {
+        let is_there = |route: &&ManagedRoute| {
             route.side == self.side
                 && route.route_table_id == *table
                 && parse(&route.destination_cidr_block) == Some(*destination)
         };
-        self.recorded.iter().filter(is_there)
+        self.recorded.iter().filter(is_there).collect::<Vec<_>>().into_iter()
     }
 
-    /// The route through our connection at a place.
-    fn ours_at(&self, (table, destination): &Place) -> ManagedRoute {
+    /// The route at a place through a connection of ours.
+    fn route_through(&self, connection: &Authorized, (table, destination): &Place) -> ManagedRoute {
         ManagedRoute {
             side: self.side,
             route_table_id: table.clone(),
             destination_cidr_block: destination.to_string(),
-            vpc_peering_connection_id: self.connection_id.to_owned(),
+            vpc_peering_connection_id: connection.as_str().to_owned(),
         }
     }
 
     /// The next step, where routes are wanted at some places, and at others only those of the record may stay.
     fn towards(self, wanted: &BTreeSet<Place>, surplus: &BTreeSet<Place>) -> RoutesPlan {
+        self.steps(wanted, surplus, true)
+    }
+
+    /// The same; the record is kept, or goes with its resource.
+    fn steps(self, wanted: &BTreeSet<Place>, surplus: &BTreeSet<Place>, keeps_record: bool) -> RoutesPlan {
         let of_this_end = self.recorded.iter().filter(|route| route.side == self.side);
         let known =
             of_this_end.filter_map(|route| Some((route.route_table_id.clone(), parse(&route.destination_cidr_block)?)));
@@ -412,28 +560,31 @@ impl Routing<'_> {
         let places: BTreeSet<Place> = known.chain(wanted.iter().chain(surplus).cloned()).collect();
         // What is of the other end stays as it is; so does what cannot be read, which is not ours to judge.
         let mut record: BTreeSet<ManagedRoute> = self.recorded.clone();
-        let (mut changes, mut conflicts, mut awaits_ec2) = (Vec::new(), Vec::new(), false);
+        let (mut changes, mut conflicts, mut problems, mut awaits_ec2) = (Vec::new(), Vec::new(), Vec::new(), false);
         for place in &places {
-            let is_wanted = wanted.contains(place);
+            let connection = self.connection.filter(|_| wanted.contains(place));
             let shown: Vec<&Route> = self.tables.at(self.vpc_id, place).collect();
             let records: Vec<&ManagedRoute> = self.records(place).collect();
+            if let Some(unproven) = shown.iter().find_map(|route| self.unproven(route, &records)) {
+                let ((route_table_id, destination), connection_id) = (place.clone(), unproven.to_owned());
+                problems.push(RouteProblem::Unproven { route_table_id, destination, connection_id });
+                continue;
+            }
             let ours = shown.iter().find_map(|route| Some((*route, self.leads_for_us(route, &records)?)));
-            match (is_wanted, ours, shown.first()) {
-                (true, Some((route, id)), _) if id == self.connection_id && !route.is_blackhole => {}
-                (true, Some(_), _) => changes.push(RouteChange::Replace(self.ours_at(place))),
-                (true, None, Some(route)) => {
+            match (connection, ours, shown.first()) {
+                (Some(wanted), Some((route, through)), _) if through == wanted && !route.is_blackhole => {}
+                (Some(wanted), Some(_), _) => changes.push(RouteChange::Replace(self.route_through(wanted, place))),
+                (Some(_), None, Some(route)) => {
                     conflicts.push(RouteConflict { route_table_id: place.0.clone(), route: (*route).clone() })
                 }
-                (true, None, None) => changes.push(RouteChange::Create(self.ours_at(place))),
-                (false, Some((_, id)), _) => changes.push(RouteChange::Delete(ManagedRoute {
-                    vpc_peering_connection_id: id.to_owned(),
-                    ..self.ours_at(place)
-                })),
-                (false, None, _) => {}
+                (Some(wanted), None, None) => changes.push(RouteChange::Create(self.route_through(wanted, place))),
+                (None, Some((_, through)), _) => changes.push(RouteChange::Delete(self.route_through(through, place))),
+                (None, None, _) => {}
             }
             // The record names what is there of ours, and what is about to be; until it is gone, all that makes it ours.
-            let is_needed =
-                |route: &&ManagedRoute| ours.is_some_and(|(_, id)| !is_wanted || id == route.vpc_peering_connection_id);
+            let is_needed = |route: &&ManagedRoute| {
+                ours.is_some_and(|(_, id)| connection.is_none() || id.as_str() == route.vpc_peering_connection_id)
+            };
             for route in records.into_iter().filter(|route| !is_needed(route)) {
                 if self.is_settled {
                     record.remove(route);
@@ -441,32 +592,48 @@ impl Routing<'_> {
                     awaits_ec2 = true;
                 }
             }
-            if is_wanted && (ours.is_some() || shown.is_empty()) {
-                record.insert(self.ours_at(place));
+            if let Some(wanted) = connection.filter(|_| ours.is_some() || shown.is_empty()) {
+                record.insert(self.route_through(wanted, place));
             }
         }
         changes.sort();
-        let step = if record != *self.recorded {
+        let step = if keeps_record && record != *self.recorded {
             Some(RouteStep::Record(record))
         } else {
             (!changes.is_empty()).then_some(RouteStep::Change(changes))
         };
         awaits_ec2 &= step.is_none();
-        RoutesPlan { step, awaits_ec2, conflicts, problems: Vec::new() }
+        RoutesPlan { step, awaits_ec2, conflicts, problems }
     }
 
     /// The connection that a route leads through, if the route is ours: that is our connection, at a place that the
-    /// record or the spec names; or an earlier one that the record names for this very place.
-    fn leads_for_us<'a>(&self, route: &'a Route, records: &[&ManagedRoute]) -> Option<&'a str> {
-        let is_recorded = |id: &str| records.iter().any(|record| record.vpc_peering_connection_id == id);
-        match &route.target {
-            Target::Peering(id) if id == self.connection_id || is_recorded(id) => Some(id),
-            Target::Peering(_) | Target::Other(_) => None,
-        }
+    /// record or the spec names; or an earlier one of ours that the record names for this very place.
+    fn leads_for_us(&self, route: &Route, records: &[&ManagedRoute]) -> Option<&'a Authorized> {
+        let Target::Peering(id) = &route.target else { return None };
+        let is_recorded = records.iter().any(|record| record.vpc_peering_connection_id == *id);
+        let earlier = || self.earlier.iter().find(|earlier| is_recorded && earlier.as_str() == id);
+        self.connection.filter(|connection| connection.as_str() == id).or_else(earlier)
+    }
+
+    /// The connection that a route of the record leads through, where EC2 does not show it: the record alone, which other
+    /// people may write, proves nothing.
+    fn unproven<'b>(&self, route: &'b Route, records: &[&ManagedRoute]) -> Option<&'b str> {
+        let Target::Peering(id) = &route.target else { return None };
+        let is_recorded = records.iter().any(|record| record.vpc_peering_connection_id == *id);
+        (is_recorded && self.leads_for_us(route, records).is_none() && !self.others.contains(id)).then_some(id)
     }
 }
 
 impl RouteChange {
+    /// Whether it takes a route away, or leads one elsewhere.
+    #[must_use]
+    pub fn is_destructive(&self) -> bool {
+        match self {
+            Self::Delete(_) | Self::Replace(_) => true,
+            Self::Create(_) => false,
+        }
+    }
+
     /// The route that it makes, changes or takes away.
     #[must_use]
     pub fn route(&self) -> &ManagedRoute {
@@ -527,8 +694,25 @@ impl fmt::Display for RouteProblem {
                 write!(f, "{field}: EC2 shows no such route table of {vpc_id} to these credentials")
             }
             Self::NoCidrBlocks => f.write_str("EC2 does not tell the CIDR blocks of the other end yet"),
-            Self::NotOfTheOtherEnd { field, destination } => {
-                write!(f, "{field}: {destination} overlaps no CIDR block of the other end, so there is no route to it")
+            Self::NotOfTheOtherEnd { field, destination, blocks } => {
+                let blocks = blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                write!(
+                    f,
+                    "{field}: {destination} does not lie within one CIDR block of the other end, which has {blocks}, so there is no route to it"
+                )
+            }
+            Self::UnexpectedCidrBlock { block, tables, to_allow } => {
+                let tables = tables.join(", ");
+                write!(
+                    f,
+                    "the other end, which is another account's, has {block}, which nobody here has allowed; no route to it was added to {tables}. To allow it, {to_allow}"
+                )
+            }
+            Self::Unproven { route_table_id, destination, connection_id } => {
+                write!(
+                    f,
+                    "{route_table_id} has a route to {destination} through {connection_id}, which is recorded as this resource's; EC2 no longer shows {connection_id}, so nothing proves that, and the route was left alone. Delete it by hand"
+                )
             }
             Self::TooManyRoutes { field, wanted, limit } => {
                 write!(

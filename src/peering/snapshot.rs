@@ -120,6 +120,16 @@ impl Snapshot {
                 .filter(|connection| Owner::of(&connection.tags).is_some_and(|other| owner.succeeds(&other)))
                 .cloned()
                 .collect(),
+            earlier: recorded
+                .routes
+                .iter()
+                .map(|route| &route.vpc_peering_connection_id)
+                .filter(|id| Some(*id) != recorded.connection_id.as_ref())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .filter_map(|id| self.get(id))
+                .cloned()
+                .collect(),
             rival: self
                 .of(requester)
                 .filter(is_living)

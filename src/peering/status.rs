@@ -1,11 +1,10 @@
 //! What a resource's status says: a function of what we know and of what was there before.
 
-use std::sync::Arc;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
 use super::decision::EXPIRING_SOON;
+use super::routes::cidr_blocks;
 use super::{AccepterView, Connection, Plan, StatusCode, Trouble};
 use crate::api::vpc_peering::StatusTag;
 use crate::api::{ConditionType, EndedConnection, Ownership, PeeringStatus, Reason, VpcPeeringSpec, VpcPeeringStatus};
@@ -149,6 +148,7 @@ pub fn notes(
     previous: &[Condition],
     connection: Option<&Connection>,
     upkeep: Option<Vec<(ConditionType, Result<(), Trouble>)>>,
+    unexpected: Option<&str>,
     generation: i64,
     now: Timestamp,
 ) -> Vec<Condition> {
@@ -163,12 +163,15 @@ pub fn notes(
             let soon = expiration > now && expiration.duration_since(now) <= EXPIRING_SOON;
             soon.then(|| note(ConditionType::ExpiringSoon, Reason::PendingAcceptance, &message))
         });
+    let unexpected =
+        unexpected.map(|message| note(ConditionType::UnexpectedConnection, Reason::ConnectionMismatch, message));
     let upkeep = match upkeep {
         Some(upkeep) => {
-            upkeep.into_iter().map(|(kind, outcome)| outcome_condition(kind, outcome, generation, now)).collect()
+            let outcomes = upkeep.into_iter().map(|(kind, outcome)| outcome_condition(kind, outcome, generation, now));
+            outcomes.chain(unexpected).collect()
         }
         // Nothing new was seen.
-        None => [ConditionType::OptionsSynced, ConditionType::RoutesReady]
+        None => [ConditionType::OptionsSynced, ConditionType::RoutesReady, ConditionType::UnexpectedConnection]
             .into_iter()
             .filter_map(|kind| find(previous, kind).cloned())
             .collect::<Vec<_>>(),
@@ -242,6 +245,16 @@ pub fn describe(status: &mut VpcPeeringStatus, connection: &Connection, ownershi
     }
 }
 
+/// Writes down the accepter's CIDR blocks when the peering is first seen to be active, where nobody acts for the accepter: it
+/// may add others later, which get no routes by themselves.
+pub fn keep_first_blocks(status: &mut VpcPeeringStatus, view: &AccepterView, connection: &Connection) {
+    let is_first = connection.code == StatusCode::Active && status.accepted_cidr_blocks.is_none();
+    let blocks = cidr_blocks(&connection.accepter);
+    if *view == AccepterView::Nobody && is_first && !blocks.is_empty() {
+        status.accepted_cidr_blocks = Some(blocks.iter().map(|block| block.to_string().into()).collect());
+    }
+}
+
 /// Writes down the tags that the accepter's place shows, where it is one of its own.
 pub fn describe_accepter(status: &mut VpcPeeringStatus, view: &AccepterView) {
     match view {
@@ -274,7 +287,8 @@ pub fn retire(status: &mut VpcPeeringStatus, id: &str, code: &str, recreations: 
     status.accepter_vpc_info = None;
     status.tags = Box::default();
     status.accepter_tags = Box::default();
-    status.accepter_managed_tag_keys = Arc::default();
+    status.accepter_managed_tags = Box::default();
+    status.accepted_cidr_blocks = None;
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Plain data for the tests of the domain.
 
-use super::{Connection, End, Ends, Owner, StatusCode, Tags};
-use crate::api::{PeeringSide, VpcInfo, VpcPeeringSpec};
+use super::{Connection, End, Ends, Limits, Owner, Permissions, StatusCode, Tags};
+use crate::api::{AllowedRegions, PeeringSide, VpcInfo, VpcPeeringSpec};
 
 /// EC2's nine codes, and one that it may add.
 pub fn every_code() -> Vec<StatusCode> {
@@ -65,6 +65,12 @@ pub fn spec() -> VpcPeeringSpec {
         recreate_on: Box::default(),
         suspend: false,
     }
+}
+
+/// Everything is allowed at both ends.
+pub fn permissions() -> Permissions {
+    let limits = Limits::own("the operator's own credentials".into(), AllowedRegions { all: true, list: None }, true);
+    Permissions { requester: Some(limits.clone()), accepter: Some(limits) }
 }
 
 /// The ends of [`spec`].

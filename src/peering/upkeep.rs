@@ -1,10 +1,12 @@
 //! What is kept true of a living connection beside its existence: its acceptance, tags, options and routes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::authority::{Authorized, Hint};
 use super::facts::{AccepterView, Trouble};
 use super::plan::Concern;
-use super::routes::{self, MAX_ROUTES, RouteStep, RoutesPlan, Routing};
+use super::routes::{self, MAX_ROUTES, RouteStep, RoutesPlan, Routing, Trust, cidr_blocks};
 use super::tags::TagStep;
 use super::{Connection, Desired, Observation, Recorded, StatusCode, Step, decision, tags};
 use crate::api::{Acceptance, ConditionType, Reason, Side, VpcInfo};
@@ -46,26 +48,32 @@ pub fn review(
     recorded: &Recorded,
     observed: &Observation,
     connection: &Connection,
+    target: &Authorized,
 ) -> Vec<Review> {
     let mut reviews = Vec::new();
     let mut add = |concern, finding: Finding, look_again| {
         reviews.push(Review { look_again, ..Review::new(concern, finding, observed) });
     };
     if connection.code == StatusCode::PendingAcceptance {
-        add(Concern::Acceptance, acceptance(desired, observed, connection), None);
+        add(Concern::Acceptance, acceptance(desired, observed, connection, target), None);
     }
     for (side, view) in places(observed, connection) {
         let concern = Concern::Tags(side);
         match view {
-            Ok(Some(shown)) if side == Side::Accepter && is_another(desired, shown).is_some() => {}
-            Ok(Some(connection)) => {
+            Ok(Some(shown)) => {
                 let managed = match side {
-                    Side::Requester => &recorded.managed_tag_keys,
-                    Side::Accepter => &recorded.accepter_managed_tag_keys,
+                    Side::Requester => &recorded.managed_tags,
+                    Side::Accepter => &recorded.accepter_managed_tags,
                 };
-                let wanted = desired.tags(sides_in_place_of(side, observed));
-                let step = tags::repair(wanted, managed, connection).map(|step| tag_step(side, &connection.id, step));
-                add(concern, (step, None), None);
+                // Each place has tags of its own, and so an owner.
+                let finding = match desired.authority().over(shown, Hint::Recorded) {
+                    Ok(target) => {
+                        let wanted = desired.tags(sides_in_place_of(side, observed));
+                        (tags::repair(wanted, managed, shown).map(|step| tag_step(side, &target, step)), None)
+                    }
+                    Err(trouble) => (None, Some(trouble)),
+                };
+                add(concern, finding, None);
             }
             Ok(None) => {}
             Err(trouble) => add(concern, (None, Some(trouble.clone())), None),
@@ -73,12 +81,12 @@ pub fn review(
     }
     if connection.code == StatusCode::Active {
         for side in [Side::Requester, Side::Accepter] {
-            if let Some(finding) = options(desired, observed, connection, side) {
+            if let Some(finding) = options(desired, observed, connection, target, side) {
                 add(Concern::Options(side), finding, None);
             }
         }
         for side in [Side::Requester, Side::Accepter] {
-            if let Some((finding, awaits_ec2)) = routes(desired, recorded, observed, connection, side) {
+            if let Some((finding, awaits_ec2)) = routes(desired, recorded, observed, connection, target, side) {
                 add(Concern::Routes(side), finding, awaits_ec2.then_some(AWAIT_EC2));
             }
         }
@@ -141,11 +149,11 @@ pub(super) fn places<'a>(
 }
 
 /// The request is accepted where the accepter's account shows it, in its region, and it is ours to the last detail.
-fn acceptance(desired: Desired<'_>, observed: &Observation, connection: &Connection) -> Finding {
+fn acceptance(desired: Desired<'_>, observed: &Observation, connection: &Connection, target: &Authorized) -> Finding {
     if desired.spec.acceptance == Acceptance::Manual || desired.spec.dry_run {
         return (None, None);
     }
-    let id = connection.id.clone();
+    let id = target.clone();
     let shown = match &observed.accepter {
         AccepterView::Nobody => return (None, None),
         AccepterView::Same => connection,
@@ -156,8 +164,8 @@ fn acceptance(desired: Desired<'_>, observed: &Observation, connection: &Connect
         }
         AccepterView::Elsewhere(Err(trouble)) => return (None, Some(trouble.clone())),
     };
-    if let Some(mismatch) = [shown, connection].into_iter().find_map(|view| is_another(desired, view)) {
-        return (None, Some(Trouble::stalled(Reason::ConnectionMismatch, mismatch)));
+    if let Err(trouble) = desired.authority().over(shown, Hint::Recorded) {
+        return (None, Some(trouble));
     }
     match shown.code {
         StatusCode::PendingAcceptance => {
@@ -172,22 +180,14 @@ fn acceptance(desired: Desired<'_>, observed: &Observation, connection: &Connect
     }
 }
 
-/// What a connection does not show of itself, or shows otherwise, that we must know before we touch it in the name of its
-/// accepter.
-fn is_another(desired: Desired<'_>, connection: &Connection) -> Option<String> {
-    if let Some(mismatch) = decision::mismatch(desired, connection) {
-        return Some(mismatch);
-    }
-    let (requester, accepter) = (&connection.requester, &connection.accepter);
-    let owner = desired.ends.accepter.owner_id.as_deref().or(requester.owner_id.as_deref());
-    let is_whole = requester.vpc_id.is_some() && accepter.vpc_id.is_some() && requester.owner_id.is_some();
-    let is_of_owner = accepter.owner_id.is_some() && accepter.owner_id.as_deref() == owner;
-    (!is_whole || !is_of_owner)
-        .then(|| format!("EC2 does not show who is at both ends of {}; it is not accepted", connection.id))
-}
-
 /// Compared with what EC2 shows, never with what was sent. What EC2 does not show counts as its default, false.
-fn options(desired: Desired<'_>, observed: &Observation, connection: &Connection, side: Side) -> Option<Finding> {
+fn options(
+    desired: Desired<'_>,
+    observed: &Observation,
+    connection: &Connection,
+    target: &Authorized,
+    side: Side,
+) -> Option<Finding> {
     let wanted = desired.spec.side(side).options?.allow_dns_resolution_from_remote_vpc?;
     let end = |connection: &Connection| match side {
         Side::Requester => connection.requester.peering_options.clone(),
@@ -205,12 +205,16 @@ fn options(desired: Desired<'_>, observed: &Observation, connection: &Connection
         _ => end(connection),
     };
     let shown = shown.and_then(|options| options.allow_dns_resolution_from_remote_vpc).unwrap_or_default();
-    let step = (shown != wanted).then(|| Step::SetOptions {
-        side,
-        id: connection.id.clone(),
-        allow_dns_resolution_from_remote_vpc: wanted,
-    });
-    Some((step, None))
+    if shown == wanted {
+        return Some((None, None));
+    }
+    if let Some(limits) = desired.permissions.at(side).filter(|limits| !limits.options) {
+        let message =
+            format!("spec.{side}.options: {} may not set DNS options; allowOptions permits it", limits.identity);
+        return Some((None, Some(Trouble::stalled(Reason::ActionNotAllowed, message))));
+    }
+    let id = target.clone();
+    Some((Some(Step::SetOptions { side, id, allow_dns_resolution_from_remote_vpc: wanted }), None))
 }
 
 /// What is to be done about the routes of one end, and whether EC2 may yet show something; none where they are nobody's
@@ -220,32 +224,46 @@ fn routes(
     recorded: &Recorded,
     observed: &Observation,
     connection: &Connection,
+    target: &Authorized,
     side: Side,
 ) -> Option<(Finding, bool)> {
-    let plan = match routes_of(desired, recorded, observed, &connection.id, Some(connection), side, routes::repair)? {
+    let other = other_end(connection, side);
+    let plan = match routes_of(desired, recorded, observed, Some((target, other)), side, routes::repair)? {
         Ok(plan) => plan,
         Err(trouble) => return Some(((None, Some(trouble)), false)),
     };
-    let reason = if plan.conflicts.is_empty() { Reason::RouteTableNotFound } else { Reason::RouteConflict };
-    let trouble = plan.trouble().map(|message| Trouble::stalled(reason, message));
+    let trouble = plan.trouble().map(|message| Trouble::stalled(plan.reason(), message));
+    // What this resource has made goes without a permission, too.
+    let only_removes = |step: &RouteStep| match step {
+        RouteStep::Record(routes) => routes.is_subset(&recorded.routes),
+        RouteStep::Change(changes) => changes.iter().all(|change| matches!(change, routes::RouteChange::Delete(_))),
+    };
+    if let Some(limits) = desired.permissions.at(side).filter(|limits| !limits.routes)
+        && plan.step.as_ref().is_some_and(|step| !only_removes(step))
+    {
+        let message =
+            format!("spec.{side}.routes: {} may not add or change routes; allowRoutes permits it", limits.identity);
+        return Some(((None, Some(Trouble::stalled(Reason::ActionNotAllowed, message))), false));
+    }
     Some(((plan.step.map(|step| route_step(side, step)), trouble), plan.awaits_ec2))
 }
 
-/// The next thing to do before the peering may go: none of our routes may be left to lead nowhere.
+/// The next thing to do before the peering may go: none of our routes may be left to lead nowhere. `target` is the
+/// connection, as far as EC2 proves that it is ours.
 pub(super) fn withdraw_routes(
     desired: Desired<'_>,
     recorded: &Recorded,
     observed: &Observation,
-    id: &str,
+    target: Option<(&Authorized, &Connection)>,
     side: Side,
 ) -> Option<Result<Step, Trouble>> {
     let has_record = recorded.routes.iter().any(|route| route.side == side);
-    let connection = observed.recorded.as_deref();
-    let was_active = connection.is_some_and(|connection| connection.code == StatusCode::Active);
+    let was_active = target.is_some_and(|(_, connection)| connection.code == StatusCode::Active);
     if !has_record && !was_active {
         return None;
     }
-    let plan = match routes_of(desired, recorded, observed, id, connection, side, routes::withdraw)? {
+    let target = target.map(|(target, connection)| (target, other_end(connection, side)));
+    let plan = match routes_of(desired, recorded, observed, target, side, routes::withdraw_with_the_record)? {
         Ok(plan) => plan,
         Err(trouble) => return has_record.then_some(Err(trouble)),
     };
@@ -256,12 +274,27 @@ pub(super) fn withdraw_routes(
     plan.awaits_ec2.then(|| Err(waits()))
 }
 
+/// The routes that are left in AWS when the resource goes, since nothing proves that they are its own.
+#[must_use]
+pub fn unproven_routes(desired: Desired<'_>, recorded: &Recorded, observed: &Observation) -> Vec<String> {
+    let plans = [Side::Requester, Side::Accepter]
+        .into_iter()
+        .filter_map(|side| routes_of(desired, recorded, observed, None, side, routes::withdraw_with_the_record)?.ok());
+    plans.flat_map(|plan| plan.problems).map(|problem| problem.to_string()).collect()
+}
+
+fn other_end(connection: &Connection, side: Side) -> &VpcInfo {
+    match side {
+        Side::Requester => &connection.accepter,
+        Side::Accepter => &connection.requester,
+    }
+}
+
 fn routes_of(
     desired: Desired<'_>,
     recorded: &Recorded,
     observed: &Observation,
-    id: &str,
-    connection: Option<&Connection>,
+    target: Option<(&Authorized, &VpcInfo)>,
     side: Side,
     decide: fn(Routing<'_>) -> RoutesPlan,
 ) -> Option<Result<RoutesPlan, Trouble>> {
@@ -276,17 +309,18 @@ fn routes_of(
         Some(Ok(tables)) => tables,
     };
     let unknown = VpcInfo::default();
-    let other = connection.map(|connection| match side {
-        Side::Requester => &connection.accepter,
-        Side::Accepter => &connection.requester,
-    });
+    let other = target.map_or(&unknown, |(_, other)| other);
+    let (earlier, others) = earlier(desired, observed);
     Some(Ok(decide(Routing {
         side,
         vpc_id: &desired.ends.side(side).vpc_id,
         routes,
         field: &field,
-        connection_id: id,
-        other: other.unwrap_or(&unknown),
+        connection: target.map(|(target, _)| target),
+        earlier: &earlier,
+        others: &others,
+        other,
+        trust: &trust(recorded, observed, other),
         tables,
         recorded: &recorded.routes,
         is_settled: observed.is_settled,
@@ -294,11 +328,37 @@ fn routes_of(
     })))
 }
 
+/// The connections that recorded routes may lead through: those that are proven to be ours, and those that are proven not
+/// to be.
+fn earlier(desired: Desired<'_>, observed: &Observation) -> (BTreeSet<Authorized>, BTreeSet<String>) {
+    let authority = desired.authority();
+    let (mut ours, mut others) = (observed.remembered.clone(), BTreeSet::new());
+    let recorded = observed.recorded.iter().map(|connection| (connection, Hint::Recorded));
+    for (connection, hint) in observed.earlier.iter().map(|connection| (connection, Hint::Tagged)).chain(recorded) {
+        match authority.over(connection, hint) {
+            Ok(target) => _ = ours.insert(target),
+            Err(_) => _ = others.insert(connection.id.clone()),
+        }
+    }
+    (ours, others)
+}
+
+/// Which CIDR blocks of the other end may get routes. The requester is always ours to act for.
+fn trust(recorded: &Recorded, observed: &Observation, other: &VpcInfo) -> Trust {
+    if observed.accepter != AccepterView::Nobody {
+        return Trust::all();
+    }
+    let known = recorded.accepted_cidr_blocks.as_ref();
+    // Until the blocks are recorded, those of now are the first that are seen.
+    let known = known.map_or_else(|| cidr_blocks(other), |blocks| routes::parse_all(blocks));
+    Trust { recorded: known, by_destination: true, ..Trust::default() }
+}
+
 /// A step on the tags of one end.
-pub(super) fn tag_step(side: Side, id: &str, step: TagStep) -> Step {
-    let id = id.to_owned();
+pub(super) fn tag_step(side: Side, target: &Authorized, step: TagStep) -> Step {
+    let id = target.clone();
     match step {
-        TagStep::Record(keys) => Step::RecordTagKeys { side, keys },
+        TagStep::Record(tags) => Step::RecordTags { side, tags },
         TagStep::Set(tags) => Step::Tag { side, id, tags },
         TagStep::Remove(keys) => Step::Untag { side, id, keys },
     }

@@ -199,10 +199,20 @@ impl Half {
     }
 }
 
+/// An entry of `accept` that lets every request of an account in, with these fields instead.
+fn any_of(account: &str, fields: Value) -> Value {
+    let all = json!({"all": true});
+    let mut entry = json!({"ownerId": account, "vpcs": all, "regions": all, "cidrBlocks": all});
+    for (key, value) in fields.as_object().into_iter().flatten() {
+        entry[key] = value.clone();
+    }
+    entry
+}
+
 /// Everything that an accepter may keep, of one account.
 fn everything() -> Value {
     json!({
-        "accept": [{"ownerId": ACCOUNT}],
+        "accept": [any_of(ACCOUNT, json!({}))],
         "options": {"allowDnsResolutionFromRemoteVpc": true},
         "tags": [{"key": "Name", "value": "payments"}],
         "routes": {"routeTables": {"main": true}},
@@ -255,7 +265,8 @@ pub async fn a_request_is_accepted_and_its_end_kept(world: World) -> Result<()> 
     half.until_left(&id, AccepterDecision::Pending, "no entry of spec.accept is for account").await?;
     let account = half.connection(&id).await?.requester_vpc_info.and_then(|end| end.owner_id).context("no owner")?;
     let mut spec = everything();
-    spec["accept"] = json!([{"ownerId": account, "vpcIds": [world.requester], "regions": [REGION]}]);
+    spec["accept"] =
+        json!([any_of(&account, json!({"vpcs": {"list": [world.requester]}, "regions": {"list": [REGION]}}))]);
     half.apply(spec).await?;
     half.until_accepted(&id).await?;
     half.until_kept(&id).await?;
@@ -350,14 +361,15 @@ pub async fn nobody_is_accepted_by_default_nor_by_half(world: World) -> Result<(
         half.until_left(&id, AccepterDecision::Pending, why).await
     };
     left(json!([]), "no entry of spec.accept is for account 111111111111").await?;
-    left(json!([{"ownerId": "333333333333"}]), "no entry of spec.accept is for account 111111111111").await?;
-    left(json!([{"ownerId": ACCOUNT, "vpcIds": ["vpc-00000000"]}]), "spec.accept[0].vpcIds does not name").await?;
-    left(json!([{"ownerId": ACCOUNT, "regions": ["eu-west-1"]}]), "spec.accept[0].regions does not name").await?;
-    left(json!([{"ownerId": ACCOUNT, "cidrBlocks": ["10.0.0.0/8"]}]), "EC2 does not show").await?;
+    left(json!([any_of("333333333333", json!({}))]), "no entry of spec.accept is for account 111111111111").await?;
+    let entry = |fields: Value| json!([any_of(ACCOUNT, fields)]);
+    left(entry(json!({"vpcs": {"list": ["vpc-00000000"]}})), "spec.accept[0].vpcs does not name").await?;
+    left(entry(json!({"regions": {"list": ["eu-west-1"]}})), "spec.accept[0].regions does not name").await?;
+    left(entry(json!({"cidrBlocks": {"list": ["10.0.0.0/8"]}})), "EC2 does not show").await?;
     world.simulator().set(&json!({"cidr_blocks_of_requests": true})).await?;
-    left(json!([{"ownerId": ACCOUNT, "cidrBlocks": ["10.1.0.0/24"]}]), "lies in none of").await?;
+    left(entry(json!({"cidrBlocks": {"list": ["10.1.0.0/24"]}})), "lies in none of").await?;
     ensure!(world.calls("AcceptVpcPeeringConnection").await? == 0);
-    half.apply(json!({"accept": [{"ownerId": ACCOUNT, "cidrBlocks": ["10.0.0.0/8"]}]})).await?;
+    half.apply(json!({"accept": entry(json!({"cidrBlocks": {"list": ["10.0.0.0/8"]}}))})).await?;
     half.until_accepted(&id).await?;
     // What has been accepted stays, whatever the list says later.
     half.apply(json!({"accept": []})).await?;
@@ -369,7 +381,7 @@ pub async fn what_is_denied_is_rejected_when_asked_to(world: World) -> Result<()
     let half = Half::of_another_account(&world).await?;
     let _operator = world.operator.start().await?;
     let id = ask(&world, &half).await?;
-    let spec = |reject: bool| json!({"accept": [{"ownerId": ACCOUNT}], "deny": [{"vpcIds": [world.requester]}], "reject": reject});
+    let spec = |reject: bool| json!({"accept": [any_of(ACCOUNT, json!({}))], "deny": [{"vpcIds": [world.requester]}], "reject": reject});
     half.apply(spec(false)).await?;
     half.until_left(&id, AccepterDecision::Denied, "spec.deny[0] matches it").await?;
     ensure!(world.calls("RejectVpcPeeringConnection").await? == 0);
@@ -387,7 +399,7 @@ pub async fn what_is_denied_is_rejected_when_asked_to(world: World) -> Result<()
 pub async fn no_more_than_max_connections(world: World) -> Result<()> {
     let half = Half::of_another_account(&world).await?;
     let _operator = world.operator.start().await?;
-    let spec = |number: i32| json!({"accept": [{"ownerId": ACCOUNT}], "maxConnections": number});
+    let spec = |number: i32| json!({"accept": [any_of(ACCOUNT, json!({}))], "maxConnections": number});
     half.apply(spec(1)).await?;
     let first = request(&world, &half, &world.requester).await?;
     half.until_accepted(&first).await?;
@@ -410,7 +422,7 @@ pub async fn the_older_accepter_decides(world: World) -> Result<()> {
     half.until("ready", |object| is(object, "Ready", "True")).await?;
     // The API server's clock has seconds; the order must not hang on them.
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    half.apply_as("younger", json!({"accept": [{"ownerId": ACCOUNT}]})).await?;
+    half.apply_as("younger", json!({"accept": [any_of(ACCOUNT, json!({}))]})).await?;
     let object = half.until_of("younger", "stalled", |object| is_stalled(object, "ConnectionNotOwned")).await?;
     let message = &of(&object, "Ready").context("no condition")?.message;
     ensure!(message.contains(&format!("VpcPeeringAccepter {}/{NAME}", half.world.namespace)), "{message}");
@@ -566,7 +578,7 @@ async fn life(world: &World, trip: Option<(usize, Moment)>) -> Result<Vec<String
 async fn lived(world: &World) -> Result<()> {
     let half = Half::own(world);
     let id = request(world, &half, &world.requester).await?;
-    half.apply(json!({"accept": [{"ownerId": ACCOUNT}], "routes": {"routeTables": {"main": true}}})).await?;
+    half.apply(json!({"accept": [any_of(ACCOUNT, json!({}))], "routes": {"routeTables": {"main": true}}})).await?;
     let object = half.until_accepted(&id).await?;
     ensure!(entry(&object, &id).is_some_and(|entry| entry.accepted_at.is_some()), "{:?}", object.status);
     eventually("kept", LIMIT, async || {
@@ -589,9 +601,19 @@ pub async fn every_rule_of_an_accepter_refuses(world: World) -> Result<()> {
         (json!({"vpcSelector": selector}), "name the VPC by either vpcId or vpcSelector"),
         (json!({"vpcId": "subnet-1"}), "spec.vpcId"),
         (json!({"accept": [{}]}), "ownerId"),
-        (json!({"accept": [{"ownerId": "1"}]}), "spec.accept[0].ownerId"),
-        (json!({"accept": [{"ownerId": ACCOUNT, "cidrBlocks": ["10.0.0.0"]}]}), "cidrBlocks takes CIDR blocks"),
-        (json!({"accept": [{"ownerId": ACCOUNT, "vpcIds": []}]}), "spec.accept[0].vpcIds"),
+        (json!({"accept": [any_of("1", json!({}))]}), "spec.accept[0].ownerId"),
+        (
+            json!({"accept": [any_of(ACCOUNT, json!({"cidrBlocks": {"list": ["10.0.0.0"]}}))]}),
+            "cidrBlocks takes CIDR blocks",
+        ),
+        // What opened everything before: a field that is missing, null, or empty.
+        (json!({"accept": [any_of(ACCOUNT, json!({}))]}), "spec.accept[0].vpcs"),
+        (json!({"accept": [any_of(ACCOUNT, json!({"vpcs": null}))]}), "spec.accept[0].vpcs"),
+        (json!({"accept": [any_of(ACCOUNT, json!({"regions": {}}))]}), "allow every region by all: true"),
+        (
+            json!({"accept": [any_of(ACCOUNT, json!({"cidrBlocks": {"list": null}}))]}),
+            "allow every CIDR block by all: true",
+        ),
         (json!({"deny": [{}]}), "at least one of ownerId, vpcIds, regions, cidrBlocks"),
         (json!({"reject": true}), "say which, or leave it out"),
         (json!({"maxConnections": 126}), "spec.maxConnections"),
@@ -638,7 +660,7 @@ pub async fn requests_beyond_ec2s_rate_are_accepted_in_turns(world: World) -> Re
     world.simulator().clear_journal().await?;
     let _operator = world.operator.start().await?;
     for (name, half) in &halves {
-        half.apply_as(name, json!({"accept": [{"ownerId": "111111111111"}]})).await?;
+        half.apply_as(name, json!({"accept": [any_of("111111111111", json!({}))]})).await?;
     }
     for (name, half) in &halves {
         half.until_of(name, "accepted", |object| {

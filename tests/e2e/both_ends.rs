@@ -125,7 +125,7 @@ pub async fn each_role_uses_what_its_policy_grants(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let mut ends = BothEnds::far_apart(&world).await?;
     let own = format!("{}-requester", world.namespace);
-    world.identity_named(&own, "111111111111", json!({"allowedNamespaces": {}})).await?;
+    world.identity_named(&own, "111111111111", json!({"allowedNamespaces": {"all": true}})).await?;
     ends.manifest["spec"]["requester"]["identityRef"] = json!({"name": own});
     let on = aws_sdk_ec2::types::AttributeBooleanValue::builder().value(true).build();
     for (ec2, vpc) in [(&world.ec2, &ends.world.requester), (&ends.accepter, &ends.accepter_vpc)] {

@@ -53,12 +53,18 @@ pub async fn every_state_of_an_accepter_is_judged_rightly(world: World) -> Resul
 async fn judged(world: &World, theirs: &Ec2, vpc: &str, state: &State) -> Result<Option<Value>> {
     let api = Api::<VpcPeeringAccepter>::namespaced(world.client.clone(), &world.namespace);
     let mut operator = if state.name == "fresh" { None } else { Some(world.operator.start().await?) };
-    let accept = json!({"accept": [{"ownerId": OTHER_ACCOUNT}]});
+    let accept = json!({"accept": [{"ownerId": OTHER_ACCOUNT, "vpcs": {"all": true}, "regions": {"all": true}, "cidrBlocks": {"all": true}}]});
     let spec = match state.name {
-        "denied" => json!({"deny": [{"ownerId": OTHER_ACCOUNT}]}),
-        "at-capacity" => json!({"accept": [{"ownerId": OTHER_ACCOUNT}], "maxConnections": 0}),
+        "denied" => {
+            json!({"deny": [{"ownerId": OTHER_ACCOUNT, "vpcs": {"all": true}, "regions": {"all": true}, "cidrBlocks": {"all": true}}]})
+        }
+        "at-capacity" => {
+            json!({"accept": [{"ownerId": OTHER_ACCOUNT, "vpcs": {"all": true}, "regions": {"all": true}, "cidrBlocks": {"all": true}}], "maxConnections": 0})
+        }
         "identity-not-found" => json!({"identityRef": {"name": "no-such-identity"}}),
-        "suspended" => json!({"accept": [{"ownerId": OTHER_ACCOUNT}], "suspend": true}),
+        "suspended" => {
+            json!({"accept": [{"ownerId": OTHER_ACCOUNT, "vpcs": {"all": true}, "regions": {"all": true}, "cidrBlocks": {"all": true}}], "suspend": true})
+        }
         "suspended-idle" => json!({"suspend": true}),
         _ => accept,
     };

@@ -39,7 +39,7 @@ pub async fn a_namespace_that_is_not_allowed_asks_aws_for_nothing(world: World) 
     let labels = format!("{}-labels", world.namespace);
     world.identity_named(&nobody, OTHER_ACCOUNT, json!({})).await?;
     world.identity_named(&another, OTHER_ACCOUNT, json!({"allowedNamespaces": {"list": ["another"]}})).await?;
-    let one_vpc = json!({"allowedNamespaces": {}, "allowedVpcIds": ["vpc-0000000000000000a"]});
+    let one_vpc = json!({"allowedNamespaces": {"all": true}, "allowedVpcs": {"list": ["vpc-0000000000000000a"]}});
     world.identity_named(&vpc, OTHER_ACCOUNT, one_vpc).await?;
     let selector = json!({"allowedNamespaces": {"selector": {"matchLabels": {"team": world.namespace}}}});
     world.identity_named(&labels, OTHER_ACCOUNT, selector).await?;
@@ -53,7 +53,7 @@ pub async fn a_namespace_that_is_not_allowed_asks_aws_for_nothing(world: World) 
         refused(&world, &using(&nobody), "IdentityNotAllowed", &nobody).await?;
         refused(&world, &using(&another), "IdentityNotAllowed", &another).await?;
         refused(&world, &using(&labels), "IdentityNotAllowed", &labels).await?;
-        refused(&world, &using(&vpc), "VpcNotAllowed", "allowedVpcIds").await?;
+        refused(&world, &using(&vpc), "VpcNotAllowed", "allowedVpcs").await?;
         refused(&world, &using("no-such-identity"), "IdentityNotFound", "no-such-identity").await?;
         // The resource's own labels count for nothing.
         let mut labelled = using(&labels);
@@ -110,7 +110,7 @@ pub async fn a_permission_withdrawn_later_stops_everything(world: World) -> Resu
     api.delete(&identity, &DeleteParams::default()).await?;
     world.until_stalled("IdentityNotFound").await?;
     quiet("the identity is gone").await?;
-    world.identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {}})).await?;
+    world.identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {"all": true}})).await?;
     world.until_gone().await?;
     ensure!(world.living().await?.is_empty());
     Ok(())
@@ -120,7 +120,7 @@ pub async fn a_permission_withdrawn_later_stops_everything(world: World) -> Resu
 /// deleted.
 pub async fn a_reference_changed_later_is_judged_anew(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
-    let allowed = world.identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {}})).await?;
+    let allowed = world.identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {"all": true}})).await?;
     let forbidden = format!("{}-forbidden", world.namespace);
     world.identity_named(&forbidden, OTHER_ACCOUNT, json!({})).await?;
     let mut manifest = world.manifest();
@@ -187,8 +187,9 @@ pub async fn an_identity_tells_whether_it_works(world: World) -> Result<()> {
     let world = World::new(Arc::clone(&shared), name, super::world::Cloud::Simulator).await?;
     // An operator of one namespace leaves identities to that of the whole cluster.
     let _operator = world.operator.clone().without("WATCH_NAMESPACE").start().await?;
-    let identity =
-        world.identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {}, "defaultRegion": OTHER_REGION})).await?;
+    let identity = world
+        .identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {"all": true}, "defaultRegion": OTHER_REGION}))
+        .await?;
     let api = Api::<AwsIdentity>::all(world.client.clone());
     let until = async |what: &str, reason: &str| {
         eventually(what, Duration::from_secs(30), async || {

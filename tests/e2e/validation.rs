@@ -176,7 +176,7 @@ pub async fn the_optional_policies_refuse_what_the_schema_cannot_see(world: Worl
 async fn who_names_an_identity_must_be_allowed_to_use_it(world: &World) -> Result<()> {
     let kubectl = async |arguments: &[&str]| world.shared.control_plane.kubectl(arguments).await;
     let namespace = ["--namespace", world.namespace.as_str()];
-    let identity = world.identity(super::world::OTHER_ACCOUNT, json!({"allowedNamespaces": {}})).await?;
+    let identity = world.identity(super::world::OTHER_ACCOUNT, json!({"allowedNamespaces": {"all": true}})).await?;
     let role = ["create", "role", "editor", "--verb=get,create,patch,update", "--resource=vpcpeerings.vpcpeering.dev"];
     kubectl(&[&role[..], &namespace[..]].concat()).await?;
     let binding = ["create", "rolebinding", "editor", "--role=editor", "--user=alice"];

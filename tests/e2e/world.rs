@@ -107,6 +107,8 @@ impl World {
             .with("POLL_INTERVAL", "500ms")
             .with("CONSISTENCY_WINDOW", "2s")
             .with("RECREATION_PAUSE", "1s")
+            .with("OWN_CREDENTIALS_NAMESPACES", &namespace)
+            .with("OWN_CREDENTIALS_ALLOW_ADOPTION", "true")
             .with("LOG_LEVEL", "info,vpc_peering_operator=debug");
         // A key of its own, so that its calls can be told from the test's.
         let key = match &simulator {
@@ -125,7 +127,12 @@ impl World {
 
     /// The same world, for the operator of another cluster and its namespace.
     pub fn of_another_cluster(&self, namespace: &str, cluster: &str) -> Self {
-        let operator = self.operator.clone().with("WATCH_NAMESPACE", namespace).with("CLUSTER_ID", cluster);
+        let operator = self
+            .operator
+            .clone()
+            .with("WATCH_NAMESPACE", namespace)
+            .with("OWN_CREDENTIALS_NAMESPACES", namespace)
+            .with("CLUSTER_ID", cluster);
         Self { namespace: namespace.to_owned(), operator, ..self.clone() }
     }
 
@@ -167,8 +174,8 @@ impl World {
         Ok((ec2, vpc))
     }
 
-    /// The name of an `AwsIdentity` by which the operator can act in another account, with these fields in its spec
-    /// besides.
+    /// The name of an `AwsIdentity` by which the operator can act in another account. It allows everything but namespaces;
+    /// these fields of its spec come on top.
     pub async fn identity(&self, account: &str, spec: Value) -> Result<String> {
         let name = format!("{}-{account}", self.namespace);
         self.identity_named(&name, account, spec).await?;
@@ -181,7 +188,16 @@ impl World {
             "apiVersion": "vpcpeering.dev/v1alpha1",
             "kind": "AwsIdentity",
             "metadata": {"name": name},
-            "spec": {"accountId": account, "roleArn": arn},
+            "spec": {
+                "accountId": account,
+                "roleArn": arn,
+                "allowedVpcs": {"all": true},
+                "allowedRegions": {"all": true},
+                "allowedPeers": {"all": true},
+                "allowRoutes": true,
+                "allowOptions": true,
+                "allowAdoption": true,
+            },
         });
         for (key, value) in spec.as_object().into_iter().flatten() {
             manifest["spec"][key] = value.clone();

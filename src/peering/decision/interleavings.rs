@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::api::{VpcInfo, VpcPeeringSpec, VpcPeeringStatus};
 use crate::peering::status::{describe, to_the_second};
-use crate::peering::testing::{another_owner, ends, owner, spec, tags as tags_of};
+use crate::peering::testing::{another_owner, ends, owner, permissions, spec, tags as tags_of};
 use crate::peering::{Connection, Ends, Snapshot, Tags};
 
 /// EC2 lags by at most so many seconds, and a missing connection is believed to be gone after twice that.
@@ -206,7 +206,7 @@ impl Model {
             connection_id: status.vpc_peering_connection_id.as_deref().map(str::to_owned),
             ownership: status.ownership,
             creation_started: status.creation_started_at.is_some(),
-            managed_tag_keys: status.managed_tag_keys.iter().map(ToString::to_string).collect(),
+            managed_tags: status.managed_tags.iter().cloned().collect(),
             ..Recorded::default()
         }
     }
@@ -247,6 +247,8 @@ impl Model {
             owner: &owner,
             spec: &self.spec,
             ends: &self.ends,
+            permissions: &permissions(),
+            is_cluster_unique: true,
             deleted: self.deleted,
             finalizer: self.finalizer,
             look_requested: false,
@@ -290,16 +292,14 @@ impl Model {
             | Step::ChangeRoutes { .. } => unreachable!("nobody asked for it"),
             Step::Create => self.create(disturbance),
             Step::Record { connection, ownership } => describe(&mut self.status, &connection, ownership),
-            Step::RecordTagKeys { keys, .. } => {
-                self.status.managed_tag_keys = keys.into_iter().map(Into::into).collect()
-            }
+            Step::RecordTags { tags, .. } => self.status.managed_tags = tags.into_iter().collect(),
             _ if is_aws && matches!(disturbance, Disturbance::Throttle | Disturbance::CrashBetween) => {}
             // What EC2 refuses here is seen by the next look.
             Step::Accept { id, .. } => drop(self.ec2.accept_peering(&self.call(), &id)),
-            Step::Tag { id, tags, .. } => drop(self.ec2.create_tags(&self.call(), &[id], &tags)),
+            Step::Tag { id, tags, .. } => drop(self.ec2.create_tags(&self.call(), &[id.to_string()], &tags)),
             Step::Untag { id, keys, .. } => {
                 let keys: Vec<_> = keys.into_iter().map(|key| (key, None)).collect();
-                drop(self.ec2.delete_tags(&self.call(), &[id], &keys));
+                drop(self.ec2.delete_tags(&self.call(), &[id.to_string()], &keys));
             }
             Step::Delete { id } => drop(self.ec2.delete_peering(&self.call(), &id)),
         }
@@ -311,7 +311,6 @@ impl Model {
     fn create(&mut self, disturbance: Disturbance) {
         let wanted = tags_of(&owner());
         self.status.creation_started_at = Some(to_the_second(self.now));
-        self.status.managed_tag_keys = wanted.keys().cloned().collect();
         self.missing_since = None;
         self.created = None;
         match disturbance {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use super::*;
-use crate::api::{Acceptance, SideOptions, VpcPeeringSpec};
+use crate::api::{Acceptance, ManagedTag, SideOptions, VpcPeeringSpec};
 use crate::peering::routes::RouteTables;
-use crate::peering::testing::{another_owner, connection, ends, every_code, owner, spec, tags};
-use crate::peering::{Claim, Concern, Ends, Tags};
+use crate::peering::testing::{another_owner, connection, ends, every_code, owner, permissions, spec, tags};
+use crate::peering::{Claim, Concern, Ends, Owner, Permissions, Tags};
 
 const SETTINGS: Settings = Settings {
     consistency_window: Duration::from_secs(60),
@@ -18,8 +18,8 @@ const SETTINGS: Settings = Settings {
 };
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
-fn keys(tags: &Tags) -> BTreeSet<String> {
-    tags.keys().map(ToString::to_string).collect()
+fn managed(tags: &[(&str, &str)]) -> BTreeSet<ManagedTag> {
+    tags.iter().map(|(key, value)| ManagedTag { key: (*key).into(), value: (*value).into() }).collect()
 }
 
 /// A situation; each test changes what it is about.
@@ -27,6 +27,8 @@ fn keys(tags: &Tags) -> BTreeSet<String> {
 struct Case {
     spec: VpcPeeringSpec,
     ends: Ends,
+    permissions: Permissions,
+    is_cluster_unique: bool,
     deleted: bool,
     finalizer: bool,
     look_requested: bool,
@@ -40,6 +42,8 @@ impl Case {
         Self {
             spec: spec(),
             ends: ends(),
+            permissions: permissions(),
+            is_cluster_unique: true,
             deleted: false,
             finalizer: true,
             look_requested: false,
@@ -57,7 +61,6 @@ impl Case {
         let mut case = Self::new();
         case.recorded.connection_id = Some(connection.id.clone());
         case.recorded.ownership = Some(Ownership::Owned);
-        case.recorded.managed_tag_keys = keys(&tags(&owner()));
         if !connection.code.has_ended() && connection.tags == tags(&owner()) {
             case.observed.owned = vec![connection.clone().into()];
         }
@@ -76,6 +79,8 @@ impl Case {
             owner: &owner,
             spec: &self.spec,
             ends: &self.ends,
+            permissions: &self.permissions,
+            is_cluster_unique: self.is_cluster_unique,
             deleted: self.deleted,
             finalizer: self.finalizer,
             look_requested: self.look_requested,
@@ -97,7 +102,12 @@ fn said(plan: &Plan) -> String {
         Plan::Act(Step::Preflight) => "preflight".into(),
         Plan::Act(Step::Record { connection, ownership }) => format!("record {} as {ownership:?}", connection.id),
         Plan::Act(Step::Retire { id, code, recreations }) => format!("retire {id} ({code}), {recreations}"),
-        Plan::Act(Step::RecordTagKeys { keys, .. }) => format!("record tag keys {}", list(keys)),
+        Plan::Act(Step::RecordTags { tags, .. }) => {
+            format!(
+                "record tags {}",
+                tags.iter().map(|tag| format!("{}={}", tag.key, tag.value)).collect::<Vec<_>>().join(" ")
+            )
+        }
         Plan::Act(Step::Tag { id, tags, .. }) => format!("tag {id} {}", list(tags.keys())),
         Plan::Act(Step::SetOptions { side, id, allow_dns_resolution_from_remote_vpc: allow }) => {
             format!("{side} of {id} allows dns: {allow}")
@@ -167,6 +177,7 @@ fn every_code_has_its_next_step() {
             let mut case = Case::showing(connection);
             if accepter.is_some() {
                 case.observed.accepter = AccepterView::Nobody;
+                case.ends.accepter.owner_id.clone_from(accepter);
             }
             case.spec.acceptance = *acceptance;
             case.spec.dry_run = *dry_run;
@@ -260,7 +271,7 @@ fn what_carries_our_tags_is_recorded_and_not_created_again() {
         case.recorded.creation_started = started;
         case.observed.owned = vec![connection(StatusCode::Active).into()];
         assert_eq!(case.said(), "record pcx-1 as Owned");
-        assert_eq!(case.deleted().said(), "record pcx-1 as Owned");
+        assert_eq!(case.deleted().said(), "delete pcx-1", "an object that has no room for a record goes, too");
     }
 }
 
@@ -349,6 +360,7 @@ fn a_pending_request_is_waited_for_until_it_expires() {
     let case = |pending: &Connection| {
         let mut case = Case::showing(pending.clone());
         case.observed.accepter = AccepterView::Nobody;
+        case.ends.accepter.owner_id = Some("222222222222".into());
         case
     };
     let plan = case(&pending).decide();
@@ -403,14 +415,13 @@ fn a_request_is_accepted_where_the_accepter_sees_it_and_only_if_it_is_ours() {
         (|shown| shown.requester.owner_id = None, mismatch),
         (|shown| shown.accepter.owner_id = Some("333333333333".into()), mismatch),
         (|shown| shown.accepter.region = Some("eu-west-1".into()), mismatch),
-        (|shown| shown.code = StatusCode::Active, "record tag keys cluster name namespace uid"),
+        (|shown| shown.code = StatusCode::Active, "tag pcx-1 cluster name namespace uid"),
     ] {
         assert_eq!(with(change), expected);
     }
     let mut case = elsewhere(StatusCode::PendingAcceptance, Ok(Some(shown())));
     case.observed.refused.insert(Concern::Acceptance, refusal());
-    assert_eq!(case.said(), "record tag keys cluster name namespace uid", "what else there is to do is done");
-    case.recorded.accepter_managed_tag_keys = keys(&tags(&owner()));
+    assert_eq!(case.said(), "tag pcx-1 cluster name namespace uid", "what else there is to do is done");
     case.observed.accepter =
         AccepterView::Elsewhere(Ok(Some(Arc::new(seen_there(StatusCode::PendingAcceptance, tags(&owner()))))));
     assert_eq!(case.said(), "stalled: Unauthorized");
@@ -440,12 +451,12 @@ fn each_place_has_its_own_tags() {
     // Both ends in one place.
     let mut case = Case::with(StatusCode::Active);
     (case.spec.requester.tags, case.spec.accepter.tags) = (Box::new([tag("r")]), Box::new([tag("a")]));
-    assert_eq!(case.said(), "record tag keys a r cluster name namespace uid");
+    assert_eq!(case.said(), "record tags a= r=");
     // Each in its own.
     let mut case = elsewhere(StatusCode::Active, Ok(Some(seen_there(StatusCode::Active, with(&["x"])))));
     (case.spec.requester.tags, case.spec.accepter.tags) = (Box::new([tag("r")]), Box::new([tag("a")]));
-    case.recorded.managed_tag_keys = keys(&with(&["r"]));
-    case.recorded.accepter_managed_tag_keys = keys(&with(&["a"]));
+    case.recorded.managed_tags = managed(&[("r", "")]);
+    case.recorded.accepter_managed_tags = managed(&[("a", "")]);
     assert_eq!(case.said(), "tag pcx-1 r");
     case.observed.recorded = Some(Connection { tags: with(&["r"]), ..across(StatusCode::Active) }.into());
     assert_eq!(case.said(), "tag pcx-1 a");
@@ -537,9 +548,7 @@ fn routes_are_made_when_active_and_go_before_the_peering() {
     assert_eq!(case.said(), "stalled: Unauthorized", "the peering stays while its routes do");
     case.observed.refused.clear();
     case.observed.tables.insert(Side::Requester, table(&[]));
-    assert_eq!(case.said(), "record 0 routes, requester");
-    case.recorded.routes.clear();
-    assert_eq!(case.said(), "delete pcx-1");
+    assert_eq!(case.said(), "delete pcx-1", "the record goes with the resource");
 }
 
 #[test]
@@ -619,8 +628,6 @@ fn adoption_makes_a_connection_ours_by_its_tags_and_then_records_it() {
     let mut untagged = connection(StatusCode::Active);
     untagged.tags.clear();
     let mut case = adoption(untagged);
-    assert_eq!(case.said(), "record tag keys cluster name namespace uid");
-    case.recorded.managed_tag_keys = keys(&tags(&owner()));
     assert_eq!(case.said(), "tag pcx-1 cluster name namespace uid");
     case.spec.suspend = true;
     assert_eq!(case.said(), "suspended");
@@ -660,8 +667,7 @@ fn what_an_earlier_resource_of_the_same_name_left_behind_can_be_taken_over_and_n
         matches!(case.decide(), Plan::Stalled { reason: Reason::ConnectionNotOwned, message, .. } if message.contains("earlier resource"))
     );
     assert_eq!(case.deleted().said(), "release");
-    let mut case = adoption(left_behind);
-    case.recorded.managed_tag_keys = keys(&tags(&owner()));
+    let case = adoption(left_behind);
     assert_eq!(case.said(), "tag pcx-1 uid");
     for other in [Owner { cluster: "x".into(), ..earlier.clone() }, Owner { namespace: "x".into(), ..earlier }] {
         let mut foreign = connection(StatusCode::Active);
@@ -671,26 +677,113 @@ fn what_an_earlier_resource_of_the_same_name_left_behind_can_be_taken_over_and_n
 }
 
 #[test]
-fn what_an_earlier_resource_of_the_same_name_left_behind_is_taken_over_or_goes() {
+fn what_an_earlier_resource_of_the_same_name_left_behind_is_taken_over_only_between_the_same_vpcs() {
     let mut left = connection(StatusCode::Active);
     left.tags = tags(&Owner { uid: "earlier".into(), ..owner() });
     let mut case = Case::new();
     (case.observed.left_behind, case.observed.rival) = (vec![left.clone().into()], Some(left.clone().into()));
-    case.recorded.managed_tag_keys = keys(&tags(&owner()));
     assert_eq!(case.said(), "tag pcx-1 uid", "between the same VPCs it is taken over");
-    case.observed.rival = None;
-    let elsewhere = Arc::make_mut(&mut case.observed.left_behind[0]);
-    elsewhere.accepter.vpc_id = Some("vpc-3".into());
-    elsewhere.id = "pcx-9".into();
-    assert_eq!(case.said(), "clean up pcx-9", "between others it goes");
-    // Beside our own, too, and nothing else waits for it.
+    case.is_cluster_unique = false;
+    assert_eq!(case.said(), "stalled: ConnectionNotOwned", "another cluster may go by the same ID");
+    // Beside our own it goes.
     let mut beside = Case::with(StatusCode::Active);
-    beside.observed.left_behind = case.observed.left_behind.clone();
+    beside.observed.left_behind = vec![Connection { id: "pcx-9".into(), ..left }.into()];
     assert_eq!(beside.said(), "clean up pcx-9");
     beside.observed.refused.insert(Concern::LeftBehind, refusal());
     assert_eq!(beside.said(), "stalled: Unauthorized");
-    case.spec.deletion_policy = DeletionPolicy::Retain;
-    assert_eq!(case.said(), "preflight", "unless the spec keeps peerings in AWS");
+    beside.observed.refused.clear();
+    beside.spec.deletion_policy = DeletionPolicy::Retain;
+    assert_eq!(beside.said(), "steady", "unless the spec keeps peerings in AWS");
+    beside.spec.deletion_policy = DeletionPolicy::Delete;
+    Arc::make_mut(&mut beside.observed.left_behind[0]).accepter.vpc_id = Some("vpc-3".into());
+    assert_eq!(beside.said(), "steady", "between other VPCs its tags prove nothing");
+    let mut alone = Case::new();
+    alone.observed.left_behind = beside.observed.left_behind;
+    assert_eq!(alone.said(), "preflight");
+}
+
+#[test]
+fn tags_on_a_connection_between_other_vpcs_make_nothing_ours() {
+    let mut forged = Connection { id: "pcx-9".into(), ..connection(StatusCode::Active) };
+    forged.requester.vpc_id = Some("vpc-3".into());
+    let mut case = Case::with(StatusCode::Active);
+    case.observed.owned.push(forged.clone().into());
+    assert_eq!(case.said(), "steady");
+    case.spec.recreate_on = Box::new([End::Deleted]);
+    assert_eq!(case.clone().deleted().said(), "delete pcx-1");
+    case.observed.recorded = Some(connection(StatusCode::Deleted).into());
+    case.observed.owned.remove(0);
+    assert_eq!(case.clone().deleted().said(), "release");
+    // Without a record it might be what is left of a lost one: a person decides, and nothing is requested beside it.
+    let mut case = Case::new();
+    case.observed.owned = vec![forged.into()];
+    case.observed.preflight = Some(Preflight::Passed);
+    assert_eq!(case.said(), "stalled: ConnectionMismatch");
+    assert_eq!(case.deleted().said(), "release");
+}
+
+#[test]
+fn a_record_is_no_proof() {
+    for code in every_code() {
+        for change in [
+            (|connection: &mut Connection| connection.requester.vpc_id = Some("vpc-3".into())) as fn(&mut Connection),
+            |connection| connection.accepter.vpc_id = Some("vpc-3".into()),
+            |connection| connection.accepter.owner_id = Some("333333333333".into()),
+            |connection| connection.accepter.region = Some("eu-west-1".into()),
+            |connection| connection.requester.vpc_id = None,
+        ] {
+            let mut forged = connection(code.clone());
+            forged.tags.clear();
+            change(&mut forged);
+            let mut case = Case::showing(forged.clone());
+            case.spec.requester.tags = Box::new([crate::api::Tag { key: "a".into(), value: "b".into() }]);
+            assert_eq!(case.said(), "stalled: ConnectionMismatch", "{code}");
+            assert_eq!(case.clone().deleted().said(), "release", "{code}");
+            case.spec.deletion_policy = DeletionPolicy::Retain;
+            assert_eq!(case.clone().deleted().said(), "release", "{code}");
+            // The connection that is ours is recorded in its place.
+            case.observed.owned = vec![Connection { id: "pcx-2".into(), ..connection(StatusCode::Active) }.into()];
+            assert_eq!(case.said(), "record pcx-2 as Owned", "{code}");
+        }
+    }
+}
+
+#[test]
+fn a_permission_that_is_withdrawn_stops_every_step() {
+    let narrow = |case: &mut Case| {
+        if let Some(limits) = &mut case.permissions.requester {
+            limits.vpcs = crate::api::AllowedVpcs { all: false, list: Some(vec!["vpc-33333333".into()]) };
+        }
+    };
+    for code in every_code() {
+        let mut case = Case::with(code.clone());
+        narrow(&mut case);
+        assert_eq!(case.said(), "stalled: VpcNotAllowed", "{code}");
+        let deleted = case.deleted().said();
+        assert_eq!(deleted, "stalled: VpcNotAllowed", "{code}");
+    }
+    let mut case = Case::new();
+    narrow(&mut case);
+    case.observed.preflight = Some(Preflight::Passed);
+    assert_eq!(case.said(), "stalled: VpcNotAllowed");
+    assert_eq!(case.deleted().said(), "release");
+}
+
+#[test]
+fn adoption_and_options_need_a_permission_of_their_own() {
+    let mut untagged = connection(StatusCode::Active);
+    untagged.tags.clear();
+    let mut case = adoption(untagged);
+    if let Some(limits) = &mut case.permissions.requester {
+        limits.adoption = false;
+    }
+    assert_eq!(case.said(), "stalled: ActionNotAllowed");
+    let mut case = Case::with(StatusCode::Active);
+    case.spec.requester.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
+    if let Some(limits) = &mut case.permissions.requester {
+        limits.options = false;
+    }
+    assert_eq!(case.said(), "stalled: ActionNotAllowed");
 }
 
 #[test]
@@ -771,8 +864,8 @@ fn tags_of_ours_are_repaired_and_those_of_others_left_alone() {
         assert!(["steady", "wait: PendingAcceptance"].contains(&at_rest.as_str()));
 
         case.spec.tags = Box::new([crate::api::Tag { key: "Name".into(), value: "new".into() }]);
-        assert_eq!(case.said(), "record tag keys Name cluster name namespace uid");
-        case.recorded.managed_tag_keys.insert("Name".into());
+        assert_eq!(case.said(), "record tags Name=new");
+        case.recorded.managed_tags = managed(&[("Name", "new")]);
         assert_eq!(case.said(), "tag pcx-1 Name");
         case.observed.recorded.as_mut().map(Arc::make_mut).unwrap().tags.insert("Name".into(), "old".into());
         assert_eq!(case.said(), "tag pcx-1 Name");
@@ -791,8 +884,8 @@ fn tags_of_ours_are_repaired_and_those_of_others_left_alone() {
         case.spec.tags = Box::default();
         assert_eq!(case.said(), "untag pcx-1 Name");
         case.observed.recorded.as_mut().map(Arc::make_mut).unwrap().tags.remove("Name");
-        assert_eq!(case.said(), "record tag keys cluster name namespace uid");
-        case.recorded.managed_tag_keys.remove("Name");
+        assert_eq!(case.said(), "record tags ");
+        case.recorded.managed_tags.clear();
         assert_eq!(case.said(), at_rest);
     }
 }

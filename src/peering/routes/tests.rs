@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::api::{CidrBlock, Ipv6CidrBlock};
+use crate::peering::authority::Authorized;
 
 const VPC: &str = "vpc-1";
 const OURS: &str = "pcx-ours";
@@ -79,13 +80,27 @@ struct Case {
     tables: RouteTables,
     recorded: BTreeSet<ManagedRoute>,
     other: VpcInfo,
+    ours: Authorized,
+    earlier: BTreeSet<Authorized>,
+    others: BTreeSet<String>,
+    trust: Trust,
     is_settled: bool,
 }
 
 impl Case {
     fn new(routes: Option<Routes>, tables: &[RouteTable], recorded: &[&str]) -> Self {
         let tables = tables.iter().cloned().collect();
-        Self { routes, tables, recorded: record(recorded), other: other(), is_settled: true }
+        Self {
+            routes,
+            tables,
+            recorded: record(recorded),
+            other: other(),
+            ours: Authorized::unchecked(OURS),
+            earlier: BTreeSet::from([Authorized::unchecked(EARLIER)]),
+            others: BTreeSet::new(),
+            trust: Trust::all(),
+            is_settled: true,
+        }
     }
 
     fn routing(&self) -> Routing<'_> {
@@ -94,8 +109,11 @@ impl Case {
             vpc_id: VPC,
             routes: self.routes.as_ref(),
             field: "spec.requester.routes",
-            connection_id: OURS,
+            connection: Some(&self.ours),
+            earlier: &self.earlier,
+            others: &self.others,
             other: &self.other,
+            trust: &self.trust,
             tables: &self.tables,
             recorded: &self.recorded,
             is_settled: self.is_settled,
@@ -303,7 +321,13 @@ fn destinations_are_those_of_the_other_end_or_a_part_of_them() {
     let rows: &[(&[&str], &[&str], &[&str])] = &[
         (&[], &["10.1.0.0/16", "10.2.0.0/16", "2001:db8::/56"], &[]),
         (&["10.1.9.9/24"], &["10.1.9.0/24"], &[]),
-        (&["10.0.0.0/8", "2001:DB8::/64"], &["10.0.0.0/8", "2001:db8::/64"], &[]),
+        (&["10.1.0.0/17", "2001:DB8::/64"], &["10.1.0.0/17", "2001:db8::/64"], &[]),
+        // Wider than the peer, it would take other traffic.
+        (
+            &["0.0.0.0/1", "10.0.0.0/8", "10.0.0.0/15", "10.1.0.0/16"],
+            &["10.1.0.0/16"],
+            &["0.0.0.0/1", "10.0.0.0/8", "10.0.0.0/15"],
+        ),
         (&["10.1.0.0/16", "10.1.0.7/16"], &["10.1.0.0/16"], &[]),
         (&["10.1.0.0/16", "10.3.0.0/16"], &["10.1.0.0/16"], &["10.3.0.0/16"]),
         (&["unreadable"], &[], &["unreadable"]),
@@ -317,6 +341,7 @@ fn destinations_are_those_of_the_other_end_or_a_part_of_them() {
             .map(|block| RouteProblem::NotOfTheOtherEnd {
                 field: "spec.requester.routes.destinationCidrBlocks".into(),
                 destination: (*block).to_owned(),
+                blocks: cidr_blocks(&other()).into_iter().collect(),
             })
             .collect();
         assert_eq!(plan.problems, problems, "{wanted:?}");

@@ -103,21 +103,21 @@ fn a_request_is_warned_of_in_its_last_day_and_only_then() {
     let mut pending = connection(StatusCode::PendingAcceptance);
     for (hours, warned) in [(25, false), (24, true), (1, true), (0, false), (-1, false)] {
         pending.expiration_time = Some(Box::new(NOW + SignedDuration::from_hours(hours)));
-        let notes = notes(&spec(), &[], Some(&pending), None, 1, NOW);
+        let notes = notes(&spec(), &[], Some(&pending), None, None, 1, NOW);
         assert_eq!(types(&notes), if warned { vec![("ExpiringSoon", "True")] } else { vec![] }, "{hours} hours");
     }
     pending.code = StatusCode::Active;
-    assert!(notes(&spec(), &[], Some(&pending), None, 1, NOW).is_empty());
+    assert!(notes(&spec(), &[], Some(&pending), None, None, 1, NOW).is_empty());
 }
 
 #[test]
 fn a_dry_run_is_remembered_while_it_is_asked_for() {
     let answered = [condition(ConditionType::DryRunSucceeded, "True", Reason::DryRun, "", 1, NOW)];
     let mut spec = spec();
-    assert!(notes(&spec, &answered, None, None, 1, NOW).is_empty());
+    assert!(notes(&spec, &answered, None, None, None, 1, NOW).is_empty());
     (spec.dry_run, spec.suspend) = (true, true);
     assert_eq!(
-        types(&notes(&spec, &answered, None, None, 1, NOW)),
+        types(&notes(&spec, &answered, None, None, None, 1, NOW)),
         [("DryRunSucceeded", "True"), ("Suspended", "True")]
     );
 }

@@ -376,7 +376,9 @@ impl Bench {
                 "apiVersion": "vpcpeering.dev/v1alpha1",
                 "kind": "AwsIdentity",
                 "metadata": {"name": account},
-                "spec": {"accountId": account, "roleArn": arn, "allowedNamespaces": {}},
+                "spec": {"accountId": account, "roleArn": arn, "allowedNamespaces": {"all": true},
+                    "allowedVpcs": {"all": true}, "allowedRegions": {"all": true}, "allowedPeers": {"all": true},
+                    "allowRoutes": true, "allowOptions": true},
             });
             api.patch(account, &PatchParams::apply("bench").force(), &Patch::Apply(identity)).await?;
         }
