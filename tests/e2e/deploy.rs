@@ -89,6 +89,24 @@ pub async fn every_overlay_and_example_passes_the_api_server(world: World) -> Re
     Ok(())
 }
 
+/// A sender account forwards EC2's own events by a rule; it cannot make up others.
+pub async fn the_event_bus_takes_only_what_a_rule_forwards(_: World) -> Result<()> {
+    let text = std::fs::read_to_string(repository().join("deploy/events/queue.yaml"))?;
+    let template: serde_json::Value = serde_saphyr::from_str(&text)?;
+    let senders = &template["Resources"]["Senders"]["Properties"]["Statement"];
+    ensure!(senders["Action"] == "events:PutEvents" && senders["Effect"] == "Allow", "{senders}");
+    let expected = serde_json::json!({
+        "StringEquals": {
+            "events:eventBusInvocation": "true",
+            "events:detail-type": "AWS API Call via CloudTrail",
+        },
+        "ForAllValues:StringEquals": {"events:source": "aws.ec2"},
+        "Null": {"events:source": "false"},
+    });
+    ensure!(senders["Condition"] == expected, "{senders}");
+    Ok(())
+}
+
 pub async fn the_rights_in_one_namespace_suffice_and_reach_no_further(world: World) -> Result<()> {
     let world = World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await?;
     let kubectl = async |arguments: &[&str]| world.shared.control_plane.kubectl(arguments).await;
