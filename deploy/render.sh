@@ -13,7 +13,7 @@ render() {
         echo '# Rendered from charts/vpc-peering-operator by `make generate`.'
         # Whoever applies these does so without Helm.
         "$helm" template vpc-peering-operator charts/vpc-peering-operator --namespace vpc-peering-system \
-            --set admission.finalizer=true,admission.deletionProtection=true,admission.identityUse=true "${only[@]}" |
+            --set admission.deletionProtection=true,admission.identityUse=true "${only[@]}" |
             sed '/^ *helm\.sh\/chart: /d; /^ *app\.kubernetes\.io\/managed-by: Helm$/d; /^# Source: /d; /^ *$/d'
     } >"$folder/$file"
 }
@@ -22,6 +22,6 @@ folder=$1
 mkdir -p "$folder/base" "$folder/admission"
 render base/deployment.yaml deployment
 render base/rbac.yaml serviceaccount rbac
-render admission/finalizer.yaml admission-finalizer
+render base/admission.yaml admission-status admission-finalizer
 render admission/deletion-protection.yaml admission-deletion-protection
 render admission/identity-use.yaml admission-identity-use

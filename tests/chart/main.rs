@@ -1,5 +1,6 @@
 //! The Helm chart: rendered and installed by the real Helm, into a real API server.
 
+mod admission;
 mod helm;
 mod release;
 mod render;
@@ -50,7 +51,9 @@ fn main() -> Result<ExitCode> {
         render::pods_pass_the_restricted_standard,
         render::identities_come_from_the_values,
         render::admission_policies_know_the_operator,
-        render::namespaced_mode_has_no_right_beyond,
+        render::releases_with_selectors_do_not_stop_each_other,
+        render::aws_permissions_are_opened_by_values_alone,
+        render::the_operator_has_these_rights_and_no_other,
         render::alerts_ask_for_metrics_that_exist_and_have_a_runbook,
         render::alerts_fire_when_they_should,
         release::no_release_step_loses_a_peering,
@@ -59,6 +62,11 @@ fn main() -> Result<ExitCode> {
         release::crds_go_when_they_are_not_to_be_kept,
         release::the_installed_rights_and_settings_suffice,
         release::the_installed_rights_and_settings_suffice_in_two_namespaces,
+        release::the_role_of_the_node_is_used_only_where_allowed,
+        admission::only_the_operator_writes_the_status,
+        admission::only_the_operator_removes_its_finalizer,
+        admission::a_namespace_can_be_deleted,
+        admission::the_operators_of_other_releases_are_admitted_by_name,
     ];
     if arguments.list {
         let listed = tests.into_iter().map(|(name, _)| Trial::test(name, || Ok(()))).collect();

@@ -11,17 +11,18 @@ use ec2_simulator::{Server, Simulator};
 use environment::{Operator, RunningOperator, ec2, eventually, repository};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use super::Shared;
 use super::helm::find;
 use super::render::promtool;
 
-const NAME: &str = "operator-vpc-peering-operator";
+pub const NAME: &str = "operator-vpc-peering-operator";
 const CRDS: [&str; 3] =
     ["vpcpeerings.vpcpeering.dev", "vpcpeeringaccepters.vpcpeering.dev", "awsidentities.vpcpeering.dev"];
-const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
-const PEERING: &str = r#"{
+pub const PEERING: &str = r#"{
     "apiVersion": "vpcpeering.dev/v1alpha1",
     "kind": "VpcPeering",
     "metadata": {"name": "kept", "namespace": "watched", "finalizers": ["vpcpeering.dev/finalizer"]},
@@ -56,11 +57,13 @@ impl Cloud {
 }
 
 impl Shared {
-    async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+    /// Runs kubectl as the administrator.
+    pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         self.control_plane.kubectl(arguments).await
     }
 
-    async fn uninstall(&self) -> Result<()> {
+    /// Uninstalls the release; the CRDs stay.
+    pub async fn uninstall(&self) -> Result<()> {
         self.helm.on_release(&["uninstall", "operator"]).await?;
         Ok(())
     }
@@ -93,6 +96,9 @@ pub async fn no_release_step_loses_a_peering(shared: Arc<Shared>) -> Result<()> 
     let helm = &shared.helm;
     let notes = helm.run(&["install", "operator"], &json!({})).await?;
     ensure!(notes.contains("install/operator-vpc-peering-operator") && notes.contains("kubectl"), "{notes}");
+    // With the defaults no resource can use AWS: the notes say what to set.
+    ensure!(notes.contains("--set operator.ownCredentialsNamespaces=default"), "{notes}");
+    ensure!(!notes.contains("Upgraded from"), "{notes}");
     shared.kubectl(&["wait", "--for=condition=Established", "crd/vpcpeerings.vpcpeering.dev"]).await?;
     let path = shared.control_plane.folder().join("peering.json");
     std::fs::write(&path, PEERING)?;
@@ -104,7 +110,10 @@ pub async fn no_release_step_loses_a_peering(shared: Arc<Shared>) -> Result<()> 
         let path = "jsonpath={.spec.replicas}";
         shared.kubectl(&["get", "deployment", NAME, "--namespace", "install", "-o", path]).await
     };
-    helm.run(&["upgrade", "operator"], &json!({"replicas": 3})).await?;
+    let notes = helm.run(&["upgrade", "operator"], &json!({"replicas": 3})).await?;
+    for changed in ["ownCredentialsNamespaces", "AwsIdentity", "allowedVpcs", "admission", "allowNodeRole"] {
+        ensure!(notes.contains("Upgraded from") && notes.contains(changed), "{changed} is not in {notes}");
+    }
     ensure!(replicas().await? == "3");
     ensure!(shared.uid_of_the_peering().await? == uid);
     helm.on_release(&["rollback", "operator", "1"]).await?;
@@ -119,10 +128,15 @@ pub async fn no_release_step_loses_a_peering(shared: Arc<Shared>) -> Result<()> 
     ensure!(replicas().await.is_err(), "the operator is still there");
     helm.run(&["install", "operator"], &json!({})).await?;
     ensure!(shared.uid_of_the_peering().await? == uid);
+    shared.uninstall().await?;
+    // Nobody is left to remove the finalizer, and no policy to forbid it: it does not stay for ever.
+    shared.kubectl(&["delete", "vpcpeering", "kept", "--namespace", "watched", "--wait=false"]).await?;
     let release = ["patch", "vpcpeering", "kept", "--namespace", "watched", "--type=merge"];
-    shared.kubectl(&[&release[..], &["-p", r#"{"metadata":{"finalizers":null}}"#]].concat()).await?;
-    shared.kubectl(&["delete", "vpcpeering", "kept", "--namespace", "watched"]).await?;
-    shared.uninstall().await
+    let release = [&release[..], &["-p", r#"{"metadata":{"finalizers":null}}"#]].concat();
+    eventually("the policy is out of force", LIMIT, async || shared.kubectl(&release).await).await?;
+    let left = shared.kubectl(&["get", "vpcpeering", "kept", "--namespace", "watched", "--ignore-not-found"]).await?;
+    ensure!(left.is_empty(), "{left}");
+    Ok(())
 }
 
 /// The chart as it was released last.
@@ -154,6 +168,7 @@ pub async fn an_upgrade_from_the_version_before_and_back_loses_nothing(shared: A
             ("KUBECONFIG", kubeconfig.to_string_lossy().into_owned()),
             ("METRICS_ADDRESS", "off".into()),
             ("POLL_INTERVAL", "500ms".into()),
+            ("OWN_CREDENTIALS_NAMESPACES", "watched".into()),
             ("AWS_ENDPOINT_URL", cloud.server.url()),
             ("AWS_ACCESS_KEY_ID", "test".into()),
             ("AWS_SECRET_ACCESS_KEY", "test".into()),
@@ -216,9 +231,9 @@ pub async fn crds_go_when_they_are_not_to_be_kept(shared: Arc<Shared>) -> Result
     shared.uninstall_with_crds().await
 }
 
-/// Starts the operator with the rights and the settings of the Deployment that the chart makes of these values, and
-/// waits until it leads and is ready.
-async fn start_as_installed(shared: &Shared, values: &Value, cloud: &Cloud) -> Result<RunningOperator> {
+/// The operator with the rights and the settings of the Deployment that the chart makes of these values, which are
+/// installed.
+async fn installed(shared: &Shared, values: &Value) -> Result<Operator> {
     shared.helm.run(&["install", "operator"], values).await?;
     shared.kubectl(&["wait", "--for=condition=Established", "crd/vpcpeerings.vpcpeering.dev"]).await?;
     let rendered = shared.helm.render(values).await?;
@@ -227,12 +242,7 @@ async fn start_as_installed(shared: &Shared, values: &Value, cloud: &Cloud) -> R
     ensure!(container["args"] == json!(["run"]), "{}", container["args"]);
     let account = pod["serviceAccountName"].as_str().context("no service account")?;
     let kubeconfig = shared.control_plane.kubeconfig_of("install", account).await?;
-    let mut environment = vec![
-        ("KUBECONFIG", kubeconfig.to_string_lossy().into_owned()),
-        ("AWS_ENDPOINT_URL", cloud.server.url()),
-        ("AWS_ACCESS_KEY_ID", "test".into()),
-        ("AWS_SECRET_ACCESS_KEY", "test".into()),
-    ];
+    let mut environment = vec![("KUBECONFIG", kubeconfig.to_string_lossy().into_owned())];
     for variable in container["env"].as_array().context("no env")? {
         let Some(value) = variable["value"].as_str() else { continue };
         let name: &'static str = variable["name"].as_str().context("no name")?.to_owned().leak();
@@ -244,7 +254,13 @@ async fn start_as_installed(shared: &Shared, values: &Value, cloud: &Cloud) -> R
     let program = Path::new(env!("CARGO_BIN_EXE_vpc-peering-operator")).to_owned();
     let log = shared.control_plane.folder().join("operator.log");
     _ = std::fs::remove_file(&log);
-    let operator = Operator { program, environment, log }.start().await?;
+    Ok(Operator { program, environment, log })
+}
+
+/// Starts the operator as installed, and waits until it leads and is ready.
+async fn start_as_installed(shared: &Shared, values: &Value, cloud: &Cloud) -> Result<RunningOperator> {
+    let operator = installed(shared, values).await?.with("AWS_ENDPOINT_URL", &cloud.server.url());
+    let operator = operator.with("AWS_ACCESS_KEY_ID", "test").with("AWS_SECRET_ACCESS_KEY", "test").start().await?;
     eventually("leading and ready", LIMIT, async || {
         let metrics = operator.get("/metrics").await?;
         let leads = format!(r#"leader_election_master_status{{name="{NAME}"}} 1.0"#);
@@ -265,7 +281,11 @@ pub async fn the_installed_rights_and_settings_suffice(shared: Arc<Shared>) -> R
 
 pub async fn the_installed_rights_and_settings_suffice_in_two_namespaces(shared: Arc<Shared>) -> Result<()> {
     let (cloud, namespaces) = (Cloud::start().await?, ["watched", "watched-too"]);
-    let operator = start_as_installed(&shared, &json!({"watchNamespaces": namespaces}), &cloud).await?;
+    let values = json!({
+        "watchNamespaces": namespaces,
+        "operator": {"ownCredentialsNamespaces": namespaces.join(",")},
+    });
+    let operator = start_as_installed(&shared, &values, &cloud).await?;
     let path = shared.control_plane.folder().join("live.json");
     for namespace in namespaces {
         std::fs::write(&path, cloud.peering(namespace).await?.to_string())?;
@@ -284,4 +304,31 @@ pub async fn the_installed_rights_and_settings_suffice_in_two_namespaces(shared:
     ensure!(refusal.to_string().contains("Forbidden"), "{refusal}");
     operator.terminate().await?;
     shared.uninstall().await
+}
+
+/// Without credentials of its own the operator asks the instance metadata of its node only where the values allow that.
+pub async fn the_role_of_the_node_is_used_only_where_allowed(shared: Arc<Shared>) -> Result<()> {
+    for allowed in [false, true] {
+        let metadata = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let operator = installed(&shared, &json!({"operator": {"allowNodeRole": allowed}})).await?;
+        let url = format!("http://{}", metadata.local_addr()?);
+        let operator = operator.with("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url).start().await?;
+        let asked = tokio::time::timeout(LIMIT, metadata.accept());
+        if allowed {
+            asked.await.with_context(|| format!("the node was not asked: {}", operator.output()))??;
+        } else {
+            let refused = eventually("no credentials", LIMIT, async || {
+                let log = operator.output();
+                ensure!(log.contains("AWS does not tell whose the operator's own credentials are"), "{log}");
+                Ok(())
+            });
+            tokio::select! {
+                refused = refused => refused?,
+                _ = asked => anyhow::bail!("the node was asked: {}", operator.output()),
+            }
+        }
+        operator.terminate().await?;
+        shared.uninstall().await?;
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! What the chart makes of its values.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -35,9 +35,23 @@ fn combinations() -> Vec<(&'static str, Value)> {
         (
             "a share of the resources, and a queue of events",
             json!({
-                "watchSelector": "shard in (1,2)",
+                "watchSelector": "shard in (1,2)", "watchNamespaces": ["watched"],
                 "operator": {"eventQueueUrl": "https://sqs.eu-central-1.amazonaws.com/111111111111/peerings", "maxConcurrentReconciles": 0},
             }),
+        ),
+        (
+            "a share of the resources of every namespace, and policies that name the other releases",
+            json!({
+                "watchSelector": "shard=1", "acknowledgeSharedCredentials": true,
+                "admission": {"operators": ["peerings/second", "peerings/third.operator"]},
+            }),
+        ),
+        (
+            "own credentials for two namespaces, and the role of the node",
+            json!({"operator": {
+                "ownCredentialsNamespaces": "watched,watched-too", "ownCredentialsRegions": "eu-central-1,us-west-2",
+                "ownCredentialsAllowAdoption": true, "allowNodeRole": true,
+            }}),
         ),
         (
             "everybody's rights by somebody else",
@@ -66,14 +80,12 @@ fn combinations() -> Vec<(&'static str, Value)> {
                 "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
             }}),
         ),
+        ("the optional admission policies", json!({"admission": {"deletionProtection": true, "identityUse": true}})),
         (
-            "admission policies",
-            json!({"admission": {"finalizer": true, "deletionProtection": true, "identityUse": true}}),
+            "the optional admission policies for two namespaces",
+            json!({"watchNamespaces": ["watched", "watched-too"], "admission": {"deletionProtection": true, "identityUse": true}}),
         ),
-        (
-            "admission policies for two namespaces",
-            json!({"watchNamespaces": ["watched", "watched-too"], "admission": {"finalizer": true, "deletionProtection": true, "identityUse": true}}),
-        ),
+        ("no admission policy", json!({"admission": {"status": false, "finalizer": false}})),
         (
             "everything on the pod",
             json!({
@@ -129,6 +141,18 @@ pub async fn typos_are_refused(shared: Arc<Shared>) -> Result<()> {
         ("/image/digest", json!({"image": {"digest": "latest"}})),
         ("/identities/partner", json!({"identities": {"partner": {"role": "x"}}})),
         ("/identities/partner/accountId", json!({"identities": {"partner": {"accountId": "1"}}})),
+        ("/identities/partner", identity(json!({"allowedVpcIds": ["vpc-0a1b2c3d4e5f67890"]}))),
+        ("/identities/partner/allowedNamespaces/all", identity(json!({"allowedNamespaces": {"all": false}}))),
+        ("/identities/partner/allowedVpcs/all", identity(json!({"allowedVpcs": {"all": "true"}}))),
+        ("/identities/partner/allowedRegions", identity(json!({"allowedRegions": ["us-west-2"]}))),
+        (
+            "/identities/partner/allowedPeers/list/0",
+            identity(json!({"allowedPeers": {"list": [{"account": "111111111111"}]}})),
+        ),
+        ("/operator/ownCredentialsNamespaces", json!({"operator": {"ownCredentialsNamespaces": ""}})),
+        ("/operator/ownCredentialsRegions", json!({"operator": {"ownCredentialsRegions": "*,eu-central-1"}})),
+        ("/operator/ownCredentialsAllowAdoption", json!({"operator": {"ownCredentialsAllowAdoption": "yes"}})),
+        ("/admission/operators/0", json!({"admission": {"operators": ["system:serviceaccount:peerings:second"]}})),
         ("/operator/otlpEndpoint", json!({"operator": {"otlpEndpoint": "collector:4318"}})),
         ("watchNamespace", json!({"watchNamespace": "watched"})),
         ("/watchNamespaces", json!({"watchNamespaces": "watched"})),
@@ -143,13 +167,21 @@ pub async fn typos_are_refused(shared: Arc<Shared>) -> Result<()> {
     Ok(())
 }
 
+/// Values with an identity that has these fields in its spec besides.
+fn identity(spec: Value) -> Value {
+    let mut values = json!({"identities": {"partner": {
+        "accountId": "222222222222", "roleArn": "arn:aws:iam::222222222222:role/peerings",
+    }}});
+    for (key, value) in spec.as_object().into_iter().flatten() {
+        values["identities"]["partner"][key] = value.clone();
+    }
+    values
+}
+
 pub async fn what_cannot_work_is_refused(shared: Arc<Shared>) -> Result<()> {
     for (values, why) in [
         (json!({"leaderElection": {"enabled": false}}), "several replicas need leaderElection.enabled"),
-        (
-            json!({"watchSelector": "team=blue", "admission": {"finalizer": true}}),
-            "admission.finalizer and watchSelector exclude each other",
-        ),
+        (json!({"watchSelector": "team=blue"}), "watchSelector needs watchNamespaces"),
     ] {
         let error = shared.helm.render(&values).await.err().with_context(|| format!("{values} is taken"))?.to_string();
         ensure!(error.contains(why), "{error}");
@@ -199,7 +231,7 @@ pub async fn crds_are_those_of_the_code(shared: Arc<Shared>) -> Result<()> {
 fn granted(objects: &[Value], account: &str) -> Result<BTreeSet<String>> {
     let mut grants = BTreeSet::new();
     let bindings =
-        objects.iter().filter(|object| object["kind"].as_str().is_some_and(|kind| kind.ends_with("Binding")));
+        objects.iter().filter(|object| object["kind"].as_str().is_some_and(|kind| kind.ends_with("RoleBinding")));
     for binding in bindings {
         let of_account = |subject: &Value| subject["kind"] == "ServiceAccount" && subject["name"] == account;
         ensure!(binding["subjects"].as_array().is_some_and(|all| all.iter().all(of_account)), "{binding} binds others");
@@ -262,7 +294,7 @@ pub async fn deploy_is_rendered_from_the_chart(shared: Arc<Shared>) -> Result<()
     let files = [
         "base/deployment.yaml",
         "base/rbac.yaml",
-        "admission/finalizer.yaml",
+        "base/admission.yaml",
         "admission/deletion-protection.yaml",
         "admission/identity-use.yaml",
     ];
@@ -340,7 +372,17 @@ pub async fn pods_pass_the_restricted_standard(shared: Arc<Shared>) -> Result<()
 }
 
 pub async fn identities_come_from_the_values(shared: Arc<Shared>) -> Result<()> {
-    let spec = json!({"accountId": "222222222222", "roleArn": "arn:aws:iam::222222222222:role/peerings"});
+    let spec = json!({
+        "accountId": "222222222222",
+        "roleArn": "arn:aws:iam::222222222222:role/peerings",
+        "allowedNamespaces": {"selector": {"matchLabels": {"team": "network"}}},
+        "allowedVpcs": {"all": true},
+        "allowedRegions": {"list": ["us-west-2"]},
+        "allowedPeers": {"list": [{"accountId": "111111111111", "vpcs": {"list": ["vpc-0a1b2c3d4e5f67890"]}}]},
+        "allowRoutes": true,
+        "allowOptions": false,
+        "allowAdoption": false,
+    });
     let values = json!({"identities": {"partner": spec, "other": {"accountId": "333333333333", "roleArn": "arn:aws:iam::333333333333:role/x"}}});
     for (arguments, is_known) in
         [(vec![], false), (vec!["--api-versions", "vpcpeering.dev/v1alpha1/AwsIdentity"], true)]
@@ -359,43 +401,123 @@ pub async fn identities_come_from_the_values(shared: Arc<Shared>) -> Result<()> 
     Ok(())
 }
 
-/// The policy lets nobody but the operator's own service account take the finalizer off, where it looks after resources.
+/// The policies name the operator's service account, and match only the namespaces that it reconciles.
 pub async fn admission_policies_know_the_operator(shared: Arc<Shared>) -> Result<()> {
-    let two = json!(["watched", "watched-too"]);
-    for (values, namespaces) in [(json!({}), Value::Null), (json!({"watchNamespaces": two}), two)] {
+    let (two, both) = (json!(["watched", "watched-too"]), ["vpcpeerings", "vpcpeeringaccepters"]);
+    let status = ["vpcpeerings/status", "vpcpeeringaccepters/status", "awsidentities/status"];
+    for (values, namespaces, kinds) in
+        [(json!({}), Value::Null, &status[..]), (json!({"watchNamespaces": two}), two, &status[..2])]
+    {
         let mut values = values;
-        values["admission"] = json!({"finalizer": true});
         values["serviceAccount"] = json!({"name": "mine"});
         let rendered = shared.helm.render(&values).await?;
-        let policy = find(&rendered, "ValidatingAdmissionPolicy", &format!("{NAME}-finalizer"))?;
-        let operator = &policy["spec"]["variables"][0]["expression"];
-        ensure!(operator == "'system:serviceaccount:install:mine'", "{operator}");
-        let selector = &policy["spec"]["matchConstraints"]["namespaceSelector"];
-        let expected = json!({"key": "kubernetes.io/metadata.name", "operator": "In", "values": namespaces});
-        let expected = if namespaces.is_null() { Value::Null } else { json!({"matchExpressions": [expected]}) };
-        ensure!(*selector == expected, "{selector}");
+        for (name, resources) in [("finalizer", &both[..]), ("status", kinds)] {
+            let name = format!("{NAME}-{name}");
+            let policy = find(&rendered, "ValidatingAdmissionPolicy", &name)?;
+            let operators = &policy["spec"]["variables"][0]["expression"];
+            ensure!(operators == "['system:serviceaccount:install:mine']", "{operators}");
+            let matched = &policy["spec"]["matchConstraints"];
+            let expected = json!({"key": "kubernetes.io/metadata.name", "operator": "In", "values": namespaces});
+            let expected = if namespaces.is_null() { Value::Null } else { json!({"matchExpressions": [expected]}) };
+            ensure!(matched["namespaceSelector"] == expected, "{matched}");
+            ensure!(matched["resourceRules"][0]["resources"] == json!(resources), "{matched}");
+            let binding = find(&rendered, "ValidatingAdmissionPolicyBinding", &name)?;
+            ensure!(binding["spec"] == json!({"policyName": name, "validationActions": ["Deny"]}), "{binding}");
+        }
     }
     Ok(())
 }
 
-pub async fn namespaced_mode_has_no_right_beyond(shared: Arc<Shared>) -> Result<()> {
-    let everywhere = granted(&shared.helm.render(&json!({})).await?, NAME)?;
-    let is_of_cluster = |rule: &str| rule.contains(" vpcpeering.dev/awsidentities") || rule.contains(" /namespaces/");
-    let namespaces = ["watched", "watched-too"];
-    let moved = everywhere.iter().flat_map(|grant| match grant.strip_prefix("everywhere: ") {
-        Some(rule) if !is_of_cluster(rule) => namespaces.map(|name| format!("{name}: {rule}")).to_vec(),
-        _ => vec![grant.clone()],
+/// Other releases write the resources of a release with a selector: its policies name them, or are not there.
+pub async fn releases_with_selectors_do_not_stop_each_other(shared: Arc<Shared>) -> Result<()> {
+    let namespaced = json!({"watchSelector": "team=blue", "watchNamespaces": ["watched"]});
+    let everywhere = json!({"watchSelector": "team=blue", "acknowledgeSharedCredentials": true});
+    for mut values in [namespaced, everywhere] {
+        let rendered = shared.helm.render(&values).await?;
+        let policy = rendered.iter().find(|object| object["kind"] == "ValidatingAdmissionPolicy");
+        ensure!(policy.is_none(), "{policy:?}");
+        values["admission"] = json!({"operators": ["peerings/red", "install/operator-vpc-peering-operator"]});
+        let rendered = shared.helm.render(&values).await?;
+        for name in ["finalizer", "status"] {
+            let policy = find(&rendered, "ValidatingAdmissionPolicy", &format!("{NAME}-{name}"))?;
+            let expected = format!("['system:serviceaccount:install:{NAME}', 'system:serviceaccount:peerings:red']");
+            let operators = &policy["spec"]["variables"][0]["expression"];
+            ensure!(operators == expected.as_str(), "{operators}");
+        }
+    }
+    Ok(())
+}
+
+/// The variables of the operator's container that have a value.
+fn variables(rendered: &[Value]) -> Result<BTreeMap<&str, &str>> {
+    let container = &find(rendered, "Deployment", NAME)?["spec"]["template"]["spec"]["containers"][0];
+    let variables = container["env"].as_array().context("no env")?;
+    Ok(variables
+        .iter()
+        .filter_map(|variable| Some((variable["name"].as_str()?, variable["value"].as_str()?)))
+        .collect())
+}
+
+pub async fn aws_permissions_are_opened_by_values_alone(shared: Arc<Shared>) -> Result<()> {
+    let rendered = shared.helm.render(&json!({})).await?;
+    let closed = variables(&rendered)?;
+    for (name, expected) in [
+        ("OWN_CREDENTIALS_NAMESPACES", Some("none")),
+        ("OWN_CREDENTIALS_REGIONS", Some("*")),
+        ("OWN_CREDENTIALS_ALLOW_ADOPTION", None),
+        ("AWS_EC2_METADATA_DISABLED", Some("true")),
+    ] {
+        ensure!(closed.get(name).copied() == expected, "{name} is {:?}", closed.get(name));
+    }
+    let values = json!({
+        "ownCredentialsNamespaces": "watched,watched-too", "ownCredentialsRegions": "eu-central-1",
+        "ownCredentialsAllowAdoption": true, "allowNodeRole": true,
     });
-    let some = granted(&shared.helm.render(&json!({"watchNamespaces": namespaces})).await?, NAME)?;
-    ensure!(some == moved.collect(), "{some:?}");
-    let writes = |grant: &&String| {
-        grant.starts_with("everywhere: ")
-            && !grant.contains(": get ")
-            && !grant.contains(": list ")
-            && !grant.contains(": watch ")
+    let rendered = shared.helm.render(&json!({"operator": values})).await?;
+    let open = variables(&rendered)?;
+    for (name, expected) in [
+        ("OWN_CREDENTIALS_NAMESPACES", Some("watched,watched-too")),
+        ("OWN_CREDENTIALS_REGIONS", Some("eu-central-1")),
+        ("OWN_CREDENTIALS_ALLOW_ADOPTION", Some("true")),
+        ("AWS_EC2_METADATA_DISABLED", None),
+    ] {
+        ensure!(open.get(name).copied() == expected, "{name} is {:?}", open.get(name));
+    }
+    Ok(())
+}
+
+/// Every right, since a new one must be seen by who reviews it.
+pub async fn the_operator_has_these_rights_and_no_other(shared: Arc<Shared>) -> Result<()> {
+    let of_resources = |scope: &str| {
+        let mut rights = Vec::new();
+        for kind in ["vpcpeerings", "vpcpeeringaccepters"] {
+            rights.extend(["list", "watch", "patch"].map(|verb| format!("{scope}: {verb} vpcpeering.dev/{kind}/*")));
+            rights.push(format!("{scope}: update vpcpeering.dev/{kind}/status/*"));
+        }
+        rights.extend(["create", "patch"].map(|verb| format!("{scope}: {verb} events.k8s.io/events/*")));
+        rights
     };
-    let writes: Vec<_> = some.iter().filter(writes).collect();
-    ensure!(writes == ["everywhere: patch vpcpeering.dev/awsidentities/status/*"], "{writes:?}");
+    let always = [
+        "everywhere: list vpcpeering.dev/awsidentities/*",
+        "everywhere: watch vpcpeering.dev/awsidentities/*",
+        "everywhere: list /namespaces/*",
+        "everywhere: watch /namespaces/*",
+        "everywhere: get /namespaces/kube-system",
+        "install: create coordination.k8s.io/leases/*",
+        "install: get coordination.k8s.io/leases/operator-vpc-peering-operator",
+        "install: patch coordination.k8s.io/leases/operator-vpc-peering-operator",
+    ];
+    let identities = "everywhere: patch vpcpeering.dev/awsidentities/status/*";
+    let namespaces = ["watched", "watched-too"];
+    for (values, expected) in [
+        (json!({}), [of_resources("everywhere"), vec![identities.to_owned()]].concat()),
+        (json!({"watchNamespaces": namespaces}), namespaces.map(of_resources).concat()),
+    ] {
+        let rights = granted(&shared.helm.render(&values).await?, NAME)?;
+        let expected: BTreeSet<_> = expected.into_iter().chain(always.map(str::to_owned)).collect();
+        let difference: Vec<_> = rights.symmetric_difference(&expected).collect();
+        ensure!(difference.is_empty(), "{values}: {difference:?}");
+    }
     Ok(())
 }
 

@@ -72,9 +72,38 @@ pub async fn every_overlay_and_example_passes_the_api_server(world: World) -> Re
         };
         ensure!(expected.contains(&wave), "{wave}: {object}");
     }
-    for folder in ["deploy/overlays/irsa", "deploy/overlays/pod-identity"] {
-        ensure!(rendered(folder).await?.contains("AWS_EC2_METADATA_DISABLED"), "{folder} may act as its node");
+    let metadata = |value: &str| format!("name: AWS_EC2_METADATA_DISABLED\n          value: \"{value}\"\n");
+    for folder in KUSTOMIZATIONS.iter().filter(|folder| folder.starts_with("deploy/overlays/")) {
+        ensure!(rendered(folder).await?.contains(&metadata("true")), "{folder} may act as its node");
     }
+    // kustomize takes relative paths only.
+    let folder = control_plane.folder().join("node-role");
+    std::fs::create_dir(&folder)?;
+    let root = "../".repeat(folder.components().count() - 1);
+    let deploy = repository().canonicalize()?.join("deploy");
+    let path = |name: &str| format!("{root}{}", deploy.join(name).display().to_string().trim_start_matches('/'));
+    let kustomization = serde_json::json!({"resources": [path("base")], "components": [path("components/node-role")]});
+    std::fs::write(folder.join("kustomization.yaml"), kustomization.to_string())?;
+    let with_node = control_plane.kubectl(&["kustomize", &folder.to_string_lossy()]).await?;
+    ensure!(with_node.contains(&metadata("false")), "the component changes nothing");
+    Ok(())
+}
+
+/// A sender account forwards EC2's own events by a rule; it cannot make up others.
+pub async fn the_event_bus_takes_only_what_a_rule_forwards(_: World) -> Result<()> {
+    let text = std::fs::read_to_string(repository().join("deploy/events/queue.yaml"))?;
+    let template: serde_json::Value = serde_saphyr::from_str(&text)?;
+    let senders = &template["Resources"]["Senders"]["Properties"]["Statement"];
+    ensure!(senders["Action"] == "events:PutEvents" && senders["Effect"] == "Allow", "{senders}");
+    let expected = serde_json::json!({
+        "StringEquals": {
+            "events:eventBusInvocation": "true",
+            "events:detail-type": "AWS API Call via CloudTrail",
+        },
+        "ForAllValues:StringEquals": {"events:source": "aws.ec2"},
+        "Null": {"events:source": "false"},
+    });
+    ensure!(senders["Condition"] == expected, "{senders}");
     Ok(())
 }
 

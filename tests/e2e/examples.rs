@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use aws_sdk_ec2::types::{AttributeBooleanValue, Tag};
 use environment::{ec2, eventually, repository};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::world::{OTHER_ACCOUNT, OTHER_REGION, REGION, World, condition, status_code};
 
@@ -16,7 +16,10 @@ const ACCEPTER: &str = "vpc-0f9e8d7c6b5a43210";
 const CONNECTION: &str = "pcx-0123456789abcdef0";
 
 pub async fn every_example_does_what_it_says(world: World) -> Result<()> {
-    let _operator = world.operator.start().await?;
+    let operator = world.operator.clone().with("OWN_CREDENTIALS_NAMESPACES", &world.namespace);
+    let _operator = operator.with("OWN_CREDENTIALS_ALLOW_ADOPTION", "true").start().await?;
+    // As EC2 does; else no request can be held against cidrBlocks.
+    world.simulator().set(&json!({"cidr_blocks_of_requests": true})).await?;
     let mut files: Vec<PathBuf> = std::fs::read_dir(repository().join("deploy/examples"))?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;

@@ -15,7 +15,7 @@ use super::world::World;
 const LIMIT: Duration = Duration::from_secs(60);
 const LEASE_DURATION: Duration = Duration::from_secs(4);
 
-/// Operators that compete for a Lease of this test's own, in the namespace where `deploy/` lets them.
+/// Operators that compete for a Lease of this test's own, in the namespace of `deploy/`.
 fn candidate(world: &World, name: &str) -> Operator {
     let operator = world.operator.clone().with("LEADER_ELECTION", "true").with("POD_NAME", name);
     let operator = operator.with("LEASE_NAMESPACE", "vpc-peering-system").with("LEASE_NAME", &world.namespace);
@@ -46,6 +46,7 @@ async fn holder(world: &World) -> Result<Option<String>> {
 
 /// One that leads, and one that stands by.
 async fn two(world: &World) -> Result<(RunningOperator, RunningOperator)> {
+    world.shared.control_plane.allow_lease(&world.namespace).await?;
     let first = candidate(world, "first").start().await?;
     until_leading(&first).await?;
     let second = candidate(world, "second").start().await?;
@@ -123,6 +124,7 @@ pub async fn who_slept_through_its_lease_makes_no_further_call(world: World) -> 
 }
 
 pub async fn a_deleted_lease_is_made_anew(world: World) -> Result<()> {
+    world.shared.control_plane.allow_lease(&world.namespace).await?;
     let first = candidate(&world, "first").start().await?;
     until_leading(&first).await?;
     leases(&world).delete(&world.namespace, &DeleteParams::default()).await?;

@@ -113,6 +113,7 @@ fn main() -> Result<ExitCode> {
         flux::kustomize_controller_installs_waits_and_prunes,
         flux_helm::helm_controller_installs_upgrades_and_keeps_peerings,
         deploy::every_overlay_and_example_passes_the_api_server,
+        deploy::the_event_bus_takes_only_what_a_rule_forwards,
         deploy::the_rights_in_one_namespace_suffice_and_reach_no_further,
         prune::in_one_piece_what_is_left_behind_shows_and_is_finished_later,
         prune::in_two_pieces_nothing_is_left_behind,

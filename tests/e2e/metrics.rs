@@ -72,7 +72,7 @@ pub async fn the_table_is_what_a_scrape_shows(world: World) -> Result<()> {
     ensure!((6.9 * 86400.0..=7.0 * 86400.0).contains(&expiry), "expires in {expiry} s");
     ensure!(scrape.value("vpcpeering_inventory_age_seconds", &[region])? < 10.0);
     ensure!(scrape.value("controller_runtime_reconcile_total", &["vpcpeering", "requeue_after"])? >= 1.0);
-    leaving.patch(json!({"metadata": {"finalizers": null}})).await?;
+    world.shared.control_plane.remove_finalizers("vpcpeering", &world.namespace, &leaving.name).await?;
     Ok(())
 }
 
@@ -198,7 +198,7 @@ pub async fn every_query_of_the_dashboard_finds_something(world: World) -> Resul
     let output = Command::new(promtool).args(["test", "rules", "tests.yaml"]).current_dir(&folder).output().await?;
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     ensure!(output.status.success(), "a query finds nothing: {said}");
-    leaving.patch(json!({"metadata": {"finalizers": null}})).await?;
+    world.shared.control_plane.remove_finalizers("vpcpeering", &world.namespace, &leaving.name).await?;
     Ok(())
 }
 

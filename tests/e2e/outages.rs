@@ -92,7 +92,7 @@ pub async fn recreated_under_the_same_name_while_we_were_down(world: World) -> R
     operator.kill().await?;
     world.delete().await?;
     // Somebody has no patience with finalizers.
-    world.patch(json!({"metadata": {"finalizers": null}})).await?;
+    world.shared.control_plane.remove_finalizers("vpcpeering", &world.namespace, &world.name).await?;
     world.until_gone().await?;
     // The namesake is another resource. Where another cluster may go by our ID, it takes nothing over, and says so.
     let uid = world.client.clone();
@@ -114,7 +114,7 @@ pub async fn recreated_under_the_same_name_while_we_were_down(world: World) -> R
     let object = world.until_ready().await?;
     operator.kill().await?;
     world.delete().await?;
-    world.patch(json!({"metadata": {"finalizers": null}})).await?;
+    world.shared.control_plane.remove_finalizers("vpcpeering", &world.namespace, &world.name).await?;
     world.until_gone().await?;
     ensure!(connection_id(&object) == Some(id.as_str()));
     // Where the ID is surely ours alone, nobody has to ask: no second peering, no cut.
@@ -124,7 +124,7 @@ pub async fn recreated_under_the_same_name_while_we_were_down(world: World) -> R
     ensure!(connection_id(&object) == Some(id.as_str()), "not taken over: {object:?}");
     operator.kill().await?;
     world.delete().await?;
-    world.patch(json!({"metadata": {"finalizers": null}})).await?;
+    world.shared.control_plane.remove_finalizers("vpcpeering", &world.namespace, &world.name).await?;
     world.until_gone().await?;
     // Between other VPCs the earlier one's goes.
     let third = environment::ec2::create_vpc(&world.ec2, "10.3.0.0/16").await?;

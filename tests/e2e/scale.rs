@@ -205,7 +205,7 @@ pub async fn among_many_others_it_asks_for_its_own(world: World) -> Result<()> {
     world.until_ready().await?;
     running.kill().await?;
     world.delete().await?;
-    world.patch(json!({"metadata": {"finalizers": null}})).await?;
+    world.shared.control_plane.remove_finalizers("vpcpeering", &world.namespace, &world.name).await?;
     world.until_gone().await?;
     world.simulator().clear_journal().await?;
     let requester = ec2::create_vpc(&world.ec2, "10.3.0.0/16").await?;

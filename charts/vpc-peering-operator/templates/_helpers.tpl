@@ -60,12 +60,12 @@ annotations:
   namespace: {{ .Release.Namespace }}
 {{- end }}
 
-{{/* What the operator may do in the namespaces that it looks after. */}}
+{{/* What the operator may do in the namespaces that it reconciles. */}}
 {{- define "operator.rules" -}}
-# `patch` puts the finalizer on and takes it off.
+# `patch` adds and removes the finalizer.
 - apiGroups: [vpcpeering.dev]
   resources: [vpcpeerings, vpcpeeringaccepters]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 - apiGroups: [vpcpeering.dev]
   resources: [vpcpeerings/status, vpcpeeringaccepters/status]
   verbs: [update]
@@ -74,9 +74,9 @@ annotations:
   verbs: [create, patch]
 {{- end }}
 
-{{/* What an admission policy looks at. With some namespaces to look after, another operator may look after others. */}}
+{{/* What an admission policy matches: (list $ resources operations). Another release may reconcile other namespaces. */}}
 {{- define "operator.admission" -}}
-{{- with .Values.watchNamespaces }}
+{{- with (index . 0).Values.watchNamespaces }}
 namespaceSelector:
   matchExpressions:
     - key: kubernetes.io/metadata.name
@@ -87,7 +87,23 @@ namespaceSelector:
 resourceRules:
   - apiGroups: [vpcpeering.dev]
     apiVersions: ["*"]
-    resources: [vpcpeerings, vpcpeeringaccepters]
+    resources: [{{ index . 1 }}]
+    operations: [{{ index . 2 }}]
+{{- end }}
+
+{{/* Set if the policies that name the operator are to be installed. With a selector, other releases write the same
+     resources, and a policy that does not name them would stop them. */}}
+{{- define "operator.namedInAdmission" -}}
+{{- if or (not .Values.watchSelector) .Values.admission.operators }}yes{{ end }}
+{{- end }}
+
+{{/* The user names of the operators, as a list in CEL. */}}
+{{- define "operator.admissionUsers" -}}
+{{- $users := list (printf "'system:serviceaccount:%s:%s'" .Release.Namespace (include "operator.serviceAccountName" .)) }}
+{{- range .Values.admission.operators }}
+{{- $users = append $users (printf "'system:serviceaccount:%s'" (replace "/" ":" .)) }}
+{{- end }}
+{{- printf "[%s]" ($users | uniq | join ", ") }}
 {{- end }}
 
 {{- define "operator.admissionBinding" }}

@@ -206,7 +206,7 @@ impl ControlPlane {
     /// # Errors
     /// When the kubeconfig is not understood: a defect.
     pub async fn admin(&self) -> Result<Client> {
-        client(&self.kubeconfig).await
+        client(Kubeconfig::read_from(&self.kubeconfig)?).await
     }
 
     /// A client with just the rights that `deploy/` grants the operator.
@@ -214,7 +214,47 @@ impl ControlPlane {
     /// # Errors
     /// When the API server issues no token.
     pub async fn operator(&self) -> Result<Client> {
-        client(&self.operator_kubeconfig().await?).await
+        client(Kubeconfig::read_from(self.operator_kubeconfig().await?)?).await
+    }
+
+    /// A client with the administrator's rights that bears the name of the operator's service account.
+    ///
+    /// The admission policies of `deploy/` let only that account write a status or remove the finalizer, whatever other
+    /// rights a user has. A test that tampers with either needs this client: [`Self::admin`] is refused.
+    ///
+    /// # Errors
+    /// When the kubeconfig is not understood: a defect.
+    pub async fn admin_as_operator(&self) -> Result<Client> {
+        let mut kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
+        for user in kubeconfig.auth_infos.iter_mut().filter_map(|user| user.auth_info.as_mut()) {
+            user.impersonate = Some(format!("system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}"));
+            user.impersonate_groups = Some(vec!["system:masters".to_owned()]);
+        }
+        client(kubeconfig).await
+    }
+
+    /// Removes every finalizer of a resource of ours, as nobody but the operator may.
+    ///
+    /// # Errors
+    /// When kubectl fails, with what it says.
+    pub async fn remove_finalizers(&self, kind: &str, namespace: &str, name: &str) -> Result<()> {
+        let operator = format!("--as=system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}");
+        let patch = ["patch", kind, name, "--namespace", namespace, "--type=merge"];
+        let finalizers = ["-p", r#"{"metadata":{"finalizers":null}}"#, &operator, "--as-group=system:masters"];
+        self.kubectl(&[&patch[..], &finalizers].concat()).await.map(drop)
+    }
+
+    /// Lets operators compete for another Lease than the one that `deploy/` names, in the same namespace.
+    ///
+    /// # Errors
+    /// When kubectl fails, with what it says.
+    pub async fn allow_lease(&self, name: &str) -> Result<()> {
+        let (namespace, resource) = (format!("--namespace={NAMESPACE}"), format!("--resource-name={name}"));
+        let role = ["create", "role", name, "--verb=get,patch", "--resource=leases.coordination.k8s.io"];
+        self.kubectl(&[&role[..], &[&resource, &namespace]].concat()).await?;
+        let account = format!("--serviceaccount={NAMESPACE}:{SERVICE_ACCOUNT}");
+        let role = format!("--role={name}");
+        self.kubectl(&["create", "rolebinding", name, &role, &account, &namespace]).await.map(drop)
     }
 
     /// Writes a kubeconfig for an API server, or what stands before one, that asks for no credentials.
@@ -268,8 +308,7 @@ impl ControlPlane {
     }
 }
 
-async fn client(kubeconfig: &Path) -> Result<Client> {
-    let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
+async fn client(kubeconfig: Kubeconfig) -> Result<Client> {
     Ok(Client::try_from(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)?)
 }
 
