@@ -37,6 +37,7 @@ test: needs needs-python lint
 	@tests/control-plane/build.sh flux >/dev/null
 	@tests/control-plane/build.sh helm-docs >/dev/null
 	@$$(tests/python/venv.sh)/bin/hadolint --failure-threshold style Dockerfile
+	@$$(tests/python/venv.sh)/bin/python -W ignore tests/python/lint_policies.py deploy/iam/*.json
 	@$$(tests/control-plane/build.sh actionlint)/actionlint -shellcheck= -pyflakes= .github/workflows/*.yaml
 	cargo test --locked --workspace
 

@@ -41,7 +41,12 @@ async fn demo() -> Result<()> {
     let theirs = ec2::client_as(&server.url(), REGION, &simulator.create_key(OTHER_ACCOUNT).await?.access_key_id);
     say("starting the operator, with the rights that deploy/ grants it");
     let operator = Operator::new(&program()?, &control_plane, &server.url(), "operator.log").await?;
-    let operator = operator.with("POLL_INTERVAL", "2s").with("CONSISTENCY_WINDOW", "5s").start().await?;
+    let operator = operator
+        .with("OWN_CREDENTIALS_NAMESPACES", "default")
+        .with("POLL_INTERVAL", "2s")
+        .with("CONSISTENCY_WINDOW", "5s")
+        .start()
+        .await?;
     let mut shown = Shown { control_plane: &control_plane, table: String::new() };
 
     say("two VPCs of one account: the operator requests the peering and accepts it");

@@ -341,6 +341,7 @@ impl Bench {
         let operator = Operator::new(&program, &control_plane, &server.url(), "operator.log")
             .await?
             .with("POLL_INTERVAL", &format!("{}s", POLL.as_secs()))
+            .with("OWN_CREDENTIALS_NAMESPACES", "*")
             .with("LOG_LEVEL", "warn,vpc_peering_operator::operator=info");
         let api = Api::namespaced(control_plane.admin().await?, "default");
         let ready = follow(api.clone());

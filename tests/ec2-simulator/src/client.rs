@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::clock::{Change, Reading};
 use crate::control::NewKey;
 use crate::faults::{Fault, Installed};
+use crate::iam::Attachment;
 use crate::journal::{Excerpt, Query};
 use crate::world::identity::Credentials;
 use crate::world::{Role, Scene, Settings};
@@ -187,6 +188,24 @@ impl Client {
     /// See [`Self::clock`].
     pub async fn put_role(&self, role: &Role) -> Result<()> {
         self.send(Method::POST, "roles", Some(role)).await.map(|IgnoredAny| ())
+    }
+
+    /// Attaches a policy, or replaces the one of its name.
+    ///
+    /// # Errors
+    /// See [`Self::clock`].
+    pub async fn attach_policy(&self, attachment: &Attachment) -> Result<()> {
+        self.send(Method::POST, "policies", Some(attachment)).await.map(|IgnoredAny| ())
+    }
+
+    /// Removes a policy.
+    ///
+    /// # Errors
+    /// See [`Self::clock`].
+    pub async fn detach_policy(&self, principal: &str, name: &str) -> Result<()> {
+        let pairs = [("principal", principal), ("name", name)];
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        self.delete(&format!("policies?{query}")).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::clock::Change;
 use crate::error::Error;
 use crate::faults::Fault;
+use crate::iam::Attachment;
 use crate::journal::Query;
 use crate::simulator::Simulator;
 use crate::world::{AccessKey, Role, Scene, Settings, identity};
@@ -46,6 +47,7 @@ pub(crate) fn answer(
         ["accounts", "keys", id] => key(simulator, method, id, None),
         ["accounts", "keys", id, "expire"] => key(simulator, method, id, Some(())),
         ["roles"] => roles(simulator, method, query, body),
+        ["policies"] => policies(simulator, method, query, body),
         _ => Err(not_found("there is no such page; the README lists them")),
     };
     match outcome {
@@ -183,6 +185,24 @@ fn roles(simulator: &Simulator, method: &Method, query: &str, body: &[u8]) -> Ou
         _ => only(method, &Method::GET)?,
     }
     write(state.world.roles().collect::<Vec<&identity::Role>>())
+}
+
+fn policies(simulator: &Simulator, method: &Method, query: &str, body: &[u8]) -> Outcome {
+    let mut state = simulator.state();
+    match *method {
+        Method::POST => {
+            let attachment: Attachment = parse(body)?;
+            state.policies.attach(attachment).map_err(bad_request)?;
+        }
+        Method::DELETE => {
+            let parameters: BTreeMap<String, String> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+            let parameter = |name| parameters.get(name).ok_or_else(|| bad_request("say which: ?principal=…&name=…"));
+            let (principal, name) = (parameter("principal")?, parameter("name")?);
+            found(state.policies.detach(principal, name), "policy")?;
+        }
+        _ => only(method, &Method::GET)?,
+    }
+    write(state.policies.list().collect::<Vec<_>>())
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {

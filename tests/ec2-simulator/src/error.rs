@@ -61,6 +61,20 @@ impl Error {
         Self::new("UnauthorizedOperation", "You are not authorized to perform this operation.").with_status(403)
     }
 
+    /// The answer to a call that a policy denies: who may not do what, and why. EC2 adds a message that only AWS can
+    /// read, and that is another each time: <https://github.com/crossplane-contrib/provider-aws/issues/624>.
+    #[must_use]
+    pub fn denied(service: Service, why: &str, encoded: &str) -> Self {
+        match service {
+            Service::Ec2 => {
+                let general = Self::unauthorized();
+                let message = format!("{} {why}. Encoded authorization failure message: {encoded}", general.message);
+                Self { message, ..general }
+            }
+            Service::Sts => Self::new("AccessDenied", why).with_status(403),
+        }
+    }
+
     /// The answer to too many calls; STS has another, as its list of common errors says.
     #[must_use]
     pub fn throttled(service: Service) -> Self {

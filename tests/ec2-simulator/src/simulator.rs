@@ -9,6 +9,7 @@ use crate::actions::{Action, Context};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::faults::{Delivery, Faults, Verdict};
+use crate::iam::{self, Decision, Policies};
 use crate::journal::{Entry, Journal};
 use crate::protocol::signature::Scope;
 use crate::protocol::{Params, Xml, answer};
@@ -34,9 +35,12 @@ pub(crate) struct State {
     pub(crate) clock: Clock,
     pub(crate) faults: Faults,
     pub(crate) journal: Journal,
+    pub(crate) policies: Policies,
     throttle: Throttle,
     /// Apart from the world's, so that reading does not change which IDs come next.
     request_ids: Random,
+    /// For the encoded messages of denials; apart for the same reason.
+    encoded: Random,
 }
 
 /// What HTTP brought.
@@ -70,6 +74,9 @@ struct Incoming {
     scope: Result<Scope>,
     token: Option<String>,
     request_id: String,
+    /// What policies said.
+    allowed_by: Vec<String>,
+    denied: Option<String>,
 }
 
 impl Simulator {
@@ -81,13 +88,15 @@ impl Simulator {
             clock,
             faults: Faults::new(seed),
             journal: Journal::default(),
+            policies: Policies::default(),
             throttle: Throttle::default(),
             request_ids: Random::new(!seed),
+            encoded: Random::new(seed.rotate_left(32)),
         };
         Self { state: Mutex::new(state), seed, fault_removed: watch::Sender::new(()) }
     }
 
-    /// Replaces the world, and sets the clock if the scene says so. Faults and journal stay.
+    /// Replaces the world, and sets the clock if the scene says so. Faults, policies and journal stay.
     ///
     /// # Errors
     /// When the scene makes no sense.
@@ -156,7 +165,7 @@ impl Simulator {
         let mut state = self.state();
         let now = state.clock.now();
         let request_id = state.request_ids.uuid();
-        let incoming = Incoming { params, action, scope, token, request_id };
+        let incoming = Incoming { params, action, scope, token, request_id, allowed_by: Vec::new(), denied: None };
         let verdict = match (state.caller(&incoming), &incoming.scope) {
             (Ok(caller), Ok(scope)) => state.faults.judge(scope.service, &incoming.action, &caller, &scope.region, now),
             (Err(_), _) | (_, Err(_)) => Verdict::default(),
@@ -218,6 +227,7 @@ impl State {
         if let Some(error) = &verdict.error {
             return Err(error.clone());
         }
+        self.authorize(&action, incoming, caller, place)?;
         let mut params = std::mem::take(&mut incoming.params);
         let dry_run = params.parsed("DryRun")?.unwrap_or_default();
         let session_now = self.session_now();
@@ -228,10 +238,37 @@ impl State {
         }
     }
 
+    /// Asks the policies, before anything of the call is checked that they need not know: a dry run ends after them.
+    /// AWS does not document which of its checks comes first; here, what does not exist is told as such.
+    fn authorize(&mut self, action: &Action, incoming: &mut Incoming, caller: &Caller, place: &Place) -> Result<()> {
+        if self.policies.is_empty() {
+            return Ok(());
+        }
+        let call = Call { place: place.clone(), now: self.clock.now(), dry_run: false };
+        let key_id = incoming.scope.as_ref().map(|scope| scope.key_id.as_str()).unwrap_or_default();
+        let params = incoming.params.clone();
+        for asked in iam::of_call(&self.world, &call, caller, action.service, action.name, params) {
+            for decision in [self.policies.decide(key_id, caller, &asked), self.policies.decide_trust(caller, &asked)] {
+                match decision {
+                    Decision::Allowed(by) => incoming.allowed_by.extend(by),
+                    Decision::Denied(why) => {
+                        let (who, what, on) = (&caller.arn, &asked.action, &asked.resource);
+                        let why = format!("User: {who} is not authorized to perform: {what} on resource: {on} {why}");
+                        let encoded: String = (0..16).map(|_| format!("{:016x}", self.encoded.next_u64())).collect();
+                        incoming.allowed_by.clear();
+                        incoming.denied = Some(why.clone());
+                        return Err(Error::denied(action.service, &why, &encoded));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Notes the call and writes the answer.
     fn close(&mut self, incoming: Incoming, caller: Option<Caller>, result: Result<Xml>, verdict: Verdict) -> Reply {
         let service = incoming.service();
-        let Incoming { params, action, scope, request_id, .. } = incoming;
+        let Incoming { params, action, scope, request_id, allowed_by, denied, .. } = incoming;
         let (status, code, body) = match result {
             Ok(xml) => (200, None, answer::success(service, &action, &request_id, &xml)),
             Err(error) => (error.status, Some(error.code.clone()), answer::failure(service, &request_id, &error)),
@@ -249,6 +286,8 @@ impl State {
             parameters: params.into_map(),
             status,
             code,
+            allowed_by,
+            denied,
             faults: verdict.kinds.into_iter().map(str::to_owned).collect(),
             request_id: request_id.clone(),
         });

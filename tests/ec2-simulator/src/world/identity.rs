@@ -180,16 +180,20 @@ impl Role {
 
     /// Whether the trust policy lets this caller in.
     fn admits(&self, caller: &Caller, external_id: Option<&str>) -> bool {
-        let root = format!("arn:aws:iam::{}:root", caller.account);
-        let names = |trusted: &String| {
-            trusted == "*" || *trusted == caller.account || *trusted == root || *trusted == caller.arn || {
-                // A session is also its role: arn:aws:sts::A:assumed-role/NAME/SESSION is arn:aws:iam::A:role/NAME.
-                Self::parts(trusted).is_some_and(|(account, name)| {
-                    caller.arn.starts_with(&format!("arn:aws:sts::{account}:assumed-role/{name}/"))
-                })
-            }
-        };
-        self.trusted.iter().any(names) && self.external_id.as_deref().is_none_or(|wanted| Some(wanted) == external_id)
+        self.trusted.iter().any(|trusted| is_named(trusted, caller))
+            && self.external_id.as_deref().is_none_or(|wanted| Some(wanted) == external_id)
+    }
+}
+
+/// Whether a `Principal` of a policy means this caller.
+#[must_use]
+pub fn is_named(principal: &str, caller: &Caller) -> bool {
+    let root = format!("arn:aws:iam::{}:root", caller.account);
+    principal == "*" || principal == caller.account || principal == root || principal == caller.arn || {
+        // A session is also its role: arn:aws:sts::A:assumed-role/NAME/SESSION is arn:aws:iam::A:role/NAME.
+        Role::parts(principal).is_some_and(|(account, name)| {
+            caller.arn.starts_with(&format!("arn:aws:sts::{account}:assumed-role/{name}/"))
+        })
     }
 }
 

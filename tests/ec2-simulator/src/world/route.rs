@@ -106,6 +106,7 @@ impl World {
         call.proceed()?;
         let table = RouteTable::new(self.random.id("rtb"), &vpc, false);
         self.tables.insert(table.id.clone(), table.clone());
+        self.add_tags(&call.place, &table.id, self.settings.tags_of_vpcs.clone());
         self.add_tags(&call.place, &table.id, tags);
         Ok(table)
     }

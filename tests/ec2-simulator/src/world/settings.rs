@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::tag::Tags;
+
 /// All settings. A field that is left out of the JSON keeps its default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -24,6 +26,8 @@ pub struct Settings {
     pub cidr_blocks_of_requests: bool,
     /// Which clock ends a session.
     pub session_clock: SessionClock,
+    /// Tags that every new VPC and route table gets besides, as an organisation's automation may give them.
+    pub tags_of_vpcs: Tags,
 }
 
 /// How long each transition takes, in seconds of the simulator's clock.

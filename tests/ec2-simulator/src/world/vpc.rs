@@ -132,8 +132,10 @@ impl World {
             dns_hostnames: false,
         };
         let table = RouteTable::new(self.random.id("rtb"), &vpc, true);
+        self.add_tags(&call.place, &table.id, self.settings.tags_of_vpcs.clone());
         self.tables.insert(table.id.clone(), table);
         self.vpcs.insert(id.clone(), vpc.clone());
+        self.add_tags(&call.place, &id, self.settings.tags_of_vpcs.clone());
         self.add_tags(&call.place, &id, tags);
         Ok(vpc)
     }

@@ -7,5 +7,6 @@ mod cloud;
 mod contract;
 mod control;
 mod faults;
+mod iam;
 mod moto;
 mod python;
