@@ -29,6 +29,7 @@ mod prune;
 mod restarts;
 mod routes;
 mod scale;
+mod security;
 mod tags;
 mod telemetry;
 mod upgrade;
@@ -138,6 +139,19 @@ fn main() -> Result<ExitCode> {
         identities::a_peering_of_another_resource_cannot_be_taken_over,
         identities::an_identity_tells_whether_it_works,
         iam::a_role_takes_over_a_connection_only_while_it_may,
+        security::a_forged_connection_id_is_not_believed,
+        security::a_forged_route_record_is_not_believed,
+        security::a_forged_tag_record_is_not_believed,
+        security::forged_ownership_tags_are_not_believed,
+        security::the_defaults_permit_nothing,
+        security::an_identity_limits_both_ends,
+        security::routes_need_a_permission,
+        security::a_later_block_of_another_account_waits_for_a_person,
+        security::a_later_block_of_a_requester_waits_for_a_person,
+        security::a_destination_lies_within_the_other_end,
+        security::a_claim_without_a_permission_blocks_nobody,
+        security::an_emptied_permission_allows_nobody,
+        security::a_look_comes_before_what_is_taken_away,
         errors::a_quota_that_is_near_is_warned_of,
         errors::a_dry_run_reports_and_creates_nothing,
         errors::missing_permissions_are_named_and_tried_again,

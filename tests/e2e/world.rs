@@ -162,6 +162,11 @@ impl World {
         }
     }
 
+    /// The operator's access key.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// What commands the simulator that this test runs on.
     pub fn simulator(&self) -> &Simulator {
         self.has_simulator().expect("the test runs on the simulator")
