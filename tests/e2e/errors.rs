@@ -157,7 +157,9 @@ pub async fn five_hundred_refusals_in_a_row(world: World) -> Result<()> {
         worlds.push((world, manifest));
     }
     let fault = world.fault("DescribeVpcPeeringConnections", Some(REFUSALS), Kind::Throttle).await?;
-    let _operator = world.operator.start().await?;
+    // So many regions are not known, so they are named.
+    let regions = (10..50).map(|number| format!("eu-west-{number}")).collect::<Vec<_>>().join(",");
+    let _operator = world.operator.clone().with("OWN_CREDENTIALS_REGIONS", &regions).start().await?;
     for (world, manifest) in &worlds {
         world.apply(manifest).await?;
     }

@@ -352,7 +352,14 @@ pub async fn an_identity_is_judged_rightly(world: World) -> Result<()> {
         "apiVersion": "vpcpeering.dev/v1alpha1",
         "kind": "AwsIdentity",
         "metadata": {"name": "theirs"},
-        "spec": {"accountId": OTHER_ACCOUNT, "roleArn": format!("arn:aws:iam::{OTHER_ACCOUNT}:role/x")},
+        "spec": {
+            "accountId": OTHER_ACCOUNT,
+            "roleArn": format!("arn:aws:iam::{OTHER_ACCOUNT}:role/x"),
+            "allowedNamespaces": {"all": true},
+            "allowedVpcs": {"all": true},
+            "allowedRegions": {"all": true},
+            "allowedPeers": {"all": true},
+        },
     });
     let path = world.shared.control_plane.folder().join("identity.json");
     std::fs::write(&path, identity.to_string())?;

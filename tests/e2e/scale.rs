@@ -200,7 +200,7 @@ pub async fn among_many_others_it_asks_for_its_own(world: World) -> Result<()> {
     let pages = entries.iter().filter(|entry| entry.parameters.contains_key("MaxResults")).count() - filtered;
     ensure!(pages == OTHERS.div_ceil(1_000) && (4..40).contains(&filtered), "{pages} pages, {filtered} looks");
 
-    // What an earlier resource left behind between other VPCs is deleted once, though no listing shows that soon.
+    // What an earlier resource left behind between other VPCs is left alone, and holds nothing up.
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
     running.kill().await?;
@@ -217,6 +217,6 @@ pub async fn among_many_others_it_asks_for_its_own(world: World) -> Result<()> {
     ensure!(connection_id(&one) != connection_id(&other));
     let counters = world.simulator().journal(&Query::default()).await?.counters;
     let deletions = counters.get("DeleteVpcPeeringConnection").map_or(0, |calls| calls.calls);
-    ensure!(deletions == 1, "{counters:?}");
+    ensure!(deletions == 0, "{counters:?}");
     Ok(())
 }

@@ -31,9 +31,11 @@ async fn forge(world: &World, status: Value) -> Result<()> {
 
 /// A connection that somebody else has made, between VPCs of their own; active.
 async fn foreign_connection(world: &World) -> Result<String> {
-    let (one, other) = (ec2::create_vpc(&world.ec2, "10.31.0.0/16").await?, ec2::create_vpc(&world.ec2, "10.32.0.0/16").await?);
+    let (one, other) =
+        (ec2::create_vpc(&world.ec2, "10.31.0.0/16").await?, ec2::create_vpc(&world.ec2, "10.32.0.0/16").await?);
     let answer = world.ec2.create_vpc_peering_connection().vpc_id(&one).peer_vpc_id(&other).send().await?;
-    let id = answer.vpc_peering_connection.and_then(|connection| connection.vpc_peering_connection_id).context("no ID")?;
+    let id =
+        answer.vpc_peering_connection.and_then(|connection| connection.vpc_peering_connection_id).context("no ID")?;
     eventually("accepted", LIMIT, async || {
         world.ec2.accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
         Ok(())
@@ -166,7 +168,8 @@ pub async fn forged_ownership_tags_are_not_believed(world: World) -> Result<()> 
 
 /// Without a flag that says otherwise, nobody may use the operator's own credentials, and nobody may take over a connection.
 pub async fn the_defaults_permit_nothing(world: World) -> Result<()> {
-    let operator = world.operator.clone().without("OWN_CREDENTIALS_NAMESPACES").without("OWN_CREDENTIALS_ALLOW_ADOPTION");
+    let operator =
+        world.operator.clone().without("OWN_CREDENTIALS_NAMESPACES").without("OWN_CREDENTIALS_ALLOW_ADOPTION");
     let running = operator.start().await?;
     world.simulator().clear_journal().await?;
     world.apply(&world.manifest()).await?;
@@ -196,7 +199,11 @@ pub async fn an_identity_limits_both_ends(world: World) -> Result<()> {
     let all = json!({"all": true});
     let rows = [
         (json!({"allowedPeers": peer("999999999999", all.clone())}), "PeerNotAllowed", "allowedPeers"),
-        (json!({"allowedPeers": peer(OTHER_ACCOUNT, json!({"list": ["vpc-00000000"]}))}), "PeerNotAllowed", "allowedPeers"),
+        (
+            json!({"allowedPeers": peer(OTHER_ACCOUNT, json!({"list": ["vpc-00000000"]}))}),
+            "PeerNotAllowed",
+            "allowedPeers",
+        ),
         (json!({"allowedPeers": {"list": []}}), "PeerNotAllowed", "allowedPeers"),
         (json!({"allowedPeers": null}), "PeerNotAllowed", "allowedPeers"),
         (json!({"allowedRegions": {"list": ["us-west-2"]}}), "RegionNotAllowed", "allowedRegions"),
@@ -225,7 +232,8 @@ pub async fn an_identity_limits_both_ends(world: World) -> Result<()> {
     // An invented region needs a list that names it.
     world.identity_named(&own, "111111111111", json!({"allowedNamespaces": namespaces})).await?;
     let mut manifest = world.manifest();
-    manifest["spec"]["requester"] = json!({"vpcId": world.requester, "region": "eu-nowhere-1", "identityRef": {"name": own}});
+    manifest["spec"]["requester"] =
+        json!({"vpcId": world.requester, "region": "eu-nowhere-1", "identityRef": {"name": own}});
     world.apply(&manifest).await?;
     world.until_stalled("RegionNotAllowed").await?;
     Ok(())
@@ -422,7 +430,8 @@ pub async fn an_emptied_permission_allows_nobody(world: World) -> Result<()> {
     let apply = ["apply", "-f", path.as_str()];
     let server_side = ["apply", "--server-side", "--force-conflicts", "-f", path.as_str()];
     // Flux applies in its own name; what it takes back, another manager must not keep.
-    let flux = ["apply", "--server-side", "--force-conflicts", "--field-manager=kustomize-controller", "-f", path.as_str()];
+    let flux =
+        ["apply", "--server-side", "--force-conflicts", "--field-manager=kustomize-controller", "-f", path.as_str()];
     let ways: [(&str, &[&str]); 3] = [("apply", &apply), ("server-side apply", &server_side), ("Flux", &flux)];
     kubectl(&["delete", "awsidentity", &name]).await?;
     for (way, arguments) in ways {
@@ -448,7 +457,8 @@ pub async fn an_emptied_permission_allows_nobody(world: World) -> Result<()> {
     ];
     for (kind, patch) in patches {
         kubectl(&server_side).await?;
-        let patched = kubectl(&["patch", "awsidentity", &name, &format!("--type={kind}"), "-p", &patch.to_string()]).await;
+        let patched =
+            kubectl(&["patch", "awsidentity", &name, &format!("--type={kind}"), "-p", &patch.to_string()]).await;
         refuses_or_stops(&world, &ends, patched.is_err()).await.with_context(|| format!("{kind}: {patch}"))?;
     }
     Ok(())
@@ -492,7 +502,8 @@ pub async fn a_look_comes_before_what_is_taken_away(world: World) -> Result<()> 
         Ok(())
     })
     .await?;
-    let tables = world.ec2.describe_route_tables().route_table_ids(table).send().await?.route_tables.unwrap_or_default();
+    let tables =
+        world.ec2.describe_route_tables().route_table_ids(table).send().await?.route_tables.unwrap_or_default();
     let mut left = tables.iter().flat_map(|table| table.routes());
     ensure!(left.any(|route| route.gateway_id() == Some("igw-0123456789abcdef0")), "the other's route was deleted");
     ensure!(world.calls("DeleteRoute").await? == 0);

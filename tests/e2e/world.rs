@@ -226,6 +226,8 @@ impl World {
         for (key, value) in spec.as_object().into_iter().flatten() {
             manifest["spec"][key] = value.clone();
         }
+        // A null is a field that is absent.
+        manifest["spec"].as_object_mut().context("no spec")?.retain(|_, value| !value.is_null());
         let api = Api::<AwsIdentity>::all(self.client.clone());
         api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(manifest)).await?;
         Ok(())
