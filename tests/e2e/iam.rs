@@ -1,39 +1,80 @@
-//! `deploy/iam` against what the operator did in all these tests: no action is missing, and none is granted in vain.
+//! All these tests run under the policies in `deploy/iam`, filled in as its README says. The operator is refused nothing that
+//! a fault does not refuse; no action and no statement is granted in vain.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use ec2_simulator::Client;
+use anyhow::{Context, Result, ensure};
+use ec2_simulator::iam::{Attachment, Kind, Policy};
 use ec2_simulator::journal::{Entry, Query};
-use environment::repository;
-use serde_json::Value;
+use ec2_simulator::{Client, Settings};
+use environment::{ec2, eventually, repository};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
+use serde_json::{Value, json};
+
+use super::world::{OTHER_ACCOUNT, REGION, World, condition, connection_id};
 
 /// AWS grants it to everybody.
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>
 const FREE: &str = "GetCallerIdentity";
 
-/// The actions that operators were seen to use.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What the role's owner and the operator agreed on.
+pub const EXTERNAL_ID: &str = "chosen-by-both-sides";
+
+const OWN_ACCOUNT: &str = "111111111111";
+/// The operator's access keys are those of this user.
+const OPERATOR: &str = "arn:aws:iam::111111111111:user/simulated";
+
+/// The tests in which the operator takes over connections, or tags anew what somebody has untagged: they need the temporary
+/// grant that the README describes.
+const ADOPTING: &[&str] =
+    &["adoption::an_existing_connection_is_taken_over", "examples::every_example_does_what_it_says"];
+
+/// The tests in which tags are refused and all else is to go on: options are bound to tags, and so need a grant of their own.
+const UNTAGGED: &[&str] = &[
+    "accepter::a_missing_permission_holds_up_nothing_else",
+    "both_ends::each_missing_permission_is_named_and_holds_up_nothing_else",
+];
+
+/// Files that grant something; `guard.json` only denies, and SQS is moto's.
+const GRANTS: [&str; 7] =
+    ["hub", "trust", "requester", "accepter", "own-credentials", "adoption", "own-credentials-adoption"];
+
+/// The actions that operators were seen to use, and the statements that allowed them.
 #[derive(Debug, Default)]
-pub struct Seen(Mutex<BTreeSet<String>>);
+pub struct Seen(Mutex<(BTreeSet<String>, BTreeSet<String>)>);
 
 impl Seen {
-    /// Takes note of what the operator with this key, and its sessions, asked this simulator for.
+    /// Takes note of what the operator with this key, and its sessions, asked this simulator for. None of it may be what
+    /// the policies deny.
     pub async fn note(&self, simulator: &Client, key: &str) -> Result<()> {
         let entries = simulator.journal(&Query::default()).await?.entries;
+        let entries: Vec<_> = entries.iter().filter(|entry| is_the_operators(entry, key)).collect();
+        let denied: BTreeSet<_> = entries.iter().filter_map(|entry| entry.denied.as_deref()).collect();
+        ensure!(denied.is_empty(), "deploy/iam: {denied:#?}");
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.extend(entries.iter().filter(|entry| is_the_operators(entry, key)).flat_map(actions));
+        for entry in entries {
+            seen.0.extend(actions(entry));
+            seen.1.extend(entry.allowed_by.iter().cloned());
+        }
         Ok(())
     }
 
-    /// The policies grant just what was seen.
+    /// The policies grant just what was seen, and each statement was needed.
     pub fn check(&self) -> Result<()> {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let policies = ["hub", "requester", "accepter"].map(|name| granted(name).map(|granted| (name, granted)));
-        let policies = policies.into_iter().collect::<Result<BTreeMap<_, _>>>()?;
-        let granted: BTreeSet<String> = policies.into_values().flatten().collect();
-        let missing: Vec<_> = seen.difference(&granted).collect();
-        let in_vain: Vec<_> = granted.difference(&seen).collect();
+        let (actions, statements) = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (mut granted, mut written) = (BTreeSet::new(), BTreeSet::new());
+        for name in GRANTS {
+            granted.extend(self::granted(name)?);
+            let policy = Policy::parse(&read(name)?).map_err(anyhow::Error::msg)?;
+            written.extend(policy.statements().map(|sid| format!("{name}/{sid}")));
+        }
+        let missing: Vec<_> = actions.difference(&granted).collect();
+        let in_vain: Vec<_> = granted.difference(&actions).chain(written.difference(&statements)).collect();
         ensure!(
             missing.is_empty() && in_vain.is_empty(),
             "deploy/iam: missing {missing:?}, granted in vain {in_vain:?}"
@@ -61,8 +102,7 @@ fn actions(entry: &Entry) -> Vec<String> {
 
 /// The actions that a policy grants.
 pub fn granted(name: &str) -> Result<BTreeSet<String>> {
-    let text = std::fs::read_to_string(repository().join(format!("deploy/iam/{name}.json")))?;
-    let policy: Value = serde_json::from_str(&text)?;
+    let policy = read(name)?;
     let mut granted = BTreeSet::new();
     for statement in policy["Statement"].as_array().into_iter().flatten() {
         ensure!(statement["Effect"] == "Allow", "{statement}");
@@ -73,4 +113,180 @@ pub fn granted(name: &str) -> Result<BTreeSet<String>> {
         granted.extend(actions.iter().filter_map(|action| action.as_str().map(str::to_owned)));
     }
     Ok(granted)
+}
+
+fn read(name: &str) -> Result<Value> {
+    let text = std::fs::read_to_string(repository().join(format!("deploy/iam/{name}.json")))?;
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// Every VPC and route table may be peered.
+pub fn settings() -> Settings {
+    Settings { tags_of_vpcs: [("vpc-peering".to_owned(), "allowed".to_owned())].into(), ..Settings::default() }
+}
+
+/// The policies of one test.
+#[derive(Clone, Debug)]
+pub struct Policies {
+    /// The clusters whose operators share them.
+    clusters: Vec<String>,
+    /// Whether the temporary grant is in force, too.
+    adopts: bool,
+    /// Whether options may be set without tags.
+    untagged: bool,
+}
+
+impl Policies {
+    /// Those of a test on this control plane. Tests give other clusters one name.
+    pub async fn new(client: &kube::Client, test: &str) -> Result<Self> {
+        let namespace = Api::<Namespace>::all(client.clone()).get("kube-system").await?;
+        let clusters = vec![namespace.metadata.uid.context("no UID")?, "another".to_owned()];
+        let is_in = |tests: &[&str]| tests.iter().any(|name| test.ends_with(name));
+        Ok(Self { clusters, adopts: is_in(ADOPTING), untagged: is_in(UNTAGGED) })
+    }
+
+    /// Puts an access key of the operator under its policies.
+    pub async fn bind_key(&self, simulator: &Client, key: &str) -> Result<()> {
+        let names = ["hub", "own-credentials"].into_iter().chain(self.adopts.then_some("own-credentials-adoption"));
+        self.attach(simulator, key, OWN_ACCOUNT, names).await
+    }
+
+    /// Puts a role of the operator's under its policy, which is the requester's in the test's own account, and lets only the
+    /// operator in.
+    pub async fn bind_role(&self, simulator: &Client, arn: &str, account: &str) -> Result<()> {
+        let end = if account == OWN_ACCOUNT { "requester" } else { "accepter" };
+        self.attach(simulator, arn, account, ["trust", end].into_iter()).await?;
+        if self.adopts {
+            self.grant_adoption(simulator, arn, account).await?;
+        }
+        if self.untagged {
+            let document = json!({"Version": "2012-10-17", "Statement": [
+                {"Sid": "A", "Effect": "Allow", "Action": "ec2:ModifyVpcPeeringConnectionOptions", "Resource": "*"},
+            ]});
+            let (principal, name) = (arn.to_owned(), "options-without-tags".to_owned());
+            simulator.attach_policy(&Attachment { principal, name, kind: Kind::Identity, document }).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets a role take over connections that nobody owns.
+    async fn grant_adoption(&self, simulator: &Client, arn: &str, account: &str) -> Result<()> {
+        self.attach(simulator, arn, account, ["adoption"].into_iter()).await
+    }
+
+    async fn attach(
+        &self,
+        simulator: &Client,
+        principal: &str,
+        account: &str,
+        names: impl Iterator<Item = &'static str>,
+    ) -> Result<()> {
+        for name in names {
+            let kind = if name == "trust" { Kind::Trust } else { Kind::Identity };
+            let document = filled(read(name)?, name, account, &self.clusters);
+            simulator
+                .attach_policy(&Attachment { principal: principal.into(), name: name.into(), kind, document })
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// A policy for an account with the placeholders replaced, as the README says.
+fn filled(document: Value, name: &str, account: &str, clusters: &[String]) -> Value {
+    match document {
+        Value::Object(fields) => {
+            fields.into_iter().map(|(key, value)| (key, filled(value, name, account, clusters))).collect()
+        }
+        Value::Array(values) => {
+            let values = values.into_iter().map(|value| filled(value, name, account, clusters));
+            let one_or_many = |value| match value {
+                Value::Array(values) => values,
+                one => vec![one],
+            };
+            values.flat_map(one_or_many).collect()
+        }
+        Value::String(text) => match text.as_str() {
+            "11111111-2222-3333-4444-555555555555" => json!(clusters),
+            "arn:aws:iam::333333333333:role/vpc-peering-operator" => json!(OPERATOR),
+            // Tests name roles as they like.
+            text if name == "hub" => json!(text.replace("role/vpc-peering/", "role/")),
+            text => in_account(text, name, account),
+        },
+        other => other,
+    }
+}
+
+/// Either account may be at the other end.
+fn in_account(text: &str, name: &str, account: &str) -> Value {
+    let (own, peer) = if name == "accepter" { (OTHER_ACCOUNT, OWN_ACCOUNT) } else { (OWN_ACCOUNT, OTHER_ACCOUNT) };
+    if text.contains(peer) {
+        return json!([OWN_ACCOUNT, OTHER_ACCOUNT].map(|one| text.replace(peer, one)));
+    }
+    json!(text.replace(own, account))
+}
+
+/// Without the temporary grant, the operator says what it lacks and changes nothing; with it, the import goes on.
+pub async fn a_role_takes_over_a_connection_only_while_it_may(world: World) -> Result<()> {
+    let create = world.ec2.create_vpc_peering_connection().vpc_id(&world.requester).peer_vpc_id(&world.accepter);
+    let id = create.send().await?.vpc_peering_connection.and_then(|made| made.vpc_peering_connection_id);
+    let id = id.context("no ID")?;
+    eventually("acceptable", LIMIT, async || {
+        world.ec2.accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
+        Ok(())
+    })
+    .await?;
+    let _operator = world.operator.start().await?;
+    let allowed = json!({"allowedNamespaces": {"list": [world.namespace]}});
+    let identity = json!({"name": world.identity(OWN_ACCOUNT, allowed).await?});
+    let mut manifest = world.manifest_with(json!({"vpcPeeringConnectionId": id}));
+    manifest["spec"]["requester"]["identityRef"] = identity;
+    world.apply(&manifest).await?;
+    let object = world.until_stalled("Unauthorized").await?;
+    let message = &condition(&object, "Ready").context("no condition")?.message;
+    ensure!(message.contains("ec2:CreateTags") && message.contains(&id), "{message}");
+    ensure!(
+        connection_id(&object).is_none() && world.peerings().await?.iter().all(|peering| peering.tags().is_empty())
+    );
+
+    let role = format!("arn:aws:iam::{OWN_ACCOUNT}:role/peering/{}", world.namespace);
+    world.policies.grant_adoption(world.simulator(), &role, OWN_ACCOUNT).await?;
+    // What was denied before is as it should be.
+    world.simulator().clear_journal().await?;
+    world.ask_to_look("granted").await?;
+    let object = world.until_ready().await?;
+    ensure!(connection_id(&object) == Some(id.as_str()));
+    world.simulator().detach_policy(&role, "adoption").await?;
+    // From here on it is one of its own.
+    world.patch(json!({"spec": {"tags": [{"key": "a", "value": "b"}]}})).await?;
+    world.ask_to_look("tagged").await?;
+    world.until_ready().await?;
+    world.delete().await?;
+    world.until_gone().await
+}
+
+/// Rejecting is authorized on the connection alone.
+pub async fn own_credentials_reject_what_is_denied(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let create = world.ec2.create_vpc_peering_connection().vpc_id(&world.requester).peer_vpc_id(&world.accepter);
+    create.send().await?;
+    let manifest = json!({
+        "apiVersion": "vpcpeering.dev/v1alpha1",
+        "kind": "VpcPeeringAccepter",
+        "metadata": {"name": "accepter", "namespace": world.namespace},
+        "spec": {
+            "vpcId": world.accepter,
+            "region": REGION,
+            "deny": [{"vpcIds": [world.requester]}],
+            "reject": true,
+        },
+    });
+    world.apply_text(&manifest).await?;
+    eventually("rejected", LIMIT, async || {
+        let peerings = world.peerings().await?;
+        ensure!(peerings.iter().all(|peering| ec2::code(peering) == "rejected"), "{peerings:?}");
+        Ok(())
+    })
+    .await
+    .with_context(|| world.log())
 }

@@ -136,6 +136,8 @@ fn main() -> Result<ExitCode> {
         identities::labels_of_the_namespace_decide,
         identities::a_peering_of_another_resource_cannot_be_taken_over,
         identities::an_identity_tells_whether_it_works,
+        iam::a_role_takes_over_a_connection_only_while_it_may,
+        iam::own_credentials_reject_what_is_denied,
         errors::a_quota_that_is_near_is_warned_of,
         errors::a_dry_run_reports_and_creates_nothing,
         errors::missing_permissions_are_named_and_tried_again,

@@ -25,7 +25,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use vpc_peering_operator::api::{AwsIdentity, VpcPeering};
 
-use super::Shared;
+use super::{Shared, iam};
 
 pub const REGION: &str = "eu-central-1";
 pub const OTHER_REGION: &str = "us-west-2";
@@ -73,6 +73,7 @@ pub struct World {
     simulator: Option<(Arc<Server>, Simulator)>,
     /// The operator's access key there.
     key: String,
+    pub policies: iam::Policies,
 }
 
 impl World {
@@ -90,7 +91,7 @@ impl World {
             Cloud::Moto => None,
             Cloud::Simulator => {
                 let clock = Clock::new(Timestamp::now(), 1.0);
-                let simulator = ec2_simulator::Simulator::new(Default::default(), clock, 1);
+                let simulator = ec2_simulator::Simulator::new(iam::settings(), clock, 1);
                 let server = Server::start((Ipv4Addr::LOCALHOST, 0).into(), simulator).await?;
                 let simulator = Simulator::new(&server.url());
                 Some((Arc::new(server), simulator))
@@ -113,9 +114,26 @@ impl World {
             Some((_, simulator)) => simulator.create_key("111111111111").await?.access_key_id,
             None => "test".to_owned(),
         };
+        let policies = iam::Policies::new(&client, test).await?;
+        if let Some((_, simulator)) = &simulator {
+            policies.bind_key(simulator, &key).await?;
+        }
         let operator = operator.with("AWS_ACCESS_KEY_ID", &key).with("AWS_SECRET_ACCESS_KEY", SECRET);
         let name = "peering".to_owned();
-        Ok(Self { key, name, shared, client, namespace, ec2, endpoint, requester, accepter, operator, simulator })
+        Ok(Self {
+            key,
+            policies,
+            name,
+            shared,
+            client,
+            namespace,
+            ec2,
+            endpoint,
+            requester,
+            accepter,
+            operator,
+            simulator,
+        })
     }
 
     /// The same world, for another resource in it.
@@ -130,7 +148,7 @@ impl World {
     }
 
     /// Takes note of what the operator asked for.
-    pub async fn note(&self, seen: &super::iam::Seen) -> Result<()> {
+    pub async fn note(&self, seen: &iam::Seen) -> Result<()> {
         match &self.simulator {
             Some((_, simulator)) => seen.note(simulator, &self.key).await,
             None => Ok(()),
@@ -181,7 +199,7 @@ impl World {
             "apiVersion": "vpcpeering.dev/v1alpha1",
             "kind": "AwsIdentity",
             "metadata": {"name": name},
-            "spec": {"accountId": account, "roleArn": arn},
+            "spec": {"accountId": account, "roleArn": arn, "externalId": iam::EXTERNAL_ID},
         });
         for (key, value) in spec.as_object().into_iter().flatten() {
             manifest["spec"][key] = value.clone();
@@ -197,6 +215,7 @@ impl World {
         if let Some((_, simulator)) = &self.simulator {
             let role = Role { arn: arn.clone(), trusted: vec!["111111111111".into()], external_id: None };
             simulator.put_role(&role).await?;
+            self.policies.bind_role(simulator, &arn, account).await?;
         }
         Ok(arn)
     }
@@ -210,7 +229,12 @@ impl World {
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .region(Region::new(region.to_owned()))
             .build();
-        let role = self.role(account).await?;
+        // Not the operator's, which is bound by its policies.
+        let role = format!("arn:aws:iam::{account}:role/test");
+        if let Some((_, simulator)) = &self.simulator {
+            let role = Role { arn: role.clone(), trusted: vec!["111111111111".into()], external_id: None };
+            simulator.put_role(&role).await?;
+        }
         let session = aws_sdk_sts::Client::from_conf(config)
             .assume_role()
             .role_arn(role)
