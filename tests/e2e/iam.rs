@@ -1,5 +1,5 @@
-//! All these tests run under the policies in `deploy/iam`, filled in as its README says. The operator is refused nothing that
-//! a fault does not refuse; no action and no statement is granted in vain.
+//! All end-to-end tests on the simulator run under the policies in `deploy/iam`, with the placeholders replaced as its README
+//! says. The policies must refuse no call of the operator, and every action and statement must be used.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
