@@ -56,7 +56,7 @@ async fn judged(world: &World, theirs: &Ec2, vpc: &str, state: &State) -> Result
     let accept = json!({"accept": [{"ownerId": OTHER_ACCOUNT, "vpcs": {"all": true}, "regions": {"all": true}, "cidrBlocks": {"all": true}}]});
     let spec = match state.name {
         "denied" => {
-            json!({"deny": [{"ownerId": OTHER_ACCOUNT, "vpcs": {"all": true}, "regions": {"all": true}, "cidrBlocks": {"all": true}}]})
+            json!({"deny": [{"ownerId": OTHER_ACCOUNT}]})
         }
         "at-capacity" => {
             json!({"accept": [{"ownerId": OTHER_ACCOUNT, "vpcs": {"all": true}, "regions": {"all": true}, "cidrBlocks": {"all": true}}], "maxConnections": 0})

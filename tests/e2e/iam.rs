@@ -1,23 +1,26 @@
-//! All these tests run under the policies in `deploy/iam`, filled in as its README says. The operator is refused nothing that
-//! a fault does not refuse; no action and no statement is granted in vain.
+//! All end-to-end tests on the simulator run under the policies in `deploy/iam`, with the placeholders replaced as its README
+//! says. The policies must refuse no call of the operator, and every action and statement must be used.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ec2_simulator::iam::{Attachment, Kind, Policy};
 use ec2_simulator::journal::{Entry, Query};
 use ec2_simulator::{Client, Settings};
-use environment::repository;
+use environment::{ec2, eventually, repository};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Api;
 use serde_json::{Value, json};
 
-use super::world::{OTHER_ACCOUNT, World, condition, connection_id};
+use super::world::{OTHER_ACCOUNT, REGION, World, condition, connection_id};
 
 /// AWS grants it to everybody.
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>
 const FREE: &str = "GetCallerIdentity";
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// What the role's owner and the operator agreed on.
 pub const EXTERNAL_ID: &str = "chosen-by-both-sides";
@@ -148,9 +151,11 @@ impl Policies {
         self.attach(simulator, key, OWN_ACCOUNT, names).await
     }
 
-    /// Puts a role of the operator's under the policies of both ends, and lets only the operator in.
+    /// Puts a role of the operator's under its policy, which is the requester's in the test's own account, and lets only the
+    /// operator in.
     pub async fn bind_role(&self, simulator: &Client, arn: &str, account: &str) -> Result<()> {
-        self.attach(simulator, arn, account, ["trust", "requester", "accepter"].into_iter()).await?;
+        let end = if account == OWN_ACCOUNT { "requester" } else { "accepter" };
+        self.attach(simulator, arn, account, ["trust", end].into_iter()).await?;
         if self.adopts {
             self.grant_adoption(simulator, arn, account).await?;
         }
@@ -226,13 +231,16 @@ pub async fn a_role_takes_over_a_connection_only_while_it_may(world: World) -> R
     let create = world.ec2.create_vpc_peering_connection().vpc_id(&world.requester).peer_vpc_id(&world.accepter);
     let id = create.send().await?.vpc_peering_connection.and_then(|made| made.vpc_peering_connection_id);
     let id = id.context("no ID")?;
+    eventually("acceptable", LIMIT, async || {
+        world.ec2.accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
+        Ok(())
+    })
+    .await?;
     let _operator = world.operator.start().await?;
     let allowed = json!({"allowedNamespaces": {"list": [world.namespace]}});
     let identity = json!({"name": world.identity(OWN_ACCOUNT, allowed).await?});
     let mut manifest = world.manifest_with(json!({"vpcPeeringConnectionId": id}));
-    for end in ["requester", "accepter"] {
-        manifest["spec"][end]["identityRef"] = identity.clone();
-    }
+    manifest["spec"]["requester"]["identityRef"] = identity;
     world.apply(&manifest).await?;
     let object = world.until_stalled("Unauthorized").await?;
     let message = &condition(&object, "Ready").context("no condition")?.message;
@@ -255,4 +263,30 @@ pub async fn a_role_takes_over_a_connection_only_while_it_may(world: World) -> R
     world.until_ready().await?;
     world.delete().await?;
     world.until_gone().await
+}
+
+/// Rejecting is authorized on the connection alone.
+pub async fn own_credentials_reject_what_is_denied(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let create = world.ec2.create_vpc_peering_connection().vpc_id(&world.requester).peer_vpc_id(&world.accepter);
+    create.send().await?;
+    let manifest = json!({
+        "apiVersion": "vpcpeering.dev/v1alpha1",
+        "kind": "VpcPeeringAccepter",
+        "metadata": {"name": "accepter", "namespace": world.namespace},
+        "spec": {
+            "vpcId": world.accepter,
+            "region": REGION,
+            "deny": [{"vpcIds": [world.requester]}],
+            "reject": true,
+        },
+    });
+    world.apply_text(&manifest).await?;
+    eventually("rejected", LIMIT, async || {
+        let peerings = world.peerings().await?;
+        ensure!(peerings.iter().all(|peering| ec2::code(peering) == "rejected"), "{peerings:?}");
+        Ok(())
+    })
+    .await
+    .with_context(|| world.log())
 }

@@ -152,6 +152,7 @@ fn main() -> Result<ExitCode> {
         security::a_claim_without_a_permission_blocks_nobody,
         security::an_emptied_permission_allows_nobody,
         security::a_look_comes_before_what_is_taken_away,
+        iam::own_credentials_reject_what_is_denied,
         errors::a_quota_that_is_near_is_warned_of,
         errors::a_dry_run_reports_and_creates_nothing,
         errors::missing_permissions_are_named_and_tried_again,

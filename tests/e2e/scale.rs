@@ -85,6 +85,7 @@ pub async fn a_crowd_at_ec2s_limit_is_served_in_turns(world: World) -> Result<()
     world.simulator().set(&json!({"throttling": {"mutating": mutating}})).await?;
     let both = format!("{},{other}", world.namespace);
     let operator = world.operator.clone().with("WATCH_NAMESPACE", &both).with("POLL_INTERVAL", "5s");
+    let operator = operator.with("OWN_CREDENTIALS_NAMESPACES", &both);
     let _operator = operator.with("LOG_LEVEL", "warn").start().await?;
 
     let apply = async |namespace: &str, number: usize| -> Result<()> {

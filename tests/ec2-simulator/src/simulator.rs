@@ -238,8 +238,8 @@ impl State {
         }
     }
 
-    /// Asks the policies, before anything of the call is checked that they need not know: a dry run ends after them.
-    /// AWS does not document which of its checks comes first; here, what does not exist is told as such.
+    /// Asks the policies. A dry run ends later, so it reports denials too. AWS does not document whether it checks
+    /// permissions or existence first; the simulator answers NotFound first.
     fn authorize(&mut self, action: &Action, incoming: &mut Incoming, caller: &Caller, place: &Place) -> Result<()> {
         if self.policies.is_empty() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Which policies decide on whom.
+//! The policies that are attached to principals, and the decision for one request.
 
 use std::collections::BTreeMap;
 
@@ -29,21 +29,21 @@ pub struct Attachment {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// Says what its principal may do.
+    /// Allows and denies actions of its principal.
     #[default]
     Identity,
-    /// Says who may assume the role, beside what the role itself says.
+    /// Limits who may assume the role, in addition to `Role::trusted`.
     Trust,
-    /// Says what nobody in the account may do: a service control policy, beside one that allows everything.
+    /// Denies actions to everybody in the account: a service control policy next to one that allows everything.
     Guardrail,
 }
 
-/// What the policies say.
+/// The decision of the policies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Yes: by this statement, or because nobody has attached a policy to the caller.
+    /// Allowed by this statement; `None` if the caller has no policy.
     Allowed(Option<String>),
-    /// No: why.
+    /// Denied, and why.
     Denied(String),
 }
 
@@ -78,7 +78,7 @@ impl Policies {
         self.0.is_empty()
     }
 
-    /// Whether this caller may do this. A deny wins over every allow, and what nothing allows is denied.
+    /// Whether this caller may do this. A deny wins over every allow. Without an allow, the default is deny.
     #[must_use]
     pub fn decide(&self, key_id: &str, caller: &Caller, asked: &Asked) -> Decision {
         let role = caller.session.as_ref().map(|session| session.role.as_str());
@@ -120,7 +120,7 @@ impl Policies {
         }
     }
 
-    /// Whether the trust policy of the role that is asked for lets this caller in; a role without one has no say here.
+    /// Whether the trust policy of the role that is asked for lets this caller in; a role without a trust policy allows everybody here.
     #[must_use]
     pub fn decide_trust(&self, caller: &Caller, asked: &Asked) -> Decision {
         let of_role = self

@@ -84,7 +84,7 @@ impl Policy {
     /// The policy of a document.
     ///
     /// # Errors
-    /// Says what AWS would refuse, or this simulator does not know: what is not understood must not pass for a grant.
+    /// When AWS would refuse the document, or the simulator does not know a part of it: an unknown part must not pass as a grant.
     pub fn parse(document: &Value) -> Result<Self, String> {
         let Document { version, statement } = read(document)?;
         // The older version has no policy variables.

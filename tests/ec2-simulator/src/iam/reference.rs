@@ -1,5 +1,5 @@
-//! What the Service Authorization Reference says of the actions that the operator uses: on which types of resources each is
-//! authorized, and which condition keys there are for each of them. A key that it does not list is not in the request, so a
+//! The Service Authorization Reference for the actions that the operator uses: the resource types of each action, and the
+//! condition keys of each resource type. A key that it does not list is not in the request, so a
 //! condition on it is never met.
 //! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html>
 //! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecuritytokenservice.html>
@@ -12,7 +12,7 @@ use super::policy::{Policy, Statement};
 pub struct Action {
     /// With its service's prefix.
     pub name: &'static str,
-    /// On what it is authorized, of what there is in this simulator. Without any, on `*`.
+    /// Its resource types, as far as the simulator has them. An action without any is authorized on `*`.
     pub resources: &'static [Resource],
     /// The keys that go with the action itself.
     pub keys: &'static [&'static str],
@@ -202,8 +202,8 @@ fn is_of(listed: &str, key: &str) -> bool {
     }
 }
 
-/// What in a policy can never have the effect that its author meant: actions that are not authorized on any of the
-/// statement's resources, and condition keys that their requests do not have.
+/// Parts of a policy that can never have an effect: actions that are not authorized on any of the statement's resources, and
+/// condition keys that are never in the request.
 #[must_use]
 pub fn problems(policy: &Policy) -> Vec<String> {
     policy.statements.iter().flat_map(problems_of).collect()

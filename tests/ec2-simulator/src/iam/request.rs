@@ -1,4 +1,4 @@
-//! What a call is authorized for: one or more actions, each on a resource, with the condition keys that the reference lists.
+//! The questions that a call puts to the policies: one or more actions, each on a resource, with the condition keys that the reference lists.
 
 use super::context::Context;
 use super::reference;
@@ -21,7 +21,7 @@ pub struct Asked {
 /// Facts about a request and a resource, before the reference says which of them are condition keys.
 type Facts = Vec<(String, String)>;
 
-/// Everything that a call is authorized for. Nothing, where it names what is not there: then EC2's answer is that.
+/// All questions of one call. There are none if the call names a resource that does not exist: EC2 then answers NotFound.
 #[must_use]
 pub fn of_call(
     world: &World,
@@ -229,7 +229,7 @@ fn vpc_arn(place: &Place, id: &str) -> String {
     format!("arn:aws:ec2:{}:{}:vpc/{id}", place.region, place.account)
 }
 
-/// `aws:TagKeys` has every key, `aws:RequestTag` only those with a value: who deletes a tag need not name its value.
+/// `aws:TagKeys` has every key, `aws:RequestTag` only those with a value: DeleteTags may leave the value out.
 fn request_tags(tags: &[(String, Option<String>)]) -> Facts {
     let mut facts = Facts::new();
     for (key, value) in tags {

@@ -95,7 +95,7 @@ fn a_variable_has_its_value_or_voids_the_statement() {
 }
 
 #[test]
-fn what_is_not_understood_is_refused() {
+fn a_document_with_an_unknown_part_is_refused() {
     for statement in [
         json!({"Sid": "A", "Effect": "Allow", "Action": "*", "Resource": "*", "NotAction": "x"}),
         json!({"Sid": "A", "Effect": "Maybe", "Action": "*", "Resource": "*"}),
@@ -141,7 +141,7 @@ fn deny(action: &str, resource: &str) -> Value {
 }
 
 #[test]
-fn what_nothing_allows_is_denied_and_a_deny_wins() {
+fn the_default_is_deny_and_a_deny_wins() {
     let caller = AccessKey::default_user().caller;
     let decide =
         |policies: &Policies, action: &str, resource: &str| policies.decide("test", &caller, &asked(action, resource));

@@ -69,7 +69,7 @@ async fn request(cloud: &Cloud, client: &Client) -> (Cloud, String) {
 }
 
 #[tokio::test]
-async fn a_denied_call_is_told_in_its_services_words() {
+async fn a_denial_has_the_text_of_its_service() {
     let (_server, cloud, client) = start().await;
     let describe = json!({"Version": "2012-10-17", "Statement": [
         {"Sid": "Look", "Effect": "Allow", "Action": "ec2:Describe*", "Resource": "*"},
@@ -108,7 +108,7 @@ async fn a_denied_call_is_told_in_its_services_words() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_told_as_such() {
+async fn a_missing_resource_answers_not_found() {
     let (_server, cloud, client) = start().await;
     client.attach_policy(&attachment("test", "own", Kind::Identity, file("own-credentials"))).await.unwrap();
     let delete = cloud.ec2(HERE).delete_vpc_peering_connection().vpc_peering_connection_id("pcx-0123456789abcdef0");
@@ -136,7 +136,7 @@ async fn a_connection_belongs_to_the_namespace_that_tagged_it_first() {
         };
         team.ec2(HERE).accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await.unwrap();
 
-        // Before it is anybody's, no tag but one's own name, and no option.
+        // Before the first tags: only the session's own names, and no options.
         refused_with(set(&team, owner(prefix, "other")).await, DENIED).unwrap();
         refused_with(set(&team, vec![tag("cost", "1")]).await, DENIED).unwrap();
         refused_with(set(&team, [owner("", "team"), owner("accepter-", "team")].concat()).await, DENIED).unwrap();
@@ -144,7 +144,7 @@ async fn a_connection_belongs_to_the_namespace_that_tagged_it_first() {
         refused_with(unset(&team, &["cost"]).await, DENIED).unwrap();
         set(&team, [owner(prefix, "team"), vec![tag("cost", "1")]].concat()).await.unwrap();
 
-        // Then only its namespace keeps it.
+        // After the first tags: only that namespace may change tags and options.
         for refused in [
             set(&other, owner(prefix, "other")).await,
             set(&other, vec![tag("cost", "2")]).await,
@@ -213,7 +213,7 @@ async fn own_credentials_change_what_carries_the_cluster() {
     ours.ec2(HERE).accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await.unwrap();
     ours.ec2(HERE).create_tags().resources(&id).tags(tag("cost", "1")).send().await.unwrap();
 
-    // What somebody else made is not taken over without the grant for it.
+    // A foreign connection is taken over only with the adoption policy.
     let (vpc, peer) = cloud.pair().await.unwrap();
     let foreign = id_of(&cloud.request(&vpc, &peer).await.unwrap()).unwrap();
     let adopt = || ours.ec2(HERE).create_tags().resources(&foreign).set_tags(Some(owner("", "team"))).send();
@@ -260,7 +260,7 @@ async fn the_guard_leaves_ownership_tags_to_the_operators_roles() {
     let ask = cloud.ec2(HERE).create_vpc_peering_connection().vpc_id(&vpc).peer_vpc_id(&peer);
     let tags = crate::cloud::tags_of("vpc-peering-connection", owner("", "team"));
     refused_with(ask.tag_specifications(tags).send().await, DENIED).unwrap();
-    // Nor do they, or the operator, decide which VPCs may be peered.
+    // Only network administrators set the tag `vpc-peering`, not even the operator.
     for by in [&cloud, &team] {
         refused_with(set(by, &vpc, "vpc-peering").await, DENIED).unwrap();
     }
@@ -328,7 +328,7 @@ json.dump({name: find(name) for name in sys.argv[1:]}, sys.stdout)
         Command::new(venv().join("bin/python")).args(["-W", "ignore", "-c", script]).args(names).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let all: BTreeMap<String, BTreeMap<String, Vec<String>>> = serde_json::from_slice(&output.stdout).unwrap();
-    // What nothing here is or has: providers of web identities, users, and resources that are not peered.
+    // Web identity and SAML keys, and resource types that the simulator does not have, are left out.
     let of_others = |key: &str| key.contains(".com:") || key.starts_with("saml:");
     let kinds = ["", "vpc", "vpc-peering-connection", "route-table", "role", "queue"];
     for action in reference::ACTIONS {
