@@ -612,7 +612,7 @@ pub async fn every_rule_of_an_accepter_refuses(world: World) -> Result<()> {
         (json!({"accept": [any_of(ACCOUNT, json!({"regions": {}}))]}), "allow every region by all: true"),
         (
             json!({"accept": [any_of(ACCOUNT, json!({"cidrBlocks": {"list": null}}))]}),
-            "allow every CIDR block by all: true",
+            "spec.accept[0].cidrBlocks.list",
         ),
         (json!({"deny": [{}]}), "at least one of ownerId, vpcIds, regions, cidrBlocks"),
         (json!({"reject": true}), "say which, or leave it out"),
