@@ -11,6 +11,7 @@ pub mod poller;
 pub mod principal;
 pub mod questions;
 pub mod rate;
+pub mod regions;
 pub mod routes;
 #[cfg(test)]
 mod testing;
