@@ -18,6 +18,7 @@ pub fn all() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
 fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, serde_json::Error> {
     let mut crd = serde_json::to_value(crd)?;
     drop_nullable(&mut crd);
+    limit_selectors(&mut crd);
     for version in crd["spec"]["versions"].as_array_mut().into_iter().flatten() {
         // kstatus must not take an object for current that we never looked at.
         version["schema"]["openAPIV3Schema"]["properties"]["status"]["default"] = json!({"observedGeneration": -1});
@@ -38,6 +39,34 @@ fn drop_nullable(value: &mut Value) {
     }
 }
 
+/// Kubernetes' own schema of label selectors has no limits. These are those of labels, and more expressions than anybody
+/// needs.
+/// <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>
+fn limit_selectors(value: &mut Value) {
+    const MOST: usize = 32;
+    let label = || json!({"type": "string", "maxLength": 63});
+    match value {
+        Value::Object(map) => {
+            if let Some(labels) = map.get_mut("matchLabels") {
+                labels["maxProperties"] = MOST.into();
+                labels["additionalProperties"] = label();
+                labels["x-kubernetes-validations"] = json!([{"rule": "self.all(key, size(key) <= 317)", "message": "a label's key has at most 317 characters"}]);
+            }
+            if let Some(expressions) = map.get_mut("matchExpressions") {
+                expressions["maxItems"] = MOST.into();
+                let properties = &mut expressions["items"]["properties"];
+                properties["key"]["maxLength"] = 317.into();
+                properties["operator"]["maxLength"] = 16.into();
+                properties["values"]["maxItems"] = 100.into();
+                properties["values"]["items"] = label();
+            }
+            map.values_mut().for_each(limit_selectors);
+        }
+        Value::Array(items) => items.iter_mut().for_each(limit_selectors),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
 /// Every CRD as one YAML stream.
 ///
 /// # Errors
@@ -49,6 +78,42 @@ pub fn yaml() -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What in this schema has no limit, by its path.
+    fn unbounded(schema: &Value, path: &str) -> Vec<String> {
+        let lacks = |keyword: &str| schema[keyword].is_null().then(|| format!("{path}: {keyword}"));
+        let has_rule_on_keys = || {
+            let rules = schema["x-kubernetes-validations"].as_array();
+            rules.into_iter().flatten().any(|rule| rule["rule"].as_str().is_some_and(|rule| rule.contains("size(key)")))
+        };
+        let of = |child: &Value, name: &str| unbounded(child, &format!("{path}.{name}"));
+        match schema["type"].as_str() {
+            Some("string") if schema["enum"].is_null() => lacks("maxLength").into_iter().collect(),
+            Some("array") => lacks("maxItems").into_iter().chain(of(&schema["items"], "[]")).collect(),
+            Some("object") if schema["additionalProperties"].is_object() => {
+                let keys = (!has_rule_on_keys()).then(|| format!("{path}: no rule limits the keys"));
+                let values = of(&schema["additionalProperties"], "*");
+                lacks("maxProperties").into_iter().chain(keys).chain(values).collect()
+            }
+            Some("object") => {
+                let properties = schema["properties"].as_object().into_iter().flatten();
+                properties.flat_map(|(name, child)| of(child, name)).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn whatever_a_user_may_write_has_a_limit() -> anyhow::Result<()> {
+        for crd in all()? {
+            for version in crd.spec.versions {
+                let schema = serde_json::to_value(version.schema)?;
+                let unbounded = unbounded(&schema["openAPIV3Schema"]["properties"]["spec"], "spec");
+                assert!(unbounded.is_empty(), "{}: {unbounded:#?}", crd.spec.names.kind);
+            }
+        }
+        Ok(())
+    }
 
     #[test]
     fn crds_are_generated_from_the_code() {

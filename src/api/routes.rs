@@ -56,9 +56,10 @@ pub struct RouteTableSelector {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend(
         "minProperties" = 1,
-        "maxProperties" = 50,
+        "maxProperties" = 10,
         "additionalProperties" = {"type": "string", "maxLength": 256}
     ))]
+    #[x_kube(validation = Rule::new("self.all(key, size(key) <= 127)").message("a tag's key has at most 127 characters"))]
     pub tags: BTreeMap<String, String>,
 }
 

@@ -12,12 +12,13 @@ use smol_str::SmolStr;
     validation = Rule::new("!self.key.lowerAscii().startsWith('aws:')")
         .message("AWS reserves tag keys that start with 'aws:'; choose another key")
         .field_path(".key"),
-    validation = Rule::new("!self.key.startsWith('vpcpeering.dev/')")
+    validation = Rule::new("!self.key.lowerAscii().startsWith('vpcpeering.dev/')")
         .message("tag keys that start with 'vpcpeering.dev/' record who owns a peering; choose another key")
         .field_path(".key"),
 )]
 pub struct Tag {
-    /// The tag's key: 1 to 127 characters, not starting with `aws:` or `vpcpeering.dev/`.
+    /// The tag's key: 1 to 127 characters, not starting with `aws:` or `vpcpeering.dev/`
+    /// in any case, since IAM's condition keys ignore case.
     #[schemars(length(min = 1, max = 127))]
     pub key: String,
     /// The tag's value: at most 256 characters.

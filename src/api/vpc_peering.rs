@@ -190,7 +190,7 @@ pub struct PeeringSide {
 }
 
 /// Finds a VPC by its tags.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct VpcSelector {
     /// The VPC must carry all of these.
     #[schemars(extend(
@@ -198,6 +198,7 @@ pub struct VpcSelector {
         "maxProperties" = 10,
         "additionalProperties" = {"type": "string", "maxLength": 256}
     ))]
+    #[x_kube(validation = Rule::new("self.all(key, size(key) <= 127)").message("a tag's key has at most 127 characters"))]
     pub tags: BTreeMap<String, String>,
 }
 

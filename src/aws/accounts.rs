@@ -2,7 +2,8 @@
 //! `AwsIdentity` in use.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableRegionProvider;
@@ -38,9 +39,14 @@ const AFTER_REFUSAL: Duration = Duration::from_secs(5);
 /// So long before a session ends, the next one begins.
 const RENEW_EARLY: Duration = Duration::from_secs(300);
 
-/// A resource's own session is forgotten when it has not been used for so long, and when there are more than so many.
+/// A resource's own session, and the clients of a region, are dropped when they have not been used for so long.
 const IDLE: Duration = Duration::from_secs(600);
-const SESSIONS: usize = 256;
+
+/// How often to see what is idle.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// The most sessions of all accounts together; each takes some 40 KiB. The one that was used longest ago goes first.
+const SESSIONS: usize = 512;
 
 /// All accounts in use.
 #[derive(Debug)]
@@ -50,7 +56,53 @@ pub struct Accounts {
     polling: Polling,
     own: Arc<Account>,
     /// By the name of the `AwsIdentity`.
-    assumed: Mutex<HashMap<String, Arc<Account>>>,
+    assumed: Arc<Mutex<HashMap<String, Arc<Account>>>>,
+    sessions: Arc<Sessions>,
+}
+
+/// The sessions of all accounts.
+#[derive(Debug, Default)]
+struct Sessions {
+    by_user: Mutex<HashMap<User, (Arc<Ec2>, Instant)>>,
+    /// How many accounts there have been.
+    accounts: AtomicU64,
+}
+
+/// Whose a session is: the account's number, and the UID of the resource.
+type User = (u64, String);
+
+impl Sessions {
+    fn get(&self, user: &User) -> Option<Arc<Ec2>> {
+        let mut sessions = self.lock();
+        let (ec2, used) = sessions.get_mut(user)?;
+        *used = Instant::now();
+        Some(Arc::clone(ec2))
+    }
+
+    fn add(&self, user: User, ec2: Arc<Ec2>) {
+        let mut sessions = self.lock();
+        if sessions.len() >= SESSIONS
+            && let Some(oldest) = sessions.iter().min_by_key(|(_, (_, used))| *used).map(|(user, _)| user.clone())
+        {
+            sessions.remove(&oldest);
+        }
+        sessions.insert(user, (ec2, Instant::now()));
+    }
+
+    fn forget_idle(&self, idle: Duration) {
+        let mut sessions = self.lock();
+        sessions.retain(|_, (_, used)| used.elapsed() < idle);
+        sessions.shrink_to_fit();
+    }
+
+    /// What an account has held goes with it.
+    fn forget_account(&self, number: u64) {
+        self.lock().retain(|(account, _), _| *account != number);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<User, (Arc<Ec2>, Instant)>> {
+        self.by_user.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One account, as one principal reaches it.
@@ -69,7 +121,9 @@ pub struct Account {
     base: SdkConfig,
     traffic: Arc<dyn Traffic>,
     id: Arc<OnceLock<String>>,
-    sessions: Mutex<HashMap<String, (Arc<Ec2>, Instant)>>,
+    /// Which of the sessions are this account's.
+    number: u64,
+    sessions: Arc<Sessions>,
     /// Why AWS did not tell the account, and when.
     refusal: tokio::sync::Mutex<Option<(AwsError, Instant)>>,
 }
@@ -113,8 +167,37 @@ impl Accounts {
             .load()
             .await;
         let polling = Polling { cluster, interval: poll_interval, changed };
-        let own = Arc::new(Account::new(Principal::Own, &config, config.clone(), Arc::clone(&traffic), &polling));
-        Self { config, traffic, polling, own, assumed: Mutex::default() }
+        let accounts = Self::new(config, traffic, polling);
+        accounts.sweep();
+        accounts
+    }
+
+    fn new(config: SdkConfig, traffic: Arc<dyn Traffic>, polling: Polling) -> Self {
+        let sessions = Arc::new(Sessions::default());
+        let account = Account::new(Principal::Own, &config, config.clone(), Arc::clone(&traffic), &polling, &sessions);
+        let own = Arc::new(account);
+        Self { config, traffic, polling, own, assumed: Arc::default(), sessions }
+    }
+
+    /// Drops what is idle from time to time, for as long as this value lives.
+    fn sweep(&self) {
+        let (own, assumed) = (Arc::downgrade(&self.own), Arc::downgrade(&self.assumed));
+        let sessions = Arc::downgrade(&self.sessions);
+        tokio::spawn(async move {
+            while let (Some(own), Some(assumed), Some(sessions)) =
+                (own.upgrade(), assumed.upgrade(), sessions.upgrade())
+            {
+                let accounts = all(&own, &assumed);
+                drop((own, assumed));
+                sessions.forget_idle(IDLE);
+                drop(sessions);
+                for account in accounts {
+                    account.ec2.forget_idle(IDLE);
+                    account.vpcs.forget_idle(IDLE);
+                }
+                tokio::time::sleep(SWEEP).await;
+            }
+        });
     }
 
     /// The account of the operator's own credentials.
@@ -132,7 +215,14 @@ impl Accounts {
             return account;
         }
         let config = assume(&self.config, role, role.looking(&self.polling.cluster)).await;
-        let account = Account::new(principal.clone(), &self.config, config, Arc::clone(&self.traffic), &self.polling);
+        let account = Account::new(
+            principal.clone(),
+            &self.config,
+            config,
+            Arc::clone(&self.traffic),
+            &self.polling,
+            &self.sessions,
+        );
         let mut assumed = self.assumed();
         match assumed.get(&role.identity).filter(|account| account.principal == *principal) {
             // Somebody else was faster.
@@ -158,11 +248,22 @@ impl Accounts {
     /// Every account in use.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Account>> {
-        std::iter::once(&self.own).chain(self.assumed().values()).cloned().collect()
+        all(&self.own, &self.assumed)
     }
 
-    fn assumed(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Account>>> {
+    fn assumed(&self) -> MutexGuard<'_, HashMap<String, Arc<Account>>> {
         self.assumed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn all(own: &Arc<Account>, assumed: &Mutex<HashMap<String, Arc<Account>>>) -> Vec<Arc<Account>> {
+    let assumed = assumed.lock().unwrap_or_else(PoisonError::into_inner);
+    std::iter::once(own).chain(assumed.values()).cloned().collect()
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.sessions.forget_account(self.number);
     }
 }
 
@@ -173,6 +274,7 @@ impl Account {
         config: SdkConfig,
         traffic: Arc<dyn Traffic>,
         polling: &Polling,
+        sessions: &Arc<Sessions>,
     ) -> Self {
         let id = Arc::new(match &principal {
             Principal::Own => OnceLock::new(),
@@ -191,7 +293,8 @@ impl Account {
             base: base.clone(),
             traffic,
             id,
-            sessions: Mutex::default(),
+            number: sessions.accounts.fetch_add(1, Ordering::Relaxed),
+            sessions: Arc::clone(sessions),
             refusal: tokio::sync::Mutex::default(),
         }
     }
@@ -258,26 +361,14 @@ impl Account {
     /// role that is the resource's own.
     pub async fn acting_for(&self, owner: &Owner) -> Arc<Ec2> {
         let Principal::Role(role) = &self.principal else { return Arc::clone(&self.ec2) };
-        let now = Instant::now();
-        if let Some((ec2, used)) = self.sessions().get_mut(&owner.uid) {
-            *used = now;
-            return Arc::clone(ec2);
+        let user = (self.number, owner.uid.clone());
+        if let Some(ec2) = self.sessions.get(&user) {
+            return ec2;
         }
         let config = assume(&self.base, role, role.acting_for(owner)).await;
         let ec2 = Arc::new(Ec2::new(self.principal.clone(), config, Arc::clone(&self.traffic), Arc::clone(&self.id)));
-        let mut sessions = self.sessions();
-        sessions.retain(|_, (_, used)| now.duration_since(*used) < IDLE);
-        if sessions.len() >= SESSIONS
-            && let Some(oldest) = sessions.iter().min_by_key(|(_, (_, used))| *used).map(|(uid, _)| uid.clone())
-        {
-            sessions.remove(&oldest);
-        }
-        sessions.insert(owner.uid.clone(), (Arc::clone(&ec2), now));
+        self.sessions.add(user, Arc::clone(&ec2));
         ec2
-    }
-
-    fn sessions(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Arc<Ec2>, Instant)>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -298,4 +389,89 @@ async fn assume(base: &SdkConfig, role: &Role, session: Session) -> SdkConfig {
         // One of its own, so that it goes with the session.
         .identity_cache(IdentityCache::lazy().buffer_time(RENEW_EARLY).build())
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use aws_credential_types::Credentials;
+
+    use super::*;
+    use crate::aws::testing::Unwatched;
+    use crate::peering::testing::owner;
+
+    async fn accounts() -> Accounts {
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            // Nobody answers there, and nothing is asked.
+            .endpoint_url("http://127.0.0.1:1")
+            .region(Region::new("eu-central-1"))
+            .load()
+            .await;
+        let (changed, _) = mpsc::unbounded_channel();
+        let polling = Polling { cluster: "cluster".into(), interval: Duration::from_secs(60), changed };
+        Accounts::new(config, Arc::new(Unwatched), polling)
+    }
+
+    fn role(number: usize) -> Principal {
+        Principal::Role(Role {
+            identity: format!("identity-{number}"),
+            account_id: format!("{number:012}"),
+            arn: format!("arn:aws:iam::{number:012}:role/peering"),
+            external_id: None,
+            session_tags: BTreeMap::new(),
+            region: Some("eu-central-1".into()),
+        })
+    }
+
+    async fn act(account: &Account, number: usize) -> Arc<Ec2> {
+        let ec2 = account.acting_for(&Owner { uid: number.to_string(), ..owner() }).await;
+        drop(ec2.changing("eu-central-1"));
+        ec2
+    }
+
+    #[tokio::test]
+    async fn sessions_are_few_in_all_accounts_together() {
+        let accounts = accounts().await;
+        let mut held = Vec::new();
+        for number in 0..SESSIONS / 100 {
+            held.push(accounts.of(&role(number)).await);
+        }
+        let first = act(&held[0], 0).await;
+        for (number, account) in (1..=2 * SESSIONS).zip(held.iter().cycle().skip(1)) {
+            act(account, number).await;
+            assert!(Arc::ptr_eq(&first, &act(&held[0], 0).await), "the one that is in use went, not the oldest");
+        }
+        assert_eq!(accounts.sessions.lock().len(), SESSIONS);
+        // Another account with the same resource shares nothing.
+        assert!(!Arc::ptr_eq(&first, &act(&held[1], 0).await));
+    }
+
+    #[tokio::test]
+    async fn a_session_goes_when_it_is_idle_and_with_its_account() {
+        let accounts = accounts().await;
+        let (one, other) = (accounts.of(&role(1)).await, accounts.of(&role(2)).await);
+        act(&one, 1).await;
+        let idle = Duration::from_millis(50);
+        tokio::time::sleep(idle).await;
+        act(&one, 2).await;
+        act(&other, 3).await;
+        accounts.sessions.forget_idle(idle);
+        assert_eq!(accounts.sessions.lock().len(), 2, "no new one was needed for that");
+        accounts.forget("identity-1");
+        drop(one);
+        assert_eq!(accounts.sessions.lock().keys().map(|(_, uid)| uid.as_str()).collect::<Vec<_>>(), ["3"]);
+    }
+
+    #[tokio::test]
+    async fn what_is_idle_is_looked_for_until_the_end() {
+        let accounts = accounts().await;
+        accounts.sweep();
+        tokio::task::yield_now().await;
+        let own = Arc::downgrade(&accounts.own);
+        drop(accounts);
+        assert!(own.upgrade().is_none(), "the sweep holds what it looks through");
+    }
 }

@@ -1,13 +1,15 @@
 //! EC2 clients, one for each region, with one set of credentials.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use aws_config::{Region, SdkConfig};
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_types::retry::RetryConfig;
+use tokio::time::Instant;
 
 use super::traffic::{Intercepted, Traffic};
 use super::{AwsError, Principal};
@@ -18,14 +20,14 @@ pub struct Ec2 {
     principal: Principal,
     config: SdkConfig,
     intercepted: Intercepted,
-    clients: Mutex<HashMap<String, Clients>>,
+    clients: Mutex<HashMap<(String, Use), (Client, Instant)>>,
 }
 
-/// The clients for one region.
-#[derive(Debug)]
-struct Clients {
-    looking: Client,
-    changing: Client,
+/// What a client is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Use {
+    Looking,
+    Changing,
 }
 
 impl Ec2 {
@@ -44,29 +46,41 @@ impl Ec2 {
     /// The client for calls in one region that change nothing; they are repeated where that may help.
     #[must_use]
     pub fn client(&self, region: &str) -> Client {
-        self.clients(region, |clients| clients.looking.clone())
+        self.client_for(region, Use::Looking)
     }
 
     /// The client for calls in one region that change something: one call, one request. Whether and when to try again
     /// is decided anew, with what EC2 shows by then, and at the rate that it allows.
     #[must_use]
     pub fn changing(&self, region: &str) -> Client {
-        self.clients(region, |clients| clients.changing.clone())
+        self.client_for(region, Use::Changing)
     }
 
-    fn clients(&self, region: &str, pick: impl FnOnce(&Clients) -> Client) -> Client {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(clients) = clients.get(region) {
-            return pick(clients);
-        }
-        let config = aws_sdk_ec2::config::Builder::from(&self.config)
-            .region(Region::new(region.to_owned()))
-            .interceptor(self.intercepted.clone());
-        let made = Clients {
-            changing: Client::from_conf(config.clone().retry_config(RetryConfig::disabled()).build()),
-            looking: Client::from_conf(config.build()),
-        };
-        pick(clients.entry(region.to_owned()).or_insert(made))
+    /// Drops the clients of regions that nobody has called for so long: users name regions, and a client takes memory.
+    pub(super) fn forget_idle(&self, idle: Duration) {
+        let mut clients = self.clients();
+        clients.retain(|_, (_, used)| used.elapsed() < idle);
+        clients.shrink_to_fit();
+    }
+
+    fn client_for(&self, region: &str, purpose: Use) -> Client {
+        let mut clients = self.clients();
+        let (client, used) = clients.entry((region.to_owned(), purpose)).or_insert_with(|| {
+            let config = aws_sdk_ec2::config::Builder::from(&self.config)
+                .region(Region::new(region.to_owned()))
+                .interceptor(self.intercepted.clone());
+            let config = match purpose {
+                Use::Looking => config,
+                Use::Changing => config.retry_config(RetryConfig::disabled()),
+            };
+            (Client::from_conf(config.build()), Instant::now())
+        });
+        *used = Instant::now();
+        client.clone()
+    }
+
+    fn clients(&self) -> MutexGuard<'_, HashMap<(String, Use), (Client, Instant)>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What became of a call by this principal.
@@ -136,5 +150,21 @@ mod tests {
         assert_eq!(answers, [format!("{action} RequestLimitExceeded"), format!("{action} OK")]);
         assert_eq!(calls().await?, 2);
         Ok(())
+    }
+
+    #[test]
+    fn clients_go_when_nobody_calls_their_region() {
+        let ec2 = testing::ec2("http://127.0.0.1:1", Arc::new(testing::Unwatched));
+        for number in 0..100 {
+            let region = format!("region-{number}");
+            drop((ec2.client(&region), ec2.changing(&region)));
+        }
+        let idle = Duration::from_millis(50);
+        std::thread::sleep(idle);
+        drop((ec2.client("eu-central-1"), ec2.client("region-7")));
+        ec2.forget_idle(idle);
+        let mut left: Vec<_> = ec2.clients().keys().cloned().collect();
+        left.sort_by(|one, other| one.0.cmp(&other.0));
+        assert_eq!(left, [("eu-central-1".to_owned(), Use::Looking), ("region-7".to_owned(), Use::Looking)]);
     }
 }

@@ -184,6 +184,8 @@ impl<V: View> Inventories<V> {
             return inventory;
         }
         let inventory = Arc::new(Inventory::start(Arc::clone(&self.ec2), region.to_owned(), self.polling.clone()));
+        // What nobody holds any more leaves no trace.
+        regions.retain(|_, inventory| inventory.strong_count() > 0);
         regions.insert(region.to_owned(), Arc::downgrade(&inventory));
         inventory
     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::questions::VALUES_AT_ONCE;
 use super::{AwsError, Ec2};
@@ -21,7 +22,7 @@ type Question = (String, oneshot::Sender<Answer>);
 #[derive(Debug)]
 pub struct Vpcs {
     ec2: Arc<Ec2>,
-    regions: Mutex<HashMap<String, mpsc::UnboundedSender<Question>>>,
+    regions: Mutex<HashMap<String, (mpsc::UnboundedSender<Question>, Instant)>>,
 }
 
 impl Vpcs {
@@ -37,7 +38,7 @@ impl Vpcs {
     /// What AWS, or the way to it, refuses.
     pub async fn get(&self, region: &str, id: &str) -> Answer {
         let (sender, answer) = oneshot::channel();
-        // The task lives as long as this value does, so it is gone only at shutdown: there is no answer any more.
+        // The task answers all that was asked before it ends, except at shutdown: there is no answer any more then.
         _ = self.region(region).send((id.to_owned(), sender));
         match answer.await {
             Ok(answer) => answer,
@@ -53,13 +54,20 @@ impl Vpcs {
         self.ec2.vpcs_tagged(region, tags).await
     }
 
+    /// Ends the look-ups of regions in which nothing is asked: each has a task.
+    pub(super) fn forget_idle(&self, idle: Duration) {
+        let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
+        regions.retain(|_, (_, used)| used.elapsed() < idle);
+    }
+
     fn region(&self, region: &str) -> mpsc::UnboundedSender<Question> {
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-        let questions = regions.entry(region.to_owned()).or_insert_with(|| {
+        let (questions, used) = regions.entry(region.to_owned()).or_insert_with(|| {
             let (sender, receiver) = mpsc::unbounded_channel();
             tokio::spawn(answer_all(Arc::clone(&self.ec2), region.to_owned(), receiver));
-            sender
+            (sender, Instant::now())
         });
+        *used = Instant::now();
         questions.clone()
     }
 }

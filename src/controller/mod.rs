@@ -27,7 +27,7 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::{Api, Client, ResourceExt};
 use smol_str::SmolStr;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::aws::{Accounts, Traffic, events};
 use crate::peering;
@@ -39,7 +39,10 @@ pub use kept::Managed;
 pub use observer::Observer;
 pub use scope::Scope;
 use turns::{Turns, Waiter};
-use watch::Touched;
+use watch::{Freshness, Touched, wire};
+
+/// Concurrent passes over large objects of one kind: each may take several MiB. Others wait for none of them.
+const LARGE_AT_ONCE: usize = 8;
 
 /// What the controller is tuned by.
 #[derive(Clone, Debug)]
@@ -98,7 +101,7 @@ pub async fn run(
         "vpcpeeringaccepter",
         vpc_peering_accepter::reconcile,
     );
-    let watched = watch::identities(Api::all(client.clone()), identity_writer, touched.clone());
+    let watched = watch::identities(Api::all(client.clone()), identity_writer, touched.clone(), Freshness::default());
     let identities = if keeps_identities {
         Controller::for_stream(watched, identities)
             .graceful_shutdown_on(shutdown)
@@ -120,7 +123,7 @@ pub async fn run(
             None => std::future::pending().await,
         }
     };
-    let namespaces = watch::namespaces(Api::all(client), namespace_writer, touched);
+    let namespaces = watch::namespaces(Api::all(client), namespace_writer, touched, Freshness::default());
     tokio::select! {
         _ = futures::future::join3(peerings, accepters, identities) => {}
         // They go on without end.
@@ -148,6 +151,7 @@ where
 {
     let observer = Arc::clone(observer);
     let read = K::kept(context).store.clone();
+    let large = Arc::new(Semaphore::new(LARGE_AT_ONCE));
     Controller::for_stream(watch::resources(Arc::clone(context), scope.clone(), store), read)
         .with_config(kube::runtime::controller::Config::default().concurrency(concurrency))
         .reconcile_on(woken::<K>(Arc::clone(context), changes))
@@ -157,10 +161,12 @@ where
         .run(
             move |object, context| {
                 let work = context.announcer.work();
-                let pass = observer::observed(Arc::clone(&observer), name, reconcile(object, context));
+                let (observer, large) = (Arc::clone(&observer), Arc::clone(&large));
                 async move {
-                    let outcome = pass.await;
-                    drop(work);
+                    // The semaphore is never closed.
+                    let room = if wire::is_large(&*object) { large.acquire().await.ok() } else { None };
+                    let outcome = observer::observed(observer, name, reconcile(object, context)).await;
+                    drop((work, room));
                     outcome
                 }
             },

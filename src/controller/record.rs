@@ -6,6 +6,7 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::Request;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 use kube::{Api, ResourceExt};
@@ -16,6 +17,7 @@ use super::Context;
 use super::index::By;
 use super::kept::{Managed, Status, conditions, has_finalizer};
 use super::memory::Memory;
+use super::watch::wire::Wire;
 use crate::api::{ConditionType, FINALIZER, Reason, StepEvent};
 use crate::peering::Standing;
 use crate::peering::status;
@@ -78,7 +80,11 @@ impl Context {
         let mut updated = object.clone();
         *updated.status_mut() = Some(status.clone());
         let parameters = PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() };
-        let written = self.api(object).replace_status(&object.name_any(), &parameters, &updated).await?;
+        let body = serde_json::to_vec(&updated).map_err(kube::Error::SerdeError)?;
+        drop(updated);
+        let request = Request::new(K::url_path(&(), object.meta().namespace.as_deref()));
+        let request = request.replace_subresource("status", &object.name_any(), &parameters, body);
+        let written = self.client.request::<Wire<K>>(request.map_err(kube::Error::BuildRequest)?).await?.0?;
         self.memory(&written, |memory| memory.wrote(written.meta().resource_version.as_deref()));
         Ok(written)
     }
@@ -117,7 +123,7 @@ impl Context {
     async fn set_finalizers<K: Managed>(&self, object: &K, finalizers: &[String]) -> Result<K, kube::Error> {
         let patch = json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": finalizers}});
         let parameters = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
-        let written = self.api(object).patch(&object.name_any(), &parameters, &Patch::Merge(patch)).await?;
+        let written = self.api(object).patch(&object.name_any(), &parameters, &Patch::Merge(patch)).await?.0?;
         self.memory(&written, |memory| memory.wrote(written.meta().resource_version.as_deref()));
         Ok(written)
     }
@@ -156,7 +162,7 @@ impl Context {
         self.memory(object, |memory| memory.wrote_to_ec2(Instant::now()));
     }
 
-    fn api<K: Managed>(&self, object: &K) -> Api<K> {
+    fn api<K: Managed>(&self, object: &K) -> Api<Wire<K>> {
         Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default())
     }
 }

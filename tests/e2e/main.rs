@@ -6,6 +6,7 @@
 mod accepter;
 mod adoption;
 mod both_ends;
+mod bounds;
 mod crashes;
 mod deploy;
 mod ends;
@@ -201,6 +202,9 @@ fn main() -> Result<ExitCode> {
         outages::an_api_server_that_stops_and_comes_back,
         outages::a_status_that_a_restored_etcd_forgot,
         outages::a_resource_that_cannot_be_read_holds_up_no_other,
+        bounds::what_takes_memory_is_limited_by_the_schema,
+        bounds::the_largest_resources_leave_the_operator_its_memory,
+        outages::a_resource_that_can_no_longer_be_read_is_left_alone,
         outages::recreated_under_the_same_name_while_we_were_down,
         accepter::the_other_half_of_a_peering_across_accounts,
         accepter::the_other_half_on_another_api_server,

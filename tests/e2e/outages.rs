@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use aws_sdk_ec2::types::Tag;
 use environment::ec2::code;
 use serde_json::json;
 
@@ -63,18 +64,24 @@ pub async fn a_status_that_a_restored_etcd_forgot(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn a_resource_that_cannot_be_read_holds_up_no_other(world: World) -> Result<()> {
+/// As after a downgrade: a stored resource may have a value that this version does not know.
+async fn with_an_unknown_value(world: World) -> Result<World> {
     let world = apart(world).await?;
-    // As after a downgrade: the stored resource has a value that this version does not know.
     let pointer = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/acceptance/enum/-";
     let patch = json!([{"op": "add", "path": pointer, "value": "Perhaps"}]).to_string();
     let crd = "vpcpeerings.vpcpeering.dev";
     world.shared.control_plane.kubectl(&["patch", "crd", crd, "--type=json", "--patch", &patch]).await?;
-    let unreadable = world.another("unreadable");
+    let probe = world.another("unreadable");
     environment::eventually("the CRD takes it", Duration::from_secs(30), async || {
-        unreadable.apply_text(&unreadable.manifest_with(json!({"acceptance": "Perhaps"}))).await
+        probe.apply_text(&probe.manifest_with(json!({"acceptance": "Perhaps"}))).await
     })
     .await?;
+    Ok(world)
+}
+
+pub async fn a_resource_that_cannot_be_read_holds_up_no_other(world: World) -> Result<()> {
+    let world = with_an_unknown_value(world).await?;
+    let unreadable = world.another("unreadable");
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
@@ -82,6 +89,41 @@ pub async fn a_resource_that_cannot_be_read_holds_up_no_other(world: World) -> R
     // Corrected, it goes its way.
     unreadable.apply_text(&unreadable.manifest()).await?;
     unreadable.until_stalled("ConnectionNotOwned").await?;
+    Ok(())
+}
+
+pub async fn a_resource_that_can_no_longer_be_read_is_left_alone(world: World) -> Result<()> {
+    let world = with_an_unknown_value(world).await?;
+    world.another("unreadable").delete().await?;
+    let _operator = world.operator.start().await?;
+    let tagged = json!({"tags": [{"key": "team", "value": "blue"}]});
+    world.apply_text(&world.manifest_with(tagged.clone())).await?;
+    let object = world.until_ready().await?;
+    let id = connection_id(&object).context("no ID")?;
+    ensure!(world.users_tags(id).await?.len() == 1);
+    let reasons = world.events().await?;
+    ensure!(!reasons.contains(&"Unreadable".to_owned()), "{reasons:?}");
+
+    // Its new version may want something else: to repair what the last one wanted is to guess.
+    let mut odd = tagged.clone();
+    odd["acceptance"] = json!("Perhaps");
+    world.apply_text(&world.manifest_with(odd)).await?;
+    world.until_told(&["Unreadable"]).await?;
+    world.ec2.delete_tags().resources(id).tags(Tag::builder().key("team").build()).send().await?;
+    // Six polls.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    ensure!(world.users_tags(id).await?.is_empty(), "it was acted on as it was last seen");
+
+    world.apply_text(&world.manifest_with(tagged)).await?;
+    environment::eventually("tagged again", Duration::from_secs(30), async || {
+        ensure!(world.users_tags(id).await?.len() == 1, "no tag");
+        Ok(())
+    })
+    .await
+    .with_context(|| world.log())?;
+    world.delete().await?;
+    world.until_gone().await?;
+    ensure!(world.living().await?.is_empty());
     Ok(())
 }
 

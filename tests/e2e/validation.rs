@@ -44,6 +44,14 @@ pub async fn every_rule_refuses_with_a_readable_message(world: World) -> Result<
             json!({"accepter": {"vpcId": "vpc-00000000", "routes": {"routeTables": {"all": true}, "destinationCidrBlocks": ["x"]}}}),
             "destinationCidrBlocks takes CIDR blocks",
         ),
+        (
+            json!({"accepter": {"vpcSelector": {"tags": {"k".repeat(128): "b"}}}}),
+            "spec.accepter.vpcSelector.tags: Invalid value: a tag's key has at most 127 characters",
+        ),
+        (
+            json!({"accepter": {"vpcId": "vpc-00000000", "routes": {"routeTables": {"tags": {"k".repeat(128): "b"}}}}}),
+            "spec.accepter.routes.routeTables.tags: Invalid value: a tag's key has at most 127 characters",
+        ),
         (json!({"acceptance": "Perhaps"}), "supported values: \"Auto\", \"Manual\""),
         (json!({"managementPolicy": "None"}), "supported values: \"Full\", \"Observe\""),
         (json!({"vpcPeeringConnectionId": "pcx-1"}), "spec.vpcPeeringConnectionId"),
@@ -57,6 +65,7 @@ pub async fn every_rule_refuses_with_a_readable_message(world: World) -> Result<
         (tags(json!([{"key": "aws:x", "value": ""}])), "AWS reserves tag keys that start with 'aws:'"),
         (tags(json!([{"key": "AWS:x", "value": ""}])), "AWS reserves tag keys that start with 'aws:'"),
         (tags(json!([{"key": "vpcpeering.dev/uid", "value": ""}])), "record who owns a peering"),
+        (tags(json!([{"key": "VpcPeering.dev/Namespace", "value": ""}])), "record who owns a peering"),
         (tags(json!([{"key": "", "value": ""}])), "spec.tags[0].key"),
         (tags(json!([{"key": "k".repeat(128), "value": ""}])), "may not be more than 127"),
         (tags(json!([{"key": "k", "value": "v".repeat(257)}])), "may not be more than 256"),

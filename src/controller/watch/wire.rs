@@ -1,0 +1,348 @@
+//! Objects as the API server sends them, read without what nobody here uses. Labels, annotations, owners and
+//! `managedFields` may be a megabyte of each object, and take several times that once they are decoded: they are skipped
+//! in the text.
+
+use std::borrow::Cow;
+use std::io::{self, ErrorKind, Write};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Resource;
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use crate::api::RECONCILE_AT;
+
+/// The largest object that is read, in bytes of JSON: each answer to a write holds a few copies of the text. etcd takes
+/// 1.5 MiB.
+const LARGEST: usize = 1 << 20;
+
+/// The most of an object that is kept, by [`cost`]: some 2,500 routes, or a hundred accepted connections with their tags
+/// and 2,000 routes. 200 objects of this size leave room in the chart's memory limit.
+const MOST_KEPT: usize = 640 << 10;
+
+/// An object of more bytes of JSON than this is large: a pass holds its status and the text of a write beside it.
+const LARGE: usize = 64 << 10;
+
+/// What a value takes in memory beside its text, in bytes: a `String` and its place in a list.
+const EACH_VALUE: usize = 24;
+
+/// The longest value of the annotation `vpcpeering.dev/reconcile-at` that is kept, in bytes; it is compared up to there.
+const RECONCILE_AT_LENGTH: usize = 256;
+
+/// The longest text that tells why an object cannot be read, in bytes: it may quote the object.
+const ERROR_LENGTH: usize = 512;
+
+/// An object, or why it cannot be read. `LABELS`: its labels are kept.
+#[derive(Clone, Debug)]
+pub struct Wire<K, const LABELS: bool = false>(pub Result<K, Unreadable>);
+
+/// Why an object cannot be read.
+#[derive(Clone, Debug, Error)]
+#[error("this version of the operator cannot read the resource: {error}")]
+pub struct Unreadable {
+    /// The rule that it breaks.
+    pub error: String,
+    /// Its name, version and the like.
+    pub metadata: ObjectMeta,
+}
+
+impl From<Unreadable> for kube::Error {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Service(unreadable.into())
+    }
+}
+
+/// An object before its fields are decoded.
+#[derive(Deserialize)]
+struct Text<'a> {
+    #[serde(borrow)]
+    metadata: Metadata<'a>,
+    #[serde(borrow, default)]
+    spec: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    status: Option<&'a RawValue>,
+}
+
+/// The metadata that is kept.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata<'a> {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    deletion_grace_period_seconds: Option<i64>,
+    #[serde(borrow, default)]
+    annotations: Option<Annotations<'a>>,
+    #[serde(borrow, default)]
+    finalizers: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    labels: Option<&'a RawValue>,
+}
+
+/// The annotations that are kept.
+#[derive(Deserialize)]
+struct Annotations<'a> {
+    #[serde(borrow, default, rename = "vpcpeering.dev/reconcile-at")]
+    reconcile_at: Option<Cow<'a, str>>,
+}
+
+/// An object of what is kept of it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Kept<'a> {
+    api_version: Cow<'a, str>,
+    kind: Cow<'a, str>,
+    metadata: &'a ObjectMeta,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spec: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'a RawValue>,
+}
+
+impl<'de, K, const LABELS: bool> Deserialize<'de> for Wire<K, LABELS>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned,
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        read::<K, LABELS>(text.get()).map(Self).map_err(D::Error::custom)
+    }
+}
+
+impl<K: Resource, const LABELS: bool> Resource for Wire<K, LABELS> {
+    type DynamicType = K::DynamicType;
+    type Scope = K::Scope;
+
+    fn kind(dt: &K::DynamicType) -> Cow<'_, str> {
+        K::kind(dt)
+    }
+
+    fn group(dt: &K::DynamicType) -> Cow<'_, str> {
+        K::group(dt)
+    }
+
+    fn version(dt: &K::DynamicType) -> Cow<'_, str> {
+        K::version(dt)
+    }
+
+    fn plural(dt: &K::DynamicType) -> Cow<'_, str> {
+        K::plural(dt)
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        self.0.as_ref().map_or_else(|unreadable| &unreadable.metadata, K::meta)
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        self.0.as_mut().map_or_else(|unreadable| &mut unreadable.metadata, K::meta_mut)
+    }
+}
+
+/// Reads an object of any size; fails only where it is no Kubernetes object.
+fn read<K, const LABELS: bool>(text: &str) -> Result<Result<K, Unreadable>, serde_json::Error>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned,
+{
+    let Text { metadata, spec, status } = serde_json::from_str(text)?;
+    let Metadata { finalizers, labels, .. } = metadata;
+    let labels = labels.filter(|_| LABELS);
+    let kept = [finalizers, labels, spec, status].into_iter().flatten().map(|text| cost(text.get())).sum::<usize>();
+    let mut metadata = metadata.without_lists();
+    let error = if text.len() > LARGEST {
+        Some(format!(
+            "it has {} KiB, and at most {} KiB are read; shorten its labels, annotations, ownerReferences or status",
+            text.len() >> 10,
+            LARGEST >> 10
+        ))
+    } else if kept > MOST_KEPT {
+        Some(format!(
+            "its spec, status and finalizers would take {} KiB of memory, and at most {} KiB are kept; shorten the lists of its spec",
+            kept >> 10,
+            MOST_KEPT >> 10
+        ))
+    } else {
+        None
+    };
+    if let Some(error) = error {
+        return Ok(Err(Unreadable { error, metadata }));
+    }
+    metadata.finalizers = finalizers.map(|list| serde_json::from_str(list.get())).transpose()?;
+    metadata.labels = labels.map(|map| serde_json::from_str(map.get())).transpose()?;
+    let kept = Kept { api_version: K::api_version(&()), kind: K::kind(&()), metadata: &metadata, spec, status };
+    let object = serde_json::from_str(&serde_json::to_string(&kept)?);
+    Ok(object.map_err(|error| {
+        let error = error.to_string();
+        // The position is that in a text that nobody sees.
+        let error = error.rsplit_once(" at line ").map_or(error.as_str(), |(error, _)| error);
+        Unreadable { error: cut(error, ERROR_LENGTH).to_owned(), metadata }
+    }))
+}
+
+impl Metadata<'_> {
+    fn without_lists(self) -> ObjectMeta {
+        let reconcile_at = self.annotations.and_then(|annotations| annotations.reconcile_at);
+        let annotation =
+            |value: Cow<'_, str>| [(RECONCILE_AT.to_owned(), cut(&value, RECONCILE_AT_LENGTH).to_owned())].into();
+        ObjectMeta {
+            name: self.name,
+            namespace: self.namespace,
+            uid: self.uid,
+            resource_version: self.resource_version,
+            generation: self.generation,
+            creation_timestamp: self.creation_timestamp,
+            deletion_timestamp: self.deletion_timestamp,
+            deletion_grace_period_seconds: self.deletion_grace_period_seconds,
+            annotations: reconcile_at.map(annotation),
+            ..ObjectMeta::default()
+        }
+    }
+}
+
+/// About what a JSON text takes in memory once it is decoded, in bytes.
+fn cost(text: &str) -> usize {
+    text.len() + EACH_VALUE * text.bytes().filter(|byte| *byte == b',').count()
+}
+
+/// Whether a pass over the object takes so much memory that only few may be in hand at once.
+pub fn is_large(object: &impl Serialize) -> bool {
+    serde_json::to_writer(Room(LARGE), object).is_err()
+}
+
+/// Takes so many bytes, and no more.
+struct Room(usize);
+
+impl Write for Room {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.checked_sub(bytes.len()).ok_or(ErrorKind::StorageFull)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The text up to so many bytes, in whole characters.
+pub fn cut(text: &str, length: usize) -> &str {
+    &text[..text.floor_char_boundary(length)]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use k8s_openapi::api::core::v1::Namespace;
+    use kube::core::{ObjectList, PartialObjectMeta, WatchEvent};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::VpcPeering;
+
+    fn object() -> Value {
+        json!({
+            "apiVersion": "vpcpeering.dev/v1alpha1",
+            "kind": "VpcPeering",
+            "metadata": {
+                "name": "a",
+                "namespace": "b",
+                "uid": "u",
+                "resourceVersion": "7",
+                "generation": 3,
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+                "finalizers": ["vpcpeering.dev/finalizer", "example.com/other"],
+                "annotations": {"vpcpeering.dev/reconcile-at": "now", "example.com/notes": "many"},
+                "labels": {"team": "blue"},
+                "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "c", "uid": "v"}],
+                "managedFields": [{"manager": "kubectl"}],
+            },
+            "spec": {"requester": {"vpcId": "vpc-1", "region": "r"}, "accepter": {"vpcId": "vpc-2"}},
+            "status": {"vpcPeeringConnectionId": "pcx-1"},
+        })
+    }
+
+    fn read(object: &Value) -> Result<VpcPeering, Unreadable> {
+        serde_json::from_str::<Wire<VpcPeering>>(&object.to_string()).unwrap().0
+    }
+
+    #[test]
+    fn what_is_used_is_kept_and_nothing_else() {
+        let kept = read(&object()).unwrap();
+        let mut expected: VpcPeering = serde_json::from_value(object()).unwrap();
+        expected.metadata.labels = None;
+        expected.metadata.owner_references = None;
+        expected.metadata.managed_fields = None;
+        expected.metadata.annotations = Some([(RECONCILE_AT.to_owned(), "now".to_owned())].into());
+        assert_eq!(kept, expected);
+    }
+
+    #[test]
+    fn the_labels_of_a_namespace_are_kept() {
+        let namespace = json!({
+            "metadata": {"name": "a", "labels": {"team": "blue"}, "annotations": {"x": "y"}},
+            "spec": {"finalizers": ["kubernetes"]},
+        });
+        let wire = serde_json::from_str::<Wire<PartialObjectMeta<Namespace>, true>>(&namespace.to_string());
+        let metadata = wire.unwrap().0.unwrap().metadata;
+        assert_eq!(metadata.labels, Some([("team".to_owned(), "blue".to_owned())].into()));
+        assert_eq!(metadata.annotations, None);
+    }
+
+    #[test]
+    fn what_is_too_large_is_named_and_its_metadata_kept() {
+        let many: serde_json::Map<_, _> = (0..100_000).map(|number| (format!("k{number}"), json!(""))).collect();
+        let mut labels = object();
+        labels["metadata"]["labels"] = many.into();
+        let mut status = object();
+        status["status"]["managedTagKeys"] = json!(vec![""; 40_000]);
+        let mut finalizers = object();
+        finalizers["metadata"]["finalizers"] = json!(vec!["example.com/x"; 20_000]);
+        for (object, word) in [(labels, "at most 1024 KiB"), (status, "at most 640 KiB"), (finalizers, "640 KiB")] {
+            let unreadable = read(&object).unwrap_err();
+            assert!(unreadable.error.contains(word), "{unreadable}");
+            let metadata = unreadable.metadata;
+            assert_eq!((metadata.name.as_deref(), metadata.resource_version.as_deref()), (Some("a"), Some("7")));
+            assert_eq!((metadata.labels, metadata.finalizers), (None, None));
+        }
+    }
+
+    #[test]
+    fn long_texts_of_others_are_cut() {
+        let mut asked = object();
+        asked["metadata"]["annotations"][RECONCILE_AT] = json!("é".repeat(200));
+        let annotations = read(&asked).unwrap().metadata.annotations.unwrap();
+        assert_eq!(annotations[RECONCILE_AT], "é".repeat(RECONCILE_AT_LENGTH / 2));
+        let mut odd = object();
+        odd["spec"]["acceptance"] = json!("x".repeat(10_000));
+        let error = read(&odd).unwrap_err().error;
+        assert!(error.starts_with("unknown variant `xxx") && error.len() <= ERROR_LENGTH, "{error}");
+        odd["spec"]["acceptance"] = json!("Perhaps");
+        let error = read(&odd).unwrap_err().error;
+        assert!(error.ends_with("expected `Auto` or `Manual`"), "{error}");
+    }
+
+    #[test]
+    fn what_is_large_is_told_by_its_text() {
+        let mut object = read(&object()).unwrap();
+        assert!(!is_large(&object));
+        object.metadata.name = Some("n".repeat(LARGE));
+        assert!(is_large(&object));
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_holds_up_no_other() {
+        let mut odd = object();
+        odd["spec"] = json!(7);
+        let list = json!({"kind": "VpcPeeringList", "metadata": {"resourceVersion": "8"}, "items": [odd, object()]});
+        let list: ObjectList<Wire<VpcPeering>> = serde_json::from_str(&list.to_string()).unwrap();
+        assert_eq!(list.items.iter().map(|item| item.0.is_ok()).collect::<Vec<_>>(), [false, true]);
+        // The API server tells the type first.
+        let event = format!(r#"{{"type":"ADDED","object":{}}}"#, object());
+        let event: WatchEvent<Wire<VpcPeering>> = serde_json::from_str(&event).unwrap();
+        assert!(matches!(event, WatchEvent::Added(wire) if wire.0.is_ok()));
+    }
+}
