@@ -147,6 +147,13 @@ impl AwsError {
     }
 }
 
+/// Whether this is a code that decisions are made by, or what stands for none in [`super::Answered`].
+#[must_use]
+pub fn is_known_code(code: &str) -> bool {
+    let known = [THROTTLING_ERRORS, TRANSIENT_ERRORS, IN_MOTION, PERMISSIONS, GONE];
+    ["OK", "Timeout", "NoAnswer"].contains(&code) || known.iter().any(|codes| codes.contains(&code))
+}
+
 fn classify(code: &str) -> Class {
     if THROTTLING_ERRORS.contains(&code) || TRANSIENT_ERRORS.contains(&code) || IN_MOTION.contains(&code) {
         return Class::Wait;

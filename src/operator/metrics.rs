@@ -14,7 +14,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-use crate::aws::Answered;
+use crate::api::Reason;
+use crate::aws::error::is_known_code;
+use crate::aws::{Answered, regions};
+use crate::peering::StatusCode;
 
 /// What a metric is.
 #[derive(Debug, PartialEq, Eq)]
@@ -111,7 +114,7 @@ pub struct Metrics {
     retries: Family<Labels, Counter>,
     aws_request_time: Family<Labels, Histogram, fn() -> Histogram>,
     aws_throttles: Family<Labels, Counter>,
-    values: Bounded,
+    values: Labelled,
 }
 
 impl Default for Metrics {
@@ -127,7 +130,7 @@ impl Default for Metrics {
             aws_requests: Family::default(),
             aws_throttles: Family::default(),
             aws_request_time: Family::new_with_constructor(requests),
-            values: Bounded::default(),
+            values: Labelled::default(),
         }
     }
 }
@@ -148,8 +151,10 @@ impl Metrics {
 
     /// AWS has answered a request.
     pub fn answered(&self, request: &Answered<'_>) {
-        let [account, region, code] =
-            [request.account, request.region, request.code].map(|value| self.values.label(value));
+        let Labelled { accounts, regions, codes } = &self.values;
+        let account = accounts.label(request.account, |_| false);
+        let region = regions.label(request.region, regions::is_known);
+        let code = codes.label(request.code, is_known_code);
         self.aws_requests.get_or_create(&AWS_REQUESTS.labels([request.action, account, region, code])).inc();
         let throttles =
             self.aws_throttles.get_or_create_owned(&AWS_THROTTLES.labels([request.action, account, region]));
@@ -184,14 +189,19 @@ impl Metrics {
         LONGEST_WORK.gauge(&mut registry, in_hand().map(|(controller, times)| ([*controller; 2], longest(times))));
         let (name, leads) = &observed.leader;
         LEADER.gauge(&mut registry, [([name.as_str()], f64::from(u8::from(*leads)))]);
-        let ages = observed.inventory_ages.iter().map(|((account, region), age)| {
-            ([self.values.label(account), self.values.label(region)], age.as_secs_f64())
-        });
-        INVENTORY_AGE.gauge(&mut registry, ages);
-        let peerings = observed.peerings.iter().map(|(code, number)| ([self.values.label(code)], f64::from(*number)));
+        let mut ages: BTreeMap<_, Duration> = BTreeMap::new();
+        for ((account, region), age) in &observed.inventory_ages {
+            let Labelled { accounts, regions, .. } = &self.values;
+            let labels = [accounts.label(account, |_| false), regions.label(region, regions::is_known)];
+            // Of several that share a label the oldest counts.
+            let oldest = ages.entry(labels).or_default();
+            *oldest = age.max(oldest).to_owned();
+        }
+        INVENTORY_AGE.gauge(&mut registry, ages.into_iter().map(|(labels, age)| (labels, age.as_secs_f64())));
+        let peerings = observed.peerings.iter().map(|(code, number)| ([status_code(code)], f64::from(*number)));
         PEERINGS.gauge(&mut registry, peerings);
         let resources = observed.resources.iter().map(|((kind, ready, reason), number)| {
-            ([kind.as_str(), ready.as_str(), self.values.label(reason)], f64::from(*number))
+            ([kind.as_str(), condition_status(ready), condition_reason(reason)], f64::from(*number))
         });
         RESOURCES.gauge(&mut registry, resources);
         EXPIRY.gauge(&mut registry, observed.expiry.map(|seconds| ([], seconds)));
@@ -228,43 +238,101 @@ impl Definition {
     }
 }
 
-/// The most values that labels may take from outside, accounts, regions and codes together. A scrape must not grow for ever
-/// because somebody invents regions.
-const VALUES: usize = 512;
+/// What stands for every value that a label does not take.
+const OTHER: &str = "other";
+
+/// The most values of a label that are not of a known set. A scrape must not grow for ever because somebody invents
+/// accounts, regions or codes; each label has a budget of its own, and what is known needs none.
+const INVENTED: usize = 256;
+
+/// The values that labels have taken so far.
+#[derive(Debug, Default)]
+struct Labelled {
+    accounts: Bounded,
+    regions: Bounded,
+    codes: Bounded,
+}
 
 #[derive(Debug, Default)]
 struct Bounded(Mutex<BTreeSet<String>>);
 
 impl Bounded {
-    fn label<'a>(&self, value: &'a str) -> &'a str {
+    fn label<'a>(&self, value: &'a str, is_known: impl Fn(&str) -> bool) -> &'a str {
+        if is_known(value) {
+            return value;
+        }
         let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if values.contains(value) {
             return value;
         }
-        if values.len() == VALUES {
-            return "other";
+        if values.len() == INVENTED {
+            return OTHER;
         }
         values.insert(value.to_owned());
         value
     }
 }
 
+/// EC2's code in a status, which may have been forged.
+fn status_code(code: &str) -> &str {
+    let is_known = code == "none" || !matches!(StatusCode::from(code), StatusCode::Unknown(_));
+    if is_known { code } else { OTHER }
+}
+
+/// The status of a condition, which may have been forged.
+fn condition_status(status: &str) -> &str {
+    if ["True", "False"].contains(&status) { status } else { "Unknown" }
+}
+
+/// The reason of a condition, which may have been forged.
+fn condition_reason(reason: &str) -> &str {
+    let is_known = reason == "none" || Reason::ALL.iter().any(|known| known.as_str() == reason);
+    if is_known { reason } else { OTHER }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn answered<'a>(account: &'a str, region: &'a str, code: &'a str) -> Answered<'a> {
+        Answered { action: "DescribeVpcs", account, region, code, request_id: None, took: Duration::from_secs(1) }
+    }
+
     #[test]
-    fn label_values_are_bounded() {
+    fn invented_values_are_bounded_and_push_no_known_one_out() {
         let metrics = Metrics::default();
-        for number in 0..10_000 {
-            let (region, took) = (format!("region-{number}"), Duration::from_secs(1));
-            let (action, account, code) = ("DescribeVpcs", "111111111111", "OK");
-            metrics.answered(&Answered { action, account, region: &region, code, request_id: None, took });
+        for number in 0..2_000 {
+            let account = format!("{number:012}");
+            metrics.answered(&answered(&account, &format!("region-{number}"), &format!("Code{number}")));
         }
-        let text = metrics.text(&Observed::default()).unwrap_or_default();
-        let series = text.lines().filter(|line| line.starts_with(AWS_REQUESTS.name)).count();
-        assert!(series <= VALUES + 1, "{series} series");
-        assert!(text.contains(r#"region="other""#), "{text}");
+        metrics.answered(&answered("000000000000", "eu-central-1", "UnauthorizedOperation"));
+        let invented = |number: usize| format!("Invented{number}");
+        let mut observed = Observed::default();
+        for number in 0..2_000 {
+            let status = ("VpcPeering".to_owned(), invented(number), invented(number));
+            observed.resources.insert(status, 1);
+            observed.peerings.insert(invented(number), 1);
+            let age = Duration::from_secs(number as u64);
+            observed.inventory_ages.insert((format!("{number:012}"), format!("region-{number}")), age);
+        }
+        let unauthorized = ("VpcPeering".to_owned(), "False".to_owned(), Reason::Unauthorized.to_string());
+        observed.resources.insert(unauthorized, 3);
+        observed.peerings.insert("active".into(), 2);
+        let text = metrics.text(&observed).unwrap_or_default();
+        let series = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
+        assert!(series(AWS_REQUESTS.name) <= INVENTED + 2, "{}", series(AWS_REQUESTS.name));
+        assert!(series(INVENTORY_AGE.name) <= INVENTED + 1, "{}", series(INVENTORY_AGE.name));
+        assert_eq!((series(RESOURCES.name), series(PEERINGS.name)), (2, 2));
+        for line in [
+            r#"vpcpeering_aws_requests_total{action="DescribeVpcs",account="000000000000",region="eu-central-1",code="UnauthorizedOperation"} 1"#,
+            r#"vpcpeering_resources{kind="VpcPeering",ready="False",reason="Unauthorized"} 3"#,
+            r#"vpcpeering_resources{kind="VpcPeering",ready="Unknown",reason="other"} 2000"#,
+            r#"vpcpeering_peerings{code="active"} 2"#,
+            r#"vpcpeering_peerings{code="other"} 2000"#,
+            r#"vpcpeering_inventory_age_seconds{account="other",region="other"} 1999"#,
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
     }
 
     #[test]
