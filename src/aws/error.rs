@@ -108,7 +108,7 @@ impl AwsError {
             caller: matters.then(|| principal.to_string()),
             class,
             code,
-            message: error.message().map_or_else(|| DisplayErrorContext(error).to_string(), str::to_owned),
+            message: error.message().map_or_else(|| DisplayErrorContext(error).to_string(), without_encoded_message),
             request_id: error.request_id().map(str::to_owned),
             ambiguous,
         }
@@ -176,6 +176,18 @@ fn classify(code: &str) -> Class {
             Class::FixSpec
         }
         _ => Class::Broken,
+    }
+}
+
+/// What EC2 says of a denial, without the encoded part that differs on every call: in a condition it would be a change each
+/// time. The log keeps it. <https://docs.aws.amazon.com/STS/latest/APIReference/API_DecodeAuthorizationMessage.html>
+fn without_encoded_message(message: &str) -> String {
+    match message.split_once("Encoded authorization failure message:") {
+        Some((plain, encoded)) => {
+            tracing::info!(encoded = encoded.trim(), "EC2 encodes why it denies a call");
+            plain.trim_end().to_owned()
+        }
+        None => message.to_owned(),
     }
 }
 
@@ -248,6 +260,13 @@ mod tests {
         ] {
             assert_eq!(classify(code), class, "{code}");
         }
+    }
+
+    #[test]
+    fn an_encoded_denial_is_cut() {
+        let denial = "You are not authorized to perform this operation. Encoded authorization failure message: aGk";
+        assert_eq!(without_encoded_message(denial), "You are not authorized to perform this operation.");
+        assert_eq!(without_encoded_message("The vpc ID does not exist"), "The vpc ID does not exist");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::Context;
 use super::vpc_peering::{standing_after, trouble_of};
+use super::watch::Freshness;
 use crate::api::{
     AllowedRegions, AwsIdentity, AwsIdentitySpec, ManagementPolicy, Reason, Side, VpcPeering, VpcPeeringSpec,
 };
@@ -22,6 +23,9 @@ use crate::peering::{End, Ends, Limits, Permissions, Plan, Standing, Trouble};
 
 /// How long the first listing of identities and namespaces is waited for.
 const FIRST_LISTING: Duration = Duration::from_secs(5);
+
+/// The oldest listing of identities and namespaces whose permissions still count. They are listed anew every five minutes.
+const OLDEST_PERMISSION: Duration = Duration::from_secs(900);
 
 /// How soon to ask AWS again that did not answer; all resources together ask once.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
@@ -55,6 +59,8 @@ pub struct Identities {
     pub identities: Store<AwsIdentity>,
     /// Every namespace, for its labels.
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    /// When the identities and the namespaces were last listed.
+    pub listed: (Freshness, Freshness),
     /// What the operator's own credentials may be used for.
     pub own: OwnCredentials,
 }
@@ -147,6 +153,17 @@ impl Identities {
             );
             return Err(Trouble::stalled(Reason::IdentityNotAllowed, message));
         };
+        // A watch that is broken would keep permissions that were withdrawn long ago.
+        if let Some(age) = self.oldest_listing().filter(|age| *age > OLDEST_PERMISSION) {
+            let message = format!(
+                "{field}: the operator has not been able to list AwsIdentities and namespaces for {} minutes, so it cannot tell whether {name} may still be used; look at its log and its RBAC",
+                age.as_secs() / 60
+            );
+            return Err(Trouble {
+                look_again: Some(LOOK_AGAIN),
+                ..Trouble::stalled(Reason::IdentityNotFound, message)
+            });
+        }
         let Some(identity) = self.identities.get(&ObjectRef::new(name)) else {
             let message = format!("{field}: there is no AwsIdentity {name}, or the operator cannot read it");
             return Err(Trouble {
@@ -162,6 +179,13 @@ impl Identities {
         }
         let limits = Limits::of(format!("the AwsIdentity {name}"), &identity.spec);
         Ok(Grant { identity: Some(name.to_owned()), principal: Principal::Role(role(&identity)), limits })
+    }
+
+    /// The time since the older of the last listings of identities and namespaces. Before the first ones nothing is known, and
+    /// so nothing is permitted.
+    fn oldest_listing(&self) -> Option<Duration> {
+        let (identities, namespaces) = &self.listed;
+        Some(identities.age().max(namespaces.age())).filter(|age| *age < Duration::MAX)
     }
 
     /// Whether everything that was granted to a namespace is granted still, in every detail.
@@ -416,5 +440,93 @@ impl Blocked {
             Self::Trouble(trouble) => trouble.clone(),
             Self::Unreadable(error) => Trouble { look_again: Some(ASK_AGAIN), ..trouble_of(error) },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::reflector::{self, store::Writer};
+    use kube::runtime::watcher::Event;
+
+    use super::*;
+    use crate::api::AllowedNamespaces;
+
+    fn identities(own: OwnNamespaces) -> (Identities, Writer<AwsIdentity>, Writer<PartialObjectMeta<Namespace>>) {
+        let (identities, writer) = reflector::store();
+        let (namespaces, namespace_writer) = reflector::store();
+        let own =
+            OwnCredentials { namespaces: own, regions: AllowedRegions { all: true, list: None }, adoption: false };
+        let known = Identities { identities, namespaces, listed: Default::default(), own };
+        (known, writer, namespace_writer)
+    }
+
+    fn identity(allowed: Option<AllowedNamespaces>) -> AwsIdentity {
+        let mut identity = AwsIdentity::nobody();
+        identity.metadata.name = Some("payments".into());
+        identity.spec.allowed_namespaces = allowed;
+        identity
+    }
+
+    fn list(names: &[&str]) -> Option<AllowedNamespaces> {
+        let list = Some(names.iter().map(|name| (*name).to_owned()).collect());
+        Some(AllowedNamespaces { list, ..AllowedNamespaces::default() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_permission_does_not_outlive_its_listing() {
+        let (known, mut writer, _namespaces) = identities(OwnNamespaces::List(BTreeSet::new()));
+        let granted = || known.granted("team", Some("payments"), "spec.requester.identityRef");
+        assert!(granted().is_err(), "nothing is listed yet");
+        writer.apply_watcher_event(&Event::Apply(identity(list(&["team"]))));
+        known.listed.0.listed();
+        known.listed.1.listed();
+        let Ok(grant) = granted() else { panic!("it is allowed") };
+        assert!(known.still_grants("team", std::slice::from_ref(&grant)));
+        tokio::time::advance(OLDEST_PERMISSION + Duration::from_secs(1)).await;
+        let refused = granted();
+        assert!(refused.is_err_and(|trouble| trouble.message.contains("15 minutes")));
+        assert!(!known.still_grants("team", &[grant]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_explicit_permissions_admit_a_namespace() {
+        let (known, mut writer, mut namespaces) = identities(OwnNamespaces::List(BTreeSet::from(["own".to_owned()])));
+        let labels = [("team".to_owned(), "blue".to_owned())].into();
+        let namespace = Namespace {
+            metadata: kube::core::ObjectMeta { name: Some("team".into()), labels: Some(labels), ..Default::default() },
+            ..Namespace::default()
+        };
+        let partial = PartialObjectMeta::<Namespace> { metadata: namespace.metadata, ..Default::default() };
+        namespaces.apply_watcher_event(&Event::Apply(partial));
+        let selector = |value: &str| {
+            let labels = [("team".to_owned(), value.to_owned())].into();
+            let selector = k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector {
+                match_labels: Some(labels),
+                ..Default::default()
+            };
+            Some(AllowedNamespaces { selector: Some(selector), ..AllowedNamespaces::default() })
+        };
+        let empty = Some(AllowedNamespaces { selector: Some(Default::default()), ..AllowedNamespaces::default() });
+        let all = Some(AllowedNamespaces { all: true, ..AllowedNamespaces::default() });
+        for (allowed, admits) in [
+            (None, false),
+            (Some(AllowedNamespaces::default()), false),
+            (list(&[]), false),
+            (list(&["another"]), false),
+            (empty, false),
+            (selector("red"), false),
+            (selector("blue"), true),
+            (list(&["team"]), true),
+            (all, true),
+        ] {
+            let row = format!("{allowed:?}");
+            writer.apply_watcher_event(&Event::Apply(identity(allowed)));
+            known.listed.0.listed();
+            known.listed.1.listed();
+            let granted = known.granted("team", Some("payments"), "f");
+            assert_eq!(granted.is_ok(), admits, "{row}");
+        }
+        assert!(known.granted("own", None, "f").is_ok());
+        assert!(known.granted("team", None, "f").is_err());
     }
 }

@@ -79,7 +79,13 @@ pub async fn run(
     let (changed, changes) = mpsc::unbounded_channel();
     let (touched, touches) = mpsc::unbounded_channel();
     let accounts = Accounts::from_environment(traffic, cluster.clone(), settings.poll_interval, changed).await;
-    let known = Identities { identities: identities.clone(), namespaces, own: settings.own_credentials };
+    let listed = (Freshness::default(), Freshness::default());
+    let known = Identities {
+        identities: identities.clone(),
+        namespaces,
+        listed: listed.clone(),
+        own: settings.own_credentials,
+    };
     let (called, calls) = mpsc::unbounded_channel();
     let turns = Turns::new(called);
     let context =
@@ -101,7 +107,7 @@ pub async fn run(
         "vpcpeeringaccepter",
         vpc_peering_accepter::reconcile,
     );
-    let watched = watch::identities(Api::all(client.clone()), identity_writer, touched.clone(), Freshness::default());
+    let watched = watch::identities(Api::all(client.clone()), identity_writer, touched.clone(), listed.0);
     let identities = if keeps_identities {
         Controller::for_stream(watched, identities)
             .graceful_shutdown_on(shutdown)
@@ -123,7 +129,7 @@ pub async fn run(
             None => std::future::pending().await,
         }
     };
-    let namespaces = watch::namespaces(Api::all(client), namespace_writer, touched, Freshness::default());
+    let namespaces = watch::namespaces(Api::all(client), namespace_writer, touched, listed.1);
     tokio::select! {
         _ = futures::future::join3(peerings, accepters, identities) => {}
         // They go on without end.

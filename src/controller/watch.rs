@@ -52,7 +52,8 @@ impl Freshness {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).map_or(Duration::MAX, |listed| listed.elapsed())
     }
 
-    fn listed(&self) {
+    /// A complete listing has ended.
+    pub(super) fn listed(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 }

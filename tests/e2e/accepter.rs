@@ -610,10 +610,7 @@ pub async fn every_rule_of_an_accepter_refuses(world: World) -> Result<()> {
         (json!({"accept": [{"ownerId": "111111111111"}]}), "spec.accept[0].vpcs"),
         (json!({"accept": [any_of(ACCOUNT, json!({"vpcs": null}))]}), "spec.accept[0].vpcs"),
         (json!({"accept": [any_of(ACCOUNT, json!({"regions": {}}))]}), "allow every region by all: true"),
-        (
-            json!({"accept": [any_of(ACCOUNT, json!({"cidrBlocks": {"list": null}}))]}),
-            "spec.accept[0].cidrBlocks.list",
-        ),
+        (json!({"accept": [any_of(ACCOUNT, json!({"cidrBlocks": {"list": null}}))]}), "spec.accept[0].cidrBlocks.list"),
         (json!({"deny": [{}]}), "at least one of ownerId, vpcIds, regions, cidrBlocks"),
         (json!({"reject": true}), "say which, or leave it out"),
         (json!({"maxConnections": 126}), "spec.maxConnections"),
