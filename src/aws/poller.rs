@@ -168,8 +168,10 @@ impl<V: View> Poller<V> {
         }
     }
 
-    /// Answers at once what is known.
-    fn hear(&mut self, ask: Ask<V>) {
+    /// Answers at once what is known. IDs come from statuses and messages, which others can write: for one that cannot be
+    /// EC2's nobody asks EC2, and a complete listing answers.
+    fn hear(&mut self, mut ask: Ask<V>) {
+        ask.questions = ask.questions.filter(Questions::are_ids);
         let Some(listing) = self.answer_to(&ask) else {
             match &ask.questions {
                 Some(questions) => self.wanted.extend(questions),

@@ -179,3 +179,22 @@ async fn after_a_refusal_everything_is_listed_again() -> Result<(), Box<dyn Erro
     assert_eq!(polled.calls().await?, 5);
     Ok(())
 }
+
+#[tokio::test]
+async fn what_is_no_id_is_answered_without_asking_ec2_for_it() -> Result<(), Box<dyn Error>> {
+    let polled = polled(MANY, Duration::from_secs(60)).await?;
+    polled.known(by(CONNECTION_ID, &id(3)), Instant::now()).await?;
+    let long = format!("pcx-{}", "0".repeat(1_000));
+    for odd in ["", "pcx-*", "pcx-0123456", "PCX-01234567", "pcx-0123456789abcdef01", &long] {
+        // Together with one that is in order: they share a look.
+        let (odd, proper) = tokio::join!(
+            polled.known(by(CONNECTION_ID, odd), Instant::now()),
+            polled.known(by(CONNECTION_ID, &id(5)), Instant::now()),
+        );
+        assert_eq!((odd?.len(), proper?.len()), (MANY, MANY));
+    }
+    let entries = polled.simulator.journal(&Query::default()).await?.entries;
+    let values = entries.iter().filter_map(|entry| entry.parameters.get("Filter.1.Value.1"));
+    assert!(values.into_iter().all(|value| *value == id(5)), "EC2 was asked for what is no ID");
+    Ok(())
+}
