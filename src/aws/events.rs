@@ -13,6 +13,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use serde::Deserialize;
 
 use super::calls::CONNECTION_ID;
+use super::questions::is_id_of;
 use super::{Account, Accounts, Questions};
 
 /// How long a poll waits for a message, in seconds. SQS allows 20; an attempt must not take longer than ours may.
@@ -95,7 +96,8 @@ struct Place {
     region: Option<String>,
 }
 
-/// What a message tells; none where it is not of ours to read.
+/// What a message tells; none where it is not of ours to read. Others may write to the queue: what is no ID of a
+/// connection, no account and no region is left out, so that EC2 is never asked for it.
 #[must_use]
 pub fn read(body: &str) -> Option<Hint> {
     let Envelope { account, region, detail } = serde_json::from_str(body).ok()?;
@@ -110,7 +112,19 @@ pub fn read(body: &str) -> Option<Hint> {
             hint.places.extend(place.owner_id.map(|owner| (owner, region)));
         }
     }
-    Some(hint)
+    hint.ids.retain(|id| is_id_of("pcx", id));
+    hint.places.retain(|(account, region)| is_account_id(account) && is_region(region));
+    (!hint.places.is_empty()).then_some(hint)
+}
+
+fn is_account_id(id: &str) -> bool {
+    id.len() == 12 && id.bytes().all(|digit| digit.is_ascii_digit())
+}
+
+/// Whether a region may have this name. It need not be one that this release knows: it is only compared with those in use.
+fn is_region(name: &str) -> bool {
+    let is_usual = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-';
+    (1..=32).contains(&name.len()) && name.bytes().all(is_usual)
 }
 
 /// The region in a queue's URL. <https://docs.aws.amazon.com/general/latest/gr/sqs-service.html>
@@ -239,9 +253,9 @@ mod tests {
             "source": "aws.ec2", "account": "222222222222", "region": "eu-west-1",
             "detail": {
                 "eventName": "AcceptVpcPeeringConnection",
-                "requestParameters": {"vpcPeeringConnectionId": "pcx-1"},
+                "requestParameters": {"vpcPeeringConnectionId": "pcx-0123456789abcdef0"},
                 "responseElements": {"vpcPeeringConnection": {
-                    "vpcPeeringConnectionId": "pcx-1",
+                    "vpcPeeringConnectionId": "pcx-0123456789abcdef0",
                     "requesterVpcInfo": {"ownerId": "111111111111", "region": "us-east-1"},
                     "accepterVpcInfo": {"ownerId": "222222222222"},
                 }},
@@ -249,19 +263,68 @@ mod tests {
         });
         let place = |account: &str, region: &str| (account.to_owned(), region.to_owned());
         let places = BTreeSet::from([place("111111111111", "us-east-1"), place("222222222222", "eu-west-1")]);
-        assert_eq!(read(&event.to_string()), Some(Hint { places, ids: BTreeSet::from(["pcx-1".to_owned()]) }));
+        assert_eq!(
+            read(&event.to_string()),
+            Some(Hint { places, ids: BTreeSet::from(["pcx-0123456789abcdef0".to_owned()]) })
+        );
     }
 
     #[test]
     fn what_tells_of_no_peering_is_junk() {
-        let other = json!({"account": "1", "region": "r", "detail": {"eventName": "RunInstances"}}).to_string();
-        for body in ["", "hello", "{}", "[1, 2]", "{\"detail\": null}", &other] {
-            assert_eq!(read(body), None, "{body}");
+        let place = |account: &str, region: &str, event: &str| {
+            json!({"account": account, "region": region, "detail": {"eventName": event}}).to_string()
+        };
+        let junk = [
+            String::new(),
+            "hello".into(),
+            "{}".into(),
+            "[1, 2]".into(),
+            "{\"detail\": null}".into(),
+            place("111111111111", "eu-west-1", "RunInstances"),
+            place("1", "eu-west-1", "DeleteVpcPeeringConnection"),
+            place("11111111111a", "eu-west-1", "DeleteVpcPeeringConnection"),
+            place("111111111111", "EU-WEST-1", "DeleteVpcPeeringConnection"),
+        ];
+        for body in junk {
+            assert_eq!(read(&body), None, "{body}");
         }
-        let refused = json!({"account": "1", "region": "r", "detail": {
+        let refused = json!({"account": "111111111111", "region": "eu-west-1", "detail": {
             "eventName": "DeleteVpcPeeringConnection", "requestParameters": null, "responseElements": null,
         }});
         assert!(read(&refused.to_string()).is_some());
+    }
+
+    #[test]
+    fn what_is_invented_is_left_out() {
+        let of = |id: &str, owner: &str, region: &str| {
+            json!({
+                "account": "222222222222", "region": "eu-west-1",
+                "detail": {
+                    "eventName": "AcceptVpcPeeringConnection",
+                    "requestParameters": {"vpcPeeringConnectionId": id},
+                    "responseElements": {"vpcPeeringConnection": {
+                        "vpcPeeringConnectionId": id, "requesterVpcInfo": {"ownerId": owner, "region": region},
+                    }},
+                },
+            })
+            .to_string()
+        };
+        let ids =
+            ["pcx-0123456", "pcx-0123456789abcdef01", "pcx-0123456G", "pcx-0123456F", "vpc-01234567", "*", "pcx-*", ""];
+        let long = "a".repeat(1_000);
+        let places = [("1111", "us-east-1"), ("111111111111", "us_east_1"), (long.as_str(), "us-east-1")];
+        for (id, (owner, region)) in ids.into_iter().chain([long.as_str()]).zip(places.into_iter().cycle()) {
+            let places = BTreeSet::from([("222222222222".to_owned(), "eu-west-1".to_owned())]);
+            assert_eq!(
+                read(&of(id, owner, region)),
+                Some(Hint { places, ids: BTreeSet::new() }),
+                "{id} {owner} {region}"
+            );
+        }
+        for id in ["pcx-01234567", "pcx-0123456789abcdef0"] {
+            let hint = read(&of(id, "111111111111", "us-east-1"));
+            assert_eq!(hint.map(|hint| (hint.ids.len(), hint.places.len())), Some((1, 2)), "{id}");
+        }
     }
 
     #[test]

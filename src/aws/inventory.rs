@@ -1,6 +1,6 @@
 //! The batched view of EC2: what is known of a region serves every resource in it, and tells what changed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -56,13 +56,35 @@ pub(super) async fn all_pages<V: View>(
     region: &str,
     filter: Option<Filter>,
 ) -> Result<Vec<V::Item>, AwsError> {
-    let (mut items, mut token) = (Vec::new(), None);
+    let (mut items, mut token, mut tokens) = (Vec::new(), None, Tokens::default());
     loop {
         let page = V::page(ec2, region, filter.clone(), token).await?;
         items.extend(page.items);
-        token = page.next;
+        token = tokens.next::<V>(page.next)?;
         if token.is_none() {
             return Ok(items);
+        }
+    }
+}
+
+/// The most pages of a listing: half a million peering connections, and fifty thousand route tables.
+const PAGES: usize = 500;
+
+/// The tokens of a listing so far. One that comes again, or pages without end, would fill the memory.
+#[derive(Debug, Default)]
+pub(super) struct Tokens(HashSet<String>);
+
+impl Tokens {
+    /// What leads to the next page, where there is one.
+    pub fn next<V: View>(&mut self, token: Option<String>) -> Result<Option<String>, AwsError> {
+        let Some(token) = token else { return Ok(None) };
+        let endless = |why: String| Err(AwsError::incomplete("Describe", &format!("the list of {} {why}", V::WHAT)));
+        if self.0.len() + 1 >= PAGES {
+            endless(format!("has more than {PAGES} pages"))
+        } else if self.0.insert(token.clone()) {
+            Ok(Some(token))
+        } else {
+            endless("does not end: EC2 gives the token of a page again".into())
         }
     }
 }

@@ -10,7 +10,7 @@ use futures::future::{BoxFuture, Fuse, FusedFuture};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::inventory::{Listing, Page, Polling, View, all_pages};
+use super::inventory::{Listing, Page, Polling, Tokens, View, all_pages};
 use super::pace::{Next, Pace};
 use super::questions::Answered;
 use super::{AwsError, Ec2, Questions};
@@ -61,6 +61,7 @@ struct Unfinished<V: View> {
     /// When the page under way was asked for.
     page_began: Instant,
     seen: Vec<Arc<V::Item>>,
+    tokens: Tokens,
     /// What was asked for alone meanwhile, and may be newer than the page under way.
     overlapping: Vec<Answer<V>>,
 }
@@ -136,9 +137,8 @@ impl<V: View> Poller<V> {
                         _ => {
                             self.whole.0.begins(now);
                             let seen = Vec::with_capacity(self.known.items().len());
-                            let overlapping = Vec::new();
-                            self.listing =
-                                Some(Unfinished { began: now, page_began: now, seen, overlapping });
+                            let (tokens, overlapping) = Default::default();
+                            self.listing = Some(Unfinished { began: now, page_began: now, seen, tokens, overlapping });
                             page = self.page(None);
                         }
                     }
@@ -168,8 +168,10 @@ impl<V: View> Poller<V> {
         }
     }
 
-    /// Answers at once what is known.
-    fn hear(&mut self, ask: Ask<V>) {
+    /// Answers at once what is known. IDs come from statuses and messages, which others can write: for one that cannot be
+    /// EC2's nobody asks EC2, and a complete listing answers.
+    fn hear(&mut self, mut ask: Ask<V>) {
+        ask.questions = ask.questions.filter(Questions::are_ids);
         let Some(listing) = self.answer_to(&ask) else {
             match &ask.questions {
                 Some(questions) => self.wanted.extend(questions),
@@ -214,18 +216,21 @@ impl<V: View> Poller<V> {
     /// A page of the listing under way has come; the token of the next one, where there is one.
     fn paged(&mut self, outcome: PageOutcome<V>) -> Option<String> {
         let mut listing = self.listing.take()?;
-        let page = match outcome {
-            Ok(page) => page,
+        let next = outcome.and_then(|page| {
+            listing.add(page.items.into_iter().map(|item| self.known.share(item, &self.polling.cluster)));
+            listing.tokens.next::<V>(page.next)
+        });
+        match next {
+            Ok(None) => {}
+            Ok(next) => {
+                listing.page_began = Instant::now();
+                self.listing = Some(listing);
+                return next;
+            }
             Err(error) => {
                 self.refuse(listing.began, error);
                 return None;
             }
-        };
-        listing.add(page.items.into_iter().map(|item| self.known.share(item, &self.polling.cluster)));
-        if page.next.is_some() {
-            listing.page_began = Instant::now();
-            self.listing = Some(listing);
-            return page.next;
         }
         let Unfinished { began, seen, .. } = listing;
         self.complete = Some(began);

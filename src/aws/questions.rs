@@ -21,6 +21,13 @@ impl Questions {
         self
     }
 
+    /// Whether every value may be an ID in EC2: `pcx-` or the like, and hexadecimal digits. Anything else finds nothing, or
+    /// too much where it has a wildcard, and one that EC2 does not take would fail the call for all who ask.
+    #[must_use]
+    pub fn are_ids(&self) -> bool {
+        self.0.values().flatten().all(|value| value.split_once('-').is_some_and(|(kind, digits)| is_id(kind, digits)))
+    }
+
     /// Adds others.
     pub fn extend(&mut self, others: &Self) {
         for (filter, values) in &others.0 {
@@ -59,6 +66,21 @@ impl<T: Into<String>> FromIterator<(&'static str, T)> for Questions {
     fn from_iter<I: IntoIterator<Item = (&'static str, T)>>(asked: I) -> Self {
         asked.into_iter().fold(Self::default(), |questions, (filter, value)| questions.and(filter, value))
     }
+}
+
+fn is_id(kind: &str, digits: &str) -> bool {
+    kind.bytes().all(|letter| letter.is_ascii_lowercase()) && (8..=17).contains(&digits.len()) && is_hexadecimal(digits)
+}
+
+/// Whether the ID is of this kind of resource, such as `pcx`: 8 hexadecimal digits, or 17 since 2016.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/resource-ids.html>
+#[must_use]
+pub fn is_id_of(kind: &str, id: &str) -> bool {
+    id.split_once('-').is_some_and(|(prefix, digits)| prefix == kind && is_id(prefix, digits))
+}
+
+fn is_hexadecimal(digits: &str) -> bool {
+    digits.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit))
 }
 
 /// When each question was last answered.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use regex::Regex;
 
 use crate::api::AllowedRegions;
 use crate::controller::{OwnCredentials, OwnNamespaces, Scope, Settings};
@@ -258,9 +259,17 @@ fn own_regions(text: &str) -> Result<AllowedRegions, String> {
     }
 }
 
-/// It becomes the value of a tag.
+/// It becomes the value of a tag, and of a session tag, which allows less.
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_Tag.html>
 fn cluster_id(text: &str) -> Result<String, String> {
-    if (1..=256).contains(&text.chars().count()) { Ok(text.to_owned()) } else { Err("use 1 to 256 characters".into()) }
+    let allowed = Regex::new(r"^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$").map_err(|error| error.to_string())?;
+    if !(1..=256).contains(&text.chars().count()) {
+        Err("use 1 to 256 characters".into())
+    } else if !allowed.is_match(text) {
+        Err("use letters, digits, spaces and _.:/=+-@, as AWS allows in session tags".into())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 #[cfg(test)]
@@ -295,6 +304,18 @@ mod tests {
         assert!(watched("Team").is_err());
         assert!(selector("shard in (1,2),!old").is_ok() && selector("a=b;c").is_err());
         assert!(queue_url("https://sqs.eu-west-1.amazonaws.com/1/q").is_ok() && queue_url("q").is_err());
+    }
+
+    #[test]
+    fn a_cluster_id_is_what_a_session_tag_may_be() {
+        let longest = "ä".repeat(256);
+        for text in ["0b8e-4f", "team A/b_c.d:e=f+g@h", "größe 5", "集群①", longest.as_str()] {
+            assert_eq!(cluster_id(text), Ok(text.to_owned()));
+        }
+        let too_long = "a".repeat(257);
+        for text in ["", "R&D", "a\nb", "a\tb", "a*", "\u{7f}", "a\u{301}", "a\n", too_long.as_str()] {
+            assert!(cluster_id(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]

@@ -14,6 +14,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::watch::wire::cut;
+
 /// How many are published at once: few, so that the work itself goes first.
 const AT_ONCE: usize = 4;
 
@@ -39,8 +41,9 @@ const WAITING: usize = 10_000;
 /// For how long to go on publishing at the end.
 const AT_THE_END: Duration = Duration::from_secs(2);
 
-/// The API server takes notes of at most 1 KiB; ours are ASCII but for what AWS says.
-const NOTE_LENGTH: usize = 512;
+/// The API server takes notes of at most so many bytes.
+/// <https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/#Event>
+const NOTE_LENGTH: usize = 1024;
 
 /// Who publishes Events.
 pub struct Announcer {
@@ -118,12 +121,13 @@ impl Announcer {
     where
         K: Resource<DynamicType = ()>,
     {
+        let note = cut(note, NOTE_LENGTH);
         tracing::info!(reason, "{note}");
         let announcement = Announcement {
             at: Instant::now(),
             type_,
             reason: reason.into(),
-            note: note.chars().take(NOTE_LENGTH).collect(),
+            note: note.into(),
             object: Object::new(object),
         };
         let is_taken = |publisher: &Publisher| publisher.waiting.try_send(Box::new(announcement)).is_ok();
@@ -176,5 +180,17 @@ async fn publish(client: Client, reporter: Reporter, announcements: mpsc::Receiv
                 }
             })
             .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_cut_by_bytes_as_the_api_server_counts() {
+        for (letter, length) in [("a", 1024), ("é", 1024), ("€", 1023), ("🕸", 1024)] {
+            assert_eq!(cut(&letter.repeat(2_000), NOTE_LENGTH).len(), length, "{letter}");
+        }
     }
 }

@@ -498,7 +498,11 @@ mod tests {
     /// An object that can be read, or not, as the watch shows it.
     fn wire(name: &str, is_readable: bool) -> Wire<Namespace> {
         let object = namespace(name, if is_readable { "2" } else { "" });
-        Wire(if is_readable { Ok(object) } else { Err(Unreadable { error: "odd".into(), metadata: object.metadata }) })
+        Wire(if is_readable {
+            Ok(object)
+        } else {
+            Err(Unreadable { error: "odd".into(), metadata: object.metadata }.into())
+        })
     }
 
     fn text(event: &Event<Namespace>) -> String {
@@ -546,7 +550,7 @@ mod tests {
         let told = Mutex::new(Vec::new());
         let tell = |text: String| told.lock().unwrap_or_else(PoisonError::into_inner).push(text);
         let changes = as_changes(stream::iter(events), known, || tell("listed".into()));
-        changes.for_each(|event| std::future::ready(tell(text(&event)))).await;
+        changes.for_each(async |event| tell(text(&event))).await;
         let expected = [
             "begin", "list a", "list b", "done", "listed", "apply a", "apply x", "apply c", "apply b", "delete a",
             "delete x", "listed",

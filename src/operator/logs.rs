@@ -1,6 +1,7 @@
 //! Logs on standard error.
 
-use std::io::IsTerminal;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
 
 use clap::ValueEnum;
 use tracing_subscriber::layer::SubscriberExt;
@@ -32,10 +33,12 @@ impl Default for Format {
 /// # Errors
 /// When the filter cannot be understood.
 pub fn start(format: Format, filter: &str, traces: Option<&Traces>) -> anyhow::Result<()> {
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let is_terminal = std::io::stderr().is_terminal();
+    let lines = fmt::layer().with_ansi(is_terminal);
     let lines = match format {
-        Format::Text => lines.boxed(),
-        Format::Json => lines.json().boxed(),
+        Format::Text => lines.with_writer(move || OneLine { inner: std::io::stderr(), is_terminal }).boxed(),
+        // JSON has no other way to write a control character than to escape it.
+        Format::Json => lines.json().with_writer(std::io::stderr).boxed(),
     };
     let lines = lines.with_filter(EnvFilter::try_new(filter)?);
     let lines = tracing_subscriber::registry().with(lines);
@@ -45,4 +48,88 @@ pub fn start(format: Format, filter: &str, traces: Option<&Traces>) -> anyhow::R
         None => lines.init(),
     }
     Ok(())
+}
+
+/// Keeps each event on one line, whatever others have written into a name or a message: a forged line must not look like
+/// one of ours.
+struct OneLine<W> {
+    inner: W,
+    /// Colours are control characters, too. tracing-subscriber escapes those of others.
+    is_terminal: bool,
+}
+
+impl<W: Write> Write for OneLine<W> {
+    /// Takes a whole event, with the line feed that ends it.
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        self.inner.write_all(one_line(&text, self.is_terminal).as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+fn one_line(event: &str, is_terminal: bool) -> String {
+    let (line, end) = event.strip_suffix('\n').map_or((event, ""), |line| (line, "\n"));
+    let mut text = String::with_capacity(event.len());
+    for letter in line.chars() {
+        if is_control(letter) && !(is_terminal && letter == '\x1b') {
+            // A string takes whatever it is given.
+            _ = write!(text, "{}", letter.escape_default());
+        } else {
+            text.push(letter);
+        }
+    }
+    text + end
+}
+
+/// Whether a terminal or an editor does something else than to show the character: a control character, an end of line,
+/// or a change of direction.
+fn is_control(letter: char) -> bool {
+    letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn whatever_others_write_stays_on_one_line() {
+        let buffer = Buffer::default();
+        let written = buffer.clone();
+        let lines =
+            fmt::layer().with_ansi(false).with_writer(move || OneLine { inner: buffer.clone(), is_terminal: false });
+        let forged = "x\n2026-01-01T00:00:00Z ERROR forged\r\u{1b}[31m\u{202e}\u{2028}\u{85}end";
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+            let _span = tracing::info_span!("reconcile", object = %forged).entered();
+            tracing::info!(error = %forged, name = forged, "EC2 says {forged}");
+        });
+        let text = String::from_utf8_lossy(&written.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned();
+        assert_eq!(text.lines().count(), 1, "{text:?}");
+        assert!(text.ends_with('\n') && !text.trim_end_matches('\n').contains(is_control), "{text:?}");
+        assert_eq!(text.matches("forged").count(), 4, "{text:?}");
+    }
+
+    #[test]
+    fn colours_stay_where_there_is_a_terminal() {
+        let event = "\u{1b}[2mINFO\u{1b}[0m a\nb\n";
+        assert_eq!(one_line(event, true), "\u{1b}[2mINFO\u{1b}[0m a\\nb\n");
+    }
 }

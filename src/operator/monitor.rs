@@ -228,7 +228,11 @@ impl Traffic for Monitor {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
+    use crate::api::{PeeringStatus, VpcPeeringStatus};
+    use crate::peering::testing::spec;
 
     #[test]
     fn a_reconciliation_without_end_is_noticed() {
@@ -240,5 +244,31 @@ mod tests {
         assert!(monitor.live().is_err());
         monitor.ended("vpcpeering", long_ago, Ok(&Action::await_change()));
         assert_eq!(monitor.live(), Ok(()));
+    }
+
+    #[test]
+    fn a_forged_expiry_breaks_no_arithmetic() {
+        let of = |expires: Timestamp| {
+            let mut object = VpcPeering::new("a", spec());
+            let status = PeeringStatus { code: "pending-acceptance".into(), message: None };
+            object.status = Some(VpcPeeringStatus {
+                status: Some(status),
+                expiration_time: Some(Time(expires)),
+                ..VpcPeeringStatus::default()
+            });
+            object
+        };
+        for (first, second) in [(Timestamp::MAX, Timestamp::MIN), (Timestamp::MIN, Timestamp::MAX)] {
+            for now in [Timestamp::now(), Timestamp::MAX, Timestamp::MIN] {
+                let mut observed = Observed::default();
+                observed.count_peering(&of(first), now);
+                observed.count_peering(&of(second), now);
+                let left = seconds(now, Timestamp::MIN);
+                assert_eq!(observed.expiry, Some(left), "the first of them counts");
+                assert!(
+                    Metrics::default().text(&observed).is_ok_and(|text| text.contains("vpcpeering_pending_expiry"))
+                );
+            }
+        }
     }
 }

@@ -1,11 +1,14 @@
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::net::Ipv4Addr;
 
+use aws_sdk_ec2::types::Filter;
 use ec2_simulator::clock::Clock;
 use ec2_simulator::journal::Query;
 use ec2_simulator::{Client, Fault, Kind, Matching, Server, Settings, Simulator};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
+use smol_str::SmolStr;
 
 use super::*;
 use crate::aws::calls::{ACCEPTER_VPC_ID, CONNECTION_ID, REQUESTER_VPC_ID};
@@ -177,5 +180,89 @@ async fn after_a_refusal_everything_is_listed_again() -> Result<(), Box<dyn Erro
     tokio::time::sleep(polled.inventory.latest().map(|listing| listing.retry_after()).unwrap_or_default()).await;
     assert_eq!(polled.known(by(CONNECTION_ID, &id(3)), since).await?.len(), MANY);
     assert_eq!(polled.calls().await?, 5);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_no_id_is_answered_without_asking_ec2_for_it() -> Result<(), Box<dyn Error>> {
+    let polled = polled(MANY, Duration::from_secs(60)).await?;
+    polled.known(by(CONNECTION_ID, &id(3)), Instant::now()).await?;
+    let long = format!("pcx-{}", "0".repeat(1_000));
+    for odd in ["", "pcx-*", "pcx-0123456", "PCX-01234567", "pcx-0123456789abcdef01", &long] {
+        // Together with one that is in order: they share a look.
+        let (odd, proper) = tokio::join!(
+            polled.known(by(CONNECTION_ID, odd), Instant::now()),
+            polled.known(by(CONNECTION_ID, &id(5)), Instant::now()),
+        );
+        assert_eq!((odd?.len(), proper?.len()), (MANY, MANY));
+    }
+    let entries = polled.simulator.journal(&Query::default()).await?.entries;
+    let values = entries.iter().filter_map(|entry| entry.parameters.get("Filter.1.Value.1"));
+    assert!(values.into_iter().all(|value| *value == id(5)), "EC2 was asked for what is no ID");
+    Ok(())
+}
+
+/// Pages whose tokens come again, or never end.
+#[derive(Debug, Default)]
+struct Endless<const CYCLE: usize>;
+
+impl<const CYCLE: usize> FromIterator<Arc<()>> for Endless<CYCLE> {
+    fn from_iter<I: IntoIterator<Item = Arc<()>>>(_: I) -> Self {
+        Self
+    }
+}
+
+impl<const CYCLE: usize> View for Endless<CYCLE> {
+    type Item = ();
+
+    const PAGE: usize = 1;
+    const WHAT: &'static str = "pages";
+
+    async fn page(_: &Ec2, _: &str, _: Option<Filter>, token: Option<String>) -> Result<Page<()>, AwsError> {
+        let page = token.and_then(|token| token.parse::<usize>().ok()).unwrap_or_default();
+        Ok(Page { items: Vec::new(), next: Some(((page + 1) % CYCLE).to_string()) })
+    }
+
+    fn items(&self) -> impl ExactSizeIterator<Item = &Arc<()>> {
+        [].iter()
+    }
+
+    fn share(&self, (): (), _: &SmolStr) -> Arc<()> {
+        Arc::default()
+    }
+
+    fn value<'a>((): &'a (), _: &str) -> Option<&'a str> {
+        None
+    }
+
+    fn changes_since(&self, _: &Self) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
+
+    fn in_motion(&self, _: &str) -> Questions {
+        Questions::default()
+    }
+}
+
+#[tokio::test]
+async fn a_listing_without_end_is_an_error() -> Result<(), Box<dyn Error>> {
+    async fn refusals<V: View>(ec2: &Arc<Ec2>) -> Result<[String; 2], Box<dyn Error>> {
+        let polling = Polling {
+            cluster: "cluster".into(),
+            interval: Duration::from_secs(60),
+            changed: mpsc::unbounded_channel().0,
+        };
+        let whole = Inventories::<V>::new(Arc::clone(ec2), polling).of(REGION);
+        let whole = whole.about(by(CONNECTION_ID, &id(1)), Instant::now()).await.outcome.err();
+        let part = all_pages::<V>(ec2, REGION, None).await.err();
+        Ok([whole, part].map(|error| error.map(|error| error.to_string()).unwrap_or_default()))
+    }
+    let ec2 = Arc::new(testing::ec2("http://127.0.0.1:1", Arc::new(Unwatched)));
+    for refusal in refusals::<Endless<7>>(&ec2).await? {
+        assert_eq!(refusal, "Describe: the list of pages does not end: EC2 gives the token of a page again");
+    }
+    for refusal in refusals::<Endless<1_000_000>>(&ec2).await? {
+        assert_eq!(refusal, "Describe: the list of pages has more than 500 pages");
+    }
     Ok(())
 }

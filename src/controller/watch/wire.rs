@@ -36,7 +36,7 @@ const ERROR_LENGTH: usize = 512;
 
 /// An object, or why it cannot be read. `LABELS`: its labels are kept.
 #[derive(Clone, Debug)]
-pub struct Wire<K, const LABELS: bool = false>(pub Result<K, Unreadable>);
+pub struct Wire<K, const LABELS: bool = false>(pub Result<K, Box<Unreadable>>);
 
 /// Why an object cannot be read.
 #[derive(Clone, Debug, Error)]
@@ -48,9 +48,9 @@ pub struct Unreadable {
     pub metadata: ObjectMeta,
 }
 
-impl From<Unreadable> for kube::Error {
-    fn from(unreadable: Unreadable) -> Self {
-        Self::Service(unreadable.into())
+impl From<Box<Unreadable>> for kube::Error {
+    fn from(unreadable: Box<Unreadable>) -> Self {
+        Self::Service(unreadable)
     }
 }
 
@@ -145,7 +145,7 @@ impl<K: Resource, const LABELS: bool> Resource for Wire<K, LABELS> {
 }
 
 /// Reads an object of any size; fails only where it is no Kubernetes object.
-fn read<K, const LABELS: bool>(text: &str) -> Result<Result<K, Unreadable>, serde_json::Error>
+fn read<K, const LABELS: bool>(text: &str) -> Result<Result<K, Box<Unreadable>>, serde_json::Error>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned,
 {
@@ -170,7 +170,7 @@ where
         None
     };
     if let Some(error) = error {
-        return Ok(Err(Unreadable { error, metadata }));
+        return Ok(Err(Unreadable { error, metadata }.into()));
     }
     metadata.finalizers = finalizers.map(|list| serde_json::from_str(list.get())).transpose()?;
     metadata.labels = labels.map(|map| serde_json::from_str(map.get())).transpose()?;
@@ -180,7 +180,7 @@ where
         let error = error.to_string();
         // The position is that in a text that nobody sees.
         let error = error.rsplit_once(" at line ").map_or(error.as_str(), |(error, _)| error);
-        Unreadable { error: cut(error, ERROR_LENGTH).to_owned(), metadata }
+        Box::new(Unreadable { error: cut(error, ERROR_LENGTH).to_owned(), metadata })
     }))
 }
 
@@ -265,7 +265,7 @@ mod tests {
         })
     }
 
-    fn read(object: &Value) -> Result<VpcPeering, Unreadable> {
+    fn read(object: &Value) -> Result<VpcPeering, Box<Unreadable>> {
         serde_json::from_str::<Wire<VpcPeering>>(&object.to_string()).unwrap().0
     }
 
