@@ -93,7 +93,7 @@ pub struct VpcPeeringAccepterSpec {
     // AWS on peer phishing: https://docs.aws.amazon.com/vpc/latest/peering/accept-vpc-peering-connection.html
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
-    #[x_kube(validation = Rule::new("self.map(entry, (has(entry.vpcIds) ? size(entry.vpcIds) : 0) + (has(entry.regions) ? size(entry.regions) : 0) + (has(entry.cidrBlocks) ? size(entry.cidrBlocks) : 0)).sum() <= 1000").message("accept has at most 1000 VPC IDs, regions and CIDR blocks, of all its entries together"))]
+    #[x_kube(validation = Rule::new("self.map(entry, (has(entry.vpcs.list) ? size(entry.vpcs.list) : 0) + (has(entry.regions.list) ? size(entry.regions.list) : 0) + (has(entry.cidrBlocks.list) ? size(entry.cidrBlocks.list) : 0)).sum() <= 1000").message("accept has at most 1000 VPC IDs, regions and CIDR blocks, of all its entries together"))]
     pub accept: Vec<AcceptedRequests>,
     /// The requests that are never accepted, whatever `accept` says. They stay pending, and expire after seven days.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -59,6 +59,7 @@ fn main() -> Result<ExitCode> {
         release::no_release_step_loses_a_peering,
         release::an_upgrade_from_the_version_before_and_back_loses_nothing,
         release::identities_are_installed_with_their_kind_and_stay,
+        release::an_emptied_permission_opens_nothing,
         release::crds_go_when_they_are_not_to_be_kept,
         release::the_installed_rights_and_settings_suffice,
         release::the_installed_rights_and_settings_suffice_in_two_namespaces,

@@ -226,6 +226,31 @@ pub async fn identities_are_installed_with_their_kind_and_stay(shared: Arc<Share
     shared.uninstall_with_crds().await
 }
 
+/// A permission that is emptied in the values allows nobody in the cluster, or the upgrade is refused.
+pub async fn an_emptied_permission_opens_nothing(shared: Arc<Shared>) -> Result<()> {
+    let values = |allowed: Value| {
+        let role = "arn:aws:iam::222222222222:role/peerings";
+        let spec = json!({"accountId": "222222222222", "roleArn": role, "allowedNamespaces": allowed});
+        json!({"crds": {"keep": false}, "identities": {"partner": spec}})
+    };
+    let stored = async || -> Result<Value> {
+        let path = "jsonpath={.spec.allowedNamespaces}";
+        let text = shared.kubectl(&["get", "awsidentity", "partner", "-o", path]).await?;
+        Ok(if text.is_empty() { Value::Null } else { serde_json::from_str(&text)? })
+    };
+    let open = json!({"list": ["watched"]});
+    shared.helm.run(&["install", "operator"], &values(open.clone())).await?;
+    for empty in [json!({"list": []}), json!({"list": null}), json!({}), Value::Null] {
+        shared.helm.run(&["upgrade", "operator"], &values(open.clone())).await?;
+        ensure!(stored().await? == open, "{}", stored().await?);
+        let is_refused = shared.helm.run(&["upgrade", "operator"], &values(empty.clone())).await.is_err();
+        let allowed = stored().await?;
+        let allows_nobody = allowed.is_null() || allowed == json!({"list": []});
+        ensure!(if is_refused { allowed == open } else { allows_nobody }, "{empty}: refused {is_refused}, {allowed}");
+    }
+    shared.uninstall_with_crds().await
+}
+
 pub async fn crds_go_when_they_are_not_to_be_kept(shared: Arc<Shared>) -> Result<()> {
     shared.helm.run(&["install", "operator"], &json!({"crds": {"keep": false}})).await?;
     shared.uninstall_with_crds().await

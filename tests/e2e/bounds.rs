@@ -112,17 +112,21 @@ pub async fn what_takes_memory_is_limited_by_the_schema(world: World) -> Result<
         world.shared.control_plane.kubectl(&["create", "--dry-run=server", "-f", &file.to_string_lossy()]).await
     };
     let accepter = |accept: usize, deny: usize| {
-        let entries = |number: usize| {
+        let entries = |number: usize, entry: fn(Vec<String>) -> Value| {
             // Fifty to an entry.
             let ids = |first: usize| (first..number.min(first + 50)).map(|number| format!("vpc-{number:017x}"));
-            let entry = |first| json!({"ownerId": "222222222222", "vpcIds": ids(first).collect::<Vec<_>>()});
-            (0..number).step_by(50).map(entry).collect::<Value>()
+            (0..number).step_by(50).map(|first| entry(ids(first).collect())).collect::<Value>()
         };
+        let accepted = |ids| {
+            let all = json!({"all": true});
+            json!({"ownerId": "222222222222", "vpcs": {"list": ids}, "regions": all, "cidrBlocks": all})
+        };
+        let denied = |ids| json!({"ownerId": "222222222222", "vpcIds": ids});
         json!({
             "apiVersion": "vpcpeering.dev/v1alpha1",
             "kind": "VpcPeeringAccepter",
             "metadata": {"name": "many", "namespace": world.namespace},
-            "spec": {"vpcId": world.requester, "region": world::REGION, "accept": entries(accept), "deny": entries(deny)},
+            "spec": {"vpcId": world.requester, "region": world::REGION, "accept": entries(accept, accepted), "deny": entries(deny, denied)},
         })
     };
     kubectl(&accepter(1_000, 1_000)).await?;
@@ -168,19 +172,31 @@ fn largest_spec(number: usize) -> Value {
     };
     let selector =
         |number: usize| -> Value { (0..number).map(|number| (text(127, number), json!(text(256, number)))).collect() };
-    let entry = |number: usize| {
+    let vpcs = || (0..10).map(|number| format!("vpc-{number:017x}")).collect::<Vec<_>>();
+    let regions = || (0..5).map(|number| format!("eu-central-{number}")).collect::<Vec<_>>();
+    let blocks =
+        || (0..5).map(|number| format!("2001:0db8:0000:0000:0000:0000:{number:04x}:0000/112")).collect::<Vec<_>>();
+    let accepted = |number: usize| {
         json!({
             "ownerId": format!("{number:012}"),
-            "vpcIds": (0..10).map(|number| format!("vpc-{number:017x}")).collect::<Vec<_>>(),
-            "regions": (0..5).map(|number| format!("eu-central-{number}")).collect::<Vec<_>>(),
-            "cidrBlocks": (0..5).map(|number| format!("2001:0db8:0000:0000:0000:0000:{number:04x}:0000/112")).collect::<Vec<_>>(),
+            "vpcs": {"list": vpcs()},
+            "regions": {"list": regions()},
+            "cidrBlocks": {"list": blocks()},
+        })
+    };
+    let denied = |number: usize| {
+        json!({
+            "ownerId": format!("{number:012}"),
+            "vpcIds": vpcs(),
+            "regions": regions(),
+            "cidrBlocks": blocks(),
         })
     };
     json!({
         "vpcId": format!("vpc-{number:017x}"),
         "identityRef": {"name": "n".repeat(253)},
-        "accept": (0..50).map(entry).collect::<Vec<_>>(),
-        "deny": (0..50).map(entry).collect::<Vec<_>>(),
+        "accept": (0..50).map(accepted).collect::<Vec<_>>(),
+        "deny": (0..50).map(denied).collect::<Vec<_>>(),
         "tags": tags(36),
         "routes": {"routeTables": {"tags": selector(10)}},
     })

@@ -129,6 +129,58 @@ fn kustomization(file: &str, source: &str) -> Result<Value> {
     Ok(object)
 }
 
+/// A permission that is emptied in Git allows nobody in the cluster, or its change is refused.
+async fn an_emptied_permission_opens_nothing(flux: &Flux<'_>, world: &World, folder: &Path) -> Result<()> {
+    let name = "from-git";
+    let publish = async |allowed: &Value| -> Result<()> {
+        let identity = json!({
+            "apiVersion": "vpcpeering.dev/v1alpha1",
+            "kind": "AwsIdentity",
+            "metadata": {"name": name},
+            "spec": {
+                "accountId": OTHER_ACCOUNT,
+                "roleArn": format!("arn:aws:iam::{OTHER_ACCOUNT}:role/x"),
+                "allowedNamespaces": allowed,
+            },
+        });
+        let folder = folder.join("identities");
+        std::fs::create_dir_all(&folder)?;
+        std::fs::write(folder.join("identity.yaml"), identity.to_string())?;
+        flux.publish("identities", &folder).await
+    };
+    let stored = async || -> Result<Value> {
+        let object = flux.get(NAMESPACE, "awsidentity", name).await?;
+        Ok(object["spec"]["allowedNamespaces"].clone())
+    };
+    let open = json!({"list": [world.namespace]});
+    publish(&open).await?;
+    let mut kustomization = kustomization("peerings.yaml", "identities")?;
+    kustomization["metadata"]["name"] = json!("identities");
+    kustomization["spec"]["wait"] = json!(false);
+    flux.apply(&kustomization).await?;
+    for empty in [json!({"list": []}), json!({"list": null}), json!({}), Value::Null] {
+        publish(&open).await?;
+        eventually("open", LIMIT, async || {
+            ensure!(stored().await? == open, "{}", stored().await?);
+            Ok(())
+        })
+        .await
+        .with_context(|| flux.log())?;
+        publish(&empty).await?;
+        eventually("emptied or refused", LIMIT, async || {
+            let object = flux.get(NAMESPACE, "kustomization", "identities").await?;
+            let is_refused = ready(&object)?["status"] == "False";
+            let allowed = stored().await?;
+            let allows_nobody = allowed.is_null() || allowed == json!({"list": []});
+            ensure!(is_refused || allows_nobody, "{empty}: {allowed}");
+            Ok(())
+        })
+        .await?;
+    }
+    let delete = ["delete", "kustomization", "identities", "--namespace", NAMESPACE, "--timeout=2m"];
+    flux.control_plane.kubectl(&delete).await.map(drop)
+}
+
 pub async fn kustomize_controller_installs_waits_and_prunes(world: World) -> Result<()> {
     let world = World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await?;
     let flux = Flux::start(&world.shared.control_plane, "kustomize-controller").await?;
@@ -186,6 +238,8 @@ pub async fn kustomize_controller_installs_waits_and_prunes(world: World) -> Res
     })
     .await?;
     ensure!(start.elapsed() < Duration::from_secs(60), "told after {:?}", start.elapsed());
+
+    an_emptied_permission_opens_nothing(&flux, &world, &folder).await?;
 
     // First the peerings, then what they need.
     for name in ["vpc-peerings", "vpc-peerings-of-partners", "schemas"] {

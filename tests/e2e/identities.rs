@@ -214,6 +214,17 @@ pub async fn an_identity_tells_whether_it_works(world: World) -> Result<()> {
     let object = world.until_ready().await?;
     let info = object.status.and_then(|status| status.accepter_vpc_info).context("no accepterVpcInfo")?;
     ensure!(info.region.as_deref() == Some(OTHER_REGION) && REGION != OTHER_REGION);
+    // One that permits nothing says so.
+    let empty = json!({"spec": {"allowedNamespaces": {"list": []}, "allowedPeers": null}});
+    api.patch(&identity, &PatchParams::default(), &Patch::Merge(empty)).await?;
+    let object = until("permits nothing", "NothingAllowed").await?;
+    let message = serde_json::to_string(&object.status)?;
+    ensure!(message.contains("spec.allowedNamespaces, spec.allowedPeers") && message.contains("Stalled"), "{message}");
+    world.until_stalled("IdentityNotAllowed").await?;
+    let all = json!({"all": true, "list": null});
+    let open = json!({"spec": {"allowedNamespaces": all, "allowedPeers": all}});
+    api.patch(&identity, &PatchParams::default(), &Patch::Merge(open)).await?;
+    until("verified again", "Verified").await?;
     // A role that does not trust us.
     let untrusted = format!("arn:aws:iam::{OTHER_ACCOUNT}:role/untrusted");
     let patch = Patch::Merge(json!({"spec": {"roleArn": untrusted}}));
