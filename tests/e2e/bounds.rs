@@ -46,7 +46,7 @@ pub async fn the_largest_resources_leave_the_operator_its_memory(world: World) -
         running.get("/livez").await?;
         running.kill().await?;
         world.delete().await?;
-        world.patch(json!({"metadata": {"finalizers": null}})).await?;
+        world.shared.control_plane.remove_finalizers("vpcpeering", &world.namespace, &world.name).await?;
         world.until_gone().await?;
         for connection in world.living().await? {
             let id = connection.vpc_peering_connection_id().unwrap_or_default();
@@ -95,11 +95,14 @@ async fn create(world: &World, number: usize) -> Result<()> {
     let status = match number % 8 {
         4 => json!({"status": {"code": "active", "message": "m".repeat(LARGEST)}}),
         5 => json!({"routes": vec![route; 3_200]}),
-        6 => json!({"managedTagKeys": vec![""; 20_000]}),
+        6 => json!({"managedTags": vec![json!({"key": "", "value": ""}); 5_000]}),
         7 => json!({"status": {"code": "active", "message": "m".repeat(600_000)}}),
         _ => return Ok(()),
     };
     let patch = Patch::Merge(json!({"status": status}));
+    // Only the operator writes the status.
+    let client = world.shared.control_plane.admin_as_operator().await?;
+    let api = Api::<DynamicObject>::namespaced_with(client, &world.namespace, &resource);
     api.patch_status(&name, &PatchParams::default(), &patch).await.with_context(|| name)?;
     Ok(())
 }

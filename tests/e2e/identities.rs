@@ -215,7 +215,8 @@ pub async fn an_identity_tells_whether_it_works(world: World) -> Result<()> {
     let info = object.status.and_then(|status| status.accepter_vpc_info).context("no accepterVpcInfo")?;
     ensure!(info.region.as_deref() == Some(OTHER_REGION) && REGION != OTHER_REGION);
     // One that permits nothing says so.
-    let empty = json!({"spec": {"allowedNamespaces": {"list": []}, "allowedPeers": null}});
+    let nobody = json!({"all": null, "list": []});
+    let empty = json!({"spec": {"allowedNamespaces": nobody, "allowedPeers": null}});
     api.patch(&identity, &PatchParams::default(), &Patch::Merge(empty)).await?;
     let object = until("permits nothing", "NothingAllowed").await?;
     let message = serde_json::to_string(&object.status)?;
