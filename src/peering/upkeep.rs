@@ -350,7 +350,7 @@ fn trust(recorded: &Recorded, observed: &Observation, other: &VpcInfo) -> Trust 
     }
     let known = recorded.accepted_cidr_blocks.as_ref();
     // Until the blocks are recorded, those of now are the first that are seen.
-    let known = known.map_or_else(|| cidr_blocks(other), |blocks| routes::parse_all(blocks));
+    let known = known.map_or_else(|| cidr_blocks(other), routes::parse_all);
     Trust { recorded: known, by_destination: true, ..Trust::default() }
 }
 
