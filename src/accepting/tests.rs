@@ -260,6 +260,39 @@ fn deny_wins_and_what_it_cannot_see_is_left_alone() {
 }
 
 #[test]
+fn routes_of_an_accepted_connection_follow_its_entry() {
+    let active = || Connection {
+        requester: info(THEIRS, "vpc-11111111", "eu-west-1", &["10.1.0.0/16", "10.2.0.0/16"]),
+        ..connection("pcx-1", StatusCode::Active)
+    };
+    let case = |accept: Vec<AcceptedRequests>| {
+        let mut case = Case::new([active()]).accepted("pcx-1");
+        case.spec.accept = accept;
+        with_routes(&mut case, "10.1.0.0/16", Some(Target::Peering("pcx-1".into())));
+        case.status.routes = vec![route("pcx-1")];
+        case
+    };
+    let within = |block: &str| AcceptedRequests {
+        cidr_blocks: Some(AllowedCidrBlocks { all: false, list: list(&[block]) }),
+        ..any_of(THEIRS)
+    };
+    let plan = case(vec![within("10.1.0.0/16")]).plan();
+    let Plan::Stalled { reason: Reason::UnexpectedCidrBlock, message, .. } = plan else { panic!("{plan:?}") };
+    assert!(message.contains("10.2.0.0/16") && message.contains("cidrBlocks.list"), "{message}");
+    let wanted = case(vec![within("10.0.0.0/8")]);
+    assert!(matches!(wanted.step(), Some(Step::RecordRoutes { .. })), "{:?}", wanted.plan());
+    // Without the entry the routes go, and the connection stays.
+    let removed = case(Vec::new());
+    assert!(matches!(removed.step(), Some(Step::ChangeRoutes { .. })), "{:?}", removed.plan());
+    assert_eq!(removed.verdict(), Some(AccepterDecision::Accepted));
+    // An entry that does not say what it allows, as those of an older version, changes nothing.
+    let incomplete = case(vec![AcceptedRequests { owner_id: THEIRS.into(), ..AcceptedRequests::default() }]);
+    let plan = incomplete.plan();
+    let Plan::Stalled { reason: Reason::InvalidRequest, message, .. } = plan else { panic!("{plan:?}") };
+    assert!(message.contains("vpcs"), "{message}");
+}
+
+#[test]
 fn an_acceptance_is_recorded_before_it_is_asked_for() {
     let mut case = Case::new([pending("pcx-1")]);
     assert_eq!(case.step(), Some(Step::RecordAcceptance { id: Authorized::unchecked("pcx-1") }));

@@ -348,6 +348,84 @@ fn destinations_are_those_of_the_other_end_or_a_part_of_them() {
     }
 }
 
+fn blocks(blocks: &[&str]) -> BTreeSet<IpNet> {
+    blocks.iter().map(|block| block.parse().unwrap()).collect()
+}
+
+#[test]
+fn another_accounts_blocks_get_routes_only_where_somebody_has_allowed_them() {
+    let ipv4 = |block: &&str| CidrBlock { cidr_block: (*block).into() };
+    let shown = ["10.1.0.0/16", "10.200.0.0/16", "100.64.0.0/16", "203.0.113.0/24", "172.16.0.0/11"];
+    let ipv6 = ["2001:db8::/56", "fd00::/48", "2001:db8:ffff::/56"];
+    let other = VpcInfo {
+        cidr_block_set: shown.iter().map(ipv4).collect(),
+        ipv6_cidr_block_set: ipv6.iter().map(|block| Ipv6CidrBlock { ipv6_cidr_block: (*block).into() }).collect(),
+        ..VpcInfo::default()
+    };
+    let routed = |trust: Trust, destinations: &[&str]| -> (Vec<String>, Vec<String>) {
+        let mut case = Case::new(Some(to(main_table(), destinations)), &[table("main", &[])], &[]);
+        (case.other, case.trust) = (other.clone(), trust);
+        let plan = case.repair();
+        let of = |text: &String| text.split(' ').nth(2).unwrap_or_default().to_owned();
+        let unexpected = plan.problems.iter().filter_map(|problem| match problem {
+            RouteProblem::UnexpectedCidrBlock { block, tables, .. } if tables == &["main"] => Some(block.to_string()),
+            _ => None,
+        });
+        let unexpected: Vec<_> = unexpected.collect();
+        assert_eq!(plan.reason() == Reason::UnexpectedCidrBlock, !unexpected.is_empty());
+        (short(&plan).iter().map(of).collect(), unexpected)
+    };
+    // Those of the first look: private ones of RFC 1918, RFC 6598 and RFC 4193 alone, and IPv6.
+    let first = ["10.1.0.0/16", "100.64.0.0/16", "203.0.113.0/24", "172.16.0.0/11", "2001:db8::/56", "fd00::/48"];
+    let recorded = Trust { recorded: blocks(&first), by_destination: true, ..Trust::default() };
+    let (made, unexpected) = routed(recorded.clone(), &[]);
+    assert_eq!(made, ["10.1.0.0/16", "100.64.0.0/16", "2001:db8::/56", "fd00::/48"]);
+    assert_eq!(unexpected, ["10.200.0.0/16", "172.0.0.0/11", "203.0.113.0/24", "2001:db8:ffff::/56"]);
+    // A destination that the spec names is a permission of its own.
+    let (made, unexpected) = routed(recorded.clone(), &["203.0.113.0/25", "10.200.0.0/16"]);
+    assert_eq!((made.len(), unexpected.len()), (2, 0));
+    // An allow list lets in what lies within it, and not even a named destination beyond.
+    let listed = Trust { listed: blocks(&["10.0.0.0/12", "203.0.113.0/25"]), ..Trust::default() };
+    assert_eq!(routed(listed.clone(), &[]).0, ["10.1.0.0/16"]);
+    assert_eq!(
+        routed(listed, &["203.0.113.0/24", "10.1.2.0/24"]),
+        (vec!["10.1.2.0/24".into()], vec!["203.0.113.0/24".into()])
+    );
+    // What is denied is denied whatever else allows it.
+    let denied = Trust { denied: blocks(&["10.1.2.0/24"]), ..recorded };
+    assert!(!routed(denied.clone(), &[]).0.contains(&"10.1.0.0/16".to_owned()));
+    assert_eq!(routed(denied, &["10.1.0.0/16"]).0, [""; 0]);
+    assert_eq!(routed(Trust::all(), &[]).1, [""; 0]);
+    assert_eq!(routed(Trust::default(), &[]).0, [""; 0]);
+}
+
+#[test]
+fn a_recorded_route_counts_only_through_a_connection_that_is_proven_to_be_ours() {
+    let recorded = ["main 10.1.0.0/16 pcx-other"];
+    let tables = [table("main", &["10.1.0.0/16 pcx-other!"])];
+    // EC2 does not show it: nothing is changed, the record stays, and a person is told.
+    for routes in [None, Some(to(main_table(), &["10.1.0.0/16"]))] {
+        let case = Case::new(routes, &tables, &recorded);
+        for plan in [case.repair(), case.withdraw()] {
+            assert_eq!((plan.step.clone(), plan.problems.len()), (None, 1), "{plan:?}");
+            let told = plan.trouble().unwrap();
+            assert!(["main", "10.1.0.0/16", "pcx-other", "by hand"].iter().all(|named| told.contains(named)), "{told}");
+        }
+        assert_eq!(withdraw_with_the_record(case.routing()).step, None);
+    }
+    // EC2 shows it as another's: the record is false, and goes.
+    let mut case = Case::new(None, &tables, &recorded);
+    case.others = BTreeSet::from(["pcx-other".to_owned()]);
+    assert_eq!(short(&case.repair()), ["record nothing"]);
+    case.routes = Some(to(main_table(), &["10.1.0.0/16"]));
+    assert_eq!(case.repair().conflicts.len(), 1);
+    // It is ours after all.
+    case.others.clear();
+    case.earlier.insert(Authorized::unchecked("pcx-other"));
+    case.routes = None;
+    assert_eq!(short(&case.repair()), ["delete the route to 10.1.0.0/16 through pcx-other in main"]);
+}
+
 #[test]
 fn what_the_spec_no_longer_wants_is_removed() {
     let recorded = ["main 10.1.0.0/16 pcx-ours", "main 10.9.0.0/16 pcx-ours", "rtb-1 10.1.0.0/16 pcx-ours"];
