@@ -277,8 +277,16 @@ impl Jail {
 
 impl Drop for Jail {
     fn drop(&mut self) {
-        // It is empty once the operator has ended.
-        self.folder.iter().for_each(|folder| _ = std::fs::remove_dir(folder));
+        // It is empty once the operator has ended, which was asked for by then.
+        if let Some(folder) = &self.folder {
+            let ended = (0..100).any(|_| {
+                std::thread::sleep(Duration::from_millis(20));
+                std::fs::remove_dir(folder).is_ok()
+            });
+            if !ended {
+                eprintln!("{} is left", folder.display());
+            }
+        }
     }
 }
 
