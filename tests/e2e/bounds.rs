@@ -2,6 +2,7 @@
 //! limit of the chart.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use environment::RunningOperator;
@@ -43,6 +44,16 @@ pub async fn the_largest_resources_leave_the_operator_its_memory(world: World) -
         let outcome = world.until_ready().await.map(drop);
         jail.check(&running, limit).with_context(|| format!("start {start}"))?;
         outcome?;
+        for number in 0..8 {
+            environment::eventually("told", Duration::from_secs(60), async || {
+                let object = api(&world, number).get(&format!("large-{number}")).await?;
+                let is_told = object.data["status"]["conditions"].is_array();
+                ensure!(is_told == is_read(number), "large-{number}: told: {is_told}");
+                Ok(())
+            })
+            .await?;
+        }
+        jail.check(&running, limit)?;
         running.get("/livez").await?;
         running.kill().await?;
         world.delete().await?;
@@ -56,15 +67,32 @@ pub async fn the_largest_resources_leave_the_operator_its_memory(world: World) -
     Ok(())
 }
 
-/// Creates one of the crowd. Some are as large as the API server takes them, others as the operator reads or keeps them.
-async fn create(world: &World, number: usize) -> Result<()> {
-    let (kind, plural) = match number % 8 {
-        3 => ("VpcPeeringAccepter", "vpcpeeringaccepters"),
-        _ => ("VpcPeering", "vpcpeerings"),
-    };
+/// Whether the operator reads one of the crowd, and so says in its status what stands in its way.
+fn is_read(number: usize) -> bool {
+    ![2, 4].contains(&(number % 8))
+}
+
+fn api(world: &World, number: usize) -> Api<DynamicObject> {
+    api_as(world.client.clone(), world, number)
+}
+
+fn api_as(client: kube::Client, world: &World, number: usize) -> Api<DynamicObject> {
+    let (kind, plural) = kind_of(number);
     let resource =
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("vpcpeering.dev", "v1alpha1", kind), plural);
-    let api = Api::<DynamicObject>::namespaced_with(world.client.clone(), &world.namespace, &resource);
+    Api::namespaced_with(client, &world.namespace, &resource)
+}
+
+fn kind_of(number: usize) -> (&'static str, &'static str) {
+    match number % 8 {
+        3 => ("VpcPeeringAccepter", "vpcpeeringaccepters"),
+        _ => ("VpcPeering", "vpcpeerings"),
+    }
+}
+
+/// Creates one of the crowd. Some are as large as the API server takes them, others as the operator reads or keeps them.
+async fn create(world: &World, number: usize) -> Result<()> {
+    let (api, kind) = (api(world, number), kind_of(number).0);
     let name = format!("large-{number}");
     let end = |side: usize| json!({"vpcId": format!("vpc-{:017x}", 2 * number + side), "region": world::REGION});
     let mut manifest = json!({
@@ -77,8 +105,11 @@ async fn create(world: &World, number: usize) -> Result<()> {
     manifest["spec"]["requester"]["identityRef"] = json!({"name": "nobodys"});
     let metadata = &mut manifest["metadata"];
     match number % 8 {
-        // Each takes some 11 bytes, and 15 more in `managedFields`.
-        0 => metadata["labels"] = (0..READ / 28).map(|number| (format!("k{number:05}"), json!(""))).collect(),
+        // Each takes 131 bytes, and 70 more in `managedFields`.
+        0 => {
+            metadata["labels"] =
+                (0..READ / 202).map(|number| (format!("{number:063}"), json!("v".repeat(63)))).collect()
+        }
         1 | 7 => metadata["annotations"] = json!({"notes": "n".repeat(ANNOTATIONS - 100)}),
         3 => manifest["spec"] = largest_spec(number),
         _ => {}
@@ -102,7 +133,7 @@ async fn create(world: &World, number: usize) -> Result<()> {
     let patch = Patch::Merge(json!({"status": status}));
     // Only the operator writes the status.
     let client = world.shared.control_plane.admin_as_operator().await?;
-    let api = Api::<DynamicObject>::namespaced_with(client, &world.namespace, &resource);
+    let api = api_as(client, world, number);
     api.patch_status(&name, &PatchParams::default(), &patch).await.with_context(|| name)?;
     Ok(())
 }
@@ -263,18 +294,22 @@ impl Jail {
             text.lines().find_map(|line| line.strip_prefix("oom_kill ")).map(str::to_owned)
         });
         ensure!(kills.as_deref() == Some("0"), "the kernel killed it: oom_kill {kills:?}");
-        if let Ok(status) = std::fs::read_to_string(format!("/proc/{}/status", operator.id())) {
-            let (peak, code) = (kibibytes(&status, "VmHWM")?, kibibytes(&status, "RssFile")?);
-            eprintln!("the operator took {} MiB at most, of which {} MiB are code", peak / 1024, code / 1024);
-        }
         Ok(())
     }
 }
 
 impl Drop for Jail {
     fn drop(&mut self) {
-        // It is empty once the operator has ended.
-        self.folder.iter().for_each(|folder| _ = std::fs::remove_dir(folder));
+        // It is empty once the operator has ended, which was asked for by then.
+        if let Some(folder) = &self.folder {
+            let ended = (0..100).any(|_| {
+                std::thread::sleep(Duration::from_millis(20));
+                std::fs::remove_dir(folder).is_ok()
+            });
+            if !ended {
+                eprintln!("{} is left", folder.display());
+            }
+        }
     }
 }
 
