@@ -72,9 +72,9 @@ pub struct Run {
     #[arg(long, env = "OWN_CREDENTIALS_ALLOW_ADOPTION")]
     own_credentials_allow_adoption: bool,
 
-    /// What identifies this cluster in the ownership tags. Defaults to the UID of the namespace kube-system, which is
-    /// surely no other cluster's: only with it is what an earlier resource of the same name left behind taken over or
-    /// deleted. Keep it when the cluster is rebuilt from a backup.
+    /// The ID of this cluster in the ownership tags. Defaults to the UID of the namespace kube-system, which no other cluster
+    /// has, unless it is a clone. Only with the default does a resource take over the peering of an earlier resource of the
+    /// same name between the same VPCs. Keep the ID when the cluster is rebuilt from a backup; give a clone another one.
     #[arg(long, env = "CLUSTER_ID", value_parser = cluster_id)]
     cluster_id: Option<String>,
 
