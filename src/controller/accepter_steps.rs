@@ -7,11 +7,11 @@ use super::Context;
 use super::kept::{conditions, reconcile_at};
 use super::steps::change_routes;
 use super::vpc_peering_accepter::Seen;
-use crate::accepting::status::{describe, keep_first_blocks, locate, notes, record_acceptance, standing};
+use crate::accepting::status::{describe, keep_first_blocks, locate, notes, record_acceptance, readiness};
 use crate::accepting::{Decision, Recorded, Step};
 use crate::api::{ConditionType, Reason, Side, StepEvent, VpcPeeringAccepter, VpcPeeringAccepterStatus};
 use crate::aws::AwsError;
-use crate::peering::{Standing, status};
+use crate::peering::{Readiness, status};
 
 /// How a step ended.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Context {
         seen: Seen<'_>,
         decision: &Decision,
     ) -> Result<(), kube::Error> {
-        let Some(standing) = standing(decision) else { return Ok(()) };
+        let Some(readiness) = readiness(decision) else { return Ok(()) };
         let mut status = object.status.clone().unwrap_or_default();
         locate(&mut status, &seen.access.end);
         // A deletion decides on no request.
@@ -110,12 +110,12 @@ impl Context {
             let recorded = Recorded::of(object.status.as_ref());
             describe(&mut status, &decision.verdicts, &recorded, seen.observed, self.settings);
         }
-        if standing.reason != Reason::AwaitingConsistency {
+        if readiness.reason != Reason::AwaitingConsistency {
             status.last_handled_reconcile_at = reconcile_at(object);
         }
         let generation = object.metadata.generation.unwrap_or_default();
         let notes = notes(&object.spec, decision, generation, Timestamp::now());
-        self.write_status(object, status, &standing, notes).await.map(drop)
+        self.write_status(object, status, &readiness, notes).await.map(drop)
     }
 
     /// Writes how the resource stands when nothing new was seen, and whether that answers a person who asked for an
@@ -123,7 +123,7 @@ impl Context {
     pub(super) async fn show_trouble(
         &self,
         object: &VpcPeeringAccepter,
-        standing: &Standing,
+        readiness: &Readiness,
         answers_request: bool,
     ) -> Result<(), kube::Error> {
         let mut status = object.status.clone().unwrap_or_default();
@@ -132,7 +132,7 @@ impl Context {
         }
         let kept = [ConditionType::OptionsSynced, ConditionType::RoutesReady, ConditionType::AtCapacity];
         let kept = kept.into_iter().filter_map(|kind| status::find(conditions(object), kind).cloned()).collect();
-        self.write_status(object, status, standing, kept).await.map(drop)
+        self.write_status(object, status, readiness, kept).await.map(drop)
     }
 
     /// Writes a record that says nothing new of how the resource stands.
@@ -144,7 +144,7 @@ impl Context {
         if status::find(&status.conditions, ConditionType::Ready).is_some() {
             return self.replace_status(object, &status).await;
         }
-        let standing = Standing::working(Reason::Updating, "deciding on the requests to this VPC");
-        self.write_status(object, status, &standing, Vec::new()).await
+        let readiness = Readiness::working(Reason::Updating, "deciding on the requests to this VPC");
+        self.write_status(object, status, &readiness, Vec::new()).await
     }
 }

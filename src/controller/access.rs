@@ -12,14 +12,14 @@ use kube::core::{Selector, SelectorExt};
 use kube::runtime::reflector::{ObjectRef, Store};
 
 use super::Context;
-use super::vpc_peering::{standing_after, trouble_of};
+use super::vpc_peering::{readiness_after, blocker_of};
 use super::watch::Freshness;
 use crate::api::{
     AllowedRegions, AwsIdentity, AwsIdentitySpec, ManagementPolicy, Reason, Side, VpcPeering, VpcPeeringSpec,
 };
 use crate::aws::{Account, AwsError, Class, Principal, Role, regions};
 use crate::peering::ends::{IdentityDefaults, Place, places};
-use crate::peering::{End, Ends, Limits, Permissions, Plan, Standing, Trouble};
+use crate::peering::{Endpoint, Endpoints, Limits, Permissions, Plan, Readiness, Blocker};
 
 /// How long the first listing of identities and namespaces is waited for.
 const FIRST_LISTING: Duration = Duration::from_secs(5);
@@ -80,7 +80,7 @@ pub(super) struct Grant {
 #[derive(Clone, Debug)]
 pub(super) struct Access {
     /// The two ends, with every default filled in.
-    pub ends: Ends,
+    pub ends: Endpoints,
     /// Who acts for the requester.
     pub requester: Arc<Account>,
     /// Who acts for the accepter, if anybody does.
@@ -97,14 +97,14 @@ pub(super) struct Access {
 #[derive(Debug)]
 pub(super) enum Blocked {
     /// Somebody has to act, or it is not known yet whether.
-    Trouble(Trouble),
+    Blocker(Blocker),
     /// AWS did not answer.
     Unreadable(AwsError),
 }
 
-impl From<Trouble> for Blocked {
-    fn from(trouble: Trouble) -> Self {
-        Self::Trouble(trouble)
+impl From<Blocker> for Blocked {
+    fn from(blocker: Blocker) -> Self {
+        Self::Blocker(blocker)
     }
 }
 
@@ -128,7 +128,7 @@ impl Identities {
     ///
     /// # Errors
     /// When the namespace may not use it.
-    pub(super) async fn grant(&self, namespace: &str, identity: Option<&str>, field: &str) -> Result<Grant, Trouble> {
+    pub(super) async fn grant(&self, namespace: &str, identity: Option<&str>, field: &str) -> Result<Grant, Blocker> {
         if identity.is_some() {
             _ = tokio::time::timeout(FIRST_LISTING, self.identities.wait_until_ready()).await;
             _ = tokio::time::timeout(FIRST_LISTING, self.namespaces.wait_until_ready()).await;
@@ -140,7 +140,7 @@ impl Identities {
     ///
     /// # Errors
     /// When the namespace may not use it.
-    pub(super) fn granted(&self, namespace: &str, identity: Option<&str>, field: &str) -> Result<Grant, Trouble> {
+    pub(super) fn granted(&self, namespace: &str, identity: Option<&str>, field: &str) -> Result<Grant, Blocker> {
         let Some(name) = identity else {
             if self.own.admits(namespace) {
                 let principal = Principal::Own;
@@ -151,7 +151,7 @@ impl Identities {
             let message = format!(
                 "{field} is missing, and the namespace {namespace} may not use the operator's own credentials. Name an AwsIdentity that allows the namespace, or have an administrator list it in --own-credentials-namespaces"
             );
-            return Err(Trouble::stalled(Reason::IdentityNotAllowed, message));
+            return Err(Blocker::stalled(Reason::IdentityNotAllowed, message));
         };
         // A watch that is broken would keep permissions that were withdrawn long ago.
         if let Some(age) = self.oldest_listing().filter(|age| *age > OLDEST_PERMISSION) {
@@ -159,23 +159,23 @@ impl Identities {
                 "{field}: the operator has not been able to list AwsIdentities and namespaces for {} minutes, so it cannot tell whether {name} may still be used; look at its log and its RBAC",
                 age.as_secs() / 60
             );
-            return Err(Trouble {
-                look_again: Some(LOOK_AGAIN),
-                ..Trouble::stalled(Reason::IdentityNotFound, message)
+            return Err(Blocker {
+                requeue_after: Some(LOOK_AGAIN),
+                ..Blocker::stalled(Reason::IdentityNotFound, message)
             });
         }
         let Some(identity) = self.identities.get(&ObjectRef::new(name)) else {
             let message = format!("{field}: there is no AwsIdentity {name}, or the operator cannot read it");
-            return Err(Trouble {
-                look_again: Some(LOOK_AGAIN),
-                ..Trouble::stalled(Reason::IdentityNotFound, message)
+            return Err(Blocker {
+                requeue_after: Some(LOOK_AGAIN),
+                ..Blocker::stalled(Reason::IdentityNotFound, message)
             });
         };
         if !self.admits(&identity.spec, namespace) {
             let message = format!(
                 "{field}: the AwsIdentity {name} does not allow the namespace {namespace}; its spec.allowedNamespaces decides"
             );
-            return Err(Trouble::stalled(Reason::IdentityNotAllowed, message));
+            return Err(Blocker::stalled(Reason::IdentityNotAllowed, message));
         }
         let limits = Limits::of(format!("the AwsIdentity {name}"), &identity.spec);
         Ok(Grant { identity: Some(name.to_owned()), principal: Principal::Role(role(&identity)), limits })
@@ -310,10 +310,10 @@ impl Context {
         let accepter_vpc = self.vpc_of(object, Side::Accepter, acting, &accepter_place).await?;
         if requester_vpc == accepter_vpc {
             let message = format!("both ends are {requester_vpc}; a VPC cannot be peered with itself");
-            return Err(Trouble::stalled(Reason::InvalidRequest, message).into());
+            return Err(Blocker::stalled(Reason::InvalidRequest, message).into());
         }
-        let end = |vpc_id: String, place: Place| End { vpc_id, region: place.region, owner_id: place.owner_id };
-        let ends = Ends { requester: end(requester_vpc, requester_place), accepter: end(accepter_vpc, accepter_place) };
+        let end = |vpc_id: String, place: Place| Endpoint { vpc_id, region: place.region, owner_id: place.owner_id };
+        let ends = Endpoints { requester: end(requester_vpc, requester_place), accepter: end(accepter_vpc, accepter_place) };
         let limits = |grant: &Grant| grant.limits.clone();
         let permissions =
             Permissions { requester: Some(limits(&of_requester)), accepter: accepter_grant.as_ref().map(limits) };
@@ -328,12 +328,12 @@ impl Context {
         object: &VpcPeering,
         principal: &Principal,
         account_id: &str,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), Blocker> {
         let status = object.status.as_ref();
         let recorded = status.and_then(|status| status.requester_vpc_info.as_ref()?.owner_id.as_deref());
         match recorded.filter(|recorded| *recorded != account_id) {
             None => Ok(()),
-            Some(recorded) => Err(Trouble::stalled(
+            Some(recorded) => Err(Blocker::stalled(
                 Reason::IdentityMismatch,
                 format!(
                     "the peering's requester is account {recorded}, and {principal} of account {account_id} would act for it; correct spec.requester.identityRef"
@@ -366,7 +366,7 @@ impl Context {
             let message = format!(
                 "{field}: the VPC is another account's; name the identity that may look for it in spec.{side}.identityRef, or the VPC by vpcId"
             );
-            return Err(Trouble::stalled(Reason::IdentityNotFound, message).into());
+            return Err(Blocker::stalled(Reason::IdentityNotFound, message).into());
         };
         let tags = spec.vpc_selector.as_ref().map(|selector| &selector.tags);
         self.find_vpc((account, limits), &place.region, tags, &field).await
@@ -395,12 +395,12 @@ impl Context {
                 (Reason::AmbiguousVpc, format!("{field} matches {number} VPCs in {region}{named}; it must match one"))
             }
         };
-        Err(Trouble { look_again: Some(LOOK_AGAIN), ..Trouble::stalled(reason, message) }.into())
+        Err(Blocker { requeue_after: Some(LOOK_AGAIN), ..Blocker::stalled(reason, message) }.into())
     }
 }
 
 /// Whether the ends are allowed, as far as the spec alone tells: AWS is not asked for anything before.
-fn admit_what_is_known(spec: &VpcPeeringSpec, requester: &Grant, accepter: Option<&Grant>) -> Result<(), Trouble> {
+fn admit_what_is_known(spec: &VpcPeeringSpec, requester: &Grant, accepter: Option<&Grant>) -> Result<(), Blocker> {
     let account = |grant: &Grant| match &grant.principal {
         Principal::Own => None,
         Principal::Role(role) => Some(role.account_id.clone()),
@@ -426,19 +426,19 @@ fn admit_what_is_known(spec: &VpcPeeringSpec, requester: &Grant, accepter: Optio
 
 impl Blocked {
     /// What to tell of it under this plan; nothing new of a resource that was ready and that AWS asks to wait for.
-    pub fn standing<S>(&self, plan: &Plan<S>, was_ready: bool) -> Option<Standing> {
+    pub fn readiness<S>(&self, plan: &Plan<S>, was_ready: bool) -> Option<Readiness> {
         match self {
             Self::Unreadable(error) if error.class == Class::Wait && was_ready => None,
-            Self::Unreadable(error) => Some(standing_after(error, None)),
-            Self::Trouble(_) => Standing::under(plan),
+            Self::Unreadable(error) => Some(readiness_after(error, None)),
+            Self::Blocker(_) => Readiness::under(plan),
         }
     }
 
     /// As what a decision is made from.
-    pub fn trouble(&self) -> Trouble {
+    pub fn blocker(&self) -> Blocker {
         match self {
-            Self::Trouble(trouble) => trouble.clone(),
-            Self::Unreadable(error) => Trouble { look_again: Some(ASK_AGAIN), ..trouble_of(error) },
+            Self::Blocker(blocker) => blocker.clone(),
+            Self::Unreadable(error) => Blocker { requeue_after: Some(ASK_AGAIN), ..blocker_of(error) },
         }
     }
 }
@@ -484,7 +484,7 @@ mod tests {
         assert!(known.still_grants("team", std::slice::from_ref(&grant)));
         tokio::time::advance(OLDEST_PERMISSION + Duration::from_secs(1)).await;
         let refused = granted();
-        assert!(refused.is_err_and(|trouble| trouble.message.contains("15 minutes")));
+        assert!(refused.is_err_and(|blocker| blocker.message.contains("15 minutes")));
         assert!(!known.still_grants("team", &[grant]));
     }
 

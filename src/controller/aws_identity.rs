@@ -14,10 +14,10 @@ use tracing::instrument;
 use super::Context;
 use super::access::role;
 use super::record::{MANAGER, is_conflict, is_not_found};
-use super::vpc_peering::standing_after;
+use super::vpc_peering::readiness_after;
 use crate::api::{AwsIdentity, AwsIdentityStatus, ConditionType, Reason};
 use crate::aws::{AwsError, CallerIdentity, Principal};
-use crate::peering::Standing;
+use crate::peering::Readiness;
 use crate::peering::limits::closed_fields;
 use crate::peering::status::{self, Progress};
 
@@ -56,9 +56,9 @@ pub fn retry(_: Arc<AwsIdentity>, error: &kube::Error, _: Arc<Context>) -> Actio
 
 fn status(object: &AwsIdentity, answer: &Result<CallerIdentity, AwsError>) -> AwsIdentityStatus {
     let previous = object.status.clone().unwrap_or_default();
-    let standing = match answer {
-        Err(error) => standing_after(error, Some(false)),
-        Ok(told) if told.account_id != object.spec.account_id => Standing {
+    let readiness = match answer {
+        Err(error) => readiness_after(error, Some(false)),
+        Ok(told) if told.account_id != object.spec.account_id => Readiness {
             ready: Some(false),
             progress: Progress::Stalled,
             reason: Reason::IdentityMismatch,
@@ -67,7 +67,7 @@ fn status(object: &AwsIdentity, answer: &Result<CallerIdentity, AwsError>) -> Aw
                 told.arn, told.account_id, object.spec.account_id
             ),
         },
-        Ok(told) if !closed_fields(&object.spec).is_empty() => Standing {
+        Ok(told) if !closed_fields(&object.spec).is_empty() => Readiness {
             ready: Some(false),
             progress: Progress::Stalled,
             reason: Reason::NothingAllowed,
@@ -77,7 +77,7 @@ fn status(object: &AwsIdentity, answer: &Result<CallerIdentity, AwsError>) -> Aw
                 closed_fields(&object.spec).join(", ")
             ),
         },
-        Ok(told) => Standing {
+        Ok(told) => Readiness {
             ready: Some(true),
             progress: Progress::Settled,
             reason: Reason::Verified,
@@ -85,7 +85,7 @@ fn status(object: &AwsIdentity, answer: &Result<CallerIdentity, AwsError>) -> Aw
         },
     };
     let generation = object.metadata.generation.unwrap_or_default();
-    let conditions = standing.conditions(generation, Timestamp::now()).into_iter();
+    let conditions = readiness.conditions(generation, Timestamp::now()).into_iter();
     AwsIdentityStatus {
         account_id: answer.as_ref().ok().map(|told| told.account_id.clone()),
         arn: answer.as_ref().ok().map(|told| told.arn.clone()),

@@ -10,7 +10,7 @@ use crate::api::vpc_peering::StatusEnd;
 use crate::api::{ManagementPolicy, PeeringSide, Side, VpcPeering};
 use crate::aws::Principal;
 use crate::peering::ends::{IdentityDefaults, Place, places};
-use crate::peering::{End, Ends, Permissions};
+use crate::peering::{Endpoint, Endpoints, Permissions};
 
 /// Follows the watch.
 pub fn follow(index: &Index, event: &Event<VpcPeering>) {
@@ -65,8 +65,8 @@ pub fn claimed(identities: &Identities, own_account: Option<&str>, object: &VpcP
     let vpc = |side: &PeeringSide, recorded: Option<&StatusEnd>| {
         side.vpc_id.clone().or_else(|| recorded.map(|end| end.vpc_id.clone())).map(|id| id.to_string())
     };
-    let end = |place: Place, vpc_id: String| End { vpc_id, region: place.region, owner_id: place.owner_id };
-    let ends = Ends {
+    let end = |place: Place, vpc_id: String| Endpoint { vpc_id, region: place.region, owner_id: place.owner_id };
+    let ends = Endpoints {
         requester: end(requester_place, vpc(&spec.requester, recorded.map(|ends| &ends.requester))?),
         accepter: end(accepter_place, vpc(&spec.accepter, recorded.map(|ends| &ends.accepter))?),
     };
@@ -80,11 +80,11 @@ pub fn claimed(identities: &Identities, own_account: Option<&str>, object: &VpcP
 
 /// The ends in a fixed order, whichever asks.
 #[must_use]
-pub fn key(ends: &Ends) -> Claimed {
+pub fn key(ends: &Endpoints) -> Claimed {
     // An accepter without an owner is of the requester's account.
     let owner = ends.requester.owner_id.clone().unwrap_or_default();
     let end =
-        |end: &End| (end.owner_id.clone().unwrap_or_else(|| owner.clone()), end.region.clone(), end.vpc_id.clone());
+        |end: &Endpoint| (end.owner_id.clone().unwrap_or_else(|| owner.clone()), end.region.clone(), end.vpc_id.clone());
     let mut claimed = [end(&ends.requester), end(&ends.accepter)];
     claimed.sort();
     claimed

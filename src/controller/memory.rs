@@ -12,22 +12,22 @@ use uuid::Uuid;
 
 use crate::aws::{Class, Inventory};
 use crate::peering::routes::RouteTables;
-use crate::peering::{Authorized, Concern, Preflight, Snapshot, StatusCode, Step, Trouble};
+use crate::peering::{Authorized, Aspect, Preflight, Snapshot, StatusCode, Step, Blocker};
 
 /// Something that AWS may refuse, and that is not to be repeated at once then.
 pub trait Attempt: Clone + Debug + PartialEq + Send + Sync + 'static {
     /// What an attempt keeps up: what is refused of one holds up no other.
-    type Concern: Clone + Debug + Ord + Send + Sync;
+    type Aspect: Clone + Debug + Ord + Send + Sync;
 
     /// What this one keeps up; none where everything else waits for it.
-    fn concern(&self) -> Option<Self::Concern>;
+    fn aspect(&self) -> Option<Self::Aspect>;
 }
 
 impl Attempt for Step {
-    type Concern = Concern;
+    type Aspect = Aspect;
 
-    fn concern(&self) -> Option<Concern> {
-        self.concern()
+    fn aspect(&self) -> Option<Aspect> {
+        self.aspect()
     }
 }
 
@@ -55,7 +55,7 @@ pub struct Memory<S: Attempt> {
     /// The listings that this resource needs; nothing is listed that nobody needs.
     pub listings: Listings,
     /// By what the step keeps up.
-    failures: BTreeMap<Option<S::Concern>, Failure<S>>,
+    failures: BTreeMap<Option<S::Aspect>, Failure<S>>,
 }
 
 impl<S: Attempt> Default for Memory<S> {
@@ -111,7 +111,7 @@ struct Failure<S> {
     step: S,
     generation: Option<i64>,
     class: Class,
-    trouble: Trouble,
+    blocker: Blocker,
     backoff: ExponentialBackoff,
     until: Instant,
 }
@@ -121,19 +121,19 @@ impl<S: Attempt> Memory<S> {
     /// error would be answered by the same call at once.
     #[must_use]
     pub fn pause_before(&self, step: &S, generation: Option<i64>) -> Option<Duration> {
-        let failure = self.failures.get(&step.concern());
+        let failure = self.failures.get(&step.aspect());
         let failure = failure.filter(|failure| failure.step == *step && failure.generation == generation)?;
         Some(failure.until.saturating_duration_since(Instant::now())).filter(|pause| !pause.is_zero())
     }
 
     /// What is not to be tried again yet, and why.
     #[must_use]
-    pub fn refused(&self, generation: Option<i64>) -> BTreeMap<S::Concern, Trouble> {
+    pub fn refused(&self, generation: Option<i64>) -> BTreeMap<S::Aspect, Blocker> {
         let now = Instant::now();
         let refused =
             self.failures.iter().filter(|(_, failure)| failure.generation == generation && failure.until > now);
-        let refused = refused.filter_map(|(concern, failure)| {
-            Some((concern.clone()?, Trouble { look_again: Some(failure.until - now), ..failure.trouble.clone() }))
+        let refused = refused.filter_map(|(aspect, failure)| {
+            Some((aspect.clone()?, Blocker { requeue_after: Some(failure.until - now), ..failure.blocker.clone() }))
         });
         refused.collect()
     }
@@ -197,20 +197,20 @@ impl<S: Attempt> Memory<S> {
     }
 
     /// AWS refused this step.
-    pub fn failed(&mut self, step: S, generation: Option<i64>, class: Class, trouble: Trouble) {
+    pub fn failed(&mut self, step: S, generation: Option<i64>, class: Class, blocker: Blocker) {
         let same =
             |failure: &Failure<S>| failure.step == step && failure.generation == generation && failure.class == class;
-        let mut backoff = match self.failures.remove(&step.concern()) {
+        let mut backoff = match self.failures.remove(&step.aspect()) {
             Some(failure) if same(&failure) => failure.backoff,
             _ => backoff(class),
         };
         let until = Instant::now() + backoff.next().unwrap_or(SLOWEST);
-        self.failures.insert(step.concern(), Failure { step, generation, class, trouble, backoff, until });
+        self.failures.insert(step.aspect(), Failure { step, generation, class, blocker, backoff, until });
     }
 
     /// AWS did as asked.
     pub fn succeeded(&mut self, step: &S) {
-        self.failures.remove(&step.concern());
+        self.failures.remove(&step.aspect());
     }
 }
 
@@ -262,19 +262,19 @@ mod tests {
     use super::*;
     use crate::api::{Reason, Side};
 
-    fn trouble() -> Trouble {
-        Trouble::stalled(Reason::AwsError, "refused".into())
+    fn blocker() -> Blocker {
+        Blocker::stalled(Reason::AwsError, "refused".into())
     }
 
     #[test]
     fn what_is_refused_of_one_concern_holds_up_no_other() {
         let mut memory = Memory::default();
         let tag = |side| Step::Tag { side, id: Authorized::unchecked("pcx-1"), tags: BTreeMap::new() };
-        memory.failed(tag(Side::Accepter), Some(1), Class::FixPermissions, trouble());
+        memory.failed(tag(Side::Accepter), Some(1), Class::FixPermissions, blocker());
         memory.succeeded(&tag(Side::Requester));
         let refused = memory.refused(Some(1));
-        assert_eq!(refused.keys().collect::<Vec<_>>(), [&Concern::Tags(Side::Accepter)]);
-        assert!(refused.values().all(|trouble| trouble.look_again.is_some()));
+        assert_eq!(refused.keys().collect::<Vec<_>>(), [&Aspect::Tags(Side::Accepter)]);
+        assert!(refused.values().all(|blocker| blocker.requeue_after.is_some()));
         assert!(memory.refused(Some(2)).is_empty(), "an edited spec is tried at once");
         memory.succeeded(&tag(Side::Accepter));
         assert!(memory.refused(Some(1)).is_empty());
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn a_refused_step_waits_and_another_does_not() {
         let mut memory = Memory::default();
-        memory.failed(Step::Create, Some(1), Class::FixSpec, trouble());
+        memory.failed(Step::Create, Some(1), Class::FixSpec, blocker());
         assert!(memory.pause_before(&Step::Create, Some(1)).is_some());
         assert_eq!(memory.pause_before(&Step::Create, Some(2)), None, "an edited spec is tried at once");
         assert_eq!(memory.pause_before(&Step::DryRun, Some(1)), None);
@@ -329,7 +329,7 @@ mod tests {
         let mut memory = Memory::default();
         let mut pauses = Vec::new();
         for _ in 0..12 {
-            memory.failed(Step::Create, Some(1), Class::Wait, trouble());
+            memory.failed(Step::Create, Some(1), Class::Wait, blocker());
             pauses.push(memory.pause_before(&Step::Create, Some(1)).unwrap_or_default());
         }
         assert!(pauses[0] < Duration::from_secs(3), "{pauses:?}");

@@ -19,25 +19,25 @@ use super::kept::{Managed, Status, conditions, has_finalizer};
 use super::memory::Memory;
 use super::watch::wire::Wire;
 use crate::api::{ConditionType, FINALIZER, Reason, StepEvent};
-use crate::peering::Standing;
+use crate::peering::Readiness;
 use crate::peering::status;
 
 /// Our name in `managedFields`.
 pub(super) const MANAGER: &str = "vpc-peering-operator";
 
 impl Context {
-    /// Writes `status` with the conditions of `standing`, and announces the change. Guarded by the resource version:
+    /// Writes `status` with the conditions of `readiness`, and announces the change. Guarded by the resource version:
     /// whoever acts on an old object fails with 409 here, before AWS is asked for anything.
     pub async fn write_status<K: Managed>(
         &self,
         object: &K,
         mut status: K::Status,
-        standing: &Standing,
+        readiness: &Readiness,
         notes: Vec<Condition>,
     ) -> Result<K, kube::Error> {
         let generation = object.meta().generation.unwrap_or_default();
         let previous = conditions(object).to_vec();
-        let conditions = standing.conditions(generation, Timestamp::now()).into_iter().chain(notes);
+        let conditions = readiness.conditions(generation, Timestamp::now()).into_iter().chain(notes);
         status.conclude(generation, status::all_following(&previous, conditions));
         if object.status() == Some(&status) {
             return Ok(object.clone());
@@ -45,15 +45,15 @@ impl Context {
         let written = self.replace_status(object, &status).await?;
         let before = |kind| status::find(&previous, kind);
         let find = |kind| status::find(status.conditions(), kind);
-        // Progress is told by its reason, trouble by its words as well; that a request was made is told by `Created`.
+        // Progress is told by its reason, blocker by its words as well; that a request was made is told by `Created`.
         let is_told = |ready: &&Condition| match before(ConditionType::Ready) {
-            _ if standing.is_trouble() => status::is_news(before(ConditionType::Ready), ready),
-            _ if standing.reason == Reason::InitiatingRequest => false,
+            _ if readiness.is_trouble() => status::is_news(before(ConditionType::Ready), ready),
+            _ if readiness.reason == Reason::InitiatingRequest => false,
             Some(before) => before.reason != ready.reason || before.status != ready.status,
             None => true,
         };
         if let Some(ready) = find(ConditionType::Ready).filter(is_told) {
-            let type_ = if standing.is_trouble() { EventType::Warning } else { EventType::Normal };
+            let type_ = if readiness.is_trouble() { EventType::Warning } else { EventType::Normal };
             self.announcer.announce(&written, type_, &ready.reason, &ready.message);
         }
         for (kind, event) in [

@@ -10,21 +10,21 @@ use super::Context;
 use super::access::Access;
 use super::kept::reconcile_at;
 use super::memory::Looked;
-use super::vpc_peering::{Seen, recorded, standing_after};
+use super::vpc_peering::{Seen, recorded, readiness_after};
 use crate::api::{ConditionType, ManagedTag, Ownership, Reason, Side, StepEvent, VpcPeering, VpcPeeringStatus};
 use crate::aws::{AwsError, Class, CreateRequest, Ec2};
 use crate::peering::decision::unexpected_tags;
 use crate::peering::preflight::{self, Preflight};
 use crate::peering::routes::RouteChange;
 use crate::peering::status::{self, Progress, describe, describe_accepter, keep_first_blocks, to_the_second};
-use crate::peering::{Connection, Hint, Observation, Owner, Plan, Standing, StatusCode, Step, decide, upkeep};
+use crate::peering::{Connection, Hint, Observation, Owner, Plan, Readiness, StatusCode, Step, decide, upkeep};
 
 /// How a step ended; the object is as the API server has it now.
 #[derive(Debug)]
 pub enum Outcome {
     /// Done: observe again.
     Done(Box<VpcPeering>),
-    /// AWS refused. Of a step that has no concern, the status says so already.
+    /// AWS refused. Of a step that has no aspect, the status says so already.
     Refused(Box<VpcPeering>, AwsError),
 }
 
@@ -43,8 +43,8 @@ impl Context {
                 let mut status = status_of(object);
                 status::retire(&mut status, id, code, *recreations, Timestamp::now());
                 status.last_handled_reconcile_at = reconcile_at(object);
-                let standing = Standing::working(Reason::AwaitingRecreation, format!("{id} ended as {code}"));
-                done(self.write(object, status, None, &standing).await?)
+                let readiness = Readiness::working(Reason::AwaitingRecreation, format!("{id} ended as {code}"));
+                done(self.write(object, status, None, &readiness).await?)
             }
             Step::RecordTags { side, tags } => {
                 let mut status = status_of(object);
@@ -91,7 +91,7 @@ impl Context {
                 let note = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 self.answered(object, answer.await, StepEvent::RoutesChanged, note).await
             }
-            Step::CleanUp { id } => {
+            Step::DeleteOrphan { id } => {
                 let ec2 = seen.access.requester.acting_for(seen.owner).await;
                 let answer = ec2.delete_vpc_peering_connection(region(Side::Requester), id).await;
                 let note = format!("asked EC2 to delete {id}, which an earlier resource of this name left behind");
@@ -124,7 +124,7 @@ impl Context {
         &self,
         object: &VpcPeering,
         seen: Option<Seen<'_>>,
-        standing: &Standing,
+        readiness: &Readiness,
         answers_request: bool,
     ) -> Result<VpcPeering, kube::Error> {
         let mut status = status_of(object);
@@ -138,7 +138,7 @@ impl Context {
         if answers_request {
             status.last_handled_reconcile_at = reconcile_at(object);
         }
-        self.write(object, status, seen, standing).await
+        self.write(object, status, seen, readiness).await
     }
 
     async fn write(
@@ -146,7 +146,7 @@ impl Context {
         object: &VpcPeering,
         status: VpcPeeringStatus,
         seen: Option<Seen<'_>>,
-        standing: &Standing,
+        readiness: &Readiness,
     ) -> Result<VpcPeering, kube::Error> {
         let generation = object.metadata.generation.unwrap_or_default();
         let connection = seen.and_then(|seen| seen.observed.recorded.as_deref());
@@ -163,7 +163,7 @@ impl Context {
         let unexpected = seen.and_then(|seen| unexpected_tags(seen.desired(object), seen.observed));
         let (unexpected, now) = (unexpected.as_deref(), Timestamp::now());
         let notes = status::notes(&object.spec, &status.conditions, connection, upkeep, unexpected, generation, now);
-        self.write_status(object, status, standing, notes).await
+        self.write_status(object, status, readiness, notes).await
     }
 
     /// A call that changes EC2 was answered: the next listing must be a newer one.
@@ -202,23 +202,23 @@ impl Context {
         let ec2 = seen.access.requester.acting_for(seen.owner).await;
         let answer = ec2.dry_run_create_vpc_peering_connection(&request(object, seen)).await;
         self.wrote_to_ec2(object);
-        let (standing, succeeded) = match &answer {
-            Ok(()) => (Standing::dry_run_succeeded(), "True"),
+        let (readiness, succeeded) = match &answer {
+            Ok(()) => (Readiness::dry_run_succeeded(), "True"),
             Err(error) if matches!(error.class, Class::FixSpec | Class::FixPermissions) => {
-                (standing_after(error, Some(false)), "False")
+                (readiness_after(error, Some(false)), "False")
             }
             // EC2 did not say.
-            Err(error) => (standing_after(error, Some(false)), "Unknown"),
+            Err(error) => (readiness_after(error, Some(false)), "Unknown"),
         };
         let mut status = status_of(object);
         let (generation, now) = (object.metadata.generation.unwrap_or_default(), Timestamp::now());
         let kind = ConditionType::DryRunSucceeded;
-        let condition = status::condition(kind, succeeded, standing.reason, &standing.message, generation, now);
+        let condition = status::condition(kind, succeeded, readiness.reason, &readiness.message, generation, now);
         let condition = status::following(status::find(&status.conditions, kind), condition);
         status.conditions.retain(|other| other.type_ != condition.type_);
         status.conditions.push(condition);
         status.last_handled_reconcile_at = reconcile_at(object);
-        let object = self.write(object, status, None, &standing).await?;
+        let object = self.write(object, status, None, &readiness).await?;
         Ok(match answer {
             Ok(()) => Outcome::Done(Box::new(object)),
             Err(error) => Outcome::Refused(Box::new(object), error),
@@ -231,7 +231,7 @@ impl Context {
         let request = request(object, seen);
         // A session may have to be opened, which takes time, and may be refused.
         let ec2 = seen.access.requester.acting_for(seen.owner).await;
-        let standing = Standing::working(Reason::InitiatingRequest, "asking EC2 for the peering connection");
+        let readiness = Readiness::working(Reason::InitiatingRequest, "asking EC2 for the peering connection");
         let status = VpcPeeringStatus {
             creation_started_at: Some(to_the_second(Timestamp::now())),
             managed_tags: request
@@ -244,7 +244,7 @@ impl Context {
             last_handled_reconcile_at: reconcile_at(object),
             ..status_of(object)
         };
-        let object = self.write(object, status, None, &standing).await?;
+        let object = self.write(object, status, None, &readiness).await?;
         if let Some(warning) = &seen.observed.near_quota {
             let event = StepEvent::NearQuota.as_str();
             self.announcer.announce(&object, EventType::Warning, event, warning);
@@ -258,19 +258,19 @@ impl Context {
         match answer {
             // EC2 may answer with a connection that was there before; its tags tell whose it is.
             Ok(connection) if user_visible(&connection) != request.tags => {
-                let standing = Standing {
+                let readiness = Readiness {
                     ready: Some(false),
                     progress: Progress::Stalled,
                     reason: Reason::ConnectionNotOwned,
                     message: seen.desired(&object).authority().not_owned(&connection),
                 };
-                let object = self.forget_intent(&object, &standing).await?;
+                let object = self.forget_intent(&object, &readiness).await?;
                 let error = AwsError {
                     action: "CreateVpcPeeringConnection",
                     caller: None,
                     class: Class::FixSpec,
                     code: None,
-                    message: standing.message,
+                    message: readiness.message,
                     request_id: None,
                     ambiguous: false,
                 };
@@ -285,16 +285,16 @@ impl Context {
             }
             Err(error) if error.ambiguous => self.refused(&object, None, error).await,
             Err(error) => {
-                let object = self.forget_intent(&object, &standing_after(&error, Some(false))).await?;
+                let object = self.forget_intent(&object, &readiness_after(&error, Some(false))).await?;
                 Ok(Outcome::Refused(Box::new(object), error))
             }
         }
     }
 
     /// EC2 has certainly created nothing for us.
-    async fn forget_intent(&self, object: &VpcPeering, standing: &Standing) -> Result<VpcPeering, kube::Error> {
+    async fn forget_intent(&self, object: &VpcPeering, readiness: &Readiness) -> Result<VpcPeering, kube::Error> {
         let status = VpcPeeringStatus { creation_started_at: None, ..status_of(object) };
-        self.write(object, status, None, standing).await
+        self.write(object, status, None, readiness).await
     }
 
     /// The resource with what EC2 has answered to its request, where the status does not say so yet.
@@ -326,19 +326,19 @@ impl Context {
         let observed = Observation { recorded: Some(Arc::clone(connection)), accepter, ..Observation::default() };
         let seen = Seen { observed: &observed, ..seen };
         let plan: Plan = decide(seen.desired(object), &recorded(&next), &observed, Timestamp::now(), self.settings);
-        let standing = Standing::under(&plan)
-            .unwrap_or_else(|| Standing::working(Reason::InitiatingRequest, format!("found {}", connection.id)));
-        self.write(object, status, Some(seen), &standing).await
+        let readiness = Readiness::under(&plan)
+            .unwrap_or_else(|| Readiness::working(Reason::InitiatingRequest, format!("found {}", connection.id)));
+        self.write(object, status, Some(seen), &readiness).await
     }
 
     /// Writes a record that says nothing new of how the resource stands.
     async fn rewrite(&self, object: &VpcPeering, status: VpcPeeringStatus) -> Result<VpcPeering, kube::Error> {
         let ready = status::find(&status.conditions, ConditionType::Ready).is_some();
-        let standing = Standing::working(Reason::InitiatingRequest, "setting tags");
+        let readiness = Readiness::working(Reason::InitiatingRequest, "setting tags");
         if ready {
             self.replace_status(object, &status).await
         } else {
-            self.write(object, status, None, &standing).await
+            self.write(object, status, None, &readiness).await
         }
     }
 
@@ -348,7 +348,7 @@ impl Context {
         seen: Option<Seen<'_>>,
         error: AwsError,
     ) -> Result<Outcome, kube::Error> {
-        let object = self.show(object, seen, &standing_after(&error, Some(false)), false).await?;
+        let object = self.show(object, seen, &readiness_after(&error, Some(false)), false).await?;
         Ok(Outcome::Refused(Box::new(object), error))
     }
 }

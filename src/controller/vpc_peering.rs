@@ -30,8 +30,8 @@ use crate::aws::{AwsError, Class, Inventory, Questions, View};
 use crate::peering::routes::RouteTables;
 use crate::peering::status::{self, Progress};
 use crate::peering::{
-    self, AccepterView, Authorized, Claim, Connection, Desired, Ends, Hint, Observation, Owner, Plan, Recorded,
-    Snapshot, Standing, Step, Trouble, decide, upkeep,
+    self, AccepterView, Authorized, Claim, Connection, Desired, Endpoints, Hint, Observation, Owner, Plan, Recorded,
+    Snapshot, Readiness, Step, Blocker, decide, upkeep,
 };
 
 /// More steps than any way to an end takes; a pass that needs more goes on later, and lets others go first.
@@ -82,16 +82,16 @@ async fn pass(context: &Context, object: Arc<VpcPeering>) -> Result<Action, kube
         tracing::debug!(?plan, "decided");
         // Whatever else follows from seeing nothing, when nothing could be seen, does not hold.
         if let Some((error, retry_after)) = unreadable
-            && plan != Plan::Release
+            && plan != Plan::RemoveFinalizer
         {
             let keep = error.class == Class::Wait && is_ready(object);
             if !keep {
-                Box::pin(context.show(object, None, &standing_after(&error, None), false)).await?;
+                Box::pin(context.show(object, None, &readiness_after(&error, None), false)).await?;
             }
             return Ok(Action::requeue(retry_after));
         }
         let step = match plan {
-            Plan::Release => {
+            Plan::RemoveFinalizer => {
                 if has_finalizer(object) && object.spec.deletion_policy == DeletionPolicy::Delete {
                     let left = upkeep::unproven_routes(seen.desired(object), &recorded, &observed);
                     context.tell_what_is_left(object, &left);
@@ -100,7 +100,7 @@ async fn pass(context: &Context, object: Arc<VpcPeering>) -> Result<Action, kube
             }
             Plan::Act(step) => step,
             Plan::Wait { .. }
-            | Plan::Steady { .. }
+            | Plan::Settled { .. }
             | Plan::DryRunSucceeded
             | Plan::Suspended { .. }
             | Plan::Stalled { .. } => {
@@ -108,11 +108,11 @@ async fn pass(context: &Context, object: Arc<VpcPeering>) -> Result<Action, kube
                 if !left.is_zero() && is_brief(&plan, object) {
                     return Ok(Action::requeue(left));
                 }
-                if let Some(standing) = Standing::under(&plan) {
-                    let answers = standing.reason != Reason::AwaitingConsistency;
-                    Box::pin(context.show(object, Some(seen), &standing, answers)).await?;
+                if let Some(readiness) = Readiness::under(&plan) {
+                    let answers = readiness.reason != Reason::AwaitingConsistency;
+                    Box::pin(context.show(object, Some(seen), &readiness, answers)).await?;
                 }
-                return Ok(plan.look_again().map_or_else(Action::await_change, Action::requeue));
+                return Ok(plan.requeue_after().map_or_else(Action::await_change, Action::requeue));
             }
         };
         if let Some(pause) = context.memory(object, |memory| memory.pause_before(&step, object.metadata.generation)) {
@@ -133,7 +133,7 @@ async fn pass(context: &Context, object: Arc<VpcPeering>) -> Result<Action, kube
             observed = match context.observe(object, &owner, &recorded, &access, now, now).await {
                 Ok(observed) => observed,
                 Err((error, retry_after)) => {
-                    Box::pin(context.show(object, None, &standing_after(&error, None), false)).await?;
+                    Box::pin(context.show(object, None, &readiness_after(&error, None), false)).await?;
                     return Ok(Action::requeue(retry_after));
                 }
             };
@@ -160,11 +160,11 @@ async fn pass(context: &Context, object: Arc<VpcPeering>) -> Result<Action, kube
                 tracing::warn!(%error, "AWS refuses");
                 let generation = next.metadata.generation;
                 let pause = context.memory(&*next, |memory| {
-                    memory.failed(step.clone(), generation, error.class, trouble_of(&error));
+                    memory.failed(step.clone(), generation, error.class, blocker_of(&error));
                     memory.pause_before(&step, generation)
                 });
-                // The other concerns go on; in the end the status tells of this one.
-                if step.concern().is_some() {
+                // The other aspects go on; in the end the status tells of this one.
+                if step.aspect().is_some() {
                     latest = Arc::from(next);
                     continue;
                 }
@@ -224,15 +224,15 @@ impl Context {
         self.memory(object, |memory| memory.listings = Listings::default());
         let deleted = object.metadata.deletion_timestamp.is_some();
         let plan =
-            peering::blocked(&object.spec, deleted, has_finalizer(object), &recorded(object), &blocked.trouble());
-        if plan == Plan::Release {
+            peering::blocked(&object.spec, deleted, has_finalizer(object), &recorded(object), &blocked.blocker());
+        if plan == Plan::RemoveFinalizer {
             return self.release(object).await;
         }
-        if let Some(standing) = blocked.standing(&plan, is_ready(object)) {
-            let has_answer = matches!(blocked, Blocked::Trouble(_));
-            self.show(object, None, &standing, has_answer).await?;
+        if let Some(readiness) = blocked.readiness(&plan, is_ready(object)) {
+            let has_answer = matches!(blocked, Blocked::Blocker(_));
+            self.show(object, None, &readiness, has_answer).await?;
         }
-        Ok(plan.look_again().map_or_else(Action::await_change, Action::requeue))
+        Ok(plan.requeue_after().map_or_else(Action::await_change, Action::requeue))
     }
 
     /// A turn for what the step asks AWS to change; none is needed where it changes nothing.
@@ -248,7 +248,7 @@ impl Context {
             return Ok(Action::requeue(left));
         }
         if !is_ready(object) {
-            self.show(object, Some(seen), &Standing::queued(), false).await?;
+            self.show(object, Some(seen), &Readiness::queued(), false).await?;
         }
         // It is woken when its turn comes.
         Ok(Action::await_change())
@@ -393,7 +393,7 @@ impl Context {
         observed: &Observation,
         since: Instant,
         asked: Instant,
-    ) -> Result<Option<Arc<Connection>>, Trouble> {
+    ) -> Result<Option<Arc<Connection>>, Blocker> {
         let Some(connection) = observed.recorded.as_ref().filter(|connection| !connection.code.has_ended()) else {
             return Ok(None);
         };
@@ -402,7 +402,7 @@ impl Context {
             let listing = inventory.about(Questions::default().and(CONNECTION_ID, &connection.id), since).await;
             let retry_after = listing.retry_after();
             let snapshot =
-                listing.outcome.map_err(|error| Trouble { look_again: Some(retry_after), ..trouble_of(&error) })?;
+                listing.outcome.map_err(|error| Blocker { requeue_after: Some(retry_after), ..blocker_of(&error) })?;
             match snapshot.get(&connection.id) {
                 None if listing.began < asked => since = asked,
                 shown => return Ok(shown.cloned()),
@@ -415,7 +415,7 @@ impl Context {
         tables: BTreeMap<Side, Arc<Inventory<RouteTables>>>,
         access: &Access,
         since: Instant,
-    ) -> BTreeMap<Side, Result<Arc<RouteTables>, Trouble>> {
+    ) -> BTreeMap<Side, Result<Arc<RouteTables>, Blocker>> {
         let mut read = BTreeMap::new();
         for (side, inventory) in tables {
             read.insert(side, self.read_tables(&inventory, &access.ends.side(side).vpc_id, since).await);
@@ -428,14 +428,14 @@ impl Context {
         inventory: &Inventory<RouteTables>,
         vpc_id: &str,
         since: Instant,
-    ) -> Result<Arc<RouteTables>, Trouble> {
+    ) -> Result<Arc<RouteTables>, Blocker> {
         let listing = inventory.about(Questions::default().and(VPC_ID, vpc_id), since).await;
         let retry_after = listing.retry_after();
-        listing.outcome.map_err(|error| Trouble { look_again: Some(retry_after), ..trouble_of(&error) })
+        listing.outcome.map_err(|error| Blocker { requeue_after: Some(retry_after), ..blocker_of(&error) })
     }
 
     /// An older resource that claims a peering of the same VPCs, in either direction.
-    fn older_claim(&self, object: &VpcPeering, ends: &Ends) -> Option<Claim> {
+    fn older_claim(&self, object: &VpcPeering, ends: &Endpoints) -> Option<Claim> {
         let age = |object: &VpcPeering| (object.creation_timestamp(), object.uid());
         let own_account = self.accounts.own().known_id();
         let claimed = claims::key(ends);
@@ -457,7 +457,7 @@ impl Context {
 }
 
 /// What finds every connection that may be this resource's, or stand in its way, whichever end asked for it.
-fn around(spec: &VpcPeeringSpec, recorded: &Recorded, ends: &Ends) -> Questions {
+fn around(spec: &VpcPeeringSpec, recorded: &Recorded, ends: &Endpoints) -> Questions {
     let ids = recorded.connection_id.iter().chain(&spec.vpc_peering_connection_id);
     let ids = ids.map(|id| (CONNECTION_ID, id));
     let vpcs = [&ends.requester, &ends.accepter].map(|end| (REQUESTER_VPC_ID, &end.vpc_id));
@@ -530,16 +530,16 @@ fn is_brief(plan: &Plan, object: &VpcPeering) -> bool {
 }
 
 /// An error as what a decision is made from.
-pub(super) fn trouble_of(error: &AwsError) -> Trouble {
-    let Standing { progress, reason, message, .. } = standing_after(error, None);
-    Trouble { progress, reason, message, look_again: None }
+pub(super) fn blocker_of(error: &AwsError) -> Blocker {
+    let Readiness { progress, reason, message, .. } = readiness_after(error, None);
+    Blocker { progress, reason, message, requeue_after: None }
 }
 
 /// How a resource stands after an error; `ready` is what is known of the peering nevertheless.
-pub(super) fn standing_after(error: &AwsError, ready: Option<bool>) -> Standing {
+pub(super) fn readiness_after(error: &AwsError, ready: Option<bool>) -> Readiness {
     let progress = match error.class {
         Class::Wait | Class::Gone | Class::Broken => Progress::Reconciling,
         Class::FixSpec | Class::FixPermissions => Progress::Stalled,
     };
-    Standing { ready, progress, reason: error.reason(), message: error.to_string() }
+    Readiness { ready, progress, reason: error.reason(), message: error.to_string() }
 }

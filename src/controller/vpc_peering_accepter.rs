@@ -19,13 +19,13 @@ use super::kept::{Kept, Managed, Status, has_finalizer, is_look_requested, is_re
 use super::memory::{Attempt, BRIEF, Listings, Memory};
 use super::record::AFTER_CONFLICT;
 use super::turns::{Answer, Waiter};
-use super::vpc_peering::{standing_after, trouble_of};
+use super::vpc_peering::{readiness_after, blocker_of};
 use crate::accepting::{self, Desired, Observation, Recorded, Step, decide};
 use crate::api::{Reason, VpcPeeringAccepter, VpcPeeringAccepterStatus};
 use crate::aws::calls::{ACCEPTER_VPC_ID, CONNECTION_ID};
 use crate::aws::{Account, AwsError, Class, Principal, Questions, regions};
 use crate::peering::snapshot::requests_to;
-use crate::peering::{Authorized, Claim, Concern, End, Hint, Owner, Permissions, Plan, Standing, Trouble};
+use crate::peering::{Authorized, Claim, Aspect, Endpoint, Hint, Owner, Permissions, Plan, Readiness, Blocker};
 
 /// More steps than a few requests take; a pass that needs more goes on later, and lets others go first.
 const STEPS: usize = 32;
@@ -34,7 +34,7 @@ const STEPS: usize = 32;
 #[derive(Clone, Debug)]
 pub(super) struct Access {
     /// The VPC, with every default filled in.
-    pub end: End,
+    pub end: Endpoint,
     /// Who acts.
     pub account: Arc<Account>,
     /// What that one is allowed to do.
@@ -94,10 +94,10 @@ impl Status for VpcPeeringAccepterStatus {
 }
 
 impl Attempt for Step {
-    type Concern = (String, Concern);
+    type Aspect = (String, Aspect);
 
-    fn concern(&self) -> Option<(String, Concern)> {
-        self.concern()
+    fn aspect(&self) -> Option<(String, Aspect)> {
+        self.aspect()
     }
 }
 
@@ -141,12 +141,12 @@ async fn pass(context: &Context, mut latest: Arc<VpcPeeringAccepter>) -> Result<
         if let Some((error, retry_after)) = unreadable {
             let keep = error.class == Class::Wait && is_ready(object);
             if !keep {
-                Box::pin(context.show_trouble(object, &standing_after(&error, None), false)).await?;
+                Box::pin(context.show_trouble(object, &readiness_after(&error, None), false)).await?;
             }
             return Ok(Action::requeue(retry_after));
         }
         let step = match &decision.plan {
-            Plan::Release => {
+            Plan::RemoveFinalizer => {
                 if has_finalizer(object) {
                     let left = accepting::review::unproven_routes(seen.desired(object), &recorded, &observed);
                     context.tell_what_is_left(object, &left);
@@ -155,12 +155,12 @@ async fn pass(context: &Context, mut latest: Arc<VpcPeeringAccepter>) -> Result<
             }
             Plan::Act(step) => step.clone(),
             Plan::Wait { .. }
-            | Plan::Steady { .. }
+            | Plan::Settled { .. }
             | Plan::DryRunSucceeded
             | Plan::Suspended { .. }
             | Plan::Stalled { .. } => {
                 Box::pin(context.show_requests(object, seen, &decision)).await?;
-                return Ok(decision.plan.look_again().map_or_else(Action::await_change, Action::requeue));
+                return Ok(decision.plan.requeue_after().map_or_else(Action::await_change, Action::requeue));
             }
         };
         let turn = match context.accepter_turn(&step, object, &access).await {
@@ -178,7 +178,7 @@ async fn pass(context: &Context, mut latest: Arc<VpcPeeringAccepter>) -> Result<
             observed = match context.observe_requests(object, &owner, &recorded, &access, now, now).await {
                 Ok(observed) => observed,
                 Err((error, retry_after)) => {
-                    Box::pin(context.show_trouble(object, &standing_after(&error, None), false)).await?;
+                    Box::pin(context.show_trouble(object, &readiness_after(&error, None), false)).await?;
                     return Ok(Action::requeue(retry_after));
                 }
             };
@@ -201,7 +201,7 @@ async fn pass(context: &Context, mut latest: Arc<VpcPeeringAccepter>) -> Result<
             Outcome::Refused(error) => {
                 tracing::warn!(%error, "AWS refuses");
                 let generation = object.metadata.generation;
-                context.memory(object, |memory| memory.failed(step, generation, error.class, trouble_of(&error)));
+                context.memory(object, |memory| memory.failed(step, generation, error.class, blocker_of(&error)));
                 // The others go on; in the end the status tells of this one.
             }
         }
@@ -231,7 +231,7 @@ impl Context {
         let region =
             spec.region.as_deref().or(known.map(|end| end.region.as_str())).or(default_region).ok_or_else(|| {
                 let message = "spec.region is missing, and the AwsIdentity has no defaultRegion; set one of them";
-                Trouble::stalled(Reason::InvalidRequest, message.into())
+                Blocker::stalled(Reason::InvalidRequest, message.into())
             })?;
         limits.region("spec.region", region, regions::is_known(region))?;
         let account = self.accounts.of(principal).await;
@@ -242,7 +242,7 @@ impl Context {
             let message = format!(
                 "the VPC is of account {before}, and {principal} of account {account_id} would act for it; correct spec.identityRef"
             );
-            return Err(Trouble::stalled(Reason::IdentityMismatch, message).into());
+            return Err(Blocker::stalled(Reason::IdentityMismatch, message).into());
         }
         let vpc_id = match spec.vpc_id.as_deref().or(known.map(|end| end.vpc_id.as_str())) {
             Some(id) => id.to_owned(),
@@ -252,7 +252,7 @@ impl Context {
             }
         };
         limits.vpc("spec.vpcId", &vpc_id)?;
-        let end = End { vpc_id, region: region.to_owned(), owner_id: Some(account_id) };
+        let end = Endpoint { vpc_id, region: region.to_owned(), owner_id: Some(account_id) };
         let permissions = Permissions { requester: None, accepter: Some(limits.clone()) };
         Ok(Access { end, account, permissions, grants: [grant] })
     }
@@ -262,14 +262,14 @@ impl Context {
         self.memory(object, |memory| memory.listings = Listings::default());
         let deleted = object.metadata.deletion_timestamp.is_some();
         let recorded = Recorded::of(object.status.as_ref());
-        let plan = accepting::blocked(deleted, has_finalizer(object), &recorded, &blocked.trouble());
-        if plan == Plan::Release {
+        let plan = accepting::blocked(deleted, has_finalizer(object), &recorded, &blocked.blocker());
+        if plan == Plan::RemoveFinalizer {
             return self.release(object).await;
         }
-        if let Some(standing) = blocked.standing(&plan, is_ready(object)) {
-            self.show_trouble(object, &standing, matches!(blocked, Blocked::Trouble(_))).await?;
+        if let Some(readiness) = blocked.readiness(&plan, is_ready(object)) {
+            self.show_trouble(object, &readiness, matches!(blocked, Blocked::Blocker(_))).await?;
         }
-        Ok(plan.look_again().map_or_else(Action::await_change, Action::requeue))
+        Ok(plan.requeue_after().map_or_else(Action::await_change, Action::requeue))
     }
 
     /// A turn for what the step asks AWS to change; none is needed where it changes nothing.
@@ -285,7 +285,7 @@ impl Context {
             return Ok(Action::requeue(left));
         }
         if !is_ready(object) {
-            self.show_trouble(object, &Standing::queued(), false).await?;
+            self.show_trouble(object, &Readiness::queued(), false).await?;
         }
         // It is woken when its turn comes.
         Ok(Action::await_change())
@@ -306,7 +306,7 @@ impl Context {
         if !has_finalizer(object) {
             return Ok(Observation::default());
         }
-        let End { vpc_id, region, .. } = &access.end;
+        let Endpoint { vpc_id, region, .. } = &access.end;
         let inventory = access.account.peerings.of(region);
         let has_routes = object.spec.routes.is_some() || !recorded.routes.is_empty();
         let tables = has_routes.then(|| access.account.route_tables.of(region));
@@ -393,7 +393,7 @@ impl Context {
 
     /// An older resource that decides on requests to the same VPC of the same account and region. One that may not act for
     /// it has no say.
-    fn older_accepter(&self, object: &VpcPeeringAccepter, end: &End) -> Option<Claim> {
+    fn older_accepter(&self, object: &VpcPeeringAccepter, end: &Endpoint) -> Option<Claim> {
         let own_account = self.accounts.own().known_id();
         let decides = |other: &VpcPeeringAccepter| {
             let (spec, known) = (&other.spec, other.status.as_ref().and_then(|status| status.vpc.as_ref()));

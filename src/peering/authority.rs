@@ -1,72 +1,73 @@
-//! Which connections a resource may act on. The status, the ownership tags and the spec of a resource are only hints: other
-//! people can write them. A connection is a resource's own only while EC2 shows it with the ends of the spec, no other
-//! owner's tags are on it, and the identities that act allow both VPCs.
+//! The connections that a resource may act on. The status, the ownership tags and the spec of a resource are only hints,
+//! because other people can write them. A resource may act on a connection while all of these hold:
+//! - EC2 shows the connection with the ends of the spec.
+//! - The connection does not carry the tags of another owner.
+//! - The identities that act allow both VPCs.
 //!
-//! Every step that names a connection carries an [`Authorized`], which nothing but [`Authority::over`] makes. A new kind of
-//! step cannot forget the check.
+//! Every step on a connection carries an [`Authorized`]. Only [`Authority::over`] creates one, so a new kind of step cannot
+//! omit the check.
 
 use std::fmt;
 use std::ops::Deref;
 
 use smol_str::SmolStr;
 
+use super::blocker::Blocker;
+use super::connection::{Connection, Tags};
+use super::endpoints::Endpoint;
 use super::limits::Permissions;
-use super::{Connection, End, Ends, Owner, Tags, Trouble};
+use super::owner::Owner;
 use crate::api::{Reason, Side};
 
 /// The ID of a connection that a resource may act on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Authorized(String);
+pub(crate) struct Authorized(String);
 
-/// What suggests that a connection is the resource's own.
+/// The hint that a connection belongs to the resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hint {
-    /// The status names it. EC2 may show it without our tags, which somebody may have removed.
+pub(crate) enum Hint {
+    /// The status records it. The ownership tags may be missing, because somebody may have removed them.
     Recorded,
-    /// It carries our ownership tags.
+    /// It carries the ownership tags of the resource.
     Tagged,
-    /// The spec asks to take it over.
+    /// The spec asks to adopt it.
     Named,
-    /// It carries the tags of an earlier resource of the same name in this cluster, which is gone.
+    /// It carries the tags of an earlier resource of the same name in this cluster, which no longer exists.
     Predecessor,
-    /// It is a request that the rules of the spec let in, or that was let in before.
+    /// It is a request that the rules of the spec accept, or have accepted before.
     Requested,
 }
 
-/// By which tags a kind of resource owns a connection.
+/// The set of ownership tags that a kind uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ownership {
-    /// A `VpcPeering`.
+pub(crate) enum Ownership {
+    /// The tags of a `VpcPeering`.
     Peering,
-    /// A `VpcPeeringAccepter`, at the accepter's end.
+    /// The tags of a `VpcPeeringAccepter`, at the accepter's end.
     Acceptance,
 }
 
-/// What a resource may act on.
+/// The input of the check.
 #[derive(Clone, Copy, Debug)]
-pub struct Authority<'a> {
-    /// The resource.
+pub(crate) struct Authority<'a> {
     pub owner: &'a Owner,
-    /// By which tags it owns a connection.
     pub ownership: Ownership,
-    /// The requester's end of the spec; none where the resource takes requests of others.
-    pub requester: Option<&'a End>,
+    /// The requester's end of the spec. `None` for a `VpcPeeringAccepter`, which accepts the requests of others.
+    pub requester: Option<&'a Endpoint>,
     /// The accepter's end of the spec.
-    pub accepter: &'a End,
-    /// What the identities that act allow.
+    pub accepter: &'a Endpoint,
+    /// The permissions of the identities that act.
     pub permissions: &'a Permissions,
-    /// Whether no other cluster has this cluster's ID, so that the names of a resource identify it.
+    /// Whether no other cluster can have this cluster's ID. If so, the namespace and name identify a resource.
     pub is_cluster_unique: bool,
 }
 
 impl Authorized {
-    /// The ID.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// For tests that do not test the check itself.
+    /// Skips the check.
     #[cfg(test)]
     pub(crate) fn unchecked(id: &str) -> Self {
         Self(id.to_owned())
@@ -88,24 +89,24 @@ impl fmt::Display for Authorized {
 }
 
 impl Authority<'_> {
-    /// Whether the resource may act on this connection, as EC2 shows it now.
+    /// Checks whether the resource may act on a connection, as EC2 shows it now.
     ///
     /// # Errors
-    /// Why it may not: the ends differ, another resource owns it, or an identity does not allow it.
-    pub fn over(&self, connection: &Connection, hint: Hint) -> Result<Authorized, Trouble> {
+    /// If the ends differ, another resource owns the connection, or an identity does not allow it.
+    pub(crate) fn over(&self, connection: &Connection, hint: Hint) -> Result<Authorized, Blocker> {
         if let Some(difference) = self.difference(connection) {
-            return Err(Trouble::stalled(Reason::ConnectionMismatch, difference));
+            return Err(Blocker::stalled(Reason::ConnectionMismatch, difference));
         }
-        self.ownership_by(connection, hint)?;
-        self.permitted(connection, hint)?;
+        self.check_ownership(connection, hint)?;
+        self.check_permissions(connection, hint)?;
         Ok(Authorized(connection.id.clone()))
     }
 
-    /// How the ends that EC2 shows differ from those of the spec.
-    #[must_use]
-    pub fn difference(&self, connection: &Connection) -> Option<String> {
+    /// The message if the ends that EC2 shows differ from those of the spec. It does not name the shown VPC or account, which
+    /// may belong to somebody else.
+    pub(crate) fn difference(&self, connection: &Connection) -> Option<String> {
         let requester = self.requester.map(|end| (Side::Requester, end, &connection.requester, None));
-        // An accepter without an owner is of the requester's account.
+        // An accepter without an owner belongs to the requester's account.
         let accepter = (
             Side::Accepter,
             self.accepter,
@@ -122,7 +123,7 @@ impl Authority<'_> {
                 ("vpcId", end.vpc_id.as_str(), &shown.vpc_id)
             } else if shown.owner_id.is_none() || owner.is_some_and(|owner| shown.owner_id.as_deref() != Some(owner)) {
                 ("ownerId", owner.unwrap_or_default(), &shown.owner_id)
-            // EC2 leaves out the region of an end in the caller's own.
+            // EC2 omits the region of an end in the caller's region.
             } else if shown.region.as_ref().is_some_and(|region| *region != end.region) {
                 ("region", end.region.as_str(), &shown.region)
             } else {
@@ -139,15 +140,15 @@ impl Authority<'_> {
             Ownership::Peering => format!("spec.{side}.{name}"),
             Ownership::Acceptance => format!("spec.{name}"),
         };
-        let shown = if shown.is_some() { "EC2 shows another one" } else { "EC2 does not show it" };
+        let shown = if shown.is_some() { "EC2 shows another value" } else { "EC2 does not show it" };
         let wanted = if wanted.is_empty() { "the requester's account" } else { wanted };
-        format!("{id} is not a peering of this spec, and was left alone: {place} is {wanted}, and {shown}")
+        format!("{id} does not match the spec, and was not changed: {place} is {wanted}, but {shown}")
     }
 
-    fn ownership_by(&self, connection: &Connection, hint: Hint) -> Result<(), Trouble> {
+    fn check_ownership(&self, connection: &Connection, hint: Hint) -> Result<(), Blocker> {
         let is_ours = self.is_ours(&connection.tags);
         let is_predecessors = self.is_predecessors(&connection.tags);
-        let is_free = !self.is_anybodys(&connection.tags);
+        let is_free = !self.is_anothers(&connection.tags);
         let is_proven = match hint {
             Hint::Tagged => is_ours,
             Hint::Recorded => is_ours || is_free,
@@ -157,40 +158,37 @@ impl Authority<'_> {
         if is_proven {
             return Ok(());
         }
-        Err(Trouble::stalled(Reason::ConnectionNotOwned, self.not_owned(connection)))
+        Err(Blocker::stalled(Reason::ConnectionNotOwned, self.not_owned(connection)))
     }
 
-    fn permitted(&self, connection: &Connection, hint: Hint) -> Result<(), Trouble> {
+    fn check_permissions(&self, connection: &Connection, hint: Hint) -> Result<(), Blocker> {
         match self.requester {
             Some(requester) => {
-                let ends = Ends { requester: requester.clone(), accepter: self.accepter.clone() };
-                self.permissions.admit(&ends)?;
+                self.permissions.admit(requester, self.accepter)?;
             }
             None => {
                 let limits = self.permissions.at(Side::Accepter);
                 let limits = limits.ok_or_else(|| {
-                    let message = format!("no identity acts for {}", self.accepter.vpc_id);
-                    Trouble::stalled(Reason::IdentityNotFound, message)
+                    let message = format!("no identity acts for {}; set spec.identityRef", self.accepter.vpc_id);
+                    Blocker::stalled(Reason::IdentityNotFound, message)
                 })?;
                 limits.vpc("spec.vpcId", &self.accepter.vpc_id)?;
                 let peer = &connection.requester;
                 limits.peer(&connection.id, peer.owner_id.as_deref(), peer.vpc_id.as_deref())?;
             }
         }
-        let takes_over = hint == Hint::Named && !self.is_ours(&connection.tags);
-        if takes_over { self.permissions.adoption() } else { Ok(()) }
+        let adopts = hint == Hint::Named && !self.is_ours(&connection.tags);
+        if adopts { self.permissions.adoption() } else { Ok(()) }
     }
 
-    /// Whether these tags name this resource. The names are for people; the IDs decide.
-    #[must_use]
-    pub fn is_ours(&self, tags: &Tags) -> bool {
+    /// Whether the tags name this resource. The UID and the cluster ID decide; the names are for people.
+    pub(crate) fn is_ours(&self, tags: &Tags) -> bool {
         let [cluster, _, _, uid] = self.keys();
         has(tags, uid, &self.owner.uid) && has(tags, cluster, &self.owner.cluster)
     }
 
-    /// Whether these tags name an earlier resource of this name in this cluster, which must be gone.
-    #[must_use]
-    pub fn is_predecessors(&self, tags: &Tags) -> bool {
+    /// Whether the tags name an earlier resource of the same name in this cluster. That resource no longer exists.
+    pub(crate) fn is_predecessors(&self, tags: &Tags) -> bool {
         let [cluster, namespace, name, uid] = self.keys();
         self.is_cluster_unique
             && has(tags, cluster, &self.owner.cluster)
@@ -199,16 +197,15 @@ impl Authority<'_> {
             && tags.get(uid).is_some_and(|uid| *uid != self.owner.uid)
     }
 
-    /// Whether these tags name anybody but this resource, at least by half.
-    fn is_anybodys(&self, tags: &Tags) -> bool {
+    /// Whether any of the tags names another owner. One differing tag is enough.
+    fn is_anothers(&self, tags: &Tags) -> bool {
         let [cluster, _, _, uid] = self.keys();
         let differs = |key: &str, ours: &str| tags.get(key).is_some_and(|value| value != ours);
         differs(uid, &self.owner.uid) || differs(cluster, &self.owner.cluster)
     }
 
-    /// The keys of the tags by which this kind of resource owns a connection: cluster, namespace, name, UID.
-    #[must_use]
-    pub fn keys(&self) -> [&'static str; 4] {
+    /// The keys of the ownership tags of this kind: cluster, namespace, name, UID.
+    pub(crate) fn keys(&self) -> [&'static str; 4] {
         match self.ownership {
             Ownership::Peering => [Owner::CLUSTER, Owner::NAMESPACE, Owner::NAME, Owner::UID],
             Ownership::Acceptance => {
@@ -217,30 +214,29 @@ impl Authority<'_> {
         }
     }
 
-    /// Why a connection between the VPCs of the spec is not this resource's. Another namespace's resource is not named: its
-    /// name is nobody's business here.
-    #[must_use]
-    pub fn not_owned(&self, connection: &Connection) -> String {
+    /// The message for a connection between the VPCs of the spec that another owner has. It does not name a resource of
+    /// another namespace, because such a name may be confidential.
+    pub(crate) fn not_owned(&self, connection: &Connection) -> String {
         let (id, code) = (&connection.id, &connection.code);
         let [cluster, namespace, name, _] = self.keys().map(|key| connection.tags.get(key));
         if self.is_predecessors(&connection.tags) {
             return format!(
-                "{id} ({code}) already joins these VPCs and belongs to an earlier resource of this name, which is gone. To take it over, create the resource again with spec.vpcPeeringConnectionId; otherwise delete the connection in EC2"
+                "{id} ({code}) already joins these VPCs and belongs to an earlier resource of this name, which no longer exists. To adopt the connection, create the resource again with spec.vpcPeeringConnectionId; otherwise delete the connection in EC2"
             );
         }
-        if !self.is_anybodys(&connection.tags) && !self.is_ours(&connection.tags) {
+        if !self.is_anothers(&connection.tags) && !self.is_ours(&connection.tags) {
             return format!(
-                "{id} ({code}) already joins these VPCs and was not made by this resource. To take it over, create a resource with spec.vpcPeeringConnectionId; this one leaves {id} alone"
+                "{id} ({code}) already joins these VPCs, and this resource did not create it, so {id} was not changed. To adopt it, create a resource with spec.vpcPeeringConnectionId"
             );
         }
-        let is_near = cluster.is_some_and(|cluster| *cluster == self.owner.cluster)
+        let is_same_namespace = cluster.is_some_and(|cluster| *cluster == self.owner.cluster)
             && namespace.is_some_and(|namespace| *namespace == self.owner.namespace);
-        let whose = match name.filter(|_| is_near) {
+        let whose = match name.filter(|_| is_same_namespace) {
             Some(name) => format!("VpcPeering {}/{name}", self.owner.namespace),
             None => "a resource of another namespace or cluster".to_owned(),
         };
         format!(
-            "{id} ({code}) already joins these VPCs and belongs to {whose}. Delete one of the two resources; this one leaves {id} alone"
+            "{id} ({code}) already joins these VPCs and belongs to {whose}, so {id} was not changed. Delete one of the two resources"
         )
     }
 }

@@ -1,4 +1,4 @@
-//! A peering connection as EC2 describes it, and the closed form of its status code.
+//! A peering connection as EC2 describes it, and its status code.
 
 use std::fmt;
 
@@ -8,36 +8,34 @@ use smol_str::SmolStr;
 
 use crate::api::VpcInfo;
 
-/// EC2's status code of a peering connection.
+/// The status code of a peering connection.
 /// <https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html#vpc-peering-lifecycle>
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StatusCode {
-    /// `initiating-request`: EC2 is checking the request.
+pub(crate) enum StatusCode {
+    /// EC2 is checking the request.
     InitiatingRequest,
-    /// `pending-acceptance`: the accepter's owner has to act.
+    /// The owner of the accepter has to accept the request.
     PendingAcceptance,
-    /// `provisioning`: accepted, and being set up.
+    /// The request is accepted, and EC2 is setting up the connection.
     Provisioning,
-    /// `active`: traffic can flow.
+    /// Traffic can flow.
     Active,
-    /// `failed`: the request was not valid, for instance because CIDR blocks overlap.
+    /// The request was invalid, for instance because CIDR blocks overlap.
     Failed,
-    /// `rejected`: the accepter's owner said no.
+    /// The owner of the accepter rejected the request.
     Rejected,
-    /// `expired`: nobody accepted within seven days.
+    /// The request was not accepted within seven days.
     Expired,
-    /// `deleting`: one of the owners deleted it.
+    /// One of the owners is deleting the connection.
     Deleting,
-    /// `deleted`: it is gone, and shown for a while.
+    /// The connection is deleted. EC2 shows it for some time.
     Deleted,
-    /// A code that EC2 added since.
+    /// A code that this release does not know.
     Unknown(Box<str>),
 }
 
 impl StatusCode {
-    /// The code as EC2 writes it.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         match self {
             Self::InitiatingRequest => "initiating-request",
             Self::PendingAcceptance => "pending-acceptance",
@@ -52,10 +50,9 @@ impl StatusCode {
         }
     }
 
-    /// Whether nothing will become of a connection with this code any more. An unknown code counts as not ended: taking
-    /// it for dead could create a second peering.
-    #[must_use]
-    pub fn has_ended(&self) -> bool {
+    /// Whether the connection can no longer become active. An unknown code has not ended: otherwise the operator could create
+    /// a second peering.
+    pub(crate) fn has_ended(&self) -> bool {
         match self {
             Self::Failed | Self::Rejected | Self::Expired | Self::Deleted => true,
             Self::InitiatingRequest
@@ -67,9 +64,8 @@ impl StatusCode {
         }
     }
 
-    /// Whether EC2, or an owner, is expected to change this code.
-    #[must_use]
-    pub fn is_in_motion(&self) -> bool {
+    /// Whether the code is transient: EC2 or an owner is expected to change it.
+    pub(crate) fn is_in_motion(&self) -> bool {
         match self {
             Self::InitiatingRequest | Self::PendingAcceptance | Self::Provisioning | Self::Deleting => true,
             Self::Active | Self::Failed | Self::Rejected | Self::Expired | Self::Deleted | Self::Unknown(_) => false,
@@ -100,23 +96,19 @@ impl fmt::Display for StatusCode {
     }
 }
 
-/// Tags by their keys. They are most of what a connection takes in memory, so that they lie close together.
-pub type Tags = LiteMap<SmolStr, SmolStr>;
+/// Tags by key, in one contiguous allocation: tags take most of the memory of a connection.
+pub(crate) type Tags = LiteMap<SmolStr, SmolStr>;
 
 /// A peering connection as EC2 describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Connection {
-    /// `pcx-…`
+pub(crate) struct Connection {
     pub id: String,
-    /// The status code.
     pub code: StatusCode,
-    /// EC2's words on the status.
+    /// The status message of EC2.
     pub message: Option<Box<str>>,
-    /// When an unaccepted request expires; few connections have that.
+    /// The expiry of an unaccepted request. Boxed because few connections have it.
     pub expiration_time: Option<Box<Timestamp>>,
-    /// The end that asked.
     pub requester: VpcInfo,
-    /// The end that was asked.
     pub accepter: VpcInfo,
     /// The tags that the describing account and region see.
     pub tags: Tags,

@@ -1,41 +1,42 @@
-//! What an administrator allows an identity to be used for. Checked before AWS is called, and again before each step. A
-//! permission that is absent or empty allows nothing.
+//! The permissions that an administrator grants to an identity. They are checked before the first AWS call, and again before
+//! each step. A permission that is absent or empty allows nothing.
 
-use super::{End, Ends, Trouble};
-use crate::api::{AllowedNamespaces, AllowedPeers, AllowedRegions, AllowedVpcs, AwsIdentitySpec, Reason, Side};
+use super::blocker::Blocker;
+use super::endpoints::Endpoint;
+use crate::api::{
+    AllowedNamespaces, AllowedPeer, AllowedPeers, AllowedRegions, AllowedVpcs, AwsIdentitySpec, Reason, Side,
+};
 
-/// What one identity, or the operator's own credentials, may be used for.
+/// The permissions of one identity, or of the operator's own credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// The identity, for messages.
+pub(crate) struct Limits {
+    /// The name of the identity in messages, such as `the AwsIdentity a`.
     pub identity: String,
-    /// The VPCs of its own account.
+    /// The VPCs of its own end.
     pub vpcs: AllowedVpcs,
     /// The regions of its own end.
     pub regions: AllowedRegions,
     /// The other ends.
     pub peers: AllowedPeers,
-    /// Whether it may add and change routes.
+    /// Whether it may create and replace routes.
     pub routes: bool,
     /// Whether it may set DNS options.
     pub options: bool,
-    /// Whether it may take over existing connections.
+    /// Whether it may adopt existing connections.
     pub adoption: bool,
 }
 
-/// What may be done at either end of a peering.
+/// The permissions at both ends of a peering.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Permissions {
-    /// The limits of the identity that acts for the requester, if any does.
+pub(crate) struct Permissions {
     pub requester: Option<Limits>,
-    /// The limits of the identity that acts for the accepter, if any does.
+    /// `None` if no identity acts for the accepter.
     pub accepter: Option<Limits>,
 }
 
 impl Limits {
-    /// The limits that an `AwsIdentity` names.
-    #[must_use]
-    pub fn of(identity: String, spec: &AwsIdentitySpec) -> Self {
+    /// The limits of an `AwsIdentity`.
+    pub(crate) fn of(identity: String, spec: &AwsIdentitySpec) -> Self {
         Self {
             identity,
             vpcs: spec.allowed_vpcs.clone().unwrap_or_default(),
@@ -47,57 +48,46 @@ impl Limits {
         }
     }
 
-    /// The limits of the operator's own credentials: IAM bounds the VPCs and the peers, flags the regions and adoption.
-    #[must_use]
-    pub fn own(identity: String, regions: AllowedRegions, adoption: bool) -> Self {
+    /// The limits of the operator's own credentials. Flags limit the regions and adoption; IAM limits the VPCs and peers.
+    pub(crate) fn own(identity: String, regions: AllowedRegions, adoption: bool) -> Self {
         let all = AllowedVpcs { all: true, list: None };
         let peers = AllowedPeers { all: true, list: None };
         Self { identity, vpcs: all, regions, peers, routes: true, options: true, adoption }
     }
 
-    /// Whether the identity may be used in a region. `is_known` says whether this release knows the region: a name that
-    /// somebody has invented is allowed only where a list names it.
-    ///
-    /// # Errors
-    /// When it may not.
-    pub fn region(&self, field: &str, region: &str, is_known: bool) -> Result<(), Trouble> {
+    /// Checks a region. `is_known` is whether this release knows the region. An unknown region has to be listed, so that an
+    /// invented name is not allowed.
+    pub(crate) fn region(&self, field: &str, region: &str, is_known: bool) -> Result<(), Blocker> {
         let is_listed = self.regions.list.iter().flatten().any(|allowed| allowed == region);
         if is_listed || (self.regions.all && is_known) {
             return Ok(());
         }
         let why = if self.regions.all {
-            "this release of the operator does not know it; check the name, or list it in allowedRegions".to_owned()
+            "this release of the operator does not know the region; check the name, or list it in allowedRegions"
+                .to_owned()
         } else {
             "allowedRegions does not list it".to_owned()
         };
         let message = format!("{field}: {} may not be used in {region}: {why}", self.identity);
-        Err(Trouble::stalled(Reason::RegionNotAllowed, message))
+        Err(Blocker::stalled(Reason::RegionNotAllowed, message))
     }
 
-    /// Whether the identity may be used for a VPC of its own account.
-    ///
-    /// # Errors
-    /// When it may not.
-    pub fn vpc(&self, field: &str, vpc_id: &str) -> Result<(), Trouble> {
+    /// Checks the VPC of its own end.
+    pub(crate) fn vpc(&self, field: &str, vpc_id: &str) -> Result<(), Blocker> {
         if self.allows_vpc(vpc_id) {
             return Ok(());
         }
         let message =
             format!("{field}: {} may not be used for {vpc_id}: its spec.allowedVpcs does not list it", self.identity);
-        Err(Trouble::stalled(Reason::VpcNotAllowed, message))
+        Err(Blocker::stalled(Reason::VpcNotAllowed, message))
     }
 
-    /// Whether its own end may be this VPC.
-    #[must_use]
-    pub fn allows_vpc(&self, vpc_id: &str) -> bool {
+    pub(crate) fn allows_vpc(&self, vpc_id: &str) -> bool {
         allows(&self.vpcs, vpc_id)
     }
 
-    /// Whether the other end of a peering may be of this account, and be this VPC; what is not known yet is checked later.
-    ///
-    /// # Errors
-    /// When it may not.
-    pub fn peer(&self, field: &str, account_id: Option<&str>, vpc_id: Option<&str>) -> Result<(), Trouble> {
+    /// Checks the account and the VPC of the other end. A VPC that is not known yet is checked later.
+    pub(crate) fn peer(&self, field: &str, account_id: Option<&str>, vpc_id: Option<&str>) -> Result<(), Blocker> {
         if self.allows_peer(account_id, vpc_id) {
             return Ok(());
         }
@@ -107,98 +97,98 @@ impl Limits {
             "{field}: {} may not be used for a peering with {vpc}account {account}: its spec.allowedPeers does not list it",
             self.identity
         );
-        Err(Trouble::stalled(Reason::PeerNotAllowed, message))
+        Err(Blocker::stalled(Reason::PeerNotAllowed, message))
     }
 
-    /// Whether the other end may be of this account, and be this VPC.
-    #[must_use]
-    pub fn allows_peer(&self, account_id: Option<&str>, vpc_id: Option<&str>) -> bool {
-        let allows = |peer: &crate::api::AllowedPeer| {
+    pub(crate) fn allows_peer(&self, account_id: Option<&str>, vpc_id: Option<&str>) -> bool {
+        let allows = |peer: &AllowedPeer| {
             account_id == Some(&*peer.account_id) && vpc_id.is_none_or(|id| allows(&peer.vpcs, id))
         };
         self.peers.all || self.peers.list.iter().flatten().any(allows)
     }
+
+    /// Checks whether routes may be created and replaced.
+    pub(crate) fn permits_routes(&self, field: &str) -> Result<(), Blocker> {
+        self.permits(self.routes, field, "add or change routes; allowRoutes permits it")
+    }
+
+    /// Checks whether DNS options may be set.
+    pub(crate) fn permits_options(&self, field: &str) -> Result<(), Blocker> {
+        self.permits(self.options, field, "set DNS options; allowOptions permits it")
+    }
+
+    fn permits(&self, is_allowed: bool, field: &str, action: &str) -> Result<(), Blocker> {
+        if is_allowed {
+            return Ok(());
+        }
+        let message = format!("{field}: {} may not {action}", self.identity);
+        Err(Blocker::stalled(Reason::ActionNotAllowed, message))
+    }
 }
 
 impl Permissions {
-    /// The limits at one end, if an identity acts for it.
-    #[must_use]
-    pub fn at(&self, side: Side) -> Option<&Limits> {
+    /// The limits at one end. `None` if no identity acts for it.
+    pub(crate) fn at(&self, side: Side) -> Option<&Limits> {
         match side {
             Side::Requester => self.requester.as_ref(),
             Side::Accepter => self.accepter.as_ref(),
         }
     }
 
-    /// Whether a connection may be taken over.
-    ///
-    /// # Errors
-    /// When the identity that acts for the requester does not allow it.
-    pub fn adoption(&self) -> Result<(), Trouble> {
+    /// Checks whether the identity that acts for the requester may adopt a connection.
+    pub(crate) fn adoption(&self) -> Result<(), Blocker> {
         let identity = match &self.requester {
             Some(limits) if limits.adoption => return Ok(()),
             Some(limits) => &limits.identity,
-            None => "nobody",
+            None => "no identity acts for the requester, so this resource",
         };
         let message = format!(
-            "spec.vpcPeeringConnectionId: {identity} may not take over existing connections; an administrator permits it by allowAdoption, or for the operator's own credentials by --own-credentials-allow-adoption"
+            "spec.vpcPeeringConnectionId: {identity} may not adopt existing connections; ask an administrator to set allowAdoption, or --own-credentials-allow-adoption for the operator's own credentials"
         );
-        Err(Trouble::stalled(Reason::ActionNotAllowed, message))
+        Err(Blocker::stalled(Reason::ActionNotAllowed, message))
     }
 
-    /// Whether every identity that acts allows both ends.
-    ///
-    /// # Errors
-    /// Which one does not, and why.
-    pub fn admit(&self, ends: &Ends) -> Result<(), Trouble> {
-        for (side, other) in [(Side::Requester, Side::Accepter), (Side::Accepter, Side::Requester)] {
-            let (End { vpc_id, .. }, peer) = (ends.side(side), ends.side(other));
+    /// Checks both ends against the limits of each identity that acts.
+    pub(crate) fn admit(&self, requester: &Endpoint, accepter: &Endpoint) -> Result<(), Blocker> {
+        let ends = [
+            (Side::Requester, requester, Side::Accepter, accepter),
+            (Side::Accepter, accepter, Side::Requester, requester),
+        ];
+        for (side, own, other, peer) in ends {
             let Some(limits) = self.at(side) else { continue };
-            // An accepter without an owner is of the requester's account.
-            let account = peer.owner_id.as_deref().or(ends.requester.owner_id.as_deref());
-            limits.vpc(&format!("spec.{side}"), vpc_id)?;
+            // An accepter without an owner belongs to the requester's account.
+            let account = peer.owner_id.as_deref().or(requester.owner_id.as_deref());
+            limits.vpc(&format!("spec.{side}"), &own.vpc_id)?;
             limits.peer(&format!("spec.{other}"), account, Some(&peer.vpc_id))?;
         }
         Ok(())
     }
 }
 
-/// Whether a list of VPCs allows this one.
-#[must_use]
-pub fn allows(vpcs: &AllowedVpcs, vpc_id: &str) -> bool {
+pub(crate) fn allows(vpcs: &AllowedVpcs, vpc_id: &str) -> bool {
     vpcs.all || vpcs.list.iter().flatten().any(|allowed| allowed == vpc_id)
 }
 
-/// Whether a list of namespaces allows nobody, whatever labels the namespaces have.
-#[must_use]
-pub fn allows_nobody(namespaces: Option<&AllowedNamespaces>) -> bool {
+/// Whether no namespace is allowed, whatever its labels are.
+pub(crate) fn allows_nobody(namespaces: Option<&AllowedNamespaces>) -> bool {
     namespaces.is_none_or(|allowed| {
         !allowed.all && allowed.list.as_ref().is_none_or(Vec::is_empty) && allowed.selector.is_none()
     })
 }
 
-/// The fields of an identity that permit nothing, and so keep it from being used at all.
-#[must_use]
-pub fn closed_fields(spec: &AwsIdentitySpec) -> Vec<&'static str> {
-    let is_closed = |all: bool, is_empty: bool| !all && is_empty;
-    let vpcs = spec.allowed_vpcs.as_ref();
-    let regions = spec.allowed_regions.as_ref();
-    let peers = spec.allowed_peers.as_ref();
-    [
+/// The fields that allow nothing. An identity with such a field cannot be used.
+pub(crate) fn closed_fields(spec: &AwsIdentitySpec) -> Vec<&'static str> {
+    fn is_empty<T>(all: bool, list: Option<&Vec<T>>) -> bool {
+        !all && list.is_none_or(Vec::is_empty)
+    }
+    let AwsIdentitySpec { allowed_vpcs: vpcs, allowed_regions: regions, allowed_peers: peers, .. } = spec;
+    let fields = [
         ("spec.allowedNamespaces", allows_nobody(spec.allowed_namespaces.as_ref())),
-        ("spec.allowedVpcs", vpcs.is_none_or(|vpcs| is_closed(vpcs.all, vpcs.list.iter().flatten().next().is_none()))),
-        (
-            "spec.allowedRegions",
-            regions.is_none_or(|regions| is_closed(regions.all, regions.list.iter().flatten().next().is_none())),
-        ),
-        (
-            "spec.allowedPeers",
-            peers.is_none_or(|peers| is_closed(peers.all, peers.list.iter().flatten().next().is_none())),
-        ),
-    ]
-    .into_iter()
-    .filter_map(|(field, closed)| closed.then_some(field))
-    .collect()
+        ("spec.allowedVpcs", vpcs.as_ref().is_none_or(|vpcs| is_empty(vpcs.all, vpcs.list.as_ref()))),
+        ("spec.allowedRegions", regions.as_ref().is_none_or(|regions| is_empty(regions.all, regions.list.as_ref()))),
+        ("spec.allowedPeers", peers.as_ref().is_none_or(|peers| is_empty(peers.all, peers.list.as_ref()))),
+    ];
+    fields.into_iter().filter_map(|(field, is_closed)| is_closed.then_some(field)).collect()
 }
 
 #[cfg(test)]
@@ -224,7 +214,7 @@ mod tests {
             allowed_peers: Some(AllowedPeers { all: false, list: list([]) }),
             ..nobody()
         };
-        // `{}`, as an older version stored it.
+        // An older version stored `{}`.
         let stored = AwsIdentitySpec {
             allowed_namespaces: Some(AllowedNamespaces::default()),
             allowed_vpcs: Some(AllowedVpcs::default()),
@@ -252,9 +242,9 @@ mod tests {
         };
         assert!(limits(true, &[]).region("f", "eu-central-1", true).is_ok());
         let refused = limits(true, &[]).region("spec.requester.region", "eu-nowhere-1", false);
-        assert!(refused.is_err_and(|trouble| trouble.reason == Reason::RegionNotAllowed
-            && trouble.message.contains("spec.requester.region")
-            && trouble.message.contains("eu-nowhere-1")));
+        assert!(refused.is_err_and(|blocker| blocker.reason == Reason::RegionNotAllowed
+            && blocker.message.contains("spec.requester.region")
+            && blocker.message.contains("eu-nowhere-1")));
         assert!(limits(false, &["eu-nowhere-1"]).region("f", "eu-nowhere-1", false).is_ok());
         assert!(limits(false, &["eu-nowhere-1"]).region("f", "eu-central-1", true).is_err());
     }
@@ -280,12 +270,15 @@ mod tests {
     fn both_ends_must_be_allowed_by_each_identity_that_acts() {
         let own = || Limits::own("own".into(), AllowedRegions { all: true, list: None }, false);
         let narrow = |vpc: &str| Limits { vpcs: AllowedVpcs { all: false, list: list([vpc.to_owned()]) }, ..own() };
-        let admit = |requester, accepter| Permissions { requester: Some(requester), accepter }.admit(&ends());
+        let admit = |requester, accepter| {
+            let ends = ends();
+            Permissions { requester: Some(requester), accepter }.admit(&ends.requester, &ends.accepter)
+        };
         assert!(admit(own(), None).is_ok());
         assert!(admit(narrow("vpc-11111111"), Some(narrow("vpc-22222222"))).is_ok());
         let refused = admit(own(), Some(narrow("vpc-33333333")));
-        assert!(refused.is_err_and(|trouble| trouble.reason == Reason::VpcNotAllowed));
+        assert!(refused.is_err_and(|blocker| blocker.reason == Reason::VpcNotAllowed));
         let alone = Limits { peers: AllowedPeers::default(), ..own() };
-        assert!(admit(alone, None).is_err_and(|trouble| trouble.reason == Reason::PeerNotAllowed));
+        assert!(admit(alone, None).is_err_and(|blocker| blocker.reason == Reason::PeerNotAllowed));
     }
 }

@@ -1,31 +1,37 @@
-//! The domain: what a peering is, and what follows from what we see. Pure: no client, no clock, no async.
+//! The domain: the rules for a VPC peering connection and its two ends. Everything here is pure: no Kubernetes client, no
+//! AWS SDK, no clock and no async runtime. `tests/purity.rs` checks the imports.
+//!
+//! `vpc_peering` and `vpc_peering_accepter` decide for one kind each. They share `upkeep`, which keeps the tags, DNS
+//! options and routes of one end of one connection.
 
-pub mod authority;
-pub mod connection;
-pub mod decision;
-pub mod ends;
-pub mod facts;
-pub mod limits;
-pub mod owner;
-pub mod plan;
-pub mod preflight;
-pub mod quota;
-pub mod routes;
-pub mod snapshot;
-pub mod status;
-pub mod tags;
+pub(crate) mod authority;
+pub(crate) mod blocker;
+pub(crate) mod conditions;
+pub(crate) mod connection;
+pub(crate) mod endpoints;
+pub(crate) mod limits;
+pub(crate) mod owner;
+pub(crate) mod plan;
+pub(crate) mod preflight;
+pub(crate) mod quota;
+pub(crate) mod routes;
+pub(crate) mod settings;
+pub(crate) mod snapshot;
+pub(crate) mod tags;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod upkeep;
+pub(crate) mod upkeep;
+pub(crate) mod vpc_peering;
+pub(crate) mod vpc_peering_accepter;
 
-pub use authority::{Authority, Authorized, Hint};
-pub use connection::{Connection, StatusCode, Tags};
-pub use decision::{blocked, decide};
-pub use ends::{End, Ends};
-pub use facts::{AccepterView, Claim, Desired, Observation, Recorded, Settings, Trouble};
-pub use limits::{Limits, Permissions};
-pub use owner::Owner;
-pub use plan::{Concern, Plan, Step};
-pub use preflight::Preflight;
-pub use snapshot::Snapshot;
-pub use status::Standing;
+pub(crate) use authority::{Authority, Authorized, Hint};
+pub(crate) use blocker::{Blocker, Progress};
+pub(crate) use conditions::Readiness;
+pub(crate) use connection::{Connection, StatusCode, Tags};
+pub(crate) use endpoints::{Endpoint, Endpoints};
+pub(crate) use limits::{Limits, Permissions};
+pub(crate) use owner::Owner;
+pub(crate) use plan::{Aspect, Plan};
+pub(crate) use preflight::Preflight;
+pub(crate) use settings::Settings;
+pub(crate) use snapshot::Snapshot;

@@ -1,4 +1,4 @@
-//! Who owns a peering connection, and the tags that say so.
+//! The owner of a peering connection, and the ownership tags.
 
 use std::fmt;
 
@@ -8,35 +8,27 @@ use super::connection::Tags;
 
 /// The resource that a peering connection belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Owner {
-    /// The cluster's ID: operators of several clusters may share an AWS account.
+pub(crate) struct Owner {
+    /// The cluster ID. Operators of several clusters may share an AWS account.
     pub cluster: String,
-    /// The resource's namespace.
     pub namespace: String,
-    /// The resource's name.
     pub name: String,
-    /// The resource's UID: a namesake created later is another owner.
+    /// The UID. A resource that is created later under the same name is another owner.
     pub uid: String,
 }
 
 impl Owner {
-    /// The tag that names the cluster.
-    pub const CLUSTER: &str = "vpcpeering.dev/cluster";
-    /// The tag that names the namespace.
-    pub const NAMESPACE: &str = "vpcpeering.dev/namespace";
-    /// The tag that names the resource.
-    pub const NAME: &str = "vpcpeering.dev/name";
-    /// The tag with the resource's UID.
-    pub const UID: &str = "vpcpeering.dev/uid";
+    // The ownership tags of a `VpcPeering`.
+    pub(crate) const CLUSTER: &str = "vpcpeering.dev/cluster";
+    pub(crate) const NAMESPACE: &str = "vpcpeering.dev/namespace";
+    pub(crate) const NAME: &str = "vpcpeering.dev/name";
+    pub(crate) const UID: &str = "vpcpeering.dev/uid";
 
-    /// The tag that names the cluster of who accepted a request, at the accepter's end.
-    pub const ACCEPTER_CLUSTER: &str = "vpcpeering.dev/accepter-cluster";
-    /// The tag that names their namespace.
-    pub const ACCEPTER_NAMESPACE: &str = "vpcpeering.dev/accepter-namespace";
-    /// The tag that names the resource that accepted it.
-    pub const ACCEPTER_NAME: &str = "vpcpeering.dev/accepter-name";
-    /// The tag with that resource's UID.
-    pub const ACCEPTER_UID: &str = "vpcpeering.dev/accepter-uid";
+    // The ownership tags of a `VpcPeeringAccepter`, at the accepter's end.
+    pub(crate) const ACCEPTER_CLUSTER: &str = "vpcpeering.dev/accepter-cluster";
+    pub(crate) const ACCEPTER_NAMESPACE: &str = "vpcpeering.dev/accepter-namespace";
+    pub(crate) const ACCEPTER_NAME: &str = "vpcpeering.dev/accepter-name";
+    pub(crate) const ACCEPTER_UID: &str = "vpcpeering.dev/accepter-uid";
 
     const KEYS: [&str; 8] = [
         Self::CLUSTER,
@@ -49,9 +41,8 @@ impl Owner {
         Self::ACCEPTER_UID,
     ];
 
-    /// The tags that say who accepted a request.
-    #[must_use]
-    pub fn accepter_tags(&self) -> [(&'static str, &str); 4] {
+    /// The ownership tags of a `VpcPeeringAccepter`.
+    pub(crate) fn accepter_tags(&self) -> [(&'static str, &str); 4] {
         [
             (Self::ACCEPTER_CLUSTER, &self.cluster),
             (Self::ACCEPTER_NAMESPACE, &self.namespace),
@@ -60,9 +51,8 @@ impl Owner {
         ]
     }
 
-    /// Who these tags say accepted a request; what they leave out is empty.
-    #[must_use]
-    pub fn accepter_of(tags: &Tags) -> Option<Self> {
+    /// The `VpcPeeringAccepter` that the tags name. The value of a missing tag is empty.
+    pub(crate) fn accepter_of(tags: &Tags) -> Option<Self> {
         let keys = [Self::ACCEPTER_CLUSTER, Self::ACCEPTER_NAMESPACE, Self::ACCEPTER_NAME, Self::ACCEPTER_UID];
         let tag = |key: &str| tags.get(key).map(ToString::to_string).unwrap_or_default();
         keys.iter().any(|key| tags.contains_key(*key)).then(|| Self {
@@ -73,15 +63,13 @@ impl Owner {
         })
     }
 
-    /// Whether a tag's key is one of those by which resources own connections.
-    #[must_use]
-    pub fn is_ownership_key(key: &str) -> bool {
+    /// Whether a key is that of an ownership tag.
+    pub(crate) fn is_ownership_key(key: &str) -> bool {
         Self::KEYS.contains(&key)
     }
 
-    /// The ownership tags.
-    #[must_use]
-    pub fn tags(&self) -> [(&'static str, &str); 4] {
+    /// The ownership tags of a `VpcPeering`.
+    pub(crate) fn tags(&self) -> [(&'static str, &str); 4] {
         [
             (Self::CLUSTER, &self.cluster),
             (Self::NAMESPACE, &self.namespace),
@@ -90,9 +78,8 @@ impl Owner {
         ]
     }
 
-    /// The owner that these tags name, if they name one whole.
-    #[must_use]
-    pub fn of(tags: &Tags) -> Option<Self> {
+    /// The `VpcPeering` that the tags name. `None` unless all four tags are present.
+    pub(crate) fn of(tags: &Tags) -> Option<Self> {
         Some(Self {
             cluster: tags.get(Self::CLUSTER)?.to_string(),
             namespace: tags.get(Self::NAMESPACE)?.to_string(),
@@ -101,26 +88,23 @@ impl Owner {
         })
     }
 
-    /// Whether `other` is a resource of this owner's name in this owner's cluster, and so an earlier one.
-    #[must_use]
-    pub fn succeeds(&self, other: &Self) -> bool {
+    /// Whether `other` is an earlier resource with the same name in the same cluster.
+    pub(crate) fn succeeds(&self, other: &Self) -> bool {
         let name = |owner: &Self| (owner.cluster.clone(), owner.namespace.clone(), owner.name.clone());
         name(self) == name(other) && self.uid != other.uid
     }
 
-    /// The key or value of a tag, at no cost of its own where it is in every connection and status: one of our keys, or
-    /// this cluster's ID.
-    #[must_use]
-    pub fn share(text: &SmolStr, cluster: &SmolStr) -> SmolStr {
+    /// Returns an equal text that shares its memory. The keys of the ownership tags and the cluster ID occur in every
+    /// connection and every status.
+    pub(crate) fn share(text: &SmolStr, cluster: &SmolStr) -> SmolStr {
         if text == cluster {
             return cluster.clone();
         }
         Self::KEYS.into_iter().find(|key| text == key).map_or_else(|| text.clone(), SmolStr::new_static)
     }
 
-    /// Whether these tags name this owner. The names are for people; the IDs decide.
-    #[must_use]
-    pub fn is_named_by(&self, tags: &Tags) -> bool {
+    /// Whether the tags name this owner. The UID and the cluster ID decide; the names are for people.
+    pub(crate) fn is_named_by(&self, tags: &Tags) -> bool {
         let is = |key: &str, value: &str| tags.get(key).is_some_and(|tag| tag == value);
         is(Self::UID, &self.uid) && is(Self::CLUSTER, &self.cluster)
     }

@@ -1,42 +1,35 @@
-//! A look at the two VPCs before a request: what EC2 would only tell by a request that fails.
+//! The check of the two VPCs before a request. It finds problems that EC2 would report by a failed connection.
 
 use ipnet::IpNet;
 
-use super::{End, Ends};
+use super::endpoints::{Endpoint, Endpoints};
 use crate::api::{Reason, Side};
 
-/// What the look showed.
+/// The result of the check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Preflight {
-    /// Nothing that speaks against the request.
+pub(crate) enum Preflight {
     Passed,
-    /// Why the request would fail.
+    /// The request would fail.
     Refused {
-        /// Why.
         reason: Reason,
-        /// The same for a person.
         message: String,
     },
 }
 
 /// A VPC as its owner sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Vpc {
-    /// `vpc-…`
+pub(crate) struct Vpc {
     pub id: String,
-    /// The account that owns it.
     pub owner_id: Option<String>,
-    /// Every associated CIDR block, IPv4 and IPv6.
+    /// All associated CIDR blocks, IPv4 and IPv6.
     pub cidr_blocks: Vec<String>,
 }
 
-/// Whether the two VPCs can be peered, as far as we see them: both must be there, and none of their blocks may overlap.
-/// The accepter's is none where we may not look.
+/// Checks that both VPCs exist and that their CIDR blocks do not overlap. `accepter` is `None` if the operator cannot read it.
 /// <https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html#vpc-peering-limitations>
-#[must_use]
-pub fn check(ends: &Ends, requester: Option<&Vpc>, accepter: Option<Option<&Vpc>>) -> Preflight {
+pub(crate) fn check(ends: &Endpoints, requester: Option<&Vpc>, accepter: Option<Option<&Vpc>>) -> Preflight {
     let absent = |side: Side, hint: &str| {
-        let End { vpc_id, region, .. } = ends.side(side);
+        let Endpoint { vpc_id, region, .. } = ends.side(side);
         Preflight::Refused {
             reason: Reason::InvalidRequest,
             message: format!(
@@ -46,16 +39,16 @@ pub fn check(ends: &Ends, requester: Option<&Vpc>, accepter: Option<Option<&Vpc>
     };
     match (requester, accepter) {
         (None, _) => absent(Side::Requester, ""),
-        // What another account has is EC2's to judge.
+        // Only EC2 can check a VPC of another account.
         (_, None) => Preflight::Passed,
         (_, Some(None)) if ends.accepter.owner_id.is_some() => absent(Side::Accepter, ""),
-        (_, Some(None)) => absent(Side::Accepter, ", or set spec.accepter.ownerId if it is another account's"),
+        (_, Some(None)) => absent(Side::Accepter, ", or set spec.accepter.ownerId if it belongs to another account"),
         (Some(requester), Some(Some(accepter))) => overlap(requester, accepter),
     }
 }
 
 fn overlap(requester: &Vpc, accepter: &Vpc) -> Preflight {
-    // A block that we cannot read is EC2's to judge.
+    // Only EC2 can check a block that does not parse.
     let blocks = |vpc: &Vpc| -> Vec<IpNet> { vpc.cidr_blocks.iter().filter_map(|block| block.parse().ok()).collect() };
     let accepters = blocks(accepter);
     for one in blocks(requester) {
@@ -64,7 +57,7 @@ fn overlap(requester: &Vpc, accepter: &Vpc) -> Preflight {
                 return Preflight::Refused {
                     reason: Reason::OverlappingCidrBlocks,
                     message: format!(
-                        "{} has {one} and {} has {other}, which overlap; EC2 cannot peer them, so it was not asked",
+                        "{} has {one} and {} has {other}, which overlap, so EC2 cannot peer them and no request was made; use VPCs whose CIDR blocks do not overlap",
                         requester.id, accepter.id
                     ),
                 };
@@ -80,22 +73,22 @@ mod tests {
     use crate::peering::testing::ends;
 
     #[test]
-    fn what_is_not_there_is_told() {
+    fn a_missing_vpc_is_refused_with_a_hint() {
         let vpc = Vpc { id: "vpc-1".into(), owner_id: Some("111111111111".into()), cidr_blocks: Vec::new() };
-        let told = |ends: &Ends, requester: Option<&Vpc>, accepter: Option<Option<&Vpc>>| match check(
+        let message = |ends: &Endpoints, requester: Option<&Vpc>, accepter: Option<Option<&Vpc>>| match check(
             ends, requester, accepter,
         ) {
             Preflight::Passed => String::new(),
             Preflight::Refused { message, .. } => message,
         };
         let mut ends = ends();
-        assert_eq!(told(&ends, Some(&vpc), Some(Some(&vpc))), "");
-        assert!(told(&ends, None, None).starts_with("spec.requester.vpcId: EC2 shows no vpc-11111111"));
-        assert!(told(&ends, Some(&vpc), Some(None)).starts_with("spec.accepter.vpcId: EC2 shows no vpc-22222222"));
-        assert!(told(&ends, Some(&vpc), Some(None)).contains("spec.accepter.ownerId"));
-        assert_eq!(told(&ends, Some(&vpc), None), "", "another account's");
+        assert_eq!(message(&ends, Some(&vpc), Some(Some(&vpc))), "");
+        assert!(message(&ends, None, None).starts_with("spec.requester.vpcId: EC2 shows no vpc-11111111"));
+        assert!(message(&ends, Some(&vpc), Some(None)).starts_with("spec.accepter.vpcId: EC2 shows no vpc-22222222"));
+        assert!(message(&ends, Some(&vpc), Some(None)).contains("spec.accepter.ownerId"));
+        assert_eq!(message(&ends, Some(&vpc), None), "", "a VPC of another account");
         ends.accepter.owner_id = vpc.owner_id.clone();
-        assert!(!told(&ends, Some(&vpc), Some(None)).contains("spec.accepter.ownerId"));
+        assert!(!message(&ends, Some(&vpc), Some(None)).contains("spec.accepter.ownerId"));
     }
 
     #[test]

@@ -1,17 +1,17 @@
-//! AWS's quotas on peering connections: a warning before they are met, never a refusal, since they can be raised.
+//! AWS quotas on peering connections. The operator warns before a quota is reached and refuses nothing, because AWS can raise
+//! a quota.
 //! <https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-peering>
 
-use super::{Connection, StatusCode};
+use super::connection::{Connection, StatusCode};
 
-/// The default quota on active connections of one VPC.
+/// The default quota of active connections per VPC.
 const ACTIVE_PER_VPC: usize = 50;
 
-/// The default quota on requests of one account and region that nobody has accepted yet.
+/// The default quota of outstanding requests per account and region.
 const OUTSTANDING: usize = 25;
 
-/// Whether a connection counts towards the quotas of its VPCs.
-#[must_use]
-pub fn counts_as_active(connection: &Connection) -> bool {
+/// Whether a connection counts towards the quota of active connections of its VPCs.
+pub(crate) fn counts_as_active(connection: &Connection) -> bool {
     match connection.code {
         StatusCode::Active | StatusCode::Provisioning => true,
         StatusCode::InitiatingRequest
@@ -25,27 +25,26 @@ pub fn counts_as_active(connection: &Connection) -> bool {
     }
 }
 
-/// Whether a request counts towards the account's quota for long: one to its own account is accepted in a moment.
-#[must_use]
-pub fn counts_as_outstanding(connection: &Connection) -> bool {
+/// Whether a connection counts towards the quota of outstanding requests. A request within one account does not: it is
+/// accepted at once.
+pub(crate) fn counts_as_outstanding(connection: &Connection) -> bool {
     let waits = matches!(connection.code, StatusCode::InitiatingRequest | StatusCode::PendingAcceptance);
     waits && connection.requester.owner_id != connection.accepter.owner_id
 }
 
-/// What to warn of before another connection between these VPCs is requested: a quota of which nine tenths are used.
-/// Each VPC comes with its active connections.
-#[must_use]
-pub fn warning(vpcs: [(&str, usize); 2], outstanding: usize) -> Option<String> {
+/// The warning before another connection between two VPCs is requested, if at least 90% of a quota are in use. `vpcs` are the
+/// VPCs and their numbers of active connections.
+pub(crate) fn warning(vpcs: [(&str, usize); 2], outstanding: usize) -> Option<String> {
     let is_near = |used: usize, quota: usize| used * 10 >= quota * 9;
     let near = vpcs.into_iter().find(|(_, active)| is_near(*active, ACTIVE_PER_VPC));
     if let Some((vpc, active)) = near {
         return Some(format!(
-            "{vpc} has {active} active peering connections; AWS's default quota is {ACTIVE_PER_VPC} for each VPC"
+            "{vpc} has {active} active peering connections; the AWS default quota is {ACTIVE_PER_VPC} per VPC"
         ));
     }
     is_near(outstanding, OUTSTANDING).then(|| {
         format!(
-            "{outstanding} peering requests of this region wait to be accepted; AWS's default quota is {OUTSTANDING}"
+            "{outstanding} peering requests in this region are not accepted yet; the AWS default quota is {OUTSTANDING}"
         )
     })
 }
@@ -56,7 +55,7 @@ mod tests {
     use crate::peering::testing::connection;
 
     #[test]
-    fn nine_tenths_of_a_quota_are_warned_of() {
+    fn a_quota_that_is_nearly_used_up_causes_a_warning() {
         let warns = |active, outstanding| warning([("vpc-1", 0), ("vpc-2", active)], outstanding).is_some();
         assert!(!warns(44, 22));
         assert!(warns(45, 0));
@@ -64,13 +63,13 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_by_itself_counts_towards_no_quota() {
+    fn only_requests_to_another_account_count_as_outstanding() {
         let mut request = connection(StatusCode::PendingAcceptance);
         assert!(!counts_as_outstanding(&request));
         request.accepter.owner_id = Some("222222222222".into());
         assert!(counts_as_outstanding(&request));
         request.code = StatusCode::InitiatingRequest;
-        assert!(counts_as_outstanding(&request), "in a moment it waits");
+        assert!(counts_as_outstanding(&request), "it will wait for acceptance");
         request.code = StatusCode::Provisioning;
         assert!(counts_as_active(&request) && !counts_as_outstanding(&request));
         request.code = StatusCode::Deleted;

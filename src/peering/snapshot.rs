@@ -1,4 +1,4 @@
-//! Every connection that one account sees in one region, at one time.
+//! All connections that one account sees in one region, at one time.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
@@ -6,64 +6,60 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use super::{Connection, Ends, Observation, Owner, Recorded, quota};
+use super::connection::Connection;
+use super::endpoints::Endpoints;
+use super::owner::Owner;
+use super::quota;
+use super::vpc_peering::state::{Observation, Recorded};
 
-/// Every connection that one account sees in one region, indexed for the questions that reconciles ask.
+/// All connections that one account sees in one region, indexed for the queries of a reconcile.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    /// In the order of their IDs. What has not changed is shared with earlier snapshots.
+pub(crate) struct Snapshot {
+    /// Sorted by ID. An unchanged connection is shared with the previous snapshot.
     connections: Vec<Arc<Connection>>,
     by_uid: Index,
     by_name: Index,
     by_vpc: Index,
-    /// The requests that count towards the quota on those.
+    /// The number of outstanding requests, for the quota.
     outstanding: usize,
 }
 
-/// Positions by the hash of a key. Keys are not kept, so that it is small: whoever finds something checks that it is
-/// what was looked for.
+/// Positions by the hash of a key, sorted by hash. The keys are not stored, to save memory. The caller compares the keys of
+/// the connections that it finds.
 #[derive(Clone, Debug, Default)]
 struct Index(Vec<(u32, u32)>);
 
 impl Snapshot {
-    /// The connection with this ID.
-    #[must_use]
-    pub fn get(&self, id: &str) -> Option<&Arc<Connection>> {
+    pub(crate) fn get(&self, id: &str) -> Option<&Arc<Connection>> {
         let position = self.connections.binary_search_by(|connection| connection.id.as_str().cmp(id)).ok()?;
         self.connections.get(position)
     }
 
-    /// How many connections there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.connections.len()
     }
 
-    /// Whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.connections.is_empty()
     }
 
-    /// The connection as it is shared by this snapshot, where it is the same here.
-    #[must_use]
-    pub fn share(&self, mut connection: Connection, cluster: &SmolStr) -> Arc<Connection> {
+    /// Returns the connection of this snapshot if it equals `connection`, so that both share their memory.
+    pub(crate) fn share(&self, mut connection: Connection, cluster: &SmolStr) -> Arc<Connection> {
         if let Some(known) = self.get(&connection.id).filter(|known| ***known == connection) {
             return Arc::clone(known);
         }
         let tags = connection.tags.iter().map(|(key, value)| [key, value].map(|text| Owner::share(text, cluster)));
         connection.tags = tags.map(|[key, value]| (key, value)).collect();
-        // What was read has room for more; a copy has none.
+        // The clone has no spare capacity.
         Arc::new(connection.clone())
     }
 
-    /// All of them.
-    pub fn connections(&self) -> impl ExactSizeIterator<Item = &Arc<Connection>> {
+    pub(crate) fn connections(&self) -> impl ExactSizeIterator<Item = &Arc<Connection>> {
         self.connections.iter()
     }
 
-    /// Those of this cluster's that are on their way to another code.
-    pub fn in_motion(&self, cluster: &str) -> impl Iterator<Item = &Arc<Connection>> {
+    /// The connections of this cluster with a transient status code.
+    pub(crate) fn in_motion(&self, cluster: &str) -> impl Iterator<Item = &Arc<Connection>> {
         let is_of_cluster = move |connection: &&Arc<Connection>| {
             let clusters = [Owner::CLUSTER, Owner::ACCEPTER_CLUSTER].map(|key| connection.tags.get(key));
             clusters.into_iter().flatten().any(|owner| owner == cluster)
@@ -71,10 +67,8 @@ impl Snapshot {
         self.connections.iter().filter(|connection| connection.code.is_in_motion()).filter(is_of_cluster)
     }
 
-    /// The IDs of all connections that came, went or changed since `earlier`, and what [`requests_to`] calls those to a
-    /// VPC.
-    #[must_use]
-    pub fn changes_since(&self, earlier: &Self) -> BTreeSet<String> {
+    /// The IDs of the connections that differ from those of `earlier`, and the [`requests_to`] keys of their accepter VPCs.
+    pub(crate) fn changes_since(&self, earlier: &Self) -> BTreeSet<String> {
         let differ = |one: &&Arc<Connection>, other: &Self| {
             other.get(&one.id).is_none_or(|other| !Arc::ptr_eq(one, other) && **one != *other)
         };
@@ -87,23 +81,28 @@ impl Snapshot {
     }
 
     /// The connections whose accepter is this VPC.
-    pub fn to(&self, vpc_id: &str) -> impl Iterator<Item = &Arc<Connection>> {
+    pub(crate) fn to(&self, vpc_id: &str) -> impl Iterator<Item = &Arc<Connection>> {
         self.of(vpc_id).filter(move |connection| connection.accepter.vpc_id.as_deref() == Some(vpc_id))
     }
 
-    /// The connections of which this VPC is an end.
+    /// The connections with this VPC at either end.
     fn of(&self, vpc_id: &str) -> impl Iterator<Item = &Arc<Connection>> {
         self.find(&self.by_vpc, vpc_id)
             .filter(move |connection| vpcs(connection).into_iter().flatten().any(|vpc| vpc == vpc_id))
     }
 
-    /// What this snapshot shows of one resource's peering.
-    #[must_use]
-    pub fn observe(&self, owner: &Owner, recorded: &Recorded, ends: &Ends, wanted: Option<&String>) -> Observation {
+    /// The view of one `VpcPeering`.
+    pub(crate) fn observe(
+        &self,
+        owner: &Owner,
+        recorded: &Recorded,
+        ends: &Endpoints,
+        wanted: Option<&String>,
+    ) -> Observation {
         let (requester, accepter) = (ends.requester.vpc_id.as_str(), ends.accepter.vpc_id.as_str());
         let is_living = |connection: &&Arc<Connection>| !connection.code.has_ended();
         let is_owned = |connection: &&Arc<Connection>| owner.is_named_by(&connection.tags);
-        // EC2 allows one active peering between two VPCs, whichever asked.
+        // EC2 allows one active peering between two VPCs, in either direction.
         let joins_them = |connection: &&Arc<Connection>| {
             let vpcs = vpcs(connection);
             vpcs == [Some(requester), Some(accepter)] || vpcs == [Some(accepter), Some(requester)]
@@ -114,7 +113,7 @@ impl Snapshot {
             near_quota: quota::warning([active_of(requester), active_of(accepter)], self.outstanding),
             wanted: wanted.and_then(|id| self.get(id)).cloned(),
             owned: self.find(&self.by_uid, &owner.uid).filter(is_living).filter(is_owned).cloned().collect(),
-            left_behind: self
+            orphaned: self
                 .find(&self.by_name, &name(owner))
                 .filter(is_living)
                 .filter(|connection| Owner::of(&connection.tags).is_some_and(|other| owner.succeeds(&other)))
@@ -130,7 +129,7 @@ impl Snapshot {
                 .filter_map(|id| self.get(id))
                 .cloned()
                 .collect(),
-            rival: self
+            conflicting: self
                 .of(requester)
                 .filter(is_living)
                 .filter(joins_them)
@@ -147,7 +146,7 @@ impl Snapshot {
 
 impl Index {
     fn add(&mut self, key: &(impl Hash + ?Sized), position: usize) {
-        // EC2 has fewer connections than that.
+        // The number of connections is far below this limit.
         self.0.push((hash(key), u32::try_from(position).unwrap_or(u32::MAX)));
     }
 
@@ -172,7 +171,7 @@ impl<C: Into<Arc<Connection>>> FromIterator<C> for Snapshot {
     fn from_iter<T: IntoIterator<Item = C>>(connections: T) -> Self {
         let mut connections: Vec<_> = connections.into_iter().map(Into::into).collect();
         connections.sort_by(|one: &Arc<Connection>, other| one.id.cmp(&other.id));
-        // What moved while EC2 was listed may stand on two pages; the later one counts.
+        // A connection that moves during the listing may be on two pages. The later page wins.
         connections.dedup_by(|later, earlier| {
             let same = later.id == earlier.id;
             if same {
@@ -204,14 +203,13 @@ fn vpcs(connection: &Connection) -> [Option<&str>; 2] {
     [&connection.requester, &connection.accepter].map(|end| end.vpc_id.as_deref())
 }
 
-/// What owners of one name have in common.
+/// The key of `by_name`. It contains no UID.
 fn name(owner: &Owner) -> [&str; 3] {
     [&owner.cluster, &owner.namespace, &owner.name]
 }
 
-/// What the connections to a VPC are called together, by who waits for a change of one.
-#[must_use]
-pub fn requests_to(vpc_id: &str) -> String {
+/// The key for changes to any connection whose accepter is this VPC.
+pub(crate) fn requests_to(vpc_id: &str) -> String {
     format!("requests to {vpc_id}")
 }
 

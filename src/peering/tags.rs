@@ -1,92 +1,98 @@
-//! Tags that drift: ours are repaired, those of others are left alone.
+//! Tags of a connection: the operator repairs its own and leaves all others alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::authority::{Authority, Authorized};
-use super::{Connection, Owner, Step};
-use crate::api::{ManagedTag, Side};
+use super::connection::Connection;
+use super::owner::Owner;
+use super::upkeep::UpkeepStep;
+use crate::api::ManagedTag;
 
-/// One effect on the tags of a connection in one place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TagStep {
-    /// Make these tags the record of what is ours.
-    Record(BTreeSet<ManagedTag>),
-    /// Set these tags.
-    Set(BTreeMap<String, String>),
-    /// Remove the tags with these keys.
-    Remove(BTreeSet<String>),
-}
-
-/// The next step towards the tags that are wanted in one place, of which those in `managed` have been set by us. A tag of
-/// the spec is recorded before it is set, so that it is known to be ours whatever happens then. A tag is removed only while
-/// EC2 shows a value that we have set. The ownership tags need no record: their values are known.
-#[must_use]
-pub fn repair(
+/// The next step towards the `wanted` tags at one end. `managed` are the tags that the operator has set there.
+///
+/// - A tag of the spec is recorded before it is set. After a crash the record still tells that it is the operator's.
+/// - A tag is removed only while EC2 shows the value that the operator has set.
+/// - Ownership tags need no record: their values are known.
+pub(crate) fn repair(
     wanted: BTreeMap<String, String>,
     managed: &BTreeSet<ManagedTag>,
-    connection: &Connection,
-) -> Option<TagStep> {
-    let users = wanted.iter().filter(|(key, _)| !Owner::is_ownership_key(key));
-    let users: BTreeSet<ManagedTag> =
-        users.map(|(key, value)| ManagedTag { key: key.into(), value: value.into() }).collect();
-    if !managed.is_superset(&users) {
-        return Some(TagStep::Record(managed | &users));
+    (target, connection): (&Authorized, &Connection),
+) -> Option<UpkeepStep> {
+    let of_spec = wanted.iter().filter(|(key, _)| !Owner::is_ownership_key(key));
+    let of_spec: BTreeSet<ManagedTag> =
+        of_spec.map(|(key, value)| ManagedTag { key: key.into(), value: value.into() }).collect();
+    if !managed.is_superset(&of_spec) {
+        return Some(UpkeepStep::RecordTags { tags: managed | &of_spec });
     }
     let is_missing =
         |(key, value): &(&String, &String)| connection.tags.get(key.as_str()).is_none_or(|tag| tag != *value);
     let missing: BTreeMap<_, _> =
         wanted.iter().filter(is_missing).map(|(key, value)| (key.clone(), value.clone())).collect();
     if !missing.is_empty() {
-        return Some(TagStep::Set(missing));
+        return Some(UpkeepStep::Tag { id: target.clone(), tags: missing });
     }
     let surplus = managed.iter().filter(|tag| !wanted.contains_key(tag.key.as_str()));
     let shown = surplus.filter(|tag| connection.tags.get(&tag.key) == Some(&tag.value));
     let shown: BTreeSet<String> = shown.map(|tag| tag.key.to_string()).collect();
     if !shown.is_empty() {
-        return Some(TagStep::Remove(shown));
+        return Some(UpkeepStep::Untag { id: target.clone(), keys: shown });
     }
-    (*managed != users).then_some(TagStep::Record(users))
+    (*managed != of_spec).then_some(UpkeepStep::RecordTags { tags: of_spec })
 }
 
-/// The step by which a connection stops naming its owner in one place.
-#[must_use]
-pub fn disown(authority: &Authority<'_>, side: Side, target: &Authorized, connection: &Connection) -> Option<Step> {
-    if !authority.is_ours(&connection.tags) {
-        return None;
+/// The keys of the ownership tags that EC2 shows, if they name this resource. `VpcPeeringAccepter` also takes the tags of
+/// an earlier resource of the same name, which `takes_orphans` permits.
+pub(crate) fn ownership_keys(
+    authority: &Authority<'_>,
+    connection: &Connection,
+    takes_orphans: bool,
+) -> BTreeSet<String> {
+    let tags = &connection.tags;
+    if !authority.is_ours(tags) && !(takes_orphans && authority.is_predecessors(tags)) {
+        return BTreeSet::new();
     }
-    let keys = authority.keys().into_iter().filter(|key| connection.tags.contains_key(*key)).map(str::to_owned);
-    let keys: BTreeSet<String> = keys.collect();
-    (!keys.is_empty()).then(|| Step::Untag { side, id: target.clone(), keys })
+    authority.keys().into_iter().filter(|key| tags.contains_key(*key)).map(str::to_owned).collect()
+}
+
+/// The step that removes tags, if there are any to remove.
+pub(crate) fn remove(target: &Authorized, keys: BTreeSet<String>) -> Option<UpkeepStep> {
+    (!keys.is_empty()).then(|| UpkeepStep::Untag { id: target.clone(), keys })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peering::StatusCode;
-    use crate::peering::testing::connection;
+    use crate::peering::connection::StatusCode;
+    use crate::peering::testing;
 
     #[test]
-    fn a_tag_is_removed_only_with_a_value_that_we_have_set() {
+    fn a_tag_is_removed_only_while_it_has_the_value_that_the_operator_set() {
         let tag = |key: &str, value: &str| ManagedTag { key: key.into(), value: value.into() };
-        let mut shown = connection(StatusCode::Active);
+        let target = Authorized::unchecked("pcx-1");
+        let mut shown = testing::connection(StatusCode::Active);
         shown.tags.insert("Owner".into(), "somebody".into());
         let ours: BTreeMap<String, String> =
-            crate::peering::testing::owner().tags().map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        // A record that somebody has forged: it names the key, and a value that is not there.
+            testing::owner().tags().map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        // A forged record: the key is there, but with another value.
         let forged = BTreeSet::from([tag("Owner", "us")]);
-        assert_eq!(repair(ours.clone(), &forged, &shown), Some(TagStep::Record(BTreeSet::new())));
+        assert_eq!(
+            repair(ours.clone(), &forged, (&target, &shown)),
+            Some(UpkeepStep::RecordTags { tags: BTreeSet::new() })
+        );
         let honest = BTreeSet::from([tag("Owner", "somebody"), tag("Owner", "before")]);
-        assert_eq!(repair(ours.clone(), &honest, &shown), Some(TagStep::Remove(BTreeSet::from(["Owner".to_owned()]))));
+        let untag = UpkeepStep::Untag { id: target.clone(), keys: BTreeSet::from(["Owner".to_owned()]) };
+        assert_eq!(repair(ours.clone(), &honest, (&target, &shown)), Some(untag));
         // An edited value is recorded beside the one before, until EC2 shows it.
         let mut wanted = ours;
         wanted.insert("Owner".into(), "us".into());
         let both = BTreeSet::from([tag("Owner", "somebody"), tag("Owner", "us")]);
         let before = BTreeSet::from([tag("Owner", "somebody")]);
-        assert_eq!(repair(wanted.clone(), &before, &shown), Some(TagStep::Record(both.clone())));
-        assert!(matches!(repair(wanted.clone(), &both, &shown), Some(TagStep::Set(_))));
+        let record = |tags: &BTreeSet<ManagedTag>| Some(UpkeepStep::RecordTags { tags: tags.clone() });
+        assert_eq!(repair(wanted.clone(), &before, (&target, &shown)), record(&both));
+        assert!(matches!(repair(wanted.clone(), &both, (&target, &shown)), Some(UpkeepStep::Tag { .. })));
         shown.tags.insert("Owner".into(), "us".into());
         let after = BTreeSet::from([tag("Owner", "us")]);
-        assert_eq!(repair(wanted.clone(), &both, &shown), Some(TagStep::Record(after.clone())));
-        assert_eq!(repair(wanted, &after, &shown), None);
+        assert_eq!(repair(wanted.clone(), &both, (&target, &shown)), record(&after));
+        assert_eq!(repair(wanted, &after, (&target, &shown)), None);
     }
 }

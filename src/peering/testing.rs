@@ -1,6 +1,6 @@
 //! Plain data for the tests of the domain.
 
-use super::{Connection, End, Ends, Limits, Owner, Permissions, StatusCode, Tags};
+use super::{Connection, Endpoint, Endpoints, Limits, Owner, Permissions, StatusCode, Tags};
 use crate::api::{AllowedRegions, PeeringSide, VpcInfo, VpcPeeringSpec};
 
 /// EC2's nine codes, and one that it may add.
@@ -74,7 +74,7 @@ pub fn permissions() -> Permissions {
 }
 
 /// The ends of [`spec`].
-pub fn ends() -> Ends {
-    let end = |vpc: &str| End { vpc_id: vpc.into(), region: "eu-central-1".into(), owner_id: None };
-    Ends { requester: end("vpc-11111111"), accepter: end("vpc-22222222") }
+pub fn ends() -> Endpoints {
+    let end = |vpc: &str| Endpoint { vpc_id: vpc.into(), region: "eu-central-1".into(), owner_id: None };
+    Endpoints { requester: end("vpc-11111111"), accepter: end("vpc-22222222") }
 }

@@ -1,379 +1,173 @@
-//! What is kept true of a living connection beside its existence: its acceptance, tags, options and routes.
+//! Upkeep of one end of one connection: its tags, DNS options and routes. Both kinds use it.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::authority::{Authorized, Hint};
-use super::facts::{AccepterView, Trouble};
-use super::plan::Concern;
-use super::routes::{self, MAX_ROUTES, RouteStep, RoutesPlan, Routing, Trust, cidr_blocks};
-use super::tags::TagStep;
-use super::{Connection, Desired, Observation, Recorded, StatusCode, Step, decision, tags};
-use crate::api::{Acceptance, ConditionType, Reason, Side, VpcInfo};
+use super::authority::Authorized;
+use super::blocker::Blocker;
+use super::connection::Connection;
+use super::limits::Limits;
+use super::plan::{Aspect, AspectStatus, Calls};
+use super::routes::{self, RouteChange, RouteStep, Routing};
+use super::settings::EFFECT_REQUEUE;
+use super::tags;
+use crate::api::{ConditionType, ManagedRoute, ManagedTag, PeeringOptions, Reason, Side};
 
-/// How one concern stands: what to do next, and what stands in the way. Neither: all is as the spec wants it.
+/// A change to one end of a connection, or to the record of such changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Review {
-    /// Which.
-    pub concern: Concern,
-    /// The next step.
-    pub step: Option<Step>,
-    /// What stands in the way of it, or of a part.
-    pub trouble: Option<Trouble>,
-    /// When to look again, where nothing tells of a change.
-    pub look_again: Option<Duration>,
+pub(crate) enum UpkeepStep {
+    /// Record the tags of the spec that the operator sets.
+    RecordTags { tags: BTreeSet<ManagedTag> },
+    Tag { id: Authorized, tags: BTreeMap<String, String> },
+    Untag { id: Authorized, keys: BTreeSet<String> },
+    SetOptions { id: Authorized, allow_dns_resolution_from_remote_vpc: bool },
+    /// Record the routes that the operator creates.
+    RecordRoutes { routes: BTreeSet<ManagedRoute> },
+    /// Change routes, with one call each.
+    ChangeRoutes { changes: Vec<RouteChange> },
 }
 
-impl Review {
-    /// A step that AWS refused lately is not to be taken yet; the refusal stands in the way instead.
-    pub(super) fn new(concern: Concern, (step, trouble): Finding, observed: &Observation) -> Self {
-        let (step, trouble) = match observed.refused.get(&concern) {
-            Some(refusal) if step.is_some() => (None, Some(refusal.clone())),
-            _ => (step, trouble),
-        };
-        Self { concern, step, trouble, look_again: None }
+impl UpkeepStep {
+    /// The change in AWS, as a verb phrase. `None` for a record.
+    pub(crate) fn change(&self, side: Side) -> Option<String> {
+        let list = |keys: Vec<&String>| keys.into_iter().cloned().collect::<Vec<_>>().join(", ");
+        match self {
+            Self::RecordTags { .. } | Self::RecordRoutes { .. } => None,
+            Self::Tag { id, tags } => Some(format!("set the tags {} on {id}", list(tags.keys().collect()))),
+            Self::Untag { id, keys } => Some(format!("remove the tags {} from {id}", list(keys.iter().collect()))),
+            Self::SetOptions { id, .. } => Some(format!("set the DNS options of the {side} of {id}")),
+            Self::ChangeRoutes { changes } => Some(format!("change {} routes of the {side}", changes.len())),
+        }
+    }
+
+    pub(crate) fn is_destructive(&self) -> bool {
+        match self {
+            Self::Untag { .. } => true,
+            Self::ChangeRoutes { changes } => changes.iter().any(RouteChange::is_destructive),
+            Self::RecordTags { .. } | Self::Tag { .. } | Self::SetOptions { .. } | Self::RecordRoutes { .. } => false,
+        }
+    }
+
+    pub(crate) fn calls(&self, side: Side) -> Option<Calls> {
+        match self {
+            Self::RecordTags { .. } | Self::RecordRoutes { .. } => None,
+            Self::Tag { .. } => Some(Calls::one("CreateTags", side)),
+            Self::Untag { .. } => Some(Calls::one("DeleteTags", side)),
+            Self::SetOptions { .. } => Some(Calls::one("ModifyVpcPeeringConnectionOptions", side)),
+            // Creating, replacing and deleting routes are three EC2 actions. One limit for all of them errs on the safe side.
+            Self::ChangeRoutes { changes } => Some(Calls { action: "CreateRoute", side, count: changes.len() }),
+        }
+    }
+
+    pub(crate) fn aspect(&self, side: Side) -> Aspect {
+        match self {
+            Self::RecordTags { .. } | Self::Tag { .. } | Self::Untag { .. } => Aspect::Tags(side),
+            Self::SetOptions { .. } => Aspect::Options(side),
+            Self::RecordRoutes { .. } | Self::ChangeRoutes { .. } => Aspect::Routes(side),
+        }
     }
 }
 
-/// A step, and what stands in the way.
-pub(super) type Finding = (Option<Step>, Option<Trouble>);
+impl From<RouteStep> for UpkeepStep {
+    fn from(step: RouteStep) -> Self {
+        match step {
+            RouteStep::Record(routes) => Self::RecordRoutes { routes },
+            RouteStep::Change(changes) => Self::ChangeRoutes { changes },
+        }
+    }
+}
 
-/// How often to look at what EC2 may yet show.
-const AWAIT_EC2: Duration = Duration::from_secs(5);
+/// The tags of one end.
+pub(crate) fn tags(
+    side: Side,
+    wanted: BTreeMap<String, String>,
+    managed: &BTreeSet<ManagedTag>,
+    shown: (&Authorized, &Connection),
+) -> AspectStatus<UpkeepStep> {
+    AspectStatus::with_step(Aspect::Tags(side), tags::repair(wanted, managed, shown))
+}
 
-/// How every concern stands, in the order in which they are seen to.
-#[must_use]
-pub fn review(
-    desired: Desired<'_>,
-    recorded: &Recorded,
-    observed: &Observation,
-    connection: &Connection,
+/// The DNS options of one end. `wanted` is compared with EC2's view, not with the last request. An option that EC2 does not
+/// show has its default, false.
+pub(crate) fn options(
+    side: Side,
+    wanted: bool,
+    shown: Option<&PeeringOptions>,
     target: &Authorized,
-) -> Vec<Review> {
-    let mut reviews = Vec::new();
-    let mut add = |concern, finding: Finding, look_again| {
-        reviews.push(Review { look_again, ..Review::new(concern, finding, observed) });
+    (field, limits): (&str, Option<&Limits>),
+) -> AspectStatus<UpkeepStep> {
+    let aspect = Aspect::Options(side);
+    if shown.and_then(|options| options.allow_dns_resolution_from_remote_vpc).unwrap_or_default() == wanted {
+        return AspectStatus::settled(aspect);
+    }
+    if let Some(Err(blocker)) = limits.map(|limits| limits.permits_options(field)) {
+        return AspectStatus::blocked(aspect, blocker);
+    }
+    let step = UpkeepStep::SetOptions { id: target.clone(), allow_dns_resolution_from_remote_vpc: wanted };
+    AspectStatus::with_step(aspect, step)
+}
+
+/// The routes of one end of an active connection.
+pub(crate) fn routes(routing: Routing<'_>, limits: Option<&Limits>) -> AspectStatus<UpkeepStep> {
+    let aspect = Aspect::Routes(routing.side);
+    let plan = routes::repair(routing);
+    // The operator removes its own routes even after the permission has been withdrawn.
+    let needs_permission = plan.step.as_ref().is_some_and(|step| !step.only_removes(routing.recorded));
+    if let Some(Err(blocker)) = limits.filter(|_| needs_permission).map(|limits| limits.permits_routes(routing.field)) {
+        return AspectStatus::blocked(aspect, blocker);
+    }
+    AspectStatus {
+        aspect,
+        blocker: plan.blocker(),
+        requeue_after: plan.awaits_ec2.then_some(EFFECT_REQUEUE),
+        step: plan.step.map(UpkeepStep::from),
+    }
+}
+
+/// The removal of the routes of one end. With `keeps_record`, the record follows the routes. Without it, the status is not
+/// written any more, so that an object that has grown to the size limit of the API server can still be deleted.
+pub(crate) fn withdraw_routes(
+    routing: Routing<'_>,
+    keeps_record: bool,
+    connection_id: &str,
+) -> AspectStatus<UpkeepStep> {
+    let aspect = Aspect::Routes(routing.side);
+    let plan = routes::withdraw(routing, keeps_record);
+    let blocker = if plan.awaits_ec2 {
+        let message = format!("waiting for EC2 to show that the {}'s routes through {connection_id} are gone", routing.side);
+        Some(Blocker::passing(Reason::Deleting, message, EFFECT_REQUEUE))
+    } else if keeps_record {
+        plan.blocker()
+    } else {
+        None
     };
-    if connection.code == StatusCode::PendingAcceptance {
-        add(Concern::Acceptance, acceptance(desired, observed, connection, target), None);
+    match plan.step {
+        Some(step) => AspectStatus::with_step(aspect, UpkeepStep::from(step)),
+        None => AspectStatus { blocker, ..AspectStatus::settled(aspect) },
     }
-    for (side, view) in places(observed, connection) {
-        let concern = Concern::Tags(side);
-        match view {
-            Ok(Some(shown)) => {
-                let managed = match side {
-                    Side::Requester => &recorded.managed_tags,
-                    Side::Accepter => &recorded.accepter_managed_tags,
-                };
-                // Each place has tags of its own, and so an owner.
-                let finding = match desired.authority().over(shown, Hint::Recorded) {
-                    Ok(target) => {
-                        let wanted = desired.tags(sides_in_place_of(side, observed));
-                        (tags::repair(wanted, managed, shown).map(|step| tag_step(side, &target, step)), None)
-                    }
-                    Err(trouble) => (None, Some(trouble)),
-                };
-                add(concern, finding, None);
-            }
-            Ok(None) => {}
-            Err(trouble) => add(concern, (None, Some(trouble.clone())), None),
-        }
-    }
-    if connection.code == StatusCode::Active {
-        for side in [Side::Requester, Side::Accepter] {
-            if let Some(finding) = options(desired, observed, connection, target, side) {
-                add(Concern::Options(side), finding, None);
-            }
-        }
-        for side in [Side::Requester, Side::Accepter] {
-            if let Some((finding, awaits_ec2)) = routes(desired, recorded, observed, connection, target, side) {
-                add(Concern::Routes(side), finding, awaits_ec2.then_some(AWAIT_EC2));
-            }
-        }
-    }
-    reviews
 }
 
-/// The conditions that tell of options and routes: what is asked for, and whether it is so.
-#[must_use]
-pub fn conditions(
-    desired: Desired<'_>,
-    reviews: &[Review],
-    is_active: bool,
-) -> Vec<(ConditionType, Result<(), Trouble>)> {
-    let about = |is_asked: bool, kind, is_about: fn(Concern) -> bool| {
-        let reviews = reviews.iter().filter(|review| is_about(review.concern));
-        let waits = || Trouble::stalled(Reason::Updating, "waits for the peering to be active".into());
-        let steps = |review: &Review| {
-            review.step.as_ref().map(|step| Trouble::stalled(Reason::Updating, step.change().unwrap_or_default()))
-        };
-        let trouble =
-            reviews.clone().find_map(|review| review.trouble.clone()).or_else(|| reviews.clone().find_map(steps));
-        let outcome = trouble.or_else(|| (!is_active).then(waits));
-        is_asked.then(|| (kind, outcome.map_or(Ok(()), Err)))
+/// The conditions `OptionsSynced` and `RoutesReady`, for those that the spec asks for. `awaited` is a connection that has to
+/// become active first.
+pub(crate) fn conditions<'a, S: 'a>(
+    statuses: impl Iterator<Item = &'a AspectStatus<S>> + Clone,
+    (asks_for_options, asks_for_routes): (bool, bool),
+    awaited: Option<&str>,
+    change: impl Fn(&S) -> Option<String>,
+) -> Vec<(ConditionType, Result<(), Blocker>)> {
+    let condition = |kind, is_about: fn(Aspect) -> bool| {
+        let statuses = statuses.clone().filter(|status| is_about(status.aspect));
+        let blocker = Blocker::join(statuses.clone().filter_map(|status| status.blocker.as_ref()));
+        let updating = |message| Blocker::stalled(Reason::Updating, message);
+        let next = statuses.filter_map(|status| status.step.as_ref()).next();
+        let next = next.map(|step| {
+            updating(change(step).map_or("next: update the record in the status".into(), |change| format!("next: {change}")))
+        });
+        let waits = || awaited.map(|id| updating(format!("waiting for {id} to become active")));
+        (kind, blocker.or(next).or_else(waits).map_or(Ok(()), Err))
     };
-    let sides = [Side::Requester, Side::Accepter].map(|side| desired.spec.side(side));
-    let options = sides
-        .iter()
-        .any(|side| side.options.is_some_and(|options| options.allow_dns_resolution_from_remote_vpc.is_some()));
-    let routes = sides.iter().any(|side| side.routes.is_some());
-    [
-        about(options, ConditionType::OptionsSynced, |concern| matches!(concern, Concern::Options(_))),
-        about(routes, ConditionType::RoutesReady, |concern| matches!(concern, Concern::Routes(_))),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
-
-/// The ends whose tags are kept in the place of this one.
-#[must_use]
-pub fn sides_in_place_of(side: Side, observed: &Observation) -> &'static [Side] {
-    match (side, &observed.accepter) {
-        (Side::Requester, AccepterView::Same) => &[Side::Requester, Side::Accepter],
-        (Side::Requester, _) => &[Side::Requester],
-        (Side::Accepter, _) => &[Side::Accepter],
-    }
-}
-
-/// The connection as each place shows it that has tags of its own.
-pub(super) fn places<'a>(
-    observed: &'a Observation,
-    connection: &'a Connection,
-) -> impl Iterator<Item = (Side, Result<Option<&'a Connection>, &'a Trouble>)> {
-    let accepter = match &observed.accepter {
-        AccepterView::Nobody | AccepterView::Same => None,
-        AccepterView::Elsewhere(view) => Some((Side::Accepter, view.as_ref().map(|connection| connection.as_deref()))),
-    };
-    [(Side::Requester, Ok(Some(connection)))].into_iter().chain(accepter)
-}
-
-/// The request is accepted where the accepter's account shows it, in its region, and it is ours to the last detail.
-fn acceptance(desired: Desired<'_>, observed: &Observation, connection: &Connection, target: &Authorized) -> Finding {
-    if desired.spec.acceptance == Acceptance::Manual || desired.spec.dry_run {
-        return (None, None);
-    }
-    let id = target.clone();
-    let shown = match &observed.accepter {
-        AccepterView::Nobody => return (None, None),
-        AccepterView::Same => connection,
-        AccepterView::Elsewhere(Ok(Some(shown))) => shown,
-        AccepterView::Elsewhere(Ok(None)) => {
-            let message = format!("the accepter's account does not show {id} in {} yet", desired.ends.accepter.region);
-            return (None, Some(Trouble::passing(Reason::AwaitingConsistency, message, decision::MISSING_LOOK_AGAIN)));
-        }
-        AccepterView::Elsewhere(Err(trouble)) => return (None, Some(trouble.clone())),
-    };
-    if let Err(trouble) = desired.authority().over(shown, Hint::Recorded) {
-        return (None, Some(trouble));
-    }
-    match shown.code {
-        StatusCode::PendingAcceptance => {
-            (Some(Step::Accept { id, region: desired.ends.accepter.region.clone() }), None)
-        }
-        // The other end is ahead, or behind.
-        _ => {
-            let message =
-                format!("{id} is {} at the requester's end and {} at the accepter's", connection.code, shown.code);
-            (None, Some(Trouble::passing(Reason::AwaitingConsistency, message, decision::MISSING_LOOK_AGAIN)))
-        }
-    }
-}
-
-/// Compared with what EC2 shows, never with what was sent. What EC2 does not show counts as its default, false.
-fn options(
-    desired: Desired<'_>,
-    observed: &Observation,
-    connection: &Connection,
-    target: &Authorized,
-    side: Side,
-) -> Option<Finding> {
-    let wanted = desired.spec.side(side).options?.allow_dns_resolution_from_remote_vpc?;
-    let end = |connection: &Connection| match side {
-        Side::Requester => connection.requester.peering_options.clone(),
-        Side::Accepter => connection.accepter.peering_options.clone(),
-    };
-    let shown = match (&observed.accepter, side) {
-        (AccepterView::Nobody, Side::Accepter) => {
-            return Some((None, Some(nobody_acts("spec.accepter.options"))));
-        }
-        (AccepterView::Elsewhere(Err(trouble)), Side::Accepter) => return Some((None, Some(trouble.clone()))),
-        (AccepterView::Elsewhere(Ok(view)), Side::Accepter) => {
-            // Its own account and region know best.
-            view.as_deref().and_then(&end).or_else(|| end(connection))
-        }
-        _ => end(connection),
-    };
-    let shown = shown.and_then(|options| options.allow_dns_resolution_from_remote_vpc).unwrap_or_default();
-    if shown == wanted {
-        return Some((None, None));
-    }
-    if let Some(limits) = desired.permissions.at(side).filter(|limits| !limits.options) {
-        let message =
-            format!("spec.{side}.options: {} may not set DNS options; allowOptions permits it", limits.identity);
-        return Some((None, Some(Trouble::stalled(Reason::ActionNotAllowed, message))));
-    }
-    let id = target.clone();
-    Some((Some(Step::SetOptions { side, id, allow_dns_resolution_from_remote_vpc: wanted }), None))
-}
-
-/// What is to be done about the routes of one end, and whether EC2 may yet show something; none where they are nobody's
-/// concern.
-fn routes(
-    desired: Desired<'_>,
-    recorded: &Recorded,
-    observed: &Observation,
-    connection: &Connection,
-    target: &Authorized,
-    side: Side,
-) -> Option<(Finding, bool)> {
-    let other = other_end(connection, side);
-    let plan = match routes_of(desired, recorded, observed, Some((target, other)), side, routes::repair)? {
-        Ok(plan) => plan,
-        Err(trouble) => return Some(((None, Some(trouble)), false)),
-    };
-    let trouble = plan.trouble().map(|message| Trouble::stalled(plan.reason(), message));
-    // What this resource has made goes without a permission, too.
-    let only_removes = |step: &RouteStep| match step {
-        RouteStep::Record(routes) => routes.is_subset(&recorded.routes),
-        RouteStep::Change(changes) => changes.iter().all(|change| matches!(change, routes::RouteChange::Delete(_))),
-    };
-    if let Some(limits) = desired.permissions.at(side).filter(|limits| !limits.routes)
-        && plan.step.as_ref().is_some_and(|step| !only_removes(step))
-    {
-        let message =
-            format!("spec.{side}.routes: {} may not add or change routes; allowRoutes permits it", limits.identity);
-        return Some(((None, Some(Trouble::stalled(Reason::ActionNotAllowed, message))), false));
-    }
-    Some(((plan.step.map(|step| route_step(side, step)), trouble), plan.awaits_ec2))
-}
-
-/// The next thing to do before the peering may go: none of our routes may be left to lead nowhere. `target` is the
-/// connection, as far as EC2 proves that it is ours.
-pub(super) fn withdraw_routes(
-    desired: Desired<'_>,
-    recorded: &Recorded,
-    observed: &Observation,
-    target: Option<(&Authorized, &Connection)>,
-    side: Side,
-) -> Option<Result<Step, Trouble>> {
-    let has_record = recorded.routes.iter().any(|route| route.side == side);
-    let was_active = target.is_some_and(|(_, connection)| connection.code == StatusCode::Active);
-    if !has_record && !was_active {
-        return None;
-    }
-    let target = target.map(|(target, connection)| (target, other_end(connection, side)));
-    let plan = match routes_of(desired, recorded, observed, target, side, routes::withdraw_with_the_record)? {
-        Ok(plan) => plan,
-        Err(trouble) => return has_record.then_some(Err(trouble)),
-    };
-    if let Some(step) = plan.step {
-        return Some(Ok(route_step(side, step)));
-    }
-    let waits = || Trouble::passing(Reason::Deleting, format!("the {side}'s routes are being removed"), AWAIT_EC2);
-    plan.awaits_ec2.then(|| Err(waits()))
-}
-
-/// The routes that are left in AWS when the resource goes, since nothing proves that they are its own.
-#[must_use]
-pub fn unproven_routes(desired: Desired<'_>, recorded: &Recorded, observed: &Observation) -> Vec<String> {
-    let plans = [Side::Requester, Side::Accepter]
-        .into_iter()
-        .filter_map(|side| routes_of(desired, recorded, observed, None, side, routes::withdraw_with_the_record)?.ok());
-    plans.flat_map(|plan| plan.problems).map(|problem| problem.to_string()).collect()
-}
-
-fn other_end(connection: &Connection, side: Side) -> &VpcInfo {
-    match side {
-        Side::Requester => &connection.accepter,
-        Side::Accepter => &connection.requester,
-    }
-}
-
-fn routes_of(
-    desired: Desired<'_>,
-    recorded: &Recorded,
-    observed: &Observation,
-    target: Option<(&Authorized, &VpcInfo)>,
-    side: Side,
-    decide: fn(Routing<'_>) -> RoutesPlan,
-) -> Option<Result<RoutesPlan, Trouble>> {
-    let routes = desired.spec.side(side).routes.as_deref();
-    if routes.is_none() && !recorded.routes.iter().any(|route| route.side == side) {
-        return None;
-    }
-    let field = format!("spec.{side}.routes");
-    let tables = match observed.tables.get(&side) {
-        None => return Some(Err(nobody_acts(&field))),
-        Some(Err(trouble)) => return Some(Err(trouble.clone())),
-        Some(Ok(tables)) => tables,
-    };
-    let unknown = VpcInfo::default();
-    let other = target.map_or(&unknown, |(_, other)| other);
-    let (earlier, others) = earlier(desired, observed);
-    Some(Ok(decide(Routing {
-        side,
-        vpc_id: &desired.ends.side(side).vpc_id,
-        routes,
-        field: &field,
-        connection: target.map(|(target, _)| target),
-        earlier: &earlier,
-        others: &others,
-        other,
-        trust: &trust(recorded, observed, other),
-        tables,
-        recorded: &recorded.routes,
-        is_settled: observed.is_settled,
-        limit: MAX_ROUTES,
-    })))
-}
-
-/// The connections that recorded routes may lead through: those that are proven to be ours, and those that are proven not
-/// to be.
-fn earlier(desired: Desired<'_>, observed: &Observation) -> (BTreeSet<Authorized>, BTreeSet<String>) {
-    let authority = desired.authority();
-    let (mut ours, mut others) = (observed.remembered.clone(), BTreeSet::new());
-    let recorded = observed.recorded.iter().map(|connection| (connection, Hint::Recorded));
-    for (connection, hint) in observed.earlier.iter().map(|connection| (connection, Hint::Tagged)).chain(recorded) {
-        match authority.over(connection, hint) {
-            Ok(target) => _ = ours.insert(target),
-            Err(_) => _ = others.insert(connection.id.clone()),
-        }
-    }
-    (ours, others)
-}
-
-/// Which CIDR blocks of the other end may get routes. The requester is always ours to act for.
-fn trust(recorded: &Recorded, observed: &Observation, other: &VpcInfo) -> Trust {
-    if observed.accepter != AccepterView::Nobody {
-        return Trust::all();
-    }
-    let known = recorded.accepted_cidr_blocks.as_ref();
-    // Until the blocks are recorded, those of now are the first that are seen.
-    let known = known.map_or_else(|| cidr_blocks(other), routes::parse_all);
-    Trust { recorded: known, by_destination: true, ..Trust::default() }
-}
-
-/// A step on the tags of one end.
-pub(super) fn tag_step(side: Side, target: &Authorized, step: TagStep) -> Step {
-    let id = target.clone();
-    match step {
-        TagStep::Record(tags) => Step::RecordTags { side, tags },
-        TagStep::Set(tags) => Step::Tag { side, id, tags },
-        TagStep::Remove(keys) => Step::Untag { side, id, keys },
-    }
-}
-
-fn route_step(side: Side, step: RouteStep) -> Step {
-    match step {
-        RouteStep::Record(routes) => Step::RecordRoutes { side, routes },
-        RouteStep::Change(changes) => Step::ChangeRoutes { side, changes },
-    }
-}
-
-fn nobody_acts(field: &str) -> Trouble {
-    let message = format!(
-        "{field}: the accepter's end is another account's; name the identity that acts for it in spec.accepter.identityRef"
-    );
-    Trouble::stalled(Reason::IdentityNotFound, message)
+    let options = asks_for_options
+        .then(|| condition(ConditionType::OptionsSynced, |aspect| matches!(aspect, Aspect::Options(_))));
+    let routes =
+        asks_for_routes.then(|| condition(ConditionType::RoutesReady, |aspect| matches!(aspect, Aspect::Routes(_))));
+    options.into_iter().chain(routes).collect()
 }

@@ -1,5 +1,5 @@
-//! Whatever other people have written into the status, the tags and the record of routes: no step names a connection whose
-//! ends are not those of the spec, and no step changes a route through a connection that is not the resource's own.
+//! Property tests with a forged status, forged tags and a forged record of routes. No step acts on a connection whose ends
+//! differ from those of the spec. No step changes a route through a connection that does not belong to the resource.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,15 +11,20 @@ use k8s_openapi::jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::accepting;
 use crate::api::{
     AcceptedRequests, AllowedCidrBlocks, AllowedRegions, AllowedVpcs, CidrBlock, DeletionPolicy, ManagedRoute,
     ManagedTag, Ownership as StatusOwnership, RouteTableSelector, Routes, SideOptions, Tag, VpcInfo,
     VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
 };
+use crate::peering::connection::StatusCode;
+use crate::peering::plan::Plan;
+use crate::peering::preflight::Preflight;
 use crate::peering::routes::{Route, RouteChange, RouteTable, RouteTables, Target};
+use crate::peering::settings::Settings;
+use crate::peering::snapshot::Snapshot;
 use crate::peering::testing::{another_owner, connection, ends, every_code, owner, permissions, spec, tags};
-use crate::peering::{AccepterView, Desired, Plan, Preflight, Recorded, Settings, Snapshot, StatusCode, Step, decide};
+use crate::peering::vpc_peering::{AccepterView, Desired, Recorded, Step, decide};
+use crate::peering::vpc_peering_accepter;
 
 const SETTINGS: Settings = Settings {
     consistency_window: Duration::from_secs(60),
@@ -30,12 +35,11 @@ const SETTINGS: Settings = Settings {
 const IDS: [&str; 5] = ["pcx-1", "pcx-2", "pcx-3", "pcx-4", "pcx-5"];
 const BLOCKS: [&str; 3] = ["10.2.0.0/16", "10.9.0.0/16", "0.0.0.0/0"];
 
-fn named(id: &str) -> Vec<Tags> {
+fn any_tags() -> Vec<Tags> {
     let predecessor = Owner { uid: "earlier".into(), ..owner() };
     let half = Tags::from_iter([(Owner::UID.into(), owner().uid.as_str().into())]);
     let accepted =
         |owner: &Owner| owner.accepter_tags().into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-    let _ = id;
     vec![
         Tags::new(),
         tags(&owner()),
@@ -48,11 +52,10 @@ fn named(id: &str) -> Vec<Tags> {
     ]
 }
 
-/// A connection as EC2 may show it: with the ends of the spec or others, with any code, and with tags that anybody may have
-/// set.
+/// Any connection that EC2 may show: any status code, the ends of the spec or others, and tags that anybody may have set.
 fn any_connection(id: &'static str) -> impl Strategy<Value = Connection> {
     let block = |block: &str| Box::new([CidrBlock { cidr_block: block.into() }]);
-    (prop::sample::select(every_code()), prop::sample::select(named(id)), 0..7usize, 0..4usize).prop_map(
+    (prop::sample::select(every_code()), prop::sample::select(any_tags()), 0..7usize, 0..4usize).prop_map(
         move |(code, tags, ends, kind)| {
             let mut connection = Connection { id: id.into(), tags, ..connection(code) };
             connection.accepter.cidr_block_set = block(BLOCKS[0]);
@@ -127,7 +130,7 @@ fn has_the_ends_of_the_spec(connection: &Connection) -> bool {
     is(&connection.requester, "vpc-11111111") && is(&connection.accepter, "vpc-22222222")
 }
 
-/// Whether a step changes only routes that lead through connections of the resource, or makes new ones through such.
+/// Checks that every changed route leads through a connection of the resource, before and after the change.
 fn check_routes(
     changes: &[RouteChange],
     tables: &RouteTables,
@@ -135,15 +138,15 @@ fn check_routes(
 ) -> Result<(), TestCaseError> {
     for change in changes {
         let ManagedRoute { destination_cidr_block, vpc_peering_connection_id: id, .. } = change.route();
-        prop_assert!(is_own(id), "{change}: through another's connection");
+        prop_assert!(is_own(id), "{change}: the connection belongs to another owner");
         let destination = destination_cidr_block.parse().unwrap();
         let shown = tables.get("rtb-1").unwrap().routes.iter().find(|route| route.destination == destination);
         match (change, shown.map(|route| &route.target)) {
             (RouteChange::Create(_), None) => {}
             (RouteChange::Delete(_) | RouteChange::Replace(_), Some(Target::Peering(there))) => {
-                prop_assert!(is_own(there), "{change}: it leads through {there}, which is another's");
+                prop_assert!(is_own(there), "{change}: the current target {there} belongs to another owner");
             }
-            (change, there) => prop_assert!(false, "{change}: {there:?} is there"),
+            (change, there) => prop_assert!(false, "{change}: EC2 shows {there:?}"),
         }
     }
     Ok(())
@@ -168,12 +171,12 @@ proptest! {
         (has_routes, is_deleted, retains, is_settled, is_foreign) in any::<(bool, bool, bool, bool, bool)>(),
         forged_tag in any::<bool>(),
     ) {
-        let mut wish = spec();
-        wish.requester.routes = has_routes.then(|| Box::new(every_table()));
-        wish.requester.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
-        wish.tags = Box::new([Tag { key: "Name".into(), value: "x".into() }]);
-        wish.vpc_peering_connection_id = adopts.map(str::to_owned);
-        wish.deletion_policy = if retains { DeletionPolicy::Retain } else { DeletionPolicy::Delete };
+        let mut wanted = spec();
+        wanted.requester.routes = has_routes.then(|| Box::new(every_table()));
+        wanted.requester.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
+        wanted.tags = Box::new([Tag { key: "Name".into(), value: "x".into() }]);
+        wanted.vpc_peering_connection_id = adopts.map(str::to_owned);
+        wanted.deletion_policy = if retains { DeletionPolicy::Retain } else { DeletionPolicy::Delete };
         let forged = ManagedTag { key: "Owner".into(), value: "somebody".into() };
         let recorded = Recorded {
             connection_id: record.map(str::to_owned),
@@ -184,7 +187,7 @@ proptest! {
         };
         let (owner, ends, permissions) = (owner(), ends(), permissions());
         let snapshot: Snapshot = connections.iter().cloned().collect();
-        let mut observed = snapshot.observe(&owner, &recorded, &ends, wish.vpc_peering_connection_id.as_ref());
+        let mut observed = snapshot.observe(&owner, &recorded, &ends, wanted.vpc_peering_connection_id.as_ref());
         observed.preflight = Some(Preflight::Passed);
         observed.accepter = if is_foreign { AccepterView::Nobody } else { AccepterView::Same };
         observed.is_settled = is_settled;
@@ -192,7 +195,7 @@ proptest! {
         observed.tables = BTreeMap::from([(Side::Requester, Ok(Arc::clone(&tables)))]);
         let desired = Desired {
             owner: &owner,
-            spec: &wish,
+            spec: &wanted,
             ends: &ends,
             permissions: &permissions,
             is_cluster_unique: true,
@@ -205,9 +208,9 @@ proptest! {
         let id = match &step {
             Step::Record { connection, ownership: StatusOwnership::Owned } => Some(connection.id.clone()),
             Step::Accept { id, .. } | Step::Tag { id, .. } | Step::Untag { id, .. } | Step::SetOptions { id, .. }
-            | Step::CleanUp { id } | Step::Delete { id } => Some(id.to_string()),
+            | Step::DeleteOrphan { id } | Step::Delete { id } => Some(id.to_string()),
             Step::ChangeRoutes { changes, .. } => {
-                // Through a connection that EC2 shows with the ends of the spec, and with no other owner's tags.
+                // EC2 shows the connection with the ends of the spec and without the tags of another owner.
                 let anothers = [tags(&another_owner()), Tags::new()];
                 let is_own = |id: &str| shown(id).is_some_and(|connection| {
                     let is_recorded = record == Some(id) && is_owned;
@@ -245,7 +248,7 @@ proptest! {
             cidr_blocks: Some(AllowedCidrBlocks { all: true, list: None }),
         };
         let deny = crate::api::DeniedRequests { owner_id: Some("999999999999".into()), ..Default::default() };
-        let wish = VpcPeeringAccepterSpec {
+        let wanted = VpcPeeringAccepterSpec {
             vpc_id: Some("vpc-22222222".into()),
             accept: if accepts { vec![accept] } else { Vec::new() },
             deny: vec![deny],
@@ -256,34 +259,34 @@ proptest! {
         let mut status = VpcPeeringAccepterStatus { routes: routes.iter().cloned().collect(), ..Default::default() };
         for id in &records {
             let connection = Connection { id: (*id).to_owned(), ..connection(StatusCode::Active) };
-            accepting::status::record_acceptance(&mut status, &connection, Timestamp::UNIX_EPOCH);
+            vpc_peering_accepter::status::record_acceptance(&mut status, &connection, Timestamp::UNIX_EPOCH);
         }
-        let recorded = accepting::Recorded::of(Some(&status));
-        let end = End { vpc_id: "vpc-22222222".into(), region: "eu-central-1".into(), owner_id: Some("111111111111".into()) };
+        let recorded = vpc_peering_accepter::Recorded::of(Some(&status));
+        let end = Endpoint { vpc_id: "vpc-22222222".into(), region: "eu-central-1".into(), owner_id: Some("111111111111".into()) };
         let (owner, permissions) = (owner(), permissions());
         let snapshot: Snapshot = connections.iter().cloned().collect();
         let seen = snapshot.to("vpc-22222222").chain(records.iter().filter_map(|id| snapshot.get(id)));
         let window = if is_settled { SETTINGS.consistency_window } else { Duration::ZERO };
-        let observed = accepting::Observation {
+        let observed = vpc_peering_accepter::Observation {
             connections: seen.map(|connection| (connection.id.clone(), Arc::clone(connection))).collect(),
             missing_for: records.iter().map(|id| ((*id).to_owned(), window)).collect(),
             tables: Some(Ok(Arc::clone(&tables))),
             is_settled,
-            ..accepting::Observation::default()
+            ..vpc_peering_accepter::Observation::default()
         };
-        let desired = accepting::Desired {
+        let desired = vpc_peering_accepter::Desired {
             owner: &owner,
-            spec: &wish,
+            spec: &wanted,
             end: &end,
             permissions: &permissions,
             is_cluster_unique: true,
             deleted: is_deleted,
             finalizer: true,
         };
-        let decision = accepting::decide(desired, &recorded, &observed, Timestamp::UNIX_EPOCH, SETTINGS);
+        let decision = vpc_peering_accepter::decide(desired, &recorded, &observed, Timestamp::UNIX_EPOCH, SETTINGS);
         let Plan::Act(step) = decision.plan else { return Ok(()) };
         let shown = |id: &str| connections.iter().find(|connection| connection.id == id);
-        // The accepter's end is the spec's, whoever asks.
+        // The accepter's end is that of the spec. The requester may be anybody.
         let is_ours_to_see = |connection: &Connection| {
             let end = &connection.accepter;
             end.vpc_id.as_deref() == Some("vpc-22222222")
@@ -293,18 +296,18 @@ proptest! {
                 && connection.tags.get(Owner::ACCEPTER_UID).is_none_or(|uid| *uid == owner.uid)
         };
         let id = match &step {
-            accepting::Step::ChangeRoutes { changes, .. } => {
+            vpc_peering_accepter::Step::ChangeRoutes { changes, .. } => {
                 let is_own = |id: &str| shown(id).is_some_and(is_ours_to_see);
                 check_routes(changes, &tables, is_own)?;
                 None
             }
-            accepting::Step::RecordRoutes { .. } | accepting::Step::AddFinalizer => None,
+            vpc_peering_accepter::Step::RecordRoutes { .. } | vpc_peering_accepter::Step::AddFinalizer => None,
             step => step.connection(),
         };
         if let Some(id) = id {
             let connection = shown(id);
             prop_assert!(connection.is_some_and(is_ours_to_see), "{step:?}: {connection:?}");
-            if let (accepting::Step::Accept { .. } | accepting::Step::RecordAcceptance { .. }, Some(connection)) = (&step, connection) {
+            if let (vpc_peering_accepter::Step::Accept { .. } | vpc_peering_accepter::Step::RecordAcceptance { .. }, Some(connection)) = (&step, connection) {
                 let is_let_in = accepts && connection.requester.vpc_id.as_deref() == Some("vpc-11111111");
                 let is_tagged = connection.tags.get(Owner::ACCEPTER_UID).is_some_and(|uid| *uid == owner.uid);
                 prop_assert!(is_let_in || is_tagged, "{step:?}: {connection:?}");
@@ -332,11 +335,14 @@ fn a_pair_of_clusters_with_one_id_do_not_take_each_others_connections() {
         for hint in [Hint::Recorded, Hint::Tagged, Hint::Named, Hint::Predecessor, Hint::Requested] {
             let outcome = of(ownership, false).over(&connection, hint);
             assert!(
-                outcome.is_err_and(|trouble| trouble.reason == Reason::ConnectionNotOwned),
+                outcome.is_err_and(|blocker| blocker.reason == Reason::ConnectionNotOwned),
                 "{ownership:?} {hint:?}"
             );
         }
-        assert!(of(ownership, true).over(&connection, Hint::Predecessor).is_ok(), "an earlier resource of this name");
+        assert!(
+            of(ownership, true).over(&connection, Hint::Predecessor).is_ok(),
+            "the tags name an earlier resource of the same name"
+        );
     }
 }
 

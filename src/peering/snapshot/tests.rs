@@ -1,5 +1,5 @@
 use super::*;
-use crate::peering::StatusCode;
+use crate::peering::connection::StatusCode;
 use crate::peering::testing::{another_owner, connection, ends, owner, tags};
 
 fn named(id: &str, code: StatusCode, owner: &Owner) -> Connection {
@@ -16,34 +16,34 @@ fn ids(connections: &[Arc<Connection>]) -> Vec<&str> {
 }
 
 #[test]
-fn the_recorded_one_is_shown_whatever_its_code_and_the_owned_while_they_live() {
+fn the_recorded_connection_is_shown_with_any_code_and_owned_ones_until_they_end() {
     let connections = vec![named("pcx-1", StatusCode::Deleted, &owner()), named("pcx-2", StatusCode::Active, &owner())];
     let observed = observe(connections, Some("pcx-1"));
     assert_eq!(observed.recorded.map(|connection| connection.id.clone()).as_deref(), Some("pcx-1"));
     assert_eq!(ids(&observed.owned), ["pcx-2"]);
-    assert_eq!(observed.rival, None);
+    assert_eq!(observed.conflicting, None);
 }
 
 #[test]
-fn a_namesake_with_another_uid_or_cluster_owns_nothing_of_ours() {
+fn an_owner_with_the_same_name_and_another_uid_or_cluster_is_another_owner() {
     for another in [Owner { uid: "old".into(), ..owner() }, Owner { cluster: "other".into(), ..owner() }] {
         let observed = observe(vec![named("pcx-1", StatusCode::Active, &another)], None);
         assert_eq!(ids(&observed.owned), [""; 0]);
-        assert_eq!(observed.rival.map(|connection| connection.id.clone()).as_deref(), Some("pcx-1"));
+        assert_eq!(observed.conflicting.map(|connection| connection.id.clone()).as_deref(), Some("pcx-1"));
     }
 }
 
 #[test]
-fn a_rival_is_found_in_either_direction_while_it_lives() {
+fn a_conflicting_connection_is_found_in_either_direction_until_it_ends() {
     let mut swapped = named("pcx-1", StatusCode::Active, &another_owner());
     std::mem::swap(&mut swapped.requester, &mut swapped.accepter);
-    assert!(observe(vec![swapped.clone()], None).rival.is_some());
+    assert!(observe(vec![swapped.clone()], None).conflicting.is_some());
     swapped.code = StatusCode::Deleted;
-    assert!(observe(vec![swapped], None).rival.is_none());
+    assert!(observe(vec![swapped], None).conflicting.is_none());
 }
 
 #[test]
-fn what_came_went_or_changed_is_told() {
+fn created_deleted_and_changed_connections_are_reported() {
     let old: Snapshot =
         ["pcx-1", "pcx-2", "pcx-3"].map(|id| named(id, StatusCode::Active, &owner())).into_iter().collect();
     let new: Snapshot = [
@@ -60,7 +60,7 @@ fn what_came_went_or_changed_is_told() {
 }
 
 #[test]
-fn only_our_own_motion_quickens_the_pace() {
+fn only_connections_of_this_cluster_count_as_in_motion() {
     let cluster = &owner().cluster;
     let snapshot = |connection: Connection| [connection].into_iter().collect::<Snapshot>();
     assert!(snapshot(named("pcx-1", StatusCode::Provisioning, &owner())).in_motion(cluster).next().is_some());
@@ -70,7 +70,7 @@ fn only_our_own_motion_quickens_the_pace() {
 }
 
 #[test]
-fn what_has_not_changed_is_shared_with_the_earlier_snapshot() {
+fn an_unchanged_connection_is_shared_with_the_earlier_snapshot() {
     let earlier: Snapshot = ["pcx-1", "pcx-2"].map(|id| named(id, StatusCode::Active, &owner())).into_iter().collect();
     let later = [named("pcx-1", StatusCode::Active, &owner()), named("pcx-2", StatusCode::Deleted, &owner())];
     let later: Snapshot = later.into_iter().map(|connection| earlier.share(connection, &"cluster".into())).collect();
@@ -80,7 +80,7 @@ fn what_has_not_changed_is_shared_with_the_earlier_snapshot() {
 }
 
 #[test]
-fn of_a_connection_on_two_pages_the_later_one_counts() {
+fn the_later_page_wins_for_a_connection_on_two_pages() {
     let twice = [StatusCode::Provisioning, StatusCode::Active].map(|code| named("pcx-1", code, &owner()));
     let snapshot: Snapshot = twice.into_iter().collect();
     let code = snapshot.get("pcx-1").map(|connection| &connection.code);

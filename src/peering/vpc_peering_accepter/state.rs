@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::api::{ManagedRoute, RequestedConnection, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus};
 use crate::peering::authority::{self, Authority, Authorized};
 use crate::peering::routes::RouteTables;
-use crate::peering::{Claim, Concern, Connection, End, Owner, Permissions, Trouble};
+use crate::peering::{Claim, Aspect, Connection, Endpoint, Owner, Permissions, Blocker};
 
 /// What is wanted.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +17,7 @@ pub struct Desired<'a> {
     /// What the user says.
     pub spec: &'a VpcPeeringAccepterSpec,
     /// The VPC, with every default filled in.
-    pub end: &'a End,
+    pub end: &'a Endpoint,
     /// What the identity that acts for it allows.
     pub permissions: &'a Permissions,
     /// Whether no other cluster has this cluster's ID, so that the names of a resource identify it.
@@ -92,11 +92,11 @@ pub struct Observation {
     /// Connections that EC2 has shown to this process as the owner's own, and may show no more.
     pub remembered: BTreeSet<Authorized>,
     /// The VPC's route tables, where its routes are ours to look after.
-    pub tables: Option<Result<Arc<RouteTables>, Trouble>>,
+    pub tables: Option<Result<Arc<RouteTables>, Blocker>>,
     /// An older resource of this cluster that decides on requests to the same VPC.
     pub older_claim: Option<Claim>,
     /// EC2 has had time to show what we did last.
     pub is_settled: bool,
     /// What AWS refused, and is not to be asked for again yet.
-    pub refused: BTreeMap<(String, Concern), Trouble>,
+    pub refused: BTreeMap<(String, Aspect), Blocker>,
 }

@@ -18,7 +18,7 @@ use super::*;
 use crate::api::{VpcInfo, VpcPeeringSpec, VpcPeeringStatus};
 use crate::peering::status::{describe, to_the_second};
 use crate::peering::testing::{another_owner, ends, owner, permissions, spec, tags as tags_of};
-use crate::peering::{Connection, Ends, Snapshot, Tags};
+use crate::peering::{Connection, Endpoints, Snapshot, Tags};
 
 /// EC2 lags by at most so many seconds, and a missing connection is believed to be gone after twice that.
 const LAG: u8 = 30;
@@ -71,7 +71,7 @@ struct Model {
     /// What EC2 showed, and when.
     views: Vec<(Timestamp, Vec<Connection>)>,
     spec: VpcPeeringSpec,
-    ends: Ends,
+    ends: Endpoints,
     // What the API server keeps.
     status: VpcPeeringStatus,
     finalizer: bool,
@@ -84,7 +84,7 @@ struct Model {
 }
 
 impl Model {
-    fn new(repeat_request: RepeatRequest, rival: bool) -> Self {
+    fn new(repeat_request: RepeatRequest, conflicting: bool) -> Self {
         let settings = Ec2Settings { repeat_request, ..Ec2Settings::default() };
         let mut model = Self {
             ec2: World::new(settings, 1),
@@ -111,7 +111,7 @@ impl Model {
         model.ends.accepter.vpc_id = vpcs[1].clone();
         // Two that are not ours: one that has nothing to do with us, and perhaps one that is in our way.
         model.request(&vpcs[0], &vpcs[2], &tags_of(&another_owner()));
-        if rival {
+        if conflicting {
             model.request(&vpcs[0], &vpcs[1], &Tags::new());
         }
         model.pass_time(u64::from(LAG) + 10);
@@ -255,9 +255,9 @@ impl Model {
         };
         match decide(desired, &recorded, &observed, self.now, SETTINGS) {
             Plan::Act(step) => self.take(step, disturbance),
-            Plan::Release => self.gone = true,
+            Plan::RemoveFinalizer => self.gone = true,
             Plan::Wait { .. }
-            | Plan::Steady { .. }
+            | Plan::Settled { .. }
             | Plan::DryRunSucceeded
             | Plan::Suspended { .. }
             | Plan::Stalled { .. } => {
@@ -286,7 +286,7 @@ impl Model {
             Step::Preflight => self.preflight = Some(Preflight::Passed),
             Step::DryRun
             | Step::Retire { .. }
-            | Step::CleanUp { .. }
+            | Step::DeleteOrphan { .. }
             | Step::SetOptions { .. }
             | Step::RecordRoutes { .. }
             | Step::ChangeRoutes { .. } => unreachable!("nobody asked for it"),
@@ -347,10 +347,10 @@ proptest! {
             Just(RepeatRequest::ReturnExistingWithNewTags),
             Just(RepeatRequest::MintNew),
         ],
-        rival in prop::bool::weighted(0.2),
+        conflicting in prop::bool::weighted(0.2),
         retain in prop::bool::weighted(0.2),
     ) {
-        let mut model = Model::new(repeat, rival);
+        let mut model = Model::new(repeat, conflicting);
         if retain {
             model.spec.deletion_policy = DeletionPolicy::Retain;
         }
@@ -366,7 +366,7 @@ proptest! {
         if model.deleted {
             prop_assert!(model.gone, "the finalizer is stuck: {:?}", model.status);
             prop_assert!(ours.is_empty(), "left behind: {ours:?}");
-        } else if rival {
+        } else if conflicting {
             prop_assert!(ours.is_empty(), "made beside one that was there: {ours:?}");
         } else {
             prop_assert_eq!(ours.len(), 1);

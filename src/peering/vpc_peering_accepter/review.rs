@@ -7,22 +7,22 @@ use super::rules::{self, RouteRule};
 use super::{Desired, Observation, Recorded, Step};
 use crate::api::{AccepterDecision, ManagedTag, Reason, Side, VpcInfo};
 use crate::peering::routes::{self, MAX_ROUTES, RouteChange, RouteStep, RoutesPlan, Routing, Trust};
-use crate::peering::{Authorized, Concern, Connection, Hint, Owner, StatusCode, Trouble, tags};
+use crate::peering::{Authorized, Aspect, Connection, Hint, Owner, StatusCode, Blocker, tags};
 
-/// How one concern of one connection stands: what to do next, and what stands in the way. Neither: all is as the spec
+/// How one aspect of one connection stands: what to do next, and what stands in the way. Neither: all is as the spec
 /// wants it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Review {
     /// Of which connection.
     pub id: String,
-    /// Which concern.
-    pub concern: Concern,
+    /// Which aspect.
+    pub aspect: Aspect,
     /// The next step.
     pub step: Option<Step>,
     /// What stands in the way of it, or of a part.
-    pub trouble: Option<Trouble>,
+    pub blocker: Option<Blocker>,
     /// When to look again, where nothing tells of a change.
-    pub look_again: Option<Duration>,
+    pub requeue_after: Option<Duration>,
 }
 
 /// What was decided on a connection, for the status.
@@ -39,7 +39,7 @@ pub struct Verdict {
 }
 
 /// A step, and what stands in the way.
-type Finding = (Option<Step>, Option<Trouble>);
+type Finding = (Option<Step>, Option<Blocker>);
 
 /// How often to look at what EC2 may yet show.
 pub(super) const AWAIT_EC2: Duration = Duration::from_secs(5);
@@ -90,23 +90,23 @@ pub(super) fn upkeep(
 ) -> Vec<Review> {
     let id = &connection.id;
     let mut reviews = Vec::new();
-    let mut add = |concern, (step, trouble): Finding, look_again| {
-        reviews.push(Review { id: id.clone(), concern, step, trouble, look_again });
+    let mut add = |aspect, (step, blocker): Finding, requeue_after| {
+        reviews.push(Review { id: id.clone(), aspect, step, blocker, requeue_after });
     };
     let Some(record) = recorded.acceptance(id) else {
         let step = Step::RecordAcceptance { id: target.clone() };
-        add(Concern::Acceptance, (Some(step), None), None);
+        add(Aspect::Acceptance, (Some(step), None), None);
         return reviews;
     };
     let managed: BTreeSet<ManagedTag> = record.managed_tags.iter().cloned().collect();
     let step = tags::repair(wanted_tags(desired), &managed, connection).map(|step| Step::of_tags(target, step));
-    add(Concern::Tags(Side::Accepter), (step, None), None);
+    add(Aspect::Tags(Side::Accepter), (step, None), None);
     if connection.code == StatusCode::Active {
         if let Some(finding) = options(desired, connection, target) {
-            add(Concern::Options(Side::Accepter), finding, None);
+            add(Aspect::Options(Side::Accepter), finding, None);
         }
         if let Some((finding, awaits_ec2)) = repair_routes(desired, recorded, observed, connection, target) {
-            add(Concern::Routes(Side::Accepter), finding, awaits_ec2.then_some(AWAIT_EC2));
+            add(Aspect::Routes(Side::Accepter), finding, awaits_ec2.then_some(AWAIT_EC2));
         }
     }
     reviews
@@ -122,7 +122,7 @@ fn options(desired: Desired<'_>, connection: &Connection, target: &Authorized) -
     }
     if let Some(limits) = desired.permissions.at(Side::Accepter).filter(|limits| !limits.options) {
         let message = format!("spec.options: {} may not set DNS options; allowOptions permits it", limits.identity);
-        return Some((None, Some(Trouble::stalled(Reason::ActionNotAllowed, message))));
+        return Some((None, Some(Blocker::stalled(Reason::ActionNotAllowed, message))));
     }
     let step = Step::SetOptions { id: target.clone(), allow_dns_resolution_from_remote_vpc: wanted };
     Some((Some(step), None))
@@ -143,16 +143,16 @@ fn repair_routes(
         RouteRule::Trust(trust) => (trust, desired.spec.routes.is_some()),
         RouteRule::Nowhere(_) => (Trust::default(), false),
         RouteRule::Incomplete(why) => {
-            let trouble = Trouble::stalled(Reason::InvalidRequest, format!("{id}: {why}"));
-            return Some(((None, Some(trouble)), false));
+            let blocker = Blocker::stalled(Reason::InvalidRequest, format!("{id}: {why}"));
+            return Some(((None, Some(blocker)), false));
         }
     };
     let end = Some((target, &connection.requester));
     let plan = match plan_routes(desired, recorded, observed, (id, end), (&trust, of_spec), routes::repair)? {
         Ok(plan) => plan,
-        Err(trouble) => return Some(((None, Some(trouble)), false)),
+        Err(blocker) => return Some(((None, Some(blocker)), false)),
     };
-    let trouble = plan.trouble().map(|message| Trouble::stalled(plan.reason(), format!("{id}: {message}")));
+    let blocker = plan.blocker().map(|message| Blocker::stalled(plan.reason(), format!("{id}: {message}")));
     let (own, others) = recorded.routes_through(id);
     // What this resource has made goes without a permission, too.
     let only_removes = |step: &RouteStep| match step {
@@ -163,10 +163,10 @@ fn repair_routes(
         && plan.step.as_ref().is_some_and(|step| !only_removes(step))
     {
         let message = format!("spec.routes: {} may not add or change routes; allowRoutes permits it", limits.identity);
-        return Some(((None, Some(Trouble::stalled(Reason::ActionNotAllowed, message))), false));
+        return Some(((None, Some(Blocker::stalled(Reason::ActionNotAllowed, message))), false));
     }
     let step = plan.step.map(|step| Step::of_routes(id, step, others));
-    Some(((step, trouble), plan.awaits_ec2))
+    Some(((step, blocker), plan.awaits_ec2))
 }
 
 /// Where the routes of a connection may lead, as the lists are now.
@@ -190,24 +190,24 @@ pub(super) fn withdraw_routes(
     if own.is_empty() && !(is_active && desired.spec.routes.is_some()) {
         return None;
     }
-    let review = |step, trouble, look_again| {
+    let review = |step, blocker, requeue_after| {
         let id = id.to_owned();
-        Some(Review { id, concern: Concern::Routes(Side::Accepter), step, trouble, look_again })
+        Some(Review { id, aspect: Aspect::Routes(Side::Accepter), step, blocker, requeue_after })
     };
     let end = connection.map(|(target, connection)| (target, &connection.requester));
     // Before the resource itself goes, nothing is written to its status any more.
     let withdraw = if desired.deleted { routes::withdraw_with_the_record } else { routes::withdraw };
     match plan_routes(desired, recorded, observed, (id, end), (&Trust::all(), is_active), withdraw)? {
         Err(_) if own.is_empty() => None,
-        Err(trouble) => review(None, Some(trouble), None),
+        Err(blocker) => review(None, Some(blocker), None),
         Ok(RoutesPlan { step: Some(step), .. }) => review(Some(Step::of_routes(id, step, others)), None, None),
         Ok(RoutesPlan { awaits_ec2: true, .. }) => {
             let message = format!("the routes through {id} are being removed");
-            review(None, Some(Trouble::passing(Reason::Deleting, message, AWAIT_EC2)), None)
+            review(None, Some(Blocker::passing(Reason::Deleting, message, AWAIT_EC2)), None)
         }
         Ok(plan) if !plan.problems.is_empty() && !desired.deleted => {
-            let trouble = Trouble::stalled(plan.reason(), plan.trouble().unwrap_or_default());
-            review(None, Some(trouble), None)
+            let blocker = Blocker::stalled(plan.reason(), plan.blocker().unwrap_or_default());
+            review(None, Some(blocker), None)
         }
         Ok(_) => None,
     }
@@ -241,10 +241,10 @@ pub(super) fn withdraw_tags(
     let keys: BTreeSet<String> = managed.chain(ours.map(str::to_owned)).collect();
     (!keys.is_empty()).then(|| Review {
         id: connection.id.clone(),
-        concern: Concern::Tags(Side::Accepter),
+        aspect: Aspect::Tags(Side::Accepter),
         step: Some(Step::Untag { id: target.clone(), keys }),
-        trouble: None,
-        look_again: None,
+        blocker: None,
+        requeue_after: None,
     })
 }
 
@@ -255,10 +255,10 @@ fn plan_routes(
     (id, end): (&str, Option<(&Authorized, &VpcInfo)>),
     (trust, of_spec): (&Trust, bool),
     decide: fn(Routing<'_>) -> RoutesPlan,
-) -> Option<Result<RoutesPlan, Trouble>> {
+) -> Option<Result<RoutesPlan, Blocker>> {
     let tables = match observed.tables.as_ref()? {
         Ok(tables) => tables,
-        Err(trouble) => return Some(Err(trouble.clone())),
+        Err(blocker) => return Some(Err(blocker.clone())),
     };
     let (own, others) = recorded.routes_through(id);
     let unknown = VpcInfo::default();

@@ -10,7 +10,7 @@ use super::rules::{self, RouteRule, Rule};
 use super::{Desired, Observation, Recorded, Step};
 use crate::api::{AccepterDecision, ConditionType, Reason, RequestedConnection};
 use crate::peering::decision::MISSING_LOOK_AGAIN;
-use crate::peering::{Authorized, Concern, Connection, Hint, Plan, Settings, StatusCode, Trouble};
+use crate::peering::{Authorized, Aspect, Connection, Hint, Plan, Settings, StatusCode, Blocker};
 
 /// The default of `spec.maxConnections`: AWS's default quota of active connections of a VPC,
 /// <https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-peering>.
@@ -28,7 +28,7 @@ pub struct Decision {
     /// What was decided on each connection.
     pub verdicts: Vec<Verdict>,
     /// How options and routes stand, where the spec asks for any.
-    pub outcomes: Vec<(ConditionType, Result<(), Trouble>)>,
+    pub outcomes: Vec<(ConditionType, Result<(), Blocker>)>,
     /// Which request waits only because there is no room for it.
     pub at_capacity: Option<String>,
 }
@@ -67,16 +67,16 @@ pub fn decide(
 /// What follows while AWS must not be asked for anything, or nobody knows where: nothing, but to let go of a resource
 /// that has certainly left nothing behind.
 #[must_use]
-pub fn blocked(deleted: bool, finalizer: bool, recorded: &Recorded, trouble: &Trouble) -> Plan<Step> {
+pub fn blocked(deleted: bool, finalizer: bool, recorded: &Recorded, blocker: &Blocker) -> Plan<Step> {
     let has_nothing = recorded.routes.is_empty() && recorded.accepted().next().is_none();
     if deleted && (!finalizer || has_nothing) {
-        return Plan::Release;
+        return Plan::RemoveFinalizer;
     }
-    let mut trouble = trouble.clone();
+    let mut blocker = blocker.clone();
     if deleted {
-        trouble.message += ". Its routes and tags are not removed before that is mended; to leave them in AWS, take the finalizer vpcpeering.dev/finalizer off";
+        blocker.message += ". Its routes and tags are not removed before that is mended; to leave them in AWS, take the finalizer vpcpeering.dev/finalizer off";
     }
-    trouble.into()
+    blocker.into()
 }
 
 /// What is thought of one connection.
@@ -155,9 +155,9 @@ fn at_rest(
     reviews: &[Review],
     settings: Settings,
 ) -> Plan<Step> {
-    let claimed = observed.older_claim.as_ref().map(|older| Trouble {
-        look_again: Some(CLAIM_LOOK_AGAIN),
-        ..Trouble::stalled(
+    let claimed = observed.older_claim.as_ref().map(|older| Blocker {
+        requeue_after: Some(CLAIM_LOOK_AGAIN),
+        ..Blocker::stalled(
             Reason::ConnectionNotOwned,
             format!(
                 "{} is older and decides on requests to {}; delete one of the two",
@@ -173,7 +173,7 @@ fn at_rest(
         let id = &record.vpc_peering_connection_id;
         let message =
             format!("EC2 does not show {id}; that is believed when it has held for a while, since EC2 may lag");
-        Trouble::passing(Reason::AwaitingConsistency, message, MISSING_LOOK_AGAIN)
+        Blocker::passing(Reason::AwaitingConsistency, message, MISSING_LOOK_AGAIN)
     });
     let ours = || verdicts.iter().filter(|verdict| verdict.is_ours);
     let moving = ours().find_map(|verdict| {
@@ -192,12 +192,12 @@ fn at_rest(
         };
         Some((reason, format!("{} is {}", verdict.id, connection.code)))
     });
-    let troubles = claimed.iter().chain(&missing).chain(reviews.iter().filter_map(|review| review.trouble.as_ref()));
-    if let Some(trouble) = Trouble::together(troubles) {
-        return trouble.into();
+    let blockers = claimed.iter().chain(&missing).chain(reviews.iter().filter_map(|review| review.blocker.as_ref()));
+    if let Some(blocker) = Blocker::together(blockers) {
+        return blocker.into();
     }
     if let Some((reason, message)) = moving {
-        return Plan::Wait { reason, message, look_again: None };
+        return Plan::Wait { reason, message, requeue_after: None };
     }
     let active = ours().filter(|verdict| {
         observed.connections.get(&verdict.id).is_some_and(|connection| connection.code == StatusCode::Active)
@@ -205,9 +205,9 @@ fn at_rest(
     let waiting = verdicts
         .iter()
         .filter(|verdict| matches!(verdict.decision, AccepterDecision::Pending | AccepterDecision::Denied));
-    Plan::Steady {
+    Plan::Settled {
         message: format!("{} accepted and active, {} left pending", active.count(), waiting.count()),
-        look_again: reviews.iter().filter_map(|review| review.look_again).min(),
+        requeue_after: reviews.iter().filter_map(|review| review.requeue_after).min(),
     }
 }
 
@@ -238,15 +238,15 @@ fn decided(
     if is_recorded || (is_tagged && !has_ended) {
         let target = match desired.authority().over(connection, Hint::Requested) {
             Ok(target) => target,
-            Err(trouble) => {
-                let review = |trouble| Review {
+            Err(blocker) => {
+                let review = |blocker| Review {
                     id: id.clone(),
-                    concern: Concern::Acceptance,
+                    aspect: Aspect::Acceptance,
                     step: None,
-                    trouble: Some(trouble),
-                    look_again: None,
+                    blocker: Some(blocker),
+                    requeue_after: None,
                 };
-                let reviews = if has_ended { Vec::new() } else { vec![review(trouble)] };
+                let reviews = if has_ended { Vec::new() } else { vec![review(blocker)] };
                 return Some(Judgement { reviews, ..verdict(AccepterDecision::Accepted, None, true) });
             }
         };
@@ -294,7 +294,7 @@ fn requested(
 ) -> Judgement {
     let id = &request.id;
     let review =
-        |step, trouble| Review { id: id.clone(), concern: Concern::Acceptance, step, trouble, look_again: None };
+        |step, blocker| Review { id: id.clone(), aspect: Aspect::Acceptance, step, blocker, requeue_after: None };
     let judgement = |decision, message: Option<String>, step: Option<Step>| {
         let is_ours = decision == AccepterDecision::Accepted;
         let verdict = Verdict { id: id.clone(), decision, message, is_ours };
@@ -306,7 +306,7 @@ fn requested(
             return judgement(decision, Some(why), step);
         }
         let message = format!("{id} may have been accepted already, and EC2 may not show it yet");
-        let waits = Trouble::passing(Reason::AwaitingConsistency, message, MISSING_LOOK_AGAIN);
+        let waits = Blocker::passing(Reason::AwaitingConsistency, message, MISSING_LOOK_AGAIN);
         Judgement { reviews: vec![review(None, Some(waits))], ..judgement(AccepterDecision::Accepted, Some(why), None) }
     };
     if let Some(older) = &observed.older_claim {
@@ -314,7 +314,7 @@ fn requested(
     }
     let target = match desired.authority().over(request, Hint::Requested) {
         Ok(target) => target,
-        Err(trouble) => return unless_accepted(AccepterDecision::Pending, trouble.message, None),
+        Err(blocker) => return unless_accepted(AccepterDecision::Pending, blocker.message, None),
     };
     match judge(desired, request) {
         Rule::Deny(why) => {
@@ -338,9 +338,9 @@ fn requested(
 
 /// What AWS refused is not tried again yet, and holds up nothing else.
 fn unless_refused(review: Review, observed: &Observation) -> Review {
-    let concern = review.step.as_ref().and_then(Step::concern);
-    match concern.and_then(|concern| observed.refused.get(&concern)) {
-        Some(refusal) => Review { step: None, trouble: Some(refusal.clone()), ..review },
+    let aspect = review.step.as_ref().and_then(Step::aspect);
+    match aspect.and_then(|aspect| observed.refused.get(&aspect)) {
+        Some(refusal) => Review { step: None, blocker: Some(refusal.clone()), ..review },
         None => review,
     }
 }
@@ -359,21 +359,21 @@ fn outcomes(
     desired: Desired<'_>,
     reviews: &[Review],
     on_the_way: Option<&str>,
-) -> Vec<(ConditionType, Result<(), Trouble>)> {
-    let about = |is_asked: bool, kind, is_about: fn(Concern) -> bool| {
-        let reviews = || reviews.iter().filter(|review| is_about(review.concern));
+) -> Vec<(ConditionType, Result<(), Blocker>)> {
+    let about = |is_asked: bool, kind, is_about: fn(Aspect) -> bool| {
+        let reviews = || reviews.iter().filter(|review| is_about(review.aspect));
         let steps = reviews().filter_map(|review| review.step.as_ref());
         let next = steps
-            .map(|step| Trouble::stalled(Reason::Updating, step.change().unwrap_or_else(|| "writing it down".into())));
-        let trouble = Trouble::together(reviews().filter_map(|review| review.trouble.as_ref()));
-        let waits = || Some(Trouble::stalled(Reason::Updating, format!("waits for {} to be active", on_the_way?)));
-        is_asked.then(|| (kind, trouble.or_else(|| next.into_iter().next()).or_else(waits).map_or(Ok(()), Err)))
+            .map(|step| Blocker::stalled(Reason::Updating, step.change().unwrap_or_else(|| "writing it down".into())));
+        let blocker = Blocker::together(reviews().filter_map(|review| review.blocker.as_ref()));
+        let waits = || Some(Blocker::stalled(Reason::Updating, format!("waits for {} to be active", on_the_way?)));
+        is_asked.then(|| (kind, blocker.or_else(|| next.into_iter().next()).or_else(waits).map_or(Ok(()), Err)))
     };
     let options = desired.spec.options.is_some_and(|options| options.allow_dns_resolution_from_remote_vpc.is_some());
     [
-        about(options, ConditionType::OptionsSynced, |concern| matches!(concern, Concern::Options(_))),
-        about(desired.spec.routes.is_some(), ConditionType::RoutesReady, |concern| {
-            matches!(concern, Concern::Routes(_))
+        about(options, ConditionType::OptionsSynced, |aspect| matches!(aspect, Aspect::Options(_))),
+        about(desired.spec.routes.is_some(), ConditionType::RoutesReady, |aspect| {
+            matches!(aspect, Aspect::Routes(_))
         }),
     ]
     .into_iter()
@@ -403,7 +403,7 @@ fn towards_release(
     settings: Settings,
 ) -> Plan<Step> {
     if !desired.finalizer {
-        return Plan::Release;
+        return Plan::RemoveFinalizer;
     }
     let mut reviews = Vec::new();
     let mut ids: BTreeMap<&String, Option<(Authorized, &Connection)>> =
@@ -416,12 +416,12 @@ fn towards_release(
         if is_free && is_ours && !connection.code.has_ended() {
             match desired.authority().over(connection, Hint::Requested) {
                 Ok(target) => _ = ids.insert(id, Some((target, connection))),
-                Err(trouble) => reviews.push(Review {
+                Err(blocker) => reviews.push(Review {
                     id: id.clone(),
-                    concern: Concern::Acceptance,
+                    aspect: Aspect::Acceptance,
                     step: None,
-                    trouble: Some(trouble),
-                    look_again: None,
+                    blocker: Some(blocker),
+                    requeue_after: None,
                 }),
             }
         }
@@ -439,15 +439,15 @@ fn towards_release(
             let message = format!("EC2 does not show {id}, whose tags have to go; it may lag");
             reviews.push(Review {
                 id: (*id).clone(),
-                concern: Concern::Acceptance,
+                aspect: Aspect::Acceptance,
                 step: None,
-                trouble: Some(Trouble::passing(Reason::AwaitingConsistency, message, MISSING_LOOK_AGAIN)),
-                look_again: None,
+                blocker: Some(Blocker::passing(Reason::AwaitingConsistency, message, MISSING_LOOK_AGAIN)),
+                requeue_after: None,
             });
         }
     }
     let reviews: Vec<Review> = reviews.into_iter().map(|review| unless_refused(review, observed)).collect();
     let next = reviews.iter().find_map(|review| review.step.clone()).map(Plan::Act);
-    let troubles = || Trouble::together(reviews.iter().filter_map(|review| review.trouble.as_ref()));
-    next.or_else(|| troubles().map(Plan::from)).unwrap_or(Plan::Release)
+    let blockers = || Blocker::together(reviews.iter().filter_map(|review| review.blocker.as_ref()));
+    next.or_else(|| blockers().map(Plan::from)).unwrap_or(Plan::RemoveFinalizer)
 }

@@ -1,105 +1,100 @@
-//! The two ends of a peering with every default filled in.
+//! The two ends of a peering, with every default filled in.
 
-use super::facts::Trouble;
+use super::blocker::Blocker;
 use crate::api::vpc_peering::{StatusEnd, StatusEnds};
 use crate::api::{Reason, Side, VpcPeeringSpec};
 
 /// Both ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ends {
-    /// The end that asks.
-    pub requester: End,
-    /// The end that is asked.
-    pub accepter: End,
+pub(crate) struct Endpoints {
+    pub requester: Endpoint,
+    pub accepter: Endpoint,
 }
 
 /// One end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct End {
-    /// `vpc-…`
+pub(crate) struct Endpoint {
     pub vpc_id: String,
-    /// Where it is.
     pub region: String,
-    /// Whose it is; an accepter without one is the requester's own.
+    /// The account of the VPC. An accepter without one belongs to the requester's account.
     pub owner_id: Option<String>,
 }
 
-/// What an `AwsIdentity` says of the end that it acts for.
+/// The defaults that an `AwsIdentity` gives to its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IdentityDefaults {
-    /// Its account.
+pub(crate) struct IdentityDefaults {
     pub account_id: Option<String>,
-    /// Its default region.
     pub region: Option<String>,
 }
 
-impl Ends {
-    /// One of the two.
-    #[must_use]
-    pub fn side(&self, side: Side) -> &End {
+/// The region and the account of an end whose VPC may not be known yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Location {
+    pub region: String,
+    pub owner_id: Option<String>,
+}
+
+impl Endpoints {
+    pub(crate) fn side(&self, side: Side) -> &Endpoint {
         match side {
             Side::Requester => &self.requester,
             Side::Accepter => &self.accepter,
         }
     }
 
-    /// As the status keeps them.
-    #[must_use]
-    pub fn to_status(&self) -> StatusEnds {
+    pub(crate) fn to_status(&self) -> StatusEnds {
         StatusEnds { requester: self.requester.to_status(), accepter: self.accepter.to_status() }
     }
 }
 
-impl End {
-    /// As the status keeps it.
-    #[must_use]
-    pub fn to_status(&self) -> StatusEnd {
+impl Endpoint {
+    pub(crate) fn to_status(&self) -> StatusEnd {
         StatusEnd { vpc_id: self.vpc_id.as_str().into(), region: self.region.as_str().into() }
     }
 }
 
-/// Where an end is and whose it is: its VPC may still have to be looked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Its region.
-    pub region: String,
-    /// Its owner, where it is known.
-    pub owner_id: Option<String>,
+impl Location {
+    pub(crate) fn endpoint(self, vpc_id: String) -> Endpoint {
+        Endpoint { vpc_id, region: self.region, owner_id: self.owner_id }
+    }
 }
 
-/// Where the two ends are, requester first: what the spec says, or was recorded, or else what the identities do.
+/// The locations of both ends, requester first. The spec comes before the record, and the record before the identities: an
+/// identity that is edited later moves no peering.
 ///
 /// # Errors
-/// When the spec and the identities say different things, or nobody says anything.
-pub fn places(
+/// If the spec and an identity contradict each other, or the requester's region is missing.
+pub(crate) fn locations(
     spec: &VpcPeeringSpec,
     recorded: Option<&StatusEnds>,
     requester: &IdentityDefaults,
     accepter: &IdentityDefaults,
-) -> Result<[Place; 2], Trouble> {
+) -> Result<[Location; 2], Blocker> {
     let region = |side: Side, recorded: Option<&StatusEnd>, identity: &IdentityDefaults| {
-        let said = spec.side(side).region.as_deref();
-        said.or(recorded.map(|end| end.region.as_str())).or(identity.region.as_deref()).map(str::to_owned)
+        let of_spec = spec.side(side).region.as_deref();
+        of_spec.or(recorded.map(|end| end.region.as_str())).or(identity.region.as_deref()).map(str::to_owned)
     };
     let owner = |side: Side, identity: &IdentityDefaults| {
-        let said = spec.side(side).owner_id.as_deref();
-        match (said, identity.account_id.as_deref()) {
-            (Some(said), Some(identity)) if said != identity => Err(Trouble::stalled(
+        let of_spec = spec.side(side).owner_id.as_deref();
+        match (of_spec, identity.account_id.as_deref()) {
+            (Some(of_spec), Some(identity)) if of_spec != identity => Err(Blocker::stalled(
                 Reason::IdentityMismatch,
-                format!("spec.{side}.ownerId is {said}, and the identity that acts for the {side} is of {identity}"),
+                format!(
+                    "spec.{side}.ownerId is {of_spec}, but the identity that acts for the {side} belongs to account {identity}; correct spec.{side}.ownerId or spec.{side}.identityRef"
+                ),
             )),
-            (said, identity) => Ok(said.or(identity).map(str::to_owned)),
+            (of_spec, identity) => Ok(of_spec.or(identity).map(str::to_owned)),
         }
     };
     let requester_region = region(Side::Requester, recorded.map(|ends| &ends.requester), requester);
     let requester_region = requester_region.ok_or_else(|| {
         let message = "spec.requester.region is missing, and the AwsIdentity has no defaultRegion; set one of them";
-        Trouble::stalled(Reason::InvalidRequest, message.into())
+        Blocker::stalled(Reason::InvalidRequest, message.into())
     })?;
     let accepter_region = region(Side::Accepter, recorded.map(|ends| &ends.accepter), accepter);
     Ok([
-        Place { region: requester_region.clone(), owner_id: owner(Side::Requester, requester)? },
-        Place { region: accepter_region.unwrap_or(requester_region), owner_id: owner(Side::Accepter, accepter)? },
+        Location { region: requester_region.clone(), owner_id: owner(Side::Requester, requester)? },
+        Location { region: accepter_region.unwrap_or(requester_region), owner_id: owner(Side::Accepter, accepter)? },
     ])
 }
 
@@ -113,11 +108,11 @@ mod tests {
     }
 
     #[test]
-    fn what_the_spec_leaves_out_the_record_and_the_identities_say() {
+    fn the_record_and_the_identities_fill_in_the_spec() {
         let mut spec = spec();
         let none = IdentityDefaults::default();
         let regions = |spec: &VpcPeeringSpec, recorded: Option<&StatusEnds>, one: &IdentityDefaults, other| {
-            places(spec, recorded, one, other).map(|places| places.map(|place| place.region))
+            locations(spec, recorded, one, other).map(|locations| locations.map(|location| location.region))
         };
         assert_eq!(regions(&spec, None, &none, &none), Ok(["eu-central-1".into(), "eu-central-1".into()]));
         let (one, other) = (identity("1", Some("us-east-1")), identity("2", Some("us-west-2")));
@@ -137,9 +132,9 @@ mod tests {
         let mut spec = spec();
         spec.accepter.owner_id = Some("222222222222".into());
         let none = IdentityDefaults::default();
-        assert!(places(&spec, None, &none, &none).is_ok());
-        assert!(places(&spec, None, &none, &identity("222222222222", None)).is_ok());
-        let refused = places(&spec, None, &none, &identity("333333333333", None));
-        assert_eq!(refused.map_err(|trouble| trouble.reason), Err(Reason::IdentityMismatch));
+        assert!(locations(&spec, None, &none, &none).is_ok());
+        assert!(locations(&spec, None, &none, &identity("222222222222", None)).is_ok());
+        let refused = locations(&spec, None, &none, &identity("333333333333", None));
+        assert_eq!(refused.map_err(|blocker| blocker.reason), Err(Reason::IdentityMismatch));
     }
 }

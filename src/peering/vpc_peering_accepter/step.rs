@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::api::{ManagedRoute, ManagedTag, Side};
 use crate::peering::routes::{RouteChange, RouteStep};
 use crate::peering::tags::TagStep;
-use crate::peering::{Authorized, Concern};
+use crate::peering::{Authorized, Aspect};
 
 /// One effect, safe to repeat.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,15 +127,15 @@ impl Step {
 
     /// What the step keeps up, of which connection.
     #[must_use]
-    pub fn concern(&self) -> Option<(String, Concern)> {
-        let concern = match self {
+    pub fn aspect(&self) -> Option<(String, Aspect)> {
+        let aspect = match self {
             Self::AddFinalizer => return None,
-            Self::RecordAcceptance { .. } | Self::Accept { .. } | Self::Reject { .. } => Concern::Acceptance,
-            Self::RecordTags { .. } | Self::Tag { .. } | Self::Untag { .. } => Concern::Tags(Side::Accepter),
-            Self::SetOptions { .. } => Concern::Options(Side::Accepter),
-            Self::RecordRoutes { .. } | Self::ChangeRoutes { .. } => Concern::Routes(Side::Accepter),
+            Self::RecordAcceptance { .. } | Self::Accept { .. } | Self::Reject { .. } => Aspect::Acceptance,
+            Self::RecordTags { .. } | Self::Tag { .. } | Self::Untag { .. } => Aspect::Tags(Side::Accepter),
+            Self::SetOptions { .. } => Aspect::Options(Side::Accepter),
+            Self::RecordRoutes { .. } | Self::ChangeRoutes { .. } => Aspect::Routes(Side::Accepter),
         };
-        Some((self.connection()?.to_owned(), concern))
+        Some((self.connection()?.to_owned(), aspect))
     }
 
     /// The connection that it is about.

@@ -19,7 +19,7 @@ use crate::api::{
 use crate::peering::routes::{Route, RouteTable, RouteTables, Target};
 use crate::peering::testing::{every_code, permissions};
 use crate::peering::{
-    Authorized, Claim, Concern, Connection, End, Owner, Permissions, Plan, Settings, StatusCode, Tags, Trouble,
+    Authorized, Claim, Aspect, Connection, Endpoint, Owner, Permissions, Plan, Settings, StatusCode, Tags, Blocker,
 };
 
 const OURS: &str = "222222222222";
@@ -39,8 +39,8 @@ fn tags<const N: usize>(tags: [(&'static str, &str); N]) -> Tags {
     tags.into_iter().map(|(key, value)| (key.into(), value.into())).collect()
 }
 
-fn end() -> End {
-    End { vpc_id: VPC.into(), region: "eu-central-1".into(), owner_id: Some(OURS.into()) }
+fn end() -> Endpoint {
+    Endpoint { vpc_id: VPC.into(), region: "eu-central-1".into(), owner_id: Some(OURS.into()) }
 }
 
 fn info(owner: &str, vpc: &str, region: &str, blocks: &[&str]) -> VpcInfo {
@@ -339,7 +339,7 @@ fn what_others_own_is_never_touched() {
             case.observed.connections.insert("pcx-1".into(), theirs.into());
             assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Ignored)), "{code} {tags:?}");
             case.deleted = true;
-            assert_eq!(case.plan(), Plan::Release, "{code} {tags:?}");
+            assert_eq!(case.plan(), Plan::RemoveFinalizer, "{code} {tags:?}");
         }
     }
     // An earlier resource of our name is gone: what it left is ours.
@@ -364,7 +364,7 @@ fn every_code_of_a_connection_that_is_not_ours_and_of_one_that_is() {
         let expected =
             (code == StatusCode::PendingAcceptance).then(|| Step::Accept { id: Authorized::unchecked("pcx-1") });
         assert_eq!(case.step(), expected, "{code}");
-        let is_steady = matches!(case.plan(), Plan::Steady { .. });
+        let is_steady = matches!(case.plan(), Plan::Settled { .. });
         assert_eq!(is_steady, code == StatusCode::Active || code == StatusCode::InitiatingRequest || code.has_ended());
     }
 }
@@ -412,7 +412,7 @@ fn who_is_no_longer_let_in_is_forgotten_only_when_it_was_certainly_not_accepted(
     case.observed.is_settled = false;
     assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Accepted)));
     assert!(case.described().connections[0].accepted_at.is_some());
-    assert!(matches!(case.plan(), Plan::Wait { reason: Reason::AwaitingConsistency, look_again: Some(_), .. }));
+    assert!(matches!(case.plan(), Plan::Wait { reason: Reason::AwaitingConsistency, requeue_after: Some(_), .. }));
     case.observed.is_settled = true;
     assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Pending)));
     assert!(case.described().connections[0].accepted_at.is_none());
@@ -424,7 +424,7 @@ fn the_older_one_decides_and_the_younger_keeps_what_it_has() {
     let mut case = Case::new([pending("pcx-1")]);
     case.observed.older_claim = Some(older);
     assert_eq!(case.verdict(), Some(AccepterDecision::Pending));
-    let Plan::Stalled { reason: Reason::ConnectionNotOwned, message, look_again: Some(_) } = case.plan() else {
+    let Plan::Stalled { reason: Reason::ConnectionNotOwned, message, requeue_after: Some(_) } = case.plan() else {
         panic!("{:?}", case.plan())
     };
     assert!(message.contains("team/older"), "{message}");
@@ -469,8 +469,8 @@ fn tags_options_and_routes_follow_in_turn_and_none_waits_for_another() {
     assert!(matches!(case.step(), Some(Step::RecordTags { .. })), "{:?}", case.plan());
     case.spec.tags.clear();
     assert!(matches!(case.step(), Some(Step::SetOptions { .. })), "{:?}", case.plan());
-    let options = ("pcx-1".to_owned(), Concern::Options(Side::Accepter));
-    let refusal = Trouble::stalled(Reason::Unauthorized, "refused".into());
+    let options = ("pcx-1".to_owned(), Aspect::Options(Side::Accepter));
+    let refusal = Blocker::stalled(Reason::Unauthorized, "refused".into());
     case.observed.refused.insert(options.clone(), refusal);
     assert!(matches!(case.step(), Some(Step::RecordRoutes { .. })), "{:?}", case.plan());
     case.status.routes = vec![route("pcx-1")];
@@ -482,7 +482,7 @@ fn tags_options_and_routes_follow_in_turn_and_none_waits_for_another() {
         connection.accepter.peering_options =
             Some(PeeringOptions { allow_dns_resolution_from_remote_vpc: Some(true), ..PeeringOptions::default() });
     }
-    assert!(matches!(case.plan(), Plan::Steady { .. }), "{:?}", case.plan());
+    assert!(matches!(case.plan(), Plan::Settled { .. }), "{:?}", case.plan());
     // Another connection with the same block leaves the route where it is.
     case.observed.connections.insert("pcx-2".into(), active("pcx-2").into());
     case.spec.options = None;
@@ -517,7 +517,7 @@ fn routes_through_a_connection_that_has_ended_go_and_then_its_record() {
     with_routes(&mut case, "10.1.0.0/16", None);
     assert_eq!(case.step(), Some(Step::RecordRoutes { id: "pcx-1".into(), routes: BTreeSet::new() }));
     case.status.routes.clear();
-    assert!(matches!(case.plan(), Plan::Steady { .. }), "{:?}", case.plan());
+    assert!(matches!(case.plan(), Plan::Settled { .. }), "{:?}", case.plan());
     assert!(case.described().connections.is_empty());
 }
 
@@ -529,9 +529,9 @@ fn what_ec2_does_not_show_is_believed_to_be_gone_after_a_while() {
     case.deleted = true;
     assert!(matches!(case.plan(), Plan::Wait { reason: Reason::AwaitingConsistency, .. }), "{:?}", case.plan());
     case.observed.missing_for.insert("pcx-1".into(), SETTINGS.consistency_window);
-    assert_eq!(case.plan(), Plan::Release);
+    assert_eq!(case.plan(), Plan::RemoveFinalizer);
     case.deleted = false;
-    assert!(matches!(case.plan(), Plan::Steady { .. }), "{:?}", case.plan());
+    assert!(matches!(case.plan(), Plan::Settled { .. }), "{:?}", case.plan());
     assert!(case.described().connections.is_empty());
 }
 
@@ -542,8 +542,8 @@ fn a_deletion_takes_routes_and_tags_away_and_leaves_the_connection() {
     with_routes(&mut case, "10.1.0.0/16", Some(Target::Peering("pcx-1".into())));
     case.deleted = true;
     assert!(matches!(case.step(), Some(Step::ChangeRoutes { .. })), "{:?}", case.plan());
-    let routes = ("pcx-1".to_owned(), Concern::Routes(Side::Accepter));
-    let refusal = Trouble::stalled(Reason::Unauthorized, "refused".into());
+    let routes = ("pcx-1".to_owned(), Aspect::Routes(Side::Accepter));
+    let refusal = Blocker::stalled(Reason::Unauthorized, "refused".into());
     case.observed.refused.insert(routes.clone(), refusal);
     assert!(matches!(case.step(), Some(Step::Untag { .. })), "{:?}", case.plan());
     if let Some(connection) = case.observed.connections.get_mut("pcx-1").map(Arc::make_mut) {
@@ -553,18 +553,18 @@ fn a_deletion_takes_routes_and_tags_away_and_leaves_the_connection() {
     case.observed.refused.remove(&routes);
     case.status.routes.clear();
     with_routes(&mut case, "10.1.0.0/16", None);
-    assert_eq!(case.plan(), Plan::Release);
+    assert_eq!(case.plan(), Plan::RemoveFinalizer);
 }
 
 #[test]
 fn who_may_not_act_lets_go_only_of_nothing() {
-    let trouble = Trouble::stalled(Reason::IdentityNotAllowed, "no".into());
+    let blocker = Blocker::stalled(Reason::IdentityNotAllowed, "no".into());
     let nothing = Recorded::default();
     let something = Recorded::of(Some(&Case::new([]).accepted("pcx-1").status));
-    assert_eq!(blocked(true, true, &nothing, &trouble), Plan::Release);
-    assert_eq!(blocked(true, false, &something, &trouble), Plan::Release);
-    assert!(matches!(blocked(true, true, &something, &trouble), Plan::Stalled { .. }));
-    assert!(matches!(blocked(false, true, &nothing, &trouble), Plan::Stalled { .. }));
+    assert_eq!(blocked(true, true, &nothing, &blocker), Plan::RemoveFinalizer);
+    assert_eq!(blocked(true, false, &something, &blocker), Plan::RemoveFinalizer);
+    assert!(matches!(blocked(true, true, &something, &blocker), Plan::Stalled { .. }));
+    assert!(matches!(blocked(false, true, &nothing, &blocker), Plan::Stalled { .. }));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::*;
 use crate::api::{Acceptance, ManagedTag, SideOptions, VpcPeeringSpec};
 use crate::peering::routes::RouteTables;
 use crate::peering::testing::{another_owner, connection, ends, every_code, owner, permissions, spec, tags};
-use crate::peering::{Claim, Concern, Ends, Owner, Permissions, Tags};
+use crate::peering::{Claim, Aspect, Endpoints, Owner, Permissions, Tags};
 
 const SETTINGS: Settings = Settings {
     consistency_window: Duration::from_secs(60),
@@ -26,7 +26,7 @@ fn managed(tags: &[(&str, &str)]) -> BTreeSet<ManagedTag> {
 #[derive(Clone)]
 struct Case {
     spec: VpcPeeringSpec,
-    ends: Ends,
+    ends: Endpoints,
     permissions: Permissions,
     is_cluster_unique: bool,
     deleted: bool,
@@ -119,13 +119,13 @@ fn said(plan: &Plan) -> String {
         Plan::Act(Step::Untag { id, keys, .. }) => format!("untag {id} {}", list(keys)),
         Plan::Suspended { .. } => "suspended".into(),
         Plan::Act(Step::Accept { id, region }) => format!("accept {id} in {region}"),
-        Plan::Act(Step::CleanUp { id }) => format!("clean up {id}"),
+        Plan::Act(Step::DeleteOrphan { id }) => format!("clean up {id}"),
         Plan::Act(Step::Delete { id }) => format!("delete {id}"),
         Plan::Wait { reason, .. } => format!("wait: {reason}"),
-        Plan::Steady { .. } => "steady".into(),
+        Plan::Settled { .. } => "steady".into(),
         Plan::DryRunSucceeded => "dry run succeeded".into(),
         Plan::Stalled { reason, .. } => format!("stalled: {reason}"),
-        Plan::Release => "release".into(),
+        Plan::RemoveFinalizer => "release".into(),
     }
 }
 
@@ -325,16 +325,16 @@ fn a_wait_for_consistency_never_overshoots_its_window() {
     let mut case = Case::new();
     case.recorded.creation_started = true;
     case.observed.missing_for = Duration::from_millis(59_500);
-    assert!(matches!(case.decide(), Plan::Wait { look_again: Some(left), .. } if left == Duration::from_millis(500)));
+    assert!(matches!(case.decide(), Plan::Wait { requeue_after: Some(left), .. } if left == Duration::from_millis(500)));
 }
 
 #[test]
 fn a_connection_of_the_same_vpcs_that_is_not_ours_is_left_alone() {
-    let mut rival = connection(StatusCode::Active);
+    let mut conflicting = connection(StatusCode::Active);
     for (tags, told) in [(tags(&another_owner()), "team/another"), (Default::default(), "not made by this resource")] {
-        rival.tags = tags;
+        conflicting.tags = tags;
         let mut case = Case::new();
-        case.observed.rival = Some(rival.clone().into());
+        case.observed.conflicting = Some(conflicting.clone().into());
         assert!(
             matches!(case.decide(), Plan::Stalled { reason: Reason::ConnectionNotOwned, message, .. } if message.contains(told) && message.contains("pcx-1"))
         );
@@ -365,7 +365,7 @@ fn a_pending_request_is_waited_for_until_it_expires() {
     };
     let plan = case(&pending).decide();
     assert!(
-        matches!(&plan, Plan::Wait { look_again: Some(left), message, .. } if *left == (week - EXPIRING_SOON).unsigned_abs() && message.contains("222222222222"))
+        matches!(&plan, Plan::Wait { requeue_after: Some(left), message, .. } if *left == (week - EXPIRING_SOON).unsigned_abs() && message.contains("222222222222"))
     );
     pending.expiration_time = Some(Box::new(NOW - SignedDuration::from_mins(10)));
     assert_eq!(case(&pending).said(), "wait: PendingAcceptance", "our clock may be ahead");
@@ -374,7 +374,7 @@ fn a_pending_request_is_waited_for_until_it_expires() {
 }
 
 /// A resource whose accepter is of another account and region, where we see this.
-fn elsewhere(code: StatusCode, view: Result<Option<Connection>, Trouble>) -> Case {
+fn elsewhere(code: StatusCode, view: Result<Option<Connection>, Blocker>) -> Case {
     let mut case = Case::showing(across(code));
     case.ends.accepter.region = "us-west-2".into();
     case.ends.accepter.owner_id = Some("222222222222".into());
@@ -395,8 +395,8 @@ fn seen_there(code: StatusCode, tags: Tags) -> Connection {
     Connection { tags, ..across(code) }
 }
 
-fn refusal() -> Trouble {
-    Trouble::stalled(Reason::Unauthorized, "refused".into())
+fn refusal() -> Blocker {
+    Blocker::stalled(Reason::Unauthorized, "refused".into())
 }
 
 #[test]
@@ -420,7 +420,7 @@ fn a_request_is_accepted_where_the_accepter_sees_it_and_only_if_it_is_ours() {
         assert_eq!(with(change), expected);
     }
     let mut case = elsewhere(StatusCode::PendingAcceptance, Ok(Some(shown())));
-    case.observed.refused.insert(Concern::Acceptance, refusal());
+    case.observed.refused.insert(Aspect::Acceptance, refusal());
     assert_eq!(case.said(), "tag pcx-1 cluster name namespace uid", "what else there is to do is done");
     case.observed.accepter =
         AccepterView::Elsewhere(Ok(Some(Arc::new(seen_there(StatusCode::PendingAcceptance, tags(&owner()))))));
@@ -480,7 +480,7 @@ fn options_are_compared_with_what_ec2_shows() {
     assert_eq!(case.said(), "accepter of pcx-1 allows dns: true");
     case.spec.requester.options = allow(Some(true));
     assert_eq!(case.said(), "requester of pcx-1 allows dns: true");
-    case.observed.refused.insert(Concern::Options(Side::Requester), refusal());
+    case.observed.refused.insert(Aspect::Options(Side::Requester), refusal());
     assert_eq!(case.said(), "accepter of pcx-1 allows dns: true", "one side's refusal holds up no other");
     if let Some(shown) = case.observed.recorded.as_mut().map(Arc::make_mut) {
         shown.accepter.peering_options =
@@ -499,7 +499,7 @@ fn options_are_compared_with_what_ec2_shows() {
 #[test]
 fn routes_are_made_when_active_and_go_before_the_peering() {
     use crate::peering::routes::{Route, RouteTable, Target};
-    let table = |routes: &[(&str, Target)]| -> Result<std::sync::Arc<RouteTables>, Trouble> {
+    let table = |routes: &[(&str, Target)]| -> Result<std::sync::Arc<RouteTables>, Blocker> {
         let routes = routes.iter().map(|(destination, target)| Route {
             destination: destination.parse().unwrap(),
             target: target.clone(),
@@ -544,7 +544,7 @@ fn routes_are_made_when_active_and_go_before_the_peering() {
     assert_eq!(case.said(), "steady");
     case.deleted = true;
     assert_eq!(case.said(), "requester: delete the route to 10.2.0.0/16 through pcx-1 in rtb-1");
-    case.observed.refused.insert(Concern::Routes(Side::Requester), refusal());
+    case.observed.refused.insert(Aspect::Routes(Side::Requester), refusal());
     assert_eq!(case.said(), "stalled: Unauthorized", "the peering stays while its routes do");
     case.observed.refused.clear();
     case.observed.tables.insert(Side::Requester, table(&[]));
@@ -587,7 +587,7 @@ fn observe_looks_and_writes_nothing_to_aws() {
             let mut case = Case::with(code.clone());
             case.spec.management_policy = ManagementPolicy::Observe;
             case.spec.acceptance = acceptance;
-            case.spec.recreate_on = Box::new([End::Expired, End::Deleted, End::Rejected, End::Failed]);
+            case.spec.recreate_on = Box::new([TerminalState::Expired, TerminalState::Deleted, TerminalState::Rejected, TerminalState::Failed]);
             case.look_requested = true;
             if let Some(connection) = case.observed.recorded.as_mut().map(Arc::make_mut) {
                 connection.tags.clear();
@@ -598,7 +598,7 @@ fn observe_looks_and_writes_nothing_to_aws() {
     let mut case = Case::new();
     case.spec.management_policy = ManagementPolicy::Observe;
     assert_eq!(case.said(), "stalled: NotFound");
-    case.observed.rival = Some(connection(StatusCode::Active).into());
+    case.observed.conflicting = Some(connection(StatusCode::Active).into());
     assert_eq!(case.said(), "record pcx-1 as Observed");
 }
 
@@ -608,7 +608,7 @@ fn what_was_only_observed_is_not_ours() {
     case.recorded.ownership = Some(Ownership::Observed);
     case.observed.owned = Vec::new();
     case.observed.recorded.as_mut().map(Arc::make_mut).unwrap().tags.clear();
-    case.observed.rival = case.observed.recorded.clone();
+    case.observed.conflicting = case.observed.recorded.clone();
     assert_eq!(case.said(), "stalled: ConnectionNotOwned");
     assert_eq!(case.deleted().said(), "release");
 }
@@ -617,7 +617,7 @@ fn what_was_only_observed_is_not_ours() {
 fn adoption(connection: Connection) -> Case {
     let mut case = Case::new();
     case.spec.vpc_peering_connection_id = Some(connection.id.clone());
-    case.observed.rival =
+    case.observed.conflicting =
         Some(connection.clone().into()).filter(|connection: &Arc<Connection>| !connection.code.has_ended());
     case.observed.wanted = Some(connection.into());
     case
@@ -659,15 +659,15 @@ fn adoption_touches_nothing_that_does_not_match_or_is_not_free() {
 #[test]
 fn what_an_earlier_resource_of_the_same_name_left_behind_can_be_taken_over_and_nothing_else() {
     let earlier = Owner { uid: "earlier".into(), ..owner() };
-    let mut left_behind = connection(StatusCode::Active);
-    left_behind.tags = tags(&earlier);
+    let mut orphaned = connection(StatusCode::Active);
+    orphaned.tags = tags(&earlier);
     let mut case = Case::new();
-    case.observed.rival = Some(left_behind.clone().into());
+    case.observed.conflicting = Some(orphaned.clone().into());
     assert!(
         matches!(case.decide(), Plan::Stalled { reason: Reason::ConnectionNotOwned, message, .. } if message.contains("earlier resource"))
     );
     assert_eq!(case.deleted().said(), "release");
-    let case = adoption(left_behind);
+    let case = adoption(orphaned);
     assert_eq!(case.said(), "tag pcx-1 uid");
     for other in [Owner { cluster: "x".into(), ..earlier.clone() }, Owner { namespace: "x".into(), ..earlier }] {
         let mut foreign = connection(StatusCode::Active);
@@ -681,24 +681,24 @@ fn what_an_earlier_resource_of_the_same_name_left_behind_is_taken_over_only_betw
     let mut left = connection(StatusCode::Active);
     left.tags = tags(&Owner { uid: "earlier".into(), ..owner() });
     let mut case = Case::new();
-    (case.observed.left_behind, case.observed.rival) = (vec![left.clone().into()], Some(left.clone().into()));
+    (case.observed.orphaned, case.observed.conflicting) = (vec![left.clone().into()], Some(left.clone().into()));
     assert_eq!(case.said(), "tag pcx-1 uid", "between the same VPCs it is taken over");
     case.is_cluster_unique = false;
     assert_eq!(case.said(), "stalled: ConnectionNotOwned", "another cluster may go by the same ID");
     // Beside our own it goes.
     let mut beside = Case::with(StatusCode::Active);
-    beside.observed.left_behind = vec![Connection { id: "pcx-9".into(), ..left }.into()];
+    beside.observed.orphaned = vec![Connection { id: "pcx-9".into(), ..left }.into()];
     assert_eq!(beside.said(), "clean up pcx-9");
-    beside.observed.refused.insert(Concern::LeftBehind, refusal());
+    beside.observed.refused.insert(Aspect::Orphans, refusal());
     assert_eq!(beside.said(), "stalled: Unauthorized");
     beside.observed.refused.clear();
     beside.spec.deletion_policy = DeletionPolicy::Retain;
     assert_eq!(beside.said(), "steady", "unless the spec keeps peerings in AWS");
     beside.spec.deletion_policy = DeletionPolicy::Delete;
-    Arc::make_mut(&mut beside.observed.left_behind[0]).accepter.vpc_id = Some("vpc-3".into());
+    Arc::make_mut(&mut beside.observed.orphaned[0]).accepter.vpc_id = Some("vpc-3".into());
     assert_eq!(beside.said(), "steady", "between other VPCs its tags prove nothing");
     let mut alone = Case::new();
-    alone.observed.left_behind = beside.observed.left_behind;
+    alone.observed.orphaned = beside.observed.orphaned;
     assert_eq!(alone.said(), "preflight");
 }
 
@@ -709,7 +709,7 @@ fn tags_on_a_connection_between_other_vpcs_make_nothing_ours() {
     let mut case = Case::with(StatusCode::Active);
     case.observed.owned.push(forged.clone().into());
     assert_eq!(case.said(), "steady");
-    case.spec.recreate_on = Box::new([End::Deleted]);
+    case.spec.recreate_on = Box::new([TerminalState::Deleted]);
     assert_eq!(case.clone().deleted().said(), "delete pcx-1");
     case.observed.recorded = Some(connection(StatusCode::Deleted).into());
     case.observed.owned.remove(0);
@@ -792,7 +792,7 @@ fn the_older_of_two_resources_goes_first() {
     case.observed.preflight = Some(Preflight::Passed);
     case.observed.older_claim = Some(Claim { resource: "VpcPeering team/older".into(), is_leaving: false });
     assert!(
-        matches!(case.decide(), Plan::Stalled { reason: Reason::ConnectionNotOwned, message, look_again: Some(_) } if message.contains("team/older"))
+        matches!(case.decide(), Plan::Stalled { reason: Reason::ConnectionNotOwned, message, requeue_after: Some(_) } if message.contains("team/older"))
     );
     assert_eq!(case.clone().deleted().said(), "release");
     case.observed.owned = vec![connection(StatusCode::Active).into()];
@@ -802,10 +802,10 @@ fn the_older_of_two_resources_goes_first() {
 #[test]
 fn an_end_is_followed_by_a_new_request_only_where_one_is_asked_for() {
     let ends = [
-        (StatusCode::Failed, End::Failed),
-        (StatusCode::Rejected, End::Rejected),
-        (StatusCode::Expired, End::Expired),
-        (StatusCode::Deleted, End::Deleted),
+        (StatusCode::Failed, TerminalState::Failed),
+        (StatusCode::Rejected, TerminalState::Rejected),
+        (StatusCode::Expired, TerminalState::Expired),
+        (StatusCode::Deleted, TerminalState::Deleted),
     ];
     for (code, end) in &ends {
         let mut case = Case::with(code.clone());
@@ -829,7 +829,7 @@ fn a_connection_that_ec2_forgot_counts_as_deleted() {
     let mut case = Case::new();
     case.recorded.connection_id = Some("pcx-1".into());
     case.recorded.ownership = Some(Ownership::Owned);
-    case.spec.recreate_on = Box::new([End::Deleted]);
+    case.spec.recreate_on = Box::new([TerminalState::Deleted]);
     assert_eq!(case.said(), "wait: AwaitingConsistency");
     case.observed.missing_for = SETTINGS.consistency_window;
     assert_eq!(case.said(), "retire pcx-1 (deleted), 1");
@@ -842,7 +842,7 @@ fn the_pauses_between_new_requests_grow_to_an_hour() {
         case.observed.preflight = Some(Preflight::Passed);
         case.recorded.recreations = recreations;
         case.recorded.ended_at = Some(NOW);
-        case.decide().look_again().map(|pause| pause.as_secs())
+        case.decide().requeue_after().map(|pause| pause.as_secs())
     };
     assert_eq!(pause(0), None);
     assert_eq!([1, 2, 3, 7, 8].map(pause), [60, 120, 240, 3600, 3600].map(Some));

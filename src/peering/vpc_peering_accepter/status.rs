@@ -13,23 +13,23 @@ use crate::api::{
     VpcPeeringAccepterStatus,
 };
 use crate::peering::routes::cidr_blocks;
-use crate::peering::status::{Standing, condition, outcome_condition, to_the_second};
-use crate::peering::{Connection, End, Plan, Settings, StatusCode};
+use crate::peering::status::{Readiness, condition, outcome_condition, to_the_second};
+use crate::peering::{Connection, Endpoint, Plan, Settings, StatusCode};
 
 /// How many connections that we have not accepted the status lists; it has to fit into an object of the API server's.
 const LISTED: usize = 100;
 
 /// How the resource stands under this decision; none where only we are concerned.
 #[must_use]
-pub fn standing(decision: &Decision) -> Option<Standing> {
-    let standing = Standing::under(&decision.plan)?;
+pub fn readiness(decision: &Decision) -> Option<Readiness> {
+    let readiness = Readiness::under(&decision.plan)?;
     Some(match &decision.plan {
-        Plan::Steady { .. } => Standing { reason: Reason::Synced, ..standing },
-        _ => standing,
+        Plan::Settled { .. } => Readiness { reason: Reason::Synced, ..readiness },
+        _ => readiness,
     })
 }
 
-/// The finer conditions that hold whatever the standing.
+/// The finer conditions that hold whatever the readiness.
 #[must_use]
 pub fn notes(spec: &VpcPeeringAccepterSpec, decision: &Decision, generation: i64, now: Timestamp) -> Vec<Condition> {
     let note = |kind, reason, message: &str| condition(kind, "True", reason, message, generation, now);
@@ -43,7 +43,7 @@ pub fn notes(spec: &VpcPeeringAccepterSpec, decision: &Decision, generation: i64
 }
 
 /// Writes down which VPC it is.
-pub fn locate(status: &mut VpcPeeringAccepterStatus, end: &End) {
+pub fn locate(status: &mut VpcPeeringAccepterStatus, end: &Endpoint) {
     status.vpc = Some(end.to_status());
     status.owner_id.clone_from(&end.owner_id);
 }

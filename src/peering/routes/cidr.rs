@@ -1,0 +1,42 @@
+//! CIDR blocks.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::api::VpcInfo;
+
+/// The CIDR blocks of an end that EC2 shows, IPv4 and IPv6.
+pub(crate) fn cidr_blocks(end: &VpcInfo) -> BTreeSet<IpNet> {
+    let ipv4 = end.cidr_block_set.iter().map(|block| &block.cidr_block);
+    let ipv6 = end.ipv6_cidr_block_set.iter().map(|block| &block.ipv6_cidr_block);
+    end.cidr_block.iter().chain(ipv4).chain(ipv6).filter_map(|block| parse(block)).collect()
+}
+
+/// Parses CIDR blocks. Texts that are none are left out.
+pub(crate) fn parse_all<'a>(blocks: impl IntoIterator<Item = &'a String>) -> BTreeSet<IpNet> {
+    blocks.into_iter().filter_map(|block| parse(block)).collect()
+}
+
+/// Parses a CIDR block into the form that EC2 stores: 100.68.0.18/18 becomes 100.68.0.0/18.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateRoute.html>
+pub(super) fn parse(block: &str) -> Option<IpNet> {
+    block.parse::<IpNet>().ok().map(|block| block.trunc())
+}
+
+/// Whether a block is private address space: RFC 1918 and RFC 6598 for IPv4, RFC 4193 for IPv6.
+pub(super) fn is_private(block: &IpNet) -> bool {
+    const PRIVATE: [(Ipv4Addr, u8); 4] = [
+        (Ipv4Addr::new(10, 0, 0, 0), 8),
+        (Ipv4Addr::new(172, 16, 0, 0), 12),
+        (Ipv4Addr::new(192, 168, 0, 0), 16),
+        (Ipv4Addr::new(100, 64, 0, 0), 10),
+    ];
+    match block {
+        IpNet::V4(block) => PRIVATE
+            .iter()
+            .any(|(address, length)| Ipv4Net::new(*address, *length).is_ok_and(|private| private.contains(block))),
+        IpNet::V6(block) => block.network().is_unique_local() && block.prefix_len() >= 7,
+    }
+}

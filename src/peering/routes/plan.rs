@@ -1,0 +1,236 @@
+//! The decision on the routes of one end: the next step from the routes in EC2 to the routes of the spec.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::cidr::parse;
+use super::problem::{RouteConflict, RouteProblem};
+use super::routing::Routing;
+use super::table::{Route, RouteEntry};
+use super::wanted::wanted;
+use crate::api::{ManagedRoute, Reason};
+use crate::peering::blocker::Blocker;
+
+/// How many messages a blocker lists before it only counts the rest.
+const LISTED: usize = 5;
+
+/// The decision on the routes of one end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RoutesPlan {
+    pub step: Option<RouteStep>,
+    /// Whether a later view of EC2 may call for another step: a recorded route is not shown, and EC2 may only be late.
+    pub awaits_ec2: bool,
+    /// Routes of others to wanted destinations. The operator leaves them alone and keeps all other routes.
+    pub conflicts: Vec<RouteConflict>,
+    /// The other reasons why wanted routes are missing.
+    pub problems: Vec<RouteProblem>,
+}
+
+/// One effect. Each is safe to repeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RouteStep {
+    /// Replace the record of both ends. A route enters the record before it is created, and leaves it after it is gone.
+    Record(BTreeSet<ManagedRoute>),
+    /// Make these changes. They are independent: a failure of one does not stop the others.
+    Change(Vec<RouteChange>),
+}
+
+/// One EC2 call. The order of the variants is the order of the calls.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum RouteChange {
+    /// `DeleteRoute`.
+    Delete(ManagedRoute),
+    /// `ReplaceRoute`: point a route of this resource to its current connection.
+    Replace(ManagedRoute),
+    /// `CreateRoute`.
+    Create(ManagedRoute),
+}
+
+/// The next step towards the routes of the spec, for an active connection.
+pub(crate) fn repair(routing: Routing<'_>) -> RoutesPlan {
+    let mut problems = Vec::new();
+    match wanted(routing, &mut problems) {
+        Some(wanted) => {
+            let plan = decide(routing, &wanted, &BTreeSet::new(), true);
+            problems.extend(plan.problems);
+            RoutesPlan { problems, ..plan }
+        }
+        None => RoutesPlan { problems, ..RoutesPlan::default() },
+    }
+}
+
+/// The next step towards the removal of all routes of this resource: the recorded routes, and the routes of the spec through
+/// its connection. All are gone when the plan has no step and does not await EC2.
+///
+/// Without `keeps_record` the record stays as it is, because it disappears with the resource. An object that has grown to
+/// the size limit of the API server can then still be deleted.
+pub(crate) fn withdraw(routing: Routing<'_>, keeps_record: bool) -> RoutesPlan {
+    let surplus = wanted(routing, &mut Vec::new()).unwrap_or_default();
+    decide(routing, &BTreeSet::new(), &surplus, keeps_record)
+}
+
+/// The next step. The `wanted` entries get a route. At the `surplus` entries and at all other recorded entries, the routes of
+/// this resource are removed.
+///
+/// No other entry is examined. A route through the connection that neither the record nor the spec names therefore stays:
+/// somebody else created it.
+fn decide(
+    routing: Routing<'_>,
+    wanted: &BTreeSet<RouteEntry>,
+    surplus: &BTreeSet<RouteEntry>,
+    keeps_record: bool,
+) -> RoutesPlan {
+    let of_this_end = routing.recorded.iter().filter(|route| route.side == routing.side);
+    let known =
+        of_this_end.filter_map(|route| Some((route.route_table_id.clone(), parse(&route.destination_cidr_block)?)));
+    let entries: BTreeSet<RouteEntry> = known.chain(wanted.iter().chain(surplus).cloned()).collect();
+    // The records of the other end stay, and so do the records that cannot be parsed.
+    let mut draft = Draft {
+        routing,
+        record: routing.recorded.clone(),
+        changes: Vec::new(),
+        conflicts: Vec::new(),
+        problems: Vec::new(),
+        awaits_ec2: false,
+    };
+    for entry in &entries {
+        draft.add(entry, wanted.contains(entry));
+    }
+    draft.finish(keeps_record)
+}
+
+/// A plan under construction.
+struct Draft<'a> {
+    routing: Routing<'a>,
+    record: BTreeSet<ManagedRoute>,
+    changes: Vec<RouteChange>,
+    conflicts: Vec<RouteConflict>,
+    problems: Vec<RouteProblem>,
+    awaits_ec2: bool,
+}
+
+impl Draft<'_> {
+    /// Decides on one entry.
+    fn add(&mut self, entry: &RouteEntry, is_wanted: bool) {
+        let routing = self.routing;
+        let connection = routing.connection.filter(|_| is_wanted);
+        let shown: Vec<&Route> = routing.tables.at(routing.vpc_id, entry).collect();
+        let records = routing.records(entry);
+        if let Some(unproven) = shown.iter().find_map(|route| routing.unproven_target(route, &records)) {
+            let ((route_table_id, destination), connection_id) = (entry.clone(), unproven.to_owned());
+            self.problems.push(RouteProblem::Unproven { route_table_id, destination, connection_id });
+            return;
+        }
+        let own = shown.iter().find_map(|route| Some((*route, routing.own_target(route, &records)?)));
+        match (connection, own, shown.first()) {
+            (Some(wanted), Some((route, target)), _) if target == wanted && !route.is_blackhole => {}
+            (Some(wanted), Some(_), _) => {
+                self.changes.push(RouteChange::Replace(routing.managed_route(wanted, entry)));
+            }
+            (Some(_), None, Some(route)) => {
+                self.conflicts.push(RouteConflict { route_table_id: entry.0.clone(), route: (*route).clone() });
+            }
+            (Some(wanted), None, None) => {
+                self.changes.push(RouteChange::Create(routing.managed_route(wanted, entry)));
+            }
+            (None, Some((_, target)), _) => {
+                self.changes.push(RouteChange::Delete(routing.managed_route(target, entry)));
+            }
+            (None, None, _) => {}
+        }
+        // The record names the routes that exist and those that are about to. While a route is to be deleted, every record
+        // of its entry stays: they prove that the route belongs to this resource.
+        let is_needed = |route: &&ManagedRoute| {
+            own.is_some_and(|(_, id)| connection.is_none() || id.as_str() == route.vpc_peering_connection_id)
+        };
+        for route in records.into_iter().filter(|route| !is_needed(route)) {
+            if routing.is_settled {
+                self.record.remove(route);
+            } else {
+                self.awaits_ec2 = true;
+            }
+        }
+        if let Some(wanted) = connection.filter(|_| own.is_some() || shown.is_empty()) {
+            self.record.insert(routing.managed_route(wanted, entry));
+        }
+    }
+
+    fn finish(self, keeps_record: bool) -> RoutesPlan {
+        let Self { routing, record, mut changes, conflicts, problems, awaits_ec2 } = self;
+        changes.sort();
+        let step = if keeps_record && record != *routing.recorded {
+            Some(RouteStep::Record(record))
+        } else {
+            (!changes.is_empty()).then_some(RouteStep::Change(changes))
+        };
+        RoutesPlan { awaits_ec2: awaits_ec2 && step.is_none(), step, conflicts, problems }
+    }
+}
+
+impl RoutesPlan {
+    /// The conflicts and problems as one blocker, conflicts first.
+    pub(crate) fn blocker(&self) -> Option<Blocker> {
+        let conflicts = self.conflicts.iter().map(ToString::to_string);
+        let mut messages: Vec<String> = conflicts.chain(self.problems.iter().map(ToString::to_string)).collect();
+        if messages.is_empty() {
+            return None;
+        }
+        let unlisted = messages.len().saturating_sub(LISTED);
+        messages.truncate(LISTED);
+        if unlisted > 0 {
+            messages.push(format!("and {unlisted} more"));
+        }
+        Some(Blocker::stalled(self.reason(), messages.join("; ")))
+    }
+
+    /// The reason of the most important conflict or problem.
+    fn reason(&self) -> Reason {
+        let has = |reason: &Reason| self.problems.iter().any(|problem| problem.reason() == *reason);
+        if !self.conflicts.is_empty() {
+            return Reason::RouteConflict;
+        }
+        let by_importance = [Reason::RouteConflict, Reason::UnexpectedCidrBlock, Reason::InvalidRequest];
+        by_importance.into_iter().find(has).unwrap_or(Reason::RouteTableNotFound)
+    }
+}
+
+impl RouteStep {
+    /// Whether the step only removes routes, or records of routes, that are in `recorded`. Such a step needs no permission.
+    pub(crate) fn only_removes(&self, recorded: &BTreeSet<ManagedRoute>) -> bool {
+        match self {
+            Self::Record(routes) => routes.is_subset(recorded),
+            Self::Change(changes) => changes.iter().all(|change| matches!(change, RouteChange::Delete(_))),
+        }
+    }
+}
+
+impl RouteChange {
+    /// Whether it deletes a route or redirects its traffic.
+    pub(crate) fn is_destructive(&self) -> bool {
+        match self {
+            Self::Delete(_) | Self::Replace(_) => true,
+            Self::Create(_) => false,
+        }
+    }
+
+    pub(crate) fn route(&self) -> &ManagedRoute {
+        match self {
+            Self::Create(route) | Self::Replace(route) | Self::Delete(route) => route,
+        }
+    }
+}
+
+impl fmt::Display for RouteChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = match self {
+            Self::Create(_) => "create",
+            Self::Replace(_) => "replace",
+            Self::Delete(_) => "delete",
+        };
+        let ManagedRoute { route_table_id, destination_cidr_block, vpc_peering_connection_id, .. } = self.route();
+        write!(
+            f,
+            "{verb} the route to {destination_cidr_block} through {vpc_peering_connection_id} in {route_table_id}"
+        )
+    }
+}

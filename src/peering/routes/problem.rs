@@ -1,0 +1,134 @@
+//! The reasons why a route of the spec is missing, and their messages.
+
+use std::fmt;
+
+use ipnet::IpNet;
+
+use super::table::Route;
+use crate::api::Reason;
+
+/// A route to a wanted destination that does not belong to the resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RouteConflict {
+    pub route_table_id: String,
+    pub route: Route,
+}
+
+/// The reason why a route of the spec is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum RouteProblem {
+    /// The table does not exist, or the credentials do not see it.
+    UnknownTable {
+        field: String,
+        id: String,
+    },
+    /// The table belongs to another VPC: `actual_vpc_id` instead of `vpc_id`.
+    TableOfAnotherVpc {
+        field: String,
+        id: String,
+        actual_vpc_id: String,
+        vpc_id: String,
+    },
+    /// The selector matches no table.
+    NoTable {
+        field: String,
+        vpc_id: String,
+    },
+    /// EC2 does not show the CIDR blocks of the other end. Until it does, the routes stay as they are.
+    NoCidrBlocks,
+    /// A destination does not lie within one CIDR block of the other end.
+    OutsideOtherEnd {
+        field: String,
+        destination: String,
+        blocks: Vec<IpNet>,
+    },
+    /// The other end belongs to another account and has a CIDR block that may not get routes.
+    UnexpectedCidrBlock {
+        /// The block, or a destination within it.
+        block: IpNet,
+        /// The route tables that would get the route.
+        tables: Vec<String>,
+        /// How to allow the block, as a verb phrase.
+        to_allow: String,
+    },
+    /// EC2 no longer shows the connection of a recorded route, so nothing proves that the route belongs to the resource.
+    Unproven {
+        route_table_id: String,
+        destination: IpNet,
+        connection_id: String,
+    },
+    TooManyRoutes {
+        field: String,
+        wanted: usize,
+        limit: usize,
+    },
+}
+
+impl RouteProblem {
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::UnknownTable { .. }
+            | Self::TableOfAnotherVpc { .. }
+            | Self::NoTable { .. }
+            | Self::NoCidrBlocks
+            | Self::TooManyRoutes { .. } => Reason::RouteTableNotFound,
+            Self::OutsideOtherEnd { .. } => Reason::InvalidRequest,
+            Self::UnexpectedCidrBlock { .. } => Reason::UnexpectedCidrBlock,
+            Self::Unproven { .. } => Reason::RouteConflict,
+        }
+    }
+}
+
+impl fmt::Display for RouteConflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { route_table_id, route: Route { destination, target, is_blackhole } } = self;
+        let blackhole = if *is_blackhole { " (a blackhole)" } else { "" };
+        write!(
+            f,
+            "{route_table_id} already has a route to {destination} through {target}{blackhole}, which this resource did not create; remove that route, or exclude the route table or the destination in the spec"
+        )
+    }
+}
+
+impl fmt::Display for RouteProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownTable { field, id } => {
+                write!(f, "{field}: EC2 shows no {id} to these credentials in the region of the VPC; check the ID")
+            }
+            Self::TableOfAnotherVpc { field, id, actual_vpc_id, vpc_id } => {
+                write!(f, "{field}: {id} is a route table of {actual_vpc_id}, not of {vpc_id}; remove it from the list")
+            }
+            Self::NoTable { field, vpc_id } => {
+                write!(f, "{field}: EC2 shows no matching route table of {vpc_id} to these credentials")
+            }
+            Self::NoCidrBlocks => f.write_str("EC2 does not show the CIDR blocks of the other end yet"),
+            Self::OutsideOtherEnd { field, destination, blocks } => {
+                let blocks = blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                write!(
+                    f,
+                    "{field}: {destination} does not lie within one CIDR block of the other end ({blocks}), so it gets no route; correct or remove it"
+                )
+            }
+            Self::UnexpectedCidrBlock { block, tables, to_allow } => {
+                let tables = tables.join(", ");
+                write!(
+                    f,
+                    "the other end belongs to another account and has {block}, which is not allowed here; no route to it was added to {tables}. To allow it, {to_allow}"
+                )
+            }
+            Self::Unproven { route_table_id, destination, connection_id } => {
+                write!(
+                    f,
+                    "{route_table_id} has a route to {destination} through {connection_id}, which status.routes records; EC2 no longer shows {connection_id}, so nothing proves that the route belongs to this resource, and it was not removed. Delete it by hand"
+                )
+            }
+            Self::TooManyRoutes { field, wanted, limit } => {
+                write!(
+                    f,
+                    "{field} asks for {wanted} routes, and the limit is {limit}; select fewer route tables or destinations"
+                )
+            }
+        }
+    }
+}

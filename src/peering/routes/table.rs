@@ -1,0 +1,118 @@
+//! Route tables as EC2 shows them, and the tables that a selector of the spec matches.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::api::RouteTableSelector;
+
+/// A route table as EC2 shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RouteTable {
+    pub id: String,
+    pub vpc_id: String,
+    /// Whether it is the main route table of its VPC.
+    pub main: bool,
+    /// The tags that the describing account sees.
+    pub tags: BTreeMap<String, String>,
+    /// Every route to a CIDR block, including local and propagated routes. A destination may occur twice, because a
+    /// propagated route can exist beside a static one.
+    pub routes: Vec<Route>,
+}
+
+/// A route as EC2 shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub destination: IpNet,
+    pub target: Target,
+    /// Whether EC2 drops the traffic, because the target no longer exists.
+    pub is_blackhole: bool,
+}
+
+/// The target of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// The ID of a peering connection.
+    Peering(String),
+    /// The ID of any other target, or `local`.
+    Other(String),
+}
+
+/// A table and a destination. EC2 allows at most one static route for each.
+pub(super) type RouteEntry = (String, IpNet);
+
+/// All route tables of one account and region, at one time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RouteTables {
+    /// By ID. An unchanged table is shared with the previous snapshot.
+    tables: BTreeMap<String, Arc<RouteTable>>,
+    /// The IDs of the tables, by the ID of the VPC.
+    by_vpc: BTreeMap<String, Vec<String>>,
+}
+
+impl RouteTables {
+    pub(crate) fn of_vpc(&self, vpc_id: &str) -> impl Iterator<Item = &RouteTable> {
+        self.by_vpc.get(vpc_id).into_iter().flatten().filter_map(|id| self.get(id))
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<&RouteTable> {
+        self.tables.get(id).map(|table| &**table)
+    }
+
+    pub(crate) fn tables(&self) -> impl ExactSizeIterator<Item = &Arc<RouteTable>> {
+        self.tables.values()
+    }
+
+    /// Returns the table of this snapshot if it equals `table`, so that both share their memory.
+    pub(crate) fn share(&self, table: RouteTable) -> Arc<RouteTable> {
+        match self.tables.get(&table.id) {
+            Some(known) if **known == table => Arc::clone(known),
+            _ => Arc::new(table),
+        }
+    }
+
+    /// The IDs of the VPCs whose tables or routes differ from those of `earlier`.
+    pub(crate) fn changes_since(&self, earlier: &Self) -> BTreeSet<String> {
+        let ids = self.tables.keys().chain(earlier.tables.keys());
+        let pairs = ids.map(|id| (self.get(id), earlier.get(id))).filter(|(now, then)| now != then);
+        pairs.flat_map(|(now, then)| [now, then]).flatten().map(|table| table.vpc_id.clone()).collect()
+    }
+
+    /// The routes to a destination in a table, if the table belongs to the VPC.
+    pub(super) fn at(&self, vpc_id: &str, (table, destination): &RouteEntry) -> impl Iterator<Item = &Route> {
+        let table = self.get(table).filter(|table| table.vpc_id == vpc_id);
+        table.into_iter().flat_map(|table| &table.routes).filter(|route| route.destination == *destination)
+    }
+}
+
+impl<T: Into<Arc<RouteTable>>> FromIterator<T> for RouteTables {
+    fn from_iter<I: IntoIterator<Item = T>>(tables: I) -> Self {
+        let tables = tables.into_iter().map(Into::into);
+        let tables: BTreeMap<_, _> = tables.map(|table: Arc<RouteTable>| (table.id.clone(), table)).collect();
+        let mut by_vpc: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for table in tables.values() {
+            by_vpc.entry(table.vpc_id.clone()).or_default().push(table.id.clone());
+        }
+        Self { tables, by_vpc }
+    }
+}
+
+impl RouteTableSelector {
+    pub(super) fn matches(&self, table: &RouteTable) -> bool {
+        let has = |(key, value): (&String, &String)| table.tags.get(key) == Some(value);
+        self.all
+            || (self.main && table.main)
+            || self.ids.contains(&table.id)
+            || (!self.tags.is_empty() && self.tags.iter().all(has))
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peering(id) | Self::Other(id) => f.write_str(id),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Which CIDR blocks of the other end may get routes.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+
+use super::cidr::is_private;
+
+/// Which CIDR blocks of the other end may get routes. The account of the other end can add blocks to its VPC at any time.
+/// Such a block must not get a route here without consent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Trust {
+    /// Every block may: the operator acts for the other end, too.
+    pub all: bool,
+    /// A block within one of these may. The spec lists them.
+    pub listed: BTreeSet<IpNet>,
+    /// The blocks of the other end when the peering first became active. The private and the IPv6 blocks among them may.
+    pub recorded: BTreeSet<IpNet>,
+    /// No block that overlaps one of these may. This overrides all other fields.
+    pub denied: BTreeSet<IpNet>,
+    /// Whether a destination of the spec may get a route because the spec names it.
+    pub by_destination: bool,
+    /// How to allow another block, as a verb phrase. `None`: by adding it to the destinations of the spec.
+    pub to_allow: Option<String>,
+}
+
+impl Trust {
+    pub(crate) fn all() -> Self {
+        Self { all: true, ..Self::default() }
+    }
+
+    /// Whether a CIDR block of the other end gets a route when the spec names no destinations.
+    pub(super) fn allows(&self, block: &IpNet) -> bool {
+        let is_recorded = self.recorded.contains(block) && (is_private(block) || matches!(block, IpNet::V6(_)));
+        !self.denies(block) && (self.all || is_recorded || self.lists(block))
+    }
+
+    /// Whether a destination that the spec names gets a route.
+    pub(super) fn allows_destination(&self, destination: &IpNet) -> bool {
+        !self.denies(destination) && (self.all || self.by_destination || self.lists(destination))
+    }
+
+    fn denies(&self, block: &IpNet) -> bool {
+        self.denied.iter().any(|denied| denied.contains(block) || block.contains(denied))
+    }
+
+    fn lists(&self, block: &IpNet) -> bool {
+        self.listed.iter().any(|listed| listed.contains(block))
+    }
+}

@@ -1,0 +1,107 @@
+//! The routes that the spec asks for: the selected tables times the allowed destinations.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+
+use super::cidr::{cidr_blocks, parse};
+use super::problem::RouteProblem;
+use super::routing::Routing;
+use super::table::RouteEntry;
+use crate::api::{RouteTableSelector, Routes};
+
+/// The entries that the spec asks for. `None` if EC2 does not show the CIDR blocks of the other end.
+pub(super) fn wanted(routing: Routing<'_>, problems: &mut Vec<RouteProblem>) -> Option<BTreeSet<RouteEntry>> {
+    let Some(routes) = routing.routes.filter(|_| routing.connection.is_some()) else { return Some(BTreeSet::new()) };
+    let tables = tables(routing, &routes.route_tables, problems);
+    let destinations = destinations(routing, routes, &tables, problems)?;
+    let entries =
+        |table: &String| destinations.iter().map(|destination| (table.clone(), *destination)).collect::<Vec<_>>();
+    let wanted: BTreeSet<RouteEntry> = tables.iter().flat_map(entries).collect();
+    if wanted.len() <= routing.limit {
+        return Some(wanted);
+    }
+    problems.push(RouteProblem::TooManyRoutes {
+        field: routing.field.to_owned(),
+        wanted: wanted.len(),
+        limit: routing.limit,
+    });
+    // Recorded entries come first. Otherwise a new table would displace the routes of another one.
+    let (known, new): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|entry| !routing.records(entry).is_empty());
+    Some(known.into_iter().chain(new).take(routing.limit).collect())
+}
+
+/// The IDs of the tables that the selector matches.
+fn tables(routing: Routing<'_>, selector: &RouteTableSelector, problems: &mut Vec<RouteProblem>) -> BTreeSet<String> {
+    let selected: BTreeSet<String> = routing
+        .tables
+        .of_vpc(routing.vpc_id)
+        .filter(|table| selector.matches(table))
+        .map(|table| table.id.clone())
+        .collect();
+    let field = |name: &str| format!("{}.routeTables.{name}", routing.field);
+    for id in selector.ids.iter().filter(|id| !selected.contains(*id)) {
+        problems.push(match routing.tables.get(id) {
+            None => RouteProblem::UnknownTable { field: field("ids"), id: id.clone() },
+            Some(table) => RouteProblem::TableOfAnotherVpc {
+                field: field("ids"),
+                id: id.clone(),
+                actual_vpc_id: table.vpc_id.clone(),
+                vpc_id: routing.vpc_id.to_owned(),
+            },
+        });
+    }
+    if selected.is_empty() && selector.ids.is_empty() {
+        let name = match (selector.all, selector.main) {
+            (true, _) => "all",
+            (_, true) => "main",
+            _ => "tags",
+        };
+        problems.push(RouteProblem::NoTable { field: field(name), vpc_id: routing.vpc_id.to_owned() });
+    }
+    selected
+}
+
+/// The destinations that may get routes. Each lies within one CIDR block of the other end. `None` if EC2 does not show
+/// these blocks.
+fn destinations(
+    routing: Routing<'_>,
+    routes: &Routes,
+    tables: &BTreeSet<String>,
+    problems: &mut Vec<RouteProblem>,
+) -> Option<BTreeSet<IpNet>> {
+    let blocks = cidr_blocks(routing.other);
+    if blocks.is_empty() {
+        problems.push(RouteProblem::NoCidrBlocks);
+        return None;
+    }
+    let field = || format!("{}.destinationCidrBlocks", routing.field);
+    let mut destinations = BTreeSet::new();
+    let mut unexpected = BTreeSet::new();
+    if routes.destination_cidr_blocks.is_empty() {
+        (destinations, unexpected) = blocks.into_iter().partition(|block| routing.trust.allows(block));
+    } else {
+        for text in &routes.destination_cidr_blocks {
+            let is_within = |one: &IpNet| blocks.iter().any(|other| other.contains(one));
+            match parse(text).filter(is_within) {
+                Some(destination) if routing.trust.allows_destination(&destination) => {
+                    _ = destinations.insert(destination);
+                }
+                Some(destination) => _ = unexpected.insert(destination),
+                None => problems.push(RouteProblem::OutsideOtherEnd {
+                    field: field(),
+                    destination: text.clone(),
+                    blocks: blocks.iter().copied().collect(),
+                }),
+            }
+        }
+    }
+    for block in unexpected {
+        let to_allow = routing.trust.to_allow.clone().unwrap_or_else(|| {
+            let all: Vec<_> = destinations.iter().chain([&block]).map(ToString::to_string).collect();
+            format!("set {}: [{}]", field(), all.join(", "))
+        });
+        problems.push(RouteProblem::UnexpectedCidrBlock { block, tables: tables.iter().cloned().collect(), to_allow });
+    }
+    Some(destinations)
+}

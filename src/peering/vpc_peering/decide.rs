@@ -1,0 +1,178 @@
+//! The decision: the next step for a `VpcPeering`, and its status.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::deletion::plan_deletion;
+use super::maintain::{by_code_and_expiry, maintain, not_found};
+use super::obtain::{obtain, record, unknown_connection};
+use super::state::{Desired, Observation, Recorded};
+use super::step::Step;
+use super::{status, upkeep};
+use crate::api::{ManagementPolicy, Ownership, Reason, VpcPeeringSpec, VpcPeeringStatus};
+use crate::peering::authority::{Authorized, Hint};
+use crate::peering::blocker::Blocker;
+use crate::peering::connection::Connection;
+use crate::peering::plan::{AspectStatus, Plan, Step as _};
+use crate::peering::settings::{MISSING_REQUEUE, STALLED_REQUEUE, Settings};
+
+/// The decision on one observation.
+#[derive(Clone, Debug)]
+pub(crate) struct Decision {
+    pub plan: Plan<Step>,
+    /// The status to write if the plan is not to act.
+    pub status: VpcPeeringStatus,
+    /// Time for which the state has to last before the status is worth a write.
+    pub defer_write: Option<Duration>,
+    /// Routes that stay in AWS when the finalizer goes, for an Event.
+    pub left_in_aws: Vec<String>,
+}
+
+/// Decides on the next step.
+pub(crate) fn decide(
+    desired: Desired<'_>,
+    recorded: &Recorded,
+    observed: &Observation,
+    now: Timestamp,
+    settings: Settings,
+) -> Decision {
+    let target = owned_target(desired, observed);
+    let aspects =
+        target.map(|(connection, target)| upkeep::aspects(desired, recorded, observed, (connection, &target)));
+    let aspects = aspects.unwrap_or_default();
+    let plan = plan(desired, recorded, observed, &aspects, now, settings);
+    Decision {
+        status: status::report(desired, observed, &plan, &aspects, now),
+        defer_write: status::defer_write(desired, observed, &plan),
+        left_in_aws: match plan {
+            Plan::RemoveFinalizer => super::deletion::left_in_aws(desired, recorded, observed),
+            _ => Vec::new(),
+        },
+        plan,
+    }
+}
+
+fn plan(
+    desired: Desired<'_>,
+    recorded: &Recorded,
+    observed: &Observation,
+    aspects: &[AspectStatus<Step>],
+    now: Timestamp,
+    settings: Settings,
+) -> Plan<Step> {
+    let plan = if desired.deleted {
+        plan_deletion(desired, recorded, observed, settings)
+    } else if !desired.finalizer {
+        Plan::Act(Step::AddFinalizer)
+    } else if desired.spec.management_policy == ManagementPolicy::Observe {
+        observe_only(desired, recorded, observed, now)
+    } else if let Err(blocker) = desired.permissions.admit(&desired.ends.requester, &desired.ends.accepter) {
+        blocker.into()
+    } else {
+        match (recorded.owned_id(), &observed.recorded) {
+            (None, _) => obtain(desired, recorded, observed, now, settings),
+            (Some(id), None) => missing(id, observed, settings).unwrap_or_else(|| not_found(desired, recorded, id)),
+            (Some(_), Some(connection)) => match desired.authority().over(connection, Hint::Recorded) {
+                Ok(_) => maintain(desired, recorded, connection, aspects, now),
+                // The record is wrong. A connection with the ownership tags takes its place.
+                Err(blocker) => match owned(desired, observed).as_slice() {
+                    [(connection, _)] => record(connection),
+                    _ => blocker.into(),
+                },
+            },
+        }
+    };
+    let refusal = match &plan {
+        Plan::Act(step) => step.aspect().and_then(|aspect| observed.refused.get(&aspect)),
+        _ => None,
+    };
+    refusal.map_or(plan, |refusal| refusal.clone().into()).unless_suspended(desired.spec.suspend)
+}
+
+/// The plan while the operator must not, or cannot, ask AWS. A deleted resource that owns nothing still loses its
+/// finalizer.
+pub(crate) fn blocked(
+    spec: &VpcPeeringSpec,
+    deleted: bool,
+    finalizer: bool,
+    recorded: &Recorded,
+    blocker: &Blocker,
+) -> Plan<Step> {
+    let owns_nothing = recorded.owned_id().is_none() && !recorded.creation_started && recorded.routes.is_empty();
+    if deleted && (!finalizer || owns_nothing || spec.management_policy == ManagementPolicy::Observe) {
+        return Plan::RemoveFinalizer;
+    }
+    let mut blocker = blocker.clone();
+    if deleted {
+        blocker.message +=
+            ". The peering is not deleted until this is solved; to leave it in AWS, set spec.managementPolicy to Observe";
+    }
+    blocker.into()
+}
+
+/// The recorded connection, if it is live and EC2 proves that it is the resource's own.
+fn owned_target<'a>(desired: Desired<'_>, observed: &'a Observation) -> Option<(&'a Connection, Authorized)> {
+    let connection = observed.recorded.as_deref().filter(|connection| !connection.code.has_ended())?;
+    Some((connection, desired.authority().over(connection, Hint::Recorded).ok()?))
+}
+
+/// The connections with the ownership tags that EC2 proves to be the resource's own.
+pub(super) fn owned<'a>(desired: Desired<'_>, observed: &'a Observation) -> Vec<(&'a Arc<Connection>, Authorized)> {
+    let authority = desired.authority();
+    let owned = observed.owned.iter();
+    owned.filter_map(|connection| Some((connection, authority.over(connection, Hint::Tagged).ok()?))).collect()
+}
+
+/// The plan for `managementPolicy: Observe`: it only records the connection.
+fn observe_only(desired: Desired<'_>, recorded: &Recorded, observed: &Observation, now: Timestamp) -> Plan<Step> {
+    let target = match &desired.spec.vpc_peering_connection_id {
+        Some(id) => match &observed.wanted {
+            None => return unknown_connection(desired, id),
+            wanted => wanted.as_ref(),
+        },
+        None => {
+            let living = observed.recorded.as_ref().filter(|connection| !connection.code.has_ended());
+            living.or(observed.owned.first()).or(observed.conflicting.as_ref()).or(observed.recorded.as_ref())
+        }
+    };
+    let Some(connection) = target else {
+        let (requester, accepter) = (&desired.ends.requester, &desired.ends.accepter);
+        return Plan::Stalled {
+            reason: Reason::NotFound,
+            message: format!(
+                "EC2 shows no live peering connection between {} and {} in {}, and spec.managementPolicy Observe creates none",
+                requester.vpc_id, accepter.vpc_id, requester.region
+            ),
+            requeue_after: Some(STALLED_REQUEUE),
+        };
+    };
+    let difference = desired.authority().difference(connection);
+    if let Some(difference) = difference.filter(|_| desired.spec.vpc_peering_connection_id.is_some()) {
+        return stalled(Reason::ConnectionMismatch, difference);
+    }
+    if recorded.connection_id.as_ref() != Some(&connection.id) {
+        let connection = Arc::clone(connection);
+        return Plan::Act(Step::Record { connection, ownership: Ownership::Observed });
+    }
+    by_code_and_expiry(connection, now)
+}
+
+/// The wait while EC2 does not show a connection that must exist by the record. EC2 is eventually consistent, so that an
+/// absence has to last. `None` once it has.
+pub(super) fn missing(subject: &str, observed: &Observation, settings: Settings) -> Option<Plan<Step>> {
+    let left = settings.consistency_window.checked_sub(observed.missing_for).filter(|left| !left.is_zero())?;
+    Some(Plan::Wait {
+        reason: Reason::AwaitingConsistency,
+        message: format!(
+            "waiting up to {} s for EC2 to show {subject} (eventual consistency)",
+            settings.consistency_window.as_secs_f32()
+        ),
+        requeue_after: Some(left.min(MISSING_REQUEUE)),
+    })
+}
+
+pub(super) fn stalled(reason: Reason, message: String) -> Plan<Step> {
+    Plan::Stalled { reason, message, requeue_after: None }
+}

@@ -1,0 +1,23 @@
+//! The decision for a `VpcPeering`.
+
+mod decide;
+mod deletion;
+#[cfg(test)]
+mod interleavings;
+mod maintain;
+mod obtain;
+mod state;
+mod status;
+mod step;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+
+pub(crate) use decide::{Decision, blocked, decide};
+pub(crate) use state::{AccepterView, Desired, Observation, OlderClaim, Recorded};
+pub(crate) use status::{dry_run_answered, recorded_step, report_blocked, requested, without_intent};
+pub(crate) use step::Step;
+pub(crate) use upkeep::sides_tagged_with;
+
+#[cfg(test)]
+pub(crate) use status::describe;
