@@ -1,11 +1,11 @@
-//! The connections that a resource may act on. The status, the ownership tags and the spec of a resource are only hints,
-//! because other people can write them. A resource may act on a connection while all of these hold:
+//! The connections that a resource may act on. The status, the ownership tags and the spec of a resource are only
+//! hints, because other people can write them. A resource may act on a connection while all of these hold:
 //! - EC2 shows the connection with the ends of the spec.
 //! - The connection does not carry the tags of another owner.
 //! - The identities that act allow both VPCs.
 //!
-//! Every step on a connection carries an [`Authorized`]. Only [`Authority::over`] creates one, so a new kind of step cannot
-//! omit the check.
+//! Every step on a connection carries an [`Authorized`]. Only [`Authority::over`] creates one, so a new kind of step
+//! cannot omit the check.
 
 use std::fmt;
 use std::ops::Deref;
@@ -102,8 +102,8 @@ impl Authority<'_> {
         Ok(Authorized(connection.id.clone()))
     }
 
-    /// The message if the ends that EC2 shows differ from those of the spec. It does not name the shown VPC or account, which
-    /// may belong to somebody else.
+    /// The message if the ends that EC2 shows differ from those of the spec. It does not name the shown VPC or account,
+    /// which may belong to somebody else.
     pub(crate) fn difference(&self, connection: &Connection) -> Option<String> {
         let requester = self.requester.map(|end| (Side::Requester, end, &connection.requester, None));
         // An accepter without an owner belongs to the requester's account.

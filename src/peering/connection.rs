@@ -50,8 +50,8 @@ impl StatusCode {
         }
     }
 
-    /// Whether the connection can no longer become active. An unknown code has not ended: otherwise the operator could create
-    /// a second peering.
+    /// Whether the connection can no longer become active. An unknown code has not ended: otherwise the operator could
+    /// create a second peering.
     pub(crate) fn has_ended(&self) -> bool {
         match self {
             Self::Failed | Self::Rejected | Self::Expired | Self::Deleted => true,

@@ -1,5 +1,5 @@
-//! The permissions that an administrator grants to an identity. They are checked before the first AWS call, and again before
-//! each step. A permission that is absent or empty allows nothing.
+//! The permissions that an administrator grants to an identity. They are checked before the first AWS call, and again
+//! before each step. A permission that is absent or empty allows nothing.
 
 use super::blocker::Blocker;
 use super::endpoints::Endpoint;
@@ -48,15 +48,16 @@ impl Limits {
         }
     }
 
-    /// The limits of the operator's own credentials. Flags limit the regions and adoption; IAM limits the VPCs and peers.
+    /// The limits of the operator's own credentials. Flags limit the regions and adoption; IAM limits the VPCs and
+    /// peers.
     pub(crate) fn own(identity: String, regions: AllowedRegions, adoption: bool) -> Self {
         let all = AllowedVpcs { all: true, list: None };
         let peers = AllowedPeers { all: true, list: None };
         Self { identity, vpcs: all, regions, peers, routes: true, options: true, adoption }
     }
 
-    /// Checks a region. `is_known` is whether this release knows the region. An unknown region has to be listed, so that an
-    /// invented name is not allowed.
+    /// Checks a region. `is_known` is whether this release knows the region. An unknown region has to be listed, so
+    /// that an invented name is not allowed.
     pub(crate) fn region(&self, field: &str, region: &str, is_known: bool) -> Result<(), Blocker> {
         let is_listed = self.regions.list.iter().flatten().any(|allowed| allowed == region);
         if is_listed || (self.regions.all && is_known) {

@@ -25,7 +25,8 @@ pub(crate) struct Vpc {
     pub cidr_blocks: Vec<String>,
 }
 
-/// Checks that both VPCs exist and that their CIDR blocks do not overlap. `accepter` is `None` if the operator cannot read it.
+/// Checks that both VPCs exist and that their CIDR blocks do not overlap. `accepter` is `None` if the operator cannot
+/// read it.
 /// <https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html#vpc-peering-limitations>
 pub(crate) fn check(ends: &Endpoints, requester: Option<&Vpc>, accepter: Option<Option<&Vpc>>) -> Preflight {
     let absent = |side: Side, hint: &str| {

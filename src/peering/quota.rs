@@ -1,5 +1,5 @@
-//! AWS quotas on peering connections. The operator warns before a quota is reached and refuses nothing, because AWS can raise
-//! a quota.
+//! AWS quotas on peering connections. The operator warns before a quota is reached and refuses nothing, because AWS can
+//! raise a quota.
 //! <https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-peering>
 
 use super::connection::{Connection, StatusCode};
@@ -32,8 +32,8 @@ pub(crate) fn counts_as_outstanding(connection: &Connection) -> bool {
     waits && connection.requester.owner_id != connection.accepter.owner_id
 }
 
-/// The warning before another connection between two VPCs is requested, if at least 90% of a quota are in use. `vpcs` are the
-/// VPCs and their numbers of active connections.
+/// The warning before another connection between two VPCs is requested, if at least 90% of a quota are in use. `vpcs`
+/// are the VPCs and their numbers of active connections.
 pub(crate) fn warning(vpcs: [(&str, usize); 2], outstanding: usize) -> Option<String> {
     let is_near = |used: usize, quota: usize| used * 10 >= quota * 9;
     let near = vpcs.into_iter().find(|(_, active)| is_near(*active, ACTIVE_PER_VPC));

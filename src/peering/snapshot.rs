@@ -10,7 +10,7 @@ use super::connection::Connection;
 use super::endpoints::Endpoints;
 use super::owner::Owner;
 use super::quota;
-use super::vpc_peering::state::{Observation, Recorded};
+use super::vpc_peering::{Observation, Recorded};
 
 /// All connections that one account sees in one region, indexed for the queries of a reconcile.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +24,8 @@ pub(crate) struct Snapshot {
     outstanding: usize,
 }
 
-/// Positions by the hash of a key, sorted by hash. The keys are not stored, to save memory. The caller compares the keys of
-/// the connections that it finds.
+/// Positions by the hash of a key, sorted by hash. The keys are not stored, to save memory. The caller compares the
+/// keys of the connections that it finds.
 #[derive(Clone, Debug, Default)]
 struct Index(Vec<(u32, u32)>);
 
@@ -67,7 +67,8 @@ impl Snapshot {
         self.connections.iter().filter(|connection| connection.code.is_in_motion()).filter(is_of_cluster)
     }
 
-    /// The IDs of the connections that differ from those of `earlier`, and the [`requests_to`] keys of their accepter VPCs.
+    /// The IDs of the connections that differ from those of `earlier`, and the [`requests_to`] keys of their accepter
+    /// VPCs.
     pub(crate) fn changes_since(&self, earlier: &Self) -> BTreeSet<String> {
         let differ = |one: &&Arc<Connection>, other: &Self| {
             other.get(&one.id).is_none_or(|other| !Arc::ptr_eq(one, other) && **one != *other)

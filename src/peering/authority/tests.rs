@@ -1,5 +1,6 @@
-//! Property tests with a forged status, forged tags and a forged record of routes. No step acts on a connection whose ends
-//! differ from those of the spec. No step changes a route through a connection that does not belong to the resource.
+//! Property tests with a forged status, forged tags and a forged record of routes. No step acts on a connection whose
+//! ends differ from those of the spec. No step changes a route through a connection that does not belong to the
+//! resource.
 
 #![allow(clippy::unwrap_used)]
 
@@ -52,7 +53,8 @@ fn any_tags() -> Vec<Tags> {
     ]
 }
 
-/// Any connection that EC2 may show: any status code, the ends of the spec or others, and tags that anybody may have set.
+/// Any connection that EC2 may show: any status code, the ends of the spec or others, and tags that anybody may have
+/// set.
 fn any_connection(id: &'static str) -> impl Strategy<Value = Connection> {
     let block = |block: &str| Box::new([CidrBlock { cidr_block: block.into() }]);
     (prop::sample::select(every_code()), prop::sample::select(any_tags()), 0..7usize, 0..4usize).prop_map(

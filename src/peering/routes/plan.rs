@@ -59,21 +59,21 @@ pub(crate) fn repair(routing: Routing<'_>) -> RoutesPlan {
     }
 }
 
-/// The next step towards the removal of all routes of this resource: the recorded routes, and the routes of the spec through
-/// its connection. All are gone when the plan has no step and does not await EC2.
+/// The next step towards the removal of all routes of this resource: the recorded routes, and the routes of the spec
+/// through its connection. All are gone when the plan has no step and does not await EC2.
 ///
-/// Without `keeps_record` the record stays as it is, because it disappears with the resource. An object that has grown to
-/// the size limit of the API server can then still be deleted.
+/// Without `keeps_record` the record stays as it is, because it disappears with the resource. An object that has grown
+/// to the size limit of the API server can then still be deleted.
 pub(crate) fn withdraw(routing: Routing<'_>, keeps_record: bool) -> RoutesPlan {
     let surplus = wanted(routing, &mut Vec::new()).unwrap_or_default();
     decide(routing, &BTreeSet::new(), &surplus, keeps_record)
 }
 
-/// The next step. The `wanted` entries get a route. At the `surplus` entries and at all other recorded entries, the routes of
-/// this resource are removed.
+/// The next step. The `wanted` entries get a route. At the `surplus` entries and at all other recorded entries, the
+/// routes of this resource are removed.
 ///
-/// No other entry is examined. A route through the connection that neither the record nor the spec names therefore stays:
-/// somebody else created it.
+/// No other entry is examined. A route through the connection that neither the record nor the spec names therefore
+/// stays: somebody else created it.
 fn decide(
     routing: Routing<'_>,
     wanted: &BTreeSet<RouteEntry>,
@@ -138,8 +138,8 @@ impl Draft<'_> {
             }
             (None, None, _) => {}
         }
-        // The record names the routes that exist and those that are about to. While a route is to be deleted, every record
-        // of its entry stays: they prove that the route belongs to this resource.
+        // The record names the routes that exist and those that are about to. While a route is to be deleted, every
+        // record of its entry stays: they prove that the route belongs to this resource.
         let is_needed = |route: &&ManagedRoute| {
             own.is_some_and(|(_, id)| connection.is_none() || id.as_str() == route.vpc_peering_connection_id)
         };
@@ -195,7 +195,8 @@ impl RoutesPlan {
 }
 
 impl RouteStep {
-    /// Whether the step only removes routes, or records of routes, that are in `recorded`. Such a step needs no permission.
+    /// Whether the step only removes routes, or records of routes, that are in `recorded`. Such a step needs no
+    /// permission.
     pub(crate) fn only_removes(&self, recorded: &BTreeSet<ManagedRoute>) -> bool {
         match self {
             Self::Record(routes) => routes.is_subset(recorded),

@@ -51,7 +51,8 @@ pub(crate) enum RouteProblem {
         /// How to allow the block, as a verb phrase.
         to_allow: String,
     },
-    /// EC2 no longer shows the connection of a recorded route, so nothing proves that the route belongs to the resource.
+    /// EC2 no longer shows the connection of a recorded route, so nothing proves that the route belongs to the
+    /// resource.
     Unproven {
         route_table_id: String,
         destination: IpNet,

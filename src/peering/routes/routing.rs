@@ -32,8 +32,8 @@ pub(crate) struct Routing<'a> {
     pub tables: &'a RouteTables,
     /// The recorded routes of both ends. They include the routes through earlier connections to the same destinations.
     pub recorded: &'a BTreeSet<ManagedRoute>,
-    /// Whether EC2 has had time to show the last change. Until then no route leaves the record: a route that EC2 does not
-    /// show yet would be orphaned.
+    /// Whether EC2 has had time to show the last change. Until then no route leaves the record: a route that EC2 does
+    /// not show yet would be orphaned.
     pub is_settled: bool,
     /// The most routes of this end.
     pub limit: usize,
@@ -69,8 +69,8 @@ impl<'a> Routing<'a> {
         self.connection.filter(|connection| connection.as_str() == id).or_else(earlier)
     }
 
-    /// The connection of a recorded route if EC2 does not show that connection. The record alone proves nothing, because
-    /// others can write the status.
+    /// The connection of a recorded route if EC2 does not show that connection. The record alone proves nothing,
+    /// because others can write the status.
     pub(super) fn unproven_target<'b>(&self, route: &'b Route, records: &[&ManagedRoute]) -> Option<&'b str> {
         let Target::Peering(id) = &route.target else { return None };
         let is_unproven = self.own_target(route, records).is_none() && !self.others.contains(id);

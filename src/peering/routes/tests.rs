@@ -1,5 +1,5 @@
-//! Tests of the route rules: tables of single decisions, and a model of EC2 with crashes and stale views. The file exceeds
-//! 400 lines because both share the notation of routes and records.
+//! Tests of the route rules: tables of single decisions, and a model of EC2 with crashes and stale views. The file
+//! exceeds 400 lines because both share the notation of routes and records.
 
 #![allow(clippy::unwrap_used)]
 
@@ -31,7 +31,8 @@ fn route(text: &str) -> Route {
     Route { destination: destination.parse().unwrap(), target, is_blackhole }
 }
 
-/// A table of the VPC. The ID `main` makes it the main table, and `foreign` a table of another VPC. The tag `name` is the ID.
+/// A table of the VPC. The ID `main` makes it the main table, and `foreign` a table of another VPC. The tag `name` is
+/// the ID.
 fn table(id: &str, routes: &[&str]) -> RouteTable {
     RouteTable {
         id: id.to_owned(),
@@ -731,7 +732,8 @@ proptest! {
             prop_assert!(is_there != is_conflict, "{:?}: {:?}", entry, model.world().get(entry));
             prop_assert_eq!(is_conflict, foreign.get(entry).is_some_and(|target| *target != ours), "{:?}", entry);
         }
-        // No other route of the resource is left. The exception is an unrecorded route that a spec named too briefly to be acted on.
+        // No other route of the resource is left. The exception is an unrecorded route that a spec named too briefly to
+        // be acted on.
         for (entry, target) in model.world() {
             let may_stay = *target == ours && model.views[0].get(entry) == Some(target) && !recorded.iter().any(|route| names(entry, route));
             prop_assert!(now_wanted.contains(entry) || foreign.get(entry) == Some(target) || may_stay, "orphaned: {:?} {:?}", entry, target);

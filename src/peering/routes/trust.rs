@@ -6,15 +6,16 @@ use ipnet::IpNet;
 
 use super::cidr::is_private;
 
-/// Which CIDR blocks of the other end may get routes. The account of the other end can add blocks to its VPC at any time.
-/// Such a block must not get a route here without consent.
+/// Which CIDR blocks of the other end may get routes. The account of the other end can add blocks to its VPC at any
+/// time. Such a block must not get a route here without consent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Trust {
     /// Every block may: the operator acts for the other end, too.
     pub all: bool,
     /// A block within one of these may. The spec lists them.
     pub listed: BTreeSet<IpNet>,
-    /// The blocks of the other end when the peering first became active. The private and the IPv6 blocks among them may.
+    /// The blocks of the other end when the peering first became active. The private and the IPv6 blocks among them
+    /// may.
     pub recorded: BTreeSet<IpNet>,
     /// No block that overlaps one of these may. This overrides all other fields.
     pub denied: BTreeSet<IpNet>,

@@ -1,16 +1,20 @@
-//! The other half of a peering that somebody else asks for: which requests are accepted, and what is kept at this end of
-//! those that were. Pure, as `peering` is, whose terms it uses.
+//! The decision for a `VpcPeeringAccepter`: the requests that it accepts, and the upkeep of the accepter's end.
 
-pub mod decision;
-pub mod facts;
-pub mod review;
-pub mod rules;
-pub mod status;
-pub mod step;
-
-pub use decision::{Decision, blocked, decide};
-pub use facts::{Desired, Observation, Recorded};
-pub use step::Step;
-
+mod decide;
+mod deletion;
+mod judge;
+mod rules;
+mod state;
+mod status;
+mod step;
 #[cfg(test)]
 mod tests;
+mod upkeep;
+
+pub(crate) use decide::{Decision, blocked, decide};
+pub(crate) use state::{Desired, Observation, Recorded};
+pub(crate) use status::{recorded_step, report_blocked};
+pub(crate) use step::Step;
+
+#[cfg(test)]
+pub(crate) use status::record_acceptance;

@@ -1,4 +1,4 @@
-//! What a decision is made from: what is wanted, what was recorded, what is seen.
+//! The input of the decision: the spec, the record in the status, and EC2's view.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,32 +6,38 @@ use std::time::Duration;
 
 use crate::api::{ManagedRoute, RequestedConnection, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus};
 use crate::peering::authority::{self, Authority, Authorized};
+use crate::peering::blocker::Blocker;
+use crate::peering::connection::Connection;
+use crate::peering::endpoints::Endpoint;
+use crate::peering::limits::Permissions;
+use crate::peering::owner::Owner;
+use crate::peering::plan::Aspect;
 use crate::peering::routes::RouteTables;
-use crate::peering::{Claim, Aspect, Connection, Endpoint, Owner, Permissions, Blocker};
 
-/// What is wanted.
+/// The desired state, and the object that it comes from.
 #[derive(Clone, Copy, Debug)]
-pub struct Desired<'a> {
-    /// Who accepts.
+pub(crate) struct Desired<'a> {
     pub owner: &'a Owner,
-    /// What the user says.
     pub spec: &'a VpcPeeringAccepterSpec,
     /// The VPC, with every default filled in.
     pub end: &'a Endpoint,
-    /// What the identity that acts for it allows.
+    /// The limits of the identity that acts.
     pub permissions: &'a Permissions,
-    /// Whether no other cluster has this cluster's ID, so that the names of a resource identify it.
+    /// See [`Settings::is_cluster_unique`](crate::peering::Settings::is_cluster_unique).
     pub is_cluster_unique: bool,
-    /// The resource is being deleted.
     pub deleted: bool,
-    /// Our finalizer is on the resource.
+    /// Whether the object has the operator's finalizer.
     pub finalizer: bool,
+    /// The value of the annotation that asks for an immediate reconcile, which the status repeats as an answer.
+    pub reconcile_at: Option<&'a str>,
+    pub generation: i64,
+    /// The status as it is stored.
+    pub status: &'a VpcPeeringAccepterStatus,
 }
 
 impl<'a> Desired<'a> {
-    /// What this resource may act on.
-    #[must_use]
-    pub fn authority(&self) -> Authority<'a> {
+    /// The connections that this resource may act on.
+    pub(crate) fn authority(&self) -> Authority<'a> {
         Authority {
             owner: self.owner,
             ownership: authority::Ownership::Acceptance,
@@ -41,21 +47,25 @@ impl<'a> Desired<'a> {
             is_cluster_unique: self.is_cluster_unique,
         }
     }
+
+    /// The tags of the spec, and the tags that name this resource as the accepter.
+    pub(super) fn tags(&self) -> BTreeMap<String, String> {
+        let of_spec = self.spec.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone()));
+        let ownership = self.owner.accepter_tags().into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+        of_spec.chain(ownership).collect()
+    }
 }
 
-/// What we wrote down earlier.
+/// The record in the status. Other people can write it, so that it proves nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recorded {
-    /// What was decided, by connection.
+pub(crate) struct Recorded {
     pub connections: BTreeMap<String, RequestedConnection>,
-    /// The routes that we have made, or are about to, through any of them.
+    /// The routes that the operator has created, or is about to create, through any connection.
     pub routes: BTreeSet<ManagedRoute>,
 }
 
 impl Recorded {
-    /// What the status says.
-    #[must_use]
-    pub fn of(status: Option<&VpcPeeringAccepterStatus>) -> Self {
+    pub(crate) fn of(status: Option<&VpcPeeringAccepterStatus>) -> Self {
         let connections = status.into_iter().flat_map(|status| &status.connections);
         Self {
             connections: connections
@@ -65,14 +75,13 @@ impl Recorded {
         }
     }
 
-    /// The connections that we have accepted, or were about to.
-    pub fn accepted(&self) -> impl Iterator<Item = &RequestedConnection> {
+    /// The connections that the operator has accepted, or was about to accept.
+    pub(crate) fn accepted(&self) -> impl Iterator<Item = &RequestedConnection> {
         self.connections.values().filter(|connection| connection.accepted_at.is_some())
     }
 
-    /// What is recorded of a connection that we have accepted, or were about to.
-    #[must_use]
-    pub fn acceptance(&self, id: &str) -> Option<&RequestedConnection> {
+    /// The record of a connection that the operator has accepted, or was about to accept.
+    pub(crate) fn acceptance(&self, id: &str) -> Option<&RequestedConnection> {
         self.connections.get(id).filter(|connection| connection.accepted_at.is_some())
     }
 
@@ -82,21 +91,21 @@ impl Recorded {
     }
 }
 
-/// What EC2, and the cluster, show.
+/// The view of EC2 and of the cluster.
 #[derive(Clone, Debug, Default)]
-pub struct Observation {
+pub(crate) struct Observation {
     /// The connections whose accepter is the VPC, and those that are recorded as accepted.
     pub connections: BTreeMap<String, Arc<Connection>>,
-    /// For how long we have been looking, in vain, for those that are recorded as accepted.
+    /// Time for which EC2 has not shown a connection that is recorded as accepted.
     pub missing_for: BTreeMap<String, Duration>,
-    /// Connections that EC2 has shown to this process as the owner's own, and may show no more.
+    /// Connections that EC2 has shown to this process as the owner's own. EC2 may not show them any more.
     pub remembered: BTreeSet<Authorized>,
-    /// The VPC's route tables, where its routes are ours to look after.
+    /// The route tables of the VPC, if the operator manages routes in them.
     pub tables: Option<Result<Arc<RouteTables>, Blocker>>,
-    /// An older resource of this cluster that decides on requests to the same VPC.
-    pub older_claim: Option<Claim>,
-    /// EC2 has had time to show what we did last.
+    /// An older resource of this cluster that decides on requests to the same VPC: its kind and name.
+    pub older_accepter: Option<String>,
+    /// Whether EC2 has had time to show the last change.
     pub is_settled: bool,
-    /// What AWS refused, and is not to be asked for again yet.
+    /// The refusals of AWS whose next attempt is not due yet.
     pub refused: BTreeMap<(String, Aspect), Blocker>,
 }

@@ -1,55 +1,145 @@
-//! What the status says: a function of what was decided, of what we know, and of what was there before.
+//! The status of a `VpcPeeringAccepter`: a pure function of the stored status and the decision.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
-use super::decision::{Decision, is_gone};
-use super::review::Verdict;
-use super::{Observation, Recorded};
+use super::decide::{Assessment, is_gone};
+use super::judge::Verdict;
+use super::state::{Desired, Observation, Recorded};
+use super::step::Step;
 use crate::api::{
     AccepterDecision, ConditionType, Reason, RequestedConnection, Requester, VpcPeeringAccepterSpec,
     VpcPeeringAccepterStatus,
 };
+use crate::peering::conditions::{Readiness, all_following, aspect_condition, condition, find, to_the_second};
+use crate::peering::connection::{Connection, StatusCode};
+use crate::peering::endpoints::Endpoint;
+use crate::peering::plan::Plan;
 use crate::peering::routes::cidr_blocks;
-use crate::peering::status::{Readiness, condition, outcome_condition, to_the_second};
-use crate::peering::{Connection, Endpoint, Plan, Settings, StatusCode};
+use crate::peering::settings::Settings;
+use crate::peering::upkeep::UpkeepStep;
 
-/// How many connections that we have not accepted the status lists; it has to fit into an object of the API server's.
+/// The number of connections of others in the status, which has to fit into one object of the API server.
 const LISTED: usize = 100;
 
-/// How the resource stands under this decision; none where only we are concerned.
-#[must_use]
-pub fn readiness(decision: &Decision) -> Option<Readiness> {
-    let readiness = Readiness::under(&decision.plan)?;
-    Some(match &decision.plan {
-        Plan::Settled { .. } => Readiness { reason: Reason::Synced, ..readiness },
-        _ => readiness,
-    })
+/// The status under a decision. It stays as it is if the plan is to act.
+pub(super) fn report(
+    desired: Desired<'_>,
+    recorded: &Recorded,
+    observed: &Observation,
+    assessment: &Assessment,
+    now: Timestamp,
+    settings: Settings,
+) -> VpcPeeringAccepterStatus {
+    let mut status = desired.status.clone();
+    let Some(mut readiness) = Readiness::under(&assessment.plan) else { return status };
+    if matches!(assessment.plan, Plan::Settled { .. }) {
+        readiness.reason = Reason::Synced;
+    }
+    locate(&mut status, desired.end);
+    // The verdicts of a deleted resource are not complete.
+    if !desired.deleted {
+        describe(&mut status, &assessment.verdicts, recorded, observed, settings);
+    }
+    if readiness.reason != Reason::AwaitingConsistency {
+        status.last_handled_reconcile_at = desired.reconcile_at.map(Into::into);
+    }
+    let generation = desired.generation;
+    let present = |kind, reason, message: &str| condition(kind, "True", reason, message, generation, now);
+    let at_capacity = assessment.at_capacity.as_ref();
+    let at_capacity =
+        at_capacity.map(|message| present(ConditionType::AtCapacity, Reason::MaxConnections, message));
+    let aspects = assessment.aspects.iter().cloned();
+    let aspects = aspects.map(|(kind, outcome)| aspect_condition(kind, outcome, generation, now));
+    let details = at_capacity.into_iter().chain(aspects).collect();
+    conclude(status, desired.spec, &readiness, details, generation, now)
 }
 
-/// The finer conditions that hold whatever the readiness.
-#[must_use]
-pub fn notes(spec: &VpcPeeringAccepterSpec, decision: &Decision, generation: i64, now: Timestamp) -> Vec<Condition> {
-    let note = |kind, reason, message: &str| condition(kind, "True", reason, message, generation, now);
-    let suspended =
-        spec.suspend.then(|| note(ConditionType::Suspended, Reason::Suspended, "spec.suspend stops all writes to AWS"));
-    let at_capacity = decision.at_capacity.as_ref();
-    let at_capacity = at_capacity.map(|message| note(ConditionType::AtCapacity, Reason::MaxConnections, message));
-    let outcomes = decision.outcomes.iter().cloned();
-    let outcomes = outcomes.map(|(kind, outcome)| outcome_condition(kind, outcome, generation, now));
-    suspended.into_iter().chain(at_capacity).chain(outcomes).collect()
+/// The status of a resource about which nothing new was seen. `answered` is the annotation value that the status answers.
+pub(crate) fn report_blocked(
+    spec: &VpcPeeringAccepterSpec,
+    status: &VpcPeeringAccepterStatus,
+    readiness: &Readiness,
+    answered: Option<&str>,
+    generation: i64,
+    now: Timestamp,
+) -> VpcPeeringAccepterStatus {
+    let mut status = status.clone();
+    if let Some(answered) = answered {
+        status.last_handled_reconcile_at = Some(answered.into());
+    }
+    let kept = [ConditionType::OptionsSynced, ConditionType::RoutesReady, ConditionType::AtCapacity];
+    let kept = kept.into_iter().filter_map(|kind| find(&status.conditions, kind).cloned()).collect();
+    conclude(status, spec, readiness, kept, generation, now)
 }
 
-/// Writes down which VPC it is.
-pub fn locate(status: &mut VpcPeeringAccepterStatus, end: &Endpoint) {
+/// The status after a step that only records. `None` for any other step.
+pub(crate) fn recorded_step(
+    step: &Step,
+    desired: Desired<'_>,
+    observed: &Observation,
+    now: Timestamp,
+) -> Option<VpcPeeringAccepterStatus> {
+    let mut status = desired.status.clone();
+    locate(&mut status, desired.end);
+    match step {
+        Step::RecordAcceptance { id } => {
+            if let Some(connection) = observed.connections.get(id.as_str()) {
+                record_acceptance(&mut status, connection, now);
+            }
+        }
+        Step::Upkeep { id, step: UpkeepStep::RecordTags { tags } } => {
+            let connections = status.connections.iter_mut();
+            for connection in connections.filter(|connection| connection.vpc_peering_connection_id == *id) {
+                connection.managed_tags = tags.iter().cloned().collect();
+            }
+        }
+        Step::Upkeep { id, step: UpkeepStep::RecordRoutes { routes } } => {
+            if let Some(connection) = observed.connections.get(id) {
+                keep_first_blocks(&mut status, connection);
+            }
+            status.routes = routes.iter().cloned().collect();
+        }
+        Step::AddFinalizer | Step::Accept { .. } | Step::Reject { .. } | Step::Upkeep { .. } => return None,
+    }
+    // A record changes no condition. The first status always has one.
+    if find(&status.conditions, ConditionType::Ready).is_some() {
+        return Some(status);
+    }
+    let readiness = Readiness::working(Reason::Updating, "deciding on the requests to this VPC");
+    Some(conclude(status, desired.spec, &readiness, Vec::new(), desired.generation, now))
+}
+
+/// Sets the conditions.
+fn conclude(
+    mut status: VpcPeeringAccepterStatus,
+    spec: &VpcPeeringAccepterSpec,
+    readiness: &Readiness,
+    details: Vec<Condition>,
+    generation: i64,
+    now: Timestamp,
+) -> VpcPeeringAccepterStatus {
+    let previous = std::mem::take(&mut status.conditions);
+    let suspended = spec.suspend.then(|| {
+        let message = "spec.suspend stops all writes to AWS";
+        condition(ConditionType::Suspended, "True", Reason::Suspended, message, generation, now)
+    });
+    let conditions = readiness.conditions(generation, now).into_iter().chain(suspended).chain(details);
+    status.conditions = all_following(&previous, conditions);
+    status.observed_generation = Some(generation);
+    status
+}
+
+/// Records the VPC.
+fn locate(status: &mut VpcPeeringAccepterStatus, end: &Endpoint) {
     status.vpc = Some(end.to_status());
     status.owner_id.clone_from(&end.owner_id);
 }
 
-/// Writes down what became of each request.
-pub fn describe(
+/// Copies the verdicts and EC2's view of each connection.
+pub(super) fn describe(
     status: &mut VpcPeeringAccepterStatus,
     verdicts: &[Verdict],
     recorded: &Recorded,
@@ -67,7 +157,7 @@ pub fn describe(
             others.push(described);
         }
     }
-    // What EC2 does not show any more is kept until it is certainly gone, and leaves nothing behind.
+    // A record outlives EC2's view of its connection until the connection is certainly gone, and so are its routes.
     for record in recorded.accepted() {
         let id = &record.vpc_peering_connection_id;
         let has_routes = recorded.routes.iter().any(|route| route.vpc_peering_connection_id == *id);
@@ -76,32 +166,39 @@ pub fn describe(
             listed.insert(id.clone(), record.clone());
         }
     }
-    let count = |decision| verdicts.iter().filter(|verdict| verdict.decision == decision).count();
-    let number = |count: usize| i32::try_from(count).ok();
-    let is_living = |id: &String| observed.connections.get(id).is_some_and(|connection| !connection.code.has_ended());
-    let living = verdicts.iter().filter(|verdict| verdict.is_ours && is_living(&verdict.id));
-    let (pending, denied) = (count(AccepterDecision::Pending), count(AccepterDecision::Denied));
-    status.accepted = number(living.count());
-    status.pending = number(pending + denied);
-    status.denied = number(denied);
-    status.rejected = number(count(AccepterDecision::Rejected));
-    status.ignored = number(count(AccepterDecision::Ignored));
-    // What waits for somebody comes first.
-    let rank = |decision: AccepterDecision| match decision {
-        AccepterDecision::Pending => 0,
-        AccepterDecision::Denied => 1,
-        AccepterDecision::Ignored => 2,
-        AccepterDecision::Rejected => 3,
-        AccepterDecision::Accepted => 4,
-    };
+    count(status, verdicts, observed);
     others.sort_by_key(|other| (rank(other.decision), other.vpc_peering_connection_id.clone()));
     others.truncate(LISTED);
     listed.extend(others.into_iter().map(|other| (other.vpc_peering_connection_id.clone(), other)));
     status.connections = listed.into_values().collect();
 }
 
+/// Requests that wait for a person come first in the list.
+fn rank(decision: AccepterDecision) -> u8 {
+    match decision {
+        AccepterDecision::Pending => 0,
+        AccepterDecision::Denied => 1,
+        AccepterDecision::Ignored => 2,
+        AccepterDecision::Rejected => 3,
+        AccepterDecision::Accepted => 4,
+    }
+}
+
+fn count(status: &mut VpcPeeringAccepterStatus, verdicts: &[Verdict], observed: &Observation) {
+    let count = |decision| verdicts.iter().filter(|verdict| verdict.decision == decision).count();
+    let number = |count: usize| i32::try_from(count).ok();
+    let is_live = |id: &String| observed.connections.get(id).is_some_and(|connection| !connection.code.has_ended());
+    let live = verdicts.iter().filter(|verdict| verdict.is_ours && is_live(&verdict.id));
+    let (pending, denied) = (count(AccepterDecision::Pending), count(AccepterDecision::Denied));
+    status.accepted = number(live.count());
+    status.pending = number(pending + denied);
+    status.denied = number(denied);
+    status.rejected = number(count(AccepterDecision::Rejected));
+    status.ignored = number(count(AccepterDecision::Ignored));
+}
+
 fn described(verdict: &Verdict, connection: &Connection, record: Option<&RequestedConnection>) -> RequestedConnection {
-    // A request that we were about to accept, and that the spec no longer lets in, is forgotten; what was accepted is not.
+    // The intent to accept a request is dropped when the spec no longer allows it. The record of an accepted one stays.
     let is_kept = verdict.is_ours || connection.code != StatusCode::PendingAcceptance;
     let record = record.filter(|_| is_kept);
     let blocks = record.map(|record| record.accepted_cidr_blocks.clone()).unwrap_or_default();
@@ -122,8 +219,8 @@ fn described(verdict: &Verdict, connection: &Connection, record: Option<&Request
     }
 }
 
-/// The requester's CIDR blocks when a connection is first seen to be active, where the requester is another account's: it may
-/// add others later, which get no routes by themselves.
+/// The requester's CIDR blocks when the connection is first active and the requester is another account. Blocks that the
+/// other account adds later get no routes without a person's permission.
 fn first_blocks(connection: &Connection) -> Vec<String> {
     let is_foreign = connection.requester.owner_id != connection.accepter.owner_id;
     if connection.code != StatusCode::Active || !is_foreign {
@@ -132,8 +229,8 @@ fn first_blocks(connection: &Connection) -> Vec<String> {
     cidr_blocks(&connection.requester).iter().map(ToString::to_string).collect()
 }
 
-/// Writes those down before the first route is made.
-pub fn keep_first_blocks(status: &mut VpcPeeringAccepterStatus, connection: &Connection) {
+/// Records those blocks before the first route is created.
+fn keep_first_blocks(status: &mut VpcPeeringAccepterStatus, connection: &Connection) {
     let records = status.connections.iter_mut();
     for record in records.filter(|record| record.vpc_peering_connection_id == connection.id) {
         if record.accepted_cidr_blocks.is_empty() {
@@ -142,8 +239,8 @@ pub fn keep_first_blocks(status: &mut VpcPeeringAccepterStatus, connection: &Con
     }
 }
 
-/// Writes down that a connection is ours to accept, and to look after.
-pub fn record_acceptance(status: &mut VpcPeeringAccepterStatus, connection: &Connection, now: Timestamp) {
+/// Records that the operator accepts a connection.
+pub(crate) fn record_acceptance(status: &mut VpcPeeringAccepterStatus, connection: &Connection, now: Timestamp) {
     let verdict =
         Verdict { id: connection.id.clone(), decision: AccepterDecision::Accepted, message: None, is_ours: true };
     let record = RequestedConnection { accepted_at: Some(to_the_second(now)), ..described(&verdict, connection, None) };

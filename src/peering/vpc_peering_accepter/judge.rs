@@ -1,0 +1,192 @@
+//! The judgement on one connection to the VPC: whose it is, and the decision on the request.
+
+use super::rules::{self, RouteRule, Rule};
+use super::state::{Desired, Observation, Recorded};
+use super::step::Step;
+use super::upkeep::{self, ConnectionAspect};
+use crate::api::{AccepterDecision, Reason};
+use crate::peering::authority::Hint;
+use crate::peering::blocker::Blocker;
+use crate::peering::connection::{Connection, StatusCode};
+use crate::peering::owner::Owner;
+use crate::peering::settings::MISSING_REQUEUE;
+
+/// The decision on a connection, for the status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub id: String,
+    pub decision: AccepterDecision,
+    /// The reason of the decision.
+    pub message: Option<String>,
+    /// Whether the operator keeps the tags, options and routes of the connection.
+    pub is_ours: bool,
+}
+
+/// A verdict and its consequences.
+pub(super) struct Judgement {
+    pub verdict: Verdict,
+    pub aspects: Vec<ConnectionAspect>,
+    /// Whether the request would be accepted if `maxConnections` allowed it.
+    pub lacks_room: bool,
+}
+
+impl Judgement {
+    fn new(id: &str, decision: AccepterDecision, message: Option<String>, is_ours: bool) -> Self {
+        let verdict = Verdict { id: id.to_owned(), decision, message, is_ours };
+        Self { verdict, aspects: Vec::new(), lacks_room: false }
+    }
+}
+
+/// The answer of the lists in the spec.
+pub(super) fn rule(desired: Desired<'_>, connection: &Connection) -> Rule {
+    rules::judge(&desired.spec.accept, &desired.spec.deny, &connection.requester)
+}
+
+/// The reason why a connection is not to this VPC, or belongs to another resource. `None` if it may be this resource's.
+pub(super) fn foreign(desired: Desired<'_>, connection: &Connection) -> Option<String> {
+    if let Some(difference) = desired.authority().difference(connection) {
+        return Some(difference);
+    }
+    let tag = |key: &str| connection.tags.get(key).map(ToString::to_string).unwrap_or_default();
+    // The name of a resource in another namespace is confidential.
+    let owner = |kind: &str, [namespace, name]: [&str; 2]| {
+        if tag(namespace) == desired.owner.namespace {
+            format!("it belongs to {kind} {}/{}", tag(namespace), tag(name))
+        } else {
+            format!("it belongs to a {kind} of another namespace or cluster")
+        }
+    };
+    if connection.tags.contains_key(Owner::UID) {
+        return Some(owner("VpcPeering", [Owner::NAMESPACE, Owner::NAME]));
+    }
+    let is_tagged = Owner::accepter_of(&connection.tags).is_some();
+    (is_tagged && !is_tagged_ours(desired, connection))
+        .then(|| owner("VpcPeeringAccepter", [Owner::ACCEPTER_NAMESPACE, Owner::ACCEPTER_NAME]))
+}
+
+/// Whether the tags name this resource, or an earlier one of its name, as the accepter.
+pub(super) fn is_tagged_ours(desired: Desired<'_>, connection: &Connection) -> bool {
+    let authority = desired.authority();
+    authority.is_ours(&connection.tags) || authority.is_predecessors(&connection.tags)
+}
+
+/// The judgement on a connection that is no pending request, or that belongs to another resource. `None` if the status
+/// does not mention it.
+pub(super) fn judge_connection(
+    desired: Desired<'_>,
+    recorded: &Recorded,
+    observed: &Observation,
+    connection: &Connection,
+) -> Option<Judgement> {
+    let id = connection.id.as_str();
+    let has_ended = connection.code.has_ended();
+    let is_recorded = recorded.acceptance(id).is_some();
+    let ignored = |message| Judgement::new(id, AccepterDecision::Ignored, Some(message), false);
+    if let Some(message) = foreign(desired, connection) {
+        // The record stays, and so do the routes that it names.
+        return (!has_ended || is_recorded).then(|| ignored(message));
+    }
+    let is_tagged = is_tagged_ours(desired, connection);
+    if is_recorded && !is_tagged && !has_ended && rule(desired, connection) != Rule::Accept {
+        return Some(ignored(
+            "the status records it as accepted, but it has no tags of this resource, and spec.accept does not allow it; the operator left it alone".to_owned(),
+        ));
+    }
+    if is_recorded || (is_tagged && !has_ended) {
+        return Some(judge_accepted(desired, recorded, observed, connection));
+    }
+    if connection.code == StatusCode::Rejected {
+        let before = recorded.connections.get(id).map(|record| record.decision);
+        let is_denied = || matches!(rule(desired, connection), Rule::Deny(_)) && desired.spec.reject;
+        let is_ours = before == Some(AccepterDecision::Rejected) || is_denied();
+        return is_ours.then(|| Judgement::new(id, AccepterDecision::Rejected, None, false));
+    }
+    (!has_ended).then(|| ignored("it was not accepted by this resource, which leaves it alone".to_owned()))
+}
+
+/// The judgement on a connection that this resource has accepted.
+fn judge_accepted(
+    desired: Desired<'_>,
+    recorded: &Recorded,
+    observed: &Observation,
+    connection: &Connection,
+) -> Judgement {
+    let id = connection.id.as_str();
+    let has_ended = connection.code.has_ended();
+    let accepted = |message| Judgement::new(id, AccepterDecision::Accepted, message, true);
+    let target = match desired.authority().over(connection, Hint::Requested) {
+        Ok(target) => target,
+        Err(blocker) => {
+            let blocked = ConnectionAspect::acceptance(id, None, Some(blocker));
+            let aspects = if has_ended { Vec::new() } else { vec![blocked] };
+            return Judgement { aspects, ..accepted(None) };
+        }
+    };
+    let message = match upkeep::route_rule(desired, recorded, connection) {
+        RouteRule::Nowhere(message) if desired.spec.routes.is_some() && !has_ended => Some(message),
+        _ => None,
+    };
+    let aspects = match &connection.code {
+        StatusCode::Provisioning | StatusCode::Active => {
+            upkeep::aspects(desired, recorded, observed, (connection, &target))
+        }
+        StatusCode::InitiatingRequest
+        | StatusCode::PendingAcceptance
+        | StatusCode::Failed
+        | StatusCode::Rejected
+        | StatusCode::Expired
+        | StatusCode::Deleting
+        | StatusCode::Deleted
+        | StatusCode::Unknown(_) => Vec::new(),
+    };
+    Judgement { aspects, ..accepted(message) }
+}
+
+/// The judgement on a pending request. `may_be_accepted` says whether an earlier call may have accepted it already.
+pub(super) fn judge_request(
+    desired: Desired<'_>,
+    recorded: &Recorded,
+    observed: &Observation,
+    request: &Connection,
+    (has_room, may_be_accepted): (bool, bool),
+) -> Judgement {
+    let id = request.id.as_str();
+    // EC2 may not show yet that the request was accepted. Until then it keeps its upkeep.
+    let unless_accepted = |decision, reason: String, step: Option<Step>| {
+        if !may_be_accepted {
+            let aspects = step.map(|step| ConnectionAspect::acceptance(id, Some(step), None)).into_iter().collect();
+            return Judgement { aspects, ..Judgement::new(id, decision, Some(reason), false) };
+        }
+        let message = format!("waiting for EC2 to show whether {id} was accepted (eventual consistency)");
+        let waits = Blocker::passing(Reason::AwaitingConsistency, message, MISSING_REQUEUE);
+        let aspects = vec![ConnectionAspect::acceptance(id, None, Some(waits))];
+        Judgement { aspects, ..Judgement::new(id, AccepterDecision::Accepted, Some(reason), true) }
+    };
+    if let Some(older) = &observed.older_accepter {
+        return unless_accepted(AccepterDecision::Pending, format!("{older} decides on it"), None);
+    }
+    let target = match desired.authority().over(request, Hint::Requested) {
+        Ok(target) => target,
+        Err(blocker) => return unless_accepted(AccepterDecision::Pending, blocker.message, None),
+    };
+    match rule(desired, request) {
+        Rule::Deny(reason) => {
+            let step = desired.spec.reject.then(|| Step::Reject { id: target.clone() });
+            unless_accepted(AccepterDecision::Denied, reason, step)
+        }
+        Rule::Neither(reason) => unless_accepted(AccepterDecision::Pending, reason, None),
+        Rule::Accept if !has_room => {
+            let reason =
+                "spec.accept allows it, but the number of live connections has reached spec.maxConnections or the AWS quota";
+            Judgement { lacks_room: true, ..unless_accepted(AccepterDecision::Pending, reason.into(), None) }
+        }
+        Rule::Accept => {
+            let step = match recorded.acceptance(id) {
+                Some(_) => Step::Accept { id: target },
+                None => Step::RecordAcceptance { id: target },
+            };
+            let aspects = vec![ConnectionAspect::acceptance(id, Some(step), None)];
+            Judgement { aspects, ..Judgement::new(id, AccepterDecision::Accepted, None, true) }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The upkeep of an accepted connection, and its end.
+
+use std::collections::BTreeSet;
+
+use super::rules::{self, RouteRule};
+use super::state::{Desired, Observation, Recorded};
+use super::step::Step;
+use crate::api::{ConditionType, ManagedTag, Reason, Side, VpcInfo};
+use crate::peering::authority::{Authorized, Hint};
+use crate::peering::blocker::Blocker;
+use crate::peering::connection::{Connection, StatusCode};
+use crate::peering::plan::{Aspect, AspectStatus, Step as _};
+use crate::peering::routes::{self, Routing, Trust};
+use crate::peering::settings::MAX_ROUTES;
+use crate::peering::upkeep::{self, UpkeepStep};
+use crate::peering::tags;
+
+const SIDE: Side = Side::Accepter;
+
+/// The state of one aspect of one connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ConnectionAspect {
+    pub id: String,
+    pub status: AspectStatus<Step>,
+}
+
+impl ConnectionAspect {
+    pub(super) fn acceptance(id: &str, step: Option<Step>, blocker: Option<Blocker>) -> Self {
+        let status = AspectStatus { step, blocker, ..AspectStatus::settled(Aspect::Acceptance) };
+        Self { id: id.to_owned(), status }
+    }
+
+    fn of_end(id: &str, status: AspectStatus<UpkeepStep>) -> Self {
+        let status = status.map(|step| Step::Upkeep { id: id.to_owned(), step });
+        Self { id: id.to_owned(), status }
+    }
+
+    pub(super) fn unless_refused(self, observed: &Observation) -> Self {
+        let refusal = observed.refused.get(&(self.id.clone(), self.status.aspect));
+        Self { status: self.status.unless_refused(refusal), ..self }
+    }
+}
+
+/// The aspects of an accepted connection, in the order in which they are served.
+pub(super) fn aspects(
+    desired: Desired<'_>,
+    recorded: &Recorded,
+    observed: &Observation,
+    (connection, target): (&Connection, &Authorized),
+) -> Vec<ConnectionAspect> {
+    let id = connection.id.as_str();
+    let Some(record) = recorded.acceptance(id) else {
+        let step = Step::RecordAcceptance { id: target.clone() };
+        return vec![ConnectionAspect::acceptance(id, Some(step), None)];
+    };
+    let managed: BTreeSet<ManagedTag> = record.managed_tags.iter().cloned().collect();
+    let mut statuses = vec![upkeep::tags(SIDE, desired.tags(), &managed, (target, connection))];
+    if connection.code == StatusCode::Active {
+        if let Some(wanted) = desired.spec.options.and_then(|options| options.allow_dns_resolution_from_remote_vpc) {
+            let shown = connection.accepter.peering_options.as_ref();
+            let permission = ("spec.options", desired.permissions.at(SIDE));
+            statuses.push(upkeep::options(SIDE, wanted, shown, target, permission));
+        }
+        statuses.extend(repair_routes(desired, recorded, observed, connection, target));
+    }
+    statuses.into_iter().map(|status| ConnectionAspect::of_end(id, status)).collect()
+}
+
+/// The conditions `OptionsSynced` and `RoutesReady`. `awaited` is a connection that has to become active first.
+pub(super) fn conditions(
+    desired: Desired<'_>,
+    aspects: &[ConnectionAspect],
+    awaited: Option<&str>,
+) -> Vec<(ConditionType, Result<(), Blocker>)> {
+    let options = desired.spec.options.is_some_and(|options| options.allow_dns_resolution_from_remote_vpc.is_some());
+    let asked = (options, desired.spec.routes.is_some());
+    upkeep::conditions(aspects.iter().map(|aspect| &aspect.status), asked, awaited, Step::change)
+}
+
+/// The rule for the routes of a connection, by the current lists of the spec.
+pub(super) fn route_rule(desired: Desired<'_>, recorded: &Recorded, connection: &Connection) -> RouteRule {
+    let blocks = recorded.acceptance(&connection.id).map(|record| record.accepted_cidr_blocks.as_slice());
+    let account = desired.end.owner_id.as_deref();
+    rules::routes(&desired.spec.accept, &desired.spec.deny, &connection.requester, account, blocks.unwrap_or_default())
+}
+
+fn repair_routes(
+    desired: Desired<'_>,
+    recorded: &Recorded,
+    observed: &Observation,
+    connection: &Connection,
+    target: &Authorized,
+) -> Option<AspectStatus<UpkeepStep>> {
+    let id = connection.id.as_str();
+    if desired.spec.routes.is_none() && recorded.routes_through(id).0.is_empty() {
+        return None;
+    }
+    let (trust, asks_for_routes) = match route_rule(desired, recorded, connection) {
+        RouteRule::Trust(trust) => (trust, desired.spec.routes.is_some()),
+        RouteRule::Nowhere(_) => (Trust::default(), false),
+        RouteRule::Incomplete(reason) => {
+            let blocker = Blocker::stalled(Reason::InvalidRequest, format!("{id}: {reason}"));
+            return Some(AspectStatus::blocked(Aspect::Routes(SIDE), blocker));
+        }
+    };
+    let limits = desired.permissions.at(SIDE);
+    let inputs = Inputs { desired, recorded, observed, id, end: Some((target, &connection.requester)) };
+    let status = inputs.decide((&trust, asks_for_routes), |routing| upkeep::routes(routing, limits))?;
+    let blocker = status.blocker.map(|blocker| Blocker { message: format!("{id}: {}", blocker.message), ..blocker });
+    Some(AspectStatus { blocker, ..status })
+}
+
+/// The removal of the routes through a connection that has ended, or that the operator disowns. `None` if nothing is left
+/// to do. `connection` is the live connection, if EC2 proves that it is the resource's own.
+pub(super) fn withdraw_routes(
+    desired: Desired<'_>,
+    recorded: &Recorded,
+    observed: &Observation,
+    id: &str,
+    connection: Option<(&Authorized, &Connection)>,
+) -> Option<ConnectionAspect> {
+    let has_record = !recorded.routes_through(id).0.is_empty();
+    let is_active = connection.is_some_and(|(_, connection)| connection.code == StatusCode::Active);
+    if !has_record && !(is_active && desired.spec.routes.is_some()) {
+        return None;
+    }
+    let end = connection.map(|(target, connection)| (target, &connection.requester));
+    let inputs = Inputs { desired, recorded, observed, id, end };
+    // The status of a deleted resource is not written any more.
+    let keeps_record = !desired.deleted;
+    let status = inputs
+        .decide((&Trust::all(), is_active), |routing| upkeep::withdraw_routes(routing, keeps_record, id))?;
+    // Without a record, unreadable route tables hold up nothing.
+    let is_readable = matches!(observed.tables, Some(Ok(_)));
+    let is_due = status.step.is_some() || (status.blocker.is_some() && (has_record || is_readable));
+    is_due.then(|| ConnectionAspect::of_end(id, status))
+}
+
+/// The recorded routes that stay in AWS after the deletion, because EC2 does not prove that they are the resource's own.
+pub(super) fn unproven_routes(desired: Desired<'_>, recorded: &Recorded, observed: &Observation) -> Vec<String> {
+    let ids: BTreeSet<&String> = recorded.routes.iter().map(|route| &route.vpc_peering_connection_id).collect();
+    let plans = ids.into_iter().filter_map(|id| {
+        let inputs = Inputs { desired, recorded, observed, id, end: None };
+        inputs.with_routing((&Trust::all(), false), |routing| routes::withdraw(routing, false))?.ok()
+    });
+    plans.flat_map(|plan| plan.problems).map(|problem| problem.to_string()).collect()
+}
+
+/// The removal of the operator's tags from a connection that stays.
+pub(super) fn withdraw_tags(
+    desired: Desired<'_>,
+    recorded: &Recorded,
+    connection: &Connection,
+    target: &Authorized,
+) -> Option<ConnectionAspect> {
+    let record = recorded.acceptance(&connection.id);
+    let shows = |tag: &&ManagedTag| connection.tags.get(&tag.key) == Some(&tag.value);
+    let managed = record.into_iter().flat_map(|record| record.managed_tags.iter().filter(shows));
+    let mut keys = tags::ownership_keys(&desired.authority(), connection, true);
+    keys.extend(managed.map(|tag| tag.key.to_string()));
+    let step = tags::remove(target, keys)?;
+    Some(ConnectionAspect::of_end(&connection.id, AspectStatus::with_step(Aspect::Tags(SIDE), step)))
+}
+
+/// The input for the routes through one connection.
+struct Inputs<'a> {
+    desired: Desired<'a>,
+    recorded: &'a Recorded,
+    observed: &'a Observation,
+    id: &'a str,
+    /// The connection and the requester's end, if EC2 proves that the connection is the resource's own.
+    end: Option<(&'a Authorized, &'a VpcInfo)>,
+}
+
+impl Inputs<'_> {
+    /// The state of the routes. `None` without route tables. A record step keeps the routes through other connections.
+    fn decide(
+        &self,
+        rule: (&Trust, bool),
+        decide: impl FnOnce(Routing<'_>) -> AspectStatus<UpkeepStep>,
+    ) -> Option<AspectStatus<UpkeepStep>> {
+        let (_, others) = self.recorded.routes_through(self.id);
+        Some(match self.with_routing(rule, decide)? {
+            Ok(status) => status.map(|step| match step {
+                UpkeepStep::RecordRoutes { routes } => UpkeepStep::RecordRoutes { routes: &others | &routes },
+                step => step,
+            }),
+            Err(blocker) => AspectStatus::blocked(Aspect::Routes(SIDE), blocker),
+        })
+    }
+
+    fn with_routing<T>(
+        &self,
+        (trust, asks_for_routes): (&Trust, bool),
+        decide: impl FnOnce(Routing<'_>) -> T,
+    ) -> Option<Result<T, Blocker>> {
+        let (desired, observed) = (self.desired, self.observed);
+        let tables = match observed.tables.as_ref()? {
+            Ok(tables) => tables,
+            Err(blocker) => return Some(Err(blocker.clone())),
+        };
+        let (own, others) = self.recorded.routes_through(self.id);
+        let unknown = VpcInfo::default();
+        // EC2 shows for hours that an ended connection was the resource's own.
+        let shown = observed.connections.get(self.id);
+        let proof = shown.map(|shown| desired.authority().over(shown, Hint::Tagged).ok());
+        let is_foreign = matches!(proof, Some(None)) && self.end.is_none();
+        let mut earlier = observed.remembered.clone();
+        earlier.extend(proof.flatten());
+        Some(Ok(decide(Routing {
+            side: SIDE,
+            vpc_id: &desired.end.vpc_id,
+            routes: desired.spec.routes.as_ref().filter(|_| asks_for_routes),
+            field: "spec.routes",
+            connection: self.end.map(|(target, _)| target),
+            earlier: &earlier,
+            others: &is_foreign.then(|| self.id.to_owned()).into_iter().collect(),
+            other: self.end.map_or(&unknown, |(_, other)| other),
+            trust,
+            tables,
+            recorded: &own,
+            is_settled: observed.is_settled,
+            // One status records the routes of all connections.
+            limit: MAX_ROUTES.saturating_sub(others.len()),
+        })))
+    }
+}
