@@ -1,4 +1,4 @@
-//! A client of the control API, for other tests.
+//! A client of the control API.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use serde_json::Value;
 
 use crate::clock::{Change, Reading};
 use crate::control::NewKey;
-use crate::faults::{Fault, Installed};
+use crate::faults::{ActiveFault, Fault};
 use crate::iam::Attachment;
 use crate::journal::{Excerpt, Query};
 use crate::world::identity::Credentials;
 use crate::world::{Role, Scene, Settings};
 
-/// What commands a simulator.
+/// A client of the control API of one simulator.
 #[derive(Clone, Debug)]
 pub struct Client {
     base: String,
@@ -29,22 +29,23 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the simulator at this URL, such as [`crate::Server::url`] gives.
+    /// Creates a client for the URL of a simulator, as [`crate::Server::url`] returns it.
     #[must_use]
     pub fn new(url: &str) -> Self {
         let base = format!("{}/_simulator", url.trim_end_matches('/'));
         Self { base, http: legacy::Client::builder(TokioExecutor::new()).build_http() }
     }
 
-    /// What the clock shows.
+    /// Returns the time and factor of the clock.
     ///
     /// # Errors
-    /// When the simulator does not answer as it should; so for all that follow.
+    /// If the simulator cannot be reached, rejects the request or returns unexpected JSON. All methods share these
+    /// errors.
     pub async fn clock(&self) -> Result<Reading> {
         self.get("clock").await
     }
 
-    /// Moves the clock forward.
+    /// Moves the clock forward by a period.
     ///
     /// # Errors
     /// See [`Self::clock`].
@@ -52,7 +53,7 @@ impl Client {
         self.change_clock(Change { advance: Some(period.as_secs_f64()), ..Change::default() }).await
     }
 
-    /// Moves the clock to a time.
+    /// Moves the clock forward to a time.
     ///
     /// # Errors
     /// See [`Self::clock`].
@@ -60,7 +61,7 @@ impl Client {
         self.change_clock(Change { set: Some(time), ..Change::default() }).await
     }
 
-    /// Lets the clock run at a factor; 0 stops it.
+    /// Sets the factor of the clock. 0 stops the clock.
     ///
     /// # Errors
     /// See [`Self::clock`].
@@ -72,7 +73,7 @@ impl Client {
         self.send(Method::POST, "clock", Some(&change)).await
     }
 
-    /// The settings.
+    /// Returns the settings.
     ///
     /// # Errors
     /// See [`Self::clock`].
@@ -80,7 +81,7 @@ impl Client {
         self.get("settings").await
     }
 
-    /// Changes the settings that the JSON names, such as `{"delays": {"initiating": 0}}`.
+    /// Merges JSON into the settings, such as `{"delays": {"initiating": 0}}`.
     ///
     /// # Errors
     /// See [`Self::clock`].
@@ -88,20 +89,20 @@ impl Client {
         self.send(Method::POST, "settings", Some(settings)).await
     }
 
-    /// Puts a fault in force, and tells its ID.
+    /// Adds a fault and returns its ID.
     ///
     /// # Errors
     /// See [`Self::clock`].
     pub async fn add_fault(&self, fault: &Fault) -> Result<u64> {
         let answer: Value = self.send(Method::POST, "faults", Some(fault)).await?;
-        answer["id"].as_u64().ok_or_else(|| anyhow!("the answer has no ID: {answer}"))
+        answer["id"].as_u64().ok_or_else(|| anyhow!("the response has no fault ID: {answer}"))
     }
 
-    /// The faults in force, the spent ones too.
+    /// Returns all faults, including those that have reached their count.
     ///
     /// # Errors
     /// See [`Self::clock`].
-    pub async fn faults(&self) -> Result<Vec<Installed>> {
+    pub async fn faults(&self) -> Result<Vec<ActiveFault>> {
         self.get("faults").await
     }
 
@@ -121,7 +122,7 @@ impl Client {
         self.delete("faults").await
     }
 
-    /// The calls so far, or some of them.
+    /// Returns the calls that match the query, and the counters of all calls.
     ///
     /// # Errors
     /// See [`Self::clock`].
@@ -133,7 +134,7 @@ impl Client {
         self.get(&format!("journal?{query}")).await
     }
 
-    /// Forgets the calls so far.
+    /// Clears the journal and its counters.
     ///
     /// # Errors
     /// See [`Self::clock`].
@@ -141,7 +142,7 @@ impl Client {
         self.delete("journal").await
     }
 
-    /// The world, to be loaded again.
+    /// Returns the world as a scene, for [`Self::load`].
     ///
     /// # Errors
     /// See [`Self::clock`].
@@ -149,7 +150,7 @@ impl Client {
         self.get("state").await
     }
 
-    /// Replaces the world.
+    /// Replaces the world with a scene.
     ///
     /// # Errors
     /// See [`Self::clock`].
@@ -157,7 +158,7 @@ impl Client {
         self.send(Method::PUT, "state", Some(scene)).await
     }
 
-    /// A new access key of an account, which comes into being with its first.
+    /// Creates an access key. The first key of an account creates the account.
     ///
     /// # Errors
     /// See [`Self::clock`].
@@ -166,7 +167,7 @@ impl Client {
         self.send(Method::POST, "accounts", Some(&key)).await
     }
 
-    /// Lets an access key be expired.
+    /// Makes an access key expire now.
     ///
     /// # Errors
     /// See [`Self::clock`].
@@ -174,7 +175,7 @@ impl Client {
         self.send(Method::POST, &format!("accounts/keys/{id}/expire"), None::<&()>).await.map(|IgnoredAny| ())
     }
 
-    /// Lets an access key be unknown.
+    /// Deletes an access key.
     ///
     /// # Errors
     /// See [`Self::clock`].
@@ -190,7 +191,7 @@ impl Client {
         self.send(Method::POST, "roles", Some(role)).await.map(|IgnoredAny| ())
     }
 
-    /// Attaches a policy, or replaces the one of its name.
+    /// Attaches a policy. Replaces the policy of the same principal and name.
     ///
     /// # Errors
     /// See [`Self::clock`].
@@ -220,12 +221,13 @@ impl Client {
         let uri: Uri = format!("{}/{path}", self.base).parse()?;
         let body = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
         let request = Request::builder().method(method).uri(&uri).body(Full::new(Bytes::from(body)))?;
-        let response = self.http.request(request).await.with_context(|| format!("{uri} does not answer"))?;
+        let response =
+            self.http.request(request).await.with_context(|| format!("cannot reach the simulator at {uri}"))?;
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
         if !status.is_success() {
-            return Err(anyhow!("{uri} answers {status}: {}", String::from_utf8_lossy(&body)));
+            return Err(anyhow!("{uri} returned {status}: {}", String::from_utf8_lossy(&body)));
         }
-        serde_json::from_slice(&body).with_context(|| format!("{uri} answers in another form"))
+        serde_json::from_slice(&body).with_context(|| format!("{uri} returned unexpected JSON"))
     }
 }

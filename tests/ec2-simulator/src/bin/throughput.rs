@@ -83,13 +83,13 @@ async fn rate(url: &Arc<str>, form: &str) -> Result<f64> {
 
 /// A chain of VPCs, each joined to the next.
 fn scene() -> Result<Scene> {
-    let place = |id: String| json!({ "account": "111111111111", "region": "us-east-1", "vpc_id": id });
+    let location = |id: String| json!({ "account": "111111111111", "region": "us-east-1", "vpc_id": id });
     let vpcs = (0..=CONNECTIONS).map(|number| {
         let block = format!("10.{}.{}.0/24", number / 256, number % 256);
         json!({ "id": vpc(number), "account": "111111111111", "region": "us-east-1", "cidr_blocks": [block] })
     });
     let peerings = (0..CONNECTIONS).map(|number| {
-        let (requester, accepter) = (place(vpc(number)), place(vpc(number + 1)));
+        let (requester, accepter) = (location(vpc(number)), location(vpc(number + 1)));
         json!({ "id": pcx(number), "requester": requester, "accepter": accepter, "phase": { "code": "active" } })
     });
     let scene = json!({ "vpcs": vpcs.collect::<Vec<_>>(), "peerings": peerings.collect::<Vec<_>>() });
