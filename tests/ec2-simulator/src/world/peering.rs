@@ -126,7 +126,8 @@ impl Phase {
     }
 
     /// Whether the connection is active or can still become active.
-    pub(crate) fn is_live(&self) -> bool {
+    #[must_use]
+    pub fn is_live(&self) -> bool {
         self.is_outstanding() || self.is_accepted()
     }
 
