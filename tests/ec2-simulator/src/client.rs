@@ -21,7 +21,8 @@ use crate::journal::{Excerpt, Query};
 use crate::world::identity::Credentials;
 use crate::world::{Role, Scene, Settings};
 
-/// A client of the control API of one simulator.
+/// A client of the control API of one simulator. Every call fails if the simulator cannot be reached, rejects the
+/// request or returns unexpected JSON.
 #[derive(Clone, Debug)]
 pub struct Client {
     base: String,
@@ -37,34 +38,21 @@ impl Client {
     }
 
     /// Returns the time and factor of the clock.
-    ///
-    /// # Errors
-    /// If the simulator cannot be reached, rejects the request or returns unexpected JSON. All methods share these
-    /// errors.
     pub async fn clock(&self) -> Result<Reading> {
         self.get("clock").await
     }
 
     /// Moves the clock forward by a period.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn advance(&self, period: Duration) -> Result<Reading> {
         self.change_clock(Change { advance: Some(period.as_secs_f64()), ..Change::default() }).await
     }
 
     /// Moves the clock forward to a time.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn set_time(&self, time: Timestamp) -> Result<Reading> {
         self.change_clock(Change { set: Some(time), ..Change::default() }).await
     }
 
     /// Sets the factor of the clock. 0 stops the clock.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn run_at(&self, factor: f64) -> Result<Reading> {
         self.change_clock(Change { factor: Some(factor), ..Change::default() }).await
     }
@@ -74,58 +62,37 @@ impl Client {
     }
 
     /// Returns the settings.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn settings(&self) -> Result<Settings> {
         self.get("settings").await
     }
 
     /// Merges JSON into the settings, such as `{"delays": {"initiating": 0}}`.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn set(&self, settings: &Value) -> Result<Settings> {
         self.send(Method::POST, "settings", Some(settings)).await
     }
 
     /// Adds a fault and returns its ID.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn add_fault(&self, fault: &Fault) -> Result<u64> {
         let answer: Value = self.send(Method::POST, "faults", Some(fault)).await?;
         answer["id"].as_u64().ok_or_else(|| anyhow!("the response has no fault ID: {answer}"))
     }
 
     /// Returns all faults, including those that have reached their count.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn faults(&self) -> Result<Vec<ActiveFault>> {
         self.get("faults").await
     }
 
     /// Removes a fault.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn remove_fault(&self, id: u64) -> Result<()> {
         self.delete(&format!("faults/{id}")).await
     }
 
     /// Removes all faults.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn clear_faults(&self) -> Result<()> {
         self.delete("faults").await
     }
 
     /// Returns the calls that match the query, and the counters of all calls.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn journal(&self, query: &Query) -> Result<Excerpt> {
         let pairs = serde_json::to_value(query)?;
         let pairs = pairs.as_object().into_iter().flatten();
@@ -135,74 +102,47 @@ impl Client {
     }
 
     /// Clears the journal and its counters.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn clear_journal(&self) -> Result<()> {
         self.delete("journal").await
     }
 
     /// Returns the world as a scene, for [`Self::load`].
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn save(&self) -> Result<Scene> {
         self.get("state").await
     }
 
     /// Replaces the world with a scene.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn load(&self, scene: &Scene) -> Result<Scene> {
         self.send(Method::PUT, "state", Some(scene)).await
     }
 
     /// Creates an access key. The first key of an account creates the account.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn create_key(&self, account: &str) -> Result<Credentials> {
         let key = NewKey { account: account.to_owned(), access_key_id: None };
         self.send(Method::POST, "accounts", Some(&key)).await
     }
 
     /// Makes an access key expire now.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn expire_key(&self, id: &str) -> Result<()> {
         self.send(Method::POST, &format!("accounts/keys/{id}/expire"), None::<&()>).await.map(|IgnoredAny| ())
     }
 
     /// Deletes an access key.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn revoke_key(&self, id: &str) -> Result<()> {
         self.delete(&format!("accounts/keys/{id}")).await
     }
 
     /// Adds or replaces a role.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn put_role(&self, role: &Role) -> Result<()> {
         self.send(Method::POST, "roles", Some(role)).await.map(|IgnoredAny| ())
     }
 
     /// Attaches a policy. Replaces the policy of the same principal and name.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn attach_policy(&self, attachment: &Attachment) -> Result<()> {
         self.send(Method::POST, "policies", Some(attachment)).await.map(|IgnoredAny| ())
     }
 
     /// Removes a policy.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn detach_policy(&self, principal: &str, name: &str) -> Result<()> {
         let pairs = [("principal", principal), ("name", name)];
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();

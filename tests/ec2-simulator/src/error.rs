@@ -38,9 +38,9 @@ impl Error {
         Self::new("MissingParameter", format!("The request must contain the parameter {}", uncapitalized(name)))
     }
 
-    pub(crate) fn invalid_value(name: &str, value: &str, why: impl Display) -> Self {
+    pub(crate) fn invalid_value(name: &str, value: &str, reason: impl Display) -> Self {
         let name = uncapitalized(name);
-        Self::new("InvalidParameterValue", format!("Value ({value}) for parameter {name} is invalid. {why}"))
+        Self::new("InvalidParameterValue", format!("Value ({value}) for parameter {name} is invalid. {reason}"))
     }
 
     /// The caller is authenticated, but another account or region must make this call.

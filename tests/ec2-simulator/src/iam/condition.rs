@@ -42,7 +42,7 @@ enum Comparison {
 
 impl Operator {
     fn parse(name: &str) -> Result<Self, String> {
-        let unknown = || format!("the simulator does not know the condition operator {name}");
+        let unknown = || format!("the simulator does not support the condition operator {name}");
         let (set, rest) = match name.split_once(':') {
             Some(("ForAllValues", rest)) => (Some(Set::All), rest),
             Some(("ForAnyValue", rest)) => (Some(Set::Any), rest),

@@ -14,7 +14,7 @@ use crate::world::vpc::Ipv6Block;
 const HOUR: u64 = 60 * 60;
 const DAY: u64 = 24 * HOUR;
 
-/// Actor calls, and from where.
+/// A caller, with its account and region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Actor {
     Requester,
