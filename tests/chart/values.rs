@@ -1,4 +1,4 @@
-//! The values: their schema, combinations that users set, and their effect on the operator's settings.
+//! The values: their schema, and combinations that users set.
 
 use std::sync::Arc;
 
