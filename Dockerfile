@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1.20
-# Linked statically with the C library of the build image, and natively on each platform: `make image-binary` builds the
-# same, and a test runs it in an empty root directory.
+# The binary is linked statically with the C library of the build image, and built natively on each platform.
+# `make image-binary` builds the same binary, and a test runs it in an empty root directory.
 FROM rust:1.95.0-bookworm AS build
 RUN cargo install --locked cargo-auditable@0.7.7
 WORKDIR /build
@@ -9,7 +9,8 @@ COPY .cargo .cargo
 COPY src src
 COPY tests tests
 ARG TARGETARCH
-# The dependencies, the SDK of EC2 above all, are compiled once into the cache. Some arm64 kernels have pages of 64 KiB.
+# The cache keeps compiled dependencies: the EC2 SDK takes long to compile. JEMALLOC_SYS_WITH_LG_PAGE=16 supports arm64
+# kernels with pages of 64 KiB.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target,id=target-$TARGETARCH \
     { [ "$TARGETARCH" != arm64 ] || export JEMALLOC_SYS_WITH_LG_PAGE=16; } \

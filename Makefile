@@ -1,28 +1,30 @@
-# make demo   shows the main job, on a real API server
-# make test   runs every check and test
-# make bench  prints what it costs
-# make generate   writes what is generated from the code and the chart
-# make image-binary   builds the image's binary, and says its size
-# make sbom   writes what is in it
+# make demo           shows the operator on a real API server and a simulated EC2
+# make test           runs all checks and tests
+# make bench          measures calls, times, CPU and memory
+# make lint           checks formatting and runs Clippy
+# make generate       writes the files that are generated from the code and the chart
+# make deny           checks licenses, advisories and sources of the dependencies
+# make image-binary   builds the binary of the image and prints its size
+# make sbom           writes the software bill of materials
 
 .PHONY: demo test bench lint generate deny image-binary sbom needs needs-python
 .DEFAULT_GOAL := test
 
-# Says what is missing before anything is built.
+# Fails early if a required program is missing.
 needs:
 	@missing=; \
 	for program in cargo go git bash; do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
-	[ -z "$$missing" ] || { echo "missing:$$missing. Install Rust (https://rustup.rs), Go (https://go.dev/dl), git and bash." >&2; exit 1; }
+	[ -z "$$missing" ] || { echo "missing programs:$$missing. Install Rust (https://rustup.rs), Go (https://go.dev/dl), git and bash." >&2; exit 1; }
 
 needs-python:
-	@python3 -c 'import venv, ensurepip' || { echo "missing: Python 3 with its venv module (python3 and python3-venv on Debian)" >&2; exit 1; }
+	@python3 -c 'import venv, ensurepip' || { echo "missing: Python 3 with the venv module; install python3 and python3-venv on Debian" >&2; exit 1; }
 
 demo: needs
 	@tests/control-plane/build.sh >/dev/null
 	cargo build --locked --workspace --bin vpc-peering-operator --example demo
 	@target/debug/examples/demo
 
-# BENCH=quick leaves out the large ones; BENCH=200 measures that many.
+# BENCH=quick skips the large benchmarks; BENCH=200 measures 200 resources.
 bench: needs needs-python
 	@tests/control-plane/build.sh >/dev/null
 	cargo rustc --locked --release --bin vpc-peering-operator -- -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs
@@ -54,21 +56,21 @@ generate: needs
 	deploy/render.sh deploy
 	$$(tests/control-plane/build.sh helm-docs)/helm-docs --chart-search-root charts --sort-values-order file
 
-# The binary of the image, as the Dockerfile builds it, and its size. Takes many minutes.
-# Asks for cargo-auditable: cargo install --locked cargo-auditable
+# Builds the binary as the Dockerfile does, and fails if it has 20 MB or more. Takes many minutes.
+# Requires cargo-auditable: cargo install --locked cargo-auditable
 image-binary: needs
 	cargo auditable rustc --release --locked --bin vpc-peering-operator -- -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs
 	@size=$$(wc -c < target/release/vpc-peering-operator); echo "$$size bytes"; [ $$size -lt 20000000 ]
 
-# What is in the image, as CycloneDX, into target/sbom.cdx.json.
-# Asks for cargo-cyclonedx: cargo install --locked cargo-cyclonedx
+# Writes the SBOM of the image in CycloneDX format to target/sbom.cdx.json.
+# Requires cargo-cyclonedx: cargo install --locked cargo-cyclonedx
 sbom: needs
 	@mkdir -p target
 	cargo cyclonedx --format json --spec-version 1.5 --no-build-deps --override-filename sbom.cdx
-	@# Where it was built is nobody's business.
+	@# Remove the local path from the SBOM.
 	sed 's|path+file://$(CURDIR)#||' sbom.cdx.json > target/sbom.cdx.json
 	rm sbom.cdx.json tests/*/sbom.cdx.json
 
-# Asks for cargo-deny: cargo install --locked cargo-deny
+# Requires cargo-deny: cargo install --locked cargo-deny
 deny:
 	cargo deny --all-features check

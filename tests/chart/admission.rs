@@ -1,4 +1,4 @@
-//! What the admission policies of the chart refuse and admit, by a real API server.
+//! The admission policies of the chart, in a real API server.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use anyhow::{Context, Result, ensure};
 use environment::eventually;
 use serde_json::{Value, json};
 
-use super::Shared;
-use super::release::{LIMIT, NAME, PEERING};
+use super::release::{LIMIT, PEERING};
+use super::{NAME, Shared};
 
-const REFUSED_STATUS: &str = "only the operator writes the status";
-const REFUSED_FINALIZER: &str = "only the operator removes the finalizer vpcpeering.dev/finalizer";
+const STATUS_REJECTED: &str = "only the operator writes the status";
+const FINALIZER_REJECTED: &str = "only the operator removes the finalizer vpcpeering.dev/finalizer";
 const NO_FINALIZERS: &str = r#"{"metadata":{"finalizers":null}}"#;
 
 impl Shared {
@@ -26,26 +26,26 @@ impl Shared {
         self.kubectl(&["create", "-f", &path.to_string_lossy()]).await.map(drop)
     }
 
-    /// Runs kubectl with every right, in the name of a service account.
+    /// Runs kubectl as a service account with all permissions.
     async fn kubectl_as(&self, account: &str, arguments: &[&str]) -> Result<String> {
         let account = format!("--as=system:serviceaccount:{account}");
         self.kubectl(&[arguments, &[&account, "--as-group=system:masters"]].concat()).await
     }
 
-    /// Once the policies are in force, this is refused with these words. A dry run tells when they are, since whatever comes
-    /// before that is carried out.
-    async fn refused(&self, account: Option<&str>, arguments: &[&str], words: &str) -> Result<()> {
+    /// Checks that kubectl is rejected with this message. It waits with dry runs until the policies are in force,
+    /// because a request before that would take effect.
+    async fn assert_rejected(&self, account: Option<&str>, arguments: &[&str], message: &str) -> Result<()> {
         let run = async |arguments: &[&str]| {
             let outcome = match account {
                 Some(account) => self.kubectl_as(account, arguments).await,
                 None => self.kubectl(arguments).await,
             };
-            let refusal = outcome.err().with_context(|| format!("{arguments:?} is admitted"))?.to_string();
-            ensure!(refusal.contains(words) && refusal.contains("Forbidden"), "{refusal}");
+            let rejection = outcome.err().with_context(|| format!("{arguments:?} was admitted"))?.to_string();
+            ensure!(rejection.contains(message) && rejection.contains("Forbidden"), "{rejection}");
             Ok(())
         };
         let dry_run = [arguments, &["--dry-run=server"]].concat();
-        eventually(words, LIMIT, async || run(&dry_run).await).await?;
+        eventually(message, LIMIT, async || run(&dry_run).await).await?;
         run(arguments).await
     }
 
@@ -96,7 +96,7 @@ pub async fn only_the_operator_writes_the_status(shared: Arc<Shared>) -> Result<
     shared.install(&json!({})).await?;
     for mut object in [peering("watched")?, accepter("watched"), identity()] {
         object["metadata"]["finalizers"] = json!([]);
-        // A status in a new object is dropped, whoever creates it.
+        // The API server drops the status of a new object.
         object["status"] = json!({"observedGeneration": 7});
         shared.create(&object).await?;
         let kind = object["kind"].as_str().context("no kind")?.to_lowercase();
@@ -108,18 +108,18 @@ pub async fn only_the_operator_writes_the_status(shared: Arc<Shared>) -> Result<
         let patch = ["patch", &kind, "kept", "--subresource=status", "--type=merge"];
         let forged = ["-p", r#"{"status":{"observedGeneration":1}}"#];
         let patch = [&patch[..], &forged, &namespaced].concat();
-        shared.refused(None, &patch, REFUSED_STATUS).await.with_context(|| kind.clone())?;
+        shared.assert_rejected(None, &patch, STATUS_REJECTED).await.with_context(|| kind.clone())?;
         for other in ["install:default", "watched:operator-vpc-peering-operator"] {
-            shared.refused(Some(other), &patch, REFUSED_STATUS).await?;
+            shared.assert_rejected(Some(other), &patch, STATUS_REJECTED).await?;
         }
-        // A restore tool replaces it.
+        // A restore tool replaces the status.
         let mut restored: Value = serde_json::from_str(&shared.kubectl(&get).await?)?;
         restored["status"] = json!({"observedGeneration": 1});
         let path = shared.file("restored.json", &restored)?;
         let replace = ["replace", "--subresource=status", "-f", &path.to_string_lossy()];
-        shared.refused(None, &replace, REFUSED_STATUS).await?;
-        shared.kubectl_as(&operator(), &patch).await.context("the operator is refused")?;
-        // Everything else is the user's as before.
+        shared.assert_rejected(None, &replace, STATUS_REJECTED).await?;
+        shared.kubectl_as(&operator(), &patch).await.context("the operator was rejected")?;
+        // Users can still change and delete the rest of the object.
         let annotate = ["annotate", &kind, "kept", "vpcpeering.dev/reconcile-at=now"];
         shared.kubectl(&[&annotate[..], &namespaced].concat()).await?;
         shared.kubectl(&[&["delete", &kind, "kept"], &namespaced[..]].concat()).await?;
@@ -136,25 +136,25 @@ pub async fn only_the_operator_removes_its_finalizer(shared: Arc<Shared>) -> Res
         let mut by_json = patch(&kind, "watched", r#"[{"op":"remove","path":"/metadata/finalizers"}]"#);
         by_json[5] = "--type=json";
         for other in [&by_merge, &by_json] {
-            shared.refused(None, other, REFUSED_FINALIZER).await.with_context(|| kind.clone())?;
-            shared.refused(Some("install:default"), other, REFUSED_FINALIZER).await?;
+            shared.assert_rejected(None, other, FINALIZER_REJECTED).await.with_context(|| kind.clone())?;
+            shared.assert_rejected(Some("install:default"), other, FINALIZER_REJECTED).await?;
         }
-        // The garbage collector adds and removes one of its own.
+        // The garbage collector adds and removes its own finalizer.
         for finalizers in [r#"["vpcpeering.dev/finalizer","foregroundDeletion"]"#, r#"["vpcpeering.dev/finalizer"]"#] {
             let finalizers = format!(r#"{{"metadata":{{"finalizers":{finalizers}}}}}"#);
             let by_collector = patch(&kind, "watched", &finalizers);
             shared.kubectl_as("kube-system:generic-garbage-collector", &by_collector).await?;
         }
         shared.kubectl(&["delete", &kind, "kept", "--namespace=watched", "--wait=false"]).await?;
-        shared.refused(None, &by_merge, REFUSED_FINALIZER).await?;
-        shared.kubectl_as(&operator(), &by_merge).await.context("the operator is refused")?;
+        shared.assert_rejected(None, &by_merge, FINALIZER_REJECTED).await?;
+        shared.kubectl_as(&operator(), &by_merge).await.context("the operator was rejected")?;
         let left = shared.kubectl(&["get", &kind, "kept", "--namespace=watched", "--ignore-not-found"]).await?;
         ensure!(left.is_empty(), "{left}");
     }
     shared.uninstall().await
 }
 
-/// The namespace controller deletes what is in the namespace, with its own rights; the operator finishes that.
+/// The namespace controller deletes the objects of the namespace, and the operator removes their finalizers.
 pub async fn a_namespace_can_be_deleted(shared: Arc<Shared>) -> Result<()> {
     shared.install(&json!({})).await?;
     shared.kubectl(&["create", "namespace", "leaving"]).await?;
@@ -162,7 +162,7 @@ pub async fn a_namespace_can_be_deleted(shared: Arc<Shared>) -> Result<()> {
         shared.create(&object).await?;
     }
     let by_user = patch("vpcpeering", "leaving", NO_FINALIZERS);
-    shared.refused(None, &by_user, REFUSED_FINALIZER).await?;
+    shared.assert_rejected(None, &by_user, FINALIZER_REJECTED).await?;
 
     shared.kubectl(&["delete", "namespace", "leaving", "--wait=false"]).await?;
     let controller = "--as=system:serviceaccount:kube-system:namespace-controller";
@@ -171,11 +171,11 @@ pub async fn a_namespace_can_be_deleted(shared: Arc<Shared>) -> Result<()> {
         shared.kubectl(&["delete", "--raw", &collection, controller]).await?;
         let path = "jsonpath={.metadata.deletionTimestamp}";
         let deleted = shared.kubectl(&["get", kind, "kept", "--namespace=leaving", "-o", path]).await?;
-        ensure!(!deleted.is_empty(), "the {kind} stay");
+        ensure!(!deleted.is_empty(), "the {kind} were not deleted");
         shared.kubectl_as(&operator(), &patch(kind, "leaving", NO_FINALIZERS)).await?;
         ensure!(
             shared.kubectl(&["get", kind, "--namespace=leaving", "-o", "name"]).await?.is_empty(),
-            "{kind} are left"
+            "{kind} still exist"
         );
     }
     let mut namespace: Value =
@@ -190,8 +190,8 @@ pub async fn a_namespace_can_be_deleted(shared: Arc<Shared>) -> Result<()> {
     shared.uninstall().await
 }
 
-/// Of two releases with selectors, in one namespace.
-pub async fn the_operators_of_other_releases_are_admitted_by_name(shared: Arc<Shared>) -> Result<()> {
+/// Two releases with selectors reconcile resources of one namespace.
+pub async fn operators_of_other_releases_are_admitted_by_name(shared: Arc<Shared>) -> Result<()> {
     let mut values = json!({"watchSelector": "shard=1", "watchNamespaces": ["watched"]});
     shared.install(&values).await?;
     let mut object = peering("watched")?;
@@ -199,16 +199,16 @@ pub async fn the_operators_of_other_releases_are_admitted_by_name(shared: Arc<Sh
     shared.create(&object).await?;
     let patch = ["patch", "vpcpeering", "kept", "--namespace=watched", "--subresource=status", "--type=merge"];
     let patch = [&patch[..], &["-p", r#"{"status":{"observedGeneration":1}}"#]].concat();
-    // Any other account may be that of another release, so that nothing is refused.
+    // Without names, any service account may belong to another release, so no policy is rendered.
     let unprotected = async || shared.kubectl_as("peerings:second", &patch).await;
-    eventually("no policy is in force", LIMIT, unprotected).await?;
+    eventually("no admission policy in force", LIMIT, unprotected).await?;
 
     values["admission"] = json!({"operators": ["peerings/second"]});
     shared.helm.run(&["upgrade", "operator"], &values).await?;
-    shared.refused(None, &patch, REFUSED_STATUS).await?;
-    shared.refused(Some("peerings:third"), &patch, REFUSED_STATUS).await?;
+    shared.assert_rejected(None, &patch, STATUS_REJECTED).await?;
+    shared.assert_rejected(Some("peerings:third"), &patch, STATUS_REJECTED).await?;
     for operator in [&*operator(), "peerings:second"] {
-        shared.kubectl_as(operator, &patch).await.with_context(|| format!("{operator} is refused"))?;
+        shared.kubectl_as(operator, &patch).await.with_context(|| format!("{operator} was rejected"))?;
     }
     shared.kubectl(&["delete", "vpcpeering", "kept", "--namespace=watched"]).await?;
     shared.uninstall().await

@@ -1,4 +1,4 @@
-//! Helm's own binary.
+//! Runs Helm.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -8,7 +8,7 @@ use environment::{ControlPlane, repository};
 use serde_json::Value;
 use tokio::process::Command;
 
-/// Helm, for one cluster.
+/// The Helm binary, for one cluster.
 pub struct Helm {
     program: PathBuf,
     kubeconfig: PathBuf,
@@ -21,7 +21,7 @@ impl Helm {
         Self { program: folder.join("helm"), kubeconfig, folder: control_plane.folder().join("helm") }
     }
 
-    /// Runs Helm with these values on the chart, and returns what it printed.
+    /// Runs Helm on the chart with these values, and returns its standard output.
     pub async fn run(&self, arguments: &[&str], values: &Value) -> Result<String> {
         std::fs::create_dir_all(&self.folder)?;
         // JSON is YAML.
@@ -32,7 +32,7 @@ impl Helm {
         self.on_release(&[arguments, &on_chart].concat()).await
     }
 
-    /// Runs Helm in the namespace `install`, and returns what it printed.
+    /// Runs Helm in the namespace `install`, and returns its standard output.
     pub async fn on_release(&self, arguments: &[&str]) -> Result<String> {
         let output = Command::new(&self.program)
             .args(arguments)
@@ -51,20 +51,20 @@ impl Helm {
         Ok(out)
     }
 
-    /// The objects that the chart makes of these values, by kind and name.
+    /// Renders the chart with these values.
     pub async fn render(&self, values: &Value) -> Result<Vec<Value>> {
         parse(&self.run(&["template", "operator"], values).await?)
     }
 }
 
-/// The documents of a YAML stream that are objects.
+/// Parses a YAML stream. Skips empty documents.
 pub fn parse(yaml: &str) -> Result<Vec<Value>> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(yaml)?;
     Ok(documents.into_iter().filter(Value::is_object).collect())
 }
 
-/// The one object of a kind and a name.
+/// Finds an object by kind and name.
 pub fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> Result<&'a Value> {
-    let is_it = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == name;
-    objects.iter().find(is_it).with_context(|| format!("no {kind} {name}"))
+    let matches = |object: &&Value| object["kind"] == kind && object["metadata"]["name"] == name;
+    objects.iter().find(matches).with_context(|| format!("no {kind} {name}"))
 }

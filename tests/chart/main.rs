@@ -1,9 +1,13 @@
-//! The Helm chart: rendered and installed by the real Helm, into a real API server.
+//! Tests of the Helm chart. The real Helm renders it, and installs it into a real API server.
 
 mod admission;
+mod alerts;
+mod generated;
 mod helm;
+mod objects;
+mod permissions;
 mod release;
-mod render;
+mod values;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,7 +19,10 @@ use libtest_mimic::{Arguments, Trial};
 
 use helm::Helm;
 
-/// What all tests share.
+/// The full name of the release `operator`, which most of its objects have.
+const NAME: &str = "operator-vpc-peering-operator";
+
+/// The environment that all tests share.
 pub struct Shared {
     control_plane: ControlPlane,
     helm: Helm,
@@ -24,7 +31,7 @@ pub struct Shared {
 
 type Test = fn(Arc<Shared>) -> futures::future::LocalBoxFuture<'static, Result<()>>;
 
-/// Names each test by its path.
+/// Lists the tests by module and name.
 macro_rules! tests {
     ($($module:ident :: $name:ident),* $(,)?) => {
         vec![$((concat!(stringify!($module), "::", stringify!($name)), {
@@ -36,38 +43,38 @@ macro_rules! tests {
 
 fn main() -> Result<ExitCode> {
     let mut arguments = Arguments::from_args();
-    // Releases share the cluster-wide CRDs.
+    // One test at a time: releases share the cluster-wide CRDs.
     arguments.test_threads = Some(1);
     let runtime = Arc::new(tokio::runtime::Builder::new_multi_thread().enable_all().build()?);
     let tests: Vec<(&str, Test)> = tests![
-        render::lint_finds_nothing,
-        render::typos_are_refused,
-        render::what_cannot_work_is_refused,
-        render::every_object_passes_the_api_server,
-        render::crds_are_those_of_the_code,
-        render::deploy_is_rendered_from_the_chart,
-        render::the_readme_describes_the_values,
-        render::the_schema_describes_the_values,
-        render::pods_pass_the_restricted_standard,
-        render::identities_come_from_the_values,
-        render::admission_policies_know_the_operator,
-        render::releases_with_selectors_do_not_stop_each_other,
-        render::aws_permissions_are_opened_by_values_alone,
-        render::the_operator_has_these_rights_and_no_other,
-        render::alerts_ask_for_metrics_that_exist_and_have_a_runbook,
-        render::alerts_fire_when_they_should,
-        release::no_release_step_loses_a_peering,
-        release::an_upgrade_from_the_version_before_and_back_loses_nothing,
-        release::identities_are_installed_with_their_kind_and_stay,
-        release::an_emptied_permission_opens_nothing,
-        release::crds_go_when_they_are_not_to_be_kept,
-        release::the_installed_rights_and_settings_suffice,
-        release::the_installed_rights_and_settings_suffice_in_two_namespaces,
-        release::the_role_of_the_node_is_used_only_where_allowed,
+        values::lint_reports_nothing,
+        values::typos_are_rejected,
+        values::contradictory_values_are_rejected,
+        values::the_schema_describes_the_values,
+        objects::the_api_server_accepts_every_object,
+        objects::pods_meet_the_restricted_pod_security_standard,
+        objects::identities_are_rendered_from_the_values,
+        objects::admission_policies_name_the_operator,
+        objects::releases_with_selectors_admit_each_other,
+        generated::crds_match_the_code,
+        generated::deploy_is_rendered_from_the_chart,
+        generated::the_readme_lists_the_values,
+        permissions::the_operator_has_exactly_these_permissions,
+        permissions::the_operator_may_use_aws_only_as_the_values_say,
+        alerts::alerts_use_existing_metrics_and_have_a_runbook,
+        alerts::alerts_fire_as_tested,
+        release::upgrades_rollbacks_and_uninstalls_keep_resources,
+        release::upgrade_and_rollback_between_versions_keep_the_peering,
+        release::identities_are_installed_with_their_crd_and_kept,
+        release::an_emptied_permission_allows_nobody,
+        release::crds_are_deleted_if_they_are_not_kept,
+        release::the_operator_runs_as_installed,
+        release::the_operator_runs_as_installed_in_two_namespaces,
+        release::the_role_of_the_node_is_used_only_if_allowed,
         admission::only_the_operator_writes_the_status,
         admission::only_the_operator_removes_its_finalizer,
         admission::a_namespace_can_be_deleted,
-        admission::the_operators_of_other_releases_are_admitted_by_name,
+        admission::operators_of_other_releases_are_admitted_by_name,
     ];
     if arguments.list {
         let listed = tests.into_iter().map(|(name, _)| Trial::test(name, || Ok(()))).collect();
@@ -85,7 +92,7 @@ impl Shared {
     async fn start() -> Result<Self> {
         let control_plane = ControlPlane::bare().await?;
         let helm = Helm::new(prepare("tests/control-plane/build.sh helm")?, &control_plane);
-        // Real ones, so that monitors and rules are checked against their schemas.
+        // The API server validates monitors and rules against these CRDs.
         let crds = prepare("tests/control-plane/build.sh monitoring-crds")?;
         for name in ["servicemonitors", "podmonitors", "prometheusrules"] {
             let path = crds.join(format!("monitoring.coreos.com_{name}.yaml"));

@@ -1,4 +1,4 @@
-//! What becomes of a cluster when the chart is installed, upgraded, rolled back and uninstalled.
+//! Installing, upgrading, rolling back and uninstalling the chart.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -13,11 +13,10 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::Shared;
+use super::alerts::promtool;
 use super::helm::find;
-use super::render::promtool;
+use super::{NAME, Shared};
 
-pub const NAME: &str = "operator-vpc-peering-operator";
 const CRDS: [&str; 3] =
     ["vpcpeerings.vpcpeering.dev", "vpcpeeringaccepters.vpcpeering.dev", "awsidentities.vpcpeering.dev"];
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -32,7 +31,7 @@ pub const PEERING: &str = r#"{
     }
 }"#;
 
-/// EC2.
+/// A simulated EC2.
 struct Cloud {
     server: Server,
     ec2: aws_sdk_ec2::Client,
@@ -46,7 +45,7 @@ impl Cloud {
         Ok(Self { server, ec2 })
     }
 
-    /// A resource of this namespace, for two VPCs of its own.
+    /// A VpcPeering in this namespace, with two new VPCs.
     async fn peering(&self, namespace: &str) -> Result<Value> {
         let mut peering: Value = serde_json::from_str(PEERING)?;
         peering["metadata"]["namespace"] = json!(namespace);
@@ -68,17 +67,17 @@ impl Shared {
         Ok(())
     }
 
-    /// Uninstalls a release that does not keep its CRDs, and waits until they have gone.
+    /// Uninstalls a release that does not keep its CRDs, and waits until they are deleted.
     async fn uninstall_with_crds(&self) -> Result<()> {
-        // kube-apiserver may forget a CRD that is deleted before its storage is initialized, for minutes: its finalizer's
-        // update conflicts with the one before, and a change of the condition Terminating alone does not wake it. A list
-        // without a limit is refused until then.
+        // Wait until the storage of each CRD is initialized. kube-apiserver can leave a CRD that is deleted earlier in
+        // place for minutes: the update that removes the finalizer conflicts with the previous update, and a change of
+        // the condition Terminating alone does not trigger another attempt. A list without a limit fails until then.
         for crd in CRDS {
             let list = ["get", crd, "--all-namespaces", "--chunk-size=0"];
             eventually(crd, LIMIT, async || self.kubectl(&list).await).await?;
         }
         self.uninstall().await?;
-        eventually("the CRDs are gone", LIMIT, async || {
+        eventually("CRDs deleted", LIMIT, async || {
             let left = self.kubectl(&[&["get", "crd", "--ignore-not-found"], &CRDS[..]].concat()).await?;
             ensure!(left.is_empty(), "{left}");
             Ok(())
@@ -92,11 +91,11 @@ impl Shared {
     }
 }
 
-pub async fn no_release_step_loses_a_peering(shared: Arc<Shared>) -> Result<()> {
+pub async fn upgrades_rollbacks_and_uninstalls_keep_resources(shared: Arc<Shared>) -> Result<()> {
     let helm = &shared.helm;
     let notes = helm.run(&["install", "operator"], &json!({})).await?;
     ensure!(notes.contains("install/operator-vpc-peering-operator") && notes.contains("kubectl"), "{notes}");
-    // With the defaults no resource can use AWS: the notes say what to set.
+    // With the default values no resource can use AWS, so the notes name the value to set.
     ensure!(notes.contains("--set operator.ownCredentialsNamespaces=default"), "{notes}");
     ensure!(!notes.contains("Upgraded from"), "{notes}");
     shared.kubectl(&["wait", "--for=condition=Established", "crd/vpcpeerings.vpcpeering.dev"]).await?;
@@ -104,7 +103,7 @@ pub async fn no_release_step_loses_a_peering(shared: Arc<Shared>) -> Result<()> 
     std::fs::write(&path, PEERING)?;
     shared.kubectl(&["apply", "-f", &path.to_string_lossy()]).await?;
     let uid = shared.uid_of_the_peering().await?;
-    ensure!(uid.ends_with('/'), "it is being deleted: {uid}");
+    ensure!(uid.ends_with('/'), "the VpcPeering is being deleted: {uid}");
 
     let replicas = async || {
         let path = "jsonpath={.spec.replicas}";
@@ -119,32 +118,32 @@ pub async fn no_release_step_loses_a_peering(shared: Arc<Shared>) -> Result<()> 
     helm.on_release(&["rollback", "operator", "1"]).await?;
     ensure!(replicas().await? == "2");
     ensure!(shared.uid_of_the_peering().await? == uid);
-    // From the chart to a CRD of somebody else's hands: it must stay.
+    // The CRD stays when the chart no longer manages it.
     helm.run(&["upgrade", "operator"], &json!({"crds": {"install": false}})).await?;
     ensure!(shared.uid_of_the_peering().await? == uid);
     helm.run(&["upgrade", "operator"], &json!({})).await?;
     shared.uninstall().await?;
-    ensure!(shared.uid_of_the_peering().await? == uid, "the peering went with the chart");
-    ensure!(replicas().await.is_err(), "the operator is still there");
+    ensure!(shared.uid_of_the_peering().await? == uid, "the VpcPeering was deleted with the release");
+    ensure!(replicas().await.is_err(), "the Deployment still exists");
     helm.run(&["install", "operator"], &json!({})).await?;
     ensure!(shared.uid_of_the_peering().await? == uid);
     shared.uninstall().await?;
-    // Nobody is left to remove the finalizer, and no policy to forbid it: it does not stay for ever.
+    // After uninstallation there is no operator to remove the finalizer, and no admission policy that forbids users to.
     shared.kubectl(&["delete", "vpcpeering", "kept", "--namespace", "watched", "--wait=false"]).await?;
     let release = ["patch", "vpcpeering", "kept", "--namespace", "watched", "--type=merge"];
     let release = [&release[..], &["-p", r#"{"metadata":{"finalizers":null}}"#]].concat();
-    eventually("the policy is out of force", LIMIT, async || shared.kubectl(&release).await).await?;
+    eventually("admission policy no longer in force", LIMIT, async || shared.kubectl(&release).await).await?;
     let left = shared.kubectl(&["get", "vpcpeering", "kept", "--namespace", "watched", "--ignore-not-found"]).await?;
     ensure!(left.is_empty(), "{left}");
     Ok(())
 }
 
-/// The chart as it was released last.
+/// The chart of the previous release.
 const PREVIOUS: &str = "tests/chart/previous/vpc-peering-operator-0.1.0.tgz";
 
-/// A resource that was made under the version before is looked after once the chart is upgraded, and stays the same one,
-/// with the same peering, when the chart is rolled back and upgraded again.
-pub async fn an_upgrade_from_the_version_before_and_back_loses_nothing(shared: Arc<Shared>) -> Result<()> {
+/// The operator reconciles a resource of the previous version after an upgrade. Resource and connection stay the same
+/// through an upgrade, a rollback and another upgrade.
+pub async fn upgrade_and_rollback_between_versions_keep_the_peering(shared: Arc<Shared>) -> Result<()> {
     let (helm, previous) = (&shared.helm, repository().join(PREVIOUS));
     helm.on_release(&["install", "operator", &previous.to_string_lossy()]).await?;
     shared.kubectl(&["wait", "--for=condition=Established", "crd/vpcpeerings.vpcpeering.dev"]).await?;
@@ -161,27 +160,12 @@ pub async fn an_upgrade_from_the_version_before_and_back_loses_nothing(shared: A
         shared.kubectl(&["get", "deployment", NAME, "--namespace", "install", "-o", path]).await
     };
     let before = chart().await?;
-    // The operator of this version, with the rights of the release as it is then.
-    let start = async || {
-        let kubeconfig = shared.control_plane.kubeconfig_of("install", NAME).await?;
-        let environment = vec![
-            ("KUBECONFIG", kubeconfig.to_string_lossy().into_owned()),
-            ("METRICS_ADDRESS", "off".into()),
-            ("POLL_INTERVAL", "500ms".into()),
-            ("OWN_CREDENTIALS_NAMESPACES", "watched".into()),
-            ("AWS_ENDPOINT_URL", cloud.server.url()),
-            ("AWS_ACCESS_KEY_ID", "test".into()),
-            ("AWS_SECRET_ACCESS_KEY", "test".into()),
-        ];
-        let program = Path::new(env!("CARGO_BIN_EXE_vpc-peering-operator")).to_owned();
-        Operator { program, environment, log: shared.control_plane.folder().join("upgraded.log") }.start().await
-    };
     let of_resource = ["--namespace", "watched"];
     let mut living = Vec::new();
     for step in ["upgrade", "upgrade-again"] {
         helm.run(&["upgrade", "operator"], &json!({})).await?;
-        ensure!(chart().await? != before, "it was not upgraded: {before}");
-        let operator = start().await?;
+        ensure!(chart().await? != before, "the chart was not upgraded: {before}");
+        let operator = start_upgraded(&shared, &cloud).await?;
         let asked = format!("vpcpeering.dev/reconcile-at={step}");
         let annotate = ["annotate", "vpcpeering", "kept", "--overwrite", &asked];
         shared.kubectl(&[&annotate[..], &of_resource].concat()).await?;
@@ -194,23 +178,39 @@ pub async fn an_upgrade_from_the_version_before_and_back_loses_nothing(shared: A
         let shown = ec2::peerings_of(ec2, requester).await?;
         ensure!(shown.len() == 1 && ec2::code(&shown[0]) == "active", "after the {step}: {shown:?}");
         living.push(shown[0].vpc_peering_connection_id().map(str::to_owned));
-        ensure!(shared.uid_of_the_peering().await? == uid, "another resource after the {step}");
+        ensure!(shared.uid_of_the_peering().await? == uid, "the resource was replaced during the {step}");
         if step == "upgrade" {
             operator.terminate().await?;
             helm.on_release(&["rollback", "operator", "1"]).await?;
-            ensure!(chart().await? == before, "it was not rolled back");
-            ensure!(shared.uid_of_the_peering().await? == uid, "another resource after the rollback");
+            ensure!(chart().await? == before, "the chart was not rolled back");
+            ensure!(shared.uid_of_the_peering().await? == uid, "the resource was replaced during the rollback");
         } else {
             let delete = ["delete", "vpcpeering", "kept", "--timeout=60s"];
             shared.kubectl(&[&delete[..], &of_resource].concat()).await?;
         }
     }
-    ensure!(living[0] == living[1], "another peering: {living:?}");
+    ensure!(living[0] == living[1], "the connection was replaced: {living:?}");
     shared.uninstall().await
 }
 
-/// The first release brings the kind and an object of it; the next one takes the object as its own; none takes it away.
-pub async fn identities_are_installed_with_their_kind_and_stay(shared: Arc<Shared>) -> Result<()> {
+/// Starts the operator of this version with the permissions of the installed release.
+async fn start_upgraded(shared: &Shared, cloud: &Cloud) -> Result<RunningOperator> {
+    let kubeconfig = shared.control_plane.kubeconfig_of("install", NAME).await?;
+    let environment = vec![
+        ("KUBECONFIG", kubeconfig.to_string_lossy().into_owned()),
+        ("METRICS_ADDRESS", "off".into()),
+        ("POLL_INTERVAL", "500ms".into()),
+        ("OWN_CREDENTIALS_NAMESPACES", "watched".into()),
+        ("AWS_ENDPOINT_URL", cloud.server.url()),
+        ("AWS_ACCESS_KEY_ID", "test".into()),
+        ("AWS_SECRET_ACCESS_KEY", "test".into()),
+    ];
+    let program = Path::new(env!("CARGO_BIN_EXE_vpc-peering-operator")).to_owned();
+    Operator { program, environment, log: shared.control_plane.folder().join("upgraded.log") }.start().await
+}
+
+/// A release can install the CRD together with an AwsIdentity. Later releases update the object, and never delete it.
+pub async fn identities_are_installed_with_their_crd_and_kept(shared: Arc<Shared>) -> Result<()> {
     let values = |account: &str| {
         let spec = json!({"accountId": account, "roleArn": format!("arn:aws:iam::{account}:role/peerings")});
         json!({"crds": {"keep": false}, "identities": {"partner": spec}})
@@ -220,14 +220,14 @@ pub async fn identities_are_installed_with_their_kind_and_stay(shared: Arc<Share
     shared.helm.run(&["install", "operator"], &values("222222222222")).await?;
     ensure!(account().await? == "222222222222");
     shared.helm.run(&["upgrade", "operator"], &values("333333333333")).await?;
-    ensure!(account().await? == "333333333333", "the release does not own it");
+    ensure!(account().await? == "333333333333", "the release did not update the AwsIdentity");
     shared.helm.run(&["upgrade", "operator"], &json!({"crds": {"keep": false}})).await?;
-    ensure!(account().await? == "333333333333", "it went with its value");
+    ensure!(account().await? == "333333333333", "the AwsIdentity was changed when its value was removed");
     shared.uninstall_with_crds().await
 }
 
-/// A permission that is emptied in the values allows nobody in the cluster, or the upgrade is refused.
-pub async fn an_emptied_permission_opens_nothing(shared: Arc<Shared>) -> Result<()> {
+/// Emptying a permission in the values either fails the upgrade, or leads to a permission that allows nobody.
+pub async fn an_emptied_permission_allows_nobody(shared: Arc<Shared>) -> Result<()> {
     let values = |allowed: Value| {
         let role = "arn:aws:iam::222222222222:role/peerings";
         let spec = json!({"accountId": "222222222222", "roleArn": role, "allowedNamespaces": allowed});
@@ -246,19 +246,21 @@ pub async fn an_emptied_permission_opens_nothing(shared: Arc<Shared>) -> Result<
         let is_refused = shared.helm.run(&["upgrade", "operator"], &values(empty.clone())).await.is_err();
         let allowed = stored().await?;
         let allows_nobody = allowed.is_null() || allowed == json!({"list": []});
-        ensure!(if is_refused { allowed == open } else { allows_nobody }, "{empty}: refused {is_refused}, {allowed}");
+        ensure!(
+            if is_refused { allowed == open } else { allows_nobody },
+            "{empty}: upgrade failed: {is_refused}, stored: {allowed}"
+        );
     }
     shared.uninstall_with_crds().await
 }
 
-pub async fn crds_go_when_they_are_not_to_be_kept(shared: Arc<Shared>) -> Result<()> {
+pub async fn crds_are_deleted_if_they_are_not_kept(shared: Arc<Shared>) -> Result<()> {
     shared.helm.run(&["install", "operator"], &json!({"crds": {"keep": false}})).await?;
     shared.uninstall_with_crds().await
 }
 
-/// The operator with the rights and the settings of the Deployment that the chart makes of these values, which are
-/// installed.
-async fn installed(shared: &Shared, values: &Value) -> Result<Operator> {
+/// Installs the chart with these values. Returns the operator with the permissions and settings of its Deployment.
+async fn install_operator(shared: &Shared, values: &Value) -> Result<Operator> {
     shared.helm.run(&["install", "operator"], values).await?;
     shared.kubectl(&["wait", "--for=condition=Established", "crd/vpcpeerings.vpcpeering.dev"]).await?;
     let rendered = shared.helm.render(values).await?;
@@ -282,9 +284,9 @@ async fn installed(shared: &Shared, values: &Value) -> Result<Operator> {
     Ok(Operator { program, environment, log })
 }
 
-/// Starts the operator as installed, and waits until it leads and is ready.
-async fn start_as_installed(shared: &Shared, values: &Value, cloud: &Cloud) -> Result<RunningOperator> {
-    let operator = installed(shared, values).await?.with("AWS_ENDPOINT_URL", &cloud.server.url());
+/// Installs and starts the operator, and waits until it is the leader and ready.
+async fn install_and_start(shared: &Shared, values: &Value, cloud: &Cloud) -> Result<RunningOperator> {
+    let operator = install_operator(shared, values).await?.with("AWS_ENDPOINT_URL", &cloud.server.url());
     let operator = operator.with("AWS_ACCESS_KEY_ID", "test").with("AWS_SECRET_ACCESS_KEY", "test").start().await?;
     eventually("leading and ready", LIMIT, async || {
         let metrics = operator.get("/metrics").await?;
@@ -297,20 +299,20 @@ async fn start_as_installed(shared: &Shared, values: &Value, cloud: &Cloud) -> R
     Ok(operator)
 }
 
-pub async fn the_installed_rights_and_settings_suffice(shared: Arc<Shared>) -> Result<()> {
-    let operator = start_as_installed(&shared, &json!({}), &Cloud::start().await?).await?;
+pub async fn the_operator_runs_as_installed(shared: Arc<Shared>) -> Result<()> {
+    let operator = install_and_start(&shared, &json!({}), &Cloud::start().await?).await?;
     promtool(&shared, &["check", "metrics"], &operator.get("/metrics").await?).await?;
     operator.terminate().await?;
     shared.uninstall().await
 }
 
-pub async fn the_installed_rights_and_settings_suffice_in_two_namespaces(shared: Arc<Shared>) -> Result<()> {
+pub async fn the_operator_runs_as_installed_in_two_namespaces(shared: Arc<Shared>) -> Result<()> {
     let (cloud, namespaces) = (Cloud::start().await?, ["watched", "watched-too"]);
     let values = json!({
         "watchNamespaces": namespaces,
         "operator": {"ownCredentialsNamespaces": namespaces.join(",")},
     });
-    let operator = start_as_installed(&shared, &values, &cloud).await?;
+    let operator = install_and_start(&shared, &values, &cloud).await?;
     let path = shared.control_plane.folder().join("live.json");
     for namespace in namespaces {
         std::fs::write(&path, cloud.peering(namespace).await?.to_string())?;
@@ -325,22 +327,24 @@ pub async fn the_installed_rights_and_settings_suffice_in_two_namespaces(shared:
     }
     let account = format!("--as=system:serviceaccount:install:{NAME}");
     let refusal = shared.kubectl(&["get", "vpcpeerings", "--namespace=default", &account]).await.err();
-    let refusal = refusal.context("it may read those of another namespace")?;
+    let refusal = refusal.context("the operator may read VpcPeerings of another namespace")?;
     ensure!(refusal.to_string().contains("Forbidden"), "{refusal}");
     operator.terminate().await?;
     shared.uninstall().await
 }
 
-/// Without credentials of its own the operator asks the instance metadata of its node only where the values allow that.
-pub async fn the_role_of_the_node_is_used_only_where_allowed(shared: Arc<Shared>) -> Result<()> {
+/// An operator without credentials reads the node's instance metadata only if the values allow it.
+pub async fn the_role_of_the_node_is_used_only_if_allowed(shared: Arc<Shared>) -> Result<()> {
     for allowed in [false, true] {
         let metadata = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let operator = installed(&shared, &json!({"operator": {"allowNodeRole": allowed}})).await?;
+        let operator = install_operator(&shared, &json!({"operator": {"allowNodeRole": allowed}})).await?;
         let url = format!("http://{}", metadata.local_addr()?);
         let operator = operator.with("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url).start().await?;
-        let asked = tokio::time::timeout(LIMIT, metadata.accept());
+        let metadata_read = tokio::time::timeout(LIMIT, metadata.accept());
         if allowed {
-            asked.await.with_context(|| format!("the node was not asked: {}", operator.output()))??;
+            metadata_read
+                .await
+                .with_context(|| format!("the operator did not read the instance metadata: {}", operator.output()))??;
         } else {
             let refused = eventually("no credentials", LIMIT, async || {
                 let log = operator.output();
@@ -349,7 +353,7 @@ pub async fn the_role_of_the_node_is_used_only_where_allowed(shared: Arc<Shared>
             });
             tokio::select! {
                 refused = refused => refused?,
-                _ = asked => anyhow::bail!("the node was asked: {}", operator.output()),
+                _ = metadata_read => anyhow::bail!("the operator read the instance metadata: {}", operator.output()),
             }
         }
         operator.terminate().await?;

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Builds etcd, kube-apiserver and kubectl from their pinned Go modules into a cache folder, once,
-# and prints that folder on standard output; progress goes to standard error.
-# A folder named by KUBEBUILDER_ASSETS is taken as it is.
-# `build.sh PROGRAM` builds helm, helm-docs, promtool, actionlint, gitops or flux, and prints the folder; `build.sh
-# monitoring-crds` and `build.sh gitops-crds` print a folder of the CustomResourceDefinitions in the pinned modules of
-# prometheus-operator, Argo CD and Flux.
+# Builds pinned Go programs into a cache folder unless they are there already. Prints the folder on standard output, and
+# progress on standard error.
+#
+#   build.sh                   etcd, kube-apiserver and kubectl. If KUBEBUILDER_ASSETS is set, uses that folder instead.
+#   build.sh PROGRAM           helm, helm-docs, promtool, actionlint, gitops or flux
+#   build.sh monitoring-crds   the CustomResourceDefinitions of prometheus-operator
+#   build.sh gitops-crds       the CustomResourceDefinitions of Argo CD and Flux
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -12,7 +13,7 @@ target=${1:-control-plane}
 if [[ $target == control-plane && -n ${KUBEBUILDER_ASSETS:-} ]]; then
     for program in etcd kube-apiserver kubectl; do
         [[ -x $KUBEBUILDER_ASSETS/$program ]] || {
-            echo "KUBEBUILDER_ASSETS=$KUBEBUILDER_ASSETS has no $program" >&2
+            echo "KUBEBUILDER_ASSETS=$KUBEBUILDER_ASSETS has no executable $program" >&2
             exit 1
         }
     done
@@ -28,7 +29,7 @@ if [[ $target == monitoring-crds ]]; then
     exit
 fi
 
-# A change of any pin, or of our own code, is a new folder, so that an old binary is never mistaken for a new one.
+# The folder name has a hash of the pinned versions and of the source files here, so that a change leads to a new build.
 case $target in
 control-plane) modules=(kubernetes etcd) ;;
 helm | helm-docs | promtool | actionlint | gitops | gitops-crds | flux) modules=("$target") ;;
@@ -41,18 +42,19 @@ pins=$(for module in "${modules[@]}"; do cat "$module"/*.go "$module/go.mod" "$m
 assets=${XDG_CACHE_HOME:-$HOME/.cache}/vpc-peering-operator/$target/${pins:0:12}
 mkdir -p "$assets"
 
-# build MODULE PACKAGE PROGRAM: into a temporary name first, so that an interrupted build leaves nothing behind.
+# build MODULE PACKAGE PROGRAM: builds under a temporary name first, so that an interrupted build leaves
+# no broken program.
 build() {
     local module=$1 package=$2 program=$3 flags='-s -w' tags='' version
     [[ -x $assets/$program ]] && return
     if [[ $module == kubernetes ]]; then
         version=$(cd kubernetes && go list -m -f '{{.Version}}' k8s.io/kubernetes)
         IFS=. read -r major minor _ <<<"${version#v}"
-        # Clients parse the version, and refuse to talk to a server that has none.
+        # Clients reject a server without a valid version.
         local stamp="-X k8s.io/component-base/version"
         flags+=" $stamp.gitVersion=$version $stamp.gitMajor=$major $stamp.gitMinor=$minor"
     fi
-    # Rules are judged without the clouds' service discoveries.
+    # Tests of rules need no service discovery, which has many dependencies.
     [[ $module == promtool ]] && tags=remove_all_sd
     local total
     total=$(cd "$module" && go list -tags "$tags" -deps "$package" | wc -l)
@@ -64,7 +66,7 @@ build() {
     mv "$assets/$program.partial" "$assets/$program"
 }
 
-# copy MODULE FILE: a file of a pinned module.
+# copy MODULE FILE: copies a file of a pinned module into the folder.
 copy() {
     (cd "$target" && go mod download "$1" >&2 && install -m 644 "$(go list -m -f '{{.Dir}}' "$1")/$2" "$assets")
 }

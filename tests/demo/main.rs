@@ -1,5 +1,5 @@
-//! The main job, shown on a real API server and a simulated EC2: a request becomes an active peering, another one
-//! expires, a third one fails, and all go again.
+//! A demo on a real API server and a simulated EC2. One request becomes an active connection, one expires and one
+//! fails. Then all of them are deleted.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -31,15 +31,15 @@ async fn main() -> Result<()> {
 async fn demo() -> Result<()> {
     say("starting etcd and kube-apiserver, and applying deploy/");
     let control_plane = ControlPlane::start().await?;
-    say("starting EC2's simulator");
+    say("starting the simulated EC2");
     let simulator = ec2_simulator::Simulator::new(Default::default(), Clock::new(Timestamp::now(), 1.0), 1);
     let server = Server::start((Ipv4Addr::LOCALHOST, 0).into(), simulator).await?;
     let simulator = Simulator::new(&server.url());
-    // Slow enough to be watched.
+    // Slow enough that a user can follow the transitions.
     simulator.set(&serde_json::json!({"delays": {"initiating": 1, "provisioning": 1, "deleting": 1}})).await?;
     let ours = ec2::client(&server.url(), REGION);
     let theirs = ec2::client_as(&server.url(), REGION, &simulator.create_key(OTHER_ACCOUNT).await?.access_key_id);
-    say("starting the operator, with the rights that deploy/ grants it");
+    say("starting the operator with the permissions that deploy/ grants");
     let operator = Operator::new(&program()?, &control_plane, &server.url(), "operator.log").await?;
     let operator = operator
         .with("OWN_CREDENTIALS_NAMESPACES", "default")
@@ -47,41 +47,29 @@ async fn demo() -> Result<()> {
         .with("CONSISTENCY_WINDOW", "5s")
         .start()
         .await?;
-    let mut shown = Shown { control_plane: &control_plane, table: String::new() };
+    let mut watch = Watch { control_plane: &control_plane, table: String::new() };
 
     say("two VPCs of one account: the operator requests the peering and accepts it");
     let (orders, payments) = (vpc(&ours, "10.1.0.0/16").await?, vpc(&ours, "10.2.0.0/16").await?);
     apply(&control_plane, "same-account.yaml", &orders, &payments, &[]).await?;
-    shown.until("orders-to-payments", "active").await?;
+    watch.until("orders-to-payments", "active").await?;
 
     say("a VPC of another account, whose owner does not answer; the clock moves on by seven days");
     let partner = vpc(&theirs, "10.3.0.0/16").await?;
     apply(&control_plane, "cross-account.yaml", &orders, &partner, &[]).await?;
-    shown.until("orders-to-partner", "pending-acceptance").await?;
+    watch.until("orders-to-partner", "pending-acceptance").await?;
     simulator.advance(WEEK).await?;
-    shown.until("orders-to-partner", "expired").await?;
+    watch.until("orders-to-partner", "expired").await?;
 
     say("a VPC of another account whose CIDR block overlaps");
     let overlapping = vpc(&theirs, "10.1.128.0/20").await?;
     let rename = [("name: orders-to-partner", "name: orders-to-overlap")];
     apply(&control_plane, "cross-account.yaml", &orders, &overlapping, &rename).await?;
-    shown.until("orders-to-overlap", "failed").await?;
+    watch.until("orders-to-overlap", "failed").await?;
 
-    say("the conditions and the Events");
-    let ready = "custom-columns=NAME:.metadata.name,READY:.status.conditions[0].status,REASON:.status.conditions[0].reason,MESSAGE:.status.conditions[0].message";
-    print!("{}", control_plane.kubectl(&["get", "vpcpeerings", "-o", ready]).await?);
-    let events = "custom-columns=OBJECT:.regarding.name,TYPE:.type,REASON:.reason,NOTE:.note";
-    let order = "--sort-by=.eventTime";
-    println!();
-    print!("{}", control_plane.kubectl(&["get", "events.v1.events.k8s.io", order, "-o", events]).await?);
-
+    show_conditions_and_events(&control_plane).await?;
     if std::env::var_os("DEMO_KEEP").is_some_and(|keep| !keep.is_empty() && keep != "0") {
-        say("all of it stays up; in another terminal:");
-        println!("export KUBECONFIG={} AWS_ENDPOINT_URL={}", control_plane.kubeconfig().display(), server.url());
-        println!("export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION={REGION}");
-        println!("alias kubectl={}", control_plane.kubectl_path().display());
-        say("Ctrl-C stops it");
-        std::future::pending::<()>().await;
+        keep_running(&control_plane, &server).await;
     }
 
     say("kubectl delete vpcpeerings --all");
@@ -92,21 +80,42 @@ async fn demo() -> Result<()> {
         ensure!(["deleted", "expired", "failed"].contains(&code));
     }
     let (status, took) = operator.terminate().await?;
-    say(&format!("SIGTERM: the operator ended in {} ms with {status}", took.as_millis()));
+    say(&format!("SIGTERM: the operator exited after {} ms with {status}", took.as_millis()));
     Ok(())
 }
 
-fn say(what: &str) {
-    println!("\n» {what}");
+async fn show_conditions_and_events(control_plane: &ControlPlane) -> Result<()> {
+    say("the conditions and the Events");
+    let ready = "custom-columns=NAME:.metadata.name,READY:.status.conditions[0].status,REASON:.status.conditions[0].reason,MESSAGE:.status.conditions[0].message";
+    print!("{}", control_plane.kubectl(&["get", "vpcpeerings", "-o", ready]).await?);
+    let events = "custom-columns=OBJECT:.regarding.name,TYPE:.type,REASON:.reason,NOTE:.note";
+    let order = "--sort-by=.eventTime";
+    println!();
+    print!("{}", control_plane.kubectl(&["get", "events.v1.events.k8s.io", order, "-o", events]).await?);
+    Ok(())
+}
+
+/// Prints how to use the environment, and waits until the demo is interrupted.
+async fn keep_running(control_plane: &ControlPlane, server: &Server) {
+    say("everything keeps running; in another terminal:");
+    println!("export KUBECONFIG={} AWS_ENDPOINT_URL={}", control_plane.kubeconfig().display(), server.url());
+    println!("export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION={REGION}");
+    println!("alias kubectl={}", control_plane.kubectl_path().display());
+    say("Ctrl-C stops everything");
+    std::future::pending::<()>().await;
+}
+
+fn say(text: &str) {
+    println!("\n» {text}");
 }
 
 async fn vpc(ec2: &Ec2, cidr_block: &str) -> Result<String> {
     let id = ec2::create_vpc(ec2, cidr_block).await?;
-    println!("EC2 has {id}, {cidr_block}");
+    println!("created {id} with {cidr_block}");
     Ok(id)
 }
 
-/// Applies an example, for VPCs that exist.
+/// Applies an example from `deploy/examples`, with the IDs of these VPCs.
 async fn apply(
     control_plane: &ControlPlane,
     example: &str,
@@ -120,25 +129,25 @@ async fn apply(
     let text = changes.iter().fold(text, |text, (from, to)| text.replace(from, to));
     let file = control_plane.folder().join(example);
     std::fs::write(&file, text)?;
-    println!("kubectl apply -f {path}, for these VPCs");
+    println!("kubectl apply -f {path}, with the IDs of these VPCs");
     print!("{}", control_plane.kubectl(&["apply", "-f", &file.to_string_lossy()]).await?);
     Ok(())
 }
 
-/// `kubectl get vpcpeerings`, shown whenever it changes.
-struct Shown<'a> {
+/// Prints `kubectl get vpcpeering` whenever its output changes.
+struct Watch<'a> {
     control_plane: &'a ControlPlane,
     table: String,
 }
 
-impl Shown<'_> {
+impl Watch<'_> {
     async fn until(&mut self, name: &str, code: &str) -> Result<()> {
         println!("\nkubectl get vpcpeering {name}, whenever it changes");
         self.table.clear();
         eventually(&format!("{name}: {code}"), LIMIT, async || {
             let table = without_age(&self.control_plane.kubectl(&["get", "vpcpeering", name]).await?);
             if table != self.table {
-                // EC2's answer changes the widths, and so the heading.
+                // Print the heading only when the column widths have changed.
                 let heading = usize::from(self.table.lines().next() == table.lines().next());
                 println!("{}", table.lines().skip(heading).collect::<Vec<_>>().join("\n"));
                 self.table.clone_from(&table);
@@ -150,17 +159,18 @@ impl Shown<'_> {
     }
 }
 
-/// A table without its last column, which changes with every second.
+/// A table without its last column AGE, which changes every second.
 fn without_age(table: &str) -> String {
     let age = table.find("AGE").unwrap_or(table.len());
     table.lines().map(|line| line.get(..age).unwrap_or(line).to_owned() + "\n").collect()
 }
 
-/// The operator's binary: beside the folder that this example is in.
+/// The operator's binary, in the parent folder of this example's binary.
 fn program() -> Result<PathBuf> {
     let this = std::env::current_exe()?;
-    let folder = this.parent().and_then(|examples| examples.parent()).context("not in a target folder")?;
+    let folder =
+        this.parent().and_then(|examples| examples.parent()).context("the demo is not in a target folder of Cargo")?;
     let program = folder.join("vpc-peering-operator");
-    ensure!(program.exists(), "{} is missing; use `make demo`", program.display());
+    ensure!(program.exists(), "{} does not exist; run `make demo`, which builds it", program.display());
     Ok(program)
 }

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Links the operator as the image has it, statically with the C library, and prints the path of the binary. Without
-# optimization, from what the tests are compiled from: `make image-binary` makes the one that ships, in many minutes.
+# Links the operator statically with the C library, as in the image, and prints the path of the binary. It uses the
+# unoptimized libraries of the tests, because `make image-binary`, which builds the release binary, takes many minutes.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 artifacts=$(cargo test --quiet --locked --workspace --no-run --test e2e --message-format json)
-# library NAME: the file that Cargo compiled this crate into.
+# library NAME: the path of the compiled library of a crate.
 library() {
     sed -n "s/.*\"kind\":\[\"lib\"\].*\"name\":\"$1\".*\"filenames\":\[\"\([^\"]*\.rlib\)\".*/\1/p" <<<"$artifacts" | tail -1
 }

@@ -1,16 +1,16 @@
-"""Lints IAM policies with parliament: lint_policies.py FILE..."""
+"""Lints IAM policies with parliament. Usage: lint_policies.py FILE..."""
 
 import json
 import sys
 
 from parliament import analyze_policy_string, enhance_finding, is_arn_match
 
-# A customer managed policy has at most this many characters, white space apart.
+# Maximum characters of a customer managed policy, without white space:
 # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
-LONGEST = 6144
+MAX_LENGTH = 6144
 
-# The linter must find what is wrong here: an action, a condition key and a resource that do not exist.
-BAD = [
+# A self-test: the linter must report an unknown action, an unsupported condition key and a wrong resource type.
+INVALID = [
     {"Effect": "Allow", "Action": "ec2:AcceptVpcPeering", "Resource": "*"},
     {
         "Effect": "Allow",
@@ -22,21 +22,23 @@ BAD = [
 ]
 
 
-def listed(value):
+def as_list(value):
     return value if isinstance(value, list) else [value]
 
 
 def covers(statements, action, required):
-    """Whether some statement allows the action on the resource: each of its resources may have a statement of its own."""
+    """Whether a statement allows the action on the resource. Each resource may have a statement of its own."""
     return any(
-        action in listed(statement["Action"]) and statement["Effect"] == "Allow" and is_arn_match("", required, resource)
+        statement["Effect"] == "Allow"
+        and action in as_list(statement["Action"])
+        and is_arn_match("", required, resource)
         for statement in statements
-        for resource in listed(statement["Resource"])
+        for resource in as_list(statement["Resource"])
     )
 
 
 def lint(policy):
-    # A trust policy is about its own role, and names no resource; parliament asks for one.
+    # A trust policy names no resource, because it applies to its own role. parliament requires one.
     statements = [
         {"Resource": "arn:aws:iam::111111111111:role/own", **statement} if "Principal" in statement else statement
         for statement in policy["Statement"]
@@ -49,20 +51,20 @@ def lint(policy):
             if not detail:
                 continue
         yield f"{finding.issue}: {finding.title}: {detail} {finding.location}"
-    if len(json.dumps(policy, separators=(",", ":"))) > LONGEST:
-        yield f"longer than {LONGEST} characters"
+    if len(json.dumps(policy, separators=(",", ":"))) > MAX_LENGTH:
+        yield f"longer than {MAX_LENGTH} characters"
 
 
 def main(files):
-    for statement in BAD:
+    for statement in INVALID:
         if not list(lint({"Version": "2012-10-17", "Statement": [statement]})):
-            sys.exit(f"the linter does not find what is wrong with {statement}")
+            sys.exit(f"self-test failed: the linter reports nothing for {statement}")
     findings = []
     for file in files:
         with open(file, encoding="utf-8") as policy:
             findings += [f"{file}: {finding}" for finding in lint(json.load(policy))]
     if findings or not files:
-        sys.exit("\n".join(findings) or "no files")
+        sys.exit("\n".join(findings) or "usage: lint_policies.py FILE...")
 
 
 main(sys.argv[1:])

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes a virtual environment of requirements.txt in a cache folder, once,
-# and prints that folder on standard output; progress goes to standard error.
+# Creates a virtual environment with requirements.txt in a cache folder, unless it is there already. Prints the folder on
+# standard output, and progress on standard error.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-# A change of any pin is a new folder.
+# The folder name has a hash of the requirements, so that a change leads to a new environment.
 pins=$(git hash-object requirements.txt)
 venv=${XDG_CACHE_HOME:-$HOME/.cache}/vpc-peering-operator/python/${pins:0:12}
 if [[ ! -e $venv/complete ]]; then

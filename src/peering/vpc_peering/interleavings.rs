@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ec2_simulator::world::settings::RepeatRequest;
 use ec2_simulator::world::vpc::Ipv6Block;
-use ec2_simulator::world::{Call, Options, Peering, Phase, Place, Request};
+use ec2_simulator::world::{Call, Location, Options, Peering, Phase, Request};
 use ec2_simulator::{Settings as Ec2Settings, World};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -61,8 +61,8 @@ fn disturbance() -> impl Strategy<Value = Disturbance> {
     ]
 }
 
-fn place() -> Place {
-    Place { account: "111111111111".into(), region: "eu-central-1".into() }
+fn location() -> Location {
+    Location { account: "111111111111".into(), region: "eu-central-1".into() }
 }
 
 struct Model {
@@ -125,13 +125,13 @@ impl Model {
     }
 
     fn call(&self) -> Call {
-        Call { place: place(), now: self.now, dry_run: false }
+        Call { location: location(), now: self.now, dry_run: false }
     }
 
     fn request(&mut self, one: &str, other: &str, tags: &Tags) -> Option<String> {
         let request = Request {
             vpc_id: one.to_owned(),
-            peer: place(),
+            peer: location(),
             peer_vpc_id: other.to_owned(),
             options: Options::default(),
             tags: tags.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect(),
@@ -157,8 +157,8 @@ impl Model {
     fn connection(&self, peering: &Peering) -> Connection {
         let end = |vpc_id: &str| VpcInfo {
             vpc_id: Some(vpc_id.into()),
-            owner_id: Some(place().account.into()),
-            region: Some(place().region.into()),
+            owner_id: Some(location().account.into()),
+            region: Some(location().region.into()),
             ..VpcInfo::default()
         };
         Connection {
@@ -170,7 +170,7 @@ impl Model {
             accepter: end(&peering.accepter.vpc_id),
             tags: self
                 .ec2
-                .tags(&place(), &peering.id)
+                .tags(&location(), &peering.id)
                 .into_iter()
                 .flatten()
                 .map(|(key, value)| (key.into(), value.into()))

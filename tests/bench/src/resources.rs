@@ -1,4 +1,4 @@
-//! The resources, with as much of them as is looked at: to read more would take time from what is measured.
+//! The resources, with only the fields that the benchmark reads. Parsing more would take CPU time from the operator.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
@@ -18,7 +18,7 @@ pub struct VpcPeeringStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// What EC2 says of the connection.
+/// EC2's status of the connection.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct StatusReason {
     pub code: String,

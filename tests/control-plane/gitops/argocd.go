@@ -12,13 +12,13 @@ import (
 	luajson "layeh.com/gopher-json"
 )
 
-// What Argo CD knows; any other answer becomes Unknown there.
+// The health statuses of Argo CD. Argo CD shows any other status as Unknown.
 var healths = []string{"Healthy", "Progressing", "Suspended", "Degraded", "Missing", "Unknown"}
 
-// Runs a health script as Argo CD 3.5 does (util/lua, VM.ExecuteHealthLua): for one second, with no library but package,
-// base and table, since that is what a script in argocd-cm gets by default. Argo CD's own package is not imported, since
-// it brings 1,444 packages to compile, twice as many as all the rest here.
-func healthByScript(object *unstructured.Unstructured, script string) (*verdict, error) {
+// Runs a health script as Argo CD 3.5 does (util/lua, VM.ExecuteHealthLua): with a limit of one second, and with the
+// libraries package, base and table only, the default for a script in argocd-cm. Argo CD's own package is not imported,
+// because that would double the number of packages to compile.
+func evaluateHealthScript(object *unstructured.Unstructured, script string) (*result, error) {
 	state := lua.NewState(lua.Options{SkipOpenLibs: true})
 	defer state.Close()
 	for name, open := range map[string]lua.LGFunction{
@@ -34,7 +34,7 @@ func healthByScript(object *unstructured.Unstructured, script string) (*verdict,
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	state.SetContext(ctx)
-	// Argo CD has whole numbers as Lua's numbers, too.
+	// As in Argo CD, integers become Lua numbers.
 	text, err := object.MarshalJSON()
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func healthByScript(object *unstructured.Unstructured, script string) (*verdict,
 	if err != nil {
 		return nil, err
 	}
-	health := &verdict{}
+	health := &result{}
 	if err := json.Unmarshal(text, health); err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-// What GitOps tools make of our objects: Flux's own libraries, and Argo CD's virtual machine for health checks.
+// Evaluates objects as GitOps tools do, with Flux's libraries and with the Lua interpreter that Argo CD uses.
 package main
 
 import (
@@ -24,17 +24,17 @@ import (
 
 const usage = `usage: gitops COMMAND <OBJECT.json
 
-  kstatus             what kstatus computes of the object
-  kstatus FLUX.yaml   what the healthCheckExprs of a Kustomization of Flux say of the object
-  argocd HEALTH.lua   what Argo CD's health script says of the object
-  apply               applies the object as Flux's kustomize-controller does, and prints what changed
-  wait TIMEOUT        waits as Flux's kustomize-controller does, until the object is ready or has failed
+  kstatus             prints the status that kstatus computes for the object
+  kstatus FLUX.yaml   prints the status that the healthCheckExprs of a Flux Kustomization compute for the object
+  argocd HEALTH.lua   prints the health that an Argo CD health script computes for the object
+  apply               applies the object as Flux's kustomize-controller does, and prints the change
+  wait TIMEOUT        waits until the object is ready or has failed, as Flux's kustomize-controller does
   prune               deletes the objects of a List as Flux's kustomize-controller does
 
-The last three take the cluster from KUBECONFIG.`
+The last three commands read the cluster from KUBECONFIG.`
 
-// The verdict on one object.
-type verdict struct {
+// The status or health of an object.
+type result struct {
 	Status  string `json:"status"`
 	Message string `json:"message"`
 }
@@ -54,34 +54,34 @@ func run(arguments []string) error {
 	if err != nil {
 		return err
 	}
-	// As a client of the API server reads it: whole numbers stay whole.
+	// Integers stay integers, as in a client of the API server.
 	object := &unstructured.Unstructured{}
 	if err := object.UnmarshalJSON(text); err != nil {
 		return err
 	}
 	switch {
 	case arguments[0] == "kstatus" && len(arguments) == 1:
-		result, err := status.Compute(object)
+		computed, err := status.Compute(object)
 		if err != nil {
 			return err
 		}
-		return print(verdict{result.Status.String(), result.Message})
+		return print(result{computed.Status.String(), computed.Message})
 	case arguments[0] == "kstatus" && len(arguments) == 2:
 		evaluator, err := evaluatorOf(arguments[1])
 		if err != nil {
 			return err
 		}
-		result, err := evaluator.Evaluate(context.Background(), object)
+		computed, err := evaluator.Evaluate(context.Background(), object)
 		if err != nil {
 			return err
 		}
-		return print(verdict{result.Status.String(), result.Message})
+		return print(result{computed.Status.String(), computed.Message})
 	case arguments[0] == "argocd" && len(arguments) == 2:
 		script, err := os.ReadFile(arguments[1])
 		if err != nil {
 			return err
 		}
-		health, err := healthByScript(object, string(script))
+		health, err := evaluateHealthScript(object, string(script))
 		if err != nil {
 			return err
 		}
@@ -132,7 +132,7 @@ func print(value any) error {
 	return json.NewEncoder(os.Stdout).Encode(value)
 }
 
-// Judges by the expressions that a Kustomization of Flux has for our kind.
+// Reads the healthCheckExprs of a Flux Kustomization.
 func evaluatorOf(path string) (*cel.StatusEvaluator, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -149,12 +149,12 @@ func evaluatorOf(path string) (*cel.StatusEvaluator, error) {
 	if checks := kustomization.Spec.HealthCheckExprs; len(checks) == 1 {
 		return cel.NewStatusEvaluator(&checks[0].HealthCheckExpressions)
 	}
-	return nil, fmt.Errorf("%s has not exactly one of healthCheckExprs", path)
+	return nil, fmt.Errorf("%s must have exactly one entry in healthCheckExprs", path)
 }
 
-// A manager of resources as kustomize-controller has one.
+// Creates a resource manager as kustomize-controller does.
 func newManager() (*ssa.ResourceManager, error) {
-	// What it has to say is in its errors.
+	// The errors contain everything that the manager logs.
 	log.SetLogger(log.Log.WithSink(nil))
 	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
 	if err != nil {

@@ -1,4 +1,4 @@
-//! A client of the control API, for other tests.
+//! A client of the control API.
 
 use std::time::Duration;
 
@@ -15,13 +15,14 @@ use serde_json::Value;
 
 use crate::clock::{Change, Reading};
 use crate::control::NewKey;
-use crate::faults::{Fault, Installed};
+use crate::faults::{ActiveFault, Fault};
 use crate::iam::Attachment;
 use crate::journal::{Excerpt, Query};
 use crate::world::identity::Credentials;
 use crate::world::{Role, Scene, Settings};
 
-/// What commands a simulator.
+/// A client of the control API of one simulator. Every call fails if the simulator cannot be reached, rejects the
+/// request or returns unexpected JSON.
 #[derive(Clone, Debug)]
 pub struct Client {
     base: String,
@@ -29,41 +30,29 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the simulator at this URL, such as [`crate::Server::url`] gives.
+    /// Creates a client for the URL of a simulator, as [`crate::Server::url`] returns it.
     #[must_use]
     pub fn new(url: &str) -> Self {
         let base = format!("{}/_simulator", url.trim_end_matches('/'));
         Self { base, http: legacy::Client::builder(TokioExecutor::new()).build_http() }
     }
 
-    /// What the clock shows.
-    ///
-    /// # Errors
-    /// When the simulator does not answer as it should; so for all that follow.
+    /// Returns the time and factor of the clock.
     pub async fn clock(&self) -> Result<Reading> {
         self.get("clock").await
     }
 
-    /// Moves the clock forward.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
+    /// Moves the clock forward by a period.
     pub async fn advance(&self, period: Duration) -> Result<Reading> {
         self.change_clock(Change { advance: Some(period.as_secs_f64()), ..Change::default() }).await
     }
 
-    /// Moves the clock to a time.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
+    /// Moves the clock forward to a time.
     pub async fn set_time(&self, time: Timestamp) -> Result<Reading> {
         self.change_clock(Change { set: Some(time), ..Change::default() }).await
     }
 
-    /// Lets the clock run at a factor; 0 stops it.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
+    /// Sets the factor of the clock. 0 stops the clock.
     pub async fn run_at(&self, factor: f64) -> Result<Reading> {
         self.change_clock(Change { factor: Some(factor), ..Change::default() }).await
     }
@@ -72,59 +61,38 @@ impl Client {
         self.send(Method::POST, "clock", Some(&change)).await
     }
 
-    /// The settings.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
+    /// Returns the settings.
     pub async fn settings(&self) -> Result<Settings> {
         self.get("settings").await
     }
 
-    /// Changes the settings that the JSON names, such as `{"delays": {"initiating": 0}}`.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
+    /// Merges JSON into the settings, such as `{"delays": {"initiating": 0}}`.
     pub async fn set(&self, settings: &Value) -> Result<Settings> {
         self.send(Method::POST, "settings", Some(settings)).await
     }
 
-    /// Puts a fault in force, and tells its ID.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
+    /// Adds a fault and returns its ID.
     pub async fn add_fault(&self, fault: &Fault) -> Result<u64> {
         let answer: Value = self.send(Method::POST, "faults", Some(fault)).await?;
-        answer["id"].as_u64().ok_or_else(|| anyhow!("the answer has no ID: {answer}"))
+        answer["id"].as_u64().ok_or_else(|| anyhow!("the response has no fault ID: {answer}"))
     }
 
-    /// The faults in force, the spent ones too.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
-    pub async fn faults(&self) -> Result<Vec<Installed>> {
+    /// Returns all faults, including those that have reached their count.
+    pub async fn faults(&self) -> Result<Vec<ActiveFault>> {
         self.get("faults").await
     }
 
     /// Removes a fault.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn remove_fault(&self, id: u64) -> Result<()> {
         self.delete(&format!("faults/{id}")).await
     }
 
     /// Removes all faults.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn clear_faults(&self) -> Result<()> {
         self.delete("faults").await
     }
 
-    /// The calls so far, or some of them.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
+    /// Returns the calls that match the query, and the counters of all calls.
     pub async fn journal(&self, query: &Query) -> Result<Excerpt> {
         let pairs = serde_json::to_value(query)?;
         let pairs = pairs.as_object().into_iter().flatten();
@@ -133,75 +101,48 @@ impl Client {
         self.get(&format!("journal?{query}")).await
     }
 
-    /// Forgets the calls so far.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
+    /// Clears the journal and its counters.
     pub async fn clear_journal(&self) -> Result<()> {
         self.delete("journal").await
     }
 
-    /// The world, to be loaded again.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
+    /// Returns the world as a scene, for [`Self::load`].
     pub async fn save(&self) -> Result<Scene> {
         self.get("state").await
     }
 
-    /// Replaces the world.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
+    /// Replaces the world with a scene.
     pub async fn load(&self, scene: &Scene) -> Result<Scene> {
         self.send(Method::PUT, "state", Some(scene)).await
     }
 
-    /// A new access key of an account, which comes into being with its first.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
+    /// Creates an access key. The first key of an account creates the account.
     pub async fn create_key(&self, account: &str) -> Result<Credentials> {
         let key = NewKey { account: account.to_owned(), access_key_id: None };
         self.send(Method::POST, "accounts", Some(&key)).await
     }
 
-    /// Lets an access key be expired.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
+    /// Makes an access key expire now.
     pub async fn expire_key(&self, id: &str) -> Result<()> {
         self.send(Method::POST, &format!("accounts/keys/{id}/expire"), None::<&()>).await.map(|IgnoredAny| ())
     }
 
-    /// Lets an access key be unknown.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
+    /// Deletes an access key.
     pub async fn revoke_key(&self, id: &str) -> Result<()> {
         self.delete(&format!("accounts/keys/{id}")).await
     }
 
     /// Adds or replaces a role.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn put_role(&self, role: &Role) -> Result<()> {
         self.send(Method::POST, "roles", Some(role)).await.map(|IgnoredAny| ())
     }
 
-    /// Attaches a policy, or replaces the one of its name.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
+    /// Attaches a policy. Replaces the policy of the same principal and name.
     pub async fn attach_policy(&self, attachment: &Attachment) -> Result<()> {
         self.send(Method::POST, "policies", Some(attachment)).await.map(|IgnoredAny| ())
     }
 
     /// Removes a policy.
-    ///
-    /// # Errors
-    /// See [`Self::clock`].
     pub async fn detach_policy(&self, principal: &str, name: &str) -> Result<()> {
         let pairs = [("principal", principal), ("name", name)];
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
@@ -220,12 +161,13 @@ impl Client {
         let uri: Uri = format!("{}/{path}", self.base).parse()?;
         let body = body.map(serde_json::to_vec).transpose()?.unwrap_or_default();
         let request = Request::builder().method(method).uri(&uri).body(Full::new(Bytes::from(body)))?;
-        let response = self.http.request(request).await.with_context(|| format!("{uri} does not answer"))?;
+        let response =
+            self.http.request(request).await.with_context(|| format!("cannot reach the simulator at {uri}"))?;
         let status = response.status();
         let body = response.into_body().collect().await?.to_bytes();
         if !status.is_success() {
-            return Err(anyhow!("{uri} answers {status}: {}", String::from_utf8_lossy(&body)));
+            return Err(anyhow!("{uri} returned {status}: {}", String::from_utf8_lossy(&body)));
         }
-        serde_json::from_slice(&body).with_context(|| format!("{uri} answers in another form"))
+        serde_json::from_slice(&body).with_context(|| format!("{uri} returned unexpected JSON"))
     }
 }

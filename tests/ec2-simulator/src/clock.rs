@@ -1,4 +1,4 @@
-//! The simulator's clock: it runs at a factor, and a test can move it, forward only.
+//! The simulator's clock. It runs at a factor of the machine's clock, and tests can move it forward.
 
 use std::time::{Duration, Instant};
 
@@ -6,69 +6,64 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::world::peering::later;
+use crate::world::peering::saturating_add;
 
-/// A clock.
+/// A clock that a test controls.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    then: Timestamp,
+    /// The time that the clock showed at `since`.
+    base: Timestamp,
     since: Instant,
     factor: f64,
 }
 
-/// What the clock shows.
+/// The state of the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reading {
-    /// The time.
+    /// The current time.
     pub now: Timestamp,
-    /// How much faster than the machine's clock it runs; it stands still at 0.
+    /// The speed relative to the machine's clock. 0 means that the clock is stopped.
     pub factor: f64,
 }
 
-/// How to change the clock; what is absent stays as it is. `set` comes before `advance`.
+/// A change of the clock. Absent fields change nothing. `set` applies before `advance`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Change {
-    /// Move it to this time.
+pub(crate) struct Change {
+    /// The new time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub set: Option<Timestamp>,
-    /// Move it by so many seconds.
+    pub(crate) set: Option<Timestamp>,
+    /// Seconds to move forward.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub advance: Option<f64>,
-    /// Run at this factor from now on.
+    pub(crate) advance: Option<f64>,
+    /// The new factor.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub factor: Option<f64>,
+    pub(crate) factor: Option<f64>,
 }
 
 impl Clock {
-    /// A clock that shows this time now.
+    /// Creates a clock that shows `now`.
     #[must_use]
     pub fn new(now: Timestamp, factor: f64) -> Self {
-        Self { then: now, since: Instant::now(), factor }
+        Self { base: now, since: Instant::now(), factor }
     }
 
-    /// What it shows.
-    #[must_use]
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         let passed = self.since.elapsed().as_secs_f64() * self.factor;
         SignedDuration::try_from_secs_f64(passed)
             .ok()
-            .and_then(|passed| self.then.checked_add(passed).ok())
+            .and_then(|passed| self.base.checked_add(passed).ok())
             .unwrap_or(Timestamp::MAX)
     }
 
-    /// What it shows, and how it runs.
-    #[must_use]
-    pub fn read(&self) -> Reading {
+    pub(crate) fn read(&self) -> Reading {
         Reading { now: self.now(), factor: self.factor }
     }
 
-    /// Changes it.
-    ///
-    /// # Errors
-    /// When it would run or jump backwards: what has happened cannot be undone, but a scene can be loaded again.
-    pub fn change(&mut self, change: Change) -> Result<(), Error> {
-        let backwards = |what: &str| Error::new("InvalidClock", format!("the clock cannot go backwards: {what}"));
+    /// Rejects a change that would move the clock backwards, because past events cannot be undone. A test can load a
+    /// saved scene instead.
+    pub(crate) fn change(&mut self, change: Change) -> Result<(), Error> {
+        let backwards = |field: &str| Error::new("InvalidClock", format!("{field} would move the clock backwards"));
         let now = self.now();
         let set = change.set.unwrap_or(now);
         if set < now {
@@ -80,7 +75,7 @@ impl Clock {
         if !(0.0..f64::INFINITY).contains(&factor) {
             return Err(backwards("factor"));
         }
-        *self = Self::new(later(set, advance), factor);
+        *self = Self::new(saturating_add(set, advance), factor);
         Ok(())
     }
 }
@@ -93,7 +88,7 @@ mod tests {
     const START: Timestamp = Timestamp::UNIX_EPOCH;
 
     #[test]
-    fn it_moves_as_it_is_told_and_never_back() {
+    fn the_clock_moves_forward_only() {
         let mut clock = Clock::new(START, 0.0);
         assert_eq!(clock.now(), START);
         clock.change(Change { advance: Some(7.0), ..Change::default() }).unwrap();
@@ -113,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn it_runs_at_its_factor() {
+    fn the_clock_runs_at_its_factor() {
         let clock = Clock::new(START, 86_400.0);
         let before = Instant::now();
         while before.elapsed() < Duration::from_millis(5) {}

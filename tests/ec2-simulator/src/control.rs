@@ -1,4 +1,4 @@
-//! The control API, under `/_simulator/`: JSON in, JSON out.
+//! The control API: JSON requests and responses under `/_simulator/`.
 
 use std::collections::BTreeMap;
 
@@ -15,21 +15,21 @@ use crate::journal::Query;
 use crate::simulator::Simulator;
 use crate::world::{AccessKey, Role, Scene, Settings, identity};
 
-/// What is asked of `accounts`.
+/// The body of `POST accounts`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewKey {
-    /// Whose key; a new account comes into being with its first.
+    /// The account of the key. The first key of an account creates the account.
     pub(crate) account: String,
-    /// The key's ID; one is made up when absent.
+    /// The ID of the key. Generated if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) access_key_id: Option<String>,
 }
 
 type Outcome = Result<Value, Error>;
 
-/// Answers one request.
-pub(crate) fn answer(
+/// Handles one request. Returns the HTTP status and the JSON body.
+pub(crate) fn handle(
     simulator: &Simulator,
     method: &Method,
     path: &str,
@@ -44,11 +44,11 @@ pub(crate) fn answer(
         ["journal"] => journal(simulator, method, query),
         ["state"] => state(simulator, method, body),
         ["accounts"] => accounts(simulator, method, body),
-        ["accounts", "keys", id] => key(simulator, method, id, None),
-        ["accounts", "keys", id, "expire"] => key(simulator, method, id, Some(())),
+        ["accounts", "keys", id] => delete_key(simulator, method, id),
+        ["accounts", "keys", id, "expire"] => expire_key(simulator, method, id),
         ["roles"] => roles(simulator, method, query, body),
         ["policies"] => policies(simulator, method, query, body),
-        _ => Err(not_found("there is no such page; the README lists them")),
+        _ => Err(not_found("unknown path: see \"Control API\" in the README of ec2-simulator")),
     };
     match outcome {
         Ok(json) => (StatusCode::OK, json.to_string()),
@@ -64,33 +64,33 @@ fn clock(simulator: &Simulator, method: &Method, body: &[u8]) -> Outcome {
         let change: Change = parse(body)?;
         simulator.state().clock.change(change)?;
     } else {
-        only(method, &Method::GET)?;
+        require_method(method, &Method::GET)?;
     }
     write(simulator.state().clock.read())
 }
 
-/// What is posted is laid over what is there, so that one setting can be changed alone.
+/// `POST` merges the body into the current settings, so that a test can change a single setting.
 fn settings(simulator: &Simulator, method: &Method, body: &[u8]) -> Outcome {
     let mut state = simulator.state();
     if *method == Method::POST {
         let mut all = write(state.world.settings())?;
-        lay_over(&mut all, parse(body)?);
+        merge(&mut all, parse(body)?);
         let all: Settings = serde_json::from_value(all).map_err(bad_request)?;
         state.world.set_settings(all);
     } else {
-        only(method, &Method::GET)?;
+        require_method(method, &Method::GET)?;
     }
     write(state.world.settings())
 }
 
-fn lay_over(below: &mut Value, above: Value) {
-    match (below, above) {
-        (Value::Object(below), Value::Object(above)) => {
-            for (name, value) in above {
-                lay_over(below.entry(name).or_insert(Value::Null), value);
+fn merge(target: &mut Value, source: Value) {
+    match (target, source) {
+        (Value::Object(target), Value::Object(source)) => {
+            for (name, value) in source {
+                merge(target.entry(name).or_insert(Value::Null), value);
             }
         }
-        (below, above) => *below = above,
+        (target, source) => *target = source,
     }
 }
 
@@ -108,14 +108,14 @@ fn faults(simulator: &Simulator, method: &Method, body: &[u8]) -> Outcome {
             Ok(json!({}))
         }
         _ => {
-            only(method, &Method::GET)?;
+            require_method(method, &Method::GET)?;
             write(simulator.state().faults.list().collect::<Vec<_>>())
         }
     }
 }
 
 fn fault(simulator: &Simulator, method: &Method, id: &str) -> Outcome {
-    only(method, &Method::DELETE)?;
+    require_method(method, &Method::DELETE)?;
     let id = id.parse().map_err(bad_request)?;
     found(simulator.remove_fault(Some(id)), "fault")
 }
@@ -126,7 +126,7 @@ fn journal(simulator: &Simulator, method: &Method, query: &str) -> Outcome {
         state.journal.clear();
         return Ok(json!({}));
     }
-    only(method, &Method::GET)?;
+    require_method(method, &Method::GET)?;
     let query: BTreeMap<String, String> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     let query: Query = serde_json::from_value(write(query)?).map_err(bad_request)?;
     write(state.journal.read(&query))
@@ -137,7 +137,7 @@ fn state(simulator: &Simulator, method: &Method, body: &[u8]) -> Outcome {
         let scene: Scene = parse(body)?;
         simulator.load(scene)?;
     } else {
-        only(method, &Method::GET)?;
+        require_method(method, &Method::GET)?;
     }
     let state = simulator.state();
     write(state.world.scene(state.clock.now()))
@@ -148,26 +148,27 @@ fn accounts(simulator: &Simulator, method: &Method, body: &[u8]) -> Outcome {
     if *method == Method::POST {
         let NewKey { account, access_key_id } = parse(body)?;
         if account.len() != 12 || !account.bytes().all(|digit| digit.is_ascii_digit()) {
-            return Err(bad_request("an account has twelve digits"));
+            return Err(bad_request("account must have twelve digits"));
         }
-        let id = access_key_id.unwrap_or_else(|| state.world.mint_key_id());
+        let id = access_key_id.unwrap_or_else(|| state.world.generate_key_id());
         let key = AccessKey::of_user(&id, &account);
         state.world.add_key(key.clone());
         return write(key.credentials());
     }
-    only(method, &Method::GET)?;
+    require_method(method, &Method::GET)?;
     write(state.world.keys().map(AccessKey::credentials).collect::<Vec<_>>())
 }
 
-fn key(simulator: &Simulator, method: &Method, id: &str, expire: Option<()>) -> Outcome {
+fn expire_key(simulator: &Simulator, method: &Method, id: &str) -> Outcome {
+    require_method(method, &Method::POST)?;
     let mut state = simulator.state();
-    if expire.is_some() {
-        only(method, &Method::POST)?;
-        let now = state.session_now();
-        return found(state.world.expire_key(id, now), "access key");
-    }
-    only(method, &Method::DELETE)?;
-    found(state.world.revoke_key(id), "access key")
+    let now = state.session_now();
+    found(state.world.expire_key(id, now), "access key")
+}
+
+fn delete_key(simulator: &Simulator, method: &Method, id: &str) -> Outcome {
+    require_method(method, &Method::DELETE)?;
+    found(simulator.state().world.revoke_key(id), "access key")
 }
 
 fn roles(simulator: &Simulator, method: &Method, query: &str, body: &[u8]) -> Outcome {
@@ -179,10 +180,10 @@ fn roles(simulator: &Simulator, method: &Method, query: &str, body: &[u8]) -> Ou
         }
         Method::DELETE => {
             let arn = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "arn");
-            let arn = arn.map(|(_, arn)| arn).ok_or_else(|| bad_request("say which: ?arn=…"))?;
+            let arn = arn.map(|(_, arn)| arn).ok_or_else(|| bad_request("the query parameter arn is missing"))?;
             found(state.world.remove_role(&arn), "role")?;
         }
-        _ => only(method, &Method::GET)?,
+        _ => require_method(method, &Method::GET)?,
     }
     write(state.world.roles().collect::<Vec<&identity::Role>>())
 }
@@ -196,11 +197,13 @@ fn policies(simulator: &Simulator, method: &Method, query: &str, body: &[u8]) ->
         }
         Method::DELETE => {
             let parameters: BTreeMap<String, String> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-            let parameter = |name| parameters.get(name).ok_or_else(|| bad_request("say which: ?principal=…&name=…"));
+            let parameter = |name: &str| {
+                parameters.get(name).ok_or_else(|| bad_request(format!("the query parameter {name} is missing")))
+            };
             let (principal, name) = (parameter("principal")?, parameter("name")?);
             found(state.policies.detach(principal, name), "policy")?;
         }
-        _ => only(method, &Method::GET)?,
+        _ => require_method(method, &Method::GET)?,
     }
     write(state.policies.list().collect::<Vec<_>>())
 }
@@ -213,13 +216,15 @@ fn write(value: impl Serialize) -> Outcome {
     serde_json::to_value(value).map_err(bad_request)
 }
 
-fn only(method: &Method, allowed: &Method) -> Result<(), Error> {
-    let refused = || Error::new("MethodNotAllowed", "this page does not take this method").with_status(405);
+fn require_method(method: &Method, allowed: &Method) -> Result<(), Error> {
+    let refused = || {
+        Error::new("MethodNotAllowed", format!("{method} is not allowed for this path; use {allowed}")).with_status(405)
+    };
     (method == allowed).then_some(()).ok_or_else(refused)
 }
 
-fn found(found: bool, what: &str) -> Outcome {
-    found.then(|| json!({})).ok_or_else(|| not_found(&format!("there is no such {what}")))
+fn found(found: bool, kind: &str) -> Outcome {
+    found.then(|| json!({})).ok_or_else(|| not_found(&format!("the {kind} does not exist")))
 }
 
 fn not_found(message: &str) -> Error {

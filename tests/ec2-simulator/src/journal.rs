@@ -1,4 +1,4 @@
-//! A journal of every call, for tests to read.
+//! The journal: a record of every call, for tests to read.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,60 +7,60 @@ use serde::{Deserialize, Serialize};
 
 use crate::world::identity::RoleSession;
 
-/// How many calls are kept; the oldest go first. The counters forget nothing.
-const KEPT: usize = 100_000;
+/// Maximum entries. The oldest entries are dropped. The counters still include them.
+const MAX_ENTRIES: usize = 100_000;
 
 /// One call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// When it was done, by the simulator's clock.
+    /// The time of the call, by the simulator's clock.
     pub time: Timestamp,
-    /// The caller's account; absent, when nobody knows the access key.
+    /// The caller's account. Absent if the access key is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account: Option<String>,
-    /// The access key that signed it, whether or not anybody knows it; absent without a signature.
+    /// The access key of the signature, known or not. Absent without a signature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<String>,
-    /// The caller's ARN; absent with the account.
+    /// The caller's ARN. Absent if the access key is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arn: Option<String>,
-    /// What the caller's session was opened with, if it is one of a role.
+    /// The role session of the caller, if the caller has assumed a role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<RoleSession>,
     /// The region.
     pub region: String,
-    /// The action.
+    /// The name of the action.
     pub action: String,
-    /// Its parameters.
+    /// The parameters of the action.
     pub parameters: BTreeMap<String, String>,
-    /// The HTTP status of the answer, whether or not it arrived; 0 of a call that hung.
+    /// The HTTP status of the response, even if a fault kept it from the caller. 0 if the call hung.
     pub status: u16,
-    /// The error's code, if it was one.
+    /// The error code, if the call failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// The statements of policies that allowed it, as `POLICY/SID`.
+    /// The policy statements that allowed the call, as `POLICY/SID`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_by: Vec<String>,
-    /// Why policies denied it, if they did.
+    /// The reason if a policy denied the call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub denied: Option<String>,
-    /// The kinds of the faults that hit it.
+    /// The kinds of the faults that affected the call.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<String>,
-    /// The request's ID, as the caller was told.
+    /// The request ID that the caller received.
     pub request_id: String,
 }
 
-/// How often an action was called.
+/// Counts the calls of one action.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counter {
     /// All calls.
     pub calls: u64,
-    /// Those that were refused, by code.
+    /// Failed calls by error code.
     pub errors: BTreeMap<String, u64>,
 }
 
-/// Which calls to show: what is absent matches all.
+/// Selects journal entries. An absent field matches every call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Query {
@@ -73,47 +73,43 @@ pub struct Query {
     /// The region.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// The error's code.
+    /// The error code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// The request's ID.
+    /// The request ID.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
 }
 
-/// What is shown of the journal.
+/// The response of `GET journal`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Excerpt {
-    /// The calls that were asked for, the oldest first.
+    /// The matching calls, oldest first.
     pub entries: Vec<Entry>,
-    /// How often each action was called in all.
+    /// The counters of all calls, by action.
     pub counters: BTreeMap<String, Counter>,
 }
 
-/// The journal.
 #[derive(Clone, Debug, Default)]
-pub struct Journal {
+pub(crate) struct Journal {
     entries: VecDeque<Entry>,
     counters: BTreeMap<String, Counter>,
 }
 
 impl Journal {
-    /// Notes a call.
-    pub fn add(&mut self, entry: Entry) {
+    pub(crate) fn add(&mut self, entry: Entry) {
         let counter = self.counters.entry(entry.action.clone()).or_default();
         counter.calls += 1;
         if let Some(code) = &entry.code {
             *counter.errors.entry(code.clone()).or_default() += 1;
         }
-        if self.entries.len() == KEPT {
+        if self.entries.len() == MAX_ENTRIES {
             self.entries.pop_front();
         }
         self.entries.push_back(entry);
     }
 
-    /// Shows the calls that match.
-    #[must_use]
-    pub fn read(&self, query: &Query) -> Excerpt {
+    pub(crate) fn read(&self, query: &Query) -> Excerpt {
         let is = |wanted: &Option<String>, value: Option<&str>| wanted.is_none() || wanted.as_deref() == value;
         let entries = self.entries.iter().filter(|entry| {
             is(&query.action, Some(&entry.action))
@@ -125,8 +121,7 @@ impl Journal {
         Excerpt { entries: entries.cloned().collect(), counters: self.counters.clone() }
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 }

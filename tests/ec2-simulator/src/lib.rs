@@ -1,20 +1,30 @@
-//! A test instrument that speaks EC2's and STS's query protocol for VPC peering, with a clock and faults that tests
-//! command. The folders and files, from the inside out: `world` what there is (pure), `protocol` how it is said,
-//! `actions` what can be asked, `iam` who may ask for it, `server` and `control` the doors, `client` the key to the second one.
+//! A test server that speaks the query protocol of EC2 and STS for VPC peering. Tests control its clock and inject
+//! faults.
+//!
+//! | module | responsibility |
+//! |---|---|
+//! | `world` | the state: accounts, VPCs, peering connections, route tables, tags. Pure: no clock, no HTTP |
+//! | `protocol` | parsing of calls, and XML responses |
+//! | `actions` | one handler for each API action |
+//! | `iam` | evaluation of IAM policies |
+//! | `faults`, `throttle` | injected faults, and EC2's token buckets |
+//! | `simulator` | the steps of a call: faults, authorization, action, journal |
+//! | `server`, `control` | HTTP, and the control API under `/_simulator/` |
+//! | `client` | a Rust client of the control API |
 
-pub mod actions;
-pub mod client;
+mod actions;
+mod client;
 pub mod clock;
 mod control;
-pub mod error;
-pub mod faults;
+mod error;
+mod faults;
 pub mod iam;
 pub mod journal;
-pub mod protocol;
-pub mod random;
-pub mod server;
-pub mod simulator;
-pub mod throttle;
+mod protocol;
+mod random;
+mod server;
+mod simulator;
+mod throttle;
 pub mod world;
 
 pub use client::Client;

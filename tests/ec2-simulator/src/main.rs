@@ -1,4 +1,4 @@
-//! The simulator as a process.
+//! The simulator as a program.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,23 +9,23 @@ use ec2_simulator::clock::Clock;
 use ec2_simulator::{Scene, Server, Settings, Simulator};
 use jiff::Timestamp;
 
-/// Speaks EC2's and STS's query protocol for VPC peering.
+/// Simulates EC2 and STS for VPC peering.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
-    /// Where to listen; port 0 takes any free one, and standard output tells which.
+    /// The address to listen on. Port 0 selects a free port. The program prints the address.
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// A scene to start from, as GET /_simulator/state gives.
+    /// A file with the initial scene, in the format of GET /_simulator/state.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
-    /// Let anybody assume any role.
+    /// Let every caller assume any role.
     #[arg(long)]
     any_role: bool,
-    /// How much faster than the machine's clock the simulator's runs; 0 stops it.
+    /// The speed of the simulator's clock relative to the machine's clock. 0 stops the simulator's clock.
     #[arg(long, value_name = "N", default_value_t = 1.0)]
     clock_factor: f64,
-    /// What decides the IDs and the probabilities.
+    /// The seed of the generated IDs and of the probabilities of faults.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
@@ -46,8 +46,10 @@ async fn main() -> Result<()> {
     if let Some(settings) = &mut scene.settings {
         settings.any_role |= options.any_role;
     }
-    simulator.load(scene).map_err(|error| anyhow::anyhow!("the scene makes no sense: {}", error.message))?;
-    let server = Server::start(options.listen, simulator).await.context("cannot listen")?;
+    simulator.load(scene).map_err(|error| anyhow::anyhow!("invalid scene: {}", error.message))?;
+    let server = Server::start(options.listen, simulator)
+        .await
+        .with_context(|| format!("cannot listen on {}", options.listen))?;
     println!("listening on {}", server.url());
     tokio::signal::ctrl_c().await?;
     Ok(())

@@ -1,21 +1,18 @@
-//! Numbers that look random and are the same in every run: IDs and probabilities come from here.
+//! A deterministic pseudo-random generator for IDs and fault probabilities. The same seed gives the same numbers.
 
 use serde::{Deserialize, Serialize};
 
-/// The `SplitMix64` generator: one word of state, which a scene can carry.
+/// The `SplitMix64` generator. Its state is one word, so that a scene can save it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Random(u64);
 
 impl Random {
-    /// A generator that starts at `seed`.
-    #[must_use]
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next number.
-    pub fn next_u64(&mut self) -> u64 {
+    pub(crate) fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -23,20 +20,20 @@ impl Random {
         word ^ (word >> 31)
     }
 
-    /// Whether an event of this probability happens this time.
-    pub fn chance(&mut self, probability: f64) -> bool {
-        // 53 bits are what an f64 holds.
+    /// Returns true with this probability.
+    pub(crate) fn chance(&mut self, probability: f64) -> bool {
+        // The mantissa of an f64 has 53 bits.
         let fraction = (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
         fraction < probability
     }
 
-    /// An ID as EC2 makes them since 2018: seventeen hexadecimal digits.
-    pub fn id(&mut self, prefix: &str) -> String {
+    /// An ID in the format that EC2 has used since 2018: seventeen hexadecimal digits.
+    pub(crate) fn id(&mut self, prefix: &str) -> String {
         format!("{prefix}-0{:016x}", self.next_u64())
     }
 
-    /// A request ID.
-    pub fn uuid(&mut self) -> String {
+    /// A version 4 UUID.
+    pub(crate) fn uuid(&mut self) -> String {
         let (high, low) = (self.next_u64(), self.next_u64());
         format!(
             "{:08x}-{:04x}-4{:03x}-a{:03x}-{:012x}",
@@ -63,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chance_comes_as_often_as_it_says() {
+    fn events_occur_with_the_given_probability() {
         let mut random = Random::new(1);
         let hits = (0..10_000).filter(|_| random.chance(0.25)).count();
         assert!((2_300..2_700).contains(&hits), "{hits} of 10000");

@@ -1,4 +1,4 @@
-//! The server: HTTP/1.1 on one port, for EC2's and STS's callers and for the tests that command the simulator.
+//! The HTTP/1.1 server. One port serves EC2, STS and the control API.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -20,17 +20,16 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::control;
 use crate::faults::Delivery;
 use crate::protocol::Params;
-use crate::simulator::{Received, Simulator};
+use crate::simulator::{HttpRequest, Simulator};
 
-/// A running server. It stops when it is dropped.
+/// A running server. Dropping it stops the server.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
-    simulator: Arc<Simulator>,
     task: JoinHandle<Infallible>,
 }
 
-/// The connection is to close without (more of) an answer.
+/// Closes the connection without the rest of the response.
 #[derive(Debug)]
 struct Closed;
 
@@ -46,25 +45,18 @@ impl Server {
     /// Starts to listen, on the current tokio runtime.
     ///
     /// # Errors
-    /// When the address is taken.
+    /// If it cannot listen on the address.
     pub async fn start(listen: SocketAddr, simulator: Simulator) -> std::io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
-        let simulator = Arc::new(simulator);
-        let task = tokio::spawn(accept(listener, Arc::clone(&simulator)));
-        Ok(Self { address, simulator, task })
+        let task = tokio::spawn(accept(listener, Arc::new(simulator)));
+        Ok(Self { address, task })
     }
 
-    /// `http://…`, for EC2's and STS's callers and for [`crate::Client`].
+    /// The endpoint URL for EC2 and STS clients and for [`crate::Client`].
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
-    }
-
-    /// What it serves.
-    #[must_use]
-    pub fn simulator(&self) -> &Simulator {
-        &self.simulator
     }
 }
 
@@ -75,11 +67,11 @@ impl Drop for Server {
 }
 
 async fn accept(listener: TcpListener, simulator: Arc<Simulator>) -> Infallible {
-    // Dropping the set ends the connections with the server.
+    // Dropping the set closes all connections when the server stops.
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of file descriptors, most likely: others will close theirs.
+            // Most likely out of file descriptors. Wait until other connections close.
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
@@ -87,81 +79,80 @@ async fn accept(listener: TcpListener, simulator: Arc<Simulator>) -> Infallible 
         let simulator = Arc::clone(&simulator);
         connections.spawn(async move {
             let service = service_fn(|request| serve(&simulator, request));
-            // An error here is a caller who left, or a fault that made us leave.
+            // An error means that the caller disconnected, or that a fault closed the connection.
             hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
         });
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn serve(simulator: &Simulator, request: Request<Incoming>) -> Result<Response<Answer>, Closed> {
+async fn serve(simulator: &Simulator, request: Request<Incoming>) -> Result<Response<ResponseBody>, Closed> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
     let query = head.uri.query().unwrap_or_default();
     if let Some(path) = head.uri.path().strip_prefix("/_simulator/") {
-        let (status, json) = control::answer(simulator, &head.method, path, query, &body);
-        return respond(status, "application/json", Answer::whole(json), None);
+        let (status, json) = control::handle(simulator, &head.method, path, query, &body);
+        return respond(status, "application/json", ResponseBody::whole(json), None);
     }
     let header = |name: HeaderName| head.headers.get(name)?.to_str().ok().map(str::to_owned);
-    let received = Received {
+    let call = HttpRequest {
         params: Params::parse(query, &body),
         authorization: header(AUTHORIZATION),
         security_token: header(HeaderName::from_static("x-amz-security-token")),
     };
-    let reply = simulator.handle(received).await;
-    let answer = match reply.delivery {
+    let reply = simulator.handle(call).await;
+    let body = match reply.delivery {
         Delivery::Nothing => return Err(Closed),
-        Delivery::Half => Answer::half(reply.body),
-        Delivery::Whole => Answer::whole(reply.body),
+        Delivery::Half => ResponseBody::half(reply.body),
+        Delivery::Whole => ResponseBody::whole(reply.body),
     };
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    respond(status, "text/xml;charset=UTF-8", answer, Some(&reply.request_id))
+    respond(status, "text/xml;charset=UTF-8", body, Some(&reply.request_id))
 }
 
 fn respond(
     status: StatusCode,
     content_type: &str,
-    answer: Answer,
+    body: ResponseBody,
     request_id: Option<&str>,
-) -> Result<Response<Answer>, Closed> {
+) -> Result<Response<ResponseBody>, Closed> {
     let mut response = Response::builder().status(status).header(CONTENT_TYPE, content_type);
     if let Some(request_id) = request_id {
         response = response.header("x-amzn-requestid", request_id);
     }
-    response.body(answer).map_err(|_| Closed)
+    response.body(body).map_err(|_| Closed)
 }
 
-/// A body, of which only the first half may come.
-struct Answer {
+/// A response body. A fault can cut it off after the first half.
+struct ResponseBody {
     content: Full<Bytes>,
-    promised: u64,
-    cut: Cut,
+    /// The length that the response header announces, in bytes.
+    announced: u64,
+    end: End,
 }
 
-/// What comes after the content.
+/// How the body ends after its content.
 #[derive(Clone, Copy)]
-enum Cut {
-    /// Its end.
-    Not,
-    /// A pause, so that what was written leaves the machine.
-    Pause,
-    /// The connection's end.
-    Now,
+enum End {
+    Complete,
+    /// Yields once before the connection closes, so that hyper sends the content first.
+    Flush,
+    Close,
 }
 
-impl Answer {
+impl ResponseBody {
     fn whole(content: String) -> Self {
-        Self { promised: content.len() as u64, content: Full::new(content.into()), cut: Cut::Not }
+        Self { announced: content.len() as u64, content: Full::new(content.into()), end: End::Complete }
     }
 
     fn half(content: String) -> Self {
-        let promised = content.len() as u64;
-        let half = Bytes::from(content).slice(..usize::try_from(promised / 2).unwrap_or_default());
-        Self { promised, content: Full::new(half), cut: Cut::Pause }
+        let announced = content.len() as u64;
+        let half = Bytes::from(content).slice(..usize::try_from(announced / 2).unwrap_or_default());
+        Self { announced, content: Full::new(half), end: End::Flush }
     }
 }
 
-impl Body for Answer {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = Closed;
 
@@ -170,19 +161,19 @@ impl Body for Answer {
         match Pin::new(&mut this.content).poll_frame(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(frame)) => Poll::Ready(Some(frame.map_err(|never| match never {}))),
-            Poll::Ready(None) => match this.cut {
-                Cut::Not => Poll::Ready(None),
-                Cut::Pause => {
-                    this.cut = Cut::Now;
+            Poll::Ready(None) => match this.end {
+                End::Complete => Poll::Ready(None),
+                End::Flush => {
+                    this.end = End::Close;
                     context.waker().wake_by_ref();
                     Poll::Pending
                 }
-                Cut::Now => Poll::Ready(Some(Err(Closed))),
+                End::Close => Poll::Ready(Some(Err(Closed))),
             },
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.promised)
+        SizeHint::with_exact(self.announced)
     }
 }

@@ -1,4 +1,4 @@
-//! One simulated cloud: the world, its clock, the faults in force and the journal. Knows calls, but not HTTP.
+//! The simulator: the world, its clock, faults, policies and journal, and the steps of one call. HTTP is in `server`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use crate::actions::{Action, Context};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
-use crate::faults::{Delivery, Faults, Verdict};
+use crate::faults::{Delivery, Effects, Faults};
 use crate::iam::{self, Decision, Policies};
 use crate::journal::{Entry, Journal};
 use crate::protocol::signature::Scope;
@@ -17,18 +17,18 @@ use crate::random::Random;
 use crate::throttle::Throttle;
 use crate::world::identity::Service;
 use crate::world::settings::SessionClock;
-use crate::world::{Call, Caller, Place, Scene, Settings, World};
+use crate::world::{Call, Caller, Location, Scene, Settings, World};
 
-/// One simulated cloud.
+/// A simulated EC2 and STS with all accounts and regions.
 #[derive(Debug)]
 pub struct Simulator {
     state: Mutex<State>,
     seed: u64,
-    /// Told whenever a fault goes, for the calls that wait for it.
+    /// Signals each removal of a fault to the calls that wait for it.
     fault_removed: watch::Sender<()>,
 }
 
-/// All that changes.
+/// The mutable state, behind one lock.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) world: World,
@@ -37,50 +37,46 @@ pub(crate) struct State {
     pub(crate) journal: Journal,
     pub(crate) policies: Policies,
     throttle: Throttle,
-    /// Apart from the world's, so that reading does not change which IDs come next.
+    /// Separate from the generator of the world, so that a read does not change the IDs of later resources.
     request_ids: Random,
-    /// For the encoded messages of denials; apart for the same reason.
-    encoded: Random,
+    /// Generates the encoded messages of denied calls. Separate for the same reason.
+    encoded_messages: Random,
 }
 
-/// What HTTP brought.
+/// The parts of an HTTP request that a call consists of.
 #[derive(Clone, Debug, Default)]
-pub struct Received {
-    /// The query string and the form, together.
-    pub params: Params,
-    /// The `Authorization` header.
-    pub authorization: Option<String>,
+pub(crate) struct HttpRequest {
+    /// The query string and the form.
+    pub(crate) params: Params,
+    pub(crate) authorization: Option<String>,
     /// The `X-Amz-Security-Token` header.
-    pub security_token: Option<String>,
+    pub(crate) security_token: Option<String>,
 }
 
-/// What HTTP is to bring back.
+/// The HTTP response of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    /// The HTTP status.
-    pub status: u16,
-    /// The XML.
-    pub body: String,
-    /// The request's ID.
-    pub request_id: String,
-    /// How much of it arrives.
-    pub delivery: Delivery,
+pub(crate) struct HttpReply {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+    pub(crate) request_id: String,
+    pub(crate) delivery: Delivery,
 }
 
-/// A call on its way.
-struct Incoming {
+/// A call between its receipt and its response.
+struct IncomingCall {
     params: Params,
     action: String,
     scope: Result<Scope>,
     token: Option<String>,
     request_id: String,
-    /// What policies said.
+    /// The policy statements that allowed the call, as `POLICY/SID`.
     allowed_by: Vec<String>,
+    /// The reason if a policy denied the call.
     denied: Option<String>,
 }
 
 impl Simulator {
-    /// A cloud of nothing but the default access key.
+    /// Creates a simulator that has the default access key and nothing else.
     #[must_use]
     pub fn new(settings: Settings, clock: Clock, seed: u64) -> Self {
         let state = State {
@@ -91,15 +87,15 @@ impl Simulator {
             policies: Policies::default(),
             throttle: Throttle::default(),
             request_ids: Random::new(!seed),
-            encoded: Random::new(seed.rotate_left(32)),
+            encoded_messages: Random::new(seed.rotate_left(32)),
         };
         Self { state: Mutex::new(state), seed, fault_removed: watch::Sender::new(()) }
     }
 
-    /// Replaces the world, and sets the clock if the scene says so. Faults, policies and journal stay.
+    /// Replaces the world, and sets the clock if the scene has a time. Faults, policies and journal stay.
     ///
     /// # Errors
-    /// When the scene makes no sense.
+    /// If the scene is invalid.
     pub fn load(&self, scene: Scene) -> Result<()> {
         let now = scene.now;
         let mut state = self.state();
@@ -110,51 +106,51 @@ impl Simulator {
         Ok(())
     }
 
-    /// The state, with all that was due until now done.
+    /// Locks the state after applying all transitions that are due.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        // A panic inside a call is a bug of the simulator; the other calls need not suffer for it.
+        // A panic in one call is a bug of the simulator, and must not fail all later calls.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = state.clock.now();
         state.world.advance(now);
         state
     }
 
-    /// Removes one fault, or all, and lets the calls go that wait for it. Tells whether there was any.
-    pub fn remove_fault(&self, id: Option<u64>) -> bool {
+    /// Removes one fault, or all, and wakes the calls that wait for it. Returns whether a fault was removed.
+    pub(crate) fn remove_fault(&self, id: Option<u64>) -> bool {
         let removed = self.state().faults.remove(id);
         self.fault_removed.send_replace(());
         removed
     }
 
-    /// Answers a call.
-    pub async fn handle(&self, received: Received) -> Reply {
-        let (incoming, verdict) = self.judge(received);
-        for gate in &verdict.gates {
-            self.removal(*gate).await;
+    /// Handles a call.
+    pub(crate) async fn handle(&self, request: HttpRequest) -> HttpReply {
+        let (incoming, effects) = self.receive(request);
+        for gate in &effects.gates {
+            self.removal_of(*gate).await;
         }
-        if !verdict.latency.is_zero() {
-            tokio::time::sleep(verdict.latency).await;
+        if !effects.latency.is_zero() {
+            tokio::time::sleep(effects.latency).await;
         }
-        if let Some(hang) = verdict.hang {
-            self.removal(hang).await;
-            // No code and no status: nobody is told.
+        if let Some(hang) = effects.hang {
+            self.removal_of(hang).await;
+            // The caller gets no response, so the journal shows neither a code nor a status.
             let nothing = Error::new("", "").with_status(0);
-            return self.state().close(incoming, None, Err(nothing), verdict);
+            return self.state().finish(incoming, None, Err(nothing), effects);
         }
-        self.state().perform(incoming, verdict)
+        self.state().perform(incoming, effects)
     }
 
-    /// Reads who calls what, and has the faults judge it.
-    fn judge(&self, received: Received) -> (Incoming, Verdict) {
-        let mut params = received.params;
+    /// Parses the signature and the action, and determines the effects of the faults in force.
+    fn receive(&self, request: HttpRequest) -> (IncomingCall, Effects) {
+        let mut params = request.params;
         let action = params.take("Action").unwrap_or_default();
         params.take("Version");
         let presigned = params.take("X-Amz-Credential");
-        let token = received.security_token.or_else(|| params.take("X-Amz-Security-Token"));
-        for rest in ["X-Amz-Algorithm", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature"] {
-            params.take(rest);
+        let token = request.security_token.or_else(|| params.take("X-Amz-Security-Token"));
+        for unused in ["X-Amz-Algorithm", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders", "X-Amz-Signature"] {
+            params.take(unused);
         }
-        let scope = match (&received.authorization, presigned) {
+        let scope = match (&request.authorization, presigned) {
             (Some(header), _) => Scope::of_header(header),
             (None, Some(credential)) => Scope::of_credential(&credential),
             (None, None) => {
@@ -165,23 +161,25 @@ impl Simulator {
         let mut state = self.state();
         let now = state.clock.now();
         let request_id = state.request_ids.uuid();
-        let incoming = Incoming { params, action, scope, token, request_id, allowed_by: Vec::new(), denied: None };
-        let verdict = match (state.caller(&incoming), &incoming.scope) {
-            (Ok(caller), Ok(scope)) => state.faults.judge(scope.service, &incoming.action, &caller, &scope.region, now),
-            (Err(_), _) | (_, Err(_)) => Verdict::default(),
+        let incoming = IncomingCall { params, action, scope, token, request_id, allowed_by: Vec::new(), denied: None };
+        let effects = match (state.caller(&incoming), &incoming.scope) {
+            (Ok(caller), Ok(scope)) => {
+                state.faults.effects_on(scope.service, &incoming.action, &caller, &scope.region, now)
+            }
+            (Err(_), _) | (_, Err(_)) => Effects::default(),
         };
-        (incoming, verdict)
+        (incoming, effects)
     }
 
-    /// Waits until this fault is gone.
-    async fn removal(&self, fault: u64) {
+    /// Waits until a fault is removed.
+    async fn removal_of(&self, fault: u64) {
         let mut removed = self.fault_removed.subscribe();
-        while self.state().faults.has(fault) && removed.changed().await.is_ok() {}
+        while self.state().faults.contains(fault) && removed.changed().await.is_ok() {}
     }
 }
 
 impl State {
-    /// The time by which sessions end.
+    /// The time against which session expiry is checked.
     pub(crate) fn session_now(&self) -> Timestamp {
         match self.world.settings().session_clock {
             SessionClock::Machine => Timestamp::now(),
@@ -189,28 +187,33 @@ impl State {
         }
     }
 
-    fn caller(&self, incoming: &Incoming) -> Result<Caller> {
+    fn caller(&self, incoming: &IncomingCall) -> Result<Caller> {
         let scope = incoming.scope.clone()?;
         let now = self.session_now();
         self.world.authenticate(scope.service, &scope.key_id, incoming.token.as_deref(), now).cloned()
     }
 
-    /// Does what the call asks.
-    fn perform(&mut self, mut incoming: Incoming, verdict: Verdict) -> Reply {
+    fn perform(&mut self, mut incoming: IncomingCall, effects: Effects) -> HttpReply {
         let parameters = incoming.params.clone();
         let caller = self.caller(&incoming);
         let result = match (&caller, &incoming.scope.clone()) {
             (Ok(caller), Ok(scope)) => {
-                let place = Place::new(&caller.account, &scope.region);
-                self.act(&mut incoming, caller, &place, &verdict)
+                let location = Location::new(&caller.account, &scope.region);
+                self.run_action(&mut incoming, caller, &location, &effects)
             }
             (Err(error), _) | (_, Err(error)) => Err(error.clone()),
         };
         incoming.params = parameters;
-        self.close(incoming, caller.ok(), result, verdict)
+        self.finish(incoming, caller.ok(), result, effects)
     }
 
-    fn act(&mut self, incoming: &mut Incoming, caller: &Caller, place: &Place, verdict: &Verdict) -> Result<Xml> {
+    fn run_action(
+        &mut self,
+        incoming: &mut IncomingCall,
+        caller: &Caller,
+        location: &Location,
+        effects: &Effects,
+    ) -> Result<Xml> {
         if incoming.action.is_empty() {
             return Err(Error::new("MissingAction", "The request must contain the parameter Action"));
         }
@@ -220,44 +223,55 @@ impl State {
             && let Some(throttling) = &self.world.settings().throttling
         {
             let bucket = if action.is_mutating { throttling.mutating } else { throttling.non_mutating };
-            if !self.throttle.admit(place, action.name, bucket, now) {
+            if !self.throttle.admit(location, action.name, bucket, now) {
                 return Err(Error::throttled(action.service));
             }
         }
-        if let Some(error) = &verdict.error {
+        if let Some(error) = &effects.error {
             return Err(error.clone());
         }
-        self.authorize(&action, incoming, caller, place)?;
+        self.authorize(&action, incoming, caller, location)?;
         let mut params = std::mem::take(&mut incoming.params);
         let dry_run = params.parsed("DryRun")?.unwrap_or_default();
         let session_now = self.session_now();
-        let context = |now| Context { caller, call: Call { place: place.clone(), now, dry_run }, session_now };
-        match verdict.stale.and_then(|fault| self.faults.past(fault)) {
-            Some((past, then)) => action.run(params, past, &context(then)),
+        let context = |now| Context { caller, call: Call { location: location.clone(), now, dry_run }, session_now };
+        match effects.stale.and_then(|fault| self.faults.snapshot(fault)) {
+            Some((snapshot, then)) => action.run(params, snapshot, &context(then)),
             None => action.run(params, &mut self.world, &context(now)),
         }
     }
 
-    /// Asks the policies. A dry run ends later, so it reports denials too. AWS does not document whether it checks
-    /// permissions or existence first; the simulator answers NotFound first.
-    fn authorize(&mut self, action: &Action, incoming: &mut Incoming, caller: &Caller, place: &Place) -> Result<()> {
+    /// Evaluates the policies. A dry run reports denials too. AWS does not document whether it checks permissions or
+    /// existence first. The simulator checks existence first and returns NotFound.
+    fn authorize(
+        &mut self,
+        action: &Action,
+        incoming: &mut IncomingCall,
+        caller: &Caller,
+        location: &Location,
+    ) -> Result<()> {
         if self.policies.is_empty() {
             return Ok(());
         }
-        let call = Call { place: place.clone(), now: self.clock.now(), dry_run: false };
+        let call = Call { location: location.clone(), now: self.clock.now(), dry_run: false };
         let key_id = incoming.scope.as_ref().map(|scope| scope.key_id.as_str()).unwrap_or_default();
-        let params = incoming.params.clone();
-        for asked in iam::of_call(&self.world, &call, caller, action.service, action.name, params) {
-            for decision in [self.policies.decide(key_id, caller, &asked), self.policies.decide_trust(caller, &asked)] {
+        let (service, params) = (action.service, incoming.params.clone());
+        for request in iam::authorization_requests(&self.world, &call, caller, service, action.name, params) {
+            for decision in
+                [self.policies.decide(key_id, caller, &request), self.policies.decide_trust(caller, &request)]
+            {
                 match decision {
                     Decision::Allowed(by) => incoming.allowed_by.extend(by),
-                    Decision::Denied(why) => {
-                        let (who, what, on) = (&caller.arn, &asked.action, &asked.resource);
-                        let why = format!("User: {who} is not authorized to perform: {what} on resource: {on} {why}");
-                        let encoded: String = (0..16).map(|_| format!("{:016x}", self.encoded.next_u64())).collect();
+                    Decision::Denied(reason) => {
+                        let (user, action, resource) = (&caller.arn, &request.action, &request.resource);
+                        let reason = format!(
+                            "User: {user} is not authorized to perform: {action} on resource: {resource} {reason}"
+                        );
+                        let encoded: String =
+                            (0..16).map(|_| format!("{:016x}", self.encoded_messages.next_u64())).collect();
                         incoming.allowed_by.clear();
-                        incoming.denied = Some(why.clone());
-                        return Err(Error::denied(action.service, &why, &encoded));
+                        incoming.denied = Some(reason.clone());
+                        return Err(Error::denied(service, &reason, &encoded));
                     }
                 }
             }
@@ -265,10 +279,16 @@ impl State {
         Ok(())
     }
 
-    /// Notes the call and writes the answer.
-    fn close(&mut self, incoming: Incoming, caller: Option<Caller>, result: Result<Xml>, verdict: Verdict) -> Reply {
+    /// Adds the call to the journal and writes the response.
+    fn finish(
+        &mut self,
+        incoming: IncomingCall,
+        caller: Option<Caller>,
+        result: Result<Xml>,
+        effects: Effects,
+    ) -> HttpReply {
         let service = incoming.service();
-        let Incoming { params, action, scope, request_id, allowed_by, denied, .. } = incoming;
+        let IncomingCall { params, action, scope, request_id, allowed_by, denied, .. } = incoming;
         let (status, code, body) = match result {
             Ok(xml) => (200, None, answer::success(service, &action, &request_id, &xml)),
             Err(error) => (error.status, Some(error.code.clone()), answer::failure(service, &request_id, &error)),
@@ -288,16 +308,16 @@ impl State {
             code,
             allowed_by,
             denied,
-            faults: verdict.kinds.into_iter().map(str::to_owned).collect(),
+            faults: effects.kinds.into_iter().map(str::to_owned).collect(),
             request_id: request_id.clone(),
         });
-        let delivery = if verdict.hang.is_some() { Delivery::Nothing } else { verdict.delivery };
-        Reply { status, body, request_id, delivery }
+        let delivery = if effects.hang.is_some() { Delivery::Nothing } else { effects.delivery };
+        HttpReply { status, body, request_id, delivery }
     }
 }
 
-impl Incoming {
-    /// The service that the signature is for; without one, EC2.
+impl IncomingCall {
+    /// The service that the signature names. EC2 if there is no signature.
     fn service(&self) -> Service {
         self.scope.as_ref().map_or(Service::Ec2, |scope| scope.service)
     }

@@ -1,4 +1,4 @@
-//! etcd and kube-apiserver.
+//! A control plane: etcd and kube-apiserver as processes.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -18,38 +18,39 @@ use tokio::sync::Mutex;
 
 use crate::{Process, eventually, free_port, prepare, repository};
 
-/// Go's collector takes a quarter of the API server's time by default, and there is memory enough up to a limit.
-const COLLECT_SELDOM: [(&str, &str); 2] = [("GOGC", "1000"), ("GOMEMLIMIT", "3GiB")];
+/// Settings of Go's garbage collector. By default it takes a quarter of the API server's CPU time. These let it run
+/// less often, up to a memory limit.
+const GARBAGE_COLLECTION: [(&str, &str); 2] = [("GOGC", "1000"), ("GOMEMLIMIT", "3GiB")];
 
-/// Where etcd keeps its data, and where that is kept for later.
+/// The data folder of etcd, and the folder with its backup.
 const ETCD_DATA: &str = "etcd";
-const SAVED: &str = "etcd.saved";
+const ETCD_BACKUP: &str = "etcd.saved";
 
-/// Where `deploy/` puts the operator.
+/// The operator's namespace and service account in `deploy/`.
 const NAMESPACE: &str = "vpc-peering-system";
 const SERVICE_ACCOUNT: &str = "vpc-peering-operator";
 
-/// A control plane of its own.
+/// A running control plane. Dropping it stops its processes.
 #[derive(Debug)]
 pub struct ControlPlane {
     url: String,
     certificate_authority: PathBuf,
     assets: PathBuf,
-    /// The administrator's.
+    /// The administrator's kubeconfig.
     kubeconfig: PathBuf,
     etcd_arguments: Vec<String>,
     kube_apiserver_arguments: Vec<String>,
-    // Fields are dropped in this order: first the API server, then etcd, then what they wrote.
+    // Fields are dropped in this order: first the API server, then etcd, then their data.
     kube_apiserver: Mutex<Option<Process>>,
     etcd: Mutex<Option<Process>>,
     folder: TempDir,
 }
 
 impl ControlPlane {
-    /// Builds what is missing, starts it, and applies `deploy/`.
+    /// Builds the programs if necessary, starts the control plane, and applies `deploy/`.
     ///
     /// # Errors
-    /// When a process does not start or the API server does not get ready.
+    /// If a process does not start or the API server does not become ready.
     pub async fn start() -> Result<Self> {
         let this = Self::bare().await?;
         let deploy = repository().join("deploy");
@@ -58,10 +59,10 @@ impl ControlPlane {
         Ok(this)
     }
 
-    /// Builds what is missing, and starts it.
+    /// Builds the programs if necessary, and starts the control plane.
     ///
     /// # Errors
-    /// When a process does not start or the API server does not get ready.
+    /// If a process does not start or the API server does not become ready.
     pub async fn bare() -> Result<Self> {
         let assets = prepare("tests/control-plane/build.sh")?;
         let folder = tempfile::Builder::new().prefix("vpc-peering-").tempdir()?;
@@ -116,7 +117,8 @@ impl ControlPlane {
 
     async fn start_etcd(&self) -> Result<()> {
         let log = self.folder.path().join("etcd.log");
-        let process = Process::start(&self.assets.join("etcd"), &self.etcd_arguments, &COLLECT_SELDOM, &log).await?;
+        let process =
+            Process::start(&self.assets.join("etcd"), &self.etcd_arguments, &GARBAGE_COLLECTION, &log).await?;
         *self.etcd.lock().await = Some(process);
         Ok(())
     }
@@ -124,18 +126,18 @@ impl ControlPlane {
     /// Starts the API server, and waits until it is ready.
     ///
     /// # Errors
-    /// When it does not get ready.
+    /// If it does not become ready.
     pub async fn start_kube_apiserver(&self) -> Result<()> {
         let log = self.folder.path().join("kube-apiserver.log");
         let program = self.assets.join("kube-apiserver");
-        let mut process = Process::start(&program, &self.kube_apiserver_arguments, &COLLECT_SELDOM, &log).await?;
-        // On a cold and busy machine it may take a while.
+        let mut process = Process::start(&program, &self.kube_apiserver_arguments, &GARBAGE_COLLECTION, &log).await?;
+        // A generous limit, because a busy machine with cold caches needs long.
         eventually("kube-apiserver", Duration::from_secs(120), async || {
             if let Err(error) = process.check() {
                 return Ok(Err(error));
             }
             self.kubectl(&["get", "--raw", "/readyz"]).await?;
-            // The default namespaces come a moment later.
+            // The API server creates the default namespaces shortly after it is ready.
             self.kubectl(&["get", "namespace", "kube-system", "default"]).await?;
             Ok(Ok(()))
         })
@@ -144,31 +146,31 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Ends the API server as if its machine had failed.
+    /// Kills the API server, as a failure of its machine does.
     ///
     /// # Errors
-    /// When it does not end.
+    /// If it does not end.
     pub async fn stop_kube_apiserver(&self) -> Result<()> {
         stop(&self.kube_apiserver).await
     }
 
-    /// Keeps what etcd knows now, for [`Self::restore`].
+    /// Makes a backup of etcd for [`Self::restore`]. Restarts the control plane.
     ///
     /// # Errors
-    /// When a process does not end or start again, or the files cannot be copied.
+    /// If a process does not end or start again, or the files cannot be copied.
     pub async fn save(&self) -> Result<()> {
-        self.exchange(ETCD_DATA, SAVED).await
+        self.copy_while_stopped(ETCD_DATA, ETCD_BACKUP).await
     }
 
-    /// Puts back what etcd knew at the last [`Self::save`], as an administrator does after a disaster.
+    /// Restores the backup of the last [`Self::save`], as in disaster recovery. Restarts the control plane.
     ///
     /// # Errors
-    /// When a process does not end or start again, or the files cannot be copied.
+    /// If a process does not end or start again, or the files cannot be copied.
     pub async fn restore(&self) -> Result<()> {
-        self.exchange(SAVED, ETCD_DATA).await
+        self.copy_while_stopped(ETCD_BACKUP, ETCD_DATA).await
     }
 
-    async fn exchange(&self, from: &str, to: &str) -> Result<()> {
+    async fn copy_while_stopped(&self, from: &str, to: &str) -> Result<()> {
         self.stop_kube_apiserver().await?;
         stop(&self.etcd).await?;
         let (from, to) = (self.folder.path().join(from), self.folder.path().join(to));
@@ -181,16 +183,16 @@ impl ControlPlane {
         self.start_kube_apiserver().await
     }
 
-    /// Runs kubectl as the administrator, and returns what it printed.
+    /// Runs kubectl as the administrator, and returns its standard output.
     ///
     /// # Errors
-    /// When kubectl fails, with what it says.
+    /// If kubectl fails. The error has its standard error.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
         let output = Command::new(self.assets.join("kubectl"))
             .arg("--kubeconfig")
             .arg(&self.kubeconfig)
             .args(arguments)
-            // Its discovery cache must not mix clusters.
+            // Control planes must not share a discovery cache.
             .env("KUBECACHEDIR", self.folder.path().join("kubectl"))
             .stdin(Stdio::null())
             .kill_on_drop(true)
@@ -201,29 +203,29 @@ impl ControlPlane {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// A client with the administrator's rights.
+    /// A client with the administrator's permissions.
     ///
     /// # Errors
-    /// When the kubeconfig is not understood: a defect.
+    /// If the kubeconfig is invalid, which is a bug.
     pub async fn admin(&self) -> Result<Client> {
         client(Kubeconfig::read_from(&self.kubeconfig)?).await
     }
 
-    /// A client with just the rights that `deploy/` grants the operator.
+    /// A client with exactly the permissions that `deploy/` grants to the operator.
     ///
     /// # Errors
-    /// When the API server issues no token.
+    /// If the API server issues no token.
     pub async fn operator(&self) -> Result<Client> {
         client(Kubeconfig::read_from(self.operator_kubeconfig().await?)?).await
     }
 
-    /// A client with the administrator's rights that bears the name of the operator's service account.
+    /// A client that impersonates the operator's service account and has the administrator's permissions.
     ///
-    /// The admission policies of `deploy/` let only that account write a status or remove the finalizer, whatever other
-    /// rights a user has. A test that tampers with either needs this client: [`Self::admin`] is refused.
+    /// The admission policies of `deploy/` let only this service account write a status or remove the finalizer. They
+    /// reject [`Self::admin`], so a test that tampers with either needs this client.
     ///
     /// # Errors
-    /// When the kubeconfig is not understood: a defect.
+    /// If the kubeconfig is invalid, which is a bug.
     pub async fn admin_as_operator(&self) -> Result<Client> {
         let mut kubeconfig = Kubeconfig::read_from(&self.kubeconfig)?;
         for user in kubeconfig.auth_infos.iter_mut().filter_map(|user| user.auth_info.as_mut()) {
@@ -233,10 +235,11 @@ impl ControlPlane {
         client(kubeconfig).await
     }
 
-    /// Removes every finalizer of a resource of ours, as nobody but the operator may.
+    /// Removes all finalizers of a resource. It impersonates the operator, because the admission policies allow it to
+    /// nobody else.
     ///
     /// # Errors
-    /// When kubectl fails, with what it says.
+    /// If kubectl fails. The error has its standard error.
     pub async fn remove_finalizers(&self, kind: &str, namespace: &str, name: &str) -> Result<()> {
         let operator = format!("--as=system:serviceaccount:{NAMESPACE}:{SERVICE_ACCOUNT}");
         let patch = ["patch", kind, name, "--namespace", namespace, "--type=merge"];
@@ -244,10 +247,10 @@ impl ControlPlane {
         self.kubectl(&[&patch[..], &finalizers].concat()).await.map(drop)
     }
 
-    /// Lets operators compete for another Lease than the one that `deploy/` names, in the same namespace.
+    /// Lets the operator use another Lease for leader election than the one in `deploy/`, in the same namespace.
     ///
     /// # Errors
-    /// When kubectl fails, with what it says.
+    /// If kubectl fails. The error has its standard error.
     pub async fn allow_lease(&self, name: &str) -> Result<()> {
         let (namespace, resource) = (format!("--namespace={NAMESPACE}"), format!("--resource-name={name}"));
         let role = ["create", "role", name, "--verb=get,patch", "--resource=leases.coordination.k8s.io"];
@@ -257,10 +260,10 @@ impl ControlPlane {
         self.kubectl(&["create", "rolebinding", name, &role, &account, &namespace]).await.map(drop)
     }
 
-    /// Writes a kubeconfig for an API server, or what stands before one, that asks for no credentials.
+    /// Writes a kubeconfig without credentials, for an API server or for a proxy that adds its own.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// If the file cannot be written.
     pub fn open_kubeconfig(&self, name: &str, url: &str) -> Result<PathBuf> {
         let path = self.folder.path().join(format!("{name}.kubeconfig"));
         std::fs::write(&path, render_kubeconfig(url, &self.certificate_authority, "none"))?;
@@ -273,35 +276,35 @@ impl ControlPlane {
         &self.kubeconfig
     }
 
-    /// Where kubectl is.
+    /// The path of kubectl.
     #[must_use]
     pub fn kubectl_path(&self) -> PathBuf {
         self.assets.join("kubectl")
     }
 
-    /// A folder for logs and the like, which goes with the control plane.
+    /// A folder for logs and other files, which is deleted with the control plane.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Writes a kubeconfig with just the rights that `deploy/` grants the operator.
+    /// Writes a kubeconfig with exactly the permissions that `deploy/` grants to the operator.
     ///
     /// # Errors
-    /// When the API server issues no token.
+    /// If the API server issues no token.
     pub async fn operator_kubeconfig(&self) -> Result<PathBuf> {
         self.kubeconfig_of(NAMESPACE, SERVICE_ACCOUNT).await
     }
 
-    /// Writes a kubeconfig with just the rights of a service account.
+    /// Writes a kubeconfig with the permissions of a service account.
     ///
     /// # Errors
-    /// When the API server issues no token.
+    /// If the API server issues no token.
     pub async fn kubeconfig_of(&self, namespace: &str, service_account: &str) -> Result<PathBuf> {
         let token =
             self.kubectl(&["create", "token", service_account, "--namespace", namespace, "--duration=24h"]).await?;
         let kubeconfig = render_kubeconfig(&self.url, &self.certificate_authority, token.trim_end());
-        // A file of its own, since another one may be reading the last.
+        // A new file each time, because another process may be reading the previous one.
         let (mut file, path) = tempfile::NamedTempFile::new_in(self.folder.path())?.keep()?;
         std::io::Write::write_all(&mut file, kubeconfig.as_bytes())?;
         Ok(path)
@@ -319,7 +322,7 @@ async fn stop(process: &Mutex<Option<Process>>) -> Result<()> {
     }
 }
 
-/// A kubeconfig; JSON is YAML.
+/// A kubeconfig. JSON is valid YAML.
 fn render_kubeconfig(url: &str, certificate_authority: &Path, token: &str) -> String {
     json!({
         "apiVersion": "v1",
@@ -332,7 +335,8 @@ fn render_kubeconfig(url: &str, certificate_authority: &Path, token: &str) -> St
     .to_string()
 }
 
-/// A certificate authority, the API server's certificate, and the key that signs service accounts' tokens.
+/// Writes a certificate authority, the certificate of the API server, and the key that signs service account tokens.
+/// Returns the path of the certificate authority.
 fn write_certificates(folder: &Path) -> Result<PathBuf> {
     let mut authority = CertificateParams::new(Vec::<String>::new())?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

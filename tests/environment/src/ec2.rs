@@ -1,23 +1,23 @@
-//! A client of the EC2 endpoint under test, for what a test arranges and checks there.
+//! EC2 clients, with which tests prepare and check the EC2 endpoint.
 
 use anyhow::{Context, Result};
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_ec2::types::VpcPeeringConnection;
 
-/// A client for one region of an endpoint, in the endpoint's default account.
+/// Creates a client for a region, in the default account of the endpoint.
 #[must_use]
 pub fn client(endpoint: &str, region: &str) -> Client {
     client_as(endpoint, region, "test")
 }
 
-/// A client with the account of an access key. Nobody here checks signatures.
+/// Creates a client for the account of an access key. The test endpoints do not check signatures.
 #[must_use]
 pub fn client_as(endpoint: &str, region: &str, access_key_id: &str) -> Client {
     client_with(endpoint, region, Credentials::from_keys(access_key_id, "any", None))
 }
 
-/// A client with credentials that somebody gave, such as a role's session.
+/// Creates a client with any credentials, such as those of a role session.
 #[must_use]
 pub fn client_with(endpoint: &str, region: &str, credentials: Credentials) -> Client {
     let config = aws_sdk_ec2::Config::builder()
@@ -30,19 +30,19 @@ pub fn client_with(endpoint: &str, region: &str, credentials: Credentials) -> Cl
     Client::from_conf(config)
 }
 
-/// Makes a VPC and returns its ID.
+/// Creates a VPC and returns its ID.
 ///
 /// # Errors
-/// When EC2 refuses.
+/// If EC2 returns an error.
 pub async fn create_vpc(client: &Client, cidr_block: &str) -> Result<String> {
     let answer = client.create_vpc().cidr_block(cidr_block).send().await?;
-    answer.vpc.and_then(|vpc| vpc.vpc_id).context("the answer has no VPC")
+    answer.vpc.and_then(|vpc| vpc.vpc_id).context("the response of CreateVpc has no VPC ID")
 }
 
-/// Every peering connection that has this VPC as its requester.
+/// All peering connections whose requester is this VPC.
 ///
 /// # Errors
-/// When EC2 refuses.
+/// If EC2 returns an error.
 pub async fn peerings_of(client: &Client, vpc_id: &str) -> Result<Vec<VpcPeeringConnection>> {
     let answer = client.describe_vpc_peering_connections().send().await?;
     let is_of = |connection: &VpcPeeringConnection| {

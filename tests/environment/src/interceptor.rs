@@ -1,5 +1,4 @@
-//! A man in the middle: stands between the operator and what it calls, counts the requests that change something, and
-//! trips one of them up.
+//! A proxy between the operator and the API server or EC2. It records mutating requests, and makes one of them fail.
 
 use std::net::Ipv4Addr;
 use std::pin::pin;
@@ -20,25 +19,25 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 
-/// When a request is tripped up.
+/// The point at which a request fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// It never arrives.
+    /// The request does not reach the server.
     Before,
-    /// It has its effect, and its answer never arrives.
+    /// The request takes effect, and its response is lost.
     After,
 }
 
-/// Counts the requests that change something, and trips one of them up.
+/// Records mutating requests, and makes one of them fail. Can also delay or end watches.
 #[derive(Debug)]
 pub struct Tripwire {
     plan: Mutex<Plan>,
     tripped: Notify,
-    /// The tripped request hangs, for its sender to be killed; else its connection closes.
+    /// The failing request hangs, so that a test can kill its sender. Otherwise its connection closes.
     hangs: bool,
-    /// How late the events of a watch arrive.
+    /// The delay of watch events.
     watch_lag: Duration,
-    /// After how long each watch is told that its version is too old: 410 Gone.
+    /// The time after which each watch ends with 410 Gone.
     watch_expiry: Option<Duration>,
 }
 
@@ -49,21 +48,21 @@ struct Plan {
 }
 
 impl Tripwire {
-    /// Trips up the request with this number, counted from zero; none, where there is none.
+    /// Makes the mutating request with this number fail, counted from zero. With `None`, no request fails.
     #[must_use]
     pub fn new(trip: Option<(usize, Moment)>, hangs: bool) -> Arc<Self> {
         let plan = Mutex::new(Plan { seen: Vec::new(), trip });
         Arc::new(Self { plan, tripped: Notify::new(), hangs, watch_lag: Duration::ZERO, watch_expiry: None })
     }
 
-    /// Trips up nothing, but lets the events of a watch arrive late, so that a cache is always old.
+    /// Delays watch events, so that the operator's cache is always stale.
     #[must_use]
     pub fn lagging(watch_lag: Duration) -> Arc<Self> {
         let plan = Mutex::new(Plan { seen: Vec::new(), trip: None });
         Arc::new(Self { plan, tripped: Notify::new(), hangs: false, watch_lag, watch_expiry: None })
     }
 
-    /// Trips up nothing, but ends every watch after a while, as the API server does when it no longer knows the version.
+    /// Ends every watch after this time with 410 Gone, as the API server does for an expired resourceVersion.
     #[must_use]
     pub fn expiring(after: Duration) -> Arc<Self> {
         let plan = Mutex::new(Plan { seen: Vec::new(), trip: None });
@@ -71,18 +70,18 @@ impl Tripwire {
         Arc::new(Self { plan, tripped: Notify::new(), hangs: false, watch_lag, watch_expiry: Some(after) })
     }
 
-    /// The requests so far.
+    /// The mutating requests so far.
     #[must_use]
     pub fn seen(&self) -> Vec<String> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner).seen.clone()
     }
 
-    /// Resolves when a request has been tripped up.
+    /// Waits until a request has failed.
     pub async fn tripped(&self) {
         self.tripped.notified().await;
     }
 
-    fn count(&self, request: String) -> Option<Moment> {
+    fn record(&self, request: String) -> Option<Moment> {
         let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
         let number = plan.seen.len();
         plan.seen.push(request);
@@ -94,7 +93,7 @@ impl Tripwire {
         if self.hangs {
             std::future::pending::<()>().await;
         }
-        Err(anyhow!("tripped up"))
+        Err(anyhow!("the interceptor made this request fail"))
     }
 }
 
@@ -104,17 +103,17 @@ const GONE: &[u8] = br#"{"type":"ERROR","object":{"kind":"Status","apiVersion":"
 
 type Reply = Response<UnsyncBoxBody<Bytes, anyhow::Error>>;
 
-/// Where requests go.
+/// The server behind the proxy.
 #[derive(Clone)]
 enum Upstream {
     Kubernetes(Kubernetes),
     Ec2(String, Box<legacy::Client<HttpConnector, Full<Bytes>>>),
 }
 
-/// A proxy on a port of its own. Dropping it closes all its connections.
+/// A running proxy. Dropping it closes all its connections.
 #[derive(Debug)]
 pub struct Interceptor {
-    /// Where it answers.
+    /// The URL of the proxy.
     pub url: String,
     task: AbortHandle,
 }
@@ -126,18 +125,18 @@ impl Drop for Interceptor {
 }
 
 impl Interceptor {
-    /// Stands before the API server; requests go on with this client's rights.
+    /// Starts a proxy to the API server. It forwards requests with the permissions of this client.
     ///
     /// # Errors
-    /// When it cannot listen.
+    /// If it cannot listen.
     pub async fn of_kubernetes(client: Kubernetes, tripwire: Arc<Tripwire>) -> Result<Self> {
         Self::start(Upstream::Kubernetes(client), tripwire).await
     }
 
-    /// Stands before an EC2 endpoint.
+    /// Starts a proxy to an EC2 endpoint.
     ///
     /// # Errors
-    /// When it cannot listen.
+    /// If it cannot listen.
     pub async fn of_ec2(endpoint: &str, tripwire: Arc<Tripwire>) -> Result<Self> {
         let client = legacy::Client::builder(TokioExecutor::new()).build_http();
         Self::start(Upstream::Ec2(endpoint.to_owned(), Box::new(client)), tripwire).await
@@ -150,11 +149,11 @@ impl Interceptor {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let (upstream, tripwire) = (upstream.clone(), Arc::clone(&tripwire));
-                let service = service_fn(move |request| pass(upstream.clone(), Arc::clone(&tripwire), request));
+                let service = service_fn(move |request| forward(upstream.clone(), Arc::clone(&tripwire), request));
                 connections.spawn(async move {
                     let connection =
                         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-                    // A connection that we close ourselves ends in an error.
+                    // A connection that the interceptor closes ends with an error.
                     _ = pin!(connection).await;
                 });
             }
@@ -163,17 +162,17 @@ impl Interceptor {
     }
 }
 
-async fn pass(upstream: Upstream, tripwire: Arc<Tripwire>, request: Request<Incoming>) -> Result<Reply> {
+async fn forward(upstream: Upstream, tripwire: Arc<Tripwire>, request: Request<Incoming>) -> Result<Reply> {
     let (mut head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
-    let moment = match change(&upstream, &head.method, head.uri.path(), &body) {
-        Some(change) => tripwire.count(change),
+    let moment = match mutation(&upstream, &head.method, head.uri.path(), &body) {
+        Some(mutation) => tripwire.record(mutation),
         None => None,
     };
     if moment == Some(Moment::Before) {
         return tripwire.trip().await;
     }
-    // The next hop has a host of its own.
+    // The upstream server has another host.
     head.headers.remove(hyper::header::HOST);
     let reply: Reply = match upstream {
         Upstream::Kubernetes(client) => {
@@ -209,8 +208,8 @@ async fn pass(upstream: Upstream, tripwire: Arc<Tripwire>, request: Request<Inco
     Ok(reply)
 }
 
-/// What a request changes; none where it only reads.
-fn change(upstream: &Upstream, method: &Method, path: &str, body: &[u8]) -> Option<String> {
+/// Describes a mutating request. `None` if the request only reads.
+fn mutation(upstream: &Upstream, method: &Method, path: &str, body: &[u8]) -> Option<String> {
     match upstream {
         Upstream::Kubernetes(_) => (*method != Method::GET).then(|| {
             let path: Vec<_> = path.rsplit('/').take(3).collect();

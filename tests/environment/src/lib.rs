@@ -1,5 +1,5 @@
-//! A real API server, an EC2 endpoint and the operator as processes, for the tests and the demo.
-//! Every process dies with the one that started it, however that one ends.
+//! A real API server, an EC2 endpoint and the operator as processes, for the tests and the demo. Every process ends
+//! when its parent ends, even if the parent is killed.
 
 pub mod control_plane;
 pub mod ec2;
@@ -23,17 +23,17 @@ pub use moto::Moto;
 pub use operator::{Operator, RunningOperator};
 pub use process::Process;
 
-/// The checkout.
+/// The root folder of the repository.
 #[must_use]
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Runs a script of the repository that prepares a folder, with arguments after spaces, lets its progress through, and
-/// returns the folder.
+/// Runs a script that prepares a folder, and returns the path that it prints. `script` is a path in the repository,
+/// with arguments after spaces. Standard error is passed through, to show progress.
 ///
 /// # Errors
-/// When the script fails.
+/// If the script fails.
 pub fn prepare(script: &str) -> Result<PathBuf> {
     let mut words = script.split(' ');
     let path = repository().join(words.next().unwrap_or_default());
@@ -43,34 +43,33 @@ pub fn prepare(script: &str) -> Result<PathBuf> {
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim_end()))
 }
 
-/// Below the ports that systems give to whoever asks for any, and to outgoing connections: until a program listens on
-/// its port, nobody else is given it.
+/// Below the ephemeral ports. The system does not assign these ports to other programs before a test listens on them.
 const PORTS: Range<u16> = 10_000..30_000;
 
-/// A port that nobody listens on, another one each time.
+/// Returns a free port, a different one with each call.
 ///
 /// # Errors
-/// When there is none.
+/// If no port is free.
 pub fn free_port() -> Result<u16> {
-    static PICKED: AtomicUsize = AtomicUsize::new(0);
-    // Another process begins elsewhere.
-    let first = std::process::id() as usize % PORTS.len() + PICKED.fetch_add(1, Ordering::Relaxed);
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    // Concurrent test processes start at different ports.
+    let first = std::process::id() as usize % PORTS.len() + CALLS.fetch_add(1, Ordering::Relaxed);
     let mut ports = PORTS.cycle().skip(first).take(PORTS.len());
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    ports.find(is_free).context("no port is free")
+    ports.find(is_free).with_context(|| format!("no port is free in {PORTS:?}"))
 }
 
-/// Asks until the answer is there, or fails after `limit` with the last reason why not. What can never come about is
-/// an answer, too: `Ok(Err(…))`.
+/// Retries until `attempt` succeeds. After `limit` it fails with the last error. To stop retrying with a permanent
+/// error, return it as `Ok(Err(…))`.
 ///
 /// # Errors
-/// When the answer is not there in time.
-pub async fn eventually<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+/// If no attempt succeeds in time.
+pub async fn eventually<T>(what: &str, limit: Duration, mut attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
     let start = tokio::time::Instant::now();
     loop {
-        match ask().await {
-            Ok(answer) => return Ok(answer),
-            Err(error) if start.elapsed() > limit => bail!("{what}: not after {limit:?}: {error:#}"),
+        match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(error) if start.elapsed() > limit => bail!("{what}: timed out after {limit:?}: {error:#}"),
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }

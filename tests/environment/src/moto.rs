@@ -1,4 +1,4 @@
-//! moto's server: an EC2 that nobody here wrote.
+//! The server of moto, an independent simulation of EC2.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use tokio::net::TcpStream;
 
 use crate::{Process, eventually, free_port, prepare};
 
-/// moto's server.
+/// A running server of moto.
 #[derive(Debug)]
 pub struct Moto {
-    /// Where it answers.
+    /// The endpoint URL.
     pub url: String,
     _process: Process,
 }
 
 impl Moto {
-    /// Installs it where it is missing, and starts it.
+    /// Installs moto if it is not in the cache folder, and starts its server.
     ///
     /// # Errors
-    /// When it does not start.
+    /// If the server does not start.
     pub async fn start(folder: &Path) -> Result<Self> {
         let venv = prepare("tests/python/venv.sh")?;
         let port = free_port()?;

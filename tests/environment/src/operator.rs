@@ -1,4 +1,4 @@
-//! The operator's own binary, as a process.
+//! The operator as a process.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -11,26 +11,26 @@ use tokio::net::TcpStream;
 
 use crate::{ControlPlane, Process};
 
-/// How to start an operator.
+/// The configuration of an operator process.
 #[derive(Clone, Debug)]
 pub struct Operator {
-    /// The binary.
+    /// The path of the binary.
     pub program: PathBuf,
-    /// What it gets in its environment: flags, credentials, endpoint.
+    /// The environment variables: flags, credentials, endpoint.
     pub environment: Vec<(&'static str, String)>,
-    /// Where its output goes.
+    /// The log file.
     pub log: PathBuf,
 }
 
-/// An operator that runs.
+/// A running operator.
 #[derive(Debug)]
 pub struct RunningOperator(Process);
 
 impl Operator {
-    /// An operator with the rights that `deploy/` grants, whose EC2 is at `endpoint`.
+    /// Configures an operator with the permissions that `deploy/` grants, and with EC2 at `endpoint`.
     ///
     /// # Errors
-    /// When the API server issues no token for it.
+    /// If the API server issues no token for the service account.
     pub async fn new(program: &Path, control_plane: &ControlPlane, endpoint: &str, log: &str) -> Result<Self> {
         let kubeconfig = control_plane.operator_kubeconfig().await?;
         let environment = vec![
@@ -43,7 +43,7 @@ impl Operator {
         Ok(Self { program: program.to_owned(), environment, log: control_plane.folder().join(log) })
     }
 
-    /// The same with another variable of the environment.
+    /// Sets an environment variable.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
         self.environment.retain(|(other, _)| *other != name);
@@ -51,24 +51,24 @@ impl Operator {
         self
     }
 
-    /// The same without a variable of the environment.
+    /// Removes an environment variable.
     #[must_use]
     pub fn without(mut self, name: &'static str) -> Self {
         self.environment.retain(|(other, _)| *other != name);
         self
     }
 
-    /// The same with a log of its own, where several run at once.
+    /// Uses a separate log file, for tests that run several operators.
     #[must_use]
     pub fn with_log(mut self, suffix: &str) -> Self {
         self.log.set_extension(format!("{suffix}.log"));
         self
     }
 
-    /// Starts it.
+    /// Starts the operator.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// If it cannot be started.
     pub async fn start(&self) -> Result<RunningOperator> {
         let environment: Vec<_> = self.environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
         Ok(RunningOperator(Process::start(&self.program, &["run".into()], &environment, &self.log).await?))
@@ -76,64 +76,64 @@ impl Operator {
 }
 
 impl RunningOperator {
-    /// Ends it at once, as the kernel does.
+    /// Kills the operator with SIGKILL.
     ///
     /// # Errors
-    /// When it does not end.
+    /// If it does not end.
     pub async fn kill(mut self) -> Result<()> {
         self.0.end(Signal::SIGKILL).await.map(drop)
     }
 
-    /// Ends it as Kubernetes does; returns how it ended and how long that took.
+    /// Ends the operator with SIGTERM, as Kubernetes does. Returns its exit status and the time that it took.
     ///
     /// # Errors
-    /// When it does not end.
+    /// If it does not end.
     pub async fn terminate(mut self) -> Result<(ExitStatus, Duration)> {
         self.0.end(Signal::SIGTERM).await
     }
 
-    /// Stops it where it stands, or lets it go on: SIGSTOP, SIGCONT.
+    /// Sends a signal, such as SIGSTOP or SIGCONT.
     ///
     /// # Errors
-    /// When it has ended.
+    /// If the operator has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         self.0.signal(signal)
     }
 
-    /// How it ended, once it has.
+    /// Waits until the operator ends, and returns its exit status.
     ///
     /// # Errors
-    /// When it does not end within a minute.
+    /// If it does not end within a minute.
     pub async fn ended(&mut self) -> Result<ExitStatus> {
         self.0.ended().await
     }
 
-    /// What it answers to `GET` on the address that its log tells.
+    /// Sends a GET request to the address for metrics and probes, which it takes from the log. Returns the body.
     ///
     /// # Errors
-    /// When it does not answer, or with another status than 200.
+    /// If the operator does not respond, or the status is not 200.
     pub async fn get(&self, path: &str) -> Result<String> {
         let log = self.output();
         let line = log.lines().rev().find_map(|line| line.split_once("serving metrics and probes on http://"));
-        let (_, address) = line.context("it does not serve metrics")?;
+        let (_, address) = line.context("the log has no address for metrics and probes")?;
         let address = address.split(['"', ' ']).next().unwrap_or_default();
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("not an HTTP answer")?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("not an HTTP response")?;
         let status = head.split(' ').nth(1).unwrap_or_default();
         ensure!(status == "200", "{path}: {status}: {body}");
         Ok(body.to_owned())
     }
 
-    /// Its process ID.
+    /// The process ID.
     #[must_use]
     pub fn id(&self) -> i32 {
         self.0.id()
     }
 
-    /// Its log.
+    /// The content of the log file.
     #[must_use]
     pub fn output(&self) -> String {
         self.0.output()

@@ -1,10 +1,10 @@
-//! How a peering connection looks from the caller's place.
+//! `DescribeVpcPeeringConnections`, and the XML of a peering connection as the caller sees it.
 //! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVpcPeeringConnections.html>
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::{Act, Context, write_tags};
+use super::{Context, Handler, write_tags};
 use crate::error::Result;
 use crate::protocol::{Filters, Page, Params, Xml, answer};
 use crate::world::id::ResourceKind;
@@ -33,7 +33,7 @@ pub(super) struct Describe {
     page: Page,
 }
 
-impl Act for Describe {
+impl Handler for Describe {
     fn parse(params: &mut Params) -> Result<Self> {
         let mut ids = params.list("VpcPeeringConnectionId");
         ids.sort();
@@ -42,7 +42,7 @@ impl Act for Describe {
         Ok(Self { ids, filters, page: Page::take(params, "DescribeVpcPeeringConnections", &(5..=1000))? })
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         let call = &context.call;
         let mut missing = Vec::new();
         for id in &self.ids {
@@ -57,7 +57,7 @@ impl Act for Describe {
         call.proceed()?;
         let world = &*world;
         let passes = |peering: &&Peering| {
-            let tags = || world.tags(&call.place, &peering.id);
+            let tags = || world.tags(&call.location, &peering.id);
             self.filters.match_all(tags, |name| values(world, peering, name))
         };
         let mut xml = Xml::default();
@@ -73,7 +73,8 @@ impl Act for Describe {
 }
 
 impl Describe {
-    /// What to look at: named IDs and named VPCs are looked up, so that ten thousand others cost nothing.
+    /// The connections that the filters are applied to. Connections that are named by ID or by VPC are looked up in an
+    /// index, so that the cost does not grow with the number of other connections.
     fn candidates<'a>(&'a self, world: &'a World, call: &'a Call) -> Box<dyn Iterator<Item = &'a Peering> + 'a> {
         let after = self.page.after();
         let is_new = move |peering: &&Peering| after.is_none_or(|after| peering.id.as_str() > after);
@@ -87,15 +88,15 @@ impl Describe {
         let of_vpcs = ["requester-vpc-info.vpc-id", "accepter-vpc-info.vpc-id"];
         if let Some(vpcs) = of_vpcs.iter().find_map(|name| self.filters.exact(name)) {
             let of_vpcs = vpcs.iter().flat_map(|vpc| world.peerings().of_vpc(vpc));
-            let ids: BTreeSet<_> = of_vpcs.map(|one| &one.id).collect();
+            let ids: BTreeSet<_> = of_vpcs.map(|peering| &peering.id).collect();
             return Box::new(ids.into_iter().filter_map(|id| world.peering(call, id).ok()).filter(is_new));
         }
         Box::new(world.visible_peerings(call, after))
     }
 }
 
-/// The answer of an action on one connection.
-pub(super) fn one(world: &World, call: &Call, peering: &Peering) -> Xml {
+/// The response of an action that returns one connection.
+pub(super) fn response(world: &World, call: &Call, peering: &Peering) -> Xml {
     let mut xml = Xml::default();
     xml.element("vpcPeeringConnection", |xml| write(xml, world, call, peering));
     xml
@@ -120,19 +121,19 @@ fn write(xml: &mut Xml, world: &World, call: &Call, peering: &Peering) {
             (true, false) | (false, true) => "pending",
         },
     );
-    write_tags(xml, world.tags(&call.place, &peering.id));
+    write_tags(xml, world.tags(&call.location, &peering.id));
 }
 
 fn shows_blocks(world: &World, peering: &Peering) -> bool {
     peering.phase == Phase::Active || world.settings().cidr_blocks_of_requests
 }
 
-/// CIDR blocks are told of an active connection only, says the API reference; options can be set on no other.
+/// The API reference documents CIDR blocks for active connections only. Options can be set on active connections only.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcPeeringConnection.html>
 fn write_end(xml: &mut Xml, world: &World, peering: &Peering, end: &End) {
-    xml.text("ownerId", &end.place.account);
+    xml.text("ownerId", &end.location.account);
     xml.text("vpcId", &end.vpc_id);
-    xml.text("region", &end.place.region);
+    xml.text("region", &end.location.region);
     if !shows_blocks(world, peering) {
         return;
     }
@@ -154,7 +155,7 @@ pub(super) fn write_options(xml: &mut Xml, options: &Options) {
     xml.optional("multipathResilienceMode", options.multipath.then_some("always-on"));
 }
 
-/// What a connection has under a filter's name. Blocks are found as they are shown.
+/// The values that a filter matches against. A CIDR block matches only while it is shown.
 fn values<'a>(world: &'a World, peering: &'a Peering, name: &str) -> Vec<Cow<'a, str>> {
     let blocks = |end: &End| match world.vpc_at(end).filter(|_| shows_blocks(world, peering)) {
         Some(vpc) => vpc.cidr_blocks.iter().map(|block| block.to_string().into()).collect(),
@@ -162,11 +163,11 @@ fn values<'a>(world: &'a World, peering: &'a Peering, name: &str) -> Vec<Cow<'a,
     };
     match name {
         "accepter-vpc-info.cidr-block" => blocks(&peering.accepter),
-        "accepter-vpc-info.owner-id" => vec![peering.accepter.place.account.as_str().into()],
+        "accepter-vpc-info.owner-id" => vec![peering.accepter.location.account.as_str().into()],
         "accepter-vpc-info.vpc-id" => vec![peering.accepter.vpc_id.as_str().into()],
         "expiration-time" => peering.expires.map(|time| answer::time(time).into()).into_iter().collect(),
         "requester-vpc-info.cidr-block" => blocks(&peering.requester),
-        "requester-vpc-info.owner-id" => vec![peering.requester.place.account.as_str().into()],
+        "requester-vpc-info.owner-id" => vec![peering.requester.location.account.as_str().into()],
         "requester-vpc-info.vpc-id" => vec![peering.requester.vpc_id.as_str().into()],
         "status-code" => vec![peering.phase.code().into()],
         "status-message" => vec![peering.message().into()],

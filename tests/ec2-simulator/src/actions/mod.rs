@@ -1,4 +1,4 @@
-//! What can be asked: each action reads its parameters, has the world do it, and writes the answer.
+//! The API actions. Each action parses its parameters, applies them to the world and writes the response.
 
 mod describe_peerings;
 mod peering;
@@ -14,105 +14,92 @@ use crate::protocol::{Params, Xml};
 use crate::world::identity::Service;
 use crate::world::{Call, Caller, Tags, World};
 
-/// Who calls, from where, and when.
+/// The caller and the time of a call.
 #[derive(Clone, Debug)]
-pub struct Context<'a> {
-    /// The caller.
-    pub caller: &'a Caller,
-    /// The call, as the world sees it.
-    pub call: Call,
-    /// The time by which sessions end.
-    pub session_now: Timestamp,
+pub(crate) struct Context<'a> {
+    pub(crate) caller: &'a Caller,
+    pub(crate) call: Call,
+    /// The time against which session expiry is checked; see [`crate::world::settings::SessionClock`].
+    pub(crate) session_now: Timestamp,
 }
 
-/// An action: its parameters, and what it does.
-trait Act: Sized {
-    /// Takes the parameters.
+/// The implementation of one action. The type holds the parsed parameters.
+trait Handler: Sized {
+    /// Takes its parameters out of `params`. Parameters that are left are rejected as unknown.
     fn parse(params: &mut Params) -> Result<Self>;
 
-    /// Does it, and writes what goes into the answer.
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml>;
+    /// Applies the action and returns the content of the response.
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml>;
 }
 
-/// An entry in the table of actions.
 #[derive(Clone, Copy)]
-pub struct Action {
-    /// The name that callers know.
-    pub name: &'static str,
-    /// Whose action it is.
-    pub service: Service,
-    /// Whether it changes something, which decides its token bucket.
-    pub is_mutating: bool,
+pub(crate) struct Action {
+    pub(crate) name: &'static str,
+    pub(crate) service: Service,
+    /// Selects the token bucket: mutating actions have a smaller one.
+    pub(crate) is_mutating: bool,
     run: fn(Params, &mut World, &Context<'_>) -> Result<Xml>,
 }
 
 impl Action {
-    const fn reading<A: Act>(name: &'static str) -> Self {
+    const fn read_only<A: Handler>(name: &'static str) -> Self {
         Self { name, service: Service::Ec2, is_mutating: false, run: run::<A> }
     }
 
-    const fn writing<A: Act>(name: &'static str) -> Self {
+    const fn mutating<A: Handler>(name: &'static str) -> Self {
         Self { name, service: Service::Ec2, is_mutating: true, run: run::<A> }
     }
 
-    const fn of_sts<A: Act>(name: &'static str) -> Self {
+    const fn sts<A: Handler>(name: &'static str) -> Self {
         Self { name, service: Service::Sts, is_mutating: false, run: run::<A> }
     }
 
-    /// The action of this name.
-    ///
-    /// # Errors
-    /// `InvalidAction`, when the service has none of the name, or this simulator has not.
-    pub fn find(service: Service, name: &str) -> Result<Self> {
+    /// Returns `InvalidAction` if the simulator does not implement the action.
+    pub(crate) fn find(service: Service, name: &str) -> Result<Self> {
         let found = ACTIONS.iter().find(|action| action.service == service && action.name == name);
         found
             .copied()
             .ok_or_else(|| Error::new("InvalidAction", format!("The action {name} is not valid for this web service.")))
     }
 
-    /// Does it.
-    ///
-    /// # Errors
-    /// Whatever the service answers instead.
-    pub fn run(&self, params: Params, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    pub(crate) fn run(&self, params: Params, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         (self.run)(params, world, context)
     }
 }
 
-/// Everything that can be asked.
-pub const ACTIONS: &[Action] = &[
-    Action::writing::<peering::Accept>("AcceptVpcPeeringConnection"),
-    Action::writing::<vpc::AssociateCidrBlock>("AssociateVpcCidrBlock"),
-    Action::writing::<route::Create>("CreateRoute"),
-    Action::writing::<route::CreateTable>("CreateRouteTable"),
-    Action::writing::<tag::Create>("CreateTags"),
-    Action::writing::<vpc::Create>("CreateVpc"),
-    Action::writing::<peering::Create>("CreateVpcPeeringConnection"),
-    Action::writing::<route::Delete>("DeleteRoute"),
-    Action::writing::<tag::Delete>("DeleteTags"),
-    Action::writing::<vpc::Delete>("DeleteVpc"),
-    Action::writing::<peering::Delete>("DeleteVpcPeeringConnection"),
-    Action::reading::<route::DescribeTables>("DescribeRouteTables"),
-    Action::reading::<tag::Describe>("DescribeTags"),
-    Action::reading::<vpc::DescribeAttribute>("DescribeVpcAttribute"),
-    Action::reading::<describe_peerings::Describe>("DescribeVpcPeeringConnections"),
-    Action::reading::<vpc::Describe>("DescribeVpcs"),
-    Action::writing::<vpc::DisassociateCidrBlock>("DisassociateVpcCidrBlock"),
-    Action::writing::<vpc::ModifyAttribute>("ModifyVpcAttribute"),
-    Action::writing::<peering::ModifyOptions>("ModifyVpcPeeringConnectionOptions"),
-    Action::writing::<peering::Reject>("RejectVpcPeeringConnection"),
-    Action::writing::<route::Replace>("ReplaceRoute"),
-    Action::of_sts::<sts::AssumeRole>("AssumeRole"),
-    Action::of_sts::<sts::GetCallerIdentity>("GetCallerIdentity"),
+const ACTIONS: &[Action] = &[
+    Action::mutating::<peering::Accept>("AcceptVpcPeeringConnection"),
+    Action::mutating::<vpc::AssociateCidrBlock>("AssociateVpcCidrBlock"),
+    Action::mutating::<route::Create>("CreateRoute"),
+    Action::mutating::<route::CreateTable>("CreateRouteTable"),
+    Action::mutating::<tag::Create>("CreateTags"),
+    Action::mutating::<vpc::Create>("CreateVpc"),
+    Action::mutating::<peering::Create>("CreateVpcPeeringConnection"),
+    Action::mutating::<route::Delete>("DeleteRoute"),
+    Action::mutating::<tag::Delete>("DeleteTags"),
+    Action::mutating::<vpc::Delete>("DeleteVpc"),
+    Action::mutating::<peering::Delete>("DeleteVpcPeeringConnection"),
+    Action::read_only::<route::DescribeTables>("DescribeRouteTables"),
+    Action::read_only::<tag::Describe>("DescribeTags"),
+    Action::read_only::<vpc::DescribeAttribute>("DescribeVpcAttribute"),
+    Action::read_only::<describe_peerings::Describe>("DescribeVpcPeeringConnections"),
+    Action::read_only::<vpc::Describe>("DescribeVpcs"),
+    Action::mutating::<vpc::DisassociateCidrBlock>("DisassociateVpcCidrBlock"),
+    Action::mutating::<vpc::ModifyAttribute>("ModifyVpcAttribute"),
+    Action::mutating::<peering::ModifyOptions>("ModifyVpcPeeringConnectionOptions"),
+    Action::mutating::<peering::Reject>("RejectVpcPeeringConnection"),
+    Action::mutating::<route::Replace>("ReplaceRoute"),
+    Action::sts::<sts::AssumeRole>("AssumeRole"),
+    Action::sts::<sts::GetCallerIdentity>("GetCallerIdentity"),
 ];
 
-fn run<A: Act>(mut params: Params, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+fn run<A: Handler>(mut params: Params, world: &mut World, context: &Context<'_>) -> Result<Xml> {
     let action = A::parse(&mut params)?;
     params.finish()?;
-    action.act(world, context)
+    action.handle(world, context)
 }
 
-/// The answer of an action that has nothing to say.
+/// The response of an action that returns nothing but success.
 fn done() -> Xml {
     let mut xml = Xml::default();
     xml.text("return", true);

@@ -1,10 +1,10 @@
 //! The actions that change peering connections.
 
-use super::{Act, Context, describe_peerings, done};
+use super::{Context, Handler, describe_peerings, done};
 use crate::error::{Error, Result};
 use crate::protocol::{Params, Xml};
 use crate::world::id::ResourceKind;
-use crate::world::{Options, Place, Request, Side, Tags, World};
+use crate::world::{Location, Options, Request, Side, Tags, World};
 
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVpcPeeringConnection.html>
 pub(super) struct Create {
@@ -16,7 +16,7 @@ pub(super) struct Create {
     tags: Tags,
 }
 
-impl Act for Create {
+impl Handler for Create {
     fn parse(params: &mut Params) -> Result<Self> {
         let (vpc_id, peer_vpc_id) = (params.required("VpcId")?, params.required("PeerVpcId")?);
         ResourceKind::Vpc.check(&peer_vpc_id)?;
@@ -31,43 +31,43 @@ impl Act for Create {
         Ok(Self { vpc_id, peer_vpc_id, peer_owner_id, peer_region: params.take("PeerRegion"), multipath, tags })
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
-        let Place { account, region } = context.call.place.clone();
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+        let Location { account, region } = context.call.location.clone();
         let request = Request {
             vpc_id: self.vpc_id,
-            peer: Place::new(self.peer_owner_id.unwrap_or(account), self.peer_region.unwrap_or(region)),
+            peer: Location::new(self.peer_owner_id.unwrap_or(account), self.peer_region.unwrap_or(region)),
             peer_vpc_id: self.peer_vpc_id,
             options: Options { multipath: self.multipath.unwrap_or_default(), ..Options::default() },
             tags: self.tags,
         };
         let peering = world.request_peering(&context.call, request)?;
-        Ok(describe_peerings::one(world, &context.call, &peering))
+        Ok(describe_peerings::response(world, &context.call, &peering))
     }
 }
 
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AcceptVpcPeeringConnection.html>
 pub(super) struct Accept(String);
 
-impl Act for Accept {
+impl Handler for Accept {
     fn parse(params: &mut Params) -> Result<Self> {
         params.required("VpcPeeringConnectionId").map(Self)
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         let peering = world.accept_peering(&context.call, &self.0)?;
-        Ok(describe_peerings::one(world, &context.call, &peering))
+        Ok(describe_peerings::response(world, &context.call, &peering))
     }
 }
 
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RejectVpcPeeringConnection.html>
 pub(super) struct Reject(String);
 
-impl Act for Reject {
+impl Handler for Reject {
     fn parse(params: &mut Params) -> Result<Self> {
         params.required("VpcPeeringConnectionId").map(Self)
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         world.reject_peering(&context.call, &self.0)?;
         Ok(done())
     }
@@ -76,12 +76,12 @@ impl Act for Reject {
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteVpcPeeringConnection.html>
 pub(super) struct Delete(String);
 
-impl Act for Delete {
+impl Handler for Delete {
     fn parse(params: &mut Params) -> Result<Self> {
         params.required("VpcPeeringConnectionId").map(Self)
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         world.delete_peering(&context.call, &self.0)?;
         Ok(done())
     }
@@ -93,7 +93,7 @@ pub(super) struct ModifyOptions {
     changes: Vec<(Side, Option<bool>, Option<bool>)>,
 }
 
-impl Act for ModifyOptions {
+impl Handler for ModifyOptions {
     fn parse(params: &mut Params) -> Result<Self> {
         let id = params.required("VpcPeeringConnectionId")?;
         let mut changes = Vec::new();
@@ -108,7 +108,7 @@ impl Act for ModifyOptions {
         Ok(Self { id, changes })
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         let peering = world.modify_options(&context.call, &self.id, &self.changes)?;
         let mut xml = Xml::default();
         for (side, _, _) in &self.changes {
@@ -138,7 +138,7 @@ fn multipath(params: &mut Params, side: &str) -> Result<Option<bool>> {
     }
 }
 
-/// `ClassicLink` is retired: its two flags may be sent as false, which is what they are. Tells whether one was.
+/// `ClassicLink` is retired: its two flags are accepted only as false. Returns whether the request has one of them.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_PeeringConnectionOptionsRequest.html>
 fn refuse_classic_link(params: &mut Params, side: &str) -> Result<bool> {
     let mut any = false;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::{Act, Context, done, write_tags};
+use super::{Context, Handler, done, write_tags};
 use crate::error::{Error, Result};
 use crate::protocol::{Filters, Page, Params, Xml};
 use crate::world::id::ResourceKind;
@@ -19,17 +19,17 @@ pub(super) struct CreateTable {
     client_token: Option<String>,
 }
 
-impl Act for CreateTable {
+impl Handler for CreateTable {
     fn parse(params: &mut Params) -> Result<Self> {
         Ok(Self {
             vpc_id: params.required("VpcId")?,
             tags: params.tag_specifications(ResourceKind::RouteTable)?,
-            // SDKs make one up for each call; without retries inside a call there is nothing to recognise.
+            // Returned, but not used to detect repeated calls: SDKs generate a new token for each call.
             client_token: params.take("ClientToken"),
         })
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         let table = world.create_table(&context.call, &self.vpc_id, self.tags)?;
         let mut xml = Xml::default();
         xml.element("routeTable", |xml| write(xml, world, &context.call, &table));
@@ -41,12 +41,12 @@ impl Act for CreateTable {
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateRoute.html>
 pub(super) struct Create(String, Route);
 
-impl Act for Create {
+impl Handler for Create {
     fn parse(params: &mut Params) -> Result<Self> {
         Ok(Self(params.required("RouteTableId")?, take_route(params)?))
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         world.create_route(&context.call, &self.0, self.1)?;
         Ok(done())
     }
@@ -55,12 +55,12 @@ impl Act for Create {
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReplaceRoute.html>
 pub(super) struct Replace(String, Route);
 
-impl Act for Replace {
+impl Handler for Replace {
     fn parse(params: &mut Params) -> Result<Self> {
         Ok(Self(params.required("RouteTableId")?, take_route(params)?))
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         world.replace_route(&context.call, &self.0, self.1)?;
         Ok(done())
     }
@@ -69,12 +69,12 @@ impl Act for Replace {
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteRoute.html>
 pub(super) struct Delete(String, IpNet);
 
-impl Act for Delete {
+impl Handler for Delete {
     fn parse(params: &mut Params) -> Result<Self> {
         Ok(Self(params.required("RouteTableId")?, take_destination(params)?))
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         world.delete_route(&context.call, &self.0, self.1)?;
         Ok(done())
     }
@@ -96,7 +96,7 @@ fn take_route(params: &mut Params) -> Result<Route> {
     Ok(Route { destination, target })
 }
 
-/// EC2 keeps the network of what it is given: 100.68.0.18/18 becomes 100.68.0.0/18.
+/// EC2 clears the host bits of a block: 100.68.0.18/18 becomes 100.68.0.0/18.
 fn take_destination(params: &mut Params) -> Result<IpNet> {
     match (params.take("DestinationCidrBlock"), params.take("DestinationIpv6CidrBlock")) {
         (Some(block), None) => {
@@ -141,14 +141,14 @@ pub(super) struct DescribeTables {
     page: Page,
 }
 
-impl Act for DescribeTables {
+impl Handler for DescribeTables {
     fn parse(params: &mut Params) -> Result<Self> {
         let ids = params.list("RouteTableId");
         let filters = Filters::take(params, FILTERS)?;
         Ok(Self { ids, filters, page: Page::take(params, "DescribeRouteTables", &(5..=100))? })
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         let call = &context.call;
         for id in &self.ids {
             world.table(call, id)?;
@@ -158,13 +158,13 @@ impl Act for DescribeTables {
         let passes = |table: &&RouteTable| {
             (self.ids.is_empty() || self.ids.contains(&table.id))
                 && self.page.after().is_none_or(|after| table.id.as_str() > after)
-                && self.filters.match_all(|| world.tags(&call.place, &table.id), |name| values(world, table, name))
+                && self.filters.match_all(|| world.tags(&call.location, &table.id), |name| values(world, table, name))
         };
         let mut xml = Xml::default();
         self.page.write(
             &mut xml,
             "routeTableSet",
-            world.tables(&call.place).filter(passes),
+            world.tables(&call.location).filter(passes),
             |table| table.id.clone(),
             |xml, table| write(xml, world, call, table),
         );
@@ -172,8 +172,8 @@ impl Act for DescribeTables {
     }
 }
 
-/// A route as it is shown, the local ones among them.
-struct Line {
+/// A route as `DescribeRouteTables` shows it. Local routes are included.
+struct ShownRoute {
     destination: IpNet,
     gateway: Option<String>,
     peering: Option<String>,
@@ -181,8 +181,8 @@ struct Line {
     origin: &'static str,
 }
 
-fn lines(world: &World, table: &RouteTable) -> Vec<Line> {
-    let local = world.vpc_of(table).into_iter().flat_map(Vpc::blocks).map(|destination| Line {
+fn shown_routes(world: &World, table: &RouteTable) -> Vec<ShownRoute> {
+    let local = world.vpc_of(table).into_iter().flat_map(Vpc::blocks).map(|destination| ShownRoute {
         destination,
         gateway: Some("local".into()),
         peering: None,
@@ -194,8 +194,8 @@ fn lines(world: &World, table: &RouteTable) -> Vec<Line> {
             Target::Peering(id) => (None, Some(id.clone())),
             Target::Gateway(id) => (Some(id.clone()), None),
         };
-        let state = if world.leads_somewhere(route) { "active" } else { "blackhole" };
-        Line { destination: route.destination, gateway, peering, state, origin: "CreateRoute" }
+        let state = if world.is_route_active(route) { "active" } else { "blackhole" };
+        ShownRoute { destination: route.destination, gateway, peering, state, origin: "CreateRoute" }
     });
     local.chain(made).collect()
 }
@@ -203,16 +203,16 @@ fn lines(world: &World, table: &RouteTable) -> Vec<Line> {
 fn write(xml: &mut Xml, world: &World, call: &Call, table: &RouteTable) {
     xml.text("routeTableId", &table.id);
     xml.text("vpcId", &table.vpc_id);
-    xml.text("ownerId", &table.place.account);
-    xml.list("routeSet", lines(world, table), |xml, line| {
-        match line.destination {
+    xml.text("ownerId", &table.location.account);
+    xml.list("routeSet", shown_routes(world, table), |xml, route| {
+        match route.destination {
             IpNet::V4(block) => xml.text("destinationCidrBlock", block),
             IpNet::V6(block) => xml.text("destinationIpv6CidrBlock", block),
         }
-        xml.optional("gatewayId", line.gateway);
-        xml.optional("vpcPeeringConnectionId", line.peering);
-        xml.text("state", line.state);
-        xml.text("origin", line.origin);
+        xml.optional("gatewayId", route.gateway);
+        xml.optional("vpcPeeringConnectionId", route.peering);
+        xml.text("state", route.state);
+        xml.text("origin", route.origin);
     });
     xml.list("associationSet", table.main.then_some(()), |xml, ()| {
         xml.text("routeTableAssociationId", association_id(table));
@@ -221,37 +221,38 @@ fn write(xml: &mut Xml, world: &World, call: &Call, table: &RouteTable) {
         xml.element("associationState", |xml| xml.text("state", "associated"));
     });
     xml.element("propagatingVgwSet", |_| {});
-    write_tags(xml, world.tags(&call.place, &table.id));
+    write_tags(xml, world.tags(&call.location, &table.id));
 }
 
-/// Only main tables are associated here, with their VPC.
+/// The simulator associates only main route tables, each with its VPC.
 fn association_id(table: &RouteTable) -> String {
     table.id.replacen("rtb-", "rtbassoc-", 1)
 }
 
 fn values<'a>(world: &World, table: &'a RouteTable, name: &str) -> Vec<Cow<'a, str>> {
-    let of_lines =
-        |value: fn(Line) -> Option<String>| lines(world, table).into_iter().filter_map(value).map(Cow::Owned).collect();
+    let of_routes = |value: fn(ShownRoute) -> Option<String>| {
+        shown_routes(world, table).into_iter().filter_map(value).map(Cow::Owned).collect()
+    };
     match name {
         "association.main" if table.main => vec!["true".into()],
         "association.route-table-association-id" if table.main => vec![association_id(table).into()],
         "association.route-table-id" if table.main => vec![table.id.as_str().into()],
-        "owner-id" => vec![table.place.account.as_str().into()],
+        "owner-id" => vec![table.location.account.as_str().into()],
         "route-table-id" => vec![table.id.as_str().into()],
-        "route.destination-cidr-block" => of_lines(|line| match line.destination {
+        "route.destination-cidr-block" => of_routes(|route| match route.destination {
             IpNet::V4(block) => Some(block.to_string()),
             IpNet::V6(_) => None,
         }),
-        "route.destination-ipv6-cidr-block" => of_lines(|line| match line.destination {
+        "route.destination-ipv6-cidr-block" => of_routes(|route| match route.destination {
             IpNet::V4(_) => None,
             IpNet::V6(block) => Some(block.to_string()),
         }),
-        "route.gateway-id" => of_lines(|line| line.gateway),
-        "route.origin" => of_lines(|line| Some(line.origin.to_owned())),
-        "route.state" => of_lines(|line| Some(line.state.to_owned())),
-        "route.vpc-peering-connection-id" => of_lines(|line| line.peering),
+        "route.gateway-id" => of_routes(|route| route.gateway),
+        "route.origin" => of_routes(|route| Some(route.origin.to_owned())),
+        "route.state" => of_routes(|route| Some(route.state.to_owned())),
+        "route.vpc-peering-connection-id" => of_routes(|route| route.peering),
         "vpc-id" => vec![table.vpc_id.as_str().into()],
-        // Subnets, other gateways and instances are not simulated, so no table has any.
+        // The targets that the other filters name are not simulated, so these filters match nothing.
         _ => Vec::new(),
     }
 }

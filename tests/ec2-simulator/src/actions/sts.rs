@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Act, Context};
+use super::{Context, Handler};
 use crate::error::{Error, Result};
 use crate::protocol::{Params, Xml, answer};
 use crate::world::{Tags, World, identity};
 
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
-pub(super) struct AssumeRole(identity::AssumeRole);
+pub(super) struct AssumeRole(identity::AssumeRoleRequest);
 
-impl Act for AssumeRole {
+impl Handler for AssumeRole {
     fn parse(params: &mut Params) -> Result<Self> {
         let (role_arn, session_name) = (params.required("RoleArn")?, params.required("RoleSessionName")?);
         let seconds: u64 = params.parsed("DurationSeconds")?.unwrap_or(3600);
@@ -37,10 +37,17 @@ impl Act for AssumeRole {
             return Err(Error::new("InvalidParameterValue", message));
         }
         let (external_id, duration) = (params.take("ExternalId"), Duration::from_secs(seconds));
-        Ok(Self(identity::AssumeRole { role_arn, session_name, external_id, duration, tags, transitive_tag_keys }))
+        Ok(Self(identity::AssumeRoleRequest {
+            role_arn,
+            session_name,
+            external_id,
+            duration,
+            tags,
+            transitive_tag_keys,
+        }))
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         let session = world.assume_role(context.caller, &self.0, context.session_now)?;
         let (credentials, caller) = (session.key.credentials(), &session.key.caller);
         let mut xml = Xml::default();
@@ -58,21 +65,21 @@ impl Act for AssumeRole {
     }
 }
 
-/// At most 50 tags, whose keys differ in more than the case of their letters.
+/// Session tags: at most 50, with keys that are unique regardless of case.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html#id_session-tags_know>
 fn take_session_tags(params: &mut Params) -> Result<Tags> {
-    const MOST: usize = 50;
-    const LONGEST_KEY: usize = 128;
-    const LONGEST_VALUE: usize = 256;
+    const MAX_TAGS: usize = 50;
+    const MAX_KEY_LENGTH: usize = 128;
+    const MAX_VALUE_LENGTH: usize = 256;
     let tags = params.tags("Tags.member")?;
     let lengths = |(key, value): (&String, &String)| {
         let (key, value) = (key.chars().count(), value.chars().count());
-        (1..=LONGEST_KEY).contains(&key) && value <= LONGEST_VALUE
+        (1..=MAX_KEY_LENGTH).contains(&key) && value <= MAX_VALUE_LENGTH
     };
-    if tags.len() > MOST || !tags.iter().all(lengths) {
+    if tags.len() > MAX_TAGS || !tags.iter().all(lengths) {
         let message = format!(
-            "1 validation error detected: Value at 'tags' failed to satisfy constraint: Member must have at most {MOST} \
-             tags, keys of at most {LONGEST_KEY} and values of at most {LONGEST_VALUE} characters"
+            "1 validation error detected: Value at 'tags' failed to satisfy constraint: Member must have at most {MAX_TAGS} \
+             tags, keys of at most {MAX_KEY_LENGTH} and values of at most {MAX_VALUE_LENGTH} characters"
         );
         return Err(Error::new("ValidationError", message));
     }
@@ -87,12 +94,12 @@ fn take_session_tags(params: &mut Params) -> Result<Tags> {
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>
 pub(super) struct GetCallerIdentity;
 
-impl Act for GetCallerIdentity {
+impl Handler for GetCallerIdentity {
     fn parse(_: &mut Params) -> Result<Self> {
         Ok(Self)
     }
 
-    fn act(self, _: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, _: &mut World, context: &Context<'_>) -> Result<Xml> {
         let mut xml = Xml::default();
         xml.text("Arn", &context.caller.arn);
         xml.text("UserId", &context.caller.user_id);

@@ -1,6 +1,6 @@
 //! The actions on tags.
 
-use super::{Act, Context, done};
+use super::{Context, Handler, done};
 use crate::error::{Error, Result};
 use crate::protocol::{Filters, Page, Params, Xml};
 use crate::world::id::ResourceKind;
@@ -12,7 +12,7 @@ pub(super) struct Create {
     tags: Tags,
 }
 
-impl Act for Create {
+impl Handler for Create {
     fn parse(params: &mut Params) -> Result<Self> {
         let (resources, tags) = (params.list("ResourceId"), params.tags("Tag")?);
         if tags.is_empty() {
@@ -21,7 +21,7 @@ impl Act for Create {
         Ok(Self { resources, tags })
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         world.create_tags(&context.call, &self.resources, &self.tags)?;
         Ok(done())
     }
@@ -33,12 +33,12 @@ pub(super) struct Delete {
     tags: Vec<(String, Option<String>)>,
 }
 
-impl Act for Delete {
+impl Handler for Delete {
     fn parse(params: &mut Params) -> Result<Self> {
         Ok(Self { resources: params.list("ResourceId"), tags: params.pairs("Tag")? })
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         world.delete_tags(&context.call, &self.resources, &self.tags)?;
         Ok(done())
     }
@@ -53,15 +53,15 @@ pub(super) struct Describe {
 /// The filters that the API reference lists.
 const FILTERS: &[&str] = &["key", "resource-id", "resource-type", "value"];
 
-impl Act for Describe {
+impl Handler for Describe {
     fn parse(params: &mut Params) -> Result<Self> {
         let filters = Filters::take(params, FILTERS)?;
         Ok(Self { filters, page: Page::take(params, "DescribeTags", &(5..=1000))? })
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         context.call.proceed()?;
-        let all = world.all_tags(&context.call.place);
+        let all = world.all_tags(&context.call.location);
         let all = all.flat_map(|(id, tags)| tags.iter().map(move |(key, value)| (id, key, value, tags)));
         let passes = |(id, key, value, tags): &(&str, &String, &String, &Tags)| {
             self.page.after().is_none_or(|after| position(id, key).as_str() > after)
@@ -93,12 +93,12 @@ impl Act for Describe {
     }
 }
 
-/// The type of a resource, by its ID.
+/// The resource type, derived from the prefix of the ID.
 fn type_of(id: &str) -> &'static str {
     ResourceKind::of(id).map_or("", ResourceKind::type_name)
 }
 
-/// Where a tag stands in the list: no ID has a space.
+/// The sort key of a tag in the listing. Resource IDs contain no space, so the key is unique.
 fn position(id: &str, key: &str) -> String {
     format!("{id} {key}")
 }

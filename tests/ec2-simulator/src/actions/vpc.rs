@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use super::{Act, Context, done, write_tags};
+use super::{Context, Handler, done, write_tags};
 use crate::error::{Error, Result};
 use crate::protocol::{Filters, Page, Params, Xml};
 use crate::world::id::ResourceKind;
@@ -18,7 +18,7 @@ pub(super) struct Create {
     tags: Tags,
 }
 
-impl Act for Create {
+impl Handler for Create {
     fn parse(params: &mut Params) -> Result<Self> {
         let block = parse_block("CidrBlock", &params.required("CidrBlock")?)?;
         let ipv6 = take_ipv6(params)?;
@@ -29,7 +29,7 @@ impl Act for Create {
         Ok(Self { block, ipv6, tags: params.tag_specifications(ResourceKind::Vpc)? })
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         let vpc = world.create_vpc(&context.call, self.block, self.ipv6, self.tags)?;
         let mut xml = Xml::default();
         xml.element("vpc", |xml| write(xml, world, &context.call, &vpc, "pending"));
@@ -38,7 +38,7 @@ impl Act for Create {
 }
 
 fn take_ipv6(params: &mut Params) -> Result<Ipv6Block> {
-    // A block of one's own comes out of a pool of one's own, which is taken at its word.
+    // The caller's own block comes from a pool of the caller. The simulator does not check the pool.
     let own = (params.take("Ipv6CidrBlock"), params.take("Ipv6Pool"));
     match (own, params.parsed("AmazonProvidedIpv6CidrBlock")?.unwrap_or_default()) {
         ((None, None), false) => Ok(Ipv6Block::Absent),
@@ -54,7 +54,7 @@ fn take_ipv6(params: &mut Params) -> Result<Ipv6Block> {
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateVpcCidrBlock.html>
 pub(super) struct AssociateCidrBlock(String, NewBlock);
 
-impl Act for AssociateCidrBlock {
+impl Handler for AssociateCidrBlock {
     fn parse(params: &mut Params) -> Result<Self> {
         let id = params.required("VpcId")?;
         let block = match (params.take("CidrBlock"), take_ipv6(params)?) {
@@ -69,7 +69,7 @@ impl Act for AssociateCidrBlock {
         Ok(Self(id, block))
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         let (vpc, block) = world.associate_block(&context.call, &self.0, self.1)?;
         Ok(association(&vpc, block, "associating"))
     }
@@ -78,18 +78,18 @@ impl Act for AssociateCidrBlock {
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateVpcCidrBlock.html>
 pub(super) struct DisassociateCidrBlock(String);
 
-impl Act for DisassociateCidrBlock {
+impl Handler for DisassociateCidrBlock {
     fn parse(params: &mut Params) -> Result<Self> {
         params.required("AssociationId").map(Self)
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         let (vpc, block) = world.disassociate_block(&context.call, &self.0)?;
         Ok(association(&vpc, block, "disassociating"))
     }
 }
 
-/// The answer of an action on one block: on its way, and done when it is next looked at.
+/// The response of an action on one CIDR block. It shows a transitional state; the next Describe shows the final state.
 fn association(vpc: &Vpc, block: IpNet, state: &str) -> Xml {
     let mut xml = Xml::default();
     let name = match block {
@@ -119,12 +119,12 @@ fn write_block(xml: &mut Xml, vpc: &Vpc, block: IpNet, state: &str) {
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteVpc.html>
 pub(super) struct Delete(String);
 
-impl Act for Delete {
+impl Handler for Delete {
     fn parse(params: &mut Params) -> Result<Self> {
         params.required("VpcId").map(Self)
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         world.delete_vpc(&context.call, &self.0)?;
         Ok(done())
     }
@@ -155,14 +155,14 @@ pub(super) struct Describe {
     page: Page,
 }
 
-impl Act for Describe {
+impl Handler for Describe {
     fn parse(params: &mut Params) -> Result<Self> {
         let ids = params.list("VpcId");
         let filters = Filters::take(params, FILTERS)?;
         Ok(Self { ids, filters, page: Page::take(params, "DescribeVpcs", &(5..=1000))? })
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         let call = &context.call;
         for id in &self.ids {
             world.vpc(call, id)?;
@@ -172,13 +172,13 @@ impl Act for Describe {
         let passes = |vpc: &&Vpc| {
             (self.ids.is_empty() || self.ids.contains(&vpc.id))
                 && self.page.after().is_none_or(|after| vpc.id.as_str() > after)
-                && self.filters.match_all(|| world.tags(&call.place, &vpc.id), |name| values(vpc, name))
+                && self.filters.match_all(|| world.tags(&call.location, &vpc.id), |name| values(vpc, name))
         };
         let mut xml = Xml::default();
         self.page.write(
             &mut xml,
             "vpcSet",
-            world.vpcs(&call.place).filter(passes),
+            world.vpcs(&call.location).filter(passes),
             |vpc| vpc.id.clone(),
             |xml, vpc| write(xml, world, call, vpc, "available"),
         );
@@ -188,7 +188,7 @@ impl Act for Describe {
 
 fn write(xml: &mut Xml, world: &World, call: &Call, vpc: &Vpc, state: &str) {
     xml.text("vpcId", &vpc.id);
-    xml.text("ownerId", &vpc.place.account);
+    xml.text("ownerId", &vpc.location.account);
     xml.text("state", state);
     xml.optional("cidrBlock", vpc.cidr_blocks.first());
     xml.list("cidrBlockAssociationSet", &vpc.cidr_blocks, |xml, block| {
@@ -202,7 +202,7 @@ fn write(xml: &mut Xml, world: &World, call: &Call, vpc: &Vpc, state: &str) {
     xml.text("dhcpOptionsId", DHCP_OPTIONS_ID);
     xml.text("instanceTenancy", "default");
     xml.text("isDefault", false);
-    write_tags(xml, world.tags(&call.place, &vpc.id));
+    write_tags(xml, world.tags(&call.location, &vpc.id));
 }
 
 const DHCP_OPTIONS_ID: &str = "dopt-00000000000000000";
@@ -224,7 +224,7 @@ fn values<'a>(vpc: &'a Vpc, name: &str) -> Vec<Cow<'a, str>> {
         "ipv6-cidr-block-association.ipv6-pool" if ipv6 > 0 => vec![IPV6_POOL.into()],
         "ipv6-cidr-block-association.state" if ipv6 > 0 => vec!["associated".into()],
         "is-default" => vec!["false".into()],
-        "owner-id" => vec![vpc.place.account.as_str().into()],
+        "owner-id" => vec![vpc.location.account.as_str().into()],
         "state" => vec!["available".into()],
         "vpc-id" => vec![vpc.id.as_str().into()],
         _ => Vec::new(),
@@ -238,7 +238,7 @@ pub(super) struct ModifyAttribute {
     hostnames: Option<bool>,
 }
 
-impl Act for ModifyAttribute {
+impl Handler for ModifyAttribute {
     fn parse(params: &mut Params) -> Result<Self> {
         Ok(Self {
             id: params.required("VpcId")?,
@@ -247,7 +247,7 @@ impl Act for ModifyAttribute {
         })
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         world.modify_vpc_attribute(&context.call, &self.id, self.support, self.hostnames)?;
         Ok(done())
     }
@@ -259,7 +259,7 @@ pub(super) struct DescribeAttribute {
     attribute: String,
 }
 
-impl Act for DescribeAttribute {
+impl Handler for DescribeAttribute {
     fn parse(params: &mut Params) -> Result<Self> {
         let (id, attribute) = (params.required("VpcId")?, params.required("Attribute")?);
         if !matches!(attribute.as_str(), "enableDnsSupport" | "enableDnsHostnames") {
@@ -268,7 +268,7 @@ impl Act for DescribeAttribute {
         Ok(Self { id, attribute })
     }
 
-    fn act(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         let vpc = world.vpc(&context.call, &self.id)?;
         context.call.proceed()?;
         let value = if self.attribute == "enableDnsSupport" { vpc.dns_support } else { vpc.dns_hostnames };

@@ -1,4 +1,4 @@
-//! How many calls a second one simulator answers, with ten thousand connections in it. Run it with `--release`.
+//! Measures the calls per second of a simulator with 10,000 connections. Run it with `--release`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ type Http = legacy::Client<HttpConnector, Full<Bytes>>;
 
 fn main() -> Result<()> {
     let (sender, receiver) = std::sync::mpsc::channel();
-    // The simulator has one thread, and so at most one core.
+    // The simulator runs on one thread, so it uses at most one core.
     std::thread::spawn(move || -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
@@ -55,7 +55,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Calls a second, from callers who each wait for their answers.
+/// Calls per second. Each caller waits for a response before the next call.
 async fn rate(url: &Arc<str>, form: &str) -> Result<f64> {
     let before = Instant::now();
     let mut callers = tokio::task::JoinSet::new();
@@ -81,19 +81,19 @@ async fn rate(url: &Arc<str>, form: &str) -> Result<f64> {
     Ok(calls / before.elapsed().as_secs_f64())
 }
 
-/// A chain of VPCs, each joined to the next.
+/// A chain of VPCs, each peered with the next.
 fn scene() -> Result<Scene> {
-    let place = |id: String| json!({ "account": "111111111111", "region": "us-east-1", "vpc_id": id });
+    let location = |id: String| json!({ "account": "111111111111", "region": "us-east-1", "vpc_id": id });
     let vpcs = (0..=CONNECTIONS).map(|number| {
         let block = format!("10.{}.{}.0/24", number / 256, number % 256);
         json!({ "id": vpc(number), "account": "111111111111", "region": "us-east-1", "cidr_blocks": [block] })
     });
     let peerings = (0..CONNECTIONS).map(|number| {
-        let (requester, accepter) = (place(vpc(number)), place(vpc(number + 1)));
+        let (requester, accepter) = (location(vpc(number)), location(vpc(number + 1)));
         json!({ "id": pcx(number), "requester": requester, "accepter": accepter, "phase": { "code": "active" } })
     });
     let scene = json!({ "vpcs": vpcs.collect::<Vec<_>>(), "peerings": peerings.collect::<Vec<_>>() });
-    serde_json::from_value(scene).context("the scene")
+    serde_json::from_value(scene).context("invalid scene")
 }
 
 fn vpc(number: usize) -> String {

@@ -1,4 +1,4 @@
-//! The policies that are attached to principals, and the decision for one request.
+//! Policies that are attached to principals, and the decision on one authorization request.
 
 use std::collections::BTreeMap;
 
@@ -6,83 +6,76 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::policy::{Policy, Statement};
-use super::request::Asked;
+use super::request::AuthorizationRequest;
 use crate::world::Caller;
-use crate::world::identity::is_named;
+use crate::world::identity::principal_matches;
 
-/// A policy and whose it is.
+/// A policy and the principal that it is attached to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Attachment {
-    /// An access key's ID, a user's or a role's ARN; for a guardrail an account or `*`.
+    /// The ID of an access key, or the ARN of a user or role. For a guardrail: an account or `*`.
     pub principal: String,
-    /// What it is called; another of this name and principal is replaced.
+    /// The name, unique for each principal.
     pub name: String,
-    /// What kind of policy it is.
+    /// The kind of policy.
     #[serde(default)]
     pub kind: Kind,
-    /// The JSON.
+    /// The policy document.
     pub document: Value,
 }
 
-/// What kind of policy it is.
+/// The kind of policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// Allows and denies actions of its principal.
+    /// An identity-based policy: allows or denies actions of its principal.
     #[default]
     Identity,
-    /// Limits who may assume the role, in addition to `Role::trusted`.
+    /// A trust policy: limits who may assume the role, in addition to `Role::trusted`.
     Trust,
-    /// Denies actions to everybody in the account: a service control policy next to one that allows everything.
+    /// A service control policy: denies actions to every principal of the account. It never needs to allow an action.
     Guardrail,
 }
 
-/// The decision of the policies.
+/// The decision on one authorization request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// Allowed by this statement; `None` if the caller has no policy.
+pub(crate) enum Decision {
+    /// Allowed by this statement, as `POLICY/SID`. `None` if no policy applies to the caller.
     Allowed(Option<String>),
-    /// Denied, and why.
+    /// Denied for this reason, in the words of AWS.
     Denied(String),
 }
 
-/// All policies.
+/// All attached policies, by principal and name.
 #[derive(Clone, Debug, Default)]
-pub struct Policies(BTreeMap<(String, String), (Attachment, Policy)>);
+pub(crate) struct Policies(BTreeMap<(String, String), (Attachment, Policy)>);
 
 impl Policies {
-    /// Adds or replaces a policy.
-    ///
-    /// # Errors
-    /// When the document makes no sense.
-    pub fn attach(&mut self, attachment: Attachment) -> Result<(), String> {
+    /// Adds or replaces a policy. Fails if the document is invalid.
+    pub(crate) fn attach(&mut self, attachment: Attachment) -> Result<(), String> {
         let policy = Policy::parse(&attachment.document)?;
         self.0.insert((attachment.principal.clone(), attachment.name.clone()), (attachment, policy));
         Ok(())
     }
 
-    /// Removes a policy. Tells whether there was one.
-    pub fn detach(&mut self, principal: &str, name: &str) -> bool {
+    /// Removes a policy. Returns whether it existed.
+    pub(crate) fn detach(&mut self, principal: &str, name: &str) -> bool {
         self.0.remove(&(principal.to_owned(), name.to_owned())).is_some()
     }
 
-    /// All of them.
-    pub fn list(&self) -> impl Iterator<Item = &Attachment> {
+    pub(crate) fn list(&self) -> impl Iterator<Item = &Attachment> {
         self.0.values().map(|(attachment, _)| attachment)
     }
 
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether this caller may do this. A deny wins over every allow. Without an allow, the default is deny.
-    #[must_use]
-    pub fn decide(&self, key_id: &str, caller: &Caller, asked: &Asked) -> Decision {
+    /// Evaluates identity policies and guardrails. A deny overrides every allow. The default is deny.
+    pub(crate) fn decide(&self, key_id: &str, caller: &Caller, request: &AuthorizationRequest) -> Decision {
         let role = caller.session.as_ref().map(|session| session.role.as_str());
-        let is_callers = |attachment: &Attachment| match attachment.kind {
+        let applies_to_caller = |attachment: &Attachment| match attachment.kind {
             Kind::Guardrail => attachment.principal == "*" || attachment.principal == caller.account,
             Kind::Identity => {
                 attachment.principal == key_id
@@ -91,13 +84,13 @@ impl Policies {
             }
             Kind::Trust => false,
         };
-        let callers: Vec<_> = self.0.values().filter(|(attachment, _)| is_callers(attachment)).collect();
+        let policies: Vec<_> = self.0.values().filter(|(attachment, _)| applies_to_caller(attachment)).collect();
         let applying = |is_deny: bool| {
-            let statements = callers.iter().flat_map(|(attachment, policy)| {
+            let statements = policies.iter().flat_map(|(attachment, policy)| {
                 policy.statements.iter().map(move |statement| (attachment, statement))
             });
             let applies = move |statement: &Statement| {
-                statement.is_deny == is_deny && statement.applies(&asked.action, &asked.resource, &asked.context)
+                statement.is_deny == is_deny && statement.applies(&request.action, &request.resource, &request.context)
             };
             statements.filter(move |(_, statement)| applies(statement))
         };
@@ -111,22 +104,22 @@ impl Policies {
                 attachment.name, statement.sid
             ));
         }
-        if callers.iter().all(|(attachment, _)| attachment.kind == Kind::Guardrail) {
+        if policies.iter().all(|(attachment, _)| attachment.kind == Kind::Guardrail) {
             return Decision::Allowed(None);
         }
         match applying(false).find(|(attachment, _)| attachment.kind == Kind::Identity) {
             Some((attachment, statement)) => Decision::Allowed(Some(format!("{}/{}", attachment.name, statement.sid))),
-            None => Decision::Denied(format!("because no identity-based policy allows the {} action", asked.action)),
+            None => Decision::Denied(format!("because no identity-based policy allows the {} action", request.action)),
         }
     }
 
-    /// Whether the trust policy of the role that is asked for lets this caller in; a role without a trust policy allows everybody here.
-    #[must_use]
-    pub fn decide_trust(&self, caller: &Caller, asked: &Asked) -> Decision {
+    /// Evaluates the trust policies of the role that the request names. A role without a trust policy allows every
+    /// caller.
+    pub(crate) fn decide_trust(&self, caller: &Caller, request: &AuthorizationRequest) -> Decision {
         let of_role = self
             .0
             .values()
-            .filter(|(attachment, _)| attachment.kind == Kind::Trust && attachment.principal == asked.resource);
+            .filter(|(attachment, _)| attachment.kind == Kind::Trust && attachment.principal == request.resource);
         let of_role: Vec<_> = of_role.collect();
         if of_role.is_empty() {
             return Decision::Allowed(None);
@@ -134,8 +127,8 @@ impl Policies {
         let mut allowed = None;
         for (attachment, policy) in of_role {
             for statement in &policy.statements {
-                let names = statement.principals.iter().any(|principal| is_named(principal, caller));
-                if names && statement.applies(&asked.action, &asked.resource, &asked.context) {
+                let is_named = statement.principals.iter().any(|principal| principal_matches(principal, caller));
+                if is_named && statement.applies(&request.action, &request.resource, &request.context) {
                     let name = format!("{}/{}", attachment.name, statement.sid);
                     if statement.is_deny {
                         return Decision::Denied(format!("with an explicit deny in a resource-based policy ({name})"));
@@ -146,7 +139,7 @@ impl Policies {
         }
         match allowed {
             Some(name) => Decision::Allowed(Some(name)),
-            None => Decision::Denied(format!("because no resource-based policy allows the {} action", asked.action)),
+            None => Decision::Denied(format!("because no resource-based policy allows the {} action", request.action)),
         }
     }
 }

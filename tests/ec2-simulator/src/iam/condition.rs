@@ -4,16 +4,16 @@
 use super::context::Context;
 use super::pattern::{Pattern, Resolved};
 
-/// One operator on one key.
+/// One condition: an operator, a key and the values in the policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Condition {
     operator: Operator,
-    /// The key that the request is asked for.
+    /// The condition key.
     pub(super) key: String,
     values: Vec<Pattern>,
 }
 
-/// An operator, taken apart.
+/// A parsed condition operator, such as `ForAnyValue:StringNotLikeIfExists`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Operator {
     set: Option<Set>,
@@ -22,7 +22,7 @@ struct Operator {
     if_exists: bool,
 }
 
-/// What becomes of several values.
+/// The set operator for keys with several values.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Set {
@@ -42,7 +42,7 @@ enum Comparison {
 
 impl Operator {
     fn parse(name: &str) -> Result<Self, String> {
-        let unknown = || format!("the simulator does not know the condition operator {name}");
+        let unknown = || format!("the simulator does not support the condition operator {name}");
         let (set, rest) = match name.split_once(':') {
             Some(("ForAllValues", rest)) => (Some(Set::All), rest),
             Some(("ForAnyValue", rest)) => (Some(Set::Any), rest),
@@ -60,7 +60,7 @@ impl Operator {
             "ArnEquals" | "ArnLike" => (Comparison::Arn, false),
             "ArnNotEquals" | "ArnNotLike" => (Comparison::Arn, true),
             "Bool" => (Comparison::Bool, false),
-            // AWS knows it neither with a set nor with IfExists.
+            // AWS allows Null neither with a set operator nor with IfExists.
             "Null" if set.is_none() && !if_exists => (Comparison::Null, false),
             _ => return Err(unknown()),
         };
@@ -74,21 +74,21 @@ impl Comparison {
             Self::Equal | Self::Like => pattern.matches(value),
             Self::EqualInAnyCase | Self::Bool => pattern.matches_in_any_case(value),
             Self::Arn => pattern.matches_arn(value),
-            // It does not look at values.
+            // Null checks only whether the key is present.
             Self::Null => false,
         }
     }
 }
 
 impl Condition {
-    /// The condition of an operator's name, a key and the values in the policy.
+    /// Parses a condition of a policy document.
     pub(super) fn parse(operator: &str, key: &str, values: &[String]) -> Result<Self, String> {
         let operator = Operator::parse(operator)?;
         if values.is_empty() {
             return Err(format!("the condition on {key} has no value"));
         }
-        let is_truth = |value: &String| value == "true" || value == "false";
-        if matches!(operator.comparison, Comparison::Bool | Comparison::Null) && !values.iter().all(is_truth) {
+        let is_boolean = |value: &String| value == "true" || value == "false";
+        if matches!(operator.comparison, Comparison::Bool | Comparison::Null) && !values.iter().all(is_boolean) {
             return Err(format!("the condition on {key} takes only true and false"));
         }
         let pattern = match operator.comparison {
@@ -99,12 +99,13 @@ impl Condition {
         Ok(Self { operator, key: key.to_owned(), values })
     }
 
-    /// The keys that it needs: its own, and those of its variables.
+    /// The condition keys that it reads: its own key, and those of its policy variables.
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
         [self.key.as_str()].into_iter().chain(self.values.iter().flat_map(Pattern::variables))
     }
 
-    /// Whether the request meets it; `None` if a variable has no value, which makes the whole statement void.
+    /// Whether the request meets the condition. `None` if a policy variable has no value: then the statement does not
+    /// apply.
     pub(super) fn is_met(&self, context: &Context) -> Option<bool> {
         let Operator { set, comparison, is_negated, if_exists } = self.operator;
         let values = context.values(&self.key);
@@ -112,8 +113,8 @@ impl Condition {
             return Some(self.values.iter().any(|wanted| (wanted.text() == "true") == values.is_empty()));
         }
         let patterns = self.values.iter().map(|pattern| pattern.resolve(context)).collect::<Option<Vec<_>>>()?;
-        // The values in the policy are alternatives; a negated operator takes none of them.
-        let fits = |value: &String| patterns.iter().any(|one| comparison.matches(one, value)) != is_negated;
+        // One value of the policy must match. With a negated operator, none may match.
+        let fits = |value: &String| patterns.iter().any(|pattern| comparison.matches(pattern, value)) != is_negated;
         Some(match set {
             Some(Set::All) => values.iter().all(fits),
             Some(Set::Any) if values.is_empty() => if_exists,

@@ -1,27 +1,25 @@
-//! The request context: what condition keys and policy variables are compared with.
+//! The request context: the values of condition keys and policy variables.
 
 use std::collections::BTreeMap;
 
-/// Condition keys and their values. The names of keys, those of tags among them, are not case-sensitive:
+/// Condition keys and their values. Key names are not case-sensitive, including the tag keys in them:
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition.html>.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Context(BTreeMap<String, Vec<String>>);
+pub(crate) struct Context(BTreeMap<String, Vec<String>>);
 
 impl Context {
-    /// Adds a value of a key. Tags whose keys differ in case alone are values of one key.
-    pub fn add(&mut self, key: &str, value: &str) {
+    /// Adds a value. Tag keys that differ only in case become values of one condition key.
+    pub(crate) fn add(&mut self, key: &str, value: &str) {
         self.0.entry(key.to_lowercase()).or_default().push(value.to_owned());
     }
 
-    /// The values of a key; none if the request does not have it.
-    #[must_use]
-    pub fn values(&self, key: &str) -> &[String] {
+    /// The values of a key. Empty if the request does not have the key.
+    pub(crate) fn values(&self, key: &str) -> &[String] {
         self.0.get(&key.to_lowercase()).map_or(&[], Vec::as_slice)
     }
 
-    /// The value of a key that has exactly one, as a policy variable needs.
-    #[must_use]
-    pub fn value(&self, key: &str) -> Option<&str> {
+    /// The value of a key that has exactly one value, as a policy variable requires.
+    pub(crate) fn value(&self, key: &str) -> Option<&str> {
         match self.values(key) {
             [value] => Some(value),
             _ => None,

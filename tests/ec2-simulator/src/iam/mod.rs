@@ -1,7 +1,7 @@
-//! IAM policies: whether a caller may do what it asks for.
+//! Evaluation of IAM policies.
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html>
 //!
-//! A caller without any attached policy may do everything, so that tests that are not about IAM need none.
+//! A caller without an attached policy may do everything, so that only tests about IAM need policies.
 
 mod attachment;
 mod condition;
@@ -14,7 +14,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-pub use attachment::{Attachment, Decision, Kind, Policies};
-pub use context::Context;
+pub use attachment::{Attachment, Kind};
+pub(crate) use attachment::{Decision, Policies};
 pub use policy::Policy;
-pub use request::{Asked, of_call};
+pub(crate) use request::authorization_requests;

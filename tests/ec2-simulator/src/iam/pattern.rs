@@ -1,9 +1,9 @@
-//! Texts in policies, with wildcards and policy variables.
+//! Strings in policies, with wildcards and policy variables.
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html>
 
 use super::context::Context;
 
-/// A text of a policy.
+/// A string of a policy, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern {
     text: String,
@@ -21,7 +21,7 @@ enum Part {
     Variable(String),
 }
 
-/// A pattern whose variables have their values, which are never wildcards.
+/// A pattern with its variables replaced by their values. A wildcard character in a value is literal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Resolved(Vec<Symbol>);
 
@@ -33,12 +33,12 @@ enum Symbol {
 }
 
 impl Pattern {
-    /// A text in which `*` and `?` stand for letters.
+    /// Parses a string in which `*` and `?` are wildcards.
     pub(super) fn with_wildcards(text: &str) -> Result<Self, String> {
         Self::parse(text, true)
     }
 
-    /// A text in which they stand for themselves.
+    /// Parses a string in which `*` and `?` are literal.
     pub(super) fn literal(text: &str) -> Result<Self, String> {
         Self::parse(text, false)
     }
@@ -48,10 +48,10 @@ impl Pattern {
         while let Some(letter) = rest.chars().next() {
             if let Some(after) = rest.strip_prefix("${") {
                 let (variable, after) =
-                    after.split_once('}').ok_or_else(|| format!("{text}: a variable has no end"))?;
-                // `${*}` and default values are not modelled.
+                    after.split_once('}').ok_or_else(|| format!("{text}: a policy variable has no closing brace"))?;
+                // `${*}` and default values are not supported.
                 if variable.is_empty() || variable.contains(['*', '?', '$', ',', ' ', '\'']) {
-                    return Err(format!("{text}: the variable {variable} is not of a form that the simulator knows"));
+                    return Err(format!("{text}: the simulator does not support the policy variable {variable}"));
                 }
                 parts.push(Part::Variable(variable.to_owned()));
                 rest = after;
@@ -67,12 +67,12 @@ impl Pattern {
         Ok(Self { text: text.to_owned(), parts })
     }
 
-    /// The text, as the policy has it.
+    /// The string as it is written in the policy.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 
-    /// The condition keys that the variables name.
+    /// The condition keys of its policy variables.
     pub(super) fn variables(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
             Part::Variable(key) => Some(key.as_str()),
@@ -80,7 +80,7 @@ impl Pattern {
         })
     }
 
-    /// The pattern with the values of its variables; `None` if the request lacks one.
+    /// Replaces the policy variables. `None` if the request has no single value for one of them.
     pub(super) fn resolve(&self, context: &Context) -> Option<Resolved> {
         let mut symbols = Vec::new();
         for part in &self.parts {
@@ -96,12 +96,11 @@ impl Pattern {
 }
 
 impl Resolved {
-    /// Whether the whole text is of this pattern.
     pub(super) fn matches(&self, text: &str) -> bool {
         matches(&self.0, &text.chars().collect::<Vec<_>>())
     }
 
-    /// The same, upper and lower case being alike.
+    /// Matches without regard to case.
     pub(super) fn matches_in_any_case(&self, text: &str) -> bool {
         let lower = |symbol: &Symbol| match symbol {
             Symbol::Letter(letter) => letter.to_lowercase().map(Symbol::Letter).collect(),
@@ -110,7 +109,7 @@ impl Resolved {
         matches(&self.0.iter().flat_map(lower).collect::<Vec<_>>(), &text.to_lowercase().chars().collect::<Vec<_>>())
     }
 
-    /// The same for ARNs: each of the six parts that colons separate is compared by itself.
+    /// Matches an ARN: compares each of its six colon-separated parts separately.
     /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html#Conditions_ARN>
     pub(super) fn matches_arn(&self, arn: &str) -> bool {
         if self.0 == [Symbol::Any] {
@@ -124,7 +123,7 @@ impl Resolved {
 
 const ARN_PARTS: usize = 6;
 
-/// Greedy with one step back: the last `*` takes one letter more whenever the rest does not fit.
+/// Greedy matching with backtracking: on a mismatch, the last `*` takes one more character.
 fn matches(symbols: &[Symbol], text: &[char]) -> bool {
     let (mut symbol, mut letter) = (0, 0);
     let mut last_any = None;

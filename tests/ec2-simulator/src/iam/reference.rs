@@ -1,6 +1,5 @@
-//! The Service Authorization Reference for the actions that the operator uses: the resource types of each action, and the
-//! condition keys of each resource type. A key that it does not list is not in the request, so a
-//! condition on it is never met.
+//! The Service Authorization Reference for the actions that the operator uses: the resource types of each action, and
+//! the condition keys of each resource type. The simulator adds only these keys to a request, as AWS does.
 //! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html>
 //! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecuritytokenservice.html>
 //! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html>
@@ -10,20 +9,20 @@ use super::policy::{Policy, Statement};
 /// An action of the reference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Action {
-    /// With its service's prefix.
+    /// The name with the service prefix, such as `ec2:CreateTags`.
     pub name: &'static str,
-    /// Its resource types, as far as the simulator has them. An action without any is authorized on `*`.
+    /// The resource types that the simulator supports. An action without resource types is authorized on `*`.
     pub resources: &'static [Resource],
-    /// The keys that go with the action itself.
+    /// The condition keys of the action itself.
     pub keys: &'static [&'static str],
 }
 
-/// A type of resource, for one action.
+/// A resource type of one action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resource {
-    /// Such as `vpc`.
+    /// The resource type, such as `vpc`.
     pub kind: &'static str,
-    /// The keys that go with it.
+    /// The condition keys of the resource type.
     pub keys: &'static [&'static str],
 }
 
@@ -48,9 +47,9 @@ const ROLE: Resource = Resource { kind: "role", keys: &[] };
 const QUEUE: Resource = Resource { kind: "queue", keys: &[] };
 
 const REGION: &[&str] = &["ec2:Region"];
-const UNTAGGED: &[&str] = &["aws:RequestTag/", "aws:ResourceTag/", "aws:TagKeys", "ec2:ResourceTag/"];
+const DELETE_TAGS: &[&str] = &["aws:RequestTag/", "aws:ResourceTag/", "aws:TagKeys", "ec2:ResourceTag/"];
 
-/// The actions, by their names.
+/// All actions, sorted by name.
 pub const ACTIONS: &[Action] = &[
     Action { name: "ec2:AcceptVpcPeeringConnection", resources: &[VPC, CONNECTION], keys: REGION },
     Action { name: "ec2:CreateRoute", resources: &[ROUTE_TABLE], keys: REGION },
@@ -115,9 +114,9 @@ pub const ACTIONS: &[Action] = &[
     Action {
         name: "ec2:DeleteTags",
         resources: &[
-            Resource { kind: "route-table", keys: UNTAGGED },
-            Resource { kind: "vpc", keys: UNTAGGED },
-            Resource { kind: "vpc-peering-connection", keys: UNTAGGED },
+            Resource { kind: "route-table", keys: DELETE_TAGS },
+            Resource { kind: "vpc", keys: DELETE_TAGS },
+            Resource { kind: "vpc-peering-connection", keys: DELETE_TAGS },
         ],
         keys: &["aws:TagKeys", "ec2:Region"],
     },
@@ -148,7 +147,7 @@ pub const ACTIONS: &[Action] = &[
     Action {
         name: "sts:AssumeRole",
         resources: &[ROLE],
-        // Those of web identities and SAML left out.
+        // The keys of web identity federation and SAML are omitted.
         keys: &[
             "aws:RequestTag/",
             "aws:TagKeys",
@@ -166,9 +165,9 @@ pub const ACTIONS: &[Action] = &[
     },
 ];
 
-/// The global keys that this simulator puts into every request.
+/// The global condition keys that the simulator adds to every request.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html>
-pub const GLOBAL: &[&str] = &[
+const GLOBAL: &[&str] = &[
     "aws:PrincipalAccount",
     "aws:PrincipalArn",
     "aws:PrincipalIsAWSService",
@@ -176,23 +175,20 @@ pub const GLOBAL: &[&str] = &[
     "aws:RequestedRegion",
 ];
 
-/// The action of this name.
-#[must_use]
-pub fn action(name: &str) -> Option<&'static Action> {
+pub(crate) fn action(name: &str) -> Option<&'static Action> {
     ACTIONS.iter().find(|action| action.name.eq_ignore_ascii_case(name))
 }
 
 impl Action {
-    /// Whether requests for this action on this type of resource have this key.
-    #[must_use]
-    pub fn lists(&self, kind: &str, key: &str) -> bool {
+    /// Whether a request for this action on this resource type has this condition key.
+    pub(crate) fn lists(&self, kind: &str, key: &str) -> bool {
         let of_kind = self.resources.iter().filter(|resource| resource.kind == kind).flat_map(|resource| resource.keys);
-        self.keys.iter().chain(of_kind).chain(GLOBAL).any(|listed| is_of(listed, key))
+        self.keys.iter().chain(of_kind).chain(GLOBAL).any(|listed| matches_entry(listed, key))
     }
 }
 
-/// Whether a key is this one; one that ends with a slash stands for one of each tag.
-fn is_of(listed: &str, key: &str) -> bool {
+/// Whether a key matches an entry of the reference. An entry that ends with a slash matches every tag key.
+fn matches_entry(listed: &str, key: &str) -> bool {
     match listed.strip_suffix('/') {
         Some(_) => {
             let start = key.get(..listed.len());
@@ -202,8 +198,8 @@ fn is_of(listed: &str, key: &str) -> bool {
     }
 }
 
-/// Parts of a policy that can never have an effect: actions that are not authorized on any of the statement's resources, and
-/// condition keys that are never in the request.
+/// Finds parts of a policy that have no effect: actions that are not authorized on any resource of their statement, and
+/// condition keys that no request has.
 #[must_use]
 pub fn problems(policy: &Policy) -> Vec<String> {
     policy.statements.iter().flat_map(problems_of).collect()
@@ -214,11 +210,11 @@ fn problems_of(statement: &Statement) -> Vec<String> {
     let mut problems = Vec::new();
     for pattern in &statement.actions {
         let Some(action) = action(pattern.text()) else {
-            problems.push(format!("{sid}: the table does not know {}", pattern.text()));
+            problems.push(format!("{sid}: the reference has no action {}", pattern.text()));
             continue;
         };
         let kinds: Vec<_> = match action.resources {
-            // Only `*`.
+            // Authorized on `*` only.
             [] => vec![""],
             resources => resources.iter().map(|one| one.kind).filter(|kind| can_be(statement, kind)).collect(),
         };
@@ -235,7 +231,7 @@ fn problems_of(statement: &Statement) -> Vec<String> {
     problems
 }
 
-/// Whether one of the statement's resources can be of this type. A trust policy is about its own role.
+/// Whether a resource of the statement can have this type. A trust policy applies to its own role.
 fn can_be(statement: &Statement, kind: &str) -> bool {
     statement.resources.is_empty()
         || statement.resources.iter().any(|pattern| {

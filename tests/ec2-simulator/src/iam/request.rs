@@ -1,55 +1,54 @@
-//! The questions that a call puts to the policies: one or more actions, each on a resource, with the condition keys that the reference lists.
+//! The authorization requests of a call: one or more actions, each on a resource, with their condition keys.
 
 use super::context::Context;
 use super::reference;
 use crate::protocol::Params;
 use crate::world::identity::Service;
 use crate::world::peering::End;
-use crate::world::{Call, Caller, Place, Tags, World};
+use crate::world::{Call, Caller, Location, Tags, World};
 
-/// One question to the policies.
+/// One action on one resource that the policies must allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// The action, with its service's prefix.
-    pub action: String,
-    /// The resource's ARN; `*` where the action has no resources.
-    pub resource: String,
-    /// The condition keys.
-    pub context: Context,
+pub(crate) struct AuthorizationRequest {
+    /// The action with the service prefix, such as `ec2:CreateTags`.
+    pub(crate) action: String,
+    /// The ARN of the resource. `*` if the action has no resource types.
+    pub(crate) resource: String,
+    pub(crate) context: Context,
 }
 
-/// Facts about a request and a resource, before the reference says which of them are condition keys.
-type Facts = Vec<(String, String)>;
+/// Candidates for condition keys, with their values. The reference decides which of them a request has.
+type Keys = Vec<(String, String)>;
 
-/// All questions of one call. There are none if the call names a resource that does not exist: EC2 then answers NotFound.
-#[must_use]
-pub fn of_call(
+/// All authorization requests of one call. Empty if the call names a resource that does not exist: the action then
+/// returns NotFound.
+pub(crate) fn authorization_requests(
     world: &World,
     call: &Call,
     caller: &Caller,
     service: Service,
     action: &str,
     mut params: Params,
-) -> Vec<Asked> {
-    let asking = Asking { world, call, caller };
+) -> Vec<AuthorizationRequest> {
+    let builder = RequestBuilder { world, call, caller };
     match service {
-        Service::Ec2 => asking.of_ec2(action, &mut params).unwrap_or_default(),
-        Service::Sts => asking.of_sts(action, &mut params),
+        Service::Ec2 => builder.ec2_action(action, &mut params).unwrap_or_default(),
+        Service::Sts => builder.sts_action(action, &mut params),
     }
 }
 
-struct Asking<'a> {
+struct RequestBuilder<'a> {
     world: &'a World,
     call: &'a Call,
     caller: &'a Caller,
 }
 
-impl Asking<'_> {
-    fn of_ec2(&self, action: &str, params: &mut Params) -> Option<Vec<Asked>> {
+impl RequestBuilder<'_> {
+    fn ec2_action(&self, action: &str, params: &mut Params) -> Option<Vec<AuthorizationRequest>> {
         let name = format!("ec2:{action}");
-        let Some(action) = reference::action(&name) else { return self.of_others(name, params) };
+        let Some(action) = reference::action(&name) else { return self.other_ec2_action(name, params) };
         Some(match action.name {
-            "ec2:CreateVpcPeeringConnection" => self.of_request(action, params)?,
+            "ec2:CreateVpcPeeringConnection" => self.create_connection(action, params)?,
             "ec2:AcceptVpcPeeringConnection" => {
                 let id = params.take("VpcPeeringConnectionId")?;
                 let accepter = self.world.peering(self.call, &id).ok()?.accepter.vpc_id.clone();
@@ -66,45 +65,45 @@ impl Asking<'_> {
             "ec2:CreateTags" | "ec2:DeleteTags" => {
                 let tags = params.pairs("Tag").ok()?;
                 let resources = params.list("ResourceId");
-                let asked = |id: &String| match id.split_once('-')?.0 {
+                let request = |id: &String| match id.split_once('-')?.0 {
                     "pcx" => self.on_connection(action, id, request_tags(&tags)),
                     "vpc" => {
-                        let facts = self.vpc_facts(id)?;
-                        Some(self.asked(action, "vpc", id, facts.into_iter().chain(request_tags(&tags)).collect()))
+                        let keys = self.vpc_keys(id)?;
+                        Some(self.request(action, "vpc", id, keys.into_iter().chain(request_tags(&tags)).collect()))
                     }
                     _ => self.on_table(action, id, request_tags(&tags)),
                 };
-                resources.iter().map(asked).collect::<Option<_>>()?
+                resources.iter().map(request).collect::<Option<_>>()?
             }
-            // The rest has no resources.
+            // The other actions have no resource types.
             _ => {
                 let context = self.context(|key| action.lists("", key), Vec::new());
-                vec![Asked { action: name, resource: "*".into(), context }]
+                vec![AuthorizationRequest { action: name, resource: "*".into(), context }]
             }
         })
     }
 
-    /// A connection that is to be: its ID is not known yet.
-    fn of_request(&self, action: &reference::Action, params: &mut Params) -> Option<Vec<Asked>> {
+    /// The connection does not exist yet, so its ARN ends with `*`.
+    fn create_connection(&self, action: &reference::Action, params: &mut Params) -> Option<Vec<AuthorizationRequest>> {
         let vpc = params.take("VpcId")?;
-        let place = &self.call.place;
-        let peer = Place::new(
-            params.take("PeerOwnerId").unwrap_or_else(|| place.account.clone()),
-            params.take("PeerRegion").unwrap_or_else(|| place.region.clone()),
+        let location = &self.call.location;
+        let peer = Location::new(
+            params.take("PeerOwnerId").unwrap_or_else(|| location.account.clone()),
+            params.take("PeerRegion").unwrap_or_else(|| location.region.clone()),
         );
         let tags = specified_tags(params)?;
-        let mut facts = request_tags(&tags);
-        facts.push(("ec2:RequesterVpc".into(), vpc_arn(place, &vpc)));
-        facts.push(("ec2:AccepterVpc".into(), vpc_arn(&peer, &params.take("PeerVpcId")?)));
-        let mut asked = vec![self.on_vpc(action, &vpc)?, self.asked(action, CONNECTION, "*", facts.clone())];
+        let mut keys = request_tags(&tags);
+        keys.push(("ec2:RequesterVpc".into(), vpc_arn(location, &vpc)));
+        keys.push(("ec2:AccepterVpc".into(), vpc_arn(&peer, &params.take("PeerVpcId")?)));
+        let mut requests = vec![self.on_vpc(action, &vpc)?, self.request(action, CONNECTION, "*", keys.clone())];
         if !tags.is_empty() {
-            asked.push(self.tagging_by(action.name, CONNECTION, facts)?);
+            requests.push(self.create_tags(action.name, CONNECTION, keys)?);
         }
-        Some(asked)
+        Some(requests)
     }
 
-    /// An action that no policy in `deploy/iam` is about: only `ec2:*` or the like can allow it.
-    fn of_others(&self, name: String, params: &mut Params) -> Option<Vec<Asked>> {
+    /// An action that the reference does not list. Only a wildcard such as `ec2:*` allows it.
+    fn other_ec2_action(&self, name: String, params: &mut Params) -> Option<Vec<AuthorizationRequest>> {
         let kind = match name.as_str() {
             "ec2:CreateVpc" => Some("vpc"),
             "ec2:CreateRouteTable" => Some("route-table"),
@@ -112,87 +111,89 @@ impl Asking<'_> {
         };
         let tags = specified_tags(params)?;
         let tagging =
-            kind.filter(|_| !tags.is_empty()).and_then(|kind| self.tagging_by(&name, kind, request_tags(&tags)));
-        let context = self.context(|key| key == "ec2:Region", Facts::new());
-        Some([Asked { action: name, resource: "*".into(), context }].into_iter().chain(tagging).collect())
+            kind.filter(|_| !tags.is_empty()).and_then(|kind| self.create_tags(&name, kind, request_tags(&tags)));
+        let context = self.context(|key| key == "ec2:Region", Keys::new());
+        Some(
+            [AuthorizationRequest { action: name, resource: "*".into(), context }].into_iter().chain(tagging).collect(),
+        )
     }
 
-    /// Tags that a new resource is to have are authorized by themselves.
+    /// Tags in a create call need the permission `ec2:CreateTags` too.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/supported-iam-actions-tagging.html>
-    fn tagging_by(&self, action: &str, kind: &str, mut facts: Facts) -> Option<Asked> {
-        facts.push(("ec2:CreateAction".into(), action.trim_start_matches("ec2:").to_owned()));
-        Some(self.asked(reference::action("ec2:CreateTags")?, kind, "*", facts))
+    fn create_tags(&self, action: &str, kind: &str, mut keys: Keys) -> Option<AuthorizationRequest> {
+        keys.push(("ec2:CreateAction".into(), action.trim_start_matches("ec2:").to_owned()));
+        Some(self.request(reference::action("ec2:CreateTags")?, kind, "*", keys))
     }
 
-    /// `sts:TagSession` is asked for beside `sts:AssumeRole` when the session has tags:
+    /// A session with tags needs the permission `sts:TagSession` in addition to `sts:AssumeRole`:
     /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html#id_session-tags_permissions-required>.
-    fn of_sts(&self, action: &str, params: &mut Params) -> Vec<Asked> {
+    fn sts_action(&self, action: &str, params: &mut Params) -> Vec<AuthorizationRequest> {
         let (Some(role), "AssumeRole") = (params.take("RoleArn"), action) else { return Vec::new() };
         let tags = params.pairs("Tags.member").unwrap_or_default();
-        let mut facts = request_tags(&tags);
+        let mut keys = request_tags(&tags);
         for key in params.list("TransitiveTagKeys.member") {
-            facts.push(("sts:TransitiveTagKeys".into(), key));
+            keys.push(("sts:TransitiveTagKeys".into(), key));
         }
         for (key, parameter) in [("sts:ExternalId", "ExternalId"), ("sts:RoleSessionName", "RoleSessionName")] {
-            facts.extend(params.take(parameter).map(|value| (key.to_owned(), value)));
+            keys.extend(params.take(parameter).map(|value| (key.to_owned(), value)));
         }
         let names = ["sts:AssumeRole", "sts:TagSession"].into_iter().take(if tags.is_empty() { 1 } else { 2 });
-        let asked = |action: &reference::Action| Asked {
+        let request = |action: &reference::Action| AuthorizationRequest {
             action: action.name.to_owned(),
             resource: role.clone(),
-            context: self.context(|key| action.lists("role", key), facts.clone()),
+            context: self.context(|key| action.lists("role", key), keys.clone()),
         };
-        names.filter_map(reference::action).map(asked).collect()
+        names.filter_map(reference::action).map(request).collect()
     }
 
-    fn on_vpc(&self, action: &reference::Action, id: &str) -> Option<Asked> {
-        Some(self.asked(action, "vpc", id, self.vpc_facts(id)?))
+    fn on_vpc(&self, action: &reference::Action, id: &str) -> Option<AuthorizationRequest> {
+        Some(self.request(action, "vpc", id, self.vpc_keys(id)?))
     }
 
-    fn vpc_facts(&self, id: &str) -> Option<Facts> {
+    fn vpc_keys(&self, id: &str) -> Option<Keys> {
         self.world.vpc(self.call, id).ok()?;
-        let mut facts = self.resource_tags(id);
-        facts.push(("ec2:VpcID".into(), id.to_owned()));
-        facts.push(("ec2:Tenancy".into(), "default".into()));
-        Some(facts)
+        let mut keys = self.resource_tags(id);
+        keys.push(("ec2:VpcID".into(), id.to_owned()));
+        keys.push(("ec2:Tenancy".into(), "default".into()));
+        Some(keys)
     }
 
-    fn on_connection(&self, action: &reference::Action, id: &str, request: Facts) -> Option<Asked> {
+    fn on_connection(&self, action: &reference::Action, id: &str, request: Keys) -> Option<AuthorizationRequest> {
         let peering = self.world.peering(self.call, id).ok()?;
-        let arn = |end: &End| vpc_arn(&end.place, &end.vpc_id);
-        let mut facts = [request, self.resource_tags(id)].concat();
-        facts.push(("ec2:RequesterVpc".into(), arn(&peering.requester)));
-        facts.push(("ec2:AccepterVpc".into(), arn(&peering.accepter)));
-        facts.push(("ec2:VpcPeeringConnectionID".into(), id.to_owned()));
-        Some(self.asked(action, CONNECTION, id, facts))
+        let arn = |end: &End| vpc_arn(&end.location, &end.vpc_id);
+        let mut keys = [request, self.resource_tags(id)].concat();
+        keys.push(("ec2:RequesterVpc".into(), arn(&peering.requester)));
+        keys.push(("ec2:AccepterVpc".into(), arn(&peering.accepter)));
+        keys.push(("ec2:VpcPeeringConnectionID".into(), id.to_owned()));
+        Some(self.request(action, CONNECTION, id, keys))
     }
 
-    fn on_table(&self, action: &reference::Action, id: &str, request: Facts) -> Option<Asked> {
+    fn on_table(&self, action: &reference::Action, id: &str, request: Keys) -> Option<AuthorizationRequest> {
         let table = self.world.table(self.call, id).ok()?;
-        let mut facts = [request, self.resource_tags(id)].concat();
-        facts.push(("ec2:RouteTableID".into(), id.to_owned()));
-        facts.push(("ec2:Vpc".into(), vpc_arn(&table.place, &table.vpc_id)));
-        Some(self.asked(action, "route-table", id, facts))
+        let mut keys = [request, self.resource_tags(id)].concat();
+        keys.push(("ec2:RouteTableID".into(), id.to_owned()));
+        keys.push(("ec2:Vpc".into(), vpc_arn(&table.location, &table.vpc_id)));
+        Some(self.request(action, "route-table", id, keys))
     }
 
-    /// The tags that the caller's account has given to it here: those of another account or region are not seen.
-    fn resource_tags(&self, id: &str) -> Facts {
-        let tags = self.world.tags(&self.call.place, id).into_iter().flatten();
+    /// The tags of a resource in the caller's account and region. Tags of other accounts and regions are not visible.
+    fn resource_tags(&self, id: &str) -> Keys {
+        let tags = self.world.tags(&self.call.location, id).into_iter().flatten();
         let names = ["aws:ResourceTag", "ec2:ResourceTag"];
         tags.flat_map(|(key, value)| names.map(|name| (format!("{name}/{key}"), value.clone()))).collect()
     }
 
-    fn asked(&self, action: &reference::Action, kind: &str, id: &str, facts: Facts) -> Asked {
-        let Place { account, region } = &self.call.place;
-        Asked {
+    fn request(&self, action: &reference::Action, kind: &str, id: &str, keys: Keys) -> AuthorizationRequest {
+        let Location { account, region } = &self.call.location;
+        AuthorizationRequest {
             action: action.name.to_owned(),
             resource: format!("arn:aws:ec2:{region}:{account}:{kind}/{id}"),
-            context: self.context(|key| action.lists(kind, key), facts),
+            context: self.context(|key| action.lists(kind, key), keys),
         }
     }
 
-    /// The keys of every request, and of these facts those that are condition keys here.
-    fn context(&self, is_listed: impl Fn(&str) -> bool, facts: Facts) -> Context {
+    /// The request context: the global keys, and those of `keys` that the reference lists.
+    fn context(&self, is_listed: impl Fn(&str) -> bool, keys: Keys) -> Context {
         let Caller { account, arn, session, .. } = self.caller;
         let principal = session.as_ref().map_or(arn, |session| &session.role);
         let no_tags = Tags::new();
@@ -200,15 +201,15 @@ impl Asking<'_> {
             ("aws:PrincipalAccount", account.as_str()),
             ("aws:PrincipalArn", principal),
             ("aws:PrincipalIsAWSService", "false"),
-            ("aws:RequestedRegion", &self.call.place.region),
+            ("aws:RequestedRegion", &self.call.location.region),
         ]
         .into_iter()
         .collect();
         for (key, value) in session.as_ref().map_or(&no_tags, |session| &session.tags) {
             context.add(&format!("aws:PrincipalTag/{key}"), value);
         }
-        let region = ("ec2:Region".to_owned(), self.call.place.region.clone());
-        for (key, value) in facts.into_iter().chain([region]).filter(|(key, _)| is_listed(key)) {
+        let region = ("ec2:Region".to_owned(), self.call.location.region.clone());
+        for (key, value) in keys.into_iter().chain([region]).filter(|(key, _)| is_listed(key)) {
             context.add(&key, &value);
         }
         context
@@ -225,16 +226,16 @@ fn specified_tags(params: &mut Params) -> Option<Vec<(String, Option<String>)>> 
 
 const CONNECTION: &str = "vpc-peering-connection";
 
-fn vpc_arn(place: &Place, id: &str) -> String {
-    format!("arn:aws:ec2:{}:{}:vpc/{id}", place.region, place.account)
+fn vpc_arn(location: &Location, id: &str) -> String {
+    format!("arn:aws:ec2:{}:{}:vpc/{id}", location.region, location.account)
 }
 
-/// `aws:TagKeys` has every key, `aws:RequestTag` only those with a value: DeleteTags may leave the value out.
-fn request_tags(tags: &[(String, Option<String>)]) -> Facts {
-    let mut facts = Facts::new();
+/// `aws:TagKeys` has every tag key. `aws:RequestTag` has only tags with a value, because DeleteTags may omit the value.
+fn request_tags(tags: &[(String, Option<String>)]) -> Keys {
+    let mut keys = Keys::new();
     for (key, value) in tags {
-        facts.push(("aws:TagKeys".into(), key.clone()));
-        facts.extend(value.as_ref().map(|value| (format!("aws:RequestTag/{key}"), value.clone())));
+        keys.push(("aws:TagKeys".into(), key.clone()));
+        keys.extend(value.as_ref().map(|value| (format!("aws:RequestTag/{key}"), value.clone())));
     }
-    facts
+    keys
 }

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Asked, Attachment, Context, Decision, Kind, Policies, Policy, reference};
+use super::context::Context;
+use super::request::AuthorizationRequest;
+use super::{Attachment, Decision, Kind, Policies, Policy, reference};
 use crate::world::AccessKey;
 use crate::world::identity::{Caller, RoleSession};
 
@@ -12,7 +14,7 @@ fn policy(statements: Value) -> Policy {
     Policy::parse(&json!({"Version": "2012-10-17", "Statement": statements})).unwrap()
 }
 
-/// Whether one condition is met by a request with these keys.
+/// Whether a request with these condition keys meets a condition.
 fn is_met(operator: &str, key: &str, values: Value, context: &[(&str, &str)]) -> bool {
     let statement = json!([{
         "Sid": "One", "Effect": "Allow", "Action": "ec2:CreateTags", "Resource": "*", "Condition": {operator: {key: values}},
@@ -48,7 +50,7 @@ fn each_operator_compares_as_aws_documents() {
         ("StringNotLike", "a:k", json!("a*"), &[("a:k", "ab")], no),
         ("ArnLike", "a:k", json!("arn:aws:ec2:*:1:vpc/*"), &[("a:k", "arn:aws:ec2:eu-west-1:1:vpc/vpc-1")], yes),
         ("ArnEquals", "a:k", json!("arn:aws:ec2:*:1:vpc/*"), &[("a:k", "arn:aws:ec2:eu-west-1:1:vpc/vpc-1")], yes),
-        // A star does not reach beyond a colon.
+        // `*` does not match a colon.
         ("ArnLike", "a:k", json!("arn:aws:ec2:*:vpc/*"), &[("a:k", "arn:aws:ec2:eu-west-1:1:vpc/vpc-1")], no),
         ("ArnLike", "a:k", json!("arn:aws:ec2:*:1:vpc/*"), &[], no),
         ("ArnNotLike", "a:k", json!("arn:aws:iam::*:role/a/*"), &[("a:k", "arn:aws:iam::1:role/a/b")], no),
@@ -77,7 +79,7 @@ fn each_operator_compares_as_aws_documents() {
 }
 
 #[test]
-fn a_variable_has_its_value_or_voids_the_statement() {
+fn a_statement_with_an_unset_variable_does_not_apply() {
     let tag = "${aws:PrincipalTag/vpcpeering.dev/namespace}";
     let session = ("aws:PrincipalTag/vpcpeering.dev/namespace", "team");
     assert!(is_met("StringEquals", "a:k", json!(tag), &[session, ("a:k", "team")]));
@@ -86,7 +88,7 @@ fn a_variable_has_its_value_or_voids_the_statement() {
         assert!(!is_met(operator, "a:k", json!(tag), &[("a:k", "team")]), "{operator}");
         assert!(!is_met(operator, "a:k", json!(tag), &[]), "{operator}");
     }
-    // What a variable brings is no wildcard.
+    // A wildcard in the value of a variable is literal.
     assert!(!is_met("StringLike", "a:k", json!("${a:v}"), &[("a:v", "*"), ("a:k", "x")]));
     assert!(is_met("StringLike", "a:k", json!("${a:v}*"), &[("a:v", "?"), ("a:k", "?x")]));
     let arn = ("a:k", "arn:aws:ec2:eu-west-1:1:vpc/vpc-1");
@@ -95,7 +97,7 @@ fn a_variable_has_its_value_or_voids_the_statement() {
 }
 
 #[test]
-fn a_document_with_an_unknown_part_is_refused() {
+fn a_document_with_an_unsupported_element_is_rejected() {
     for statement in [
         json!({"Sid": "A", "Effect": "Allow", "Action": "*", "Resource": "*", "NotAction": "x"}),
         json!({"Sid": "A", "Effect": "Maybe", "Action": "*", "Resource": "*"}),
@@ -112,11 +114,11 @@ fn a_document_with_an_unknown_part_is_refused() {
         assert!(Policy::parse(&document).is_err(), "{document}");
     }
     let old = json!({"Version": "2008-10-17", "Statement": []});
-    assert!(Policy::parse(&old).is_err(), "variables are texts there");
+    assert!(Policy::parse(&old).is_err(), "this version has no policy variables");
 }
 
-fn asked(action: &str, resource: &str) -> Asked {
-    Asked { action: action.into(), resource: resource.into(), context: Context::default() }
+fn request(action: &str, resource: &str) -> AuthorizationRequest {
+    AuthorizationRequest { action: action.into(), resource: resource.into(), context: Context::default() }
 }
 
 fn attached(policies: &[(&str, Kind, Value)]) -> Policies {
@@ -141,13 +143,14 @@ fn deny(action: &str, resource: &str) -> Value {
 }
 
 #[test]
-fn the_default_is_deny_and_a_deny_wins() {
+fn the_default_is_deny_and_a_deny_overrides_an_allow() {
     let caller = AccessKey::default_user().caller;
-    let decide =
-        |policies: &Policies, action: &str, resource: &str| policies.decide("test", &caller, &asked(action, resource));
+    let decide = |policies: &Policies, action: &str, resource: &str| {
+        policies.decide("test", &caller, &request(action, resource))
+    };
     let by = |name: &str| Decision::Allowed(Some(name.to_owned()));
     let none = attached(&[]);
-    assert_eq!(decide(&none, "ec2:CreateVpc", "*"), Decision::Allowed(None), "nobody has limited the caller");
+    assert_eq!(decide(&none, "ec2:CreateVpc", "*"), Decision::Allowed(None), "no policy is attached to the caller");
     let vpcs = attached(&[("test", Kind::Identity, allow("ec2:*", "arn:aws:ec2:*:111111111111:vpc/*"))]);
     assert_eq!(decide(&vpcs, "ec2:CreateTags", VPC), by("policy0/Yes"));
     assert_eq!(decide(&vpcs, "EC2:createtags", VPC), by("policy0/Yes"), "actions are not case-sensitive");
@@ -171,7 +174,7 @@ fn the_default_is_deny_and_a_deny_wins() {
 }
 
 #[test]
-fn a_session_is_bound_by_the_policies_of_its_role() {
+fn a_session_has_the_permissions_of_its_role() {
     let role = "arn:aws:iam::222222222222:role/vpc-peering/operator";
     let session = RoleSession {
         role: role.into(),
@@ -186,7 +189,7 @@ fn a_session_is_bound_by_the_policies_of_its_role() {
         session: Some(session),
     };
     let policies = attached(&[(role, Kind::Identity, allow("ec2:CreateRoute", "*"))]);
-    let decide = |action| policies.decide("ASIA1", &caller, &asked(action, TABLE));
+    let decide = |action| policies.decide("ASIA1", &caller, &request(action, TABLE));
     assert!(matches!(decide("ec2:CreateRoute"), Decision::Allowed(Some(_))));
     assert!(matches!(decide("ec2:DeleteRoute"), Decision::Denied(_)));
 }
@@ -205,7 +208,7 @@ fn files() -> Vec<(String, Policy)> {
 }
 
 #[test]
-fn deploy_iam_uses_only_keys_that_the_reference_lists() {
+fn deploy_iam_uses_only_condition_keys_of_the_reference() {
     let files = files();
     assert!(files.len() > 5, "{files:?}");
     for (file, policy) in files {
@@ -214,7 +217,7 @@ fn deploy_iam_uses_only_keys_that_the_reference_lists() {
 }
 
 #[test]
-fn a_key_or_resource_that_the_reference_does_not_list_is_a_problem() {
+fn unlisted_condition_keys_and_resources_are_reported() {
     let connection = "arn:aws:ec2:*:222222222222:vpc-peering-connection/*";
     let with = |action: Value, resource: &str, operator: &str, key: &str, value: &str| {
         let statement = json!([{
@@ -239,7 +242,7 @@ fn a_key_or_resource_that_the_reference_does_not_list_is_a_problem() {
         (json!("ec2:AcceptVpcPeeringConnection"), "*", "ArnLike", "ec2:RequesterVpc", arn, "on vpc has no key"),
         (json!("ec2:DescribeVpcs"), "*", "Null", "aws:ResourceTag/a", "true", "has no key"),
         (json!("ec2:CreateTags"), connection, "StringEquals", "a:k", "${aws:ResourceTag}", "has no key"),
-        (json!("ec2:TerminateInstances"), "*", "Null", "aws:TagKeys", "true", "the table does not know"),
+        (json!("ec2:TerminateInstances"), "*", "Null", "aws:TagKeys", "true", "the reference has no action"),
     ] {
         let problems = with(action.clone(), resource, operator, key, value);
         assert!(problems.iter().any(|one| one.contains(problem)), "{action} {key}: {problems:?}");

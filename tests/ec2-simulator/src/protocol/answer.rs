@@ -1,4 +1,4 @@
-//! The envelopes: what stands around each answer and each error.
+//! The XML envelopes of responses and errors.
 
 use jiff::Timestamp;
 
@@ -6,11 +6,10 @@ use super::Xml;
 use crate::error::Error;
 use crate::world::identity::Service;
 
-/// An answer as a whole.
+/// A complete success response.
 /// <https://docs.aws.amazon.com/ec2/latest/devguide/Query-Requests.html#query-responses> and
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html#API_AssumeRole_Examples>
-#[must_use]
-pub fn success(service: Service, action: &str, request_id: &str, content: &Xml) -> String {
+pub(crate) fn success(service: Service, action: &str, request_id: &str, content: &Xml) -> String {
     let root = format!("{action}Response");
     let xml = match service {
         Service::Ec2 => Xml::root(&root, namespace(service), |xml| {
@@ -25,10 +24,9 @@ pub fn success(service: Service, action: &str, request_id: &str, content: &Xml) 
     xml.into_string()
 }
 
-/// An error as a whole.
+/// A complete error response.
 /// <https://docs.aws.amazon.com/ec2/latest/devguide/errors-overview.html#api-error-response>
-#[must_use]
-pub fn failure(service: Service, request_id: &str, error: &Error) -> String {
+pub(crate) fn failure(service: Service, request_id: &str, error: &Error) -> String {
     let mut body = Xml::default();
     body.element("Error", |xml| {
         if service == Service::Sts {
@@ -61,8 +59,7 @@ fn namespace(service: Service) -> &'static str {
     }
 }
 
-/// A time as EC2 writes it: in milliseconds.
-#[must_use]
-pub fn time(time: Timestamp) -> String {
+/// Formats a time as EC2 does, with milliseconds.
+pub(crate) fn time(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
 }

@@ -7,28 +7,28 @@ use super::Params;
 use crate::error::{Error, Result};
 use crate::world::Tags;
 
-/// Filters, all of which must match.
+/// Filters. A resource must match all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filters(Vec<Filter>);
+pub(crate) struct Filters(Vec<Filter>);
 
-/// One filter, of whose values any must match.
+/// One filter. A resource must match one of its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Filter {
     name: String,
-    /// Those that stand for themselves: most of them, so that they are looked up.
+    /// Values without wildcards. Most filters have only these, so they are kept in a set for fast lookup.
     values: BTreeSet<String>,
     patterns: Vec<String>,
 }
 
-/// EC2's limit on the values of a call: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>.
-const MOST_VALUES: usize = 200;
+/// Maximum filter values in one call: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>.
+const MAX_VALUES: usize = 200;
 
 impl Filters {
-    /// Takes `Filter.n.Name` and `Filter.n.Value.m`, where the name is one of these, or of a tag.
+    /// Takes `Filter.n.Name` and `Filter.n.Value.m`. Each name must be one of `names` or `tag:KEY`.
     ///
     /// # Errors
     /// `InvalidParameterValue` for an unknown name, `FilterLimitExceeded` for too many values.
-    pub fn take(params: &mut Params, names: &[&str]) -> Result<Self> {
+    pub(crate) fn take(params: &mut Params, names: &[&str]) -> Result<Self> {
         let (mut filters, mut number_of_values) = (Vec::new(), 0);
         for number in params.numbers("Filter") {
             let name = params.required(&format!("Filter.{number}.Name"))?;
@@ -41,15 +41,15 @@ impl Filters {
             }
             filters.push(Filter { name, values: values.into_iter().collect(), patterns });
         }
-        if number_of_values > MOST_VALUES {
-            let message = format!("The request has more than {MOST_VALUES} filter values.");
+        if number_of_values > MAX_VALUES {
+            let message = format!("The request has more than {MAX_VALUES} filter values.");
             return Err(Error::new("FilterLimitExceeded", message));
         }
         Ok(Self(filters))
     }
 
-    /// Whether a resource passes, of which `tags` and `values` tell what it has under a filter's name.
-    pub fn match_all<'a>(
+    /// Whether a resource matches. `tags` returns its tags, and `values` its values for the name of a filter.
+    pub(crate) fn match_all<'a>(
         &self,
         tags: impl Fn() -> Option<&'a Tags>,
         mut values: impl FnMut(&str) -> Vec<std::borrow::Cow<'a, str>>,
@@ -64,17 +64,16 @@ impl Filters {
         })
     }
 
-    /// The values that a filter names outright, if none of them is a pattern: what an index can look up.
-    #[must_use]
-    pub fn exact(&self, name: &str) -> Option<&BTreeSet<String>> {
+    /// The values of a filter, for an index lookup. `None` if there is no such filter or one of its values has a
+    /// wildcard.
+    pub(crate) fn exact(&self, name: &str) -> Option<&BTreeSet<String>> {
         let filter = self.0.iter().find(|filter| filter.name == name)?;
         filter.patterns.is_empty().then_some(&filter.values)
     }
 }
 
-/// Whether a text fits a pattern with `*` for any letters, `?` for any one, and `\` before either for itself.
-#[must_use]
-pub fn matches(pattern: &str, text: &str) -> bool {
+/// Whether a text matches a pattern. `*` matches any characters, `?` matches one, and `\` escapes either.
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
     let mut letters = pattern.chars();
     match letters.next() {
         None => text.is_empty(),
@@ -99,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns() {
+    fn wildcards_match() {
         for (pattern, text, fits) in [
             ("", "", true),
             ("", "a", false),
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_join_with_and_and_their_values_with_or() {
+    fn all_filters_and_one_value_of_each_must_match() {
         let mut params = Params::parse(
             "",
             b"Filter.1.Name=tag:a&Filter.1.Value.1=x&Filter.1.Value.2=y&Filter.2.Name=tag-key&Filter.2.Value.1=b",

@@ -1,14 +1,14 @@
-//! How EC2 and STS are spoken to: the query protocol over HTTP.
+//! The query protocol of EC2 and STS over HTTP: parameters, signatures, filters, pages and XML responses.
 //! <https://docs.aws.amazon.com/ec2/latest/devguide/Query-Requests.html>
 
-pub mod answer;
-pub mod filter;
-pub mod page;
-pub mod params;
-pub mod signature;
-pub mod xml;
+pub(crate) mod answer;
+pub(crate) mod filter;
+pub(crate) mod page;
+pub(crate) mod params;
+pub(crate) mod signature;
+pub(crate) mod xml;
 
-pub use filter::Filters;
-pub use page::Page;
-pub use params::Params;
-pub use xml::Xml;
+pub(crate) use filter::Filters;
+pub(crate) use page::Page;
+pub(crate) use params::Params;
+pub(crate) use xml::Xml;

@@ -1,4 +1,4 @@
-//! Pages of the Describe actions: `MaxResults` and `NextToken`.
+//! Pagination of the Describe actions: `MaxResults` and `NextToken`.
 //! <https://docs.aws.amazon.com/ec2/latest/devguide/pagination.html>
 
 use std::ops::RangeInclusive;
@@ -6,20 +6,20 @@ use std::ops::RangeInclusive;
 use super::{Params, Xml};
 use crate::error::{Error, Result};
 
-/// What of a list to answer with.
+/// The part of a listing that the caller requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
+pub(crate) struct Page {
     action: &'static str,
     limit: Option<usize>,
     after: Option<String>,
 }
 
 impl Page {
-    /// Takes both parameters of this action, whose pages may have that many items.
+    /// Takes both parameters. `sizes` is the range that the action allows for `MaxResults`.
     ///
     /// # Errors
-    /// `InvalidParameterValue` for a size out of bounds, `InvalidNextToken` for a token that this action never gave.
-    pub fn take(params: &mut Params, action: &'static str, sizes: &RangeInclusive<usize>) -> Result<Self> {
+    /// `InvalidParameterValue` for a size out of bounds, `InvalidNextToken` for a token that this action did not issue.
+    pub(crate) fn take(params: &mut Params, action: &'static str, sizes: &RangeInclusive<usize>) -> Result<Self> {
         let limit = params.parsed("MaxResults")?;
         if let Some(limit) = limit.filter(|limit| !sizes.contains(limit)) {
             let bound = match limit < *sizes.start() {
@@ -33,20 +33,13 @@ impl Page {
         Ok(Self { action, limit, after })
     }
 
-    /// The last item of the page before.
-    #[must_use]
-    pub fn after(&self) -> Option<&str> {
+    /// The key of the last item on the previous page.
+    pub(crate) fn after(&self) -> Option<&str> {
         self.after.as_deref()
     }
 
-    /// Whether the caller asked for pages at all.
-    #[must_use]
-    pub fn is_paged(&self) -> bool {
-        self.limit.is_some()
-    }
-
-    /// Writes the page of a list whose items come in the order of `key`, beginning after `after`.
-    pub fn write<T: Copy>(
+    /// Writes one page. `items` must be sorted by `key` and begin after `after`.
+    pub(crate) fn write<T: Copy>(
         &self,
         xml: &mut Xml,
         set: &str,
@@ -61,7 +54,7 @@ impl Page {
         xml.optional("nextToken", last.map(|last| self.encode(&key(last))));
     }
 
-    /// Tokens are opaque to clients; in hexadecimal, none is tempted to read them.
+    /// Tokens are opaque to clients, so they are encoded in hexadecimal.
     fn encode(&self, key: &str) -> String {
         format!("{}/{key}", self.action).bytes().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -81,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_leads_on_and_belongs_to_its_action() {
+    fn a_token_continues_the_listing_of_its_action() {
         let page = |form: &str| Page::take(&mut Params::parse(form, b""), "DescribeVpcs", &(5..=1000));
         let first = page("MaxResults=5").unwrap();
         let mut xml = Xml::default();

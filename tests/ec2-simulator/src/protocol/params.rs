@@ -1,4 +1,5 @@
-//! The parameters of a call. What an action does not take is refused, so a misspelt one cannot pass unseen.
+//! The parameters of a call. A parameter that the action does not take is rejected, so that a typo cannot pass
+//! unnoticed.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -7,53 +8,44 @@ use crate::error::{Error, Result};
 use crate::world::Tags;
 use crate::world::id::ResourceKind;
 
-/// Parameters that nobody has taken yet.
+/// The parameters that the action has not taken yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Params(BTreeMap<String, String>);
+pub(crate) struct Params(BTreeMap<String, String>);
 
 impl Params {
-    /// Those of a query string and a form.
-    #[must_use]
-    pub fn parse(query: &str, form: &[u8]) -> Self {
+    /// Parses a query string and a form.
+    pub(crate) fn parse(query: &str, form: &[u8]) -> Self {
         let pairs = form_urlencoded::parse(query.as_bytes()).chain(form_urlencoded::parse(form));
         Self(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
     }
 
-    /// All that are left.
-    #[must_use]
-    pub fn into_map(self) -> BTreeMap<String, String> {
+    pub(crate) fn into_map(self) -> BTreeMap<String, String> {
         self.0
     }
 
     /// Takes a parameter; an empty one counts as absent.
-    pub fn take(&mut self, name: &str) -> Option<String> {
+    pub(crate) fn take(&mut self, name: &str) -> Option<String> {
         self.0.remove(name).filter(|value| !value.is_empty())
     }
 
-    /// Takes a parameter that must be there.
-    ///
-    /// # Errors
-    /// `MissingParameter`.
-    pub fn required(&mut self, name: &str) -> Result<String> {
+    /// Takes a required parameter.
+    pub(crate) fn required(&mut self, name: &str) -> Result<String> {
         self.take(name).ok_or_else(|| Error::missing_parameter(name))
     }
 
-    /// Takes a parameter of another form than text.
-    ///
-    /// # Errors
-    /// `InvalidParameterValue`, when it is not of that form.
-    pub fn parsed<T: FromStr>(&mut self, name: &str) -> Result<Option<T>> {
+    /// Takes a parameter and parses it.
+    pub(crate) fn parsed<T: FromStr>(&mut self, name: &str) -> Result<Option<T>> {
         let Some(value) = self.take(name) else { return Ok(None) };
         value.parse().map(Some).map_err(|_| Error::invalid_value(name, &value, "It is not of the expected form."))
     }
 
     /// Takes the numbered values of a list, such as `VpcId.1` and `VpcId.2`.
-    pub fn list(&mut self, name: &str) -> Vec<String> {
+    pub(crate) fn list(&mut self, name: &str) -> Vec<String> {
         self.numbers(name).into_iter().filter_map(|number| self.0.remove(&format!("{name}.{number}"))).collect()
     }
 
-    /// The numbers that a list uses, in their order.
-    pub fn numbers(&self, name: &str) -> Vec<u32> {
+    /// The indexes that a list uses, in ascending order.
+    pub(crate) fn numbers(&self, name: &str) -> Vec<u32> {
         let prefix = format!("{name}.");
         let keys = self.0.range(prefix.clone()..).map_while(|(key, _)| key.strip_prefix(&prefix));
         let mut numbers: Vec<u32> = keys.filter_map(|rest| rest.split('.').next()?.parse().ok()).collect();
@@ -62,11 +54,8 @@ impl Params {
         numbers
     }
 
-    /// Takes the pairs `NAME.n.Key` and `NAME.n.Value`; a tag may come without a value.
-    ///
-    /// # Errors
-    /// `MissingParameter`, when a key is missing.
-    pub fn pairs(&mut self, name: &str) -> Result<Vec<(String, Option<String>)>> {
+    /// Takes the pairs `NAME.n.Key` and `NAME.n.Value`. The value is optional.
+    pub(crate) fn pairs(&mut self, name: &str) -> Result<Vec<(String, Option<String>)>> {
         let numbers = self.numbers(name);
         let pair = |number| {
             let key = format!("{name}.{number}.Key");
@@ -76,11 +65,8 @@ impl Params {
         numbers.into_iter().map(pair).collect()
     }
 
-    /// Takes tags to be made.
-    ///
-    /// # Errors
-    /// As `pairs`, and `InvalidParameterValue` when a key comes twice.
-    pub fn tags(&mut self, name: &str) -> Result<Tags> {
+    /// Takes tags to be created. A duplicate key is an error.
+    pub(crate) fn tags(&mut self, name: &str) -> Result<Tags> {
         let mut tags = Tags::new();
         for (key, value) in self.pairs(name)? {
             if tags.contains_key(&key) {
@@ -91,12 +77,9 @@ impl Params {
         Ok(tags)
     }
 
-    /// Takes the tags of the one resource that the call makes.
+    /// Takes the tags of the resource that the call creates.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_TagSpecification.html>
-    ///
-    /// # Errors
-    /// As `tags`, and `InvalidParameterValue` when they are for another type of resource.
-    pub fn tag_specifications(&mut self, kind: ResourceKind) -> Result<Tags> {
+    pub(crate) fn tag_specifications(&mut self, kind: ResourceKind) -> Result<Tags> {
         let mut all = Tags::new();
         for number in self.numbers("TagSpecification") {
             let kind_of = self.required(&format!("TagSpecification.{number}.ResourceType"))?;
@@ -109,11 +92,8 @@ impl Params {
         Ok(all)
     }
 
-    /// Refuses what nobody took.
-    ///
-    /// # Errors
-    /// `UnknownParameter`.
-    pub fn finish(self) -> Result<()> {
+    /// Rejects parameters that the action did not take.
+    pub(crate) fn finish(self) -> Result<()> {
         match self.0.into_keys().next() {
             Some(name) => Err(Error::new("UnknownParameter", format!("The parameter {name} is not recognized"))),
             None => Ok(()),
@@ -127,14 +107,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_keep_the_order_of_their_numbers() {
+    fn lists_are_sorted_by_index() {
         let mut params = Params::parse("", b"VpcId.10=c&VpcId.2=b&VpcId.1=a&VpcIdx.1=d");
         assert_eq!(params.list("VpcId"), ["a", "b", "c"]);
         assert_eq!(params.finish().unwrap_err().code, "UnknownParameter");
     }
 
     #[test]
-    fn tags_are_pairs_of_the_right_type() {
+    fn tag_specifications_need_the_right_resource_type_and_unique_keys() {
         let form = b"TagSpecification.1.ResourceType=vpc&TagSpecification.1.Tag.1.Key=a%20b&TagSpecification.1.Tag.1.Value=%26";
         let tags = Params::parse("", form).tag_specifications(ResourceKind::Vpc).unwrap();
         assert_eq!(tags, Tags::from([("a b".to_owned(), "&".to_owned())]));

@@ -1,26 +1,20 @@
-//! Signature Version 4: read for what it names, and not verified, since secrets are not what this instrument tests.
+//! Signature Version 4. The simulator reads the credential scope and does not verify the signature.
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-signing-elements.html>
 
 use crate::error::{Error, Result};
 use crate::world::identity::Service;
 
-/// What a signature names.
+/// The credential scope of a signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scope {
-    /// The access key.
-    pub key_id: String,
-    /// The region that the request is meant for.
-    pub region: String,
-    /// The service that it is meant for.
-    pub service: Service,
+pub(crate) struct Scope {
+    pub(crate) key_id: String,
+    pub(crate) region: String,
+    pub(crate) service: Service,
 }
 
 impl Scope {
-    /// Reads the `Authorization` header.
-    ///
-    /// # Errors
-    /// `IncompleteSignature`, when it is not of the form that AWS documents.
-    pub fn of_header(header: &str) -> Result<Self> {
+    /// Parses an `Authorization` header.
+    pub(crate) fn of_header(header: &str) -> Result<Self> {
         let incomplete =
             || Error::new("IncompleteSignature", "The request signature does not conform to AWS standards.");
         let fields = header.strip_prefix("AWS4-HMAC-SHA256").ok_or_else(incomplete)?;
@@ -33,11 +27,8 @@ impl Scope {
         Self::of_credential(field("Credential")?)
     }
 
-    /// Reads a credential, as the header and a presigned URL's `X-Amz-Credential` have it.
-    ///
-    /// # Errors
-    /// `IncompleteSignature`, when it is not of the form that AWS documents.
-    pub fn of_credential(credential: &str) -> Result<Self> {
+    /// Parses a credential: part of the `Authorization` header, or `X-Amz-Credential` of a presigned URL.
+    pub(crate) fn of_credential(credential: &str) -> Result<Self> {
         let parts: Vec<_> = credential.split('/').collect();
         match parts[..] {
             [key_id, _date, region, service, "aws4_request"] => Ok(Self {
@@ -56,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signature_names_key_region_and_service() {
+    fn the_scope_has_key_region_and_service() {
         let header =
             "AWS4-HMAC-SHA256 Credential=AKID/20260101/eu-west-1/sts/aws4_request, SignedHeaders=host, Signature=00";
         let scope = Scope { key_id: "AKID".into(), region: "eu-west-1".into(), service: Service::Sts };

@@ -1,30 +1,28 @@
-//! The XML of the answers: elements, texts, and EC2's lists of `item`s.
+//! An XML writer: elements, texts, and lists in EC2's `item` format.
 
 use std::borrow::Cow;
 use std::fmt::{Display, Write};
 
 use quick_xml::escape::escape;
 
-/// XML under construction. An element that is absent is simply not written.
+/// XML under construction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Xml(String);
+pub(crate) struct Xml(String);
 
 impl Xml {
-    /// What was written.
-    #[must_use]
-    pub fn into_string(self) -> String {
+    pub(crate) fn into_string(self) -> String {
         self.0
     }
 
-    /// An element with what `content` writes into it.
-    pub fn element(&mut self, name: &str, content: impl FnOnce(&mut Self)) {
+    /// Writes an element. `content` writes its children.
+    pub(crate) fn element(&mut self, name: &str, content: impl FnOnce(&mut Self)) {
         self.tag("<", name, ">");
         content(self);
         self.tag("</", name, ">");
     }
 
-    /// An element with a text.
-    pub fn text(&mut self, name: &str, value: impl Display) {
+    /// Writes an element with an escaped text.
+    pub(crate) fn text(&mut self, name: &str, value: impl Display) {
         self.element(name, |Self(xml)| {
             let start = xml.len();
             // Writing to a string cannot fail.
@@ -36,15 +34,20 @@ impl Xml {
         });
     }
 
-    /// The same, if there is a value.
-    pub fn optional(&mut self, name: &str, value: Option<impl Display>) {
+    /// Writes an element with a text if there is a value.
+    pub(crate) fn optional(&mut self, name: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.text(name, value);
         }
     }
 
-    /// A list as EC2 writes it: an `item` for each.
-    pub fn list<T>(&mut self, name: &str, items: impl IntoIterator<Item = T>, mut content: impl FnMut(&mut Self, T)) {
+    /// Writes a list with one `item` element for each value.
+    pub(crate) fn list<T>(
+        &mut self,
+        name: &str,
+        items: impl IntoIterator<Item = T>,
+        mut content: impl FnMut(&mut Self, T),
+    ) {
         self.element(name, |xml| {
             for item in items {
                 xml.element("item", |xml| content(xml, item));
@@ -52,8 +55,8 @@ impl Xml {
         });
     }
 
-    /// The root element, with its namespace.
-    pub fn root(name: &str, namespace: &str, content: impl FnOnce(&mut Self)) -> Self {
+    /// Creates a document with this root element.
+    pub(crate) fn root(name: &str, namespace: &str, content: impl FnOnce(&mut Self)) -> Self {
         let mut xml = Self(String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"));
         xml.tag("<", name, " xmlns=\"");
         xml.tag(namespace, "\"", ">");
@@ -62,8 +65,8 @@ impl Xml {
         xml
     }
 
-    /// Another's content, as it is.
-    pub fn append(&mut self, other: &Self) {
+    /// Appends XML without escaping.
+    pub(crate) fn append(&mut self, other: &Self) {
         self.0.push_str(&other.0);
     }
 
@@ -79,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_escaped_and_the_absent_is_left_out() {
+    fn texts_are_escaped_and_absent_elements_are_omitted() {
         let xml = Xml::root("Answer", "urn:x", |xml| {
             xml.list("set", ["a<b", "c&d"], |xml, value| xml.text("value", value));
             xml.optional("none", None::<&str>);

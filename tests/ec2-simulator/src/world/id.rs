@@ -1,30 +1,25 @@
-//! The kinds of resources, and what EC2 says of an ID that is wrong.
+//! Resource types, and the errors for unknown and malformed IDs.
 
 use crate::error::{Error, Result};
 
-/// A kind of resource that has an ID and can have tags.
+/// A resource type. All of them have IDs and tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResourceKind {
-    /// `vpc-…`
+pub(crate) enum ResourceKind {
     Vpc,
-    /// `pcx-…`
     VpcPeeringConnection,
-    /// `rtb-…`
     RouteTable,
 }
 
 impl ResourceKind {
     const ALL: [Self; 3] = [Self::Vpc, Self::VpcPeeringConnection, Self::RouteTable];
 
-    /// The kind that an ID is of, by its prefix.
-    #[must_use]
-    pub fn of(id: &str) -> Option<Self> {
+    /// Derives the resource type from the prefix of an ID.
+    pub(crate) fn of(id: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| id.split_once('-').is_some_and(|(prefix, _)| prefix == kind.prefix()))
     }
 
-    /// What its IDs begin with.
-    #[must_use]
-    pub fn prefix(self) -> &'static str {
+    /// The prefix of its IDs.
+    pub(crate) fn prefix(self) -> &'static str {
         match self {
             Self::Vpc => "vpc",
             Self::VpcPeeringConnection => "pcx",
@@ -32,9 +27,8 @@ impl ResourceKind {
         }
     }
 
-    /// Its name in `TagSpecification` and `DescribeTags`.
-    #[must_use]
-    pub fn type_name(self) -> &'static str {
+    /// The name in `TagSpecification` and `DescribeTags`.
+    pub(crate) fn type_name(self) -> &'static str {
         match self {
             Self::Vpc => "vpc",
             Self::VpcPeeringConnection => "vpc-peering-connection",
@@ -42,7 +36,8 @@ impl ResourceKind {
         }
     }
 
-    /// EC2 does not spell its codes alike: <https://docs.aws.amazon.com/ec2/latest/devguide/errors-overview.html>.
+    /// The codes for unknown and for malformed IDs, and the name in the message. EC2 spells the codes inconsistently:
+    /// <https://docs.aws.amazon.com/ec2/latest/devguide/errors-overview.html>.
     fn codes(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Vpc => ("InvalidVpcID.NotFound", "InvalidVpcID.Malformed", "vpc"),
@@ -55,9 +50,8 @@ impl ResourceKind {
         }
     }
 
-    /// The error for IDs that nothing has.
-    #[must_use]
-    pub fn not_found(self, ids: &[&str]) -> Error {
+    /// The error for IDs that do not exist.
+    pub(crate) fn not_found(self, ids: &[&str]) -> Error {
         let (code, _, name) = self.codes();
         match ids {
             [id] => Error::new(code, format!("The {name} ID '{id}' does not exist")),
@@ -65,11 +59,8 @@ impl ResourceKind {
         }
     }
 
-    /// Refuses what cannot be an ID: IDs have a prefix, and eight or seventeen hexadecimal digits.
-    ///
-    /// # Errors
-    /// The kind's `Malformed` code.
-    pub fn check(self, id: &str) -> Result<()> {
+    /// Rejects a malformed ID. An ID is the prefix, and eight or seventeen hexadecimal digits.
+    pub(crate) fn check(self, id: &str) -> Result<()> {
         let digits = id.split_once('-').filter(|(prefix, _)| *prefix == self.prefix()).map(|(_, digits)| digits);
         match digits {
             Some(digits) if matches!(digits.len(), 8 | 17) && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) => {
@@ -88,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_its_prefix_and_digits() {
+    fn an_id_is_a_prefix_and_hexadecimal_digits() {
         for (id, good) in [
             ("pcx-1a2b3c4d", true),
             ("pcx-0123456789abcdef0", true),

@@ -1,33 +1,33 @@
-//! What callers and time do to peering connections.
+//! The lifecycle of peering connections: transitions that callers request, and transitions over time.
 //! <https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html#vpc-peering-lifecycle>
 
 use jiff::Timestamp;
 
+use super::call::{Call, Location};
 use super::id::ResourceKind;
-use super::peering::{End, Options, Peering, Phase, Side, later};
-use super::place::{Call, Place};
+use super::peering::{End, Options, Peering, Phase, Side, saturating_add};
 use super::settings::RepeatRequest;
 use super::tag::{self, Tags};
 use super::{Vpc, World};
 use crate::error::{Error, Result};
 
-/// A request for a connection.
+/// The parameters of `CreateVpcPeeringConnection`.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The requester's VPC.
+    /// The ID of the requester's VPC.
     pub vpc_id: String,
-    /// What is asked for: an account, a region and a VPC that may or may not be.
-    pub peer: Place,
-    /// See `peer`.
+    /// The account and region of the accepter. Neither they nor the VPC need to exist.
+    pub peer: Location,
+    /// The ID of the accepter's VPC.
     pub peer_vpc_id: String,
-    /// What the requester allows.
+    /// The requester's options.
     pub options: Options,
-    /// Tags for the requester's account and region.
+    /// Tags in the requester's account and region.
     pub tags: Tags,
 }
 
 impl World {
-    /// Lets happen what happens by itself until now, each at its own time.
+    /// Applies all timed transitions that are due, each at its own time.
     pub fn advance(&mut self, now: Timestamp) {
         let visibility = self.settings.visibility.clone();
         while let Some((time, id)) = self.peerings.next_due(now, &visibility) {
@@ -45,36 +45,33 @@ impl World {
                     continue;
                 }
             };
-            self.enter(&id, next);
+            self.set_phase(&id, next);
         }
     }
 
-    /// The connections that a place sees, in the order of their IDs, after this one.
+    /// The connections that are visible in the location of the call, sorted by ID, starting after the ID `after`.
     pub fn visible_peerings<'a>(&'a self, call: &'a Call, after: Option<&str>) -> impl Iterator<Item = &'a Peering> {
-        self.peerings.at(&call.place, after).filter(|peering| self.sees(call, peering))
+        self.peerings.in_location(&call.location, after).filter(|peering| self.is_visible(call, peering))
     }
 
-    /// The connection of this ID, if the caller sees it here.
-    ///
-    /// # Errors
-    /// `InvalidVpcPeeringConnectionID.NotFound`, whether it never was, is long over, or is another's.
-    pub fn peering(&self, call: &Call, id: &str) -> Result<&Peering> {
+    /// A connection that is visible in the location of the call. `InvalidVpcPeeringConnectionID.NotFound` if it never
+    /// existed, is no longer shown, or belongs to other accounts.
+    pub(crate) fn peering(&self, call: &Call, id: &str) -> Result<&Peering> {
         ResourceKind::VpcPeeringConnection.check(id)?;
-        let seen = self.peerings.get(id).filter(|peering| self.sees(call, peering));
-        seen.ok_or_else(|| ResourceKind::VpcPeeringConnection.not_found(&[id]))
+        let visible = self.peerings.get(id).filter(|peering| self.is_visible(call, peering));
+        visible.ok_or_else(|| ResourceKind::VpcPeeringConnection.not_found(&[id]))
     }
 
-    fn sees(&self, call: &Call, peering: &Peering) -> bool {
-        peering.is_visible(&call.place, call.now, &self.settings.visibility)
+    fn is_visible(&self, call: &Call, peering: &Peering) -> bool {
+        peering.is_visible(&call.location, call.now, &self.settings.visibility)
     }
 
-    /// The VPC at an end, for as long as it is there.
-    #[must_use]
-    pub fn vpc_at(&self, end: &End) -> Option<&Vpc> {
-        self.any_vpc(&end.vpc_id).filter(|vpc| vpc.place == end.place)
+    /// The VPC at an end of a connection, if it exists in the account and region of that end.
+    pub(crate) fn vpc_at(&self, end: &End) -> Option<&Vpc> {
+        self.any_vpc(&end.vpc_id).filter(|vpc| vpc.location == end.location)
     }
 
-    /// Whether both VPCs are there and share no address.
+    /// Whether both VPCs exist and their CIDR blocks do not overlap.
     fn can_peer(&self, peering: &Peering) -> bool {
         match (self.vpc_at(&peering.requester), self.vpc_at(&peering.accepter)) {
             (Some(requester), Some(accepter)) => !requester.overlaps(accepter),
@@ -82,65 +79,65 @@ impl World {
         }
     }
 
-    /// Requests a connection. What is wrong with the peer shows later, as `failed`.
+    /// Requests a connection. An invalid peer VPC is not an error here: the connection becomes `failed` later.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVpcPeeringConnection.html>
     ///
     /// # Errors
-    /// When the requester's VPC is unknown, the tags are not good or the quota of outstanding requests is used up.
+    /// If the requester's VPC does not exist, the tags are invalid or the quota of outstanding requests is exceeded.
     pub fn request_peering(&mut self, call: &Call, request: Request) -> Result<Peering> {
         self.vpc(call, &request.vpc_id)?;
         tag::check(&request.tags, &self.settings.quotas)?;
-        if request.options.multipath && request.peer.region == call.place.region {
+        if request.options.multipath && request.peer.region == call.location.region {
             return Err(no_multipath());
         }
-        let repeated = self.repeated(&request);
+        let existing = self.existing(&request);
         let quota = self.settings.quotas.outstanding;
-        if repeated.is_none() && self.peerings.outstanding(&call.place) >= quota {
+        if existing.is_none() && self.peerings.outstanding_count(&call.location) >= quota {
             return Err(Error::new(
                 "OutstandingVpcPeeringConnectionLimitExceeded",
                 format!("You have reached the limit of {quota} outstanding VPC peering connection requests."),
             ));
         }
         call.proceed()?;
-        if let Some(existing) = repeated {
+        if let Some(existing) = existing {
             if self.settings.repeat_request == RepeatRequest::ReturnExistingWithNewTags {
-                self.add_tags(&call.place, &existing.id, request.tags);
+                self.add_tags(&call.location, &existing.id, request.tags);
             }
             return Ok(existing);
         }
         let delays = &self.settings.delays;
         let peering = Peering {
             id: self.random.id("pcx"),
-            requester: End { place: call.place.clone(), vpc_id: request.vpc_id, options: request.options },
-            accepter: End { place: request.peer, vpc_id: request.peer_vpc_id, options: Options::default() },
-            expires: Some(later(call.now, delays.expiry)),
-            phase: Phase::InitiatingRequest { until: later(call.now, delays.initiating) },
+            requester: End { location: call.location.clone(), vpc_id: request.vpc_id, options: request.options },
+            accepter: End { location: request.peer, vpc_id: request.peer_vpc_id, options: Options::default() },
+            expires: Some(saturating_add(call.now, delays.expiry)),
+            phase: Phase::InitiatingRequest { until: saturating_add(call.now, delays.initiating) },
         };
-        self.add_tags(&call.place, &peering.id, request.tags);
+        self.add_tags(&call.location, &peering.id, request.tags);
         self.peerings.insert(peering.clone(), &self.settings.visibility);
         Ok(peering)
     }
 
-    /// The live connection that this request repeats, as the settings see it.
-    fn repeated(&self, request: &Request) -> Option<Peering> {
+    /// The live connection that EC2 returns for a repeated request, depending on the settings.
+    fn existing(&self, request: &Request) -> Option<Peering> {
         if self.settings.repeat_request == RepeatRequest::MintNew {
             return None;
         }
-        let same = |peering: &&Peering| {
+        let is_same = |peering: &&Peering| {
             peering.phase.is_live()
                 && peering.requester.vpc_id == request.vpc_id
                 && peering.accepter.vpc_id == request.peer_vpc_id
-                && peering.accepter.place == request.peer
+                && peering.accepter.location == request.peer
         };
-        self.peerings.of_vpc(&request.vpc_id).find(same).cloned()
+        self.peerings.of_vpc(&request.vpc_id).find(is_same).cloned()
     }
 
     /// Accepts a request.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AcceptVpcPeeringConnection.html>
     ///
     /// # Errors
-    /// When the caller is not the accepter's owner in the accepter's region, the request is not pending, the two VPCs
-    /// have a connection already (hashicorp/terraform-provider-aws 44315), or a VPC has too many.
+    /// If the caller is not in the accepter's account and region, the request is not pending, the two VPCs already have
+    /// an accepted connection (hashicorp/terraform-provider-aws 44315), or a VPC has reached its quota.
     pub fn accept_peering(&mut self, call: &Call, id: &str) -> Result<Peering> {
         let peering = self.peering(call, id)?;
         check_accepter(call, peering, "accept", "accepted")?;
@@ -156,45 +153,42 @@ impl World {
         }
         let quota = self.settings.quotas.active_per_vpc;
         for vpc_id in [one, two] {
-            if self.peerings.accepted(vpc_id) >= quota {
+            if self.peerings.accepted_count(vpc_id) >= quota {
                 let message = format!("The VPC {vpc_id} has reached its limit of {quota} active peering connections.");
                 return Err(Error::new("ActiveVpcPeeringConnectionPerVpcLimitExceeded", message));
             }
         }
         call.proceed()?;
-        let until = later(call.now, self.settings.delays.provisioning);
+        let until = saturating_add(call.now, self.settings.delays.provisioning);
         self.change(id, |peering| {
             peering.expires = None;
-            // Who accepts a request that allows multipath resilience allows it too.
+            // Accepting a request that allows multipath resilience allows it at the accepter too.
             peering.accepter.options.multipath |= peering.requester.options.multipath;
             peering.phase = Phase::Provisioning { until };
         });
         self.peering(call, id).cloned()
     }
 
-    /// Rejects a request.
+    /// Rejects a request. Fails if the caller is not in the accepter's account and region, or the request is not
+    /// pending.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RejectVpcPeeringConnection.html>
-    ///
-    /// # Errors
-    /// When the caller is not the accepter's owner in the accepter's region, or the request is not pending.
-    pub fn reject_peering(&mut self, call: &Call, id: &str) -> Result<()> {
+    pub(crate) fn reject_peering(&mut self, call: &Call, id: &str) -> Result<()> {
         let peering = self.peering(call, id)?;
         check_accepter(call, peering, "reject", "accepted or rejected")?;
         check_pending(peering, "rejected")?;
         call.proceed()?;
-        self.enter(id, Phase::Rejected { since: call.now });
+        self.set_phase(id, Phase::Rejected { since: call.now });
         Ok(())
     }
 
-    /// Deletes a connection, or a request that one has made.
+    /// Deletes a connection, or a pending request. Within one account, either end can delete a request.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteVpcPeeringConnection.html>
     ///
     /// # Errors
-    /// When its phase does not allow it, or the caller is asked by the request instead of having made it.
+    /// If the phase does not allow it, or the caller is the accepter of a pending request from another account.
     pub fn delete_peering(&mut self, call: &Call, id: &str) -> Result<()> {
         let peering = self.peering(call, id)?;
-        // Within one account either region's end speaks for both.
-        let side = if peering.requester.place == call.place { Side::Requester } else { Side::Accepter };
+        let side = if peering.requester.location == call.location { Side::Requester } else { Side::Accepter };
         match peering.phase {
             Phase::Active => {}
             Phase::PendingAcceptance if side == Side::Requester || peering.is_same_account() => {}
@@ -206,13 +200,11 @@ impl World {
         Ok(())
     }
 
-    /// Sets what the caller's own side allows.
+    /// Sets options of the caller's own end. Fails if the connection is not active, an end is in another account or
+    /// region (hashicorp/terraform-provider-aws 582 and 12113), or a VPC does not have the DNS attributes that an
+    /// option needs.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyVpcPeeringConnectionOptions.html>
-    ///
-    /// # Errors
-    /// When the connection is not active, a side is another's or in another region
-    /// (hashicorp/terraform-provider-aws 582 and 12113), or a VPC resolves no names.
-    pub fn modify_options(
+    pub(crate) fn modify_options(
         &mut self,
         call: &Call,
         id: &str,
@@ -225,18 +217,18 @@ impl World {
             )));
         }
         for (side, dns, multipath) in changes {
-            let place = &peering.end(*side).place;
+            let location = &peering.end(*side).location;
             let (name, title) = match side {
                 Side::Requester => ("requester", "Requester"),
                 Side::Accepter => ("accepter", "Accepter"),
             };
-            if place.account != call.place.account {
+            if location.account != call.location.account {
                 return Err(Error::not_permitted(format!(
                     "User {} does not have permission to modify the {name} side peering options",
-                    call.place.account
+                    call.location.account
                 )));
             }
-            if place.region != call.place.region {
+            if location.region != call.location.region {
                 return Err(Error::not_permitted(format!(
                     "{title}'s VPC Peering connection options cannot be modified for a different region"
                 )));
@@ -264,11 +256,11 @@ impl World {
     }
 
     pub(super) fn start_deleting(&mut self, id: &str, by: Side, now: Timestamp) {
-        let until = later(now, self.settings.delays.deleting);
-        self.enter(id, Phase::Deleting { until, by });
+        let until = saturating_add(now, self.settings.delays.deleting);
+        self.set_phase(id, Phase::Deleting { until, by });
     }
 
-    fn enter(&mut self, id: &str, phase: Phase) {
+    fn set_phase(&mut self, id: &str, phase: Phase) {
         self.change(id, |peering| peering.phase = phase);
     }
 
@@ -277,16 +269,17 @@ impl World {
     }
 }
 
-/// Only the accepter's owner decides, in the accepter's region (crossplane-contrib/provider-aws 1071).
+/// Only the accepter's account can accept or reject, and only in the accepter's region (crossplane-contrib/provider-aws
+/// 1071).
 fn check_accepter(call: &Call, peering: &Peering, verb: &str, participle: &str) -> Result<()> {
-    let Place { account, region } = &peering.accepter.place;
-    if *account != call.place.account {
+    let Location { account, region } = &peering.accepter.location;
+    if *account != call.location.account {
         return Err(cannot(call, verb, &peering.id));
     }
-    if *region != call.place.region {
+    if *region != call.location.region {
         return Err(Error::not_permitted(format!(
             "Incorrect region ({}) specified for this request. VPC peering connection {} must be {participle} in region {region}",
-            call.place.region, peering.id
+            call.location.region, peering.id
         )));
     }
     Ok(())
@@ -302,7 +295,7 @@ fn check_pending(peering: &Peering, to: &str) -> Result<()> {
 }
 
 fn cannot(call: &Call, verb: &str, id: &str) -> Error {
-    Error::not_permitted(format!("User {} cannot {verb} peering {id}", call.place.account))
+    Error::not_permitted(format!("User {} cannot {verb} peering {id}", call.location.account))
 }
 
 fn invalid_transition(peering: &Peering, to: &str) -> Error {

@@ -1,34 +1,35 @@
-//! What there is: accounts, VPCs, peering connections, route tables and tags. Pure: time comes with each call, and
-//! nothing here waits, reads a clock or knows of HTTP.
+//! The state of EC2 and STS: accounts, VPCs, peering connections, route tables and tags. Pure: callers pass the time,
+//! and nothing here waits, reads a clock or knows HTTP.
 
-pub mod id;
+mod call;
+pub(crate) mod id;
 pub mod identity;
 mod lifecycle;
-pub mod peering;
-pub mod place;
-pub mod registry;
-pub mod route;
-pub mod scene;
+pub(crate) mod peering;
+mod peering_index;
+pub(crate) mod route;
+mod scene;
 pub mod settings;
-pub mod tag;
+mod tag;
 pub mod vpc;
 
 use std::collections::{BTreeMap, HashMap};
 
+pub use call::{Call, Location};
 pub use identity::{AccessKey, Caller, Role};
 pub use lifecycle::Request;
-pub use peering::{Options, Peering, Phase, Side};
-pub use place::{Call, Place};
-pub use registry::Registry;
-pub use route::RouteTable;
+pub(crate) use peering::Side;
+pub use peering::{Options, Peering, Phase};
+use peering_index::PeeringIndex;
+pub(crate) use route::RouteTable;
 pub use scene::Scene;
 pub use settings::Settings;
 pub use tag::Tags;
-pub use vpc::Vpc;
+pub(crate) use vpc::Vpc;
 
 use crate::random::Random;
 
-/// Everything that EC2 and STS know.
+/// The state of EC2 and STS in all accounts and regions.
 #[derive(Clone, Debug)]
 pub struct World {
     settings: Settings,
@@ -36,13 +37,13 @@ pub struct World {
     roles: BTreeMap<String, Role>,
     vpcs: BTreeMap<String, Vpc>,
     tables: BTreeMap<String, RouteTable>,
-    peerings: Registry,
-    tags: HashMap<Place, BTreeMap<String, Tags>>,
+    peerings: PeeringIndex,
+    tags: HashMap<Location, BTreeMap<String, Tags>>,
     random: Random,
 }
 
 impl World {
-    /// A world with the default access key and nothing else. The seed decides its IDs.
+    /// Creates a world that has the default access key and nothing else. The seed determines the IDs of new resources.
     #[must_use]
     pub fn new(settings: Settings, seed: u64) -> Self {
         Self {
@@ -51,27 +52,25 @@ impl World {
             roles: BTreeMap::new(),
             vpcs: BTreeMap::new(),
             tables: BTreeMap::new(),
-            peerings: Registry::default(),
+            peerings: PeeringIndex::default(),
             tags: HashMap::new(),
             random: Random::new(seed),
         }
     }
 
-    /// The settings.
-    #[must_use]
-    pub fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Replaces the settings; what is under way keeps the end it was given.
-    pub fn set_settings(&mut self, settings: Settings) {
+    /// Replaces the settings. Transitions in progress keep their end time.
+    pub(crate) fn set_settings(&mut self, settings: Settings) {
         self.settings = settings;
-        self.peerings.wake_all(&self.settings.visibility);
+        self.peerings.reschedule_all(&self.settings.visibility);
     }
 
-    /// The connections.
+    /// All peering connections.
     #[must_use]
-    pub fn peerings(&self) -> &Registry {
+    pub fn peerings(&self) -> &PeeringIndex {
         &self.peerings
     }
 }

@@ -1,4 +1,4 @@
-//! A peering connection: its two ends, and the phase it is in.
+//! A peering connection: its two ends and its phase.
 //! <https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html#vpc-peering-lifecycle>
 
 use std::time::Duration;
@@ -6,39 +6,40 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::place::Place;
+use super::call::Location;
 use super::settings::Visibility;
 
 /// A peering connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peering {
-    /// `pcx-…`
+    /// The ID: `pcx-…`.
     pub id: String,
-    /// The end that asked.
+    /// The requester.
     pub requester: End,
-    /// The end that was asked.
+    /// The accepter.
     pub accepter: End,
-    /// When the request expires, until it is accepted.
+    /// When the request expires. `None` once it is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
-    /// Where it is in its life.
+    /// The phase, which determines the status code.
     pub phase: Phase,
 }
 
 /// One end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
-    /// Whose VPC, and where.
+    /// The account and region of the VPC.
     #[serde(flatten)]
-    pub place: Place,
-    /// `vpc-…`; at the accepter's end, what the requester claimed.
+    pub location: Location,
+    /// The ID of the VPC. The accepter's VPC is as the requester named it, and need not exist.
     pub vpc_id: String,
-    /// What this end allows.
+    /// The options of this end.
     #[serde(default)]
     pub options: Options,
 }
 
-/// What an end allows: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcPeeringConnectionOptionsDescription.html>.
+/// The options of one end:
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcPeeringConnectionOptionsDescription.html>.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Options {
@@ -48,67 +49,67 @@ pub struct Options {
     pub multipath: bool,
 }
 
-/// Where a connection is in its life, with the times that decide what comes next.
+/// The phase of a connection, with the time of its next timed transition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "kebab-case")]
 pub enum Phase {
-    /// EC2 checks the request.
+    /// EC2 validates the request.
     InitiatingRequest {
-        /// When the check is done.
+        /// When the validation ends.
         until: Timestamp,
     },
-    /// The accepter's owner has to act.
+    /// The request waits for the accepter.
     PendingAcceptance,
-    /// Accepted, and being set up.
+    /// Accepted. EC2 sets up the connection.
     Provisioning {
-        /// When it is set up.
+        /// When it becomes active.
         until: Timestamp,
     },
-    /// Traffic can flow.
+    /// The connection routes traffic.
     Active,
-    /// The request was not good.
+    /// The request was invalid.
     Failed {
-        /// Since when.
+        /// When the phase began.
         since: Timestamp,
     },
-    /// The accepter's owner said no.
+    /// The accepter rejected the request.
     Rejected {
-        /// Since when.
+        /// When the phase began.
         since: Timestamp,
     },
-    /// Nobody acted in time.
+    /// The request was not accepted in time.
     Expired {
-        /// Since when.
+        /// When the phase began.
         since: Timestamp,
     },
-    /// An owner deleted it.
+    /// One of the owners deletes the connection.
     Deleting {
-        /// When it is done.
+        /// When it becomes deleted.
         until: Timestamp,
-        /// Who deleted it.
+        /// The end that deleted it.
         by: Side,
     },
-    /// It is gone, and shown for a while.
+    /// Deleted. EC2 still shows the connection for a while.
     Deleted {
-        /// Since when.
+        /// When the phase began.
         since: Timestamp,
-        /// Who deleted it.
+        /// The end that deleted it.
         by: Side,
     },
 }
 
-/// Which of the two ends.
+/// One of the two ends of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Side {
-    /// The end that asked.
+    /// The end that requested the connection.
     Requester,
-    /// The end that was asked.
+    /// The end that accepts or rejects the request.
     Accepter,
 }
 
 impl Phase {
-    /// The status code as EC2 writes it.
+    /// The status code of EC2.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -124,65 +125,54 @@ impl Phase {
         }
     }
 
-    /// Whether it is, or may still become, a peering.
+    /// Whether the connection is active or can still become active.
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.is_outstanding() || self.is_accepted()
     }
 
-    /// Whether it counts as an outstanding request.
-    #[must_use]
-    pub fn is_outstanding(&self) -> bool {
+    /// Whether it counts toward the quota of outstanding requests.
+    pub(crate) fn is_outstanding(&self) -> bool {
         matches!(self, Self::InitiatingRequest { .. } | Self::PendingAcceptance)
     }
 
-    /// Whether it counts as an active connection.
-    #[must_use]
-    pub fn is_accepted(&self) -> bool {
+    /// Whether it counts toward the quota of active connections.
+    pub(crate) fn is_accepted(&self) -> bool {
         matches!(self, Self::Provisioning { .. } | Self::Active)
     }
 }
 
 impl Peering {
-    /// The end on this side.
-    #[must_use]
-    pub fn end(&self, side: Side) -> &End {
+    pub(crate) fn end(&self, side: Side) -> &End {
         match side {
             Side::Requester => &self.requester,
             Side::Accepter => &self.accepter,
         }
     }
 
-    /// The same, to change it.
-    pub fn end_mut(&mut self, side: Side) -> &mut End {
+    pub(crate) fn end_mut(&mut self, side: Side) -> &mut End {
         match side {
             Side::Requester => &mut self.requester,
             Side::Accepter => &mut self.accepter,
         }
     }
 
-    /// Whether both ends are of one account.
-    #[must_use]
-    pub fn is_same_account(&self) -> bool {
-        self.requester.place.account == self.accepter.place.account
+    pub(crate) fn is_same_account(&self) -> bool {
+        self.requester.location.account == self.accepter.location.account
     }
 
-    /// Whether both ends are in one region.
-    #[must_use]
-    pub fn is_same_region(&self) -> bool {
-        self.requester.place.region == self.accepter.place.region
+    pub(crate) fn is_same_region(&self) -> bool {
+        self.requester.location.region == self.accepter.location.region
     }
 
-    /// Whether there is one end at each of two places, or both at one.
-    #[must_use]
-    pub fn is_at(&self, place: &Place) -> bool {
-        self.requester.place == *place || self.accepter.place == *place
+    /// Whether one of its ends is in this location.
+    pub(crate) fn is_in(&self, location: &Location) -> bool {
+        self.requester.location == *location || self.accepter.location == *location
     }
 
-    /// EC2's words on the status. The one on failure is EC2's only hint at the cause.
-    #[must_use]
-    pub fn message(&self) -> String {
-        let accepter = &self.accepter.place.account;
+    /// The status message of EC2.
+    pub(crate) fn message(&self) -> String {
+        let accepter = &self.accepter.location.account;
         match &self.phase {
             Phase::InitiatingRequest { .. } => format!("Initiating Request to {accepter}"),
             Phase::PendingAcceptance => format!("Pending Acceptance by {accepter}"),
@@ -192,16 +182,16 @@ impl Peering {
             Phase::Rejected { .. } => format!("Rejected by {accepter}"),
             Phase::Expired { .. } => "Expired".into(),
             Phase::Deleting { .. } => "Deleting".into(),
-            Phase::Deleted { by, .. } => format!("Deleted by {}", self.end(*by).place.account),
+            Phase::Deleted { by, .. } => format!("Deleted by {}", self.end(*by).location.account),
         }
     }
 
-    /// When this place stops seeing the connection; `None` while it lives.
+    /// When the connection stops being visible at an end. `None` while it is live.
     fn visible_until(&self, side: Side, visibility: &Visibility) -> Option<Timestamp> {
         let Visibility { short, long } = *visibility;
         let (since, period) = match (&self.phase, side) {
             (Phase::Failed { since }, Side::Requester) => (since, short),
-            // The accepter never hears of a request that failed.
+            // The accepter never sees a failed request.
             (Phase::Failed { since }, Side::Accepter) => (since, Duration::ZERO),
             (Phase::Expired { since }, _) => (since, long),
             (Phase::Rejected { since } | Phase::Deleted { since, .. }, _) if self.is_same_account() => (since, short),
@@ -217,23 +207,20 @@ impl Peering {
                 _,
             ) => return None,
         };
-        Some(later(*since, period))
+        Some(saturating_add(*since, period))
     }
 
-    /// Whether a caller at this place sees the connection.
-    #[must_use]
-    pub fn is_visible(&self, place: &Place, now: Timestamp, visibility: &Visibility) -> bool {
+    pub(crate) fn is_visible(&self, location: &Location, now: Timestamp, visibility: &Visibility) -> bool {
         [Side::Requester, Side::Accepter].into_iter().any(|side| {
-            let unheard_of = side == Side::Accepter && matches!(self.phase, Phase::InitiatingRequest { .. });
-            self.end(side).place == *place
-                && !unheard_of
+            let is_hidden = side == Side::Accepter && matches!(self.phase, Phase::InitiatingRequest { .. });
+            self.end(side).location == *location
+                && !is_hidden
                 && self.visible_until(side, visibility).is_none_or(|until| now < until)
         })
     }
 
-    /// When something happens to the connection by itself.
-    #[must_use]
-    pub fn due(&self, visibility: &Visibility) -> Option<Timestamp> {
+    /// The time of the next timed transition, or of the end of visibility.
+    pub(crate) fn due(&self, visibility: &Visibility) -> Option<Timestamp> {
         match &self.phase {
             Phase::InitiatingRequest { until } | Phase::Provisioning { until } | Phase::Deleting { until, .. } => {
                 Some(*until)
@@ -250,9 +237,8 @@ impl Peering {
     }
 }
 
-/// That much later; the end of time, when it is past that.
-#[must_use]
-pub fn later(time: Timestamp, period: Duration) -> Timestamp {
+/// Adds a period to a time. The result is at most `Timestamp::MAX`.
+pub(crate) fn saturating_add(time: Timestamp, period: Duration) -> Timestamp {
     jiff::SignedDuration::try_from(period)
         .ok()
         .and_then(|period| time.checked_add(period).ok())

@@ -1,57 +1,48 @@
-//! Route tables, and the routes that lead through a peering.
+//! Route tables and routes.
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::call::{Call, Location};
 use super::id::ResourceKind;
 use super::peering::Phase;
-use super::place::{Call, Place};
 use super::tag::{self, Tags};
 use super::{Vpc, World};
 use crate::error::{Error, Result};
 
-/// A route table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteTable {
-    /// `rtb-…`
-    pub id: String,
-    /// Whose it is, and where.
+    pub(crate) id: String,
     #[serde(flatten)]
-    pub place: Place,
-    /// The VPC that it is of.
-    pub vpc_id: String,
-    /// It came with the VPC.
+    pub(crate) location: Location,
+    pub(crate) vpc_id: String,
+    /// Whether it is the main route table, which is created with the VPC.
     #[serde(default)]
-    pub main: bool,
-    /// The routes that somebody made; the local ones follow from the VPC's blocks.
+    pub(crate) main: bool,
+    /// Routes except the local ones, which are derived from the CIDR blocks of the VPC.
     #[serde(default)]
-    pub routes: Vec<Route>,
+    pub(crate) routes: Vec<Route>,
 }
 
-/// A route that somebody made.
+/// A route, except a local one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
-    /// Where to.
-    pub destination: IpNet,
-    /// Through what.
-    pub target: Target,
+    pub(crate) destination: IpNet,
+    pub(crate) target: Target,
 }
 
-/// What a route leads through.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Target {
-    /// A peering connection.
     Peering(String),
-    /// A gateway, which is taken at its word: gateways are not simulated.
+    /// A gateway of any ID. The simulator does not simulate gateways.
     Gateway(String),
 }
 
 impl RouteTable {
-    /// An empty table.
-    #[must_use]
-    pub fn new(id: String, vpc: &Vpc, main: bool) -> Self {
-        Self { id, place: vpc.place.clone(), vpc_id: vpc.id.clone(), main, routes: Vec::new() }
+    /// Creates an empty route table.
+    pub(crate) fn new(id: String, vpc: &Vpc, main: bool) -> Self {
+        Self { id, location: vpc.location.clone(), vpc_id: vpc.id.clone(), main, routes: Vec::new() }
     }
 
     fn has_route(&self, destination: IpNet) -> bool {
@@ -65,57 +56,46 @@ impl RouteTable {
 }
 
 impl World {
-    /// The route tables of a place.
-    pub fn tables<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a RouteTable> {
-        self.tables.values().filter(move |table| table.place == *place)
+    pub(crate) fn tables<'a>(&'a self, location: &'a Location) -> impl Iterator<Item = &'a RouteTable> {
+        self.tables.values().filter(move |table| table.location == *location)
     }
 
-    /// A route table that the caller has here.
-    ///
-    /// # Errors
-    /// `InvalidRouteTableID.NotFound`, whether nobody has it or another has.
-    pub fn table(&self, call: &Call, id: &str) -> Result<&RouteTable> {
+    /// A route table in the location of the call.
+    pub(crate) fn table(&self, call: &Call, id: &str) -> Result<&RouteTable> {
         ResourceKind::RouteTable.check(id)?;
-        let own = self.tables.get(id).filter(|table| table.place == call.place);
+        let own = self.tables.get(id).filter(|table| table.location == call.location);
         own.ok_or_else(|| ResourceKind::RouteTable.not_found(&[id]))
     }
 
-    /// The VPC that a table is of.
-    #[must_use]
-    pub fn vpc_of(&self, table: &RouteTable) -> Option<&Vpc> {
+    pub(crate) fn vpc_of(&self, table: &RouteTable) -> Option<&Vpc> {
         self.any_vpc(&table.vpc_id)
     }
 
-    /// Whether traffic that follows the route arrives: through a peering, while it is active.
+    /// Whether the route has the state `active`. A route through a peering connection that is not active is a
+    /// `blackhole`.
     /// <https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-routing.html>
-    #[must_use]
-    pub fn leads_somewhere(&self, route: &Route) -> bool {
+    pub(crate) fn is_route_active(&self, route: &Route) -> bool {
         match &route.target {
             Target::Peering(id) => self.peerings.get(id).is_some_and(|peering| peering.phase == Phase::Active),
             Target::Gateway(_) => true,
         }
     }
 
-    /// Makes a route table.
-    ///
-    /// # Errors
-    /// When the VPC is unknown or the tags are not good.
-    pub fn create_table(&mut self, call: &Call, vpc_id: &str, tags: Tags) -> Result<RouteTable> {
+    /// Creates a route table. Fails if the VPC does not exist or the tags are invalid.
+    pub(crate) fn create_table(&mut self, call: &Call, vpc_id: &str, tags: Tags) -> Result<RouteTable> {
         let vpc = self.vpc(call, vpc_id)?.clone();
         tag::check(&tags, &self.settings.quotas)?;
         call.proceed()?;
         let table = RouteTable::new(self.random.id("rtb"), &vpc, false);
         self.tables.insert(table.id.clone(), table.clone());
-        self.add_tags(&call.place, &table.id, self.settings.tags_of_vpcs.clone());
-        self.add_tags(&call.place, &table.id, tags);
+        self.add_tags(&call.location, &table.id, self.settings.tags_of_vpcs.clone());
+        self.add_tags(&call.location, &table.id, tags);
         Ok(table)
     }
 
-    /// Adds a route. One to a request that is still pending is a black hole until it is active.
-    ///
-    /// # Errors
-    /// When there is a route to that destination already, the table is full, or the target is not the VPC's.
-    pub fn create_route(&mut self, call: &Call, table_id: &str, route: Route) -> Result<()> {
+    /// Adds a route. A route through a pending request is a `blackhole` until the connection is active. Fails if the
+    /// table has a route for the destination, is full, or the target does not belong to its VPC.
+    pub(crate) fn create_route(&mut self, call: &Call, table_id: &str, route: Route) -> Result<()> {
         let table = self.table(call, table_id)?;
         if table.has_route(route.destination) || self.is_local(table, route.destination) {
             let message = format!("The route identified by {} already exists.", route.destination);
@@ -130,11 +110,8 @@ impl World {
         Ok(())
     }
 
-    /// Leads an existing route through another target.
-    ///
-    /// # Errors
-    /// When there is no such route, or the target is not the VPC's.
-    pub fn replace_route(&mut self, call: &Call, table_id: &str, route: Route) -> Result<()> {
+    /// Changes the target of a route. Fails if the route does not exist, or the target does not belong to the VPC.
+    pub(crate) fn replace_route(&mut self, call: &Call, table_id: &str, route: Route) -> Result<()> {
         let table = self.table(call, table_id)?;
         if !table.has_route(route.destination) {
             let message = format!(
@@ -146,19 +123,16 @@ impl World {
         self.check_target(call, table, &route.target)?;
         call.proceed()?;
         self.change_table(table_id, |table| {
-            let same = table.routes.iter_mut().find(|existing| existing.destination == route.destination);
-            if let Some(existing) = same {
+            let existing = table.routes.iter_mut().find(|existing| existing.destination == route.destination);
+            if let Some(existing) = existing {
                 *existing = route;
             }
         });
         Ok(())
     }
 
-    /// Removes a route.
-    ///
-    /// # Errors
-    /// When there is no such route, or it is a local one.
-    pub fn delete_route(&mut self, call: &Call, table_id: &str, destination: IpNet) -> Result<()> {
+    /// Removes a route. Fails if the route does not exist or is a local route.
+    pub(crate) fn delete_route(&mut self, call: &Call, table_id: &str, destination: IpNet) -> Result<()> {
         let table = self.table(call, table_id)?;
         if self.is_local(table, destination) {
             let message = format!("cannot remove local route {destination} in route table {table_id}");

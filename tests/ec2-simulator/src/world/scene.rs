@@ -1,14 +1,14 @@
-//! The world as JSON, to save, to load, and to write by hand: every list may be left out.
+//! The world as JSON, to be saved, loaded or written by hand. All fields are optional.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::call::Location;
 use super::identity::{AccessKey, Role};
 use super::peering::Peering;
-use super::place::Place;
-use super::registry::Registry;
+use super::peering_index::PeeringIndex;
 use super::route::RouteTable;
 use super::settings::Settings;
 use super::tag::Tags;
@@ -17,20 +17,20 @@ use super::{World, identity};
 use crate::error::{Error, Result};
 use crate::random::Random;
 
-/// A world at rest.
+/// A serialized world.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Scene {
-    /// What the clock shows; it stays as it is when absent.
+    /// The time of the clock. If absent, the clock does not change.
     pub now: Option<Timestamp>,
-    /// The settings; they stay as they are when absent.
+    /// The settings. If absent, the settings do not change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settings: Option<Settings>,
-    /// The access keys, besides the default one.
+    /// The access keys except the default one.
     pub keys: Vec<AccessKey>,
     /// The roles.
     pub roles: Vec<Role>,
-    /// The VPCs. One without a main route table gets one.
+    /// The VPCs. Loading creates a main route table for each VPC that has none.
     pub vpcs: Vec<Vpc>,
     /// The route tables.
     pub route_tables: Vec<RouteTable>,
@@ -38,35 +38,32 @@ pub struct Scene {
     pub peerings: Vec<Peering>,
     /// The tags.
     pub tags: Vec<TagSet>,
-    /// Where the IDs are to go on.
+    /// The state of the generator of IDs.
     pub random: Option<Random>,
 }
 
-/// The tags that a place gave to a resource.
+/// The tags of one resource in one account and region.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TagSet {
-    /// Whose tags, and where.
     #[serde(flatten)]
-    pub place: Place,
-    /// On what.
-    pub resource: String,
-    /// The tags.
-    pub tags: Tags,
+    pub(crate) location: Location,
+    /// The ID of the resource.
+    pub(crate) resource: String,
+    pub(crate) tags: Tags,
 }
 
 impl World {
-    /// All of it, to be loaded again.
-    #[must_use]
-    pub fn scene(&self, now: Timestamp) -> Scene {
-        let tags = self.tags.iter().flat_map(|(place, resources)| {
+    /// Serializes the world.
+    pub(crate) fn scene(&self, now: Timestamp) -> Scene {
+        let tags = self.tags.iter().flat_map(|(location, resources)| {
             resources.iter().map(|(resource, tags)| TagSet {
-                place: place.clone(),
+                location: location.clone(),
                 resource: resource.clone(),
                 tags: tags.clone(),
             })
         });
         let mut tags: Vec<_> = tags.filter(|set| !set.tags.is_empty()).collect();
-        tags.sort_by(|one, two| (&one.place, &one.resource).cmp(&(&two.place, &two.resource)));
+        tags.sort_by(|one, two| (&one.location, &one.resource).cmp(&(&two.location, &two.resource)));
         Scene {
             now: Some(now),
             settings: Some(self.settings.clone()),
@@ -80,16 +77,14 @@ impl World {
         }
     }
 
-    /// The world of a scene, with these settings unless it has its own.
-    ///
-    /// # Errors
-    /// When two things have one ID, or a VPC has no IPv4 block.
-    pub fn from_scene(scene: Scene, settings: Settings, seed: u64) -> Result<Self> {
+    /// Creates the world of a scene. `settings` apply if the scene has none. Fails if two resources have the same ID,
+    /// or a VPC has no IPv4 block.
+    pub(crate) fn from_scene(scene: Scene, settings: Settings, seed: u64) -> Result<Self> {
         let mut world = Self::new(scene.settings.unwrap_or(settings), seed);
         let mut ids = BTreeSet::new();
         let mut unique = |id: &str| match ids.insert(id.to_owned()) {
             true => Ok(()),
-            false => Err(Error::new("InvalidScene", format!("{id} is there twice"))),
+            false => Err(Error::new("InvalidScene", format!("duplicate ID {id}"))),
         };
         world.random = scene.random.unwrap_or(world.random);
         world.keys.extend(scene.keys.into_iter().map(|key| (key.id.clone(), key)));
@@ -113,15 +108,15 @@ impl World {
             }
             world.vpcs.insert(vpc.id.clone(), vpc);
         }
-        let mut peerings = Registry::default();
+        let mut peerings = PeeringIndex::default();
         for peering in scene.peerings {
             unique(&peering.id)?;
             peerings.insert(peering, &world.settings.visibility);
         }
         world.peerings = peerings;
-        let mut tags: HashMap<Place, BTreeMap<String, Tags>> = HashMap::new();
+        let mut tags: HashMap<Location, BTreeMap<String, Tags>> = HashMap::new();
         for set in scene.tags {
-            tags.entry(set.place).or_default().entry(set.resource).or_default().extend(set.tags);
+            tags.entry(set.location).or_default().entry(set.resource).or_default().extend(set.tags);
         }
         world.tags = tags;
         Ok(world)

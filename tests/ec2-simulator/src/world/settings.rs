@@ -1,4 +1,4 @@
-//! What a test can set: how long EC2 takes, where it draws the line, and what it leaves undocumented.
+//! Settings that a test can change: delays, quotas, and behaviour that AWS does not document.
 
 use std::time::Duration;
 
@@ -14,19 +14,20 @@ pub struct Settings {
     pub delays: Delays,
     /// How long an ended connection stays visible.
     pub visibility: Visibility,
-    /// What a repeated `CreateVpcPeeringConnection` gives.
+    /// The response to a repeated `CreateVpcPeeringConnection`.
     pub repeat_request: RepeatRequest,
-    /// How much of each there may be.
+    /// The quotas.
     pub quotas: Quotas,
-    /// How many calls there may be; no limit when absent.
+    /// EC2's request throttling. Off if absent.
     pub throttling: Option<Throttling>,
-    /// Any role can be assumed by anyone, and its account comes into being.
+    /// Every caller can assume any role, whether the role exists or not.
     pub any_role: bool,
-    /// A connection that is not active shows CIDR blocks, too, as the examples in the API reference do, against its words.
+    /// Connections that are not active show CIDR blocks too. The API reference excludes this in its text, but shows it
+    /// in its examples.
     pub cidr_blocks_of_requests: bool,
-    /// Which clock ends a session.
+    /// The clock against which session expiry is checked.
     pub session_clock: SessionClock,
-    /// Tags that every new VPC and route table gets besides, as an organisation's automation may give them.
+    /// Tags that every new VPC and route table gets, as an organisation's automation may set them.
     pub tags_of_vpcs: Tags,
 }
 
@@ -37,7 +38,7 @@ pub struct Delays {
     /// From `initiating-request` to `pending-acceptance` or `failed`.
     #[serde(with = "seconds")]
     pub initiating: Duration,
-    /// From `pending-acceptance` to `expired`: seven days, says the API reference of `CreateVpcPeeringConnection`.
+    /// From `pending-acceptance` to `expired`: seven days in the API reference of `CreateVpcPeeringConnection`.
     #[serde(with = "seconds")]
     pub expiry: Duration,
     /// From `provisioning` to `active`.
@@ -59,16 +60,16 @@ impl Default for Delays {
     }
 }
 
-/// How long an ended connection stays visible, and to whom.
+/// How long an ended connection stays visible, in seconds of the simulator's clock.
 /// <https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html#vpc-peering-lifecycle>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Visibility {
-    /// To the requester of a failed one, to the accepter of a rejected one, to who deleted it, and to both within one
-    /// account.
+    /// For the requester of a failed connection, the accepter of a rejected one, the end that deleted it, and both ends
+    /// within one account.
     #[serde(with = "seconds")]
     pub short: Duration,
-    /// To both of an expired one, to the requester of a rejected one, and to the side that did not delete it.
+    /// For both ends of an expired connection, the requester of a rejected one, and the end that did not delete it.
     #[serde(with = "seconds")]
     pub long: Duration,
 }
@@ -81,8 +82,8 @@ impl Default for Visibility {
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a repeated request for the same pair of VPCs, in the same order, gives. AWS promises none of it; the first is
-/// what the Terraform provider's users found (hashicorp/terraform-provider-aws 27750 and 27751).
+/// The response to a repeated request for the same requester and accepter VPC. AWS documents none of these. Users of
+/// Terraform observed the first (hashicorp/terraform-provider-aws 27750 and 27751).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RepeatRequest {
@@ -91,25 +92,26 @@ pub enum RepeatRequest {
     ReturnExisting,
     /// The existing connection, with the new request's tags added.
     ReturnExistingWithNewTags,
-    /// Another connection.
+    /// A new connection.
     MintNew,
 }
 
-/// How much of each there may be.
+/// The quotas.
 /// <https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-peering>
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Quotas {
-    /// Active connections of a VPC.
+    /// Maximum active connections of a VPC.
     pub active_per_vpc: usize,
-    /// Blocks of a VPC, IPv4 and IPv6 apart:
+    /// Maximum CIDR blocks of a VPC, for IPv4 and IPv6 separately:
     /// <https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-vpcs-subnets>.
     pub cidr_blocks_per_vpc: usize,
-    /// Requests of an account and region that nobody has accepted yet.
+    /// Maximum outstanding requests of an account and region.
     pub outstanding: usize,
-    /// Routes in a table, the local ones apart.
+    /// Maximum routes in a route table, without the local routes.
     pub routes_per_table: usize,
-    /// Tags on a resource: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions>.
+    /// Maximum tags of a resource:
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions>.
     pub tags_per_resource: usize,
 }
 
@@ -125,14 +127,14 @@ impl Default for Quotas {
     }
 }
 
-/// EC2's token buckets: one an account, region and action.
+/// EC2's token buckets: one for each account, region and action.
 /// <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Throttling {
-    /// For actions that change nothing.
+    /// The bucket of a read-only action.
     pub non_mutating: Bucket,
-    /// For actions that change something.
+    /// The bucket of a mutating action.
     pub mutating: Bucket,
 }
 
@@ -149,24 +151,24 @@ impl Default for Throttling {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bucket {
-    /// How many calls may come at once.
+    /// Maximum tokens, which is the maximum burst of calls.
     pub capacity: f64,
-    /// How many more may come each second.
+    /// Tokens added per second.
     pub refill: f64,
 }
 
-/// Which clock ends a session.
+/// The clock against which session expiry is checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SessionClock {
-    /// The machine's: clients renew a session by theirs, which a test cannot move.
+    /// The machine's clock. Clients renew sessions by it, and a test cannot move it.
     #[default]
     Machine,
-    /// The simulator's: a test that moves it ends the sessions.
+    /// The simulator's clock. A test that moves it forward expires sessions.
     Simulator,
 }
 
-/// Durations as a number of seconds.
+/// Serializes a duration as a number of seconds.
 mod seconds {
     use std::time::Duration;
 

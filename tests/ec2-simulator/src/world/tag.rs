@@ -1,32 +1,29 @@
-//! Tags, which exist only in the account and region that made them.
+//! Tags. A tag is visible only in the account and region that created it.
 //! <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions>
 
 use std::collections::BTreeMap;
 
 use super::World;
+use super::call::{Call, Location};
 use super::id::ResourceKind;
-use super::place::{Call, Place};
 use super::settings::Quotas;
 use crate::error::{Error, Result};
 
-/// Keys and values.
+/// Tag keys and values.
 pub type Tags = BTreeMap<String, String>;
 
-/// From the API reference of `Tag`: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Tag.html>.
-const LONGEST_KEY: usize = 127;
-const LONGEST_VALUE: usize = 256;
-/// From the API reference of `CreateTags`.
-const MOST_RESOURCES: usize = 1000;
+/// Maximum characters of a key and of a value: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Tag.html>.
+const MAX_KEY_LENGTH: usize = 127;
+const MAX_VALUE_LENGTH: usize = 256;
+/// Maximum resources in one call: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateTags.html>.
+const MAX_RESOURCES: usize = 1000;
 
-/// Refuses tags that EC2 refuses.
-///
-/// # Errors
-/// `InvalidTagKey.Malformed`, `InvalidParameterValue` or `TagLimitExceeded`.
-pub fn check(tags: &Tags, quotas: &Quotas) -> Result<()> {
+/// Rejects invalid tags.
+pub(crate) fn check(tags: &Tags, quotas: &Quotas) -> Result<()> {
     for (key, value) in tags {
         check_key(key)?;
-        if value.chars().count() > LONGEST_VALUE {
-            let message = format!("Tag value exceeds the maximum length of {LONGEST_VALUE} characters");
+        if value.chars().count() > MAX_VALUE_LENGTH {
+            let message = format!("Tag value exceeds the maximum length of {MAX_VALUE_LENGTH} characters");
             return Err(Error::new("InvalidParameterValue", message));
         }
     }
@@ -40,8 +37,8 @@ fn check_key(key: &str) -> Result<()> {
             "Tag keys cannot be empty or null, and cannot start with aws:",
         ));
     }
-    if key.chars().count() > LONGEST_KEY {
-        let message = format!("Tag key exceeds the maximum length of {LONGEST_KEY} characters");
+    if key.chars().count() > MAX_KEY_LENGTH {
+        let message = format!("Tag key exceeds the maximum length of {MAX_KEY_LENGTH} characters");
         return Err(Error::new("InvalidParameterValue", message));
     }
     Ok(())
@@ -55,63 +52,64 @@ fn check_count(count: usize, quotas: &Quotas) -> Result<()> {
 }
 
 impl World {
-    /// The tags that this place gave to the resource.
+    /// The tags of a resource in an account and region.
     #[must_use]
-    pub fn tags(&self, place: &Place, resource: &str) -> Option<&Tags> {
-        self.tags.get(place)?.get(resource)
+    pub fn tags(&self, location: &Location, resource: &str) -> Option<&Tags> {
+        self.tags.get(location)?.get(resource)
     }
 
-    /// All tags of a place, by resource.
-    pub fn all_tags(&self, place: &Place) -> impl Iterator<Item = (&str, &Tags)> {
-        self.tags.get(place).into_iter().flatten().map(|(resource, tags)| (resource.as_str(), tags))
+    /// All tags of an account and region, by resource.
+    pub(crate) fn all_tags(&self, location: &Location) -> impl Iterator<Item = (&str, &Tags)> {
+        self.tags.get(location).into_iter().flatten().map(|(resource, tags)| (resource.as_str(), tags))
     }
 
-    /// Adds tags, and replaces those of the same keys.
+    /// Adds tags. Replaces the values of existing keys.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateTags.html>
     ///
     /// # Errors
-    /// When a resource is unknown here, or would have more tags than it may.
+    /// If a resource does not exist, a tag is invalid, or a resource would exceed its quota of tags.
     pub fn create_tags(&mut self, call: &Call, resources: &[String], tags: &Tags) -> Result<()> {
         check(tags, &self.settings.quotas)?;
         self.check_resources(call, resources)?;
         for resource in resources {
-            let existing = self.tags(&call.place, resource);
+            let existing = self.tags(&call.location, resource);
             let added = tags.keys().filter(|key| !existing.is_some_and(|tags| tags.contains_key(*key))).count();
             check_count(existing.map_or(0, Tags::len) + added, &self.settings.quotas)?;
         }
         call.proceed()?;
         for resource in resources {
-            self.add_tags(&call.place, resource, tags.clone());
+            self.add_tags(&call.location, resource, tags.clone());
         }
         Ok(())
     }
 
-    /// Removes tags: those of the keys, if the value matches where one is given; all of them without any key.
+    /// Removes tags by key. A tag with a given value is removed only if the value matches. Without any key, removes all
+    /// tags.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteTags.html>
     ///
     /// # Errors
-    /// When a resource is unknown here.
+    /// If a resource does not exist.
     pub fn delete_tags(&mut self, call: &Call, resources: &[String], tags: &[(String, Option<String>)]) -> Result<()> {
         self.check_resources(call, resources)?;
         call.proceed()?;
-        let goes = |key: &str, value: &str| {
-            let is_meant = |(name, only): &(String, Option<String>)| {
+        let is_removed = |key: &str, value: &str| {
+            let matches = |(name, only): &(String, Option<String>)| {
                 name == key && only.as_deref().is_none_or(|only| only == value)
             };
-            tags.is_empty() || tags.iter().any(is_meant)
+            tags.is_empty() || tags.iter().any(matches)
         };
-        let here = self.tags.entry(call.place.clone()).or_default();
+        let here = self.tags.entry(call.location.clone()).or_default();
         for resource in resources {
             if let Some(tags) = here.get_mut(resource) {
-                tags.retain(|key, value| !goes(key, value));
+                tags.retain(|key, value| !is_removed(key, value));
             }
         }
         Ok(())
     }
 
-    pub(super) fn add_tags(&mut self, place: &Place, resource: &str, tags: Tags) {
+    pub(super) fn add_tags(&mut self, location: &Location, resource: &str, tags: Tags) {
         if !tags.is_empty() {
-            self.tags.entry(place.clone()).or_default().entry(resource.to_owned()).or_default().extend(tags);
+            self.tags.entry(location.clone()).or_default().entry(resource.to_owned()).or_default().extend(tags);
         }
     }
 
@@ -125,8 +123,8 @@ impl World {
         if resources.is_empty() {
             return Err(Error::missing_parameter("resourceIdSet"));
         }
-        if resources.len() > MOST_RESOURCES {
-            let message = format!("At most {MOST_RESOURCES} resource IDs may be given.");
+        if resources.len() > MAX_RESOURCES {
+            let message = format!("At most {MAX_RESOURCES} resource IDs may be given.");
             return Err(Error::new("InvalidParameterValue", message));
         }
         for id in resources {

@@ -1,11 +1,11 @@
-//! VPCs: their CIDR blocks and their two DNS attributes.
+//! VPCs, their CIDR blocks and their DNS attributes.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+use super::call::{Call, Location};
 use super::id::ResourceKind;
 use super::peering::{Phase, Side};
-use super::place::{Call, Place};
 use super::route::RouteTable;
 use super::tag::Tags;
 use super::{World, tag};
@@ -14,104 +14,95 @@ use crate::error::{Error, Result};
 /// A VPC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vpc {
-    /// `vpc-…`
+    /// The ID: `vpc-…`.
     pub id: String,
-    /// Whose it is, and where.
+    /// The account and region.
     #[serde(flatten)]
-    pub place: Place,
-    /// The IPv4 blocks, the primary one first.
+    pub location: Location,
+    /// The IPv4 blocks. The first is the primary block.
     pub cidr_blocks: Vec<Ipv4Net>,
     /// The IPv6 blocks.
     #[serde(default)]
     pub ipv6_cidr_blocks: Vec<Ipv6Net>,
     /// `enableDnsSupport`
-    #[serde(default = "yes")]
+    #[serde(default = "enabled")]
     pub dns_support: bool,
     /// `enableDnsHostnames`
     #[serde(default)]
     pub dns_hostnames: bool,
 }
 
-fn yes() -> bool {
+fn enabled() -> bool {
     true
 }
 
-/// The IPv6 block that a VPC is made with.
+/// The IPv6 block of a new VPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ipv6Block {
-    /// None.
+    /// No IPv6 block.
     Absent,
-    /// One out of Amazon's pool.
+    /// A block from Amazon's pool.
     Provided,
-    /// One of the caller's own.
+    /// A block from a pool of the caller.
     Own(Ipv6Net),
 }
 
-/// What is to be associated with a VPC.
+/// A block to be associated with a VPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NewBlock {
-    /// An IPv4 block.
+pub(crate) enum NewBlock {
     Ipv4(Ipv4Net),
-    /// An IPv6 block.
     Ipv6(Ipv6Block),
 }
 
 impl Vpc {
-    /// The ID of a block's association. It has no life of its own here, so its ID follows from what it joins: the same
-    /// block has the same one again.
-    #[must_use]
-    pub fn association_id(&self, block: IpNet) -> String {
-        // FNV-1a, which is the same on every machine and in every run.
-        let joined = format!("{} {block}", self.id);
+    /// The association ID of a block. The simulator derives it from the VPC and the block, so a block that is
+    /// associated again gets the same ID.
+    pub(crate) fn association_id(&self, block: IpNet) -> String {
+        // FNV-1a gives the same hash on every machine and in every run.
+        let input = format!("{} {block}", self.id);
         let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        format!("vpc-cidr-assoc-{:017x}", joined.bytes().fold(0xcbf2_9ce4_8422_2325, mix))
+        format!("vpc-cidr-assoc-{:017x}", input.bytes().fold(0xcbf2_9ce4_8422_2325, mix))
     }
 
-    /// All its blocks.
-    pub fn blocks(&self) -> impl Iterator<Item = IpNet> + '_ {
+    /// All CIDR blocks, IPv4 and IPv6.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = IpNet> + '_ {
         let ipv4 = self.cidr_blocks.iter().copied().map(IpNet::V4);
         ipv4.chain(self.ipv6_cidr_blocks.iter().copied().map(IpNet::V6))
     }
 
-    /// Whether any address is in both: any block of one and any of the other, IPv4 and IPv6.
+    /// Whether any CIDR block overlaps any CIDR block of the other VPC.
     /// <https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html#vpc-peering-limitations>
-    #[must_use]
-    pub fn overlaps(&self, other: &Self) -> bool {
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
         self.blocks().any(|one| other.blocks().any(|two| one.contains(&two) || two.contains(&one)))
     }
 
-    /// Whether names can be resolved across a peering.
-    #[must_use]
-    pub fn resolves_names(&self) -> bool {
+    /// Whether it has the DNS attributes that DNS resolution across a connection needs.
+    pub(crate) fn resolves_names(&self) -> bool {
         self.dns_support && self.dns_hostnames
     }
 }
 
 impl World {
-    /// The VPCs of a place.
-    pub fn vpcs<'a>(&'a self, place: &'a Place) -> impl Iterator<Item = &'a Vpc> {
-        self.vpcs.values().filter(move |vpc| vpc.place == *place)
+    pub(crate) fn vpcs<'a>(&'a self, location: &'a Location) -> impl Iterator<Item = &'a Vpc> {
+        self.vpcs.values().filter(move |vpc| vpc.location == *location)
     }
 
-    /// A VPC that the caller has here.
-    ///
-    /// # Errors
-    /// `InvalidVpcID.NotFound`, whether nobody has it or another has.
-    pub fn vpc(&self, call: &Call, id: &str) -> Result<&Vpc> {
+    /// A VPC in the location of the call.
+    pub(crate) fn vpc(&self, call: &Call, id: &str) -> Result<&Vpc> {
         ResourceKind::Vpc.check(id)?;
-        let own = self.vpcs.get(id).filter(|vpc| vpc.place == call.place);
+        let own = self.vpcs.get(id).filter(|vpc| vpc.location == call.location);
         own.ok_or_else(|| ResourceKind::Vpc.not_found(&[id]))
     }
 
-    /// The VPC of this ID, whoever has it.
+    /// A VPC in any account and region.
     pub(super) fn any_vpc(&self, id: &str) -> Option<&Vpc> {
         self.vpcs.get(id)
     }
 
-    /// Makes a VPC, and its main route table with it.
+    /// Creates a VPC and its main route table.
     ///
     /// # Errors
-    /// `InvalidVpcRange`, unless the block is a /16 to a /28:
+    /// `InvalidVpcRange` if the size of the block is not between /16 and /28:
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVpc.html>.
     pub fn create_vpc(&mut self, call: &Call, block: Ipv4Net, ipv6: Ipv6Block, tags: Tags) -> Result<Vpc> {
         check_range(block)?;
@@ -120,8 +111,8 @@ impl World {
         let id = self.random.id("vpc");
         let vpc = Vpc {
             id: id.clone(),
-            place: call.place.clone(),
-            // EC2 keeps the network of what it is given: 10.0.1.0/16 becomes 10.0.0.0/16.
+            location: call.location.clone(),
+            // EC2 clears the host bits of a block: 10.0.1.0/16 becomes 10.0.0.0/16.
             cidr_blocks: vec![block.trunc()],
             ipv6_cidr_blocks: match ipv6 {
                 Ipv6Block::Absent => Vec::new(),
@@ -132,29 +123,29 @@ impl World {
             dns_hostnames: false,
         };
         let table = RouteTable::new(self.random.id("rtb"), &vpc, true);
-        self.add_tags(&call.place, &table.id, self.settings.tags_of_vpcs.clone());
+        self.add_tags(&call.location, &table.id, self.settings.tags_of_vpcs.clone());
         self.tables.insert(table.id.clone(), table);
         self.vpcs.insert(id.clone(), vpc.clone());
-        self.add_tags(&call.place, &id, self.settings.tags_of_vpcs.clone());
-        self.add_tags(&call.place, &id, tags);
+        self.add_tags(&call.location, &id, self.settings.tags_of_vpcs.clone());
+        self.add_tags(&call.location, &id, tags);
         Ok(vpc)
     }
 
-    /// An IPv6 block as Amazon would provide it: a /56 that nobody else has.
+    /// Generates a /56 block like those from Amazon's pool.
     fn provide_ipv6_block(&mut self) -> Option<Ipv6Net> {
         let network = u128::from(self.random.next_u64() >> 40);
         let site = (0x2600_1f00_u128 << 96) | (network << 72);
         Ipv6Net::new(site.into(), 56).ok()
     }
 
-    /// Adds a block to a VPC.
+    /// Associates a block with a VPC.
     /// <https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html#add-cidr-block-restrictions>
     ///
     /// # Errors
-    /// `InvalidVpcRange`, unless an IPv4 block is a /16 to a /28; `CidrLimitExceeded`, when the VPC has as many as it
-    /// may; `CidrConflict`, when the block overlaps one of the VPC or of a VPC that it is peered with, or contains a
-    /// destination of its routes; `OperationNotPermitted`, while a request of the VPC's is pending.
-    pub fn associate_block(&mut self, call: &Call, id: &str, new: NewBlock) -> Result<(Vpc, IpNet)> {
+    /// `InvalidVpcRange` if the size of an IPv4 block is not between /16 and /28. `CidrLimitExceeded` if the VPC has
+    /// reached its quota. `CidrConflict` if the block overlaps a block of the VPC or of a peer VPC, or contains the
+    /// destination of a route. `OperationNotPermitted` while a request of the VPC is pending.
+    pub(crate) fn associate_block(&mut self, call: &Call, id: &str, new: NewBlock) -> Result<(Vpc, IpNet)> {
         let vpc = self.vpc(call, id)?;
         let quota = self.settings.quotas.cidr_blocks_per_vpc;
         let block = match new {
@@ -217,14 +208,14 @@ impl World {
         }
     }
 
-    /// Takes a block from a VPC.
+    /// Disassociates a block from a VPC.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateVpcCidrBlock.html>
     ///
     /// # Errors
-    /// `InvalidVpcCidrBlockAssociationID.NotFound`, and `OperationNotPermitted` for the primary block.
-    pub fn disassociate_block(&mut self, call: &Call, association_id: &str) -> Result<(Vpc, IpNet)> {
+    /// `InvalidVpcCidrBlockAssociationID.NotFound`, or `OperationNotPermitted` for the primary block.
+    pub(crate) fn disassociate_block(&mut self, call: &Call, association_id: &str) -> Result<(Vpc, IpNet)> {
         let of = |vpc: &Vpc| vpc.blocks().find(|block| vpc.association_id(*block) == association_id);
-        let found = self.vpcs(&call.place).find_map(|vpc| Some((vpc.clone(), of(vpc)?)));
+        let found = self.vpcs(&call.location).find_map(|vpc| Some((vpc.clone(), of(vpc)?)));
         let Some((vpc, block)) = found else {
             let message = format!("The vpc CIDR block association ID '{association_id}' does not exist");
             return Err(Error::new("InvalidVpcCidrBlockAssociationID.NotFound", message));
@@ -243,26 +234,27 @@ impl World {
         Ok((vpc, block))
     }
 
-    /// Deletes a VPC, as far as its peerings and route tables allow.
+    /// Deletes a VPC and its pending requests.
     /// <https://docs.aws.amazon.com/vpc/latest/peering/delete-vpc-peering-connection.html>
     ///
     /// # Errors
-    /// `DependencyViolation`, while it has an accepted peering, another's request, or a route table besides its own.
-    pub fn delete_vpc(&mut self, call: &Call, id: &str) -> Result<()> {
+    /// `DependencyViolation` while it has an accepted connection, a pending request from another account, or a route
+    /// table other than the main one.
+    pub(crate) fn delete_vpc(&mut self, call: &Call, id: &str) -> Result<()> {
         self.vpc(call, id)?;
-        let in_the_way = self.peerings.of_vpc(id).any(|peering| match peering.phase {
-            // The console would delete it along with the VPC; the API leaves that to the caller.
+        let has_peerings = self.peerings.of_vpc(id).any(|peering| match peering.phase {
+            // The console deletes such a connection along with the VPC. The API does not.
             Phase::Provisioning { .. } | Phase::Active => true,
             Phase::PendingAcceptance => peering.accepter.vpc_id == id && !peering.is_same_account(),
             _ => false,
         });
         let has_tables = self.tables.values().any(|table| table.vpc_id == id && !table.main);
-        if in_the_way || has_tables {
+        if has_peerings || has_tables {
             let message = format!("The vpc '{id}' has dependencies and cannot be deleted.");
             return Err(Error::new("DependencyViolation", message));
         }
         call.proceed()?;
-        // A request of one's own goes with the VPC.
+        // Pending requests of the VPC are deleted with it.
         let requests: Vec<_> = self
             .peerings
             .of_vpc(id)
@@ -283,13 +275,13 @@ impl World {
         Ok(())
     }
 
-    /// Sets the DNS attributes, of which one call may name one.
+    /// Sets one DNS attribute.
     ///
     /// # Errors
-    /// `InvalidParameterCombination`, unless it is exactly one; `InvalidParameterValue`, when host names are to be
-    /// enabled while DNS support is not:
+    /// `InvalidParameterCombination` if the call names none or both. `InvalidParameterValue` if it enables DNS host
+    /// names while DNS support is disabled:
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyVpcAttribute.html>.
-    pub fn modify_vpc_attribute(
+    pub(crate) fn modify_vpc_attribute(
         &mut self,
         call: &Call,
         id: &str,
@@ -323,11 +315,7 @@ fn check_range(block: Ipv4Net) -> Result<()> {
     Err(Error::new("InvalidVpcRange", format!("The CIDR '{block}' is invalid.")))
 }
 
-/// A block as EC2 reads it.
-///
-/// # Errors
-/// `InvalidParameterValue`, if it is none.
-pub fn parse_block<T: std::str::FromStr>(name: &str, value: &str) -> Result<T> {
+pub(crate) fn parse_block<T: std::str::FromStr>(name: &str, value: &str) -> Result<T> {
     value.parse().map_err(|_| Error::invalid_value(name, value, "This is not a valid CIDR block."))
 }
 
@@ -339,7 +327,7 @@ mod tests {
     fn vpc(ipv4: &[&str], ipv6: &[&str]) -> Vpc {
         Vpc {
             id: "vpc-00000000000000001".into(),
-            place: Place::new("111111111111", "us-east-1"),
+            location: Location::new("111111111111", "us-east-1"),
             cidr_blocks: ipv4.iter().map(|block| block.parse().unwrap()).collect(),
             ipv6_cidr_blocks: ipv6.iter().map(|block| block.parse().unwrap()).collect(),
             dns_support: true,
@@ -348,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn any_two_blocks_can_overlap() {
+    fn vpcs_overlap_if_any_of_their_blocks_do() {
         let one = vpc(&["10.0.0.0/16", "10.2.0.0/16"], &["2600:1f00::/56"]);
         for (other, overlaps) in [
             (vpc(&["10.1.0.0/16"], &[]), false),

@@ -1,4 +1,4 @@
-//! The simulator as a process.
+//! The simulator as a program.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -8,7 +8,7 @@ use ec2_simulator::{Client, Scene};
 
 use crate::cloud::{ANOTHER_ACCOUNT, Cloud, HERE, at_once, frozen, simulator};
 
-/// A process that ends with the test, panic or not.
+/// A process that is killed at the end of the test, even after a panic.
 struct Process {
     child: Child,
     url: String,
@@ -33,7 +33,7 @@ impl Drop for Process {
 }
 
 #[tokio::test]
-async fn it_says_where_it_listens_and_starts_from_a_scene() {
+async fn the_address_is_printed_and_the_scene_is_loaded() {
     let saved = {
         let server = simulator(at_once(), frozen()).await;
         let id = Cloud::at(server.url()).active().await.unwrap();
@@ -51,7 +51,7 @@ async fn it_says_where_it_listens_and_starts_from_a_scene() {
 }
 
 #[tokio::test]
-async fn any_role_can_be_assumed_if_it_is_told_so() {
+async fn any_role_can_be_assumed_with_the_flag() {
     let strict = Process::start(&[]);
     assert!(Cloud::at(strict.url.clone()).another().await.is_err());
     let lenient = Process::start(&["--any-role"]);
@@ -60,7 +60,7 @@ async fn any_role_can_be_assumed_if_it_is_told_so() {
 }
 
 #[test]
-fn a_scene_that_is_none_is_told() {
+fn an_invalid_scene_is_reported() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), r#"{"vpc": []}"#).unwrap();
     let path = file.path().to_str().unwrap();

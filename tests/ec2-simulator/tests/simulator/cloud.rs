@@ -1,4 +1,4 @@
-//! An EC2 endpoint of whatever make, and what every check needs of it.
+//! Helpers for tests against any EC2 endpoint: the simulator or moto.
 
 use std::time::{Duration, Instant};
 
@@ -17,14 +17,14 @@ pub(crate) const HERE: &str = "us-east-1";
 pub(crate) const ELSEWHERE: &str = "eu-west-1";
 pub(crate) const ANOTHER_ACCOUNT: &str = "222222222222";
 
-/// An endpoint, and who we are there.
+/// An EC2 endpoint, and the credentials for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Cloud {
     pub(crate) url: String,
     pub(crate) credentials: Credentials,
 }
 
-/// How a call was refused.
+/// The error of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) code: String,
@@ -65,7 +65,7 @@ impl Cloud {
         aws_sdk_sts::Client::from_conf(config.build())
     }
 
-    /// The same endpoint, as another account.
+    /// The same endpoint with credentials of another account.
     pub(crate) async fn another(&self) -> Result<Self> {
         let role = format!("arn:aws:iam::{ANOTHER_ACCOUNT}:role/peer");
         let session = self.sts().assume_role().role_arn(role).role_session_name("contract").send().await?;
@@ -84,7 +84,7 @@ impl Cloud {
         made.vpc.and_then(|vpc| vpc.vpc_id).context("no VPC")
     }
 
-    /// Two VPCs here that can be peered.
+    /// Creates two VPCs whose CIDR blocks do not overlap.
     pub(crate) async fn pair(&self) -> Result<(String, String)> {
         Ok((self.vpc(HERE, "10.0.0.0/16").await?, self.vpc(HERE, "10.1.0.0/16").await?))
     }
@@ -94,7 +94,7 @@ impl Cloud {
         made.vpc_peering_connection.context("no connection")
     }
 
-    /// A request within the account, waiting for acceptance.
+    /// Creates a pending request within the account.
     pub(crate) async fn pending(&self) -> Result<String> {
         let (vpc, peer) = self.pair().await?;
         let id = id_of(&self.request(&vpc, &peer).await?)?;
@@ -102,7 +102,7 @@ impl Cloud {
         Ok(id)
     }
 
-    /// A connection within the account.
+    /// Creates an active connection within the account.
     pub(crate) async fn active(&self) -> Result<String> {
         let id = self.pending().await?;
         self.ec2(HERE).accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
@@ -151,7 +151,7 @@ pub(crate) fn tags_of(kind: &str, tags: impl IntoIterator<Item = Tag>) -> TagSpe
     TagSpecification::builder().resource_type(kind.into()).set_tags(Some(tags)).build()
 }
 
-/// How a call was refused; that it was not is an error.
+/// Returns the error of a call. A successful call fails the test.
 pub(crate) fn refusal<T, E>(outcome: Result<T, SdkError<E>>) -> Result<Refusal>
 where
     E: ProvideErrorMetadata + std::fmt::Debug,
@@ -164,11 +164,11 @@ where
             status: error.raw().status().as_u16(),
             request_id: error.err().meta().request_id().map(str::to_owned),
         }),
-        Err(other) => Err(anyhow!("it broke instead: {other:?}")),
+        Err(other) => Err(anyhow!("no response from EC2: {other:?}")),
     }
 }
 
-/// Refused with this code.
+/// Returns the error of a call, which must have this code.
 pub(crate) fn refused_with<T, E>(outcome: Result<T, SdkError<E>>, code: &str) -> Result<Refusal>
 where
     E: ProvideErrorMetadata + std::fmt::Debug,
@@ -178,18 +178,18 @@ where
     Ok(refusal)
 }
 
-/// A simulator of our own, in this process.
+/// Starts a simulator in the test process.
 pub(crate) async fn simulator(settings: Settings, clock: Clock) -> Server {
     let simulator = Simulator::new(settings, clock, 1);
     Server::start(([127, 0, 0, 1], 0).into(), simulator).await.expect("a free port")
 }
 
-/// A clock that stands still, at a time that it is easy to count from.
+/// A clock that is stopped at the start of 2026.
 pub(crate) fn frozen() -> Clock {
     Clock::new("2026-01-01T00:00:00Z".parse::<Timestamp>().expect("a time"), 0.0)
 }
 
-/// Everything happens at once.
+/// Settings without delays.
 pub(crate) fn at_once() -> Settings {
     let mut settings = Settings { any_role: true, ..Settings::default() };
     for delay in [&mut settings.delays.initiating, &mut settings.delays.provisioning, &mut settings.delays.deleting] {

@@ -24,7 +24,7 @@ fn keys(of: &identity::Credentials) -> Credentials {
 }
 
 #[tokio::test]
-async fn a_request_expires_when_the_clock_is_moved_seven_days() {
+async fn a_request_expires_when_the_clock_moves_seven_days() {
     let (_server, cloud, client) = start(at_once()).await;
     let id = cloud.pending().await.unwrap();
     let before = client.clock().await.unwrap();
@@ -35,7 +35,7 @@ async fn a_request_expires_when_the_clock_is_moved_seven_days() {
     assert_eq!(client.set_time(ended).await.unwrap().now, ended);
     let gone = cloud.ec2(HERE).describe_vpc_peering_connections().vpc_peering_connection_ids(&id).send().await;
     refused_with(gone, "InvalidVpcPeeringConnectionID.NotFound").unwrap();
-    assert!(client.set_time(before.now).await.is_err(), "the clock does not go back");
+    assert!(client.set_time(before.now).await.is_err(), "the clock does not move backwards");
     assert!(client.run_at(-1.0).await.is_err());
 }
 
@@ -44,13 +44,13 @@ async fn the_clock_runs_at_a_factor() {
     let (_server, cloud, client) = start(Settings::default()).await;
     let (vpc, peer) = cloud.pair().await.unwrap();
     let id = id_of(&cloud.request(&vpc, &peer).await.unwrap()).unwrap();
-    assert_eq!(code_of(&cloud.describe(HERE, &id).await.unwrap()), "initiating-request", "it stands still");
+    assert_eq!(code_of(&cloud.describe(HERE, &id).await.unwrap()), "initiating-request", "the clock is stopped");
     assert_eq!(client.run_at(1000.0).await.unwrap().factor, 1000.0);
     cloud.settle(HERE, &id, "pending-acceptance").await.unwrap();
 }
 
 #[tokio::test]
-async fn one_setting_is_changed_alone() {
+async fn one_setting_can_be_changed() {
     let (_server, cloud, client) = start(at_once()).await;
     let changed = client.set(&json!({ "repeat_request": "mint-new", "quotas": { "outstanding": 2 } })).await.unwrap();
     let mut expected = Settings { repeat_request: RepeatRequest::MintNew, ..at_once() };
@@ -69,7 +69,7 @@ async fn one_setting_is_changed_alone() {
 }
 
 #[tokio::test]
-async fn the_journal_tells_every_call() {
+async fn the_journal_has_every_call() {
     let (_server, cloud, client) = start(at_once()).await;
     let vpc = cloud.vpc(HERE, "10.0.0.0/16").await.unwrap();
     let unknown = cloud.ec2(HERE).delete_vpc().vpc_id("vpc-0123456789abcdef0").send().await;
@@ -103,7 +103,7 @@ async fn the_journal_tells_every_call() {
 }
 
 #[tokio::test]
-async fn a_scene_is_saved_and_loaded_elsewhere() {
+async fn a_scene_can_be_loaded_into_another_simulator() {
     let (_server, cloud, client) = start(at_once()).await;
     let id = cloud.active().await.unwrap();
     let key = client.create_key("222222222222").await.unwrap();
@@ -138,7 +138,7 @@ async fn a_scene_can_be_written_by_hand() {
     .unwrap();
     client.set(&json!({ "any_role": true })).await.unwrap();
     client.load(&scene).await.unwrap();
-    assert!(client.settings().await.unwrap().any_role, "a scene without settings leaves them");
+    assert!(client.settings().await.unwrap().any_role, "a scene without settings does not change them");
     let shown = cloud.describe(HERE, "pcx-0000000000000000c").await.unwrap();
     let requester = shown.requester_vpc_info().unwrap();
     assert_eq!((requester.cidr_block_set().len(), requester.ipv6_cidr_block_set().len()), (2, 1));
@@ -149,7 +149,7 @@ async fn a_scene_can_be_written_by_hand() {
 }
 
 #[tokio::test]
-async fn a_key_can_be_made_expired_and_revoked() {
+async fn keys_can_be_expired_and_revoked() {
     let (_server, cloud, client) = start(at_once()).await;
     let key = client.create_key("333333333333").await.unwrap();
     let theirs = Cloud { credentials: keys(&key), ..cloud.clone() };
@@ -160,12 +160,12 @@ async fn a_key_can_be_made_expired_and_revoked() {
     client.revoke_key(&key.access_key_id).await.unwrap();
     assert_eq!(refused_with(theirs.ec2(HERE).describe_vpcs().send().await, "AuthFailure").unwrap().status, 401);
     refused_with(theirs.sts().get_caller_identity().send().await, "InvalidClientTokenId").unwrap();
-    assert!(client.revoke_key(&key.access_key_id).await.is_err(), "it is gone");
+    assert!(client.revoke_key(&key.access_key_id).await.is_err(), "the key does not exist any more");
     assert!(client.create_key("not an account").await.is_err());
 }
 
 #[tokio::test]
-async fn a_session_ends_by_the_clock_that_the_settings_name() {
+async fn sessions_expire_by_the_clock_of_the_settings() {
     let (_server, cloud, client) = start(at_once()).await;
     let session = cloud.another().await.unwrap();
     client.advance(Duration::from_hours(2)).await.unwrap();
@@ -176,14 +176,14 @@ async fn a_session_ends_by_the_clock_that_the_settings_name() {
     session.account().await.unwrap();
     client.advance(Duration::from_secs(1)).await.unwrap();
     refused_with(session.ec2(HERE).describe_vpcs().send().await, "RequestExpired").unwrap();
-    // A session's key without its token is nobody's.
+    // The access key of a session is unknown without its session token.
     let live = cloud.another().await.unwrap().credentials;
     let bare = Credentials::from_keys(live.access_key_id(), live.secret_access_key(), None);
     refused_with(cloud.ec2_as(HERE, bare).describe_vpcs().send().await, "AuthFailure").unwrap();
 }
 
 #[tokio::test]
-async fn a_trust_policy_lets_in_whom_it_names() {
+async fn a_role_can_be_assumed_by_the_principals_that_it_trusts() {
     let (_server, cloud, client) = start(Settings::default()).await;
     let arn = "arn:aws:iam::222222222222:role/path/peer";
     let user = AccessKey::default_user().caller.arn;
@@ -201,7 +201,7 @@ async fn a_trust_policy_lets_in_whom_it_names() {
         ("111111111111", None, None, true),
         ("arn:aws:iam::111111111111:root", None, None, true),
         (user.as_str(), None, None, true),
-        ("*", None, Some("more than asked"), true),
+        ("*", None, Some("not required"), true),
         ("333333333333", None, None, false),
         ("111111111111", Some("secret"), Some("secret"), true),
         ("111111111111", Some("secret"), Some("wrong"), false),
@@ -224,7 +224,7 @@ async fn a_trust_policy_lets_in_whom_it_names() {
     assert!(client.put_role(&Role { arn: "nonsense".into(), trusted: vec![], external_id: None }).await.is_err());
 }
 
-/// The same endpoint, in this session.
+/// The same endpoint with the credentials of a session.
 fn in_session(cloud: &Cloud, opened: AssumeRoleOutput) -> Cloud {
     let keys = opened.credentials.unwrap();
     let token = Some(keys.session_token);
@@ -232,7 +232,7 @@ fn in_session(cloud: &Cloud, opened: AssumeRoleOutput) -> Cloud {
 }
 
 #[tokio::test]
-async fn a_sessions_calls_are_told_from_others_and_can_be_denied_alone() {
+async fn calls_of_one_session_can_be_identified_and_denied() {
     let (_server, cloud, client) = start(Settings { any_role: true, ..at_once() }).await;
     let arn = "arn:aws:iam::222222222222:role/path/network";
     let tag = |key: &str, value: &str| aws_sdk_sts::types::Tag::builder().key(key).value(value).build().unwrap();
@@ -258,7 +258,7 @@ async fn a_sessions_calls_are_told_from_others_and_can_be_denied_alone() {
     };
     assert_eq!(opened.tags, tags(&[("namespace", "team"), ("uid", "1")]));
 
-    // What is transitive goes along into the next session, and cannot be passed again.
+    // The next session inherits transitive tags, and cannot override them.
     let next = network.sts().assume_role().role_arn(arn).role_session_name("next").send().await.unwrap();
     let chained = in_session(&network, next);
     client.clear_journal().await.unwrap();
@@ -270,7 +270,7 @@ async fn a_sessions_calls_are_told_from_others_and_can_be_denied_alone() {
         refused_with(assume(&cloud, wrong).await, "InvalidParameterValue").unwrap();
     }
 
-    // One permission is taken from one identity.
+    // A fault denies one permission to one role.
     for role in [arn, "network"] {
         let denied = Kind::Error { code: "UnauthorizedOperation".into(), message: None, status: None };
         let fault = client.add_fault(&Fault::new(denied).on("DescribeVpcs").by(role)).await.unwrap();

@@ -1,4 +1,4 @@
-"""The core of the contract, driven by boto3 against the endpoint in the first argument."""
+"""The main checks of the contract with boto3. The first argument is the URL of the simulator."""
 
 import json
 import sys
@@ -84,7 +84,7 @@ def describe(ec2, peering):
 
 
 @check
-def a_request_is_checked_and_then_pends():
+def a_request_is_validated_and_then_pending():
     ec2 = client()
     made = request(ec2, vpc(ec2, "10.0.0.0/16"), vpc(ec2, "10.1.0.0/16"))
     assert made["Status"] == {"Code": "initiating-request", "Message": f"Initiating Request to {ACCOUNT}"}, made
@@ -96,7 +96,7 @@ def a_request_is_checked_and_then_pends():
 
 
 @check
-def an_active_connection_tells_its_blocks_and_options():
+def an_active_connection_shows_blocks_and_options():
     shown = describe(client(), active(client()))
     accepter = shown["AccepterVpcInfo"]
     assert accepter["CidrBlockSet"] == [{"CidrBlock": "10.1.0.0/16"}], accepter
@@ -133,7 +133,7 @@ def the_wrong_region_cannot_accept():
 
 
 @check
-def a_rejected_request_is_neither_accepted_nor_deleted():
+def a_rejected_request_can_be_neither_accepted_nor_deleted():
     ec2 = client()
     peering = pending(ec2)
     assert ec2.reject_vpc_peering_connection(VpcPeeringConnectionId=peering)["Return"] is True
@@ -155,7 +155,7 @@ def a_deleted_connection_satisfies_the_waiter():
 
 
 @check
-def an_unknown_connection_does_not_come_to_exist():
+def the_waiter_does_not_find_an_unknown_connection():
     try:
         client().get_waiter("vpc_peering_connection_exists").wait(
             VpcPeeringConnectionIds=[UNKNOWN], WaiterConfig={"Delay": 0, "MaxAttempts": 2}
@@ -175,7 +175,7 @@ def overlapping_blocks_fail_later():
 
 
 @check
-def a_repeated_request_gives_the_same_connection_and_the_swapped_one_another():
+def a_repeated_request_returns_the_same_connection_and_the_opposite_direction_another():
     ec2 = client()
     one, two = vpc(ec2, "10.0.0.0/16"), vpc(ec2, "10.1.0.0/16")
     first = request(ec2, one, two)["VpcPeeringConnectionId"]
@@ -189,7 +189,7 @@ def a_repeated_request_gives_the_same_connection_and_the_swapped_one_another():
 
 
 @check
-def options_are_set_where_names_are_resolved():
+def dns_options_need_dns_host_names():
     ec2 = client()
     peering = active(ec2)
     change = {
@@ -208,7 +208,7 @@ def options_are_set_where_names_are_resolved():
 
 
 @check
-def a_dry_run_is_a_refusal():
+def a_dry_run_returns_an_error():
     ec2 = client()
     one, two = vpc(ec2, "10.0.0.0/16"), vpc(ec2, "10.1.0.0/16")
     ask = ec2.create_vpc_peering_connection
@@ -257,7 +257,7 @@ def tags_are_read_back():
 
 
 @check
-def routes_lead_through_a_peering_while_it_is_active():
+def routes_are_active_while_the_peering_is_active():
     ec2 = client()
     peering = active(ec2)
     requester = describe(ec2, peering)["RequesterVpcInfo"]["VpcId"]
@@ -278,7 +278,7 @@ def routes_lead_through_a_peering_while_it_is_active():
 
 
 @check
-def a_vpc_has_attributes_and_an_end():
+def vpcs_have_attributes_and_can_be_deleted():
     ec2 = client()
     made = ec2.create_vpc(CidrBlock="10.0.0.0/16", AmazonProvidedIpv6CidrBlock=True)["Vpc"]
     assert made["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"].endswith("::/56"), made
@@ -289,7 +289,7 @@ def a_vpc_has_attributes_and_an_end():
 
 
 @check
-def callers_are_told_apart():
+def callers_are_identified_by_their_access_key():
     caller = client("sts").get_caller_identity()
     assert caller["Account"] == ACCOUNT, caller
     refused("AuthFailure", 401, client(key="AKIAUNKNOWN000000000").describe_vpcs)
@@ -305,7 +305,7 @@ def an_unknown_action_is_invalid():
 
 
 @check
-def faults_are_understood():
+def faults_can_be_injected():
     ec2 = client()
     fault = {"match": {"action": "DescribeVpcs"}, "count": 1, "kind": "throttle"}
     control("POST", "faults", fault)
@@ -327,6 +327,6 @@ if __name__ == "__main__":
         try:
             one()
         except Exception:
-            print(f"{one.__name__} fails", file=sys.stderr)
+            print(f"{one.__name__} failed", file=sys.stderr)
             raise
     print(f"{len(CHECKS)} checks passed")

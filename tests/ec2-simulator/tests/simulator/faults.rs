@@ -1,4 +1,4 @@
-//! Each kind of fault, as an SDK meets it.
+//! Each kind of fault, as an SDK sees it.
 
 use std::time::{Duration, Instant};
 
@@ -21,24 +21,24 @@ fn error(code: &str) -> Kind {
     Kind::Error { code: code.to_owned(), message: None, status: None }
 }
 
-/// How many VPCs there are.
+/// The number of VPCs.
 async fn vpcs(cloud: &Cloud) -> usize {
     cloud.ec2(HERE).describe_vpcs().send().await.unwrap().vpcs().len()
 }
 
-/// Whether a call came to an end without an answer.
-fn broke<T, E>(outcome: &Result<T, SdkError<E>>) -> bool {
+/// Whether a call ended without a complete response.
+fn has_no_response<T, E>(outcome: &Result<T, SdkError<E>>) -> bool {
     matches!(outcome, Err(SdkError::DispatchFailure(_) | SdkError::ResponseError(_)))
 }
 
-/// Waits until the first fault has hit a call.
+/// Waits until the first fault has affected a call.
 async fn until_hit(client: &Client) {
     let hit = async { while client.faults().await.unwrap()[0].hits == 0 {} };
-    tokio::time::timeout(Duration::from_secs(10), hit).await.expect("no call comes");
+    tokio::time::timeout(Duration::from_secs(10), hit).await.expect("the fault affected no call");
 }
 
 #[tokio::test]
-async fn an_error_comes_as_often_as_it_should_and_has_no_effect() {
+async fn an_error_affects_its_count_of_calls_and_has_no_effect() {
     let (_server, cloud, client) = start().await;
     client.add_fault(&Fault::new(error("InternalError")).on("CreateVpc").times(2)).await.unwrap();
     let create = || cloud.ec2(HERE).create_vpc().cidr_block("10.0.0.0/16").send();
@@ -64,12 +64,12 @@ async fn a_denied_call_is_denied_in_a_dry_run_too() {
         assert!(refused.message.starts_with("You are not authorized"), "{refused:?}");
     }
     client.remove_fault(fault).await.unwrap();
-    assert!(client.remove_fault(fault).await.is_err(), "it is gone");
+    assert!(client.remove_fault(fault).await.is_err(), "the fault does not exist any more");
     refused_with(delete().dry_run(true).send().await, "DryRunOperation").unwrap();
 }
 
 #[tokio::test]
-async fn an_error_can_have_any_words_and_hit_one_account_and_region() {
+async fn an_error_can_have_any_message_and_be_limited_to_an_account_and_region() {
     let (_server, cloud, client) = start().await;
     let another = cloud.another().await.unwrap();
     let kind = Kind::Error { code: "X".into(), message: Some("a <b>".into()), status: Some(418) };
@@ -83,7 +83,7 @@ async fn an_error_can_have_any_words_and_hit_one_account_and_region() {
 }
 
 #[tokio::test]
-async fn a_throttled_call_is_told_so_in_its_services_words() {
+async fn throttling_has_the_error_code_of_the_service() {
     let (_server, cloud, client) = start().await;
     client.add_fault(&Fault::new(Kind::Throttle)).await.unwrap();
     let refused = refused_with(cloud.ec2(HERE).describe_vpcs().send().await, "RequestLimitExceeded").unwrap();
@@ -92,7 +92,7 @@ async fn a_throttled_call_is_told_so_in_its_services_words() {
 }
 
 #[tokio::test]
-async fn token_buckets_throttle_each_action_on_its_own() {
+async fn token_buckets_throttle_each_action_separately() {
     let (_server, cloud, client) = start().await;
     let bucket = json!({ "capacity": 3, "refill": 1 });
     client.set(&json!({ "throttling": { "non_mutating": bucket, "mutating": bucket } })).await.unwrap();
@@ -109,7 +109,7 @@ async fn token_buckets_throttle_each_action_on_its_own() {
 }
 
 #[tokio::test]
-async fn a_slow_call_is_slow() {
+async fn latency_delays_the_call() {
     let (_server, cloud, client) = start().await;
     client.add_fault(&Fault::new(Kind::Latency { seconds: 0.3 }).on("DescribeVpcs").times(1)).await.unwrap();
     let before = Instant::now();
@@ -118,7 +118,7 @@ async fn a_slow_call_is_slow() {
 }
 
 #[tokio::test]
-async fn a_hanging_call_has_no_answer_and_no_effect() {
+async fn a_hanging_call_has_no_response_and_no_effect() {
     let (_server, cloud, client) = start().await;
     let fault = client.add_fault(&Fault::new(Kind::Hang).on("CreateVpc")).await.unwrap();
     let ec2 = cloud.ec2(HERE);
@@ -128,12 +128,12 @@ async fn a_hanging_call_has_no_answer_and_no_effect() {
     assert!(!create.is_finished());
     client.remove_fault(fault).await.unwrap();
     let outcome = create.await.unwrap();
-    assert!(broke(&outcome), "{outcome:?}");
+    assert!(has_no_response(&outcome), "{outcome:?}");
     assert_eq!(vpcs(&cloud).await, 0);
 }
 
 #[tokio::test]
-async fn a_call_at_a_gate_goes_on_when_it_opens() {
+async fn a_call_at_a_gate_continues_when_the_gate_is_removed() {
     let (_server, cloud, client) = start().await;
     let gate = client.add_fault(&Fault::new(Kind::Gate).on("CreateVpc").times(1)).await.unwrap();
     let ec2 = cloud.ec2(HERE);
@@ -147,11 +147,11 @@ async fn a_call_at_a_gate_goes_on_when_it_opens() {
 }
 
 #[tokio::test]
-async fn a_lost_reply_has_its_effect() {
+async fn a_call_with_a_lost_reply_takes_effect() {
     let (_server, cloud, client) = start().await;
     client.add_fault(&Fault::new(Kind::LostReply).on("CreateVpc").times(1)).await.unwrap();
     let outcome = cloud.ec2(HERE).create_vpc().cidr_block("10.0.0.0/16").send().await;
-    assert!(broke(&outcome), "{outcome:?}");
+    assert!(has_no_response(&outcome), "{outcome:?}");
     assert_eq!(vpcs(&cloud).await, 1);
     let query = Query { action: Some("CreateVpc".into()), ..Query::default() };
     let journal = client.journal(&query).await.unwrap();
@@ -160,16 +160,19 @@ async fn a_lost_reply_has_its_effect() {
 }
 
 #[tokio::test]
-async fn a_crash_leaves_half_an_answer() {
+async fn a_crash_cuts_off_the_response() {
     let (_server, cloud, client) = start().await;
     client.add_fault(&Fault::new(Kind::CrashMidAnswer).on("CreateVpc").times(1)).await.unwrap();
     let outcome = cloud.ec2(HERE).create_vpc().cidr_block("10.0.0.0/16").send().await;
-    assert!(matches!(outcome, Err(SdkError::ResponseError(_))), "the head came, the rest did not: {outcome:?}");
+    assert!(
+        matches!(outcome, Err(SdkError::ResponseError(_))),
+        "the headers arrived, and only half of the body: {outcome:?}"
+    );
     assert_eq!(vpcs(&cloud).await, 1);
 }
 
 #[tokio::test]
-async fn a_stale_describe_shows_what_was_for_a_while() {
+async fn a_stale_describe_shows_the_past_for_a_while() {
     let (_server, cloud, client) = start().await;
     let (vpc, peer) = cloud.pair().await.unwrap();
     client.add_fault(&Fault::new(Kind::StaleDescribe { seconds: 5.0 })).await.unwrap();
@@ -186,7 +189,7 @@ async fn a_stale_describe_shows_what_was_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_probability_is_a_share_of_the_calls_and_the_same_in_every_run() {
+async fn probabilities_are_deterministic() {
     let run = async || {
         let server = simulator(at_once(), Clock::new(Timestamp::UNIX_EPOCH, 0.0)).await;
         let (cloud, client) = (Cloud::at(server.url()), Client::new(&server.url()));
@@ -205,7 +208,7 @@ async fn a_probability_is_a_share_of_the_calls_and_the_same_in_every_run() {
 }
 
 #[tokio::test]
-async fn a_fault_that_makes_no_sense_is_refused() {
+async fn a_fault_with_a_value_out_of_range_is_rejected() {
     let (_server, _cloud, client) = start().await;
     for fault in [
         Fault { probability: 1.5, ..Fault::new(Kind::Hang) },

@@ -1,4 +1,4 @@
-//! Policies, as an SDK meets them: those in `deploy/iam` above all.
+//! IAM policies, mainly those in `deploy/iam`, as an SDK sees them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::moto::venv;
 
 /// The role of the operator in the other account.
 const ROLE: &str = "arn:aws:iam::222222222222:role/vpc-peering/operator";
-/// As in the files.
+/// The cluster ID in the files of `deploy/iam`.
 const CLUSTER: &str = "11111111-2222-3333-4444-555555555555";
 const DENIED: &str = "UnauthorizedOperation";
 
@@ -38,7 +38,7 @@ async fn start() -> (Server, Cloud, Client) {
     (server, cloud, client)
 }
 
-/// A session of the operator's role for a resource in this namespace.
+/// Assumes the operator's role for a resource in this namespace.
 async fn session(cloud: &Cloud, role: &str, namespace: &str) -> Result<Cloud> {
     let owner = [("cluster", CLUSTER), ("namespace", namespace), ("name", "peering"), ("uid", "1")];
     let tags = owner.map(|(key, value)| {
@@ -52,13 +52,13 @@ async fn session(cloud: &Cloud, role: &str, namespace: &str) -> Result<Cloud> {
     Ok(Cloud { credentials, ..cloud.clone() })
 }
 
-/// The tags by which a resource owns a connection, or has accepted it.
+/// The tags with which a resource owns a connection or has accepted it.
 fn owner(prefix: &str, namespace: &str) -> Vec<aws_sdk_ec2::types::Tag> {
     let owner = [("cluster", CLUSTER), ("namespace", namespace), ("name", "peering"), ("uid", "1")];
     owner.into_iter().map(|(key, value)| tag(&format!("vpcpeering.dev/{prefix}{key}"), value)).collect()
 }
 
-/// A request from a VPC of the first account to one of the other's, whose role has `accepter.json`.
+/// Requests a connection to a VPC of the other account, and attaches `accepter.json` to the operator's role there.
 async fn request(cloud: &Cloud, client: &Client) -> (Cloud, String) {
     let another = cloud.another().await.unwrap();
     let (vpc, peer) = (cloud.vpc(HERE, "10.0.0.0/16").await.unwrap(), another.vpc(HERE, "10.1.0.0/16").await.unwrap());
@@ -69,7 +69,7 @@ async fn request(cloud: &Cloud, client: &Client) -> (Cloud, String) {
 }
 
 #[tokio::test]
-async fn a_denial_has_the_text_of_its_service() {
+async fn a_denial_has_the_message_of_the_service() {
     let (_server, cloud, client) = start().await;
     let describe = json!({"Version": "2012-10-17", "Statement": [
         {"Sid": "Look", "Effect": "Allow", "Action": "ec2:Describe*", "Resource": "*"},
@@ -85,7 +85,7 @@ async fn a_denial_has_the_text_of_its_service() {
                authorized to perform: ec2:CreateVpc on resource: * because no identity-based policy allows the \
                ec2:CreateVpc action. Encoded authorization failure message: ";
     assert!(one.message.starts_with(why) && two.message.starts_with(why), "{one:?} {two:?}");
-    assert_ne!(one.message, two.message, "the encoded part is another each time");
+    assert_ne!(one.message, two.message, "the encoded part differs in each message");
     let assume = cloud.sts().assume_role().role_arn(ROLE).role_session_name("test").send().await;
     let refused = refused_with(assume, "AccessDenied").unwrap();
     assert_eq!(refused.status, 403);
@@ -93,7 +93,7 @@ async fn a_denial_has_the_text_of_its_service() {
         refused.message.ends_with("because no identity-based policy allows the sts:AssumeRole action"),
         "{refused:?}"
     );
-    cloud.account().await.expect("everybody may ask who they are");
+    cloud.account().await.expect("GetCallerIdentity needs no permission");
 
     let entries = client.journal(&Query::default()).await.unwrap().entries;
     assert_eq!(entries[0].allowed_by, ["reader/Look"]);
@@ -101,14 +101,14 @@ async fn a_denial_has_the_text_of_its_service() {
     assert!(entries[1].denied.as_ref().is_some_and(|why| why.contains("ec2:CreateVpc")), "{entries:?}");
 
     client.detach_policy("test", "reader").await.unwrap();
-    assert!(client.detach_policy("test", "reader").await.is_err(), "it is gone");
+    assert!(client.detach_policy("test", "reader").await.is_err(), "the policy does not exist any more");
     create(false).await.unwrap();
-    let senseless = json!({"Version": "2012-10-17", "Statement": [{"Sid": "A", "Effect": "Allow", "Action": "*"}]});
-    assert!(client.attach_policy(&attachment("test", "senseless", Kind::Identity, senseless)).await.is_err());
+    let invalid = json!({"Version": "2012-10-17", "Statement": [{"Sid": "A", "Effect": "Allow", "Action": "*"}]});
+    assert!(client.attach_policy(&attachment("test", "invalid", Kind::Identity, invalid)).await.is_err());
 }
 
 #[tokio::test]
-async fn a_missing_resource_answers_not_found() {
+async fn a_missing_resource_returns_not_found() {
     let (_server, cloud, client) = start().await;
     client.attach_policy(&attachment("test", "own", Kind::Identity, file("own-credentials"))).await.unwrap();
     let delete = cloud.ec2(HERE).delete_vpc_peering_connection().vpc_peering_connection_id("pcx-0123456789abcdef0");
@@ -136,7 +136,7 @@ async fn a_connection_belongs_to_the_namespace_that_tagged_it_first() {
         };
         team.ec2(HERE).accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await.unwrap();
 
-        // Before the first tags: only the session's own names, and no options.
+        // Before the first tags: only the ownership tags of the session, and no options.
         refused_with(set(&team, owner(prefix, "other")).await, DENIED).unwrap();
         refused_with(set(&team, vec![tag("cost", "1")]).await, DENIED).unwrap();
         refused_with(set(&team, [owner("", "team"), owner("accepter-", "team")].concat()).await, DENIED).unwrap();
@@ -184,14 +184,14 @@ async fn only_known_accounts_and_tagged_vpcs_are_accepted() {
     let made = ask.peer_owner_id(ANOTHER_ACCOUNT).send().await.unwrap().vpc_peering_connection.unwrap();
     let theirs = id_of(&made).unwrap();
     refused_with(accept(&theirs).await, DENIED).unwrap();
-    // Rejecting it does no harm.
+    // Rejecting a request is always allowed, because it does no harm.
     team.ec2(HERE).reject_vpc_peering_connection().vpc_peering_connection_id(theirs).send().await.unwrap();
     refused_with(team.ec2(HERE).delete_vpc_peering_connection().vpc_peering_connection_id(id).send().await, DENIED)
         .unwrap();
 }
 
 #[tokio::test]
-async fn own_credentials_change_what_carries_the_cluster() {
+async fn own_credentials_change_only_connections_of_the_cluster() {
     let (_server, cloud, client) = start().await;
     let operator = client.create_key("111111111111").await.unwrap();
     client
@@ -213,7 +213,7 @@ async fn own_credentials_change_what_carries_the_cluster() {
     ours.ec2(HERE).accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await.unwrap();
     ours.ec2(HERE).create_tags().resources(&id).tags(tag("cost", "1")).send().await.unwrap();
 
-    // A foreign connection is taken over only with the adoption policy.
+    // Adopting a connection requires the adoption policy.
     let (vpc, peer) = cloud.pair().await.unwrap();
     let foreign = id_of(&cloud.request(&vpc, &peer).await.unwrap()).unwrap();
     let adopt = || ours.ec2(HERE).create_tags().resources(&foreign).set_tags(Some(owner("", "team"))).send();
@@ -255,7 +255,7 @@ async fn the_guard_leaves_ownership_tags_to_the_operators_roles() {
     set(&cloud, &id, "team").await.unwrap();
     unset(&cloud, &["cost", "team"]).await.unwrap();
     unset(&team, &["vpcpeering.dev/uid"]).await.unwrap();
-    // A new connection cannot have them either.
+    // A new connection cannot have ownership tags either.
     let (vpc, peer) = cloud.pair().await.unwrap();
     let ask = cloud.ec2(HERE).create_vpc_peering_connection().vpc_id(&vpc).peer_vpc_id(&peer);
     let tags = crate::cloud::tags_of("vpc-peering-connection", owner("", "team"));
@@ -310,9 +310,9 @@ async fn the_role_trusts_the_operator_of_one_cluster_who_knows_the_external_id()
     assert_eq!(by, [hubs, "trust/TheOperatorOfOneCluster", hubs, "trust/ItsSessionTags"]);
 }
 
-/// The table of actions, resources and keys is the reference's: the linter of `make test` ships a copy of it.
+/// The table equals the Service Authorization Reference, of which the IAM linter of `make test` has a copy.
 #[test]
-fn the_table_is_that_of_the_reference() {
+fn the_table_equals_the_service_authorization_reference() {
     let script = r#"
 import json, os, parliament, sys
 path = os.path.join(os.path.dirname(parliament.__file__), "iam_definition.json")
@@ -328,7 +328,8 @@ json.dump({name: find(name) for name in sys.argv[1:]}, sys.stdout)
         Command::new(venv().join("bin/python")).args(["-W", "ignore", "-c", script]).args(names).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let all: BTreeMap<String, BTreeMap<String, Vec<String>>> = serde_json::from_slice(&output.stdout).unwrap();
-    // Web identity and SAML keys, and resource types that the simulator does not have, are left out.
+    // The table omits the keys of web identity federation and SAML, and resource types that the simulator does not
+    // support.
     let of_others = |key: &str| key.contains(".com:") || key.starts_with("saml:");
     let kinds = ["", "vpc", "vpc-peering-connection", "route-table", "role", "queue"];
     for action in reference::ACTIONS {

@@ -1,4 +1,4 @@
-//! The simulator, seen from outside: through two SDKs, beside moto, and through its control API.
+//! Tests of the simulator through two SDKs, through its control API, and in comparison with moto.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

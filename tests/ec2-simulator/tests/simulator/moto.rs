@@ -1,4 +1,4 @@
-//! moto's server: an EC2 that nobody here wrote.
+//! The server of moto, an independent simulation of EC2.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A server that ends with the test, panic or not.
+/// A server that is killed at the end of the test, even after a panic.
 pub(crate) struct Moto {
     process: Child,
     pub(crate) url: String,
@@ -28,13 +28,13 @@ impl Moto {
         let moto = Self { process, url: format!("http://127.0.0.1:{port}") };
         let deadline = Instant::now() + Duration::from_secs(60);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(Instant::now() < deadline, "moto does not start");
+            assert!(Instant::now() < deadline, "moto did not start within a minute");
             std::thread::sleep(Duration::from_millis(50));
         }
         moto
     }
 
-    /// Forgets everything: <https://docs.getmoto.org/en/latest/docs/server_mode.html#reset-api>.
+    /// Deletes all resources: <https://docs.getmoto.org/en/latest/docs/server_mode.html#reset-api>.
     pub(crate) fn reset(&self) {
         let mut stream = TcpStream::connect(self.url.trim_start_matches("http://")).expect("moto");
         let request = "POST /moto-api/reset HTTP/1.0\r\nContent-Length: 0\r\n\r\n";
@@ -52,10 +52,10 @@ impl Drop for Moto {
     }
 }
 
-/// The pinned Python environment; it is made when it is not there yet.
+/// The pinned Python environment. Creates it if it does not exist.
 pub(crate) fn venv() -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../python/venv.sh");
     let output = Command::new(script).stderr(Stdio::inherit()).output().expect("venv.sh");
-    assert!(output.status.success(), "venv.sh fails");
+    assert!(output.status.success(), "venv.sh failed");
     PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim())
 }

@@ -1,4 +1,5 @@
-//! Every edge of the lifecycle, as a table: who does what to a connection in which phase, and what comes of it.
+//! The lifecycle as tables: every action of every actor in every phase, and every timed transition. One file, because
+//! all tests share `Scenario`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -13,20 +14,21 @@ use crate::world::vpc::Ipv6Block;
 const HOUR: u64 = 60 * 60;
 const DAY: u64 = 24 * HOUR;
 
-/// Who calls, and from where.
+/// A caller, with its account and region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Who {
+enum Actor {
     Requester,
     Accepter,
-    /// The requester, in the accepter's region.
+    /// The requester's account in the accepter's region.
     RequesterElsewhere,
-    /// The accepter, in the requester's region.
+    /// The accepter's account in the requester's region.
     AccepterElsewhere,
+    /// An account that owns neither VPC.
     Stranger,
 }
 
-impl Who {
-    fn place(self) -> Place {
+impl Actor {
+    fn location(self) -> Location {
         let (account, region) = match self {
             Self::Requester => ("111111111111", "us-east-1"),
             Self::RequesterElsewhere => ("111111111111", "eu-west-1"),
@@ -34,11 +36,11 @@ impl Who {
             Self::AccepterElsewhere => ("222222222222", "us-east-1"),
             Self::Stranger => ("333333333333", "us-east-1"),
         };
-        Place::new(account, region)
+        Location::new(account, region)
     }
 }
 
-/// A world with a clock, and one VPC at each end.
+/// A world with a clock, a requester VPC and an accepter VPC.
 struct Scenario {
     world: World,
     now: Timestamp,
@@ -58,17 +60,17 @@ impl Scenario {
             requester_vpc: String::new(),
             accepter_vpc: String::new(),
         };
-        scenario.requester_vpc = scenario.vpc(Who::Requester, blocks.0);
-        scenario.accepter_vpc = scenario.vpc(Who::Accepter, blocks.1);
+        scenario.requester_vpc = scenario.vpc(Actor::Requester, blocks.0);
+        scenario.accepter_vpc = scenario.vpc(Actor::Accepter, blocks.1);
         scenario
     }
 
-    fn call(&self, who: Who) -> Call {
-        Call { place: who.place(), now: self.now, dry_run: false }
+    fn call(&self, actor: Actor) -> Call {
+        Call { location: actor.location(), now: self.now, dry_run: false }
     }
 
-    fn vpc(&mut self, who: Who, block: &str) -> String {
-        let call = self.call(who);
+    fn vpc(&mut self, actor: Actor, block: &str) -> String {
+        let call = self.call(actor);
         self.world.create_vpc(&call, block.parse().unwrap(), Ipv6Block::Absent, Tags::new()).unwrap().id
     }
 
@@ -78,14 +80,14 @@ impl Scenario {
     }
 
     fn request(&mut self) -> String {
-        self.try_request(Who::Requester, Who::Accepter).unwrap().id
+        self.try_request(Actor::Requester, Actor::Accepter).unwrap().id
     }
 
-    fn try_request(&mut self, from: Who, to: Who) -> Result<Peering> {
-        let vpc_of = |who| if who == Who::Requester { &self.requester_vpc } else { &self.accepter_vpc };
+    fn try_request(&mut self, from: Actor, to: Actor) -> Result<Peering> {
+        let vpc_of = |actor| if actor == Actor::Requester { &self.requester_vpc } else { &self.accepter_vpc };
         let request = Request {
             vpc_id: vpc_of(from).clone(),
-            peer: to.place(),
+            peer: to.location(),
             peer_vpc_id: vpc_of(to).clone(),
             options: Options::default(),
             tags: Tags::from([("made-by".to_owned(), format!("{from:?}"))]),
@@ -94,7 +96,7 @@ impl Scenario {
         self.world.request_peering(&call, request)
     }
 
-    /// A connection that has come to this phase.
+    /// Creates a connection and brings it into a phase.
     fn in_phase(&mut self, code: &str) -> String {
         let id = self.request();
         match code {
@@ -107,16 +109,16 @@ impl Scenario {
         }
         self.wait(1.0);
         match code {
-            "rejected" => self.act(Who::Accepter, "reject", &id).unwrap(),
+            "rejected" => self.act(Actor::Accepter, "reject", &id).unwrap(),
             "expired" => self.wait(7.0 * DAY as f64),
-            "provisioning" | "active" | "deleting" | "deleted" => self.act(Who::Accepter, "accept", &id).unwrap(),
+            "provisioning" | "active" | "deleting" | "deleted" => self.act(Actor::Accepter, "accept", &id).unwrap(),
             _ => {}
         }
         if matches!(code, "active" | "deleting" | "deleted") {
             self.wait(1.0);
         }
         if matches!(code, "deleting" | "deleted") {
-            self.act(Who::Requester, "delete", &id).unwrap();
+            self.act(Actor::Requester, "delete", &id).unwrap();
         }
         if code == "deleted" {
             self.wait(1.0);
@@ -125,14 +127,14 @@ impl Scenario {
         id
     }
 
-    fn act(&mut self, who: Who, verb: &str, id: &str) -> Result<()> {
-        let call = self.call(who);
+    fn act(&mut self, actor: Actor, verb: &str, id: &str) -> Result<()> {
+        let call = self.call(actor);
         match verb {
             "accept" => self.world.accept_peering(&call, id).map(drop),
             "reject" => self.world.reject_peering(&call, id),
             "delete" => self.world.delete_peering(&call, id),
             "modify" => {
-                let side = if who == Who::Requester { Side::Requester } else { Side::Accepter };
+                let side = if actor == Actor::Requester { Side::Requester } else { Side::Accepter };
                 self.world.modify_options(&call, id, &[(side, Some(false), None)]).map(drop)
             }
             other => panic!("{other}"),
@@ -143,8 +145,8 @@ impl Scenario {
         self.world.peerings().get(id).map_or("gone", |peering| peering.phase.code())
     }
 
-    fn sees(&self, who: Who, id: &str) -> bool {
-        self.world.peering(&self.call(who), id).is_ok()
+    fn is_visible(&self, actor: Actor, id: &str) -> bool {
+        self.world.peering(&self.call(actor), id).is_ok()
     }
 }
 
@@ -160,9 +162,9 @@ const CODES: [&str; 9] = [
     "deleted",
 ];
 
-/// From each phase: what becomes of it by itself, and how soon.
+/// Phase, seconds that pass, and the phase after that.
 #[test]
-fn what_time_does() {
+fn timed_transitions() {
     for (code, seconds, then) in [
         ("initiating-request", 0.1, "initiating-request"),
         ("initiating-request", 0.2, "pending-acceptance"),
@@ -187,68 +189,67 @@ fn what_time_does() {
     }
 }
 
-/// From each phase: what its owners may do.
 #[test]
-fn what_owners_do() {
+fn actions_of_owners_in_every_phase() {
     for code in CODES {
-        for (who, verb, from, to) in [
-            (Who::Accepter, "accept", &["pending-acceptance"][..], "provisioning"),
-            (Who::Accepter, "reject", &["pending-acceptance"], "rejected"),
-            (Who::Requester, "delete", &["pending-acceptance", "active"], "deleting"),
-            (Who::Accepter, "delete", &["active"], "deleting"),
+        for (actor, verb, from, to) in [
+            (Actor::Accepter, "accept", &["pending-acceptance"][..], "provisioning"),
+            (Actor::Accepter, "reject", &["pending-acceptance"], "rejected"),
+            (Actor::Requester, "delete", &["pending-acceptance", "active"], "deleting"),
+            (Actor::Accepter, "delete", &["active"], "deleting"),
         ] {
             let mut scenario = Scenario::new();
             let id = scenario.in_phase(code);
-            let outcome = scenario.act(who, verb, &id);
+            let outcome = scenario.act(actor, verb, &id);
             if from.contains(&code) {
-                assert_eq!((outcome, scenario.code(&id)), (Ok(()), to), "{who:?} {verb} {code}");
+                assert_eq!((outcome, scenario.code(&id)), (Ok(()), to), "{actor:?} {verb} {code}");
                 continue;
             }
-            let error = outcome.expect_err(&format!("{who:?} {verb} {code}"));
-            let is_hidden = who == Who::Accepter && matches!(code, "initiating-request" | "failed");
-            let is_asked = (who, verb, code) == (Who::Accepter, "delete", "pending-acceptance");
-            let expected = match (is_hidden, is_asked) {
+            let error = outcome.expect_err(&format!("{actor:?} {verb} {code}"));
+            let is_hidden = actor == Actor::Accepter && matches!(code, "initiating-request" | "failed");
+            let is_request_of_another = (actor, verb, code) == (Actor::Accepter, "delete", "pending-acceptance");
+            let expected = match (is_hidden, is_request_of_another) {
                 (true, _) => "InvalidVpcPeeringConnectionID.NotFound",
                 (_, true) => "OperationNotPermitted",
                 _ => "InvalidStateTransition",
             };
-            assert_eq!(error.code, expected, "{who:?} {verb} {code}");
+            assert_eq!(error.code, expected, "{actor:?} {verb} {code}");
             if expected == "InvalidStateTransition" {
                 let text = format!("Invalid state transition for {id}, attempted to transition from {code} to {to}");
                 assert_eq!(error.message, text);
             }
-            assert_eq!(scenario.code(&id), code, "{who:?} {verb}");
+            assert_eq!(scenario.code(&id), code, "{actor:?} {verb}");
         }
     }
 }
 
 #[test]
-fn only_the_accepter_decides_and_only_in_the_accepters_region() {
+fn only_the_accepter_accepts_or_rejects_and_only_in_its_region() {
     for verb in ["accept", "reject"] {
-        for (who, code) in [
-            (Who::Requester, "OperationNotPermitted"),
-            (Who::RequesterElsewhere, "InvalidVpcPeeringConnectionID.NotFound"),
-            (Who::AccepterElsewhere, "InvalidVpcPeeringConnectionID.NotFound"),
-            (Who::Stranger, "InvalidVpcPeeringConnectionID.NotFound"),
+        for (actor, code) in [
+            (Actor::Requester, "OperationNotPermitted"),
+            (Actor::RequesterElsewhere, "InvalidVpcPeeringConnectionID.NotFound"),
+            (Actor::AccepterElsewhere, "InvalidVpcPeeringConnectionID.NotFound"),
+            (Actor::Stranger, "InvalidVpcPeeringConnectionID.NotFound"),
         ] {
             let mut scenario = Scenario::new();
             let id = scenario.in_phase("pending-acceptance");
-            assert_eq!(scenario.act(who, verb, &id).unwrap_err().code, code, "{who:?} {verb}");
+            assert_eq!(scenario.act(actor, verb, &id).unwrap_err().code, code, "{actor:?} {verb}");
         }
     }
     let mut scenario = Scenario::new();
     let id = scenario.in_phase("pending-acceptance");
-    let error = scenario.act(Who::Requester, "accept", &id).unwrap_err();
+    let error = scenario.act(Actor::Requester, "accept", &id).unwrap_err();
     assert_eq!(error.message, format!("User 111111111111 cannot accept peering {id}"));
 }
 
 #[test]
-fn within_one_account_the_accepters_region_decides() {
+fn within_one_account_only_the_accepters_region_can_accept() {
     let mut scenario = Scenario::new();
-    scenario.accepter_vpc = scenario.vpc(Who::RequesterElsewhere, "10.2.0.0/16");
-    let id = scenario.try_request(Who::Requester, Who::RequesterElsewhere).unwrap().id;
+    scenario.accepter_vpc = scenario.vpc(Actor::RequesterElsewhere, "10.2.0.0/16");
+    let id = scenario.try_request(Actor::Requester, Actor::RequesterElsewhere).unwrap().id;
     scenario.wait(1.0);
-    let error = scenario.act(Who::Requester, "accept", &id).unwrap_err();
+    let error = scenario.act(Actor::Requester, "accept", &id).unwrap_err();
     assert_eq!(
         error.message,
         format!(
@@ -256,29 +257,29 @@ fn within_one_account_the_accepters_region_decides() {
              region eu-west-1"
         )
     );
-    assert_eq!(scenario.act(Who::RequesterElsewhere, "accept", &id), Ok(()));
+    assert_eq!(scenario.act(Actor::RequesterElsewhere, "accept", &id), Ok(()));
 }
 
-/// For how long each end sees a connection that has ended.
+/// Phase, and how long the requester and the accepter see the connection.
 #[test]
-fn ended_connections_stay_visible_for_as_long_as_the_guide_says() {
+fn ended_connections_stay_visible_as_documented() {
     for (code, requester, accepter) in [
         ("failed", 2 * HOUR, 0),
         ("expired", 2 * DAY, 2 * DAY),
         ("rejected", 2 * DAY, 2 * HOUR),
-        // The requester is who deletes it here.
+        // Deleted by the requester.
         ("deleted", 2 * HOUR, 2 * DAY),
     ] {
-        for (who, visible) in [(Who::Requester, requester), (Who::Accepter, accepter)] {
+        for (actor, visible) in [(Actor::Requester, requester), (Actor::Accepter, accepter)] {
             let mut scenario = Scenario::new();
             let id = scenario.in_phase(code);
             if visible > 0 {
                 scenario.wait(visible as f64 - 2.0);
-                assert!(scenario.sees(who, &id), "{who:?} of {code}");
+                assert!(scenario.is_visible(actor, &id), "{actor:?} of {code}");
                 scenario.wait(2.0);
             }
-            assert!(!scenario.sees(who, &id), "{who:?} of {code}");
-            assert!(!scenario.sees(Who::Stranger, &id));
+            assert!(!scenario.is_visible(actor, &id), "{actor:?} of {code}");
+            assert!(!scenario.is_visible(Actor::Stranger, &id));
         }
     }
 }
@@ -287,41 +288,44 @@ fn ended_connections_stay_visible_for_as_long_as_the_guide_says() {
 fn within_one_account_ended_connections_stay_visible_for_two_hours() {
     for verb in ["reject", "delete"] {
         let mut scenario = Scenario::new();
-        scenario.accepter_vpc = scenario.vpc(Who::Requester, "10.2.0.0/16");
+        scenario.accepter_vpc = scenario.vpc(Actor::Requester, "10.2.0.0/16");
         let request = Request {
             vpc_id: scenario.requester_vpc.clone(),
-            peer: Who::Requester.place(),
+            peer: Actor::Requester.location(),
             peer_vpc_id: scenario.accepter_vpc.clone(),
             options: Options::default(),
             tags: Tags::new(),
         };
-        let id = scenario.world.request_peering(&scenario.call(Who::Requester), request).unwrap().id;
+        let id = scenario.world.request_peering(&scenario.call(Actor::Requester), request).unwrap().id;
         scenario.wait(1.0);
-        scenario.act(Who::Requester, verb, &id).unwrap();
+        scenario.act(Actor::Requester, verb, &id).unwrap();
         scenario.wait(2.0 * HOUR as f64 - 2.0);
-        assert!(scenario.sees(Who::Requester, &id), "{verb}");
+        assert!(scenario.is_visible(Actor::Requester, &id), "{verb}");
         scenario.wait(3.0);
-        assert!(!scenario.sees(Who::Requester, &id), "{verb}");
+        assert!(!scenario.is_visible(Actor::Requester, &id), "{verb}");
     }
 }
 
 #[test]
-fn what_happens_late_happens_at_its_own_time() {
+fn transitions_take_effect_at_their_own_time() {
     let mut scenario = Scenario::new();
     let id = scenario.request();
     scenario.wait((7 * DAY + 2 * DAY) as f64 - 1.0);
     assert_eq!(scenario.code(&id), "expired");
     scenario.wait(1.0);
     assert_eq!(scenario.code(&id), "gone");
-    assert!(scenario.world.tags(&Who::Requester.place(), &id).is_none(), "its tags go with it");
+    assert!(
+        scenario.world.tags(&Actor::Requester.location(), &id).is_none(),
+        "the tags are removed with the connection"
+    );
 }
 
 #[test]
-fn a_request_that_cannot_be_fails_later() {
+fn an_invalid_request_becomes_failed() {
     for name in ["unknown VPC", "overlap"] {
         let mut scenario = Scenario::new();
         scenario.accepter_vpc = match name {
-            "overlap" => scenario.vpc(Who::Accepter, "10.0.128.0/24"),
+            "overlap" => scenario.vpc(Actor::Accepter, "10.0.128.0/24"),
             _ => "vpc-0000000000000dead".into(),
         };
         let id = scenario.request();
@@ -331,17 +335,17 @@ fn a_request_that_cannot_be_fails_later() {
         let message = scenario.world.peerings().get(&id).unwrap().message();
         assert_eq!(message, "Failed due to incorrect VPC-ID, Account ID, or overlapping CIDR range");
     }
-    // The VPC is there, but in another account or region than the request says.
-    for to in [Who::RequesterElsewhere, Who::AccepterElsewhere, Who::Stranger] {
+    // The VPC exists, but not in the account or region of the request.
+    for to in [Actor::RequesterElsewhere, Actor::AccepterElsewhere, Actor::Stranger] {
         let mut scenario = Scenario::new();
-        let id = scenario.try_request(Who::Requester, to).unwrap().id;
+        let id = scenario.try_request(Actor::Requester, to).unwrap().id;
         scenario.wait(1.0);
         assert_eq!(scenario.code(&id), "failed", "{to:?}");
     }
 }
 
 #[test]
-fn a_second_block_overlaps_as_the_first_does() {
+fn overlap_is_checked_for_all_blocks() {
     for (ipv4, ipv6) in [(&["10.1.0.0/16", "10.0.9.0/24"][..], &[][..]), (&["10.1.0.0/16"], &["2600:1f00::/56"])] {
         let mut scenario = Scenario::new();
         let requester = scenario.requester_vpc.clone();
@@ -357,7 +361,7 @@ fn a_second_block_overlaps_as_the_first_does() {
 }
 
 #[test]
-fn a_repeated_request_gives_what_the_settings_say() {
+fn a_repeated_request_returns_what_the_settings_select() {
     for (policy, is_same, is_tagged) in [
         (RepeatRequest::ReturnExisting, true, false),
         (RepeatRequest::ReturnExistingWithNewTags, true, true),
@@ -368,17 +372,17 @@ fn a_repeated_request_gives_what_the_settings_say() {
         let first = scenario.request();
         let request = Request {
             vpc_id: scenario.requester_vpc.clone(),
-            peer: Who::Accepter.place(),
+            peer: Actor::Accepter.location(),
             peer_vpc_id: scenario.accepter_vpc.clone(),
             options: Options::default(),
             tags: Tags::from([("again".to_owned(), String::new())]),
         };
-        let again = scenario.world.request_peering(&scenario.call(Who::Requester), request).unwrap().id;
+        let again = scenario.world.request_peering(&scenario.call(Actor::Requester), request).unwrap().id;
         assert_eq!(again == first, is_same, "{policy:?}");
-        let tags = scenario.world.tags(&Who::Requester.place(), &first).unwrap();
+        let tags = scenario.world.tags(&Actor::Requester.location(), &first).unwrap();
         assert_eq!(tags.contains_key("again"), is_tagged, "{policy:?}");
     }
-    // One that has ended is not repeated but made anew.
+    // After a connection has ended, the same request creates a new one.
     for code in ["failed", "rejected", "expired", "deleting", "deleted"] {
         let mut scenario = Scenario::new();
         let first = scenario.in_phase(code);
@@ -387,46 +391,46 @@ fn a_repeated_request_gives_what_the_settings_say() {
 }
 
 #[test]
-fn the_swapped_pair_is_another_request_that_cannot_be_accepted() {
+fn a_request_in_the_opposite_direction_cannot_be_accepted() {
     let mut scenario = Scenario::new();
     let first = scenario.in_phase("active");
-    let swapped = scenario.try_request(Who::Accepter, Who::Requester).unwrap().id;
+    let swapped = scenario.try_request(Actor::Accepter, Actor::Requester).unwrap().id;
     assert_ne!(swapped, first);
     scenario.wait(1.0);
-    let error = scenario.act(Who::Requester, "accept", &swapped).unwrap_err();
+    let error = scenario.act(Actor::Requester, "accept", &swapped).unwrap_err();
     assert_eq!(error.code, "VpcPeeringConnectionAlreadyExists");
-    scenario.act(Who::Requester, "delete", &first).unwrap();
-    assert_eq!(scenario.act(Who::Requester, "accept", &swapped), Ok(()));
+    scenario.act(Actor::Requester, "delete", &first).unwrap();
+    assert_eq!(scenario.act(Actor::Requester, "accept", &swapped), Ok(()));
 }
 
 #[test]
-fn quotas_hold_and_let_go() {
+fn quotas_count_only_live_connections() {
     let mut settings = Settings::default();
     settings.quotas.outstanding = 1;
     settings.quotas.active_per_vpc = 1;
     let mut scenario = Scenario::with(settings, ("10.0.0.0/16", "10.1.0.0/16"));
     let first = scenario.request();
-    let another_vpc = scenario.vpc(Who::Accepter, "10.2.0.0/16");
+    let another_vpc = scenario.vpc(Actor::Accepter, "10.2.0.0/16");
     let first_vpc = std::mem::replace(&mut scenario.accepter_vpc, another_vpc);
-    let error = scenario.try_request(Who::Requester, Who::Accepter).unwrap_err();
+    let error = scenario.try_request(Actor::Requester, Actor::Accepter).unwrap_err();
     assert_eq!(error.code, "OutstandingVpcPeeringConnectionLimitExceeded");
     scenario.wait(1.0);
-    scenario.act(Who::Accepter, "accept", &first).unwrap();
+    scenario.act(Actor::Accepter, "accept", &first).unwrap();
     let second = scenario.request();
     scenario.wait(1.0);
-    let error = scenario.act(Who::Accepter, "accept", &second).unwrap_err();
+    let error = scenario.act(Actor::Accepter, "accept", &second).unwrap_err();
     assert_eq!(error.code, "ActiveVpcPeeringConnectionPerVpcLimitExceeded");
     assert!(error.message.contains(&scenario.requester_vpc) && !error.message.contains(&first_vpc));
-    scenario.act(Who::Requester, "delete", &first).unwrap();
-    assert_eq!(scenario.act(Who::Accepter, "accept", &second), Ok(()));
+    scenario.act(Actor::Requester, "delete", &first).unwrap();
+    assert_eq!(scenario.act(Actor::Accepter, "accept", &second), Ok(()));
 }
 
 #[test]
-fn options_need_an_active_connection_and_ones_own_side() {
+fn options_need_an_active_connection_and_the_callers_own_end() {
     for code in CODES {
         let mut scenario = Scenario::new();
         let id = scenario.in_phase(code);
-        let outcome = scenario.act(Who::Requester, "modify", &id);
+        let outcome = scenario.act(Actor::Requester, "modify", &id);
         let inactive = format!("Peering {id} is not active. Peering options can be added only to active peerings.");
         match code {
             "active" => assert_eq!(outcome, Ok(())),
@@ -435,12 +439,12 @@ fn options_need_an_active_connection_and_ones_own_side() {
     }
     let mut scenario = Scenario::new();
     let id = scenario.in_phase("active");
-    let anothers =
-        scenario.world.modify_options(&scenario.call(Who::Requester), &id, &[(Side::Accepter, Some(false), None)]);
+    let of_accepter =
+        scenario.world.modify_options(&scenario.call(Actor::Requester), &id, &[(Side::Accepter, Some(false), None)]);
     let text = "User 111111111111 does not have permission to modify the accepter side peering options";
-    assert_eq!(anothers.unwrap_err().message, text);
+    assert_eq!(of_accepter.unwrap_err().message, text);
     let dns = |scenario: &mut Scenario| {
-        let call = scenario.call(Who::Requester);
+        let call = scenario.call(Actor::Requester);
         scenario.world.modify_options(&call, &id, &[(Side::Requester, Some(true), None)])
     };
     assert_eq!(dns(&mut scenario).unwrap_err().code, "InvalidVpcPeeringConnectionState.DnsHostnamesDisabled");
@@ -451,19 +455,19 @@ fn options_need_an_active_connection_and_ones_own_side() {
 }
 
 #[test]
-fn multipath_takes_both_ends_and_two_regions() {
+fn multipath_needs_two_regions_and_both_ends_allow_it() {
     let mut scenario = Scenario::new();
-    let request = |scenario: &Scenario, peer: Who| Request {
+    let request = |scenario: &Scenario, peer: Actor| Request {
         vpc_id: scenario.requester_vpc.clone(),
-        peer: peer.place(),
+        peer: peer.location(),
         peer_vpc_id: scenario.accepter_vpc.clone(),
         options: Options { multipath: true, ..Options::default() },
         tags: Tags::new(),
     };
-    let call = scenario.call(Who::Requester);
-    let near = request(&scenario, Who::AccepterElsewhere);
+    let call = scenario.call(Actor::Requester);
+    let near = request(&scenario, Actor::AccepterElsewhere);
     assert_eq!(scenario.world.request_peering(&call, near).unwrap_err().code, "InvalidParameterCombination");
-    let far = request(&scenario, Who::Accepter);
+    let far = request(&scenario, Actor::Accepter);
     let id = scenario.world.request_peering(&call, far).unwrap().id;
     let allowed = |scenario: &Scenario| {
         let peering = scenario.world.peerings().get(&id).unwrap();
@@ -471,16 +475,16 @@ fn multipath_takes_both_ends_and_two_regions() {
     };
     assert_eq!(allowed(&scenario), (true, false));
     scenario.wait(1.0);
-    scenario.act(Who::Accepter, "accept", &id).unwrap();
+    scenario.act(Actor::Accepter, "accept", &id).unwrap();
     scenario.wait(1.0);
     assert_eq!(allowed(&scenario), (true, true));
-    let call = scenario.call(Who::Accepter);
+    let call = scenario.call(Actor::Accepter);
     scenario.world.modify_options(&call, &id, &[(Side::Accepter, None, Some(false))]).unwrap();
     assert_eq!(allowed(&scenario), (true, false));
 }
 
 #[test]
-fn a_vpc_goes_as_far_as_its_peerings_allow() {
+fn deletion_of_a_vpc_depends_on_its_connections() {
     for (code, requester, accepter) in [
         ("initiating-request", true, true),
         ("pending-acceptance", true, false),
@@ -491,33 +495,33 @@ fn a_vpc_goes_as_far_as_its_peerings_allow() {
         ("deleting", true, true),
         ("deleted", true, true),
     ] {
-        for (who, goes) in [(Who::Requester, requester), (Who::Accepter, accepter)] {
+        for (actor, is_deleted) in [(Actor::Requester, requester), (Actor::Accepter, accepter)] {
             let mut scenario = Scenario::new();
             let id = scenario.in_phase(code);
-            let vpc = if who == Who::Requester { &scenario.requester_vpc } else { &scenario.accepter_vpc };
-            let outcome = scenario.world.delete_vpc(&scenario.call(who), &vpc.clone());
-            let expected = if goes { Ok(()) } else { Err("DependencyViolation".to_owned()) };
-            assert_eq!(outcome.map_err(|error| error.code), expected, "{who:?} {code}");
-            if (who, code) == (Who::Requester, "pending-acceptance") {
-                assert_eq!(scenario.code(&id), "deleting", "a request goes with its VPC");
+            let vpc = if actor == Actor::Requester { &scenario.requester_vpc } else { &scenario.accepter_vpc };
+            let outcome = scenario.world.delete_vpc(&scenario.call(actor), &vpc.clone());
+            let expected = if is_deleted { Ok(()) } else { Err("DependencyViolation".to_owned()) };
+            assert_eq!(outcome.map_err(|error| error.code), expected, "{actor:?} {code}");
+            if (actor, code) == (Actor::Requester, "pending-acceptance") {
+                assert_eq!(scenario.code(&id), "deleting", "the request is deleted with its VPC");
             }
         }
     }
 }
 
 #[test]
-fn a_dry_run_checks_everything_and_does_nothing() {
+fn a_dry_run_runs_all_checks_and_changes_nothing() {
     let mut scenario = Scenario::new();
     let id = scenario.in_phase("pending-acceptance");
     let before = scenario.world.scene(scenario.now);
-    for (who, verb, code) in [
-        (Who::Accepter, "accept", "DryRunOperation"),
-        (Who::Requester, "accept", "OperationNotPermitted"),
-        (Who::Accepter, "reject", "DryRunOperation"),
-        (Who::Requester, "delete", "DryRunOperation"),
-        (Who::Requester, "modify", "OperationNotPermitted"),
+    for (actor, verb, code) in [
+        (Actor::Accepter, "accept", "DryRunOperation"),
+        (Actor::Requester, "accept", "OperationNotPermitted"),
+        (Actor::Accepter, "reject", "DryRunOperation"),
+        (Actor::Requester, "delete", "DryRunOperation"),
+        (Actor::Requester, "modify", "OperationNotPermitted"),
     ] {
-        let call = Call { dry_run: true, ..scenario.call(who) };
+        let call = Call { dry_run: true, ..scenario.call(actor) };
         let world = &mut scenario.world;
         let error = match verb {
             "accept" => world.accept_peering(&call, &id).map(drop),
@@ -525,13 +529,13 @@ fn a_dry_run_checks_everything_and_does_nothing() {
             "delete" => world.delete_peering(&call, &id),
             _ => world.modify_options(&call, &id, &[]).map(drop),
         };
-        assert_eq!(error.unwrap_err().code, code, "{who:?} {verb}");
+        assert_eq!(error.unwrap_err().code, code, "{actor:?} {verb}");
     }
     assert_eq!(scenario.world.scene(scenario.now), before);
 }
 
 #[test]
-fn the_delays_are_settings() {
+fn delays_can_be_configured() {
     let mut settings = Settings::default();
     settings.delays.initiating = Duration::ZERO;
     settings.delays.expiry = Duration::from_secs(60);
@@ -544,24 +548,24 @@ fn the_delays_are_settings() {
 }
 
 #[test]
-fn tags_live_where_they_were_made() {
+fn tags_are_visible_only_in_their_account_and_region() {
     let mut scenario = Scenario::new();
     let id = scenario.in_phase("active");
-    assert!(scenario.world.tags(&Who::Requester.place(), &id).is_some());
-    assert!(scenario.world.tags(&Who::Accepter.place(), &id).is_none());
-    let call = scenario.call(Who::Accepter);
+    assert!(scenario.world.tags(&Actor::Requester.location(), &id).is_some());
+    assert!(scenario.world.tags(&Actor::Accepter.location(), &id).is_none());
+    let call = scenario.call(Actor::Accepter);
     scenario
         .world
         .create_tags(&call, std::slice::from_ref(&id), &Tags::from([("a".to_owned(), "b".to_owned())]))
         .unwrap();
-    assert_eq!(scenario.world.tags(&Who::Accepter.place(), &id).unwrap().len(), 1);
-    let stranger = scenario.call(Who::Stranger);
+    assert_eq!(scenario.world.tags(&Actor::Accepter.location(), &id).unwrap().len(), 1);
+    let stranger = scenario.call(Actor::Stranger);
     let error = scenario.world.create_tags(&stranger, &[id], &Tags::new()).unwrap_err();
     assert_eq!(error.code, "InvalidVpcPeeringConnectionID.NotFound");
 }
 
 #[test]
-fn a_scene_is_the_same_world_again() {
+fn a_saved_scene_restores_the_same_world() {
     for code in CODES {
         let mut scenario = Scenario::new();
         let id = scenario.in_phase(code);
@@ -569,11 +573,11 @@ fn a_scene_is_the_same_world_again() {
         let json = serde_json::to_string(&scene).unwrap();
         let mut again = World::from_scene(serde_json::from_str(&json).unwrap(), Settings::default(), 2).unwrap();
         assert_eq!(again.scene(scenario.now), scene, "{code}");
-        // What was under way goes on, and the IDs do too.
+        // Timed transitions and generated IDs continue the same way.
         scenario.wait(9.0 * DAY as f64);
         again.advance(scenario.now);
         let code_of = |world: &World| world.peerings().get(&id).map(|peering| peering.phase.code());
         assert_eq!(code_of(&again), code_of(&scenario.world), "{code}");
-        assert_eq!(again.mint_key_id(), scenario.world.mint_key_id());
+        assert_eq!(again.generate_key_id(), scenario.world.generate_key_id());
     }
 }

@@ -12,7 +12,7 @@ pub(super) async fn a_key_has_an_account(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn a_role_is_of_its_account(cloud: &Cloud) -> Result<()> {
+pub(super) async fn a_role_acts_in_its_account(cloud: &Cloud) -> Result<()> {
     let another = cloud.another().await?;
     ensure!(another.account().await? == ANOTHER_ACCOUNT);
     let caller = another.sts().get_caller_identity().send().await?;
@@ -23,7 +23,7 @@ pub(super) async fn a_role_is_of_its_account(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn an_unknown_key_is_refused(cloud: &Cloud) -> Result<()> {
+pub(super) async fn an_unknown_key_is_rejected(cloud: &Cloud) -> Result<()> {
     let ec2 = cloud.ec2_as(HERE, Credentials::from_keys("AKIAUNKNOWN000000000", "any", None));
     let refused = refused_with(ec2.describe_vpcs().send().await, "AuthFailure")?;
     ensure!(refused.status == 401, "{refused:?}");

@@ -7,7 +7,7 @@ use crate::cloud::{ANOTHER_ACCOUNT, Cloud, ELSEWHERE, HERE, code_of, id_of, refu
 
 const UNKNOWN: &str = "pcx-0123456789abcdef0";
 
-pub(super) async fn a_request_is_checked_and_then_pends(cloud: &Cloud) -> Result<()> {
+pub(super) async fn a_request_is_validated_and_then_pending(cloud: &Cloud) -> Result<()> {
     let (vpc, peer) = cloud.pair().await?;
     let made = cloud.request(&vpc, &peer).await?;
     ensure!(code_of(&made) == "initiating-request", "{made:?}");
@@ -53,7 +53,7 @@ pub(super) async fn accepting_provisions_first(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn blocks_are_told_of_an_active_connection_only(cloud: &Cloud) -> Result<()> {
+pub(super) async fn only_active_connections_show_blocks(cloud: &Cloud) -> Result<()> {
     let id = cloud.pending().await?;
     let blocks = async || -> Result<Vec<usize>> {
         let shown = cloud.describe(HERE, &id).await?;
@@ -91,14 +91,14 @@ async fn rejected(cloud: &Cloud) -> Result<String> {
     Ok(id)
 }
 
-pub(super) async fn a_rejected_request_is_not_accepted(cloud: &Cloud) -> Result<()> {
+pub(super) async fn a_rejected_request_cannot_be_accepted(cloud: &Cloud) -> Result<()> {
     let id = rejected(cloud).await?;
     let outcome = cloud.ec2(HERE).accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await;
     ensure!(refused_with(outcome, "InvalidStateTransition")?.status == 400);
     Ok(())
 }
 
-pub(super) async fn the_refused_transition_is_named(cloud: &Cloud) -> Result<()> {
+pub(super) async fn the_error_names_the_invalid_transition(cloud: &Cloud) -> Result<()> {
     let id = rejected(cloud).await?;
     let outcome = cloud.ec2(HERE).accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await;
     let message = refusal(outcome)?.message;
@@ -107,7 +107,7 @@ pub(super) async fn the_refused_transition_is_named(cloud: &Cloud) -> Result<()>
     Ok(())
 }
 
-pub(super) async fn a_rejected_request_is_not_deleted(cloud: &Cloud) -> Result<()> {
+pub(super) async fn a_rejected_request_cannot_be_deleted(cloud: &Cloud) -> Result<()> {
     let id = rejected(cloud).await?;
     let outcome = cloud.ec2(HERE).delete_vpc_peering_connection().vpc_peering_connection_id(&id).send().await;
     refused_with(outcome, "InvalidStateTransition")?;
@@ -133,7 +133,7 @@ pub(super) async fn overlapping_blocks_fail_later(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn an_unknown_peer_fails_later(cloud: &Cloud) -> Result<()> {
+pub(super) async fn a_request_to_an_unknown_vpc_fails_later(cloud: &Cloud) -> Result<()> {
     let (vpc, peer) = cloud.pair().await?;
     for (owner, peer) in [(cloud.account().await?, "vpc-0123456789abcdef0"), ("999999999999".to_owned(), &peer)] {
         let ask = cloud.ec2(HERE).create_vpc_peering_connection().vpc_id(&vpc).peer_vpc_id(peer).peer_owner_id(owner);
@@ -143,7 +143,7 @@ pub(super) async fn an_unknown_peer_fails_later(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn a_repeated_request_gives_the_same_connection(cloud: &Cloud) -> Result<()> {
+pub(super) async fn a_repeated_request_returns_the_same_connection(cloud: &Cloud) -> Result<()> {
     let (vpc, peer) = cloud.pair().await?;
     let first = id_of(&cloud.request(&vpc, &peer).await?)?;
     let again = id_of(&cloud.request(&vpc, &peer).await?)?;
@@ -151,7 +151,7 @@ pub(super) async fn a_repeated_request_gives_the_same_connection(cloud: &Cloud) 
     Ok(())
 }
 
-pub(super) async fn the_swapped_pair_cannot_be_accepted(cloud: &Cloud) -> Result<()> {
+pub(super) async fn a_request_in_the_opposite_direction_cannot_be_accepted(cloud: &Cloud) -> Result<()> {
     let (vpc, peer) = cloud.pair().await?;
     let ec2 = cloud.ec2(HERE);
     let first = id_of(&cloud.request(&vpc, &peer).await?)?;
@@ -176,7 +176,7 @@ async fn across_accounts(cloud: &Cloud) -> Result<(Cloud, String)> {
     Ok((another, id))
 }
 
-pub(super) async fn another_account_accepts(cloud: &Cloud) -> Result<()> {
+pub(super) async fn another_account_can_accept(cloud: &Cloud) -> Result<()> {
     let (another, id) = across_accounts(cloud).await?;
     let shown = another.describe(HERE, &id).await?;
     let owner = shown.accepter_vpc_info().and_then(|end| end.owner_id());
@@ -207,7 +207,7 @@ async fn across_regions(cloud: &Cloud) -> Result<String> {
     Ok(id)
 }
 
-pub(super) async fn another_region_accepts(cloud: &Cloud) -> Result<()> {
+pub(super) async fn another_region_can_accept(cloud: &Cloud) -> Result<()> {
     let id = across_regions(cloud).await?;
     cloud.ec2(ELSEWHERE).accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
     cloud.settle(HERE, &id, "active").await?;
@@ -270,7 +270,7 @@ pub(super) async fn options_need_dns_host_names(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn options_are_ones_own(cloud: &Cloud) -> Result<()> {
+pub(super) async fn options_of_another_account_cannot_be_set(cloud: &Cloud) -> Result<()> {
     let (another, id) = across_accounts(cloud).await?;
     another.ec2(HERE).accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
     cloud.settle(HERE, &id, "active").await?;
@@ -280,7 +280,7 @@ pub(super) async fn options_are_ones_own(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn options_are_set_in_ones_own_region(cloud: &Cloud) -> Result<()> {
+pub(super) async fn options_are_set_in_the_region_of_their_end(cloud: &Cloud) -> Result<()> {
     let id = across_regions(cloud).await?;
     cloud.ec2(ELSEWHERE).accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
     cloud.settle(HERE, &id, "active").await?;
@@ -295,7 +295,7 @@ pub(super) async fn options_are_set_in_ones_own_region(cloud: &Cloud) -> Result<
     Ok(())
 }
 
-pub(super) async fn a_new_block_is_shown_at_its_end(cloud: &Cloud) -> Result<()> {
+pub(super) async fn an_associated_block_is_shown(cloud: &Cloud) -> Result<()> {
     let id = cloud.active().await?;
     let shown = cloud.describe(HERE, &id).await?;
     let vpc = shown.accepter_vpc_info().and_then(|end| end.vpc_id()).context("no VPC")?;
@@ -330,7 +330,7 @@ pub(super) async fn a_dry_run_changes_nothing(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn a_parameter_that_is_missing_is_named(cloud: &Cloud) -> Result<()> {
+pub(super) async fn the_error_names_the_missing_parameter(cloud: &Cloud) -> Result<()> {
     let vpc = cloud.vpc(HERE, "10.0.0.0/16").await?;
     let outcome = cloud.ec2(HERE).create_vpc_peering_connection().vpc_id(vpc).send().await;
     let refused = refused_with(outcome, "MissingParameter")?;

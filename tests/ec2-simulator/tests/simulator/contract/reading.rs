@@ -6,13 +6,13 @@ use aws_sdk_ec2::types::Filter;
 
 use crate::cloud::{Cloud, HERE, filter, id_of, refusal, refused_with, tag, tags_of};
 
-/// What a filter lets pass.
+/// The IDs of the connections that match the filters.
 async fn select(cloud: &Cloud, filters: Vec<Filter>) -> Result<Vec<String>> {
     let all = cloud.ec2(HERE).describe_vpc_peering_connections().set_filters(Some(filters)).send().await?;
     all.vpc_peering_connections().iter().map(id_of).collect()
 }
 
-pub(super) async fn filters_select(cloud: &Cloud) -> Result<()> {
+pub(super) async fn filters_match(cloud: &Cloud) -> Result<()> {
     let (active, pending) = (cloud.active().await?, cloud.pending().await?);
     let ec2 = cloud.ec2(HERE);
     ec2.create_tags().resources(&active).tags(tag("team", "a")).send().await?;
@@ -49,7 +49,7 @@ pub(super) async fn filters_select(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn patterns_select(cloud: &Cloud) -> Result<()> {
+pub(super) async fn filters_match_wildcards(cloud: &Cloud) -> Result<()> {
     let id = cloud.pending().await?;
     ensure!(select(cloud, vec![filter("status-code", &["pending-*"])]).await? == std::slice::from_ref(&id));
     ensure!(select(cloud, vec![filter("status-code", &["?ending-acceptance"])]).await? == [id]);
@@ -57,14 +57,14 @@ pub(super) async fn patterns_select(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn an_unknown_filter_is_refused(cloud: &Cloud) -> Result<()> {
+pub(super) async fn an_unknown_filter_is_rejected(cloud: &Cloud) -> Result<()> {
     let ask = cloud.ec2(HERE).describe_vpc_peering_connections().filters(filter("nonsense", &["x"]));
     let refused = refused_with(ask.send().await, "InvalidParameterValue")?;
     ensure!(refused.message == "The filter 'nonsense' is invalid", "{refused:?}");
     Ok(())
 }
 
-pub(super) async fn pages_lead_through_all(cloud: &Cloud) -> Result<()> {
+pub(super) async fn pages_list_all_connections(cloud: &Cloud) -> Result<()> {
     let vpc = cloud.vpc(HERE, "10.0.0.0/16").await?;
     let mut made = BTreeSet::new();
     for number in 1..=12 {
@@ -84,7 +84,7 @@ pub(super) async fn pages_lead_through_all(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn a_page_has_bounds(cloud: &Cloud) -> Result<()> {
+pub(super) async fn page_sizes_are_limited(cloud: &Cloud) -> Result<()> {
     for size in [4, 1001] {
         let outcome = cloud.ec2(HERE).describe_vpc_peering_connections().max_results(size).send().await;
         refused_with(outcome, "InvalidParameterValue")?;

@@ -5,8 +5,8 @@ use crate::cloud::{Cloud, HERE, filter, id_of, refused_with};
 
 const PEER: &str = "10.1.0.0/16";
 
-/// A table of the requester's VPC, and an active connection.
-async fn scene(cloud: &Cloud) -> Result<(String, String)> {
+/// Creates an active connection, and a route table in the requester's VPC.
+async fn table_and_connection(cloud: &Cloud) -> Result<(String, String)> {
     let id = cloud.active().await?;
     let shown = cloud.describe(HERE, &id).await?;
     let vpc = shown.requester_vpc_info().and_then(|end| end.vpc_id()).context("no VPC")?;
@@ -14,15 +14,15 @@ async fn scene(cloud: &Cloud) -> Result<(String, String)> {
     Ok((table.route_table.and_then(|table| table.route_table_id).context("no table")?, id))
 }
 
-/// The route to the peer, as it is shown.
+/// The route to the peer, if the table has it.
 async fn route(cloud: &Cloud, table: &str) -> Result<Option<Route>> {
     let shown = cloud.ec2(HERE).describe_route_tables().route_table_ids(table).send().await?;
     let table = shown.route_tables().first().context("no table")?;
     Ok(table.routes().iter().find(|route| route.destination_cidr_block() == Some(PEER)).cloned())
 }
 
-pub(super) async fn routes_come_change_and_go(cloud: &Cloud) -> Result<()> {
-    let (ec2, (table, id)) = (cloud.ec2(HERE), scene(cloud).await?);
+pub(super) async fn ipv4_routes_are_created_replaced_and_deleted(cloud: &Cloud) -> Result<()> {
+    let (ec2, (table, id)) = (cloud.ec2(HERE), table_and_connection(cloud).await?);
     let create = ec2.create_route().route_table_id(&table).destination_cidr_block(PEER);
     let created = create.vpc_peering_connection_id(&id).send().await?;
     ensure!(created.r#return() == Some(true), "{created:?}");
@@ -48,7 +48,7 @@ pub(super) async fn routes_come_change_and_go(cloud: &Cloud) -> Result<()> {
 }
 
 pub(super) async fn a_route_through_an_ended_peering_is_a_black_hole(cloud: &Cloud) -> Result<()> {
-    let (ec2, (table, id)) = (cloud.ec2(HERE), scene(cloud).await?);
+    let (ec2, (table, id)) = (cloud.ec2(HERE), table_and_connection(cloud).await?);
     let create = ec2.create_route().route_table_id(&table).destination_cidr_block(PEER);
     create.vpc_peering_connection_id(&id).send().await?;
     ec2.delete_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
@@ -58,8 +58,8 @@ pub(super) async fn a_route_through_an_ended_peering_is_a_black_hole(cloud: &Clo
     Ok(())
 }
 
-pub(super) async fn a_route_is_made_once(cloud: &Cloud) -> Result<()> {
-    let (ec2, (table, id)) = (cloud.ec2(HERE), scene(cloud).await?);
+pub(super) async fn a_duplicate_route_is_rejected(cloud: &Cloud) -> Result<()> {
+    let (ec2, (table, id)) = (cloud.ec2(HERE), table_and_connection(cloud).await?);
     let create = || ec2.create_route().route_table_id(&table).destination_cidr_block(PEER);
     create().vpc_peering_connection_id(&id).send().await?;
     refused_with(create().vpc_peering_connection_id(&id).send().await, "RouteAlreadyExists")?;
@@ -67,7 +67,7 @@ pub(super) async fn a_route_is_made_once(cloud: &Cloud) -> Result<()> {
 }
 
 pub(super) async fn an_unknown_route_is_not_found(cloud: &Cloud) -> Result<()> {
-    let (ec2, (table, id)) = (cloud.ec2(HERE), scene(cloud).await?);
+    let (ec2, (table, id)) = (cloud.ec2(HERE), table_and_connection(cloud).await?);
     let delete = ec2.delete_route().route_table_id(&table).destination_cidr_block(PEER).send().await;
     refused_with(delete, "InvalidRoute.NotFound")?;
     let replace = ec2.replace_route().route_table_id(&table).destination_cidr_block(PEER);
@@ -78,16 +78,16 @@ pub(super) async fn an_unknown_route_is_not_found(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn a_local_route_stays(cloud: &Cloud) -> Result<()> {
-    let (ec2, (table, _)) = (cloud.ec2(HERE), scene(cloud).await?);
+pub(super) async fn a_local_route_cannot_be_deleted(cloud: &Cloud) -> Result<()> {
+    let (ec2, (table, _)) = (cloud.ec2(HERE), table_and_connection(cloud).await?);
     let delete = ec2.delete_route().route_table_id(&table).destination_cidr_block("10.0.0.0/16").send().await;
     refused_with(delete, "InvalidParameterValue")?;
     Ok(())
 }
 
-pub(super) async fn an_ipv6_route_comes_changes_and_goes(cloud: &Cloud) -> Result<()> {
+pub(super) async fn ipv6_routes_are_created_replaced_and_deleted(cloud: &Cloud) -> Result<()> {
     const PEER: &str = "2001:db8:1::/56";
-    let (ec2, (table, id)) = (cloud.ec2(HERE), scene(cloud).await?);
+    let (ec2, (table, id)) = (cloud.ec2(HERE), table_and_connection(cloud).await?);
     let targets = async || -> Result<Vec<String>> {
         let shown = ec2.describe_route_tables().route_table_ids(&table).send().await?;
         let routes = shown.route_tables().iter().flat_map(|table| table.routes());

@@ -3,7 +3,7 @@ use aws_sdk_ec2::types::Tag;
 
 use crate::cloud::{ANOTHER_ACCOUNT, Cloud, HERE, filter, id_of, refused_with, tag, tags_of};
 
-/// The tags as they are shown, in order.
+/// The tags of a connection, sorted.
 async fn shown(cloud: &Cloud, id: &str) -> Result<Vec<(String, String)>> {
     let connection = cloud.describe(HERE, id).await?;
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
@@ -16,7 +16,7 @@ fn pairs(tags: &[(&str, &str)]) -> Vec<(String, String)> {
     tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-pub(super) async fn tags_come_with_the_resource(cloud: &Cloud) -> Result<()> {
+pub(super) async fn a_resource_is_created_with_tags(cloud: &Cloud) -> Result<()> {
     let (vpc, peer) = cloud.pair().await?;
     let ask = cloud.ec2(HERE).create_vpc_peering_connection().vpc_id(vpc).peer_vpc_id(peer);
     let ask = ask.tag_specifications(tags_of("vpc-peering-connection", [tag("a&b", "<c>"), tag("empty", "")]));
@@ -48,7 +48,7 @@ pub(super) async fn tags_are_described(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn tags_live_where_they_were_made(cloud: &Cloud) -> Result<()> {
+pub(super) async fn tags_are_visible_only_in_their_account(cloud: &Cloud) -> Result<()> {
     let another = cloud.another().await?;
     let (vpc, peer) = (cloud.vpc(HERE, "10.0.0.0/16").await?, another.vpc(HERE, "10.1.0.0/16").await?);
     let ask = cloud.ec2(HERE).create_vpc_peering_connection().vpc_id(vpc).peer_vpc_id(peer);
@@ -63,7 +63,7 @@ pub(super) async fn tags_live_where_they_were_made(cloud: &Cloud) -> Result<()> 
     Ok(())
 }
 
-pub(super) async fn a_resource_has_at_most_fifty(cloud: &Cloud) -> Result<()> {
+pub(super) async fn a_resource_has_at_most_fifty_tags(cloud: &Cloud) -> Result<()> {
     let (ec2, id) = (cloud.ec2(HERE), cloud.pending().await?);
     let tags = |range: std::ops::Range<u32>| Some(range.map(|number| tag(&number.to_string(), "")).collect());
     ec2.create_tags().resources(&id).set_tags(tags(0..50)).send().await?;
@@ -72,7 +72,7 @@ pub(super) async fn a_resource_has_at_most_fifty(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn aws_is_reserved(cloud: &Cloud) -> Result<()> {
+pub(super) async fn the_prefix_aws_is_reserved(cloud: &Cloud) -> Result<()> {
     let (ec2, id) = (cloud.ec2(HERE), cloud.pending().await?);
     let outcome = ec2.create_tags().resources(&id).tags(tag("aws:mine", "")).send().await;
     refused_with(outcome, "InvalidTagKey.Malformed")?;

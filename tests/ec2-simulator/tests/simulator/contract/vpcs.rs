@@ -3,7 +3,7 @@ use aws_sdk_ec2::types::{AttributeBooleanValue, Vpc, VpcAttributeName, VpcPeerin
 
 use crate::cloud::{Cloud, HERE, filter, refused_with};
 
-pub(super) async fn a_vpc_comes_and_goes(cloud: &Cloud) -> Result<()> {
+pub(super) async fn vpcs_are_created_and_deleted(cloud: &Cloud) -> Result<()> {
     let ec2 = cloud.ec2(HERE);
     let made = ec2.create_vpc().cidr_block("10.0.0.0/16").send().await?.vpc.context("no VPC")?;
     let id = made.vpc_id().context("no ID")?;
@@ -30,7 +30,7 @@ pub(super) async fn a_vpc_has_a_main_route_table(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn a_block_is_a_16_to_a_28(cloud: &Cloud) -> Result<()> {
+pub(super) async fn block_sizes_are_limited(cloud: &Cloud) -> Result<()> {
     for block in ["10.0.0.0/15", "10.0.0.0/29"] {
         let outcome = cloud.ec2(HERE).create_vpc().cidr_block(block).send().await;
         ensure!(refused_with(outcome, "InvalidVpcRange")?.status == 400);
@@ -38,7 +38,7 @@ pub(super) async fn a_block_is_a_16_to_a_28(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn dns_attributes_are_set_one_by_one(cloud: &Cloud) -> Result<()> {
+pub(super) async fn dns_attributes_are_set_separately(cloud: &Cloud) -> Result<()> {
     let (ec2, vpc) = (cloud.ec2(HERE), cloud.vpc(HERE, "10.0.0.0/16").await?);
     let hostnames = async || -> Result<Option<bool>> {
         let attribute = VpcAttributeName::EnableDnsHostnames;
@@ -65,7 +65,7 @@ pub(super) async fn an_amazon_ipv6_block_is_shown(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn a_malformed_id_is_told_from_an_unknown_one(cloud: &Cloud) -> Result<()> {
+pub(super) async fn malformed_and_unknown_ids_have_different_errors(cloud: &Cloud) -> Result<()> {
     let ec2 = cloud.ec2(HERE);
     refused_with(ec2.describe_vpcs().vpc_ids("vpc-0123456789abcdef0").send().await, "InvalidVpcID.NotFound")?;
     refused_with(ec2.describe_vpcs().vpc_ids("nonsense").send().await, "InvalidVpcID.Malformed")?;
@@ -74,7 +74,7 @@ pub(super) async fn a_malformed_id_is_told_from_an_unknown_one(cloud: &Cloud) ->
     Ok(())
 }
 
-pub(super) async fn a_vpc_with_a_peering_stays(cloud: &Cloud) -> Result<()> {
+pub(super) async fn a_vpc_with_a_peering_cannot_be_deleted(cloud: &Cloud) -> Result<()> {
     let id = cloud.active().await?;
     let connection = cloud.describe(HERE, &id).await?;
     let vpc = connection.requester_vpc_info().and_then(|end| end.vpc_id()).context("no VPC")?;
@@ -87,7 +87,7 @@ async fn show(cloud: &Cloud, id: &str) -> Result<Vpc> {
     shown.vpcs.unwrap_or_default().pop().context("not shown")
 }
 
-/// The blocks that are associated, IPv4 and IPv6.
+/// The associated CIDR blocks, IPv4 and IPv6.
 fn blocks(vpc: &Vpc) -> Vec<&str> {
     let associated = |state: Option<&str>| state == Some("associated");
     let ipv4 = vpc.cidr_block_association_set().iter();
@@ -99,7 +99,7 @@ fn blocks(vpc: &Vpc) -> Vec<&str> {
     ipv4.filter_map(|block| block.cidr_block()).chain(ipv6.filter_map(|block| block.ipv6_cidr_block())).collect()
 }
 
-pub(super) async fn a_second_block_comes_and_goes(cloud: &Cloud) -> Result<()> {
+pub(super) async fn ipv4_blocks_are_associated_and_disassociated(cloud: &Cloud) -> Result<()> {
     let (ec2, id) = (cloud.ec2(HERE), cloud.vpc(HERE, "10.0.0.0/16").await?);
     let added = ec2.associate_vpc_cidr_block().vpc_id(&id).cidr_block("10.1.0.0/24").send().await?;
     ensure!(added.vpc_id() == Some(id.as_str()), "{added:?}");
@@ -121,7 +121,7 @@ pub(super) async fn a_second_block_comes_and_goes(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn an_ipv6_block_comes_and_goes(cloud: &Cloud) -> Result<()> {
+pub(super) async fn ipv6_blocks_are_associated_and_disassociated(cloud: &Cloud) -> Result<()> {
     let (ec2, id) = (cloud.ec2(HERE), cloud.vpc(HERE, "10.0.0.0/16").await?);
     let add = ec2.associate_vpc_cidr_block().vpc_id(&id).amazon_provided_ipv6_cidr_block(true);
     let added = add.send().await?;
@@ -137,7 +137,7 @@ pub(super) async fn an_ipv6_block_comes_and_goes(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn the_primary_block_stays(cloud: &Cloud) -> Result<()> {
+pub(super) async fn the_primary_block_cannot_be_disassociated(cloud: &Cloud) -> Result<()> {
     let vpc = show(cloud, &cloud.vpc(HERE, "10.0.0.0/16").await?).await?;
     let primary = vpc.cidr_block_association_set().first().and_then(|block| block.association_id()).context("no ID")?;
     let outcome = cloud.ec2(HERE).disassociate_vpc_cidr_block().association_id(primary).send().await;
@@ -162,7 +162,7 @@ pub(super) async fn a_vpc_has_at_most_five_blocks(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn a_new_block_is_of_the_right_size(cloud: &Cloud) -> Result<()> {
+pub(super) async fn sizes_of_associated_blocks_are_limited(cloud: &Cloud) -> Result<()> {
     let (ec2, id) = (cloud.ec2(HERE), cloud.vpc(HERE, "10.0.0.0/16").await?);
     for block in ["10.2.0.0/15", "10.1.0.0/29"] {
         let outcome = ec2.associate_vpc_cidr_block().vpc_id(&id).cidr_block(block).send().await;
@@ -171,7 +171,7 @@ pub(super) async fn a_new_block_is_of_the_right_size(cloud: &Cloud) -> Result<()
     Ok(())
 }
 
-pub(super) async fn a_new_block_overlaps_none(cloud: &Cloud) -> Result<()> {
+pub(super) async fn an_associated_block_must_not_overlap(cloud: &Cloud) -> Result<()> {
     let (ec2, peering) = (cloud.ec2(HERE), cloud.active().await?);
     let shown = cloud.describe(HERE, &peering).await?;
     let id = shown.requester_vpc_info().and_then(|end| end.vpc_id()).context("no VPC")?;
@@ -179,7 +179,7 @@ pub(super) async fn a_new_block_overlaps_none(cloud: &Cloud) -> Result<()> {
     let table = table.route_table().and_then(|table| table.route_table_id()).context("no table")?;
     let route = ec2.create_route().route_table_id(table).destination_cidr_block("10.9.1.0/24");
     route.vpc_peering_connection_id(&peering).send().await?;
-    // Its own, its peer's, and the same as, or larger than, a route's destination.
+    // Overlaps the VPC's block, overlaps the peer's block, equals the destination of a route, and contains it.
     for block in ["10.0.128.0/17", "10.1.3.0/24", "10.9.1.0/24", "10.9.0.0/16"] {
         let refused = ec2.associate_vpc_cidr_block().vpc_id(id).cidr_block(block).send().await;
         ensure!(refused.is_err(), "{block} was not refused");
@@ -188,7 +188,7 @@ pub(super) async fn a_new_block_overlaps_none(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn a_requester_adds_no_block_while_it_waits(cloud: &Cloud) -> Result<()> {
+pub(super) async fn a_requester_cannot_associate_a_block_while_pending(cloud: &Cloud) -> Result<()> {
     let (ec2, id) = (cloud.ec2(HERE), cloud.pending().await?);
     let shown = cloud.describe(HERE, &id).await?;
     let vpc = |end: Option<&VpcPeeringConnectionVpcInfo>| end.and_then(|end| end.vpc_id()).map(str::to_owned);
