@@ -24,9 +24,8 @@ use super::record::AFTER_CONFLICT;
 use super::steps::Outcome;
 use super::turns::{Answer, Waiter};
 use crate::api::{ConditionType, DeletionPolicy, Reason, Side, VpcPeering, VpcPeeringSpec, VpcPeeringStatus};
-use crate::aws::calls::{CONNECTION_ID, REQUESTER_VPC_ID};
-use crate::aws::routes::VPC_ID;
-use crate::aws::{AwsError, Class, Inventory, Questions, View};
+use crate::aws::calls::{CONNECTION_ID, REQUESTER_VPC_ID, VPC_ID};
+use crate::aws::{AwsError, Class, Filters, Inventory, View};
 use crate::peering::routes::RouteTables;
 use crate::peering::status::{self, Progress};
 use crate::peering::{
@@ -258,8 +257,8 @@ impl Context {
     fn leave_to_ec2(&self, object: &VpcPeering, owner: &Owner, access: &Access) -> Action {
         let id = recorded(object).connection_id;
         self.peerings.index.set(By::Interest, &owner.namespace, &owner.name, &id);
-        let questions = id.map(|id| Questions::default().and(CONNECTION_ID, &id));
-        access.requester.peerings.of(&access.ends.requester.region).wake(questions);
+        let filters = id.map(|id| Filters::default().and(CONNECTION_ID, &id));
+        access.requester.peerings.of(&access.ends.requester.region).refresh(filters);
         self.memory(object, |memory| memory.is_left_to_ec2 = true);
         Action::requeue(BRIEF)
     }
@@ -292,7 +291,7 @@ impl Context {
         if !has_finalizer(object) {
             // EC2 is looked at while the finalizer is written.
             if object.metadata.deletion_timestamp.is_none() {
-                inventory.wake(Some(around));
+                inventory.refresh(Some(around));
             }
             return Ok(Observation::default());
         }
@@ -300,24 +299,25 @@ impl Context {
         let tables = Box::pin(self.read_route_tables(tables, access, since)).await;
         // What is ours is known by its ID; before it is let go of, nothing else that may be ours is left out.
         let known_id = recorded.connection_id.as_ref().filter(|_| object.metadata.deletion_timestamp.is_none());
-        let mut questions = known_id.map_or_else(|| around.clone(), |id| Questions::default().and(CONNECTION_ID, id));
-        let mut listing = inventory.about(questions.clone(), since).await;
+        let mut filters = known_id.map_or_else(|| around.clone(), |id| Filters::default().and(CONNECTION_ID, id));
+        let mut listing = inventory.query(filters.clone(), since).await;
         loop {
             let retry_after = listing.retry_after();
             let snapshot = listing.outcome.as_ref().map_err(|error| (error.clone(), retry_after))?;
             let wanted = spec.vpc_peering_connection_id.as_ref();
             let mut observed = snapshot.observe(owner, recorded, &access.ends, wanted);
-            if (observed.is_empty() || is_look_requested(object)) && listing.began < asked {
-                questions.extend(&around);
-                listing = inventory.about(questions.clone(), asked).await;
+            if (observed.is_empty() || is_look_requested(object)) && listing.as_of < asked {
+                filters.extend(&around);
+                listing = inventory.query(filters.clone(), asked).await;
                 continue;
             }
             // What else is shown must be as new: it may be what we have just changed.
-            let is_asked_for = |connection: &Connection| questions.find(|filter| Snapshot::value(connection, filter));
+            let is_asked_for =
+                |connection: &Connection| filters.matches(|filter| Snapshot::filter_value(connection, filter));
             let others: Vec<_> = observed.shown().filter(|connection| !is_asked_for(connection)).collect();
             if !others.is_empty() {
-                questions = others.iter().fold(questions, |all, connection| all.and(CONNECTION_ID, &connection.id));
-                listing = inventory.about(questions.clone(), since.max(listing.began)).await;
+                filters = others.iter().fold(filters, |all, connection| all.and(CONNECTION_ID, &connection.id));
+                listing = inventory.query(filters.clone(), since.max(listing.as_of)).await;
                 continue;
             }
             observed.missing_for = self.memory(object, |memory| {
@@ -325,10 +325,10 @@ impl Context {
                     memory.missing_since = None;
                     return Duration::ZERO;
                 }
-                listing.began.saturating_duration_since(*memory.missing_since.get_or_insert(listing.began))
+                listing.as_of.saturating_duration_since(*memory.missing_since.get_or_insert(listing.as_of))
             });
             observed.shown_for = self.memory(object, |memory| {
-                memory.shown_for(observed.recorded.as_ref().map(|connection| &connection.code), listing.began)
+                memory.shown_for(observed.recorded.as_ref().map(|connection| &connection.code), listing.as_of)
             });
             // Who owns a peering already needs nobody's leave.
             observed.older_claim =
@@ -399,12 +399,12 @@ impl Context {
         };
         let mut since = since;
         loop {
-            let listing = inventory.about(Questions::default().and(CONNECTION_ID, &connection.id), since).await;
+            let listing = inventory.query(Filters::default().and(CONNECTION_ID, &connection.id), since).await;
             let retry_after = listing.retry_after();
             let snapshot =
                 listing.outcome.map_err(|error| Trouble { look_again: Some(retry_after), ..trouble_of(&error) })?;
             match snapshot.get(&connection.id) {
-                None if listing.began < asked => since = asked,
+                None if listing.as_of < asked => since = asked,
                 shown => return Ok(shown.cloned()),
             }
         }
@@ -429,7 +429,7 @@ impl Context {
         vpc_id: &str,
         since: Instant,
     ) -> Result<Arc<RouteTables>, Trouble> {
-        let listing = inventory.about(Questions::default().and(VPC_ID, vpc_id), since).await;
+        let listing = inventory.query(Filters::default().and(VPC_ID, vpc_id), since).await;
         let retry_after = listing.retry_after();
         listing.outcome.map_err(|error| Trouble { look_again: Some(retry_after), ..trouble_of(&error) })
     }
@@ -457,7 +457,7 @@ impl Context {
 }
 
 /// What finds every connection that may be this resource's, or stand in its way, whichever end asked for it.
-fn around(spec: &VpcPeeringSpec, recorded: &Recorded, ends: &Ends) -> Questions {
+fn around(spec: &VpcPeeringSpec, recorded: &Recorded, ends: &Ends) -> Filters {
     let ids = recorded.connection_id.iter().chain(&spec.vpc_peering_connection_id);
     let ids = ids.map(|id| (CONNECTION_ID, id));
     let vpcs = [&ends.requester, &ends.accepter].map(|end| (REQUESTER_VPC_ID, &end.vpc_id));
