@@ -11,49 +11,50 @@ use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_types::retry::RetryConfig;
 use tokio::time::Instant;
 
-use super::traffic::{Intercepted, Traffic};
-use super::{AwsError, Principal};
+use super::error::AwsError;
+use super::interceptor::{Interceptor, SdkInterceptor};
+use super::principal::Principal;
 
 /// EC2, in every region.
 #[derive(Debug)]
 pub struct Ec2 {
     principal: Principal,
     config: SdkConfig,
-    intercepted: Intercepted,
-    clients: Mutex<HashMap<(String, Use), (Client, Instant)>>,
+    interceptor: SdkInterceptor,
+    clients: Mutex<HashMap<(String, CallKind), (Client, Instant)>>,
 }
 
 /// What a client is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Use {
-    Looking,
-    Changing,
+enum CallKind {
+    Read,
+    Write,
 }
 
 impl Ec2 {
-    /// EC2 with the credentials in `config`, which are those of `principal`; `account` is told to `traffic` once it is
+    /// EC2 with the credentials in `config`, which are those of `principal`; `account` is told to `interceptor` once it is
     /// known.
     #[must_use]
     pub fn new(
         principal: Principal,
         config: SdkConfig,
-        traffic: Arc<dyn Traffic>,
+        interceptor: Arc<dyn Interceptor>,
         account: Arc<OnceLock<String>>,
     ) -> Self {
-        Self { principal, config, intercepted: Intercepted { traffic, account }, clients: Mutex::default() }
+        Self { principal, config, interceptor: SdkInterceptor { interceptor, account }, clients: Mutex::default() }
     }
 
     /// The client for calls in one region that change nothing; they are repeated where that may help.
     #[must_use]
-    pub fn client(&self, region: &str) -> Client {
-        self.client_for(region, Use::Looking)
+    pub fn read_client(&self, region: &str) -> Client {
+        self.client_for(region, CallKind::Read)
     }
 
     /// The client for calls in one region that change something: one call, one request. Whether and when to try again
     /// is decided anew, with what EC2 shows by then, and at the rate that it allows.
     #[must_use]
-    pub fn changing(&self, region: &str) -> Client {
-        self.client_for(region, Use::Changing)
+    pub fn write_client(&self, region: &str) -> Client {
+        self.client_for(region, CallKind::Write)
     }
 
     /// Drops the clients of regions that nobody has called for so long: users name regions, and a client takes memory.
@@ -63,15 +64,15 @@ impl Ec2 {
         clients.shrink_to_fit();
     }
 
-    fn client_for(&self, region: &str, purpose: Use) -> Client {
+    fn client_for(&self, region: &str, purpose: CallKind) -> Client {
         let mut clients = self.clients();
         let (client, used) = clients.entry((region.to_owned(), purpose)).or_insert_with(|| {
             let config = aws_sdk_ec2::config::Builder::from(&self.config)
                 .region(Region::new(region.to_owned()))
-                .interceptor(self.intercepted.clone());
+                .interceptor(self.interceptor.clone());
             let config = match purpose {
-                Use::Looking => config,
-                Use::Changing => config.retry_config(RetryConfig::disabled()),
+                CallKind::Read => config,
+                CallKind::Write => config.retry_config(RetryConfig::disabled()),
             };
             (Client::from_conf(config.build()), Instant::now())
         });
@@ -79,11 +80,22 @@ impl Ec2 {
         client.clone()
     }
 
-    fn clients(&self) -> MutexGuard<'_, HashMap<(String, Use), (Client, Instant)>> {
+    fn clients(&self) -> MutexGuard<'_, HashMap<(String, CallKind), (Client, Instant)>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What became of a call by this principal.
+    /// The result of a call whose output is not needed.
+    pub(super) fn check<T, E>(
+        &self,
+        action: &'static str,
+        outcome: Result<T, SdkError<E, HttpResponse>>,
+    ) -> Result<(), AwsError>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        outcome.map(|_| ()).map_err(|error| self.error(action, &error))
+    }
+
     pub(super) fn error<E>(&self, action: &'static str, error: &SdkError<E, HttpResponse>) -> AwsError
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -104,7 +116,9 @@ mod tests {
     use k8s_openapi::jiff::Timestamp;
 
     use super::*;
-    use crate::aws::{Answered, View, testing};
+    use crate::aws::interceptor::CompletedRequest;
+    use crate::aws::inventory::view::View;
+    use crate::aws::testing;
     use crate::peering::Snapshot;
 
     #[derive(Debug, Default)]
@@ -113,12 +127,12 @@ mod tests {
         answers: Mutex<Vec<String>>,
     }
 
-    impl Traffic for Recorded {
+    impl Interceptor for Recorded {
         fn may_send(&self) -> bool {
             !self.refuses.load(Ordering::Relaxed)
         }
 
-        fn answered(&self, request: &Answered<'_>) {
+        fn completed(&self, request: &CompletedRequest<'_>) {
             let text = format!("{} {} {}", request.action, request.region, request.code);
             self.answers.lock().unwrap_or_else(PoisonError::into_inner).push(text);
         }
@@ -129,23 +143,23 @@ mod tests {
         let simulator = Simulator::new(Default::default(), Clock::new(Timestamp::now(), 1.0), 1);
         let server = Server::start((Ipv4Addr::LOCALHOST, 0).into(), simulator).await?;
         let control = Client::new(&server.url());
-        let traffic = Arc::new(Recorded::default());
-        let ec2 = testing::ec2(&server.url(), Arc::clone(&traffic) as _);
+        let interceptor = Arc::new(Recorded::default());
+        let ec2 = testing::ec2(&server.url(), Arc::clone(&interceptor) as _);
         let calls = async || -> Result<u64, Box<dyn Error>> {
             Ok(control.journal(&Query::default()).await?.counters.values().map(|counter| counter.calls).sum())
         };
 
-        traffic.refuses.store(true, Ordering::Relaxed);
+        interceptor.refuses.store(true, Ordering::Relaxed);
         assert!(Snapshot::page(&ec2, "eu-central-1", None, None).await.is_err());
         assert_eq!(calls().await?, 0, "it was sent");
-        assert!(traffic.answers.lock().is_ok_and(|answers| answers.is_empty()), "what is not sent has no answer");
+        assert!(interceptor.answers.lock().is_ok_and(|answers| answers.is_empty()), "what is not sent has no answer");
 
-        traffic.refuses.store(false, Ordering::Relaxed);
+        interceptor.refuses.store(false, Ordering::Relaxed);
         control
             .add_fault(&Fault { matching: Matching::default(), count: Some(1), probability: 1.0, kind: Kind::Throttle })
             .await?;
         assert!(Snapshot::page(&ec2, "eu-central-1", None, None).await.is_ok());
-        let answers = traffic.answers.lock().map(|answers| answers.clone()).unwrap_or_default();
+        let answers = interceptor.answers.lock().map(|answers| answers.clone()).unwrap_or_default();
         let action = "DescribeVpcPeeringConnections eu-central-1";
         assert_eq!(answers, [format!("{action} RequestLimitExceeded"), format!("{action} OK")]);
         assert_eq!(calls().await?, 2);
@@ -154,17 +168,17 @@ mod tests {
 
     #[test]
     fn clients_go_when_nobody_calls_their_region() {
-        let ec2 = testing::ec2("http://127.0.0.1:1", Arc::new(testing::Unwatched));
+        let ec2 = testing::ec2("http://127.0.0.1:1", Arc::new(testing::NoInterceptor));
         for number in 0..100 {
             let region = format!("region-{number}");
-            drop((ec2.client(&region), ec2.changing(&region)));
+            drop((ec2.read_client(&region), ec2.write_client(&region)));
         }
         let idle = Duration::from_millis(50);
         std::thread::sleep(idle);
-        drop((ec2.client("eu-central-1"), ec2.client("region-7")));
+        drop((ec2.read_client("eu-central-1"), ec2.read_client("region-7")));
         ec2.forget_idle(idle);
         let mut left: Vec<_> = ec2.clients().keys().cloned().collect();
         left.sort_by(|one, other| one.0.cmp(&other.0));
-        assert_eq!(left, [("eu-central-1".to_owned(), Use::Looking), ("region-7".to_owned(), Use::Looking)]);
+        assert_eq!(left, [("eu-central-1".to_owned(), CallKind::Read), ("region-7".to_owned(), CallKind::Read)]);
     }
 }

@@ -10,13 +10,13 @@ use aws_sdk_ec2::operation::RequestId;
 use aws_smithy_types::error::ErrorMetadata;
 use thiserror::Error as ThisError;
 
-use super::Principal;
+use super::principal::Principal;
 use crate::api::Reason;
 use crate::peering::status::REQUEST_ID;
 
 /// EC2 is busy with the connection, or ahead of what we have seen: the same look will do later.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
-const IN_MOTION: &[&str] =
+const TRANSIENT_STATE: &[&str] =
     &["IncorrectState", "InvalidStateTransition", "InvalidState", "DependencyViolation", "RouteAlreadyExists"];
 
 /// What we had seen is no longer there. EC2 does not spell its codes alike.
@@ -147,15 +147,15 @@ impl AwsError {
     }
 }
 
-/// Whether this is a code that decisions are made by, or what stands for none in [`super::Answered`].
+/// Whether this is a code that decisions are made by, or what stands for none in [`super::interceptor::CompletedRequest`].
 #[must_use]
 pub fn is_known_code(code: &str) -> bool {
-    let known = [THROTTLING_ERRORS, TRANSIENT_ERRORS, IN_MOTION, PERMISSIONS, GONE];
+    let known = [THROTTLING_ERRORS, TRANSIENT_ERRORS, TRANSIENT_STATE, PERMISSIONS, GONE];
     ["OK", "Timeout", "NoAnswer"].contains(&code) || known.iter().any(|codes| codes.contains(&code))
 }
 
 fn classify(code: &str) -> Class {
-    if THROTTLING_ERRORS.contains(&code) || TRANSIENT_ERRORS.contains(&code) || IN_MOTION.contains(&code) {
+    if THROTTLING_ERRORS.contains(&code) || TRANSIENT_ERRORS.contains(&code) || TRANSIENT_STATE.contains(&code) {
         return Class::Wait;
     }
     if PERMISSIONS.contains(&code) {

@@ -1,30 +1,28 @@
-//! The only user of the AWS SDK: accounts and their clients, calls, error classes, and the batched view of each region.
+//! The only module that uses the AWS SDK: accounts and their clients, EC2 calls, error classes, the polled inventory of
+//! each region, and the event queue.
 
-pub mod accounts;
-pub mod calls;
-pub mod ec2;
-pub mod error;
-pub mod events;
-pub mod inventory;
-pub mod pace;
-pub mod poller;
-pub mod principal;
-pub mod questions;
-pub mod rate;
-pub mod regions;
-pub mod routes;
+mod accounts;
+pub(crate) mod calls;
+mod ec2;
+pub(crate) mod error;
+pub(crate) mod event_queue;
+mod interceptor;
+pub(crate) mod inventory;
+mod principal;
+mod rate_limit;
+pub(crate) mod regions;
+mod sessions;
 #[cfg(test)]
 mod testing;
-pub mod traffic;
-pub mod vpcs;
+mod vpc_lookup;
 
-pub use accounts::{Account, Accounts, CallerIdentity};
-pub use calls::CreateRequest;
-pub use ec2::Ec2;
-pub use error::{AwsError, Class};
-pub use inventory::{Inventories, Inventory, Listing, Page, View};
-pub use principal::{Principal, Role};
-pub use questions::Questions;
-pub use rate::Rate;
-pub use traffic::{Answered, Traffic};
-pub use vpcs::Vpcs;
+pub(crate) use accounts::{Account, Accounts, CallerIdentity};
+pub(crate) use calls::peerings::CreateRequest;
+pub(crate) use ec2::Ec2;
+pub(crate) use error::{AwsError, Class};
+pub(crate) use interceptor::{CompletedRequest, Interceptor};
+pub(crate) use inventory::Inventory;
+pub(crate) use inventory::filters::Filters;
+pub(crate) use inventory::view::View;
+pub(crate) use principal::{Principal, Role};
+pub(crate) use rate_limit::RateLimit;

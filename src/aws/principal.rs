@@ -58,7 +58,7 @@ impl Principal {
 impl Role {
     /// The session that looks at an account for all resources together.
     #[must_use]
-    pub fn looking(&self, cluster: &str) -> Session {
+    pub fn shared_session(&self, cluster: &str) -> Session {
         let cluster = [(Owner::CLUSTER.to_owned(), cluster.to_owned())];
         Session {
             name: "vpc-peering-operator".into(),
@@ -69,7 +69,7 @@ impl Role {
     /// The session that changes AWS for one resource. No user has a say in it: its tags are those by which the resource
     /// owns its peering.
     #[must_use]
-    pub fn acting_for(&self, owner: &Owner) -> Session {
+    pub fn session_for(&self, owner: &Owner) -> Session {
         let names = format!("{}.{}", owner.namespace, owner.name);
         let ours = owner.tags().map(|(key, value)| (key.to_owned(), value.to_owned()));
         Session {
@@ -104,12 +104,12 @@ mod tests {
             region: None,
         };
         let owner = Owner { name: "x".repeat(100), ..owner() };
-        let session = role.acting_for(&owner);
+        let session = role.session_for(&owner);
         assert_eq!(session.name.len(), SESSION_NAME);
         assert!(session.name.starts_with("team.xxx"));
         assert_eq!(session.tags.get("cost").map(String::as_str), Some("7"));
         assert_eq!(session.tags.get(Owner::CLUSTER), Some(&owner.cluster));
         assert_eq!(session.tags.get(Owner::UID), Some(&owner.uid));
-        assert_eq!(role.looking("cluster").tags.get(Owner::CLUSTER).map(String::as_str), Some("cluster"));
+        assert_eq!(role.shared_session("cluster").tags.get(Owner::CLUSTER).map(String::as_str), Some("cluster"));
     }
 }

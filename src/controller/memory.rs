@@ -153,7 +153,7 @@ impl<S: Attempt> Memory<S> {
     pub fn until_looked(&self, now: Instant) -> Option<Duration> {
         let left = self.last_write.filter(|_| self.is_left_to_ec2)?;
         let mut listings = self.listings.peerings.iter().filter_map(|inventory| inventory.latest());
-        let is_looked_at = listings.any(|listing| listing.looked > left);
+        let is_looked_at = listings.any(|listing| listing.last_polled > left);
         BRIEF.checked_sub(now.duration_since(left)).filter(|_| !is_looked_at)
     }
 

@@ -29,7 +29,8 @@ use kube::{Api, Client, ResourceExt};
 use smol_str::SmolStr;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::aws::{Accounts, Traffic, events};
+use crate::aws::inventory::ChangeListener;
+use crate::aws::{Accounts, Interceptor, event_queue};
 use crate::peering;
 use access::Identities;
 pub use access::{OwnCredentials, OwnNamespaces};
@@ -64,7 +65,7 @@ pub struct Settings {
 /// Looks after every resource until `shutdown` resolves, then ends when the steps in hand are done.
 pub async fn run(
     client: Client,
-    traffic: Arc<dyn Traffic>,
+    interceptor: Arc<dyn Interceptor>,
     cluster: SmolStr,
     settings: Settings,
     observer: Arc<dyn Observer>,
@@ -78,7 +79,11 @@ pub async fn run(
     let (namespaces, namespace_writer) = reflector::store();
     let (changed, changes) = mpsc::unbounded_channel();
     let (touched, touches) = mpsc::unbounded_channel();
-    let accounts = Accounts::from_environment(traffic, cluster.clone(), settings.poll_interval, changed).await;
+    let on_change: ChangeListener = Arc::new(move |key| {
+        // The receiver is dropped only at shutdown.
+        _ = changed.send(key);
+    });
+    let accounts = Accounts::from_environment(interceptor, cluster.clone(), settings.poll_interval, on_change).await;
     let listed = (Freshness::default(), Freshness::default());
     let known = Identities {
         identities: identities.clone(),
@@ -125,7 +130,7 @@ pub async fn run(
     };
     let events = async {
         match &settings.event_queue_url {
-            Some(url) => events::follow(&context.accounts, url).await,
+            Some(url) => event_queue::consume(&context.accounts, url).await,
             None => std::future::pending().await,
         }
     };

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::kept::Managed;
-use crate::aws::Rate;
+use crate::aws::RateLimit;
 
 /// How many calls are under way at once while no limit is known: so many are refused together when one shows.
 const AT_ONCE: usize = 8;
@@ -56,7 +56,7 @@ struct Line {
 
 #[derive(Debug, Default)]
 struct State {
-    rate: Rate,
+    rate: RateLimit,
     /// Namespaces in the order of their turns, each with its resources in theirs.
     namespaces: VecDeque<(String, VecDeque<(Waiter, f64)>)>,
     waiting: HashMap<Waiter, Instant>,
@@ -89,9 +89,9 @@ impl Turn {
     pub fn answered(self, is_refused: bool) {
         let (mut state, now) = (self.line.state(), Instant::now());
         if is_refused {
-            state.rate.refused(self.since, now);
+            state.rate.throttled(self.since, now);
         } else {
-            state.rate.taken(self.calls, self.since, now);
+            state.rate.accepted(self.calls, self.since, now);
         }
     }
 }
@@ -157,7 +157,7 @@ impl State {
     fn call(&mut self, now: Instant) -> Option<Result<Waiter, Duration>> {
         let (namespace, mut resources) = self.namespaces.pop_front()?;
         let calls = resources.front().map_or(1.0, |(_, calls)| *calls);
-        if let Err(wait) = self.rate.take(calls, now) {
+        if let Err(wait) = self.rate.try_acquire(calls, now) {
             self.namespaces.push_front((namespace, resources));
             return Some(Err(wait));
         }

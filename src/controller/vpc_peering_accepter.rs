@@ -23,7 +23,7 @@ use super::vpc_peering::{readiness_after, blocker_of};
 use crate::accepting::{self, Desired, Observation, Recorded, Step, decide};
 use crate::api::{Reason, VpcPeeringAccepter, VpcPeeringAccepterStatus};
 use crate::aws::calls::{ACCEPTER_VPC_ID, CONNECTION_ID};
-use crate::aws::{Account, AwsError, Class, Principal, Questions, regions};
+use crate::aws::{Account, AwsError, Class, Filters, Principal, regions};
 use crate::peering::snapshot::requests_to;
 use crate::peering::{Authorized, Claim, Aspect, Endpoint, Hint, Owner, Permissions, Plan, Readiness, Blocker};
 
@@ -324,8 +324,8 @@ impl Context {
         };
         let accepted = || recorded.accepted().map(|record| &record.vpc_peering_connection_id);
         let ids = accepted().map(|id| (CONNECTION_ID, id));
-        let questions: Questions = ids.chain([(ACCEPTER_VPC_ID, vpc_id)]).collect();
-        let mut listing = inventory.about(questions.clone(), since).await;
+        let filters: Filters = ids.chain([(ACCEPTER_VPC_ID, vpc_id)]).collect();
+        let mut listing = inventory.query(filters.clone(), since).await;
         loop {
             let retry_after = listing.retry_after();
             let snapshot = listing.outcome.as_ref().map_err(|error| (error.clone(), retry_after))?;
@@ -335,16 +335,16 @@ impl Context {
                 .map(|connection| (connection.id.clone(), connection.clone()))
                 .collect();
             let missing: BTreeSet<&String> = accepted().filter(|id| !connections.contains_key(*id)).collect();
-            if (!missing.is_empty() || is_look_requested(object)) && listing.began < asked {
-                listing = inventory.about(questions.clone(), asked).await;
+            if (!missing.is_empty() || is_look_requested(object)) && listing.as_of < asked {
+                listing = inventory.query(filters.clone(), asked).await;
                 continue;
             }
             let mut observed = self.memory(object, |memory| {
                 let each_since = memory.each_missing_since.get_or_insert_default();
                 each_since.retain(|id, _| missing.contains(id));
                 let missing_for = missing.into_iter().map(|id| {
-                    let since = *each_since.entry(id.clone()).or_insert(listing.began);
-                    (id.clone(), listing.began.saturating_duration_since(since))
+                    let since = *each_since.entry(id.clone()).or_insert(listing.as_of);
+                    (id.clone(), listing.as_of.saturating_duration_since(since))
                 });
                 let missing_for = missing_for.collect();
                 Observation {

@@ -16,7 +16,7 @@ use prometheus_client::registry::{Metric, Registry};
 
 use crate::api::Reason;
 use crate::aws::error::is_known_code;
-use crate::aws::{Answered, regions};
+use crate::aws::{CompletedRequest, regions};
 use crate::peering::StatusCode;
 
 /// What a metric is.
@@ -150,7 +150,7 @@ impl Metrics {
     }
 
     /// AWS has answered a request.
-    pub fn answered(&self, request: &Answered<'_>) {
+    pub fn answered(&self, request: &CompletedRequest<'_>) {
         let Labelled { accounts, regions, codes } = &self.values;
         let account = accounts.label(request.account, |_| false);
         let region = regions.label(request.region, regions::is_known);
@@ -294,8 +294,15 @@ fn condition_reason(reason: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn answered<'a>(account: &'a str, region: &'a str, code: &'a str) -> Answered<'a> {
-        Answered { action: "DescribeVpcs", account, region, code, request_id: None, took: Duration::from_secs(1) }
+    fn answered<'a>(account: &'a str, region: &'a str, code: &'a str) -> CompletedRequest<'a> {
+        CompletedRequest {
+            action: "DescribeVpcs",
+            account,
+            region,
+            code,
+            request_id: None,
+            took: Duration::from_secs(1),
+        }
     }
 
     #[test]

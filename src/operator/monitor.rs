@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::leader::Hold;
 use super::metrics::{Metrics, Observed};
 use crate::api::{ConditionType, VpcPeering};
-use crate::aws::{Account, Answered, AwsError, Inventory, Traffic};
+use crate::aws::{Account, AwsError, CompletedRequest, Interceptor, Inventory};
 use crate::controller::kept::Status as _;
 use crate::controller::{Context, Managed, Observer};
 use crate::peering::{Snapshot, status};
@@ -91,7 +91,7 @@ impl Monitor {
         }
         let accounts = self.context.get().map(|context| context.accounts.all()).unwrap_or_default();
         for (account, region, inventory) in peerings(&accounts) {
-            let age = inventory.latest().map(|listing| listing.looked.elapsed()).unwrap_or_default();
+            let age = inventory.latest().map(|listing| listing.last_polled.elapsed()).unwrap_or_default();
             if age > self.poll_interval + STUCK {
                 return Err(format!("{region} of {account} has not been listed for {} s", age.as_secs()));
             }
@@ -112,7 +112,7 @@ impl Monitor {
         };
         if let Some(context) = self.context.get() {
             for (account, region, inventory) in peerings(&context.accounts.all()) {
-                let fresh = inventory.latest().and_then(|listing| listing.fresh);
+                let fresh = inventory.latest().and_then(|listing| listing.last_complete);
                 // Until the first success the age is that of the process.
                 let age = fresh.unwrap_or(context.started).elapsed();
                 let oldest = observed.inventory_ages.entry((account, region)).or_default();
@@ -210,14 +210,14 @@ impl fmt::Debug for Monitor {
     }
 }
 
-impl Traffic for Monitor {
+impl Interceptor for Monitor {
     fn may_send(&self) -> bool {
         self.hold.is_held()
     }
 
-    fn answered(&self, request: &Answered<'_>) {
+    fn completed(&self, request: &CompletedRequest<'_>) {
         self.metrics.answered(request);
-        let Answered { action, account, region, code, request_id, took } = request;
+        let CompletedRequest { action, account, region, code, request_id, took } = request;
         if request.is_write() {
             tracing::info!(action, account, region, code, request_id, ?took, "EC2 answered");
         } else {

@@ -12,9 +12,9 @@ use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use serde::Deserialize;
 
-use super::calls::CONNECTION_ID;
-use super::questions::is_id_of;
-use super::{Account, Accounts, Questions};
+use super::accounts::{Account, Accounts};
+use super::calls::peerings::CONNECTION_ID;
+use super::inventory::filters::{Filters, is_id_of};
 
 /// How long a poll waits for a message, in seconds. SQS allows 20; an attempt must not take longer than ours may.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html>
@@ -36,7 +36,7 @@ const CHANGES: [&str; 4] = [
 
 /// An account and a region in which something happened, and to which connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hint {
+struct Hint {
     /// Account and region.
     pub places: BTreeSet<(String, String)>,
     /// Connections.
@@ -98,8 +98,7 @@ struct Place {
 
 /// What a message tells; none where it is not of ours to read. Others may write to the queue: what is no ID of a
 /// connection, no account and no region is left out, so that EC2 is never asked for it.
-#[must_use]
-pub fn read(body: &str) -> Option<Hint> {
+fn read(body: &str) -> Option<Hint> {
     let Envelope { account, region, detail } = serde_json::from_str(body).ok()?;
     CHANGES.contains(&detail.event_name.as_str()).then_some(())?;
     let mut hint = Hint { places: BTreeSet::from([(account, region.clone())]), ids: BTreeSet::new() };
@@ -136,8 +135,9 @@ fn region(url: &str) -> Option<String> {
 }
 
 /// Reads the queue without end. Without it, or while it fails, polls find what happens, later.
-pub async fn follow(accounts: &Accounts, url: &str) {
-    let mut config = aws_sdk_sqs::config::Builder::from(accounts.config()).interceptor(accounts.own().intercepted());
+pub async fn consume(accounts: &Accounts, url: &str) {
+    let mut config =
+        aws_sdk_sqs::config::Builder::from(accounts.config()).interceptor(accounts.own().sdk_interceptor());
     if let Some(region) = region(url) {
         config = config.region(Region::new(region));
     }
@@ -149,7 +149,7 @@ pub async fn follow(accounts: &Accounts, url: &str) {
             Ok(messages) => {
                 pause = pauses();
                 let hints: Vec<_> = messages.iter().map(|message| message.body.as_deref().and_then(read)).collect();
-                wake(accounts, hints.iter().flatten());
+                refresh(accounts, hints.iter().flatten());
                 let junk = hints.iter().filter(|hint| hint.is_none()).count();
                 if junk > 0 {
                     tracing::warn!(junk, "the event queue holds messages that tell of no peering; they are deleted");
@@ -202,7 +202,7 @@ where
 }
 
 /// Looks anew where one of the hints may matter. Many at once cost one look.
-fn wake<'a>(accounts: &Accounts, hints: impl Iterator<Item = &'a Hint>) {
+fn refresh<'a>(accounts: &Accounts, hints: impl Iterator<Item = &'a Hint>) {
     let hints: Vec<_> = hints.collect();
     if hints.is_empty() {
         return;
@@ -221,8 +221,8 @@ fn wake<'a>(accounts: &Accounts, hints: impl Iterator<Item = &'a Hint>) {
             // One that names no connection may be of any.
             let is_told = concerning.iter().all(|hint| !hint.ids.is_empty());
             let ids = concerning.iter().flat_map(|hint| &hint.ids);
-            let questions: Questions = ids.map(|id| (CONNECTION_ID, id)).collect();
-            inventory.wake(is_told.then_some(questions));
+            let questions: Filters = ids.map(|id| (CONNECTION_ID, id)).collect();
+            inventory.refresh(is_told.then_some(questions));
         }
     }
 }

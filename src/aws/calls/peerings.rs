@@ -1,53 +1,50 @@
-//! The calls to EC2, in the domain's terms: one function, one request.
+//! The calls on peering connections and their tags and options.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use aws_sdk_ec2::config::http::HttpResponse;
-use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::error::SdkError;
+use aws_sdk_ec2::operation::create_vpc_peering_connection::{
+    CreateVpcPeeringConnectionError, CreateVpcPeeringConnectionOutput,
+};
 use aws_sdk_ec2::types::{
-    Filter, ResourceType, Tag, TagSpecification, VpcPeeringConnection, VpcPeeringConnectionOptionsDescription,
-    VpcPeeringConnectionVpcInfo,
+    Filter, PeeringConnectionOptionsRequest, ResourceType, Tag, TagSpecification, VpcPeeringConnection,
+    VpcPeeringConnectionOptionsDescription, VpcPeeringConnectionVpcInfo,
 };
 use k8s_openapi::jiff::Timestamp;
 use smol_str::SmolStr;
 
-use super::inventory::{Page, View};
-use super::{AwsError, Ec2, Questions};
-use crate::api::{CidrBlock, Ipv6CidrBlock, PeeringOptions, VpcInfo};
-use crate::peering::preflight::Vpc;
+use crate::api::{CidrBlock, Ipv6CidrBlock, PeeringOptions, Side, VpcInfo};
+use crate::aws::ec2::Ec2;
+use crate::aws::error::AwsError;
+use crate::aws::inventory::filters::Filters;
+use crate::aws::inventory::view::{Page, View};
 use crate::peering::{Connection, Snapshot, StatusCode};
 
-/// What `CreateVpcPeeringConnection` is asked for.
+/// The parameters of `CreateVpcPeeringConnection`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateRequest {
     /// The requester's region, in which the call is made.
     pub region: String,
-    /// The requester's VPC: `VpcId`.
     pub vpc_id: String,
-    /// The accepter's VPC: `PeerVpcId`.
     pub peer_vpc_id: String,
-    /// The accepter's account: `PeerOwnerId`.
     pub peer_owner_id: Option<String>,
-    /// The accepter's region: `PeerRegion`.
     pub peer_region: Option<String>,
-    /// The tags to create the connection with.
     pub tags: BTreeMap<String, String>,
 }
 
-/// What finds connections.
-/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVpcPeeringConnections.html>
+// Filters of `DescribeVpcPeeringConnections`.
+// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVpcPeeringConnections.html>
 pub const CONNECTION_ID: &str = "vpc-peering-connection-id";
-/// The same, by the VPC that asked.
 pub const REQUESTER_VPC_ID: &str = "requester-vpc-info.vpc-id";
-/// The same, by the VPC that was asked.
 pub const ACCEPTER_VPC_ID: &str = "accepter-vpc-info.vpc-id";
 
 impl View for Snapshot {
     type Item = Connection;
 
-    const PAGE: usize = 1000;
-    const WHAT: &'static str = "peering connections";
+    const PAGE_SIZE: usize = 1000;
+    const NAME: &'static str = "peering connections";
 
     async fn page(
         ec2: &Ec2,
@@ -56,7 +53,7 @@ impl View for Snapshot {
         token: Option<String>,
     ) -> Result<Page<Connection>, AwsError> {
         const ACTION: &str = "DescribeVpcPeeringConnections";
-        let call = ec2.client(region).describe_vpc_peering_connections().max_results(Self::PAGE as i32);
+        let call = ec2.read_client(region).describe_vpc_peering_connections().max_results(Self::PAGE_SIZE as i32);
         let answer = call.set_filters(filter.map(|filter| vec![filter])).set_next_token(token).send().await;
         let answer = answer.map_err(|error| ec2.error(ACTION, &error))?;
         let connections = answer.vpc_peering_connections.unwrap_or_default().into_iter();
@@ -72,7 +69,7 @@ impl View for Snapshot {
         self.share(connection, cluster)
     }
 
-    fn value<'a>(connection: &'a Connection, filter: &str) -> Option<&'a str> {
+    fn filter_value<'a>(connection: &'a Connection, filter: &str) -> Option<&'a str> {
         match filter {
             CONNECTION_ID => Some(&connection.id),
             REQUESTER_VPC_ID => connection.requester.vpc_id.as_deref(),
@@ -85,27 +82,22 @@ impl View for Snapshot {
         self.changes_since(earlier)
     }
 
-    fn in_motion(&self, cluster: &str) -> Questions {
+    fn transient(&self, cluster: &str) -> Filters {
         self.in_motion(cluster).map(|connection| (CONNECTION_ID, &connection.id)).collect()
     }
 }
 
 impl Ec2 {
-    /// Asks for a peering connection, once: EC2 takes no client token, so only the caller can tell whether
-    /// asking again is safe.
-    ///
-    /// # Errors
-    /// What AWS, or the way to it, refuses; [`AwsError::ambiguous`] tells whether EC2 may have created it nevertheless.
+    /// Requests a peering connection. EC2 takes no client token, so repeating the call can create a second connection:
+    /// only the caller knows whether a repetition is safe. After an [`AwsError::ambiguous`] error, EC2 may have created
+    /// the connection nevertheless.
     pub async fn create_vpc_peering_connection(&self, request: &CreateRequest) -> Result<Connection, AwsError> {
         const ACTION: &str = "CreateVpcPeeringConnection";
         let answer = self.create(request, false).await.map_err(|error| self.error(ACTION, &error))?;
         read(answer.vpc_peering_connection.unwrap_or_else(|| VpcPeeringConnection::builder().build()), ACTION)
     }
 
-    /// Asks whether [`Self::create_vpc_peering_connection`] would succeed.
-    ///
-    /// # Errors
-    /// Where it would not, or AWS cannot tell.
+    /// Succeeds if [`Self::create_vpc_peering_connection`] would succeed.
     pub async fn dry_run_create_vpc_peering_connection(&self, request: &CreateRequest) -> Result<(), AwsError> {
         match self.create(request, true).await.map_err(|error| self.error("CreateVpcPeeringConnection", &error)) {
             Ok(_) => Ok(()),
@@ -118,12 +110,9 @@ impl Ec2 {
         &self,
         request: &CreateRequest,
         dry_run: bool,
-    ) -> Result<
-        aws_sdk_ec2::operation::create_vpc_peering_connection::CreateVpcPeeringConnectionOutput,
-        SdkError<aws_sdk_ec2::operation::create_vpc_peering_connection::CreateVpcPeeringConnectionError, HttpResponse>,
-    > {
+    ) -> Result<CreateVpcPeeringConnectionOutput, SdkError<CreateVpcPeeringConnectionError, HttpResponse>> {
         let tags = request.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-        self.changing(&request.region)
+        self.write_client(&request.region)
             .create_vpc_peering_connection()
             .vpc_id(&request.vpc_id)
             .peer_vpc_id(&request.peer_vpc_id)
@@ -140,122 +129,69 @@ impl Ec2 {
             .await
     }
 
-    /// Accepts a request. Belongs in the accepter's region.
-    ///
-    /// # Errors
-    /// What AWS, or the way to it, refuses.
+    /// `region` is the accepter's.
     pub async fn accept_vpc_peering_connection(&self, region: &str, id: &str) -> Result<(), AwsError> {
-        let call = self.changing(region).accept_vpc_peering_connection().vpc_peering_connection_id(id).send();
-        self.done("AcceptVpcPeeringConnection", call.await)
+        let call = self.write_client(region).accept_vpc_peering_connection().vpc_peering_connection_id(id).send();
+        self.check("AcceptVpcPeeringConnection", call.await)
     }
 
-    /// Rejects a request. Belongs in the accepter's region.
-    ///
-    /// # Errors
-    /// What AWS, or the way to it, refuses.
+    /// `region` is the accepter's.
     pub async fn reject_vpc_peering_connection(&self, region: &str, id: &str) -> Result<(), AwsError> {
-        let call = self.changing(region).reject_vpc_peering_connection().vpc_peering_connection_id(id).send();
-        self.done("RejectVpcPeeringConnection", call.await)
+        let call = self.write_client(region).reject_vpc_peering_connection().vpc_peering_connection_id(id).send();
+        self.check("RejectVpcPeeringConnection", call.await)
     }
 
-    /// Sets tags on a resource; those that it has with the same keys are replaced.
-    ///
-    /// # Errors
-    /// What AWS, or the way to it, refuses.
+    /// Sets tags on a resource. Existing tags with the same keys are replaced.
     pub async fn create_tags(&self, region: &str, id: &str, tags: &BTreeMap<String, String>) -> Result<(), AwsError> {
         let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-        self.done("CreateTags", self.changing(region).create_tags().resources(id).set_tags(Some(tags)).send().await)
+        self.check(
+            "CreateTags",
+            self.write_client(region).create_tags().resources(id).set_tags(Some(tags)).send().await,
+        )
     }
 
-    /// Removes tags from a resource.
-    ///
-    /// # Errors
-    /// What AWS, or the way to it, refuses.
     pub async fn delete_tags(&self, region: &str, id: &str, keys: &BTreeSet<String>) -> Result<(), AwsError> {
         let tags = keys.iter().map(|key| Tag::builder().key(key).build()).collect();
-        self.done("DeleteTags", self.changing(region).delete_tags().resources(id).set_tags(Some(tags)).send().await)
+        self.check(
+            "DeleteTags",
+            self.write_client(region).delete_tags().resources(id).set_tags(Some(tags)).send().await,
+        )
     }
 
-    /// The IDs of the VPCs that our account has in the region and that carry all of these tags; two are enough to know
-    /// that there are several.
-    ///
-    /// # Errors
-    /// What AWS, or the way to it, refuses.
-    pub async fn vpcs_tagged(&self, region: &str, tags: &BTreeMap<String, String>) -> Result<Vec<String>, AwsError> {
-        let filter = |(key, value): (&String, &String)| {
-            Filter::builder().name(format!("tag:{key}")).values(literally(value)).build()
-        };
-        let filters = tags.iter().map(filter).collect();
-        let answer = self.client(region).describe_vpcs().set_filters(Some(filters)).send().await;
-        let vpcs = answer.map_err(|error| self.error("DescribeVpcs", &error))?.vpcs.unwrap_or_default();
-        Ok(vpcs.into_iter().filter_map(|vpc| vpc.vpc_id).collect())
+    pub async fn delete_vpc_peering_connection(&self, region: &str, id: &str) -> Result<(), AwsError> {
+        let call = self.write_client(region).delete_vpc_peering_connection().vpc_peering_connection_id(id).send();
+        self.check("DeleteVpcPeeringConnection", call.await)
     }
 
-    /// Those of these VPCs that our account has in the region, by their IDs.
-    ///
-    /// # Errors
-    /// What AWS, or the way to it, refuses.
-    pub async fn describe_vpcs(
+    /// Sets whether queries from the peer VPC resolve public DNS names of this side's VPC to private addresses. `region`
+    /// is this side's. The ClassicLink options are not sent: ClassicLink is retired, and EC2 refuses them across regions.
+    pub async fn modify_vpc_peering_connection_options(
         &self,
         region: &str,
-        ids: impl IntoIterator<Item = String>,
-    ) -> Result<HashMap<String, Vpc>, AwsError> {
-        // A filter, since one ID that is not there would fail the call for all.
-        let ids = Filter::builder().name("vpc-id").set_values(Some(ids.into_iter().collect())).build();
-        let answer = self.client(region).describe_vpcs().filters(ids).send().await;
-        let vpcs = answer.map_err(|error| self.error("DescribeVpcs", &error))?.vpcs.unwrap_or_default();
-        Ok(vpcs.into_iter().map(read_vpc).map(|vpc| (vpc.id.clone(), vpc)).collect())
-    }
-
-    /// Deletes a connection.
-    ///
-    /// # Errors
-    /// What AWS, or the way to it, refuses.
-    pub async fn delete_vpc_peering_connection(&self, region: &str, id: &str) -> Result<(), AwsError> {
-        let call = self.changing(region).delete_vpc_peering_connection().vpc_peering_connection_id(id).send();
-        self.done("DeleteVpcPeeringConnection", call.await)
-    }
-
-    pub(super) fn done<T, E>(
-        &self,
-        action: &'static str,
-        outcome: Result<T, SdkError<E, HttpResponse>>,
-    ) -> Result<(), AwsError>
-    where
-        E: ProvideErrorMetadata + std::error::Error + 'static,
-    {
-        outcome.map(|_| ()).map_err(|error| self.error(action, &error))
+        id: &str,
+        side: Side,
+        allow_dns: bool,
+    ) -> Result<(), AwsError> {
+        let options =
+            PeeringConnectionOptionsRequest::builder().allow_dns_resolution_from_remote_vpc(allow_dns).build();
+        let call = self.write_client(region).modify_vpc_peering_connection_options().vpc_peering_connection_id(id);
+        let call = match side {
+            Side::Requester => call.requester_peering_connection_options(options),
+            Side::Accepter => call.accepter_peering_connection_options(options),
+        };
+        self.check("ModifyVpcPeeringConnectionOptions", call.send().await)
     }
 }
 
-/// A filter's value without its wildcards.
-/// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>
-fn literally(value: &str) -> String {
-    value.replace('\\', r"\\").replace('*', r"\*").replace('?', r"\?")
-}
-
-fn read_vpc(vpc: aws_sdk_ec2::types::Vpc) -> Vpc {
-    let primary = vpc.cidr_block.into_iter();
-    let ipv4 = vpc.cidr_block_association_set.unwrap_or_default().into_iter().filter_map(|block| block.cidr_block);
-    let ipv6 =
-        vpc.ipv6_cidr_block_association_set.unwrap_or_default().into_iter().filter_map(|block| block.ipv6_cidr_block);
-    Vpc {
-        id: vpc.vpc_id.unwrap_or_default(),
-        owner_id: vpc.owner_id,
-        cidr_blocks: primary.chain(ipv4).chain(ipv6).collect::<BTreeSet<_>>().into_iter().collect(),
-    }
-}
-
-/// Takes over what EC2 shows. A connection without an ID or a code is no answer at all.
+/// Fails if the connection has no ID or no status code.
 fn read(connection: VpcPeeringConnection, action: &'static str) -> Result<Connection, AwsError> {
-    let incomplete = |what: &str| {
-        AwsError::incomplete(action, &format!("EC2 answered with a peering connection that has no {what}"))
-    };
+    let incomplete =
+        |what: &str| AwsError::incomplete(action, &format!("EC2 returned a peering connection without {what}"));
     let status =
         connection.status.unwrap_or_else(|| aws_sdk_ec2::types::VpcPeeringConnectionStateReason::builder().build());
     Ok(Connection {
-        id: connection.vpc_peering_connection_id.ok_or_else(|| incomplete("ID"))?,
-        code: status.code.map(|code| StatusCode::from(code.as_str())).ok_or_else(|| incomplete("status code"))?,
+        id: connection.vpc_peering_connection_id.ok_or_else(|| incomplete("an ID"))?,
+        code: status.code.map(|code| StatusCode::from(code.as_str())).ok_or_else(|| incomplete("a status code"))?,
         message: status.message.filter(|message| !message.is_empty()).map(Into::into),
         expiration_time: connection
             .expiration_time
@@ -295,7 +231,7 @@ fn read_end(end: VpcPeeringConnectionVpcInfo) -> VpcInfo {
 }
 
 fn read_options(options: VpcPeeringConnectionOptionsDescription) -> PeeringOptions {
-    // ClassicLink is retired: that it is off is no news.
+    // ClassicLink is retired, so its options are kept only if they are on.
     let retired = |option: Option<bool>| option.filter(|is_on| *is_on);
     PeeringOptions {
         allow_dns_resolution_from_remote_vpc: options.allow_dns_resolution_from_remote_vpc,
@@ -305,5 +241,42 @@ fn read_options(options: VpcPeeringConnectionOptionsDescription) -> PeeringOptio
         allow_egress_from_local_vpc_to_remote_classic_link: retired(
             options.allow_egress_from_local_vpc_to_remote_classic_link,
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use aws_sdk_ec2::types::AttributeBooleanValue;
+    use ec2_simulator::Client;
+    use ec2_simulator::journal::Query;
+
+    use super::*;
+    use crate::aws::testing;
+
+    const REGION: &str = "eu-central-1";
+
+    #[tokio::test]
+    async fn the_dns_option_of_one_side_is_the_only_one_sent() -> Result<(), Box<dyn Error>> {
+        let (server, ec2) = testing::instant_simulator().await?;
+        let (one, two) =
+            (testing::vpc(&ec2, REGION, "10.0.0.0/16").await?, testing::vpc(&ec2, REGION, "10.1.0.0/16").await?);
+        for vpc in [&one, &two] {
+            let yes = AttributeBooleanValue::builder().value(true).build();
+            ec2.read_client(REGION).modify_vpc_attribute().vpc_id(vpc).enable_dns_hostnames(yes).send().await?;
+        }
+        let id = testing::peering(&ec2, REGION, &one, &two).await?;
+        let control = Client::new(&server.url());
+        for (side, name) in [(Side::Requester, "Requester"), (Side::Accepter, "Accepter")] {
+            control.clear_journal().await?;
+            ec2.modify_vpc_peering_connection_options(REGION, &id, side, true).await?;
+            let journal = control.journal(&Query::default()).await?;
+            let sent = &journal.entries[0].parameters;
+            let option = format!("{name}PeeringConnectionOptions.AllowDnsResolutionFromRemoteVpc");
+            let expected = BTreeMap::from([(option, "true".into()), ("VpcPeeringConnectionId".into(), id.clone())]);
+            assert_eq!(*sent, expected);
+        }
+        Ok(())
     }
 }

@@ -17,12 +17,12 @@ const FEW: u32 = 8;
 
 /// While a connection of ours is on its way to another code, the pause is half of the time without a change, and no
 /// longer than this; where that takes hours, as a request may that waits for a person, a hundredth and twentieth of it.
-const IN_MOTION: Duration = Duration::from_secs(5);
+const MAX_TRANSIENT_PAUSE: Duration = Duration::from_secs(5);
 const PATIENCE: u32 = 120;
 
 /// The pace of one region's listings.
 #[derive(Debug)]
-pub struct Pace {
+pub struct PollInterval {
     /// The pause at rest.
     interval: Duration,
     /// How many listings have followed each other without rest.
@@ -34,14 +34,14 @@ pub struct Pace {
 
 /// When the next listing may begin, and when it must.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Next {
+pub struct NextPoll {
     /// Where somebody asks for it.
     pub earliest: Instant,
     /// Where nobody does.
     pub latest: Instant,
 }
 
-impl Pace {
+impl PollInterval {
     /// Before the first listing.
     #[must_use]
     pub fn new(interval: Duration, now: Instant) -> Self {
@@ -54,7 +54,7 @@ impl Pace {
     }
 
     /// A listing that began then showed so many pages.
-    pub fn listed(&mut self, began: Instant, pages: u32, has_changed: bool, is_in_motion: bool) -> Next {
+    pub fn after_poll(&mut self, began: Instant, pages: u32, has_changed: bool, has_transient: bool) -> NextPoll {
         let strained = self.without_rest.saturating_sub(FEW).min(32);
         let strain = (0..strained).fold(1.0, |strain, _| strain * GAP_GROWTH).min(LONGEST_GAP);
         let gap = GAP_PER_PAGE.saturating_mul(pages.max(1)).mul_f64(strain);
@@ -62,11 +62,11 @@ impl Pace {
             self.last_change = began;
         }
         let still = began.saturating_duration_since(self.last_change);
-        let longest = IN_MOTION.max(still / PATIENCE).max(gap).min(self.interval);
-        let pause = if is_in_motion { (still / 2).min(longest) } else { self.interval };
+        let longest = MAX_TRANSIENT_PAUSE.max(still / PATIENCE).max(gap).min(self.interval);
+        let pause = if has_transient { (still / 2).min(longest) } else { self.interval };
         let earliest = began + gap;
         self.rested = earliest + GAP_PER_PAGE;
-        Next { earliest, latest: began + pause.max(gap) }
+        NextPoll { earliest, latest: began + pause.max(gap) }
     }
 }
 
@@ -79,11 +79,11 @@ mod tests {
     /// The pauses while one connection is in motion and nobody asks, up to so long after it last changed.
     fn pauses(until: Duration) -> Vec<Duration> {
         let start = Instant::now();
-        let mut pace = Pace::new(INTERVAL, start);
+        let mut pace = PollInterval::new(INTERVAL, start);
         let (mut began, mut has_changed, mut pauses) = (start, true, Vec::new());
         while began < start + until {
             pace.begins(began);
-            let next = pace.listed(began, 1, has_changed, true);
+            let next = pace.after_poll(began, 1, has_changed, true);
             pauses.push(next.latest - began);
             (began, has_changed) = (next.latest, false);
         }
@@ -95,8 +95,8 @@ mod tests {
         let minute = pauses(Duration::from_secs(60));
         assert_eq!(minute[..4], [250, 250, 250, 375].map(Duration::from_millis));
         assert!(minute.len() < 25, "{minute:?}");
-        assert_eq!(minute.last(), Some(&IN_MOTION));
-        assert_eq!(pauses(Duration::from_secs(600)).last(), Some(&IN_MOTION));
+        assert_eq!(minute.last(), Some(&MAX_TRANSIENT_PAUSE));
+        assert_eq!(pauses(Duration::from_secs(600)).last(), Some(&MAX_TRANSIENT_PAUSE));
         let hour = pauses(Duration::from_secs(3600)).pop().unwrap_or_default();
         assert!((25..=30).contains(&hour.as_secs()), "{hour:?}");
         assert_eq!(pauses(Duration::from_secs(7 * 86_400)).last(), Some(&INTERVAL));
@@ -105,23 +105,23 @@ mod tests {
     #[test]
     fn at_rest_the_interval_is_kept_however_long_before_something_moved() {
         let start = Instant::now();
-        let mut pace = Pace::new(INTERVAL, start);
+        let mut pace = PollInterval::new(INTERVAL, start);
         pace.begins(start);
-        let next = pace.listed(start, 1, true, false);
-        assert_eq!(next, Next { earliest: start + GAP_PER_PAGE, latest: start + INTERVAL });
+        let next = pace.after_poll(start, 1, true, false);
+        assert_eq!(next, NextPoll { earliest: start + GAP_PER_PAGE, latest: start + INTERVAL });
         // A change in motion is followed at once again.
         pace.begins(next.latest);
-        assert_eq!(pace.listed(next.latest, 1, true, true).latest, next.latest + GAP_PER_PAGE);
+        assert_eq!(pace.after_poll(next.latest, 1, true, true).latest, next.latest + GAP_PER_PAGE);
     }
 
     #[test]
     fn pages_and_strain_lengthen_the_gap_and_rest_ends_it() {
         let mut began = Instant::now();
-        let mut pace = Pace::new(INTERVAL, began);
+        let mut pace = PollInterval::new(INTERVAL, began);
         let mut gap = Duration::ZERO;
         for number in 0..FEW + 10 {
             pace.begins(began);
-            let next = pace.listed(began, 3, true, true);
+            let next = pace.after_poll(began, 3, true, true);
             gap = next.earliest - began;
             assert_eq!(number <= FEW, gap == GAP_PER_PAGE * 3, "{number}: {gap:?}");
             began = next.earliest;
@@ -129,6 +129,6 @@ mod tests {
         assert_eq!(gap, (GAP_PER_PAGE * 3).mul_f64(LONGEST_GAP));
         began += GAP_PER_PAGE;
         pace.begins(began);
-        assert_eq!(pace.listed(began, 3, true, true).earliest - began, GAP_PER_PAGE * 3);
+        assert_eq!(pace.after_poll(began, 3, true, true).earliest - began, GAP_PER_PAGE * 3);
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::questions::VALUES_AT_ONCE;
-use super::{AwsError, Ec2};
+use super::ec2::Ec2;
+use super::error::AwsError;
+use super::inventory::filters::MAX_FILTER_VALUES;
 use crate::peering::preflight::Vpc;
 
 /// How long to wait for others who ask. While there always are some, it grows.
@@ -20,12 +21,12 @@ type Question = (String, oneshot::Sender<Answer>);
 
 /// Lookups of VPCs in all regions of one account.
 #[derive(Debug)]
-pub struct Vpcs {
+pub struct VpcLookup {
     ec2: Arc<Ec2>,
     regions: Mutex<HashMap<String, (mpsc::UnboundedSender<Question>, Instant)>>,
 }
 
-impl Vpcs {
+impl VpcLookup {
     /// Asks nothing yet.
     #[must_use]
     pub fn new(ec2: Arc<Ec2>) -> Self {
@@ -75,13 +76,13 @@ impl Vpcs {
 async fn answer_all(ec2: Arc<Ec2>, region: String, mut questions: mpsc::UnboundedReceiver<Question>) {
     let mut gather = GATHER;
     while let Some(first) = questions.recv().await {
-        let is_full = questions.len() + 1 >= VALUES_AT_ONCE;
+        let is_full = questions.len() + 1 >= MAX_FILTER_VALUES;
         if !is_full {
             tokio::time::sleep(gather).await;
         }
         let mut asked = vec![first];
         let mut ids: HashSet<String> = asked.iter().map(|(id, _)| id.clone()).collect();
-        while ids.len() < VALUES_AT_ONCE
+        while ids.len() < MAX_FILTER_VALUES
             && let Ok(next) = questions.try_recv()
         {
             ids.insert(next.0.clone());

@@ -32,7 +32,7 @@ const FORGET: Duration = Duration::from_secs(600);
 
 /// The rate of one action in one account and region.
 #[derive(Debug, Default)]
-pub struct Rate(Option<Limited>);
+pub struct RateLimit(Option<Limited>);
 
 #[derive(Debug)]
 struct Limited {
@@ -46,7 +46,7 @@ struct Limited {
     seconds: f64,
 }
 
-impl Rate {
+impl RateLimit {
     /// Whether EC2 has refused a call of late.
     pub fn is_limited(&mut self, now: Instant) -> bool {
         if self.0.as_ref().is_some_and(|limited| now.saturating_duration_since(limited.refused) > FORGET) {
@@ -59,7 +59,7 @@ impl Rate {
     ///
     /// # Errors
     /// The time until there is leave for one.
-    pub fn take(&mut self, calls: f64, now: Instant) -> Result<(), Duration> {
+    pub fn try_acquire(&mut self, calls: f64, now: Instant) -> Result<(), Duration> {
         if !self.is_limited(now) {
             return Ok(());
         }
@@ -74,7 +74,7 @@ impl Rate {
     }
 
     /// EC2 took so many calls, for which there was leave since then.
-    pub fn taken(&mut self, calls: f64, leave: Instant, now: Instant) {
+    pub fn accepted(&mut self, calls: f64, leave: Instant, now: Instant) {
         let Some(limited) = self.0.as_mut().filter(|limited| leave >= limited.refused) else { return };
         limited.count(now);
         if limited.is_used() {
@@ -86,7 +86,7 @@ impl Rate {
 
     /// EC2 refused a call for which there was leave since then. What was allowed before an earlier refusal says nothing
     /// of the rate after it.
-    pub fn refused(&mut self, leave: Instant, now: Instant) {
+    pub fn throttled(&mut self, leave: Instant, now: Instant) {
         let per_second = match &mut self.0 {
             Some(limited) if leave < limited.refused => return,
             Some(limited) => {
@@ -129,7 +129,7 @@ mod tests {
     /// the next full `beat`: who is called may have to look at EC2 first.
     fn run(capacity: f64, refill: f64, beat: Duration, seconds: u32) -> (f64, f64) {
         let start = Instant::now();
-        let (mut rate, mut bucket) = (Rate::default(), capacity);
+        let (mut rate, mut bucket) = (RateLimit::default(), capacity);
         let (mut taken, mut refused) = (0.0, 0.0);
         let mut allowed = Vec::new();
         for tick in 0..seconds * 100 {
@@ -138,7 +138,7 @@ mod tests {
             bucket = (bucket + refill / 100.0).min(capacity);
             // Eight at once is what an open rate has under way.
             let at_once = if rate.is_limited(now) { usize::MAX } else { 8 - allowed.len() };
-            allowed.extend((0..at_once).map_while(|_| rate.take(1.0, now).ok().map(|()| now)));
+            allowed.extend((0..at_once).map_while(|_| rate.try_acquire(1.0, now).ok().map(|()| now)));
             if rate.is_limited(now) && !passed.as_millis().is_multiple_of(beat.as_millis()) {
                 continue;
             }
@@ -147,10 +147,10 @@ mod tests {
                 if bucket >= 1.0 {
                     bucket -= 1.0;
                     taken += 1.0;
-                    rate.taken(1.0, leave, answered);
+                    rate.accepted(1.0, leave, answered);
                 } else {
                     refused += 1.0;
-                    rate.refused(leave, answered);
+                    rate.throttled(leave, answered);
                 }
             }
         }
@@ -172,21 +172,21 @@ mod tests {
 
     #[test]
     fn calls_refused_together_count_once() {
-        let (start, mut rate) = (Instant::now(), Rate::default());
+        let (start, mut rate) = (Instant::now(), RateLimit::default());
         let later = |milliseconds| start + Duration::from_millis(milliseconds);
         for answer in 1..8 {
-            rate.refused(start, later(answer));
+            rate.throttled(start, later(answer));
         }
-        assert!(rate.take(1.0, later(7)).is_err());
+        assert!(rate.try_acquire(1.0, later(7)).is_err());
         // A fifth of a second for each.
-        let taken = (0..1_000).filter(|step| rate.take(1.0, later(7 + step)).is_ok()).count();
+        let taken = (0..1_000).filter(|step| rate.try_acquire(1.0, later(7 + step)).is_ok()).count();
         assert!((4..=5).contains(&taken), "{taken}");
     }
 
     #[test]
     fn a_limit_is_forgotten() {
-        let (start, mut rate) = (Instant::now(), Rate::default());
-        rate.refused(start, start);
+        let (start, mut rate) = (Instant::now(), RateLimit::default());
+        rate.throttled(start, start);
         assert!(rate.is_limited(start + FORGET));
         assert!(!rate.is_limited(start + FORGET + Duration::from_millis(1)));
     }

@@ -1,19 +1,21 @@
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use aws_sdk_ec2::types::Filter;
 use ec2_simulator::clock::Clock;
-use ec2_simulator::journal::Query;
+use ec2_simulator::journal::Query as JournalQuery;
 use ec2_simulator::{Client, Fault, Kind, Matching, Server, Settings, Simulator};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 use smol_str::SmolStr;
 
+use super::view::{Page, all_pages};
 use super::*;
-use crate::aws::calls::{ACCEPTER_VPC_ID, CONNECTION_ID, REQUESTER_VPC_ID};
-use crate::aws::testing::{self, Unwatched};
-use crate::aws::{CreateRequest, Inventories, Inventory};
+use crate::aws::calls::peerings::{ACCEPTER_VPC_ID, CONNECTION_ID, CreateRequest, REQUESTER_VPC_ID};
+use crate::aws::error::AwsError;
+use crate::aws::testing::{self, NoInterceptor};
 use crate::peering::Snapshot;
 
 const REGION: &str = "eu-central-1";
@@ -48,10 +50,11 @@ async fn polled(number: usize, interval: Duration) -> Result<Polled, Box<dyn Err
         json!({"id": vpc(2 * MANY + one), "account": "111111111111", "region": REGION, "cidr_blocks": [block]})
     });
     simulator.load(&serde_json::from_value(json!({"peerings": peerings, "vpcs": vpcs}))?).await?;
-    let ec2 = Arc::new(testing::ec2(&server.url(), Arc::new(Unwatched)));
-    let (told, changed) = mpsc::unbounded_channel();
-    let polling = Polling { cluster: "cluster".into(), interval, changed: told };
-    let inventory = Inventories::new(Arc::clone(&ec2), polling).of(REGION);
+    let ec2 = Arc::new(testing::ec2(&server.url(), Arc::new(NoInterceptor)));
+    let (sender, changed) = mpsc::unbounded_channel();
+    let on_change: ChangeListener = Arc::new(move |key| _ = sender.send(key));
+    let settings = PollSettings { cluster: "cluster".into(), interval, on_change };
+    let inventory = Inventories::new(Arc::clone(&ec2), settings).of(REGION);
     Ok(Polled { ec2, simulator, inventory, changed, _server: server })
 }
 
@@ -66,13 +69,13 @@ impl Polled {
     }
 
     async fn calls(&self) -> Result<u64, Box<dyn Error>> {
-        let counters = self.simulator.journal(&Query::default()).await?.counters;
+        let counters = self.simulator.journal(&JournalQuery::default()).await?.counters;
         Ok(counters.get("DescribeVpcPeeringConnections").map(|counter| counter.calls).unwrap_or_default())
     }
 
-    async fn known(&self, questions: Questions, since: Instant) -> Result<Arc<Snapshot>, AwsError> {
-        let listing = self.inventory.about(questions, since).await;
-        assert!(listing.outcome.is_err() || listing.began >= since);
+    async fn known(&self, questions: Filters, since: Instant) -> Result<Arc<Snapshot>, AwsError> {
+        let listing = self.inventory.query(questions, since).await;
+        assert!(listing.outcome.is_err() || listing.as_of >= since);
         listing.outcome
     }
 }
@@ -91,8 +94,8 @@ fn once(kind: Kind) -> Fault {
     Fault { matching, count: Some(1), probability: 1.0, kind }
 }
 
-fn by(filter: &'static str, value: &str) -> Questions {
-    Questions::default().and(filter, value)
+fn by(filter: &'static str, value: &str) -> Filters {
+    Filters::default().and(filter, value)
 }
 
 #[tokio::test]
@@ -144,7 +147,7 @@ async fn what_is_wanted_waits_for_no_listing_and_outlives_it() -> Result<(), Box
     while polled.simulator.faults().await?.iter().all(|fault| fault.hits == 0) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let before = polled.inventory.latest().and_then(|listing| listing.fresh).ok_or("no listing")?;
+    let before = polled.inventory.latest().and_then(|listing| listing.last_complete).ok_or("no listing")?;
     let asked = polled.request().await?;
     let known = polled.known(by(CONNECTION_ID, &asked), Instant::now()).await?;
     assert!(known.get(&asked).is_some());
@@ -155,7 +158,7 @@ async fn what_is_wanted_waits_for_no_listing_and_outlives_it() -> Result<(), Box
     polled.simulator.remove_fault(gate).await?;
     let complete = async || {
         loop {
-            let listing = polled.inventory.latest().filter(|listing| listing.fresh > Some(before));
+            let listing = polled.inventory.latest().filter(|listing| listing.last_complete > Some(before));
             match listing {
                 Some(listing) => break listing,
                 None => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -196,7 +199,7 @@ async fn what_is_no_id_is_answered_without_asking_ec2_for_it() -> Result<(), Box
         );
         assert_eq!((odd?.len(), proper?.len()), (MANY, MANY));
     }
-    let entries = polled.simulator.journal(&Query::default()).await?.entries;
+    let entries = polled.simulator.journal(&JournalQuery::default()).await?.entries;
     let values = entries.iter().filter_map(|entry| entry.parameters.get("Filter.1.Value.1"));
     assert!(values.into_iter().all(|value| *value == id(5)), "EC2 was asked for what is no ID");
     Ok(())
@@ -215,8 +218,8 @@ impl<const CYCLE: usize> FromIterator<Arc<()>> for Endless<CYCLE> {
 impl<const CYCLE: usize> View for Endless<CYCLE> {
     type Item = ();
 
-    const PAGE: usize = 1;
-    const WHAT: &'static str = "pages";
+    const PAGE_SIZE: usize = 1;
+    const NAME: &'static str = "pages";
 
     async fn page(_: &Ec2, _: &str, _: Option<Filter>, token: Option<String>) -> Result<Page<()>, AwsError> {
         let page = token.and_then(|token| token.parse::<usize>().ok()).unwrap_or_default();
@@ -231,7 +234,7 @@ impl<const CYCLE: usize> View for Endless<CYCLE> {
         Arc::default()
     }
 
-    fn value<'a>((): &'a (), _: &str) -> Option<&'a str> {
+    fn filter_value<'a>((): &'a (), _: &str) -> Option<&'a str> {
         None
     }
 
@@ -239,30 +242,27 @@ impl<const CYCLE: usize> View for Endless<CYCLE> {
         BTreeSet::new()
     }
 
-    fn in_motion(&self, _: &str) -> Questions {
-        Questions::default()
+    fn transient(&self, _: &str) -> Filters {
+        Filters::default()
     }
 }
 
 #[tokio::test]
 async fn a_listing_without_end_is_an_error() -> Result<(), Box<dyn Error>> {
     async fn refusals<V: View>(ec2: &Arc<Ec2>) -> Result<[String; 2], Box<dyn Error>> {
-        let polling = Polling {
-            cluster: "cluster".into(),
-            interval: Duration::from_secs(60),
-            changed: mpsc::unbounded_channel().0,
-        };
-        let whole = Inventories::<V>::new(Arc::clone(ec2), polling).of(REGION);
-        let whole = whole.about(by(CONNECTION_ID, &id(1)), Instant::now()).await.outcome.err();
+        let (cluster, interval) = ("cluster".into(), Duration::from_secs(60));
+        let settings = PollSettings { cluster, interval, on_change: Arc::new(|_| {}) };
+        let whole = Inventories::<V>::new(Arc::clone(ec2), settings).of(REGION);
+        let whole = whole.query(by(CONNECTION_ID, &id(1)), Instant::now()).await.outcome.err();
         let part = all_pages::<V>(ec2, REGION, None).await.err();
         Ok([whole, part].map(|error| error.map(|error| error.to_string()).unwrap_or_default()))
     }
-    let ec2 = Arc::new(testing::ec2("http://127.0.0.1:1", Arc::new(Unwatched)));
+    let ec2 = Arc::new(testing::ec2("http://127.0.0.1:1", Arc::new(NoInterceptor)));
     for refusal in refusals::<Endless<7>>(&ec2).await? {
-        assert_eq!(refusal, "Describe: the list of pages does not end: EC2 gives the token of a page again");
+        assert_eq!(refusal, "Describe: EC2 returned a page token twice for one list of pages");
     }
     for refusal in refusals::<Endless<1_000_000>>(&ec2).await? {
-        assert_eq!(refusal, "Describe: the list of pages has more than 500 pages");
+        assert_eq!(refusal, "Describe: EC2 returned more than 500 pages of pages");
     }
     Ok(())
 }

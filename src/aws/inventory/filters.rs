@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 /// The most values that EC2 takes in a filter:
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>.
-pub const VALUES_AT_ONCE: usize = 200;
+pub const MAX_FILTER_VALUES: usize = 200;
 
 /// Values to look for, by the name of the filter that finds them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Questions(BTreeMap<&'static str, BTreeSet<String>>);
+pub struct Filters(BTreeMap<&'static str, BTreeSet<String>>);
 
-impl Questions {
+impl Filters {
     /// The same, and what this filter finds by this value.
     #[must_use]
     pub fn and(mut self, filter: &'static str, value: impl Into<String>) -> Self {
@@ -24,7 +24,7 @@ impl Questions {
     /// Whether every value may be an ID in EC2: `pcx-` or the like, and hexadecimal digits. Anything else finds nothing, or
     /// too much where it has a wildcard, and one that EC2 does not take would fail the call for all who ask.
     #[must_use]
-    pub fn are_ids(&self) -> bool {
+    pub fn are_valid_ids(&self) -> bool {
         self.0.values().flatten().all(|value| value.split_once('-').is_some_and(|(kind, digits)| is_id(kind, digits)))
     }
 
@@ -43,26 +43,26 @@ impl Questions {
 
     /// How many calls they take.
     #[must_use]
-    pub fn calls(&self) -> usize {
-        self.0.values().map(|values| values.len().div_ceil(VALUES_AT_ONCE)).sum()
+    pub fn call_count(&self) -> usize {
+        self.0.values().map(|values| values.len().div_ceil(MAX_FILTER_VALUES)).sum()
     }
 
     /// Whether one of them finds what has these values.
-    pub fn find<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> bool {
+    pub fn matches<'a>(&self, value: impl Fn(&str) -> Option<&'a str>) -> bool {
         self.0.iter().any(|(filter, values)| value(filter).is_some_and(|value| values.contains(value)))
     }
 
     /// The filters, one for each call.
-    pub fn filters(&self) -> impl Iterator<Item = Filter> {
+    pub fn ec2_filters(&self) -> impl Iterator<Item = Filter> {
         self.0.iter().flat_map(|(name, values)| {
             let values: Vec<_> = values.iter().cloned().collect();
-            let chunks: Vec<_> = values.chunks(VALUES_AT_ONCE).map(<[String]>::to_vec).collect();
+            let chunks: Vec<_> = values.chunks(MAX_FILTER_VALUES).map(<[String]>::to_vec).collect();
             chunks.into_iter().map(|values| Filter::builder().name(*name).set_values(Some(values)).build())
         })
     }
 }
 
-impl<T: Into<String>> FromIterator<(&'static str, T)> for Questions {
+impl<T: Into<String>> FromIterator<(&'static str, T)> for Filters {
     fn from_iter<I: IntoIterator<Item = (&'static str, T)>>(asked: I) -> Self {
         asked.into_iter().fold(Self::default(), |questions, (filter, value)| questions.and(filter, value))
     }
@@ -83,13 +83,13 @@ fn is_hexadecimal(digits: &str) -> bool {
     digits.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit))
 }
 
-/// When each question was last answered.
+/// When each question was last times.
 #[derive(Debug, Default)]
-pub struct Answered(HashMap<&'static str, HashMap<String, Instant>>);
+pub struct QueryTimes(HashMap<&'static str, HashMap<String, Instant>>);
 
-impl Answered {
+impl QueryTimes {
     /// Takes note of answers to all of these, by a look that began then.
-    pub fn note(&mut self, questions: &Questions, began: Instant) {
+    pub fn record(&mut self, questions: &Filters, began: Instant) {
         for (filter, values) in &questions.0 {
             self.0.entry(filter).or_default().extend(values.iter().map(|value| (value.clone(), began)));
         }
@@ -105,7 +105,7 @@ impl Answered {
 
     /// When the oldest of the answers to these began; none where one has no answer.
     #[must_use]
-    pub fn oldest(&self, questions: &Questions) -> Option<Instant> {
+    pub fn oldest(&self, questions: &Filters) -> Option<Instant> {
         let asked = questions.0.iter().flat_map(|(filter, values)| values.iter().map(move |value| (filter, value)));
         let answers = asked.map(|(filter, value)| self.0.get(filter)?.get(value).copied());
         answers.collect::<Option<Vec<_>>>()?.into_iter().min()
@@ -120,28 +120,28 @@ mod tests {
 
     #[test]
     fn a_call_takes_so_many_values_of_one_filter() {
-        let mut questions = Questions::default();
-        assert_eq!((questions.calls(), questions.filters().count()), (0, 0));
-        for number in 0..=VALUES_AT_ONCE {
+        let mut questions = Filters::default();
+        assert_eq!((questions.call_count(), questions.ec2_filters().count()), (0, 0));
+        for number in 0..=MAX_FILTER_VALUES {
             questions = questions.and("a", number.to_string());
         }
-        questions.extend(&Questions::default().and("a", "0").and("b", "0"));
-        let sizes: Vec<_> = questions.filters().map(|filter| filter.values().len()).collect();
-        assert_eq!((questions.calls(), sizes), (3, vec![VALUES_AT_ONCE, 1, 1]));
-        assert!(questions.find(|name| (name == "b").then_some("0")));
-        assert!(!questions.find(|name| (name == "b").then_some("1")));
+        questions.extend(&Filters::default().and("a", "0").and("b", "0"));
+        let sizes: Vec<_> = questions.ec2_filters().map(|filter| filter.values().len()).collect();
+        assert_eq!((questions.call_count(), sizes), (3, vec![MAX_FILTER_VALUES, 1, 1]));
+        assert!(questions.matches(|name| (name == "b").then_some("0")));
+        assert!(!questions.matches(|name| (name == "b").then_some("1")));
     }
 
     #[test]
     fn the_oldest_answer_counts_and_one_that_lacks_is_none() {
         let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(1));
-        let (one, both) = (Questions::default().and("a", "1"), Questions::default().and("a", "1").and("b", "1"));
-        let mut answered = Answered::default();
-        answered.note(&one, later);
-        assert_eq!((answered.oldest(&one), answered.oldest(&both)), (Some(later), None));
-        answered.note(&Questions::default().and("b", "1"), now);
-        assert_eq!(answered.oldest(&both), Some(now));
-        answered.forget_before(now);
-        assert_eq!((answered.oldest(&one), answered.oldest(&both)), (Some(later), None));
+        let (one, both) = (Filters::default().and("a", "1"), Filters::default().and("a", "1").and("b", "1"));
+        let mut times = QueryTimes::default();
+        times.record(&one, later);
+        assert_eq!((times.oldest(&one), times.oldest(&both)), (Some(later), None));
+        times.record(&Filters::default().and("b", "1"), now);
+        assert_eq!(times.oldest(&both), Some(now));
+        times.forget_before(now);
+        assert_eq!((times.oldest(&one), times.oldest(&both)), (Some(later), None));
     }
 }

@@ -19,16 +19,16 @@ use tokio::time::Instant;
 use super::error::metadata;
 
 /// Stands between us and AWS.
-pub trait Traffic: Debug + Send + Sync + 'static {
+pub trait Interceptor: Debug + Send + Sync + 'static {
     /// Whether a request may be sent now. Asked right before each one is.
     fn may_send(&self) -> bool;
     /// A request was answered, or never will be.
-    fn answered(&self, request: &Answered<'_>);
+    fn completed(&self, request: &CompletedRequest<'_>);
 }
 
 /// How a request was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answered<'a> {
+pub struct CompletedRequest<'a> {
     /// The API action.
     pub action: &'a str,
     /// The account that was called, `unknown` where AWS has not told yet.
@@ -43,7 +43,7 @@ pub struct Answered<'a> {
     pub took: Duration,
 }
 
-impl Answered<'_> {
+impl CompletedRequest<'_> {
     /// Whether AWS refused the request since there were too many.
     #[must_use]
     pub fn is_throttled(&self) -> bool {
@@ -57,10 +57,10 @@ impl Answered<'_> {
     }
 }
 
-/// Puts [`Traffic`] between the SDK and AWS.
+/// Puts [`Interceptor`] between the SDK and AWS.
 #[derive(Clone, Debug)]
-pub(super) struct Intercepted {
-    pub(super) traffic: Arc<dyn Traffic>,
+pub(super) struct SdkInterceptor {
+    pub(super) interceptor: Arc<dyn Interceptor>,
     /// The account that is called, once it is known.
     pub(super) account: Arc<OnceLock<String>>,
 }
@@ -73,9 +73,9 @@ impl Storable for SentAt {
 }
 
 #[dyn_dispatch_hint]
-impl Intercept for Intercepted {
+impl Intercept for SdkInterceptor {
     fn name(&self) -> &'static str {
-        "Traffic"
+        "Interceptor"
     }
 
     fn read_before_transmit(
@@ -84,7 +84,7 @@ impl Intercept for Intercepted {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if !self.traffic.may_send() {
+        if !self.interceptor.may_send() {
             return Err("not sent: another operator may act by now".into());
         }
         config.interceptor_state().store_put(SentAt(Instant::now()));
@@ -105,7 +105,7 @@ impl Intercept for Intercepted {
             Some(Err(error)) => error.as_operation_error().and_then(|error| code(error)).unwrap_or("NoAnswer"),
             None => "NoAnswer",
         };
-        self.traffic.answered(&Answered {
+        self.interceptor.completed(&CompletedRequest {
             action: config.load::<Metadata>().map_or("unknown", Metadata::name),
             account: self.account.get().map_or("unknown", String::as_str),
             region: config.load::<Region>().map_or("unknown", Region::as_ref),

@@ -1,0 +1,8 @@
+//! The EC2 calls, translated to and from domain types: one function sends one request.
+
+pub(super) mod peerings;
+pub(super) mod routes;
+mod vpcs;
+
+pub use peerings::{ACCEPTER_VPC_ID, CONNECTION_ID, REQUESTER_VPC_ID};
+pub use routes::VPC_ID;
