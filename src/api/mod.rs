@@ -1,4 +1,5 @@
-//! The custom resources: what a user may say and what we answer. Types and their defaults, no other logic.
+//! The custom resources: their types, defaults and validation rules, and no other logic. The doc comments of the types
+//! become the descriptions in the CRDs.
 
 pub mod allow_list;
 pub mod aws_identity;
@@ -19,19 +20,20 @@ pub use side::Side;
 pub use tag::{ManagedTag, Tag};
 pub use vpc_info::{CidrBlock, Ipv6CidrBlock, PeeringOptions, VpcInfo};
 pub use vpc_peering::{
-    Acceptance, DeletionPolicy, End, EndedConnection, ManagementPolicy, Ownership, PeeringSide, PeeringStatus,
-    SideOptions, VpcPeering, VpcPeeringSpec, VpcPeeringStatus,
+    Acceptance, DeletionPolicy, EndedConnection, ManagementPolicy, Ownership, PeeringSide, PeeringStatus, SideOptions,
+    TerminalState, VpcPeering, VpcPeeringSpec, VpcPeeringStatus,
 };
 pub use vpc_peering_accepter::{
     AcceptedRequests, AccepterDecision, DeniedRequests, RequestedConnection, Requester, VpcPeeringAccepter,
     VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
 };
 
-/// The API group of every resource here, and the prefix of our tags and finalizer.
+/// The API group, and the prefix of the operator's tags, annotations and finalizer.
 pub const GROUP: &str = "vpcpeering.dev";
 
-/// An annotation: a new value asks for an immediate look, and for one new request after an end.
+/// The annotation whose new value makes the operator reconcile immediately, and request one new connection if the last
+/// one has ended.
 pub const RECONCILE_AT: &str = "vpcpeering.dev/reconcile-at";
 
-/// Present on an object for as long as AWS may hold something of ours for it.
+/// The finalizer. It stays on a resource until the operator has removed everything that it created for it in AWS.
 pub const FINALIZER: &str = "vpcpeering.dev/finalizer";

@@ -11,7 +11,7 @@ use super::upkeep::{self, Review};
 use super::{
     AccepterView, Concern, Connection, Desired, Observation, Plan, Recorded, Settings, StatusCode, Step, Trouble, tags,
 };
-use crate::api::{DeletionPolicy, End, ManagementPolicy, Ownership, Reason, Side, VpcPeeringSpec};
+use crate::api::{DeletionPolicy, ManagementPolicy, Ownership, Reason, Side, TerminalState, VpcPeeringSpec};
 
 /// How often to look, while something that must be there is not shown.
 pub const MISSING_LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -298,10 +298,10 @@ fn towards_active(
                 plan => plan,
             })
         }
-        StatusCode::Failed => ended(desired, recorded, End::Failed, connection),
-        StatusCode::Rejected => ended(desired, recorded, End::Rejected, connection),
-        StatusCode::Expired => ended(desired, recorded, End::Expired, connection),
-        StatusCode::Deleted => ended(desired, recorded, End::Deleted, connection),
+        StatusCode::Failed => ended(desired, recorded, TerminalState::Failed, connection),
+        StatusCode::Rejected => ended(desired, recorded, TerminalState::Rejected, connection),
+        StatusCode::Expired => ended(desired, recorded, TerminalState::Expired, connection),
+        StatusCode::Deleted => ended(desired, recorded, TerminalState::Deleted, connection),
         StatusCode::InitiatingRequest | StatusCode::Provisioning | StatusCode::Deleting | StatusCode::Unknown(_) => {
             by_code(connection)
         }
@@ -342,11 +342,11 @@ fn observing(desired: Desired<'_>, recorded: &Recorded, observed: &Observation, 
 }
 
 /// Our peering has come to an end: where the spec or the user asks for it, a new one follows.
-fn ended(desired: Desired<'_>, recorded: &Recorded, end: End, connection: &Connection) -> Plan {
+fn ended(desired: Desired<'_>, recorded: &Recorded, end: TerminalState, connection: &Connection) -> Plan {
     anew(desired, recorded, end, &connection.id, connection.code.as_str()).unwrap_or_else(|| by_code(connection))
 }
 
-fn anew(desired: Desired<'_>, recorded: &Recorded, end: End, id: &str, code: &str) -> Option<Plan> {
+fn anew(desired: Desired<'_>, recorded: &Recorded, end: TerminalState, id: &str, code: &str) -> Option<Plan> {
     let spec = desired.spec;
     let recreations = if desired.look_requested {
         0
@@ -362,7 +362,7 @@ fn anew(desired: Desired<'_>, recorded: &Recorded, end: End, id: &str, code: &st
 }
 
 fn not_found(desired: Desired<'_>, recorded: &Recorded, id: &str) -> Plan {
-    anew(desired, recorded, End::Deleted, id, StatusCode::Deleted.as_str()).unwrap_or_else(|| {
+    anew(desired, recorded, TerminalState::Deleted, id, StatusCode::Deleted.as_str()).unwrap_or_else(|| {
         stalled(Reason::NotFound, format!("EC2 no longer knows {id}: it was deleted, or has ended. {ASK_ANEW}"))
     })
 }

@@ -587,7 +587,12 @@ fn observe_looks_and_writes_nothing_to_aws() {
             let mut case = Case::with(code.clone());
             case.spec.management_policy = ManagementPolicy::Observe;
             case.spec.acceptance = acceptance;
-            case.spec.recreate_on = Box::new([End::Expired, End::Deleted, End::Rejected, End::Failed]);
+            case.spec.recreate_on = Box::new([
+                TerminalState::Expired,
+                TerminalState::Deleted,
+                TerminalState::Rejected,
+                TerminalState::Failed,
+            ]);
             case.look_requested = true;
             if let Some(connection) = case.observed.recorded.as_mut().map(Arc::make_mut) {
                 connection.tags.clear();
@@ -709,7 +714,7 @@ fn tags_on_a_connection_between_other_vpcs_make_nothing_ours() {
     let mut case = Case::with(StatusCode::Active);
     case.observed.owned.push(forged.clone().into());
     assert_eq!(case.said(), "steady");
-    case.spec.recreate_on = Box::new([End::Deleted]);
+    case.spec.recreate_on = Box::new([TerminalState::Deleted]);
     assert_eq!(case.clone().deleted().said(), "delete pcx-1");
     case.observed.recorded = Some(connection(StatusCode::Deleted).into());
     case.observed.owned.remove(0);
@@ -802,10 +807,10 @@ fn the_older_of_two_resources_goes_first() {
 #[test]
 fn an_end_is_followed_by_a_new_request_only_where_one_is_asked_for() {
     let ends = [
-        (StatusCode::Failed, End::Failed),
-        (StatusCode::Rejected, End::Rejected),
-        (StatusCode::Expired, End::Expired),
-        (StatusCode::Deleted, End::Deleted),
+        (StatusCode::Failed, TerminalState::Failed),
+        (StatusCode::Rejected, TerminalState::Rejected),
+        (StatusCode::Expired, TerminalState::Expired),
+        (StatusCode::Deleted, TerminalState::Deleted),
     ];
     for (code, end) in &ends {
         let mut case = Case::with(code.clone());
@@ -829,7 +834,7 @@ fn a_connection_that_ec2_forgot_counts_as_deleted() {
     let mut case = Case::new();
     case.recorded.connection_id = Some("pcx-1".into());
     case.recorded.ownership = Some(Ownership::Owned);
-    case.spec.recreate_on = Box::new([End::Deleted]);
+    case.spec.recreate_on = Box::new([TerminalState::Deleted]);
     assert_eq!(case.said(), "wait: AwaitingConsistency");
     case.observed.missing_for = SETTINGS.consistency_window;
     assert_eq!(case.said(), "retire pcx-1 (deleted), 1");
