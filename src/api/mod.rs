@@ -1,16 +1,16 @@
 //! The custom resources: their types, defaults and validation rules, and no other logic. The doc comments of the types
 //! become the descriptions in the CRDs.
 
-pub mod allow_list;
-pub mod aws_identity;
-pub mod condition;
+pub(crate) mod allow_list;
+pub(crate) mod aws_identity;
+pub(crate) mod condition;
 pub mod crd;
-pub mod routes;
-pub mod side;
-pub mod tag;
-pub mod vpc_info;
-pub mod vpc_peering;
-pub mod vpc_peering_accepter;
+pub(crate) mod routes;
+pub(crate) mod side;
+pub(crate) mod tag;
+pub(crate) mod vpc_info;
+pub(crate) mod vpc_peering;
+pub(crate) mod vpc_peering_accepter;
 
 pub use allow_list::{AllowedCidrBlocks, AllowedNamespaces, AllowedPeer, AllowedPeers, AllowedRegions, AllowedVpcs};
 pub use aws_identity::{AwsIdentity, AwsIdentitySpec, AwsIdentityStatus};
@@ -28,12 +28,9 @@ pub use vpc_peering_accepter::{
     VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
 };
 
-/// The API group, and the prefix of the operator's tags, annotations and finalizer.
-pub const GROUP: &str = "vpcpeering.dev";
-
 /// The annotation whose new value makes the operator reconcile immediately, and request one new connection if the last
 /// one has ended.
-pub const RECONCILE_AT: &str = "vpcpeering.dev/reconcile-at";
+pub(crate) const RECONCILE_AT: &str = "vpcpeering.dev/reconcile-at";
 
 /// The finalizer. It stays on a resource until the operator has removed everything that it created for it in AWS.
-pub const FINALIZER: &str = "vpcpeering.dev/finalizer";
+pub(crate) const FINALIZER: &str = "vpcpeering.dev/finalizer";
