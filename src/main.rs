@@ -1,4 +1,4 @@
-//! Parse, start, join.
+//! The binary: parses the command line and runs the subcommand.
 
 use std::process::ExitCode;
 
@@ -6,7 +6,7 @@ use clap::Parser;
 use tikv_jemallocator::Jemalloc;
 use vpc_peering_operator::cli::Cli;
 
-/// Measured beside others in docs/performance.md. What it is tuned by stands in .cargo/config.toml.
+/// docs/performance.md compares it with other allocators. Its settings are in .cargo/config.toml.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 

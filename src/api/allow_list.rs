@@ -1,106 +1,110 @@
-//! Allow lists. Only an explicit `all: true` permits everything: an empty list, a null that the API server prunes, and a
-//! field that is absent permit nobody. Each list is atomic, so that a withdrawal never leaves what another field manager
-//! also owns.
+//! The allow lists of an `AwsIdentity` and of a `VpcPeeringAccepter`. Only an explicit `all: true` permits everything.
+//! An empty list, an absent field, and a null (which the API server prunes) permit nothing. Each allow list is atomic
+//! in server-side apply, so that a removed entry cannot survive because another field manager owns it too.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-/// Namespaces: every one, or those of the list and those that the selector matches.
+/// A set of namespaces: all of them, or those in `list` and those that `selector` matches.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     validation = Rule::new("has(self.all) && self.all ? !has(self.list) && !has(self.selector) : has(self.list) || has(self.selector)")
-        .message("allow every namespace by all: true, or some by list or selector; an empty list allows none"),
+        .message("set all: true to allow every namespace, or set list or selector to allow some; an empty list allows none"),
     validation = Rule::new("!has(self.selector) || has(self.selector.matchLabels) && size(self.selector.matchLabels) > 0 || has(self.selector.matchExpressions) && size(self.selector.matchExpressions) > 0")
-        .message("selector is empty: name labels, or allow every namespace by all: true instead")
+        .message("selector must not be empty: set matchLabels or matchExpressions, or set all: true to allow every namespace")
         .field_path(".selector"),
 )]
 pub struct AllowedNamespaces {
-    /// Allows every namespace.
+    /// Allows every namespace. If true, `list` and `selector` must be absent. Defaults to false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
-    /// The namespaces' names.
+    /// The names of the allowed namespaces, at most 1000. An empty list allows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000), inner(length(max = 63)))]
     pub list: Option<Vec<String>>,
-    /// Labels of the namespaces. Labels of the resources in them do not count.
+    /// Allows the namespaces whose labels match this label selector, which must not be empty. The labels of the
+    /// resources in a namespace have no effect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
 }
 
-/// VPCs: every one, or those of the list.
+/// A set of VPCs: all of them, or those in `list`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     validation = Rule::new("has(self.all) && self.all ? !has(self.list) : has(self.list)")
-        .message("allow every VPC by all: true, or some by list; an empty list allows none"),
+        .message("set all: true to allow every VPC, or set list to allow some; an empty list allows none"),
 )]
 pub struct AllowedVpcs {
-    /// Allows every VPC.
+    /// Allows every VPC. If true, `list` must be absent. Defaults to false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
-    /// The VPCs' IDs.
+    /// The IDs of the allowed VPCs, at most 200. An empty list allows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 200), inner(length(max = 21), regex(pattern = r"^vpc-([0-9a-f]{8}|[0-9a-f]{17})$")))]
     pub list: Option<Vec<String>>,
 }
 
-/// Regions: every one that this release of the operator knows, or those of the list.
+/// A set of AWS regions: all that this release of the operator knows, or those in `list`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     validation = Rule::new("has(self.all) && self.all ? !has(self.list) : has(self.list)")
-        .message("allow every region by all: true, or some by list; an empty list allows none"),
+        .message("set all: true to allow every region, or set list to allow some; an empty list allows none"),
 )]
 pub struct AllowedRegions {
-    /// Allows every region that this release knows.
+    /// Allows every region that this release of the operator knows. If true, `list` must be absent. Defaults to false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
-    /// The regions' names. A region that this release does not know yet is allowed by its name only.
+    /// The names of the allowed regions, at most 50. A region that is newer than this release of the operator is
+    /// allowed only by its name in this list. An empty list allows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 50), inner(length(max = 32), regex(pattern = r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$")))]
     pub list: Option<Vec<String>>,
 }
 
-/// CIDR blocks: every one, or those that lie within one of the list.
+/// A set of CIDR blocks: all of them, or those that lie within a block in `list`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     validation = Rule::new("has(self.all) && self.all ? !has(self.list) : has(self.list)")
-        .message("allow every CIDR block by all: true, or some by list; an empty list allows none"),
+        .message("set all: true to allow every CIDR block, or set list to allow some; an empty list allows none"),
 )]
 pub struct AllowedCidrBlocks {
-    /// Allows every CIDR block.
+    /// Allows every CIDR block. If true, `list` must be absent. Defaults to false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
-    /// CIDR blocks, IPv4 and IPv6.
+    /// The allowed CIDR blocks, IPv4 or IPv6, at most 50. A block is allowed if it lies within one of these. An empty
+    /// list allows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 50), inner(length(max = 43)))]
     #[x_kube(validation = Rule::new("self.all(block, isCIDR(block))")
-        .message("cidrBlocks takes CIDR blocks such as 10.1.0.0/16 or 2001:db8::/56"))]
+        .message("cidrBlocks must be CIDR blocks, for example 10.1.0.0/16 or 2001:db8::/56"))]
     pub list: Option<Vec<String>>,
 }
 
-/// The other ends of peerings: every one, or those of the accounts in the list.
+/// A set of peers, that is of VPCs at the other end of a peering: all of them, or those in `list`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     validation = Rule::new("has(self.all) && self.all ? !has(self.list) : has(self.list)")
-        .message("allow every peer by all: true, or some by list; an empty list allows none"),
+        .message("set all: true to allow every peer, or set list to allow some; an empty list allows none"),
 )]
 pub struct AllowedPeers {
-    /// Allows every account.
+    /// Allows every VPC of every account. If true, `list` must be absent. Defaults to false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
-    /// The accounts, and which of their VPCs. A peering within one account needs that account here, too.
+    /// The allowed accounts, at most 100, each with its allowed VPCs. A peering within one account also needs an entry
+    /// for that account. An empty list allows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100))]
     pub list: Option<Vec<AllowedPeer>>,
 }
 
-/// VPCs of one account.
+/// A set of VPCs of one AWS account.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AllowedPeer {
-    /// The AWS account: 12 digits.
+    /// The ID of the AWS account: 12 digits.
     #[schemars(length(max = 12), regex(pattern = r"^[0-9]{12}$"))]
     pub account_id: String,
-    /// Its VPCs.
+    /// The allowed VPCs of the account.
     pub vpcs: AllowedVpcs,
 }

@@ -1,5 +1,6 @@
-//! `AwsIdentity`: an AWS role that resources may act by, and who may.
+//! `AwsIdentity`: an AWS role that the operator assumes for other resources, and the limits of its use.
 
+// Printer columns share attribute values, which clippy reports as mistakes.
 #![allow(clippy::duplicated_attributes)]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -7,10 +8,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Tag;
 use super::allow_list::{AllowedNamespaces, AllowedPeers, AllowedRegions, AllowedVpcs};
+use super::tag::Tag;
 
-/// A role that the operator assumes from its own credentials, and the namespaces that may use it.
+/// AwsIdentitySpec names the role and limits its use. A permission that is absent or empty allows nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
     group = "vpcpeering.dev",
@@ -21,14 +22,19 @@ use super::allow_list::{AllowedNamespaces, AllowedPeers, AllowedRegions, Allowed
     category = "aws",
     status = "AwsIdentityStatus",
     derive = "PartialEq",
-    doc = "AwsIdentity is an AWS role that the operator assumes for the resources of the namespaces that it allows.",
-    printcolumn(name = "Account", type_ = "string", json_path = ".spec.accountId", description = "The AWS account"),
-    printcolumn(name = "Role", type_ = "string", json_path = ".spec.roleArn", description = "The role"),
+    doc = "AwsIdentity is an AWS IAM role that the operator assumes, with its own credentials, for the resources that refer to it. It limits the namespaces, VPCs, regions, peers and actions that the role may be used for.",
+    printcolumn(
+        name = "Account",
+        type_ = "string",
+        json_path = ".spec.accountId",
+        description = "The AWS account of the role"
+    ),
+    printcolumn(name = "Role", type_ = "string", json_path = ".spec.roleArn", description = "The ARN of the role"),
     printcolumn(
         name = "Ready",
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='Ready')].status",
-        description = "Whether the role can be assumed"
+        description = "Whether the operator can assume the role and the spec permits something"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
@@ -36,69 +42,73 @@ use super::allow_list::{AllowedNamespaces, AllowedPeers, AllowedRegions, Allowed
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='Ready')].reason",
         priority = 1,
-        description = "Why it is ready or not"
+        description = "The reason of the Ready condition"
     )
 )]
 #[x_kube(
     validation = Rule::new("self.roleArn.split(':')[4] == self.accountId")
-        .message("roleArn must be a role of the account in accountId")
+        .message("roleArn must name a role of the account in accountId")
         .field_path(".roleArn"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct AwsIdentitySpec {
-    /// The AWS account that the role is of: 12 digits.
+    /// The ID of the AWS account that the role belongs to: 12 digits.
     #[schemars(length(max = 12), regex(pattern = r"^[0-9]{12}$"))]
     pub account_id: String,
-    /// The role's ARN. Its trust policy has to allow the operator's own credentials `sts:AssumeRole` and
-    /// `sts:TagSession`.
+    /// The ARN of the role, for example `arn:aws:iam::111111111111:role/peering`. The role must belong to `accountId`.
+    /// Its trust policy must allow `sts:AssumeRole` and `sts:TagSession` for the operator's own credentials.
     #[schemars(length(max = 1024), regex(pattern = r"^arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]+$"))]
     pub role_arn: String,
-    /// The external ID that the role's trust policy asks for.
+    /// The external ID that the trust policy of the role requires, if it requires one.
     /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_common-scenarios_third-party.html>
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 1224), regex(pattern = r"^[\w+=,.@:/-]+$"))]
     pub external_id: Option<String>,
-    /// Tags of every session, beside those that name the cluster and the resource that it is opened for.
-    // AWS allows 50 tags on a session; four are ours.
+    /// Additional session tags of the assumed role, at most 46. The operator always adds four tags, which name the
+    /// cluster and the resource that it acts for.
+    // STS allows 50 session tags, and the operator adds four.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 46))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
     pub session_tags: Vec<Tag>,
-    /// The region of an end that names none, and of the STS endpoint that gives the sessions.
+    /// The region of every end that refers to this identity and sets no region, for example `eu-central-1`. It is also
+    /// the region of the STS endpoint that the operator calls to assume the role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$"))]
     pub default_region: Option<String>,
-    /// The namespaces whose resources may use this identity. Absent, none may.
+    /// The namespaces whose resources may use this identity. If absent, no namespace may use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = MapMerge::Atomic)]
     pub allowed_namespaces: Option<AllowedNamespaces>,
-    /// The VPCs of this account that may be peered by this identity. Absent, none may.
+    /// The VPCs of this account that may be peered through this identity. If absent, no VPC may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = MapMerge::Atomic)]
     pub allowed_vpcs: Option<AllowedVpcs>,
-    /// The regions in which this identity may be used. Absent, none.
+    /// The regions in which this identity may be used. If absent, it may be used in none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = MapMerge::Atomic)]
     pub allowed_regions: Option<AllowedRegions>,
-    /// The accounts and VPCs at the other end of peerings. Absent, none.
+    /// The accounts and VPCs that may be at the other end of a peering. If absent, none may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = MapMerge::Atomic)]
     pub allowed_peers: Option<AllowedPeers>,
-    /// Whether routes may be added and changed by this identity. Routes that it has made are removed without it, too.
+    /// Allows the operator to create and replace routes through this identity. Routes that it created earlier are
+    /// removed regardless of this field. Defaults to false.
     #[serde(default)]
     pub allow_routes: bool,
-    /// Whether DNS options of peerings may be set by this identity.
+    /// Allows the operator to set the DNS options of peering connections through this identity. Defaults to false.
     #[serde(default)]
     pub allow_options: bool,
-    /// Whether existing connections may be taken over by this identity, as `spec.vpcPeeringConnectionId` asks.
+    /// Allows resources to adopt existing peering connections through this identity (`spec.vpcPeeringConnectionId` of a
+    /// `VpcPeering`). Deleting such a resource can delete the connection. Defaults to false.
     #[serde(default)]
     pub allow_adoption: bool,
 }
 
 impl AwsIdentity {
-    /// One that allows nobody.
-    #[must_use]
-    pub fn nobody() -> Self {
+    /// An identity that permits nothing, for tests to start from.
+    #[cfg(test)]
+    pub(crate) fn nobody() -> Self {
         Self::new(
             "",
             AwsIdentitySpec {
@@ -119,29 +129,29 @@ impl AwsIdentity {
     }
 }
 
-/// What we know of the identity.
+/// AwsIdentityStatus is the observed state of the role.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AwsIdentityStatus {
-    /// The account that AWS's `GetCallerIdentity` told.
+    /// The account that STS `GetCallerIdentity` returned for the assumed role.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_id: Option<String>,
-    /// The ARN of the assumed role that `GetCallerIdentity` told.
+    /// The ARN of the assumed role that STS `GetCallerIdentity` returned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arn: Option<String>,
-    /// The generation of the spec that this status speaks of; -1 until there is one.
+    /// The generation of the spec that this status describes; -1 until the operator has written a status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready` always; `Reconciling` or `Stalled` while they hold.
+    /// The conditions: `Ready` is always present, `Reconciling` or `Stalled` only while it is True.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }
 
-/// Names an `AwsIdentity`.
+/// A reference to an `AwsIdentity`, which is cluster-scoped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IdentityReference {
-    /// The identity's name.
+    /// The name of the `AwsIdentity`.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
     pub name: Box<str>,
 }

@@ -1,10 +1,11 @@
-//! The closed lists of condition types and reasons that a status may show, and what they mean to a person.
+//! The closed lists of condition types, reasons and Events, each with its meaning and the action that a user takes.
+//! `vpc-peering-operator reference conditions` prints them.
 
 use std::fmt;
 
-/// Defines a closed list whose every entry has its name, its meaning and what to do about it in one place.
+/// Defines an enum whose variants each have a name, a meaning and an action for the user.
 macro_rules! closed_list {
-    ($(#[$meta:meta])* $list:ident { $($name:ident: $meaning:literal, $to_do:literal;)* }) => {
+    ($(#[$meta:meta])* $list:ident { $($name:ident: $meaning:literal, $action:literal;)* }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $list {
@@ -12,30 +13,25 @@ macro_rules! closed_list {
         }
 
         impl $list {
-            /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$name),*];
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),*];
 
-            /// The name as conditions and Events show it.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
+            /// The name in conditions and Events.
+            pub(crate) fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$name => stringify!($name),)*
                 }
             }
 
-            /// What it says.
-            #[must_use]
-            pub fn meaning(self) -> &'static str {
+            pub(crate) fn meaning(self) -> &'static str {
                 match self {
                     $(Self::$name => $meaning,)*
                 }
             }
 
-            /// What a person does about it.
-            #[must_use]
-            pub fn to_do(self) -> &'static str {
+            /// The action that a user takes.
+            pub(crate) fn action(self) -> &'static str {
                 match self {
-                    $(Self::$name => $to_do,)*
+                    $(Self::$name => $action,)*
                 }
             }
         }
@@ -51,143 +47,142 @@ macro_rules! closed_list {
 closed_list! {
     /// The `type` of a condition.
     ConditionType {
-        Ready: "True when all is as the spec wants it; always present.",
+        Ready: "True if everything matches the spec. Always present.",
             "Read its reason and message.";
-        Reconciling: "Present, and True, while the operator or EC2 is still working towards the spec.",
-            "Wait; the message says what for.";
-        Stalled: "Present, and True, when nothing will change until somebody acts; never together with Reconciling.",
-            "Act as its reason and message say.";
-        DryRunSucceeded: "EC2's answer to a dry run: True when the request would have succeeded.",
+        Reconciling: "Present and True while the operator or EC2 is still working to match the spec.",
+            "Wait. The message says for what.";
+        Stalled: "Present and True if nothing changes until somebody acts. Never present together with `Reconciling`.",
+            "Read its reason and message, and fix the cause.";
+        DryRunSucceeded: "The answer of EC2 to a dry run: True if the request would have succeeded.",
             "Set `spec.dryRun` to false to make the request.";
-        ExpiringSoon: "Present, and True, when a request that nobody has accepted expires within 24 hours.",
-            "Ask the accepter's owner to accept it.";
-        AtCapacity: "Present, and True, when a request waits only because `spec.maxConnections` is reached.",
-            "Raise `spec.maxConnections`, or have one of the connections deleted.";
-        OptionsSynced: "Whether the options of every end that we act for are as the spec wants them; present where it names any.",
+        ExpiringSoon: "Present and True if a request that nobody has accepted expires within 24 hours.",
+            "Ask the owner of the accepter's account to accept it.";
+        AtCapacity: "Present and True if a request waits only because `spec.maxConnections` is reached.",
+            "Raise `spec.maxConnections`, or delete one of the connections in EC2.";
+        OptionsSynced: "True if the options match the spec at every end that the operator acts for. Present only if the spec sets options.",
             "Read its reason and message.";
-        RoutesReady: "Whether the routes of every end that we act for are as the spec wants them; present where it asks for any.",
+        RoutesReady: "True if the routes match the spec at every end that the operator acts for. Present only if the spec sets routes.",
             "Read its reason and message.";
-        UnexpectedConnection: "Present, and True, when EC2 shows a connection that carries this resource's ownership tags and is not its peering; it was left alone.",
-            "Remove the tags from the connection that the message names, and find out who set them.";
-        Suspended: "Present, and True, while `spec.suspend` keeps the operator from writing to AWS.",
-            "Set `spec.suspend` to false to go on.";
+        UnexpectedConnection: "Present and True if EC2 shows another connection with the ownership tags of this resource. The operator does not change that connection.",
+            "Remove the tags from the connection that the message names. Find out who set them.";
+        Suspended: "Present and True while `spec.suspend` stops all writes to AWS.",
+            "Set `spec.suspend` to false to resume.";
     }
 }
 
 closed_list! {
-    /// The `reason` of a condition, and of the Event that announces it.
+    /// The `reason` of a condition, and of the Event that reports it.
     Reason {
-        Active: "EC2 shows the peering as `active`.",
+        Active: "The peering is active: EC2 shows `active`.",
             "Nothing.";
-        InitiatingRequest: "The request is being made, or EC2 is checking it: `initiating-request`.",
+        InitiatingRequest: "The operator is creating the request, or EC2 is checking it: `initiating-request`.",
             "Nothing.";
-        PendingAcceptance: "The request waits for the accepter's owner: `pending-acceptance`.",
-            "Nothing where the operator accepts it; else ask the accepter's owner to.";
-        Provisioning: "The request was accepted, and EC2 is setting the peering up: `provisioning`.",
+        PendingAcceptance: "The request waits to be accepted: `pending-acceptance`.",
+            "Nothing if the operator accepts it. Otherwise ask the owner of the accepter's account to accept it.";
+        Provisioning: "The request was accepted, and EC2 is provisioning the peering: `provisioning`.",
             "Nothing.";
         Deleting: "EC2 is deleting the peering: `deleting`.",
-            "Nothing where this resource is being deleted; else find out who deleted it.";
-        Failed: "The request failed, for instance because CIDR blocks overlap: `failed`.",
-            "Correct the VPCs, the account or the region; then ask for a new request with the annotation `vpcpeering.dev/reconcile-at`, or make a new resource.";
-        Rejected: "The accepter's owner rejected the request: `rejected`.",
-            "Talk to them; then ask for a new request with the annotation `vpcpeering.dev/reconcile-at`.";
-        Expired: "Nobody accepted within seven days: `expired`.",
-            "Ask for a new request with the annotation `vpcpeering.dev/reconcile-at`, and have it accepted in time.";
-        Deleted: "The peering was deleted by somebody else: `deleted`.",
-            "If it is still wanted, ask for a new one with the annotation `vpcpeering.dev/reconcile-at`; else delete the resource.";
-        NotFound: "EC2 does not know the connection, or no longer.",
-            "As for `Deleted`; if the ID stands in the spec, check it, the region and the account.";
-        UnknownStatusCode: "EC2 shows a status code that this version does not know.",
-            "Look for a newer version of the operator.";
-        ConnectionNotOwned: "A peering between these VPCs, or the claim to one, belongs to somebody else; the message says to whom.",
-            "Delete one of the two, or, where it belongs to nobody, take it over with `spec.vpcPeeringConnectionId`.";
-        ConnectionMismatch: "The connection in `spec.vpcPeeringConnectionId` does not join the VPCs of the spec; nothing was touched.",
-            "Correct the ID or the two ends.";
-        MultipleConnections: "More than one live peering carries this resource's ownership tags.",
+            "Nothing if this resource is being deleted. Otherwise find out who deleted the peering.";
+        Failed: "The request failed, for example because CIDR blocks overlap: `failed`.",
+            "Fix the cause, then set the annotation `vpcpeering.dev/reconcile-at` to a new value: the operator sends a new request. If the VPCs, the account or the region are wrong, create another resource.";
+        Rejected: "The owner of the accepter's account rejected the request: `rejected`.",
+            "Contact the owner, then set the annotation `vpcpeering.dev/reconcile-at` to a new value: the operator sends a new request.";
+        Expired: "Nobody accepted the request within seven days: `expired`.",
+            "Set the annotation `vpcpeering.dev/reconcile-at` to a new value: the operator sends a new request. Have it accepted within seven days.";
+        Deleted: "Somebody other than the operator deleted the peering: `deleted`.",
+            "If the peering is still wanted, set the annotation `vpcpeering.dev/reconcile-at` to a new value: the operator sends a new request. Otherwise delete the resource.";
+        NotFound: "EC2 does not show the connection, or no longer shows it.",
+            "If `spec.vpcPeeringConnectionId` is set, check the ID, the account and the region. Otherwise proceed as for `Deleted`.";
+        UnknownStatusCode: "EC2 shows a status code that this version of the operator does not know.",
+            "Upgrade the operator to a version that knows the code.";
+        ConnectionNotOwned: "Another resource or another cluster owns the peering between these VPCs, or has priority to request it. The message names the owner.",
+            "Delete one of the two resources. If the connection has no owner, adopt it with `spec.vpcPeeringConnectionId`.";
+        ConnectionMismatch: "The connection does not join the VPCs of the spec. The operator does not change it.",
+            "Correct `spec.vpcPeeringConnectionId`, or create a resource with the VPCs of the connection.";
+        MultipleConnections: "More than one live connection has the ownership tags of this resource.",
             "Delete all but one of them in EC2.";
-        OverlappingCidrBlocks: "CIDR blocks of the two VPCs overlap, so that EC2 would fail the request; it was not made.",
-            "Use VPCs whose blocks do not overlap.";
-        AwaitingConsistency: "EC2 does not show what it must have; it may lag, so that is not believed yet.",
+        OverlappingCidrBlocks: "CIDR blocks of the two VPCs overlap. EC2 would fail the request, so the operator does not send it.",
+            "Use VPCs whose CIDR blocks do not overlap.";
+        AwaitingConsistency: "EC2 does not show an expected connection or change yet. The operator waits for EC2's eventual consistency (`--consistency-window`).",
             "Nothing.";
-        AwaitingRecreation: "The peering has ended and `spec.recreateOn` asks for a new one, after a pause that grows each time.",
+        AwaitingRecreation: "The peering has ended, and the operator requests a new one after a pause, because of `spec.recreateOn`. The pause doubles with each consecutive request.",
             "Nothing.";
-        Suspended: "`spec.suspend` keeps the operator from the next step; the message says from which.",
-            "Set `spec.suspend` to false to go on.";
-        DryRun: "A dry run was asked for and answered.",
+        Suspended: "`spec.suspend` stops the next step, which the message names.",
+            "Set `spec.suspend` to false to resume.";
+        DryRun: "`spec.dryRun` is set, and EC2 has answered the dry run.",
             "Set `spec.dryRun` to false to make the request.";
-        Synced: "What the condition is about is as the spec wants it.",
+        Synced: "The options or routes match the spec.",
             "Nothing.";
-        Updating: "What the condition is about is being changed, or waits for the peering to be active.",
+        Updating: "The operator is changing the options or routes, or waits until the peering is active.",
             "Nothing.";
-        MaxConnections: "As many accepted connections live as `spec.maxConnections`, or AWS, allows.",
-            "Raise `spec.maxConnections`, or have one of the connections deleted.";
-        RouteConflict: "A route table has a route to the same destination with another target; it was not touched.",
-            "Remove that route, or leave out its table or destination in the spec.";
-        RouteTableNotFound: "A route table that the spec names is not there, or not of that VPC, or none matches.",
-            "Correct the spec, or the route tables.";
-        UnexpectedCidrBlock: "The other end, which is another account's, has a CIDR block that nobody here has allowed; it gets no route.",
-            "If the block is wanted, add the line that the message names; else ask the owner of the other end.";
-        IdentityNotFound: "There is no such `AwsIdentity`, or the operator cannot read it.",
-            "Create it, or correct `identityRef`.";
-        IdentityNotAllowed: "This namespace may not use the identity, or not the operator's own credentials; AWS was not asked for anything.",
-            "Have an administrator allow the namespace, or name another identity in `identityRef`.";
-        IdentityMismatch: "The identity is of another account than the VPC, or than the peering that is recorded.",
+        MaxConnections: "The number of accepted connections has reached `spec.maxConnections`.",
+            "Raise `spec.maxConnections`, or delete one of the connections in EC2.";
+        RouteConflict: "A route table has a route to the same destination with another target. The operator does not change it.",
+            "Delete that route, or remove its route table or destination from the spec.";
+        RouteTableNotFound: "A route table of the spec does not exist or does not belong to the VPC, or no route table matches.",
+            "Correct `routeTables` in the spec, or the route tables in EC2.";
+        UnexpectedCidrBlock: "The other end belongs to another account and has a CIDR block that the spec does not allow. The operator creates no route to it.",
+            "If the block is wanted, add it to the field that the message names. Otherwise ask the owner of the other end.";
+        IdentityNotFound: "The `AwsIdentity` does not exist, or the operator cannot read it.",
+            "Create the `AwsIdentity`, or correct `identityRef`.";
+        IdentityNotAllowed: "The namespace may not use the `AwsIdentity`, or may not use the operator's own credentials. The operator made no AWS call.",
+            "Ask an administrator to allow the namespace, or set `identityRef` to another `AwsIdentity`.";
+        IdentityMismatch: "The `AwsIdentity` belongs to another account than the VPC or the recorded peering.",
             "Correct `identityRef` or `ownerId`.";
-        VpcNotAllowed: "The identity may not be used for this VPC; AWS was not asked for anything.",
-            "Have an administrator add the VPC to the identity's `allowedVpcs`, or use another.";
-        RegionNotAllowed: "The identity may not be used in this region, or this release does not know the region; AWS was not asked for anything.",
-            "Correct the region, or have an administrator add it to the identity's `allowedRegions`.";
-        PeerNotAllowed: "The identity may not be used for a peering with this account or VPC; AWS was not asked for anything.",
-            "Have an administrator add the other end to the identity's `allowedPeers`, or use another identity.";
-        ActionNotAllowed: "The identity does not allow routes, DNS options or the adoption of a connection, which the spec asks for.",
-            "Have an administrator set `allowRoutes`, `allowOptions` or `allowAdoption` of the identity, or leave the field out of the spec.";
-        NothingAllowed: "The identity can be assumed, and permits nothing, since a permission is absent or empty.",
-            "Set the fields that the message names; `all: true` allows everything of a kind.";
+        VpcNotAllowed: "The `AwsIdentity` may not be used for this VPC. The operator made no AWS call.",
+            "Ask an administrator to add the VPC to `allowedVpcs` of the `AwsIdentity`, or use another VPC.";
+        RegionNotAllowed: "The `AwsIdentity` may not be used in this region, or this version of the operator does not know the region. The operator made no AWS call.",
+            "Correct the region, or ask an administrator to add it to `allowedRegions` of the `AwsIdentity`.";
+        PeerNotAllowed: "The `AwsIdentity` may not be used for a peering with this account or VPC. The operator made no AWS call.",
+            "Ask an administrator to add the other end to `allowedPeers` of the `AwsIdentity`, or use another `AwsIdentity`.";
+        ActionNotAllowed: "The spec sets routes, DNS options or the adoption of a connection, which the `AwsIdentity` does not allow.",
+            "Ask an administrator to set `allowRoutes`, `allowOptions` or `allowAdoption` of the `AwsIdentity`, or remove the field from the spec.";
+        NothingAllowed: "The operator can assume the role, but the `AwsIdentity` permits nothing, because a permission is absent or empty.",
+            "Set the fields that the message names. `all: true` allows everything of a field.";
         VpcNotFound: "No VPC matches the `vpcSelector`.",
-            "Correct the selector, the region, the identity, or the VPC's tags.";
+            "Correct the selector, the region, `identityRef`, or the tags of the VPC.";
         AmbiguousVpc: "More than one VPC matches the `vpcSelector`.",
-            "Name more tags, or the VPC by its ID.";
-        Verified: "AWS gave a session of the role, and told the account that was expected.",
+            "Add tags to the selector, or set `vpcId` instead.";
+        Verified: "The operator assumed the role, and its account is `spec.accountId`.",
             "Nothing.";
-        InvalidRequest: "AWS refuses what the spec asks for.",
-            "Correct the spec, or AWS, as the message says.";
-        Unauthorized: "AWS refuses the operator's credentials or permissions.",
-            "Grant what the message names.";
-        Throttled: "AWS asks the operator to slow down.",
-            "Nothing; if it lasts, look for who else calls EC2 in this account and region.";
-        AwsError: "AWS failed, or could not be reached.",
-            "Nothing; if it lasts, check the way to AWS.";
+        InvalidRequest: "AWS refused a request because of its content.",
+            "Correct the spec, or the settings in AWS, as the message says.";
+        Unauthorized: "AWS refused the credentials, or they lack a permission.",
+            "Grant the permission that the message names, or fix the trust policy or the credentials.";
+        Throttled: "AWS throttles the requests of the operator. It retries with backoff.",
+            "Nothing. If it lasts, find out what else calls EC2 in this account and region.";
+        AwsError: "AWS returned an error, or could not be reached. The operator retries with backoff.",
+            "Nothing. If it lasts, check the network path to AWS.";
     }
 }
 
 closed_list! {
-    /// The `reason` of an Event that tells of a step, beside the Events that announce a new `Reason` of `Ready`.
+    /// The `reason` of an Event that reports a step. Further Events report each new `Reason` of `Ready`.
     StepEvent {
-        Created: "EC2 made the peering connection.", "Nothing.";
+        Created: "EC2 created the peering connection.", "Nothing.";
         Accepted: "The operator accepted the request.", "Nothing.";
-        Rejected: "The operator rejected the request, as `spec.reject` says.", "Nothing.";
+        Rejected: "The operator rejected the request, because of `spec.deny` and `spec.reject`.", "Nothing.";
         Tagged: "The operator set tags on the connection.", "Nothing.";
-        Untagged: "The operator removed tags of its own from the connection.", "Nothing.";
-        OptionsSet: "The operator set the options of an end.", "Nothing.";
-        RoutesChanged: "The operator added, replaced or removed routes of its own.", "Nothing.";
-        DeletionRequested: "The operator asked EC2 to delete the connection.", "Nothing.";
+        Untagged: "The operator removed tags that it had set on the connection.", "Nothing.";
+        OptionsSet: "The operator set the peering options of an end.", "Nothing.";
+        RoutesChanged: "The operator created, replaced or deleted routes.", "Nothing.";
+        DeletionRequested: "The operator requested the deletion of the connection from EC2.", "Nothing.";
         ExpiringSoon: "A request that nobody has accepted expires within 24 hours.",
-            "Ask the accepter's owner to accept it.";
-        NearQuota: "A request is made while nine tenths of one of AWS's default quotas are used.",
-            "Ask AWS to raise the quota, if that has not been done.";
-        UnexpectedConnection: "A connection carries this resource's ownership tags, or an earlier one's, and joins other VPCs; it was left alone.",
-            "Remove the tags from the connection, and find out who set them.";
-        LeftInAws: "The resource is gone, and something that it may have made is left in AWS, since EC2 no longer proves whose it is.",
-            "Look at what the note names, and remove it by hand if it is not wanted.";
-        Unreadable: "This version of the operator cannot read the resource, and leaves it alone.",
-            "Correct the field that the message names, or use the operator's newer version that knows it.";
+            "Ask the owner of the accepter's account to accept it.";
+        NearQuota: "The operator sends a request while at least 90 % of a default AWS quota are used.",
+            "Request a quota increase from AWS, if you have not done so.";
+        UnexpectedConnection: "A connection between other VPCs has the ownership tags of this resource or of an earlier one. The operator does not change it.",
+            "Remove the tags from the connection. Find out who set them.";
+        LeftInAws: "The resource is deleted, but something that the operator may have created for it stays in AWS, because EC2 no longer proves that the resource owns it.",
+            "Check what the note of the Event names. Delete it in AWS if it is not wanted.";
+        Unreadable: "This version of the operator cannot decode the resource, and does not reconcile it.",
+            "Correct the field that the message names, or upgrade the operator to a version that knows it.";
     }
 }
 
 impl Reason {
-    /// Whether it deserves a warning even while it may pass by itself.
-    #[must_use]
-    pub fn is_trouble(self) -> bool {
+    /// Whether the Event of this reason is a warning although the cause may pass without an action.
+    pub(crate) fn is_trouble(self) -> bool {
         matches!(self, Self::AwaitingConsistency | Self::AwaitingRecreation | Self::Throttled | Self::AwsError)
     }
 }

@@ -1,33 +1,35 @@
-//! The CustomResourceDefinitions as a cluster applies them.
+//! The CustomResourceDefinitions, generated from the API types.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
-use super::{AwsIdentity, VpcPeering, VpcPeeringAccepter};
+use super::aws_identity::AwsIdentity;
+use super::vpc_peering::VpcPeering;
+use super::vpc_peering_accepter::VpcPeeringAccepter;
 
 /// Every CRD of this operator.
 ///
 /// # Errors
-/// When a derived schema is not what the finishing touches below expect: a defect, found by any test.
+/// If the derived schema is not a valid CRD. This is a defect of the code, not of the input.
 pub fn all() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
     [VpcPeering::crd(), VpcPeeringAccepter::crd(), AwsIdentity::crd()].into_iter().map(finish).collect()
 }
 
-/// What the derive can not say.
+/// Adds what `KubeSchema` cannot express.
 fn finish(crd: CustomResourceDefinition) -> Result<CustomResourceDefinition, serde_json::Error> {
     let mut crd = serde_json::to_value(crd)?;
     drop_nullable(&mut crd);
     limit_selectors(&mut crd);
     for version in crd["spec"]["versions"].as_array_mut().into_iter().flatten() {
-        // kstatus must not take an object for current that we never looked at.
+        // Without it, kstatus takes an object that the operator has not seen yet for current.
         version["schema"]["openAPIV3Schema"]["properties"]["status"]["default"] = json!({"observedGeneration": -1});
     }
     serde_json::from_value(crd)
 }
 
-/// An optional field is left out, never null: without `nullable` the API server prunes a null that a template left
-/// behind, so that defaults and rules treat it as absent.
+/// Optional fields are absent, never null. Without `nullable`, the API server prunes a null, for example from a
+/// template, so that defaults and rules treat the field as absent.
 fn drop_nullable(value: &mut Value) {
     match value {
         Value::Object(map) => {
@@ -39,21 +41,22 @@ fn drop_nullable(value: &mut Value) {
     }
 }
 
-/// Kubernetes' own schema of label selectors has no limits. These are those of labels, and more expressions than anybody
-/// needs.
+/// The schema of `LabelSelector` has no limits. The lengths are those of label keys and values; the numbers of labels
+/// and expressions exceed any real selector.
 /// <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set>
 fn limit_selectors(value: &mut Value) {
-    const MOST: usize = 32;
+    /// Maximum labels and maximum expressions of a selector.
+    const MAX_REQUIREMENTS: usize = 32;
     let label = || json!({"type": "string", "maxLength": 63});
     match value {
         Value::Object(map) => {
             if let Some(labels) = map.get_mut("matchLabels") {
-                labels["maxProperties"] = MOST.into();
+                labels["maxProperties"] = MAX_REQUIREMENTS.into();
                 labels["additionalProperties"] = label();
-                labels["x-kubernetes-validations"] = json!([{"rule": "self.all(key, size(key) <= 317)", "message": "a label's key has at most 317 characters"}]);
+                labels["x-kubernetes-validations"] = json!([{"rule": "self.all(key, size(key) <= 317)", "message": "a label key must have at most 317 characters"}]);
             }
             if let Some(expressions) = map.get_mut("matchExpressions") {
-                expressions["maxItems"] = MOST.into();
+                expressions["maxItems"] = MAX_REQUIREMENTS.into();
                 let properties = &mut expressions["items"]["properties"];
                 properties["key"]["maxLength"] = 317.into();
                 properties["operator"]["maxLength"] = 16.into();
@@ -70,7 +73,7 @@ fn limit_selectors(value: &mut Value) {
 /// Every CRD as one YAML stream.
 ///
 /// # Errors
-/// When a CRD cannot be built or written: a defect, found by any test.
+/// If a CRD cannot be built or serialised. This is a defect of the code, not of the input.
 pub fn yaml() -> anyhow::Result<String> {
     all()?.iter().try_fold(String::new(), |yaml, crd| Ok(yaml + "---\n" + &serde_saphyr::to_string(crd)?))
 }
@@ -79,7 +82,7 @@ pub fn yaml() -> anyhow::Result<String> {
 mod tests {
     use super::*;
 
-    /// What in this schema has no limit, by its path.
+    /// The paths in this schema that have no limit.
     fn unbounded(schema: &Value, path: &str) -> Vec<String> {
         let lacks = |keyword: &str| schema[keyword].is_null().then(|| format!("{path}: {keyword}"));
         let has_rule_on_keys = || {
@@ -104,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_user_may_write_has_a_limit() -> anyhow::Result<()> {
+    fn every_field_of_a_spec_has_a_limit() -> anyhow::Result<()> {
         for crd in all()? {
             for version in crd.spec.versions {
                 let schema = serde_json::to_value(version.schema)?;
@@ -116,8 +119,8 @@ mod tests {
     }
 
     #[test]
-    fn crds_are_generated_from_the_code() {
+    fn the_committed_crds_match_the_code() {
         let committed = include_str!("../../crds/vpcpeering.dev.yaml");
-        assert!(yaml().is_ok_and(|yaml| yaml == committed), "crds/ has drifted from src/api: run `make generate`");
+        assert!(yaml().is_ok_and(|yaml| yaml == committed), "crds/ differs from src/api: run `make generate`");
     }
 }

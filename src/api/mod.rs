@@ -1,15 +1,16 @@
-//! The custom resources: what a user may say and what we answer. Types and their defaults, no other logic.
+//! The custom resources: their types, defaults and validation rules, and no other logic. The doc comments of the types
+//! become the descriptions in the CRDs.
 
-pub mod allow_list;
-pub mod aws_identity;
-pub mod condition;
+pub(crate) mod allow_list;
+pub(crate) mod aws_identity;
+pub(crate) mod condition;
 pub mod crd;
-pub mod routes;
-pub mod side;
-pub mod tag;
-pub mod vpc_info;
-pub mod vpc_peering;
-pub mod vpc_peering_accepter;
+pub(crate) mod routes;
+pub(crate) mod side;
+pub(crate) mod tag;
+pub(crate) mod vpc_info;
+pub(crate) mod vpc_peering;
+pub(crate) mod vpc_peering_accepter;
 
 pub use allow_list::{AllowedCidrBlocks, AllowedNamespaces, AllowedPeer, AllowedPeers, AllowedRegions, AllowedVpcs};
 pub use aws_identity::{AwsIdentity, AwsIdentitySpec, AwsIdentityStatus};
@@ -19,19 +20,17 @@ pub use side::Side;
 pub use tag::{ManagedTag, Tag};
 pub use vpc_info::{CidrBlock, Ipv6CidrBlock, PeeringOptions, VpcInfo};
 pub use vpc_peering::{
-    Acceptance, DeletionPolicy, End, EndedConnection, ManagementPolicy, Ownership, PeeringSide, PeeringStatus,
-    SideOptions, VpcPeering, VpcPeeringSpec, VpcPeeringStatus,
+    Acceptance, DeletionPolicy, EndedConnection, ManagementPolicy, Ownership, PeeringSide, PeeringStatus, SideOptions,
+    TerminalState, VpcPeering, VpcPeeringSpec, VpcPeeringStatus,
 };
 pub use vpc_peering_accepter::{
     AcceptedRequests, AccepterDecision, DeniedRequests, RequestedConnection, Requester, VpcPeeringAccepter,
     VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
 };
 
-/// The API group of every resource here, and the prefix of our tags and finalizer.
-pub const GROUP: &str = "vpcpeering.dev";
+/// The annotation whose new value makes the operator reconcile immediately, and request one new connection if the last
+/// one has ended.
+pub(crate) const RECONCILE_AT: &str = "vpcpeering.dev/reconcile-at";
 
-/// An annotation: a new value asks for an immediate look, and for one new request after an end.
-pub const RECONCILE_AT: &str = "vpcpeering.dev/reconcile-at";
-
-/// Present on an object for as long as AWS may hold something of ours for it.
-pub const FINALIZER: &str = "vpcpeering.dev/finalizer";
+/// The finalizer. It stays on a resource until the operator has removed everything that it created for it in AWS.
+pub(crate) const FINALIZER: &str = "vpcpeering.dev/finalizer";

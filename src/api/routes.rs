@@ -1,4 +1,4 @@
-//! The routes that lead from one end of a peering to the other.
+//! The routes from one end of a peering connection to the other.
 
 use std::collections::BTreeMap;
 
@@ -6,44 +6,46 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Side;
+use super::side::Side;
 
-/// The routes of one end: in which of its VPC's route tables, and to where. They lead through the peering while it is
-/// active. A route to the same destination that leads elsewhere is left alone, and a condition names it.
+/// The routes of one end: their route tables and destinations. The routes exist while the peering connection is active.
+/// A route with the same destination and another target is left unchanged and reported in the condition `RoutesReady`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Routes {
-    /// The route tables of this end's VPC that get the routes.
+    /// Selects the route tables of this end's VPC in which the operator creates the routes.
     pub route_tables: RouteTableSelector,
-    /// Where the routes lead to: CIDR blocks that overlap those of the other end. Defaults to every CIDR block of the
-    /// other end, IPv4 and IPv6, those that it gets later too.
+    /// The destinations of the routes, at most 50. Each must lie within a CIDR block of the other end. Defaults to
+    /// every IPv4 and IPv6 CIDR block of the other end, including blocks that are added later. If the operator does not
+    /// act for the other end, the default excludes public IPv4 blocks and blocks that are added later. To permit such a
+    /// block, list it here for a `VpcPeering`, or in `cidrBlocks` of an `accept` entry for a `VpcPeeringAccepter`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 50), inner(length(max = 43)))]
     #[x_kube(
         merge_strategy = ListMerge::Set,
         validation = Rule::new("self.all(block, isCIDR(block))")
-            .message("destinationCidrBlocks takes CIDR blocks such as 10.1.0.0/16 or 2001:db8::/56"),
+            .message("destinationCidrBlocks must be CIDR blocks, for example 10.1.0.0/16 or 2001:db8::/56"),
     )]
     pub destination_cidr_blocks: Vec<String>,
 }
 
-/// Which route tables of a VPC: exactly one of the four. A table that comes to match later is picked up, and one that
-/// no longer matches loses the routes.
+/// Selects route tables of a VPC. Exactly one field must be set. A route table that matches later gets the routes; one
+/// that no longer matches loses them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     validation = Rule::new("[has(self.all) && self.all, has(self.main) && self.main, has(self.ids), has(self.tags)].exists_one(given, given)")
-        .message("say which route tables by exactly one of: all: true, main: true, ids, tags"),
+        .message("set exactly one of all: true, main: true, ids and tags to select the route tables"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RouteTableSelector {
-    /// Every route table of the VPC.
+    /// Selects every route table of the VPC. Defaults to false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
-    /// The VPC's main route table.
+    /// Selects the main route table of the VPC. Defaults to false.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub main: bool,
-    /// The route tables with these IDs, which must be of this VPC.
-    // The default quota of route tables in a VPC:
+    /// The IDs of the route tables, for example `rtb-0a1b2c3d4e5f67890`, at most 200. They must belong to the VPC.
+    // The maximum is AWS's default quota of route tables per VPC:
     // https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-route-tables
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
@@ -52,27 +54,28 @@ pub struct RouteTableSelector {
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub ids: Vec<String>,
-    /// The route tables that carry all of these tags, by key and value.
+    /// Selects the route tables that have all of these tags, by key and value: 1 to 10 tags.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend(
         "minProperties" = 1,
         "maxProperties" = 10,
         "additionalProperties" = {"type": "string", "maxLength": 256}
     ))]
-    #[x_kube(validation = Rule::new("self.all(key, size(key) <= 127)").message("a tag's key has at most 127 characters"))]
+    #[x_kube(validation = Rule::new("self.all(key, size(key) <= 127)").message("a tag key must have at most 127 characters"))]
     pub tags: BTreeMap<String, String>,
 }
 
-/// A route that the operator has made, or is about to: only these are ever changed or removed.
+/// A route that the operator has created. It is recorded before the call to EC2, so that it may not exist yet. The
+/// operator replaces and deletes only recorded routes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ManagedRoute {
-    /// The end whose route table it is in.
+    /// The end whose route table contains the route.
     pub side: Side,
     /// The ID of the route table.
     pub route_table_id: String,
-    /// Where it leads to, IPv4 or IPv6, as EC2 writes it.
+    /// The destination, IPv4 or IPv6, in EC2's notation.
     pub destination_cidr_block: String,
-    /// The peering connection that it leads through.
+    /// The ID of the peering connection that is the target of the route.
     pub vpc_peering_connection_id: String,
 }

@@ -1,16 +1,16 @@
-//! The two ends of a peering, as EC2 names them.
+//! The two ends of a peering connection.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One of the two ends of a peering.
+/// One of the two ends of a peering connection, with EC2's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Side {
-    /// The end that asks.
+    /// The end that sends the request.
     Requester,
-    /// The end that is asked.
+    /// The end that receives the request.
     Accepter,
 }
 

@@ -1,33 +1,33 @@
-//! One end of a peering connection as EC2 describes it (`VpcPeeringConnectionVpcInfo`).
+//! One end of a peering connection, as EC2 describes it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-/// One end of a peering connection, as EC2 describes it.
+/// One end of a peering connection, as EC2 describes it in `VpcPeeringConnectionVpcInfo`.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcPeeringConnectionVpcInfo.html>
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VpcInfo {
-    /// The VPC's primary IPv4 CIDR block. EC2 tells CIDR blocks only while the peering is active.
+    /// The primary IPv4 CIDR block of the VPC. EC2 returns CIDR blocks only while the connection is active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cidr_block: Option<SmolStr>,
-    /// Every IPv4 CIDR block of the VPC.
+    /// The IPv4 CIDR blocks of the VPC.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub cidr_block_set: Box<[CidrBlock]>,
-    /// Every IPv6 CIDR block of the VPC.
+    /// The IPv6 CIDR blocks of the VPC.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     pub ipv6_cidr_block_set: Box<[Ipv6CidrBlock]>,
     /// The AWS account that owns the VPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner_id: Option<SmolStr>,
-    /// The VPC's ID.
+    /// The ID of the VPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vpc_id: Option<SmolStr>,
-    /// The VPC's region.
+    /// The AWS region of the VPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<SmolStr>,
-    /// The options that this end has set.
+    /// The peering options of this end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peering_options: Option<PeeringOptions>,
 }
@@ -48,18 +48,19 @@ pub struct Ipv6CidrBlock {
     pub ipv6_cidr_block: SmolStr,
 }
 
-/// What one end allows the other to do.
+/// The peering options of one end: what it permits the other end to do.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcPeeringConnectionOptionsDescription.html>
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PeeringOptions {
-    /// Whether public DNS names of this end resolve to private addresses when asked for from the other end.
+    /// Whether public DNS names of instances at this end resolve to private IP addresses when queried from the other
+    /// end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_dns_resolution_from_remote_vpc: Option<bool>,
-    /// Retired with EC2-Classic; shown where EC2 still reports that it is on.
+    /// Retired together with EC2-Classic. Present only if EC2 reports that it is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_egress_from_local_classic_link_to_remote_vpc: Option<bool>,
-    /// Retired with EC2-Classic; shown where EC2 still reports that it is on.
+    /// Retired together with EC2-Classic. Present only if EC2 reports that it is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_egress_from_local_vpc_to_remote_classic_link: Option<bool>,
 }

@@ -1,6 +1,6 @@
-//! `VpcPeeringAccepter`: the other half of peerings that others ask for.
+//! `VpcPeeringAccepter`: accepts the peering requests of others for one VPC.
 
-// Each printer column is an attribute of its own; clippy takes their equal parts for mistakes.
+// Printer columns share attribute values, which clippy reports as mistakes.
 #![allow(clippy::duplicated_attributes)]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::allow_list::{AllowedCidrBlocks, AllowedRegions, AllowedVpcs};
 use super::aws_identity::IdentityReference;
-use super::vpc_peering::{StatusEnd, VpcSelector};
-use super::{ManagedRoute, ManagedTag, Routes, SideOptions, Tag};
+use super::routes::{ManagedRoute, Routes};
+use super::tag::{ManagedTag, Tag};
+use super::vpc_peering::{SideOptions, StatusEnd, VpcSelector};
 
-/// Whose requests to peer with a VPC are accepted, and what is kept at this end of the connections that come of it. The
-/// VPC cannot be changed: another VPC is another resource.
+/// VpcPeeringAccepterSpec selects the VPC, the requests to accept, and the settings of the VPC's end of the accepted
+/// connections. The VPC is immutable: for another VPC, create another VpcPeeringAccepter.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
     group = "vpcpeering.dev",
@@ -27,26 +28,31 @@ use super::{ManagedRoute, ManagedTag, Routes, SideOptions, Tag};
     namespaced,
     status = "VpcPeeringAccepterStatus",
     derive = "PartialEq",
-    doc = "VpcPeeringAccepter accepts the requests of others to peer with a VPC, those that it names and no other, and keeps this end of what comes of them. The connections stay when it is deleted; its tags and routes do not.",
-    printcolumn(name = "VPC", type_ = "string", json_path = ".status.vpc.vpcId", description = "The VPC"),
-    printcolumn(name = "Region", type_ = "string", json_path = ".status.vpc.region", description = "Its region"),
+    doc = "VpcPeeringAccepter accepts requests of others to peer with one VPC. It accepts only the requests that its spec lists, and manages the tags, options and routes of the VPC's end of each accepted connection. When it is deleted, the operator removes its tags and routes; the connections stay.",
+    printcolumn(name = "VPC", type_ = "string", json_path = ".status.vpc.vpcId", description = "The ID of the VPC"),
+    printcolumn(
+        name = "Region",
+        type_ = "string",
+        json_path = ".status.vpc.region",
+        description = "The AWS region of the VPC"
+    ),
     printcolumn(
         name = "Accepted",
         type_ = "integer",
         json_path = ".status.accepted",
-        description = "Accepted connections that live"
+        description = "The number of accepted connections that have not ended"
     ),
     printcolumn(
         name = "Pending",
         type_ = "integer",
         json_path = ".status.pending",
-        description = "Requests that wait, the denied ones included"
+        description = "The number of pending requests, including denied ones"
     ),
     printcolumn(
         name = "Ready",
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='Ready')].status",
-        description = "Whether all is as the spec wants it"
+        description = "Whether every accepted connection matches the spec"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
@@ -54,112 +60,120 @@ use super::{ManagedRoute, ManagedTag, Routes, SideOptions, Tag};
         type_ = "string",
         json_path = ".status.conditions[?(@.type=='Ready')].reason",
         priority = 1,
-        description = "Why it is ready or not"
+        description = "The reason of the Ready condition"
     )
 )]
 #[x_kube(
     validation = Rule::new("has(self.vpcId) != has(self.vpcSelector)")
-        .message("name the VPC by either vpcId or vpcSelector"),
+        .message("set either vpcId or vpcSelector to select the VPC"),
     validation = Rule::new("has(self.region) || has(self.identityRef)")
-        .message("region is required, unless identityRef names an AwsIdentity that has a defaultRegion")
+        .message("region is required, unless identityRef names an AwsIdentity with a defaultRegion")
         .field_path(".region"),
     validation = Rule::new("has(self.vpcId) == has(oldSelf.vpcId) && has(self.vpcSelector) == has(oldSelf.vpcSelector) && has(self.region) == has(oldSelf.region)")
         .message("vpcId, vpcSelector and region cannot be added or removed: create another VpcPeeringAccepter instead"),
     validation = Rule::new("!has(self.reject) || !self.reject || has(self.deny) && size(self.deny) > 0")
-        .message("reject: true rejects the requests that deny matches: say which, or leave it out")
+        .message("reject: true needs deny: list the requests to reject in deny, or remove reject")
         .field_path(".reject"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct VpcPeeringAccepterSpec {
-    /// The ID of the VPC that others ask to peer with, for example `vpc-0a1b2c3d4e5f67890`.
+    /// The ID of the VPC that receives the requests, for example `vpc-0a1b2c3d4e5f67890`. Set either `vpcId` or
+    /// `vpcSelector`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 21), regex(pattern = r"^vpc-([0-9a-f]{8}|[0-9a-f]{17})$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("vpcId cannot be changed: create another VpcPeeringAccepter instead"))]
     pub vpc_id: Option<String>,
-    /// The VPC by its tags, instead of its ID. Exactly one VPC of the account and region must match. It is looked up
-    /// once.
+    /// Selects the VPC by its tags. Exactly one VPC of the account and region must match. The operator looks it up
+    /// once; later changes of the tags have no effect. Set either `vpcId` or `vpcSelector`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("vpcSelector cannot be changed: create another VpcPeeringAccepter instead"))]
     pub vpc_selector: Option<VpcSelector>,
-    /// The VPC's region, for example `eu-central-1`. Defaults to that of `identityRef`.
+    /// The AWS region of the VPC, for example `eu-central-1`. Defaults to `defaultRegion` of the `AwsIdentity` in
+    /// `identityRef`; without it, the region is required. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("region cannot be changed: create another VpcPeeringAccepter instead"))]
     pub region: Option<String>,
-    /// The `AwsIdentity` by which to act. Without one, the operator's own credentials do.
+    /// The `AwsIdentity` that the operator uses for this VPC. Defaults to the operator's own credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity_ref: Option<IdentityReference>,
-    /// The requests to accept: those that match one of these. Without any, none is accepted.
+    /// The requests to accept, at most 100 entries. A request is accepted if it matches one of them and no entry of
+    /// `deny`. Defaults to none: then no request is accepted. Connections that were accepted earlier stay accepted when
+    /// an entry is removed.
     // AWS on peer phishing: https://docs.aws.amazon.com/vpc/latest/peering/accept-vpc-peering-connection.html
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
-    #[x_kube(validation = Rule::new("self.map(entry, (has(entry.vpcs.list) ? size(entry.vpcs.list) : 0) + (has(entry.regions.list) ? size(entry.regions.list) : 0) + (has(entry.cidrBlocks.list) ? size(entry.cidrBlocks.list) : 0)).sum() <= 1000").message("accept has at most 1000 VPC IDs, regions and CIDR blocks, of all its entries together"))]
+    #[x_kube(validation = Rule::new("self.map(entry, (has(entry.vpcs.list) ? size(entry.vpcs.list) : 0) + (has(entry.regions.list) ? size(entry.regions.list) : 0) + (has(entry.cidrBlocks.list) ? size(entry.cidrBlocks.list) : 0)).sum() <= 1000").message("accept must list at most 1000 VPC IDs, regions and CIDR blocks in all entries together"))]
     pub accept: Vec<AcceptedRequests>,
-    /// The requests that are never accepted, whatever `accept` says. They stay pending, and expire after seven days.
+    /// The requests that are never accepted, even if `accept` matches, at most 100 entries. They stay pending until
+    /// they expire after seven days, unless `reject` is true. Defaults to none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
-    #[x_kube(validation = Rule::new("self.map(entry, (has(entry.vpcIds) ? size(entry.vpcIds) : 0) + (has(entry.regions) ? size(entry.regions) : 0) + (has(entry.cidrBlocks) ? size(entry.cidrBlocks) : 0)).sum() <= 1000").message("deny has at most 1000 VPC IDs, regions and CIDR blocks, of all its entries together"))]
+    #[x_kube(validation = Rule::new("self.map(entry, (has(entry.vpcIds) ? size(entry.vpcIds) : 0) + (has(entry.regions) ? size(entry.regions) : 0) + (has(entry.cidrBlocks) ? size(entry.cidrBlocks) : 0)).sum() <= 1000").message("deny must list at most 1000 VPC IDs, regions and CIDR blocks in all entries together"))]
     pub deny: Vec<DeniedRequests>,
-    /// Reject the requests that `deny` matches, instead of leaving them pending.
+    /// Rejects the requests that `deny` matches instead of leaving them pending. Defaults to false.
     #[serde(default)]
     pub reject: bool,
-    /// The most connections that this resource has accepted and that live; further requests stay pending. AWS allows a
-    /// VPC 125 at most.
+    /// The maximum number of connections that this resource has accepted and that have not ended, from 0 to 125, the
+    /// AWS maximum per VPC. Further requests stay pending, and the condition `AtCapacity` is True. Defaults to 50.
     // https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-peering
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 125))]
     pub max_connections: Option<i32>,
-    /// What this end allows the other, on every connection that this resource has accepted.
+    /// The peering options of this end for every connection that this resource has accepted: what it permits the other
+    /// end to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub options: Option<SideOptions>,
-    /// Tags to keep on every connection that this resource has accepted, beside the four of our own that say who did.
+    /// Tags of every connection that this resource has accepted, at most 36. The operator adds four ownership tags,
+    /// which record that this resource accepted the connection, and leaves tags of others unchanged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 36))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
     pub tags: Vec<Tag>,
-    /// The routes of this VPC that lead through each connection that this resource has accepted, while it is active.
+    /// The routes from this VPC through each connection that this resource has accepted, while it is active. They lead
+    /// only to CIDR blocks that an entry of `accept` allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routes: Option<Routes>,
-    /// Stop all writes to AWS, and go on reporting what EC2 shows.
+    /// Stops all writes to AWS. The operator still reports what EC2 shows. Defaults to false.
     #[serde(default)]
     pub suspend: bool,
 }
 
-/// Requests that are accepted: those of one account whose VPC, region and CIDR blocks are all allowed here. Routes lead
-/// only to the CIDR blocks that an entry allows, so that removing an entry withdraws the routes.
+/// Accepts requests of one account whose VPC, region and CIDR blocks are all allowed here. Routes lead only to CIDR
+/// blocks that an entry allows: when an entry is removed, its routes are removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("required" = ["ownerId", "vpcs", "regions", "cidrBlocks"]))]
 pub struct AcceptedRequests {
-    /// The AWS account that asks: 12 digits.
+    /// The ID of the requester's AWS account: 12 digits. Required.
     #[schemars(length(max = 12), regex(pattern = r"^[0-9]{12}$"))]
     pub owner_id: String,
-    /// The VPCs that ask.
-    // Optional here, so that an object of an older version can be read: absent allows none.
+    /// The allowed VPCs of the requester. Required.
+    // Optional in Rust, so that an object of an older version can be read. If absent, no VPC is allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vpcs: Option<AllowedVpcs>,
-    /// The regions of the VPCs that ask.
+    /// The allowed AWS regions of the requester's VPC. Required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regions: Option<AllowedRegions>,
-    /// Every CIDR block of the VPC that asks must lie within one of these. A request whose blocks EC2 does not show is
-    /// not accepted, unless all are allowed.
+    /// The allowed CIDR blocks of the requester's VPC. Every block of the VPC must lie within one of these. If EC2 does
+    /// not show the blocks of a request, it is accepted only if all blocks are allowed. Required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cidr_blocks: Option<AllowedCidrBlocks>,
 }
 
-/// Requests that are not accepted: those that all the given fields match.
+/// Denies the requests that match every field that is set. At least one field must be set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     validation = Rule::new("has(self.ownerId) || has(self.vpcIds) || has(self.regions) || has(self.cidrBlocks)")
-        .message("say which requests by at least one of ownerId, vpcIds, regions, cidrBlocks"),
+        .message("set at least one of ownerId, vpcIds, regions and cidrBlocks"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct DeniedRequests {
-    /// The AWS account that asks: 12 digits. Any, where absent.
+    /// The ID of the requester's AWS account: 12 digits. If absent, every account matches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 12), regex(pattern = r"^[0-9]{12}$"))]
     pub owner_id: Option<String>,
-    /// The VPCs that ask. Any, where absent.
+    /// The VPC IDs of the requester, at most 100. If absent, every VPC matches.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 100),
@@ -167,7 +181,7 @@ pub struct DeniedRequests {
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub vpc_ids: Vec<String>,
-    /// The regions of the VPCs that ask. Any, where absent.
+    /// The AWS regions of the requester's VPC, at most 50. If absent, every region matches.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(min = 1, max = 50),
@@ -175,119 +189,121 @@ pub struct DeniedRequests {
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub regions: Vec<String>,
-    /// A CIDR block of the VPC that asks overlaps one of these. Where EC2 does not show them of a request, it is neither
-    /// accepted nor rejected. Any, where absent.
+    /// CIDR blocks, at most 50. A request matches if a block of the requester's VPC overlaps one of these. If EC2 does
+    /// not show the blocks of a request, it is neither accepted nor rejected. If absent, every block matches.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 50), inner(length(max = 43)))]
     #[x_kube(
         merge_strategy = ListMerge::Set,
         validation = Rule::new("self.all(block, isCIDR(block))")
-            .message("cidrBlocks takes CIDR blocks such as 10.1.0.0/16 or 2001:db8::/56"),
+            .message("cidrBlocks must be CIDR blocks, for example 10.1.0.0/16 or 2001:db8::/56"),
     )]
     pub cidr_blocks: Vec<String>,
 }
 
-/// What became of the requests to peer with the VPC.
+/// VpcPeeringAccepterStatus is the observed state of the requests and connections of the VPC.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VpcPeeringAccepterStatus {
-    /// The VPC, as it was looked up.
+    /// The ID and region of the VPC, as resolved by the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vpc: Option<StatusEnd>,
-    /// The AWS account that owns it.
+    /// The ID of the AWS account that owns the VPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner_id: Option<String>,
-    /// How many accepted connections live.
+    /// The number of accepted connections that have not ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<i32>,
-    /// How many requests wait, the denied ones included.
+    /// The number of pending requests, including denied ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<i32>,
-    /// How many of those are denied.
+    /// The number of pending requests that `deny` matches.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub denied: Option<i32>,
-    /// How many requests were rejected, and are still shown.
+    /// The number of rejected requests that EC2 still shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<i32>,
-    /// How many connections with this VPC are not this resource's.
+    /// The number of connections with this VPC that do not belong to this resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ignored: Option<i32>,
-    /// The connections that others asked for: every accepted one, and at most 100 of the others.
+    /// The connections with this VPC that others requested: every accepted one and at most 100 others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub connections: Vec<RequestedConnection>,
-    /// The routes that this resource has made, or is about to: only these are ever changed or removed.
+    /// The routes that the operator has created for this resource. A route is recorded before the call to EC2. Only
+    /// recorded routes are replaced or deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<ManagedRoute>,
-    /// The value of the annotation `vpcpeering.dev/reconcile-at` that was last acted on.
+    /// The last value of the annotation `vpcpeering.dev/reconcile-at` that the operator has handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<Box<str>>,
-    /// The generation of the spec that this status speaks of; -1 until there is one.
+    /// The generation of the spec that this status describes; -1 until the operator has written a status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready` always; `Reconciling` or `Stalled`, `AtCapacity` and `Suspended` while they hold; `OptionsSynced` and
-    /// `RoutesReady` where options or routes are asked for.
+    /// The conditions. `Ready` is always present. `Reconciling` or `Stalled`, `AtCapacity` and `Suspended` are present
+    /// while they are True, `OptionsSynced` and `RoutesReady` if the spec sets options or routes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
 }
 
-/// A connection that others asked for, and what was decided on it.
+/// A peering connection that somebody else requested, and the operator's decision on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestedConnection {
     /// The ID of the peering connection.
     pub vpc_peering_connection_id: String,
-    /// Who asks.
+    /// The requester's end.
     #[serde(default)]
     pub requester: Requester,
-    /// EC2's status code.
+    /// The status code that EC2 shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// What was decided.
+    /// The decision on the request.
     pub decision: AccepterDecision,
-    /// Why.
+    /// The reason for the decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// When it was decided to accept it: this is written before EC2 is asked to.
+    /// The time of the decision to accept the request. It is written before the call to EC2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_at: Option<Time>,
-    /// The tags of the spec that this resource has set on it, or is about to. A tag is removed only while EC2 shows it with
-    /// a value that is recorded here.
+    /// The tags from the spec that the operator has set on this connection. A tag is recorded before the call to EC2.
+    /// It is removed only if EC2 still shows the recorded value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub managed_tags: Vec<ManagedTag>,
-    /// The requester's CIDR blocks when the connection first became active, where the requester is another account's. A
-    /// block that comes later gets no route until `cidrBlocks` of an `accept` entry lists it.
+    /// The requester's CIDR blocks at the time when the connection first became active. Present only if the requester
+    /// belongs to another account. A block that is added later gets no route until `cidrBlocks` of an `accept` entry
+    /// lists it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accepted_cidr_blocks: Vec<String>,
 }
 
-/// The end of a connection that asks, as EC2 shows it.
+/// The requester's end of a peering connection, as EC2 shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Requester {
-    /// Its AWS account.
+    /// The ID of the requester's AWS account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner_id: Option<String>,
-    /// Its VPC.
+    /// The ID of the requester's VPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vpc_id: Option<String>,
-    /// Its region.
+    /// The AWS region of the requester's VPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
 }
 
-/// What was decided on a request.
+/// The decision on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum AccepterDecision {
-    /// This resource accepted it, or is about to; its tags, options and routes are looked after.
+    /// This resource has decided to accept the request. The operator manages the tags, options and routes of this end.
     Accepted,
-    /// This resource rejected it.
+    /// This resource rejected the request.
     Rejected,
-    /// `deny` matches it; it stays pending.
+    /// `deny` matches the request, which stays pending.
     Denied,
-    /// It stays pending; the message says why.
+    /// The request stays pending. The message says why.
     Pending,
-    /// It is not this resource's to decide, or was decided by others.
+    /// The request belongs to another resource, or somebody else decided on it.
     Ignored,
 }

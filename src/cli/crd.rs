@@ -4,9 +4,9 @@ use clap::Args;
 
 use crate::api::crd;
 
-/// Print the CustomResourceDefinitions as YAML.
+/// Prints the CustomResourceDefinitions as YAML.
 #[derive(Debug, Args)]
-pub struct Crd {}
+pub(crate) struct Crd {}
 
 impl Crd {
     pub(super) fn execute(self) -> anyhow::Result<()> {

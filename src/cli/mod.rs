@@ -1,12 +1,12 @@
-//! The command line: one file for each subcommand.
+//! The command line, with one file per subcommand.
 
-pub mod crd;
-pub mod reference;
-pub mod run;
+pub(crate) mod crd;
+pub(crate) mod reference;
+pub(crate) mod run;
 
 use clap::{Parser, Subcommand};
 
-/// Keeps AWS VPC peering connections as their VpcPeering resources say.
+/// A Kubernetes operator that manages AWS VPC peering connections as VpcPeering resources
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 pub struct Cli {
@@ -22,10 +22,10 @@ enum Command {
 }
 
 impl Cli {
-    /// Does what the command line says.
+    /// Runs the subcommand.
     ///
     /// # Errors
-    /// With what a person at the terminal should know.
+    /// If the subcommand fails. The error is written for the user at the terminal.
     pub fn execute(self) -> anyhow::Result<()> {
         match self.command {
             Command::Run(run) => (*run).execute(),
