@@ -1,4 +1,4 @@
-//! What every reconciliation shares.
+//! The state that all reconciles share.
 
 use kube::Client;
 use kube::runtime::events::Reporter;
@@ -6,74 +6,54 @@ use kube::runtime::reflector::Store;
 use smol_str::SmolStr;
 use tokio::time::Instant;
 
-use super::access::Identities;
-use super::announcer::Announcer;
-use super::kept::{Kept, Managed};
-use super::turns::Turns;
+use super::cache::Cache;
+use super::credentials::Credentials;
+use super::event_publisher::EventPublisher;
+use super::fair_queue::FairQueue;
 use crate::api::{VpcPeering, VpcPeeringAccepter};
 use crate::aws::Accounts;
-use crate::peering::{Owner, Settings};
+use crate::peering::{Settings, vpc_peering, vpc_peering_accepter};
 
-/// What every reconciliation shares.
-pub struct Context {
-    /// The API server.
+/// The state that all reconciles share.
+pub(crate) struct Context {
     pub client: Client,
-    /// AWS, account by account.
     pub accounts: Accounts,
-    /// Who may act by which credentials.
-    pub identities: Identities,
-    /// Publishes Events.
-    pub announcer: Announcer,
-    /// What is kept of every `VpcPeering`.
-    pub peerings: Kept<VpcPeering>,
-    /// What is kept of every `VpcPeeringAccepter`.
-    pub accepters: Kept<VpcPeeringAccepter>,
-    /// Whose turn it is to change something in AWS.
-    pub turns: Turns,
-    /// What decisions are tuned by.
+    /// The identities, and the namespaces that may use them.
+    pub credentials: Credentials,
+    pub events: EventPublisher,
+    pub peerings: Cache<VpcPeering, vpc_peering::Step>,
+    pub accepters: Cache<VpcPeeringAccepter, vpc_peering_accepter::Step>,
+    /// Permits for EC2 calls that change something.
+    pub queue: FairQueue,
     pub settings: Settings,
-    /// When this process began to look.
+    /// The start of this process.
     pub started: Instant,
-    /// What identifies this cluster in tags.
+    /// The ID of this cluster in tags.
     pub cluster: SmolStr,
 }
 
 impl Context {
-    /// A context for a process that starts now.
-    #[must_use]
-    pub fn new(
+    pub(super) fn new(
         client: Client,
         accounts: Accounts,
-        identities: Identities,
-        turns: Turns,
+        credentials: Credentials,
+        queue: FairQueue,
         (peerings, accepters): (Store<VpcPeering>, Store<VpcPeeringAccepter>),
         cluster: SmolStr,
         settings: Settings,
     ) -> Self {
         let reporter = Reporter { controller: "vpc-peering-operator".into(), instance: std::env::var("POD_NAME").ok() };
         Self {
-            announcer: Announcer::start(client.clone(), reporter),
+            events: EventPublisher::start(client.clone(), reporter),
             client,
             accounts,
-            identities,
-            peerings: Kept::new(peerings),
-            accepters: Kept::new(accepters),
-            turns,
+            credentials,
+            peerings: Cache::new(peerings),
+            accepters: Cache::new(accepters),
+            queue,
             settings,
             started: Instant::now(),
             cluster,
-        }
-    }
-
-    /// The resource, as tags and sessions name it. The API server gives every object all three names.
-    #[must_use]
-    pub fn owner(&self, object: &impl Managed) -> Owner {
-        let meta = object.meta();
-        Owner {
-            cluster: self.cluster.to_string(),
-            namespace: meta.namespace.clone().unwrap_or_default(),
-            name: meta.name.clone().unwrap_or_default(),
-            uid: meta.uid.clone().unwrap_or_default(),
         }
     }
 }

@@ -195,7 +195,7 @@ pub(crate) fn closed_fields(spec: &AwsIdentitySpec) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{AllowedPeer, AwsIdentity};
+    use crate::api::AwsIdentity;
     use crate::peering::testing::ends;
 
     fn nobody() -> AwsIdentitySpec {

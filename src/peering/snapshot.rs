@@ -35,14 +35,6 @@ impl Snapshot {
         self.connections.get(position)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.connections.len()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.connections.is_empty()
-    }
-
     /// Returns the connection of this snapshot if it equals `connection`, so that both share their memory.
     pub(crate) fn share(&self, mut connection: Connection, cluster: &SmolStr) -> Arc<Connection> {
         if let Some(known) = self.get(&connection.id).filter(|known| ***known == connection) {

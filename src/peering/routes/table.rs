@@ -65,6 +65,11 @@ impl RouteTables {
         self.tables.values()
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.tables.len()
+    }
+
     /// Returns the table of this snapshot if it equals `table`, so that both share their memory.
     pub(crate) fn share(&self, table: RouteTable) -> Arc<RouteTable> {
         match self.tables.get(&table.id) {

@@ -84,5 +84,5 @@ fn the_later_page_wins_for_a_connection_on_two_pages() {
     let twice = [StatusCode::Provisioning, StatusCode::Active].map(|code| named("pcx-1", code, &owner()));
     let snapshot: Snapshot = twice.into_iter().collect();
     let code = snapshot.get("pcx-1").map(|connection| &connection.code);
-    assert_eq!((snapshot.len(), code), (1, Some(&StatusCode::Active)));
+    assert_eq!((snapshot.connections().len(), code), (1, Some(&StatusCode::Active)));
 }

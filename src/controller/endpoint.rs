@@ -1,0 +1,70 @@
+//! The EC2 calls of one end of a connection. Both kinds use them.
+
+use crate::api::{Side, StepEvent};
+use crate::aws::{AwsError, Ec2};
+use crate::peering::routes::RouteChange;
+use crate::peering::upkeep::UpkeepStep;
+
+/// One end of a connection, and the client that acts there.
+pub(super) struct Endpoint<'a> {
+    pub ec2: &'a Ec2,
+    pub region: &'a str,
+    pub side: Side,
+}
+
+/// A call's answer, and the Event that reports its success.
+pub(super) struct Answer {
+    pub result: Result<(), AwsError>,
+    pub event: StepEvent,
+    pub note: String,
+}
+
+impl Endpoint<'_> {
+    pub(super) async fn accept(&self, id: &str) -> Answer {
+        let result = self.ec2.accept_vpc_peering_connection(self.region, id).await;
+        Answer { result, event: StepEvent::Accepted, note: format!("accepted {id} in {}", self.region) }
+    }
+
+    pub(super) async fn reject(&self, id: &str) -> Answer {
+        let result = self.ec2.reject_vpc_peering_connection(self.region, id).await;
+        Answer { result, event: StepEvent::Rejected, note: format!("rejected {id} in {}", self.region) }
+    }
+
+    /// Makes the calls of an upkeep step. `None` for a step that only records.
+    pub(super) async fn keep(&self, step: &UpkeepStep) -> Option<Answer> {
+        let Self { ec2, region, side } = self;
+        let (result, event, note) = match step {
+            UpkeepStep::RecordTags { .. } | UpkeepStep::RecordRoutes { .. } => return None,
+            UpkeepStep::Tag { id, tags } => {
+                (ec2.create_tags(region, id, tags).await, StepEvent::Tagged, format!("set tags on {id}"))
+            }
+            UpkeepStep::Untag { id, keys } => {
+                (ec2.delete_tags(region, id, keys).await, StepEvent::Untagged, format!("removed tags from {id}"))
+            }
+            UpkeepStep::SetOptions { id, allow_dns_resolution_from_remote_vpc: allow } => (
+                ec2.modify_vpc_peering_connection_options(region, id, *side, *allow).await,
+                StepEvent::OptionsSet,
+                format!("set allowDnsResolutionFromRemoteVpc of the {side} of {id} to {allow}"),
+            ),
+            UpkeepStep::ChangeRoutes { changes } => {
+                let note = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                (self.change_routes(changes).await, StepEvent::RoutesChanged, note)
+            }
+        };
+        Some(Answer { result, event, note })
+    }
+
+    /// Makes each change, also after one that was refused. Returns the first error.
+    async fn change_routes(&self, changes: &[RouteChange]) -> Result<(), AwsError> {
+        let mut result = Ok(());
+        for change in changes {
+            let answer = match change {
+                RouteChange::Delete(route) => self.ec2.delete_route(self.region, route).await,
+                RouteChange::Replace(route) => self.ec2.replace_route(self.region, route).await,
+                RouteChange::Create(route) => self.ec2.create_route(self.region, route).await,
+            };
+            result = result.and(answer);
+        }
+        result
+    }
+}

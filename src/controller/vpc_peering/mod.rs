@@ -1,0 +1,132 @@
+//! The `VpcPeering` kind: its part of the reconcile loop.
+
+pub(super) mod claims;
+mod execute;
+mod observe;
+mod resolve;
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::watcher::Event;
+use smol_str::SmolStr;
+
+use self::resolve::Peers;
+use super::blocked::Blocked;
+use super::cache::Cache;
+use super::context::Context;
+use super::index::By;
+use super::kind::{Decision, Kind, Look, Outcome, Status, has_finalizer, is_deleted, owner, with_state};
+use crate::api::{Side, VpcPeering, VpcPeeringStatus};
+use crate::aws::Filters;
+use crate::aws::calls::peerings::CONNECTION_ID;
+use crate::peering::vpc_peering::{self, Observation, Recorded, Step};
+use crate::peering::{Blocker, Owner, Plan, Readiness};
+
+impl Kind for VpcPeering {
+    type Step = Step;
+    type Actors = Peers;
+    type Observation = Observation;
+
+    const CONTROLLER: &'static str = "vpcpeering";
+    const STEPS: usize = 8;
+
+    fn cache(context: &Context) -> &Cache<Self, Step> {
+        &context.peerings
+    }
+
+    fn identities(&self) -> Vec<&str> {
+        let sides = [Side::Requester, Side::Accepter].map(|side| self.spec.side(side).identity_ref.as_ref());
+        sides.into_iter().flatten().map(|reference| &*reference.name).collect()
+    }
+
+    async fn resolve(&self, context: &Context) -> Result<Peers, Blocked> {
+        resolve::resolve(self, context).await
+    }
+
+    async fn observe(&self, context: &Context, actors: &Peers, look: Look) -> Result<Observation, Blocked> {
+        observe::observe(self, context, actors, look).await
+    }
+
+    fn decide(&self, context: &Context, actors: &Peers, observed: &Observation) -> Decision<Step, VpcPeeringStatus> {
+        let (owner, stored) = (owner(context, self), self.status.clone().unwrap_or_default());
+        let desired = observe::desired(self, context, actors, &owner, &stored);
+        let decision =
+            vpc_peering::decide(desired, &recorded(self), observed, Timestamp::now(), context.settings);
+        let vpc_peering::Decision { plan, status, defer_write, left_in_aws } = decision;
+        Decision { plan, status, defer_write, left_in_aws }
+    }
+
+    fn plan_blocked(&self, blocker: &Blocker) -> Plan<Step> {
+        vpc_peering::blocked(&self.spec, is_deleted(self), has_finalizer(self), &recorded(self), blocker)
+    }
+
+    fn report_blocked(&self, readiness: &Readiness, answered: Option<&str>, now: Timestamp) -> VpcPeeringStatus {
+        let stored = self.status.clone().unwrap_or_default();
+        let generation = self.metadata.generation.unwrap_or_default();
+        vpc_peering::report_blocked(&self.spec, &stored, readiness, answered, generation, now)
+    }
+
+    async fn execute(
+        &self,
+        context: &Context,
+        actors: &Peers,
+        observed: &Observation,
+        step: &Step,
+    ) -> Result<Outcome<Self>, kube::Error> {
+        execute::execute(self, context, actors, observed, step).await
+    }
+
+    fn with_unwritten_answer(object: Arc<Self>, context: &Context) -> Arc<Self> {
+        let recorded = recorded(&object);
+        let created = with_state(context, &*object, |state| {
+            // A recorded connection needs neither its answer nor the check of its VPCs any more.
+            if recorded.connection_id.is_some() {
+                (state.deferral.created, state.preflight) = (None, None);
+            }
+            state.deferral.created.clone().filter(|_| recorded.creation_started)
+        });
+        match created {
+            Some(id) => Arc::new(execute::with_connection(&object, &id)),
+            None => object,
+        }
+    }
+
+    fn connection_id(&self) -> Option<&str> {
+        self.status.as_ref()?.vpc_peering_connection_id.as_deref()
+    }
+
+    fn await_ec2(&self, context: &Context, actors: &Peers) {
+        let id = self.connection_id();
+        let (namespace, name) = (self.namespace().unwrap_or_default(), self.name_any());
+        context.peerings.index.set(By::AwsId, &namespace, &name, id);
+        let filters = id.map(|id| Filters::default().and(CONNECTION_ID, id));
+        actors.requester.peerings.of(&actors.ends.requester.region).refresh(filters);
+    }
+
+    fn share(&mut self, cluster: &SmolStr) {
+        let Some(status) = &mut self.status else { return };
+        let tags = status.tags.iter_mut().chain(&mut status.accepter_tags);
+        tags.flat_map(|tag| [&mut tag.key, &mut tag.value]).for_each(|text| *text = Owner::share(text, cluster));
+    }
+
+    fn follow(context: &Context, event: &Event<Self>) {
+        claims::follow(&context.peerings.index, event);
+    }
+}
+
+impl Status for VpcPeeringStatus {
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    fn last_handled_reconcile_at(&self) -> Option<&str> {
+        self.last_handled_reconcile_at.as_deref()
+    }
+}
+
+fn recorded(object: &VpcPeering) -> Recorded {
+    Recorded::of(object.status.as_ref(), object.metadata.generation)
+}

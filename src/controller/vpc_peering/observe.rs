@@ -1,0 +1,231 @@
+//! EC2's view of the peering of a `VpcPeering`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::ResourceExt;
+
+use super::claims;
+use super::recorded;
+use super::resolve::Peers;
+use crate::api::{Side, VpcPeering, VpcPeeringSpec, VpcPeeringStatus};
+use crate::aws::calls::peerings::{CONNECTION_ID, REQUESTER_VPC_ID};
+use crate::aws::inventory::view::{Listing, View};
+use crate::aws::{Filters, Inventory};
+use crate::controller::blocked::Blocked;
+use crate::controller::context::Context;
+use crate::controller::index::By;
+use crate::controller::inventories;
+use crate::controller::kind::{
+    Look, has_finalizer, is_deleted, is_reconcile_requested, owner, reconcile_at, with_state,
+};
+use crate::controller::state::Listings;
+use crate::peering::routes::RouteTables;
+use crate::peering::vpc_peering::{AccepterView, Desired, Observation, Recorded};
+use crate::peering::{Authorized, Blocker, Connection, Endpoints, Hint, Owner, Snapshot};
+
+/// The desired state of the object.
+pub(super) fn desired<'a>(
+    object: &'a VpcPeering,
+    context: &Context,
+    peers: &'a Peers,
+    owner: &'a Owner,
+    status: &'a VpcPeeringStatus,
+) -> Desired<'a> {
+    Desired {
+        owner,
+        spec: &object.spec,
+        ends: &peers.ends,
+        permissions: &peers.permissions,
+        is_cluster_unique: context.settings.is_cluster_unique,
+        deleted: is_deleted(object),
+        finalizer: has_finalizer(object),
+        reconcile_requested: is_reconcile_requested(object),
+        reconcile_at: reconcile_at(object),
+        generation: object.metadata.generation.unwrap_or_default(),
+        status,
+    }
+}
+
+/// The inventories that the object uses.
+struct Sources {
+    requester: Arc<Inventory<Snapshot>>,
+    /// That of the accepter's end, if it is in another account or region.
+    accepter: Option<Arc<Inventory<Snapshot>>>,
+    route_tables: BTreeMap<Side, Arc<Inventory<RouteTables>>>,
+}
+
+/// Reads EC2's view.
+pub(super) async fn observe(
+    object: &VpcPeering,
+    context: &Context,
+    peers: &Peers,
+    look: Look,
+) -> Result<Observation, Blocked> {
+    let recorded = recorded(object);
+    let sources = Sources::new(&object.spec, &recorded, peers);
+    let last_write = with_state(context, object, |state| {
+        state.listings = sources.listings();
+        state.last_write
+    });
+    let related = related(&object.spec, &recorded, &peers.ends);
+    if !has_finalizer(object) {
+        // EC2 is polled while the API server writes the finalizer.
+        if !is_deleted(object) {
+            sources.requester.refresh(Some(related));
+        }
+        return Ok(Observation::default());
+    }
+    let last_write = last_write.unwrap_or(context.started);
+    let look = Look { since: look.since.max(last_write), ..look };
+    let tables = Box::pin(sources.read_route_tables(peers, look)).await;
+    // A recorded connection is known by its ID. Before a deletion ends, every connection that may be ours counts.
+    let known_id = recorded.connection_id.as_ref().filter(|_| !is_deleted(object));
+    let mut filters = known_id.map_or_else(|| related.clone(), |id| Filters::default().and(CONNECTION_ID, id));
+    let mut listing = sources.requester.query(filters.clone(), look.since).await;
+    loop {
+        let retry_after = listing.retry_after();
+        let snapshot = listing
+            .outcome
+            .as_ref()
+            .map_err(|error| Blocked::Unreadable { error: error.clone(), retry_after })?;
+        let owner = owner(context, object);
+        let wanted = object.spec.vpc_peering_connection_id.as_ref();
+        let mut observed = snapshot.observe(&owner, &recorded, &peers.ends, wanted);
+        if (observed.is_empty() || is_reconcile_requested(object)) && listing.as_of < look.absent_since {
+            filters.extend(&related);
+            listing = sources.requester.query(filters.clone(), look.absent_since).await;
+            continue;
+        }
+        // Other connections of the view must be as recent: they may be the ones that were just changed.
+        let unread = unread(&observed, &filters);
+        if !unread.is_empty() {
+            filters = unread.iter().fold(filters, |all, id| all.and(CONNECTION_ID, id.as_str()));
+            listing = sources.requester.query(filters.clone(), look.since.max(listing.as_of)).await;
+            continue;
+        }
+        observed.older_claim =
+            recorded.owned_id().is_none().then(|| claims::older(object, context, &peers.ends)).flatten();
+        // After a restart, the time of the last change is unknown.
+        observed.is_settled = last_write.elapsed() > context.settings.consistency_window;
+        observed.tables = tables.clone();
+        observed.accepter = Box::pin(accepter_view(&sources, peers, &observed, look)).await;
+        add_state(object, context, peers, &recorded, &listing, &mut observed);
+        watch_ids(object, context, peers, &recorded, &observed);
+        // A change that was reported before the object asked to be woken by it.
+        match sources.requester.newer_than(&listing) {
+            Some(newer) => listing = newer,
+            None => return Ok(observed),
+        }
+    }
+}
+
+impl Sources {
+    fn new(spec: &VpcPeeringSpec, recorded: &Recorded, peers: &Peers) -> Self {
+        let elsewhere = peers.accepter.as_ref().filter(|_| !peers.is_one_place);
+        let has_routes =
+            |side: &Side| spec.side(*side).routes.is_some() || recorded.routes.iter().any(|route| route.side == *side);
+        let sides = [Side::Requester, Side::Accepter].into_iter().filter(has_routes);
+        let tables = |side| Some((side, peers.account(side)?.route_tables.of(&peers.ends.side(side).region)));
+        Self {
+            requester: peers.requester.peerings.of(&peers.ends.requester.region),
+            accepter: elsewhere.map(|account| account.peerings.of(&peers.ends.accepter.region)),
+            route_tables: sides.filter_map(tables).collect(),
+        }
+    }
+
+    fn listings(&self) -> Listings {
+        Listings {
+            connections: std::iter::once(&self.requester).chain(&self.accepter).cloned().collect(),
+            route_tables: self.route_tables.values().cloned().collect(),
+        }
+    }
+
+    async fn read_route_tables(&self, peers: &Peers, look: Look) -> BTreeMap<Side, Result<Arc<RouteTables>, Blocker>> {
+        let mut read = BTreeMap::new();
+        for (side, inventory) in &self.route_tables {
+            let vpc_id = &peers.ends.side(*side).vpc_id;
+            read.insert(*side, inventories::route_tables(inventory, vpc_id, look.since).await);
+        }
+        read
+    }
+}
+
+/// Filters for every connection that may be the object's own or stand in its way, in either direction.
+fn related(spec: &VpcPeeringSpec, recorded: &Recorded, ends: &Endpoints) -> Filters {
+    let ids = recorded.connection_id.iter().chain(&spec.vpc_peering_connection_id);
+    let ids = ids.map(|id| (CONNECTION_ID, id));
+    let vpcs = [&ends.requester, &ends.accepter].map(|end| (REQUESTER_VPC_ID, &end.vpc_id));
+    ids.chain(vpcs).collect()
+}
+
+/// The connections of the view that the filters do not match.
+fn unread(observed: &Observation, filters: &Filters) -> BTreeSet<String> {
+    let is_read = |connection: &Connection| filters.matches(|filter| Snapshot::value(connection, filter));
+    observed.shown().filter(|connection| !is_read(connection)).map(|connection| connection.id.clone()).collect()
+}
+
+async fn accepter_view(sources: &Sources, peers: &Peers, observed: &Observation, look: Look) -> AccepterView {
+    match &sources.accepter {
+        Some(inventory) => {
+            let live = observed.recorded.as_ref().filter(|connection| !connection.code.has_ended());
+            AccepterView::Elsewhere(match live {
+                Some(connection) => inventories::connection(inventory, &connection.id, look).await,
+                None => Ok(None),
+            })
+        }
+        None if peers.is_one_place => AccepterView::Same,
+        None => AccepterView::Nobody,
+    }
+}
+
+/// Adds what this process remembers.
+fn add_state(
+    object: &VpcPeering,
+    context: &Context,
+    peers: &Peers,
+    recorded: &Recorded,
+    listing: &Listing<Snapshot>,
+    observed: &mut Observation,
+) {
+    let (owner, stored) = (owner(context, object), object.status.clone().unwrap_or_default());
+    let proven = proven(desired(object, context, peers, &owner, &stored), observed);
+    let is_needed = |id: &str| recorded.routes.iter().any(|route| route.vpc_peering_connection_id == id);
+    let code = observed.recorded.as_ref().map(|connection| connection.code.clone());
+    with_state(context, object, |state| {
+        let missing = observed.lacks(recorded).then_some("");
+        observed.missing_for =
+            state.missing_for(missing, listing.as_of).remove("").unwrap_or(Duration::ZERO);
+        observed.transient_for = state.deferral.transient_for(code.as_ref(), listing.as_of);
+        observed.preflight = state.preflight(object.metadata.generation);
+        observed.refused = state.refused(object.metadata.generation);
+        observed.remembered = state.proven(proven, is_needed);
+    });
+}
+
+/// The connections that EC2 shows as the object's own now.
+fn proven(desired: Desired<'_>, observed: &Observation) -> Vec<Authorized> {
+    let authority = desired.authority();
+    let recorded = observed.recorded.iter().map(|connection| (connection, Hint::Recorded));
+    let shown = recorded.chain(observed.earlier.iter().map(|connection| (connection, Hint::Tagged)));
+    shown.filter_map(|(connection, hint)| authority.over(connection, hint).ok()).collect()
+}
+
+/// Sets the AWS IDs whose changes wake the object.
+fn watch_ids(
+    object: &VpcPeering,
+    context: &Context,
+    peers: &Peers,
+    recorded: &Recorded,
+    observed: &Observation,
+) {
+    let ids = observed
+        .shown()
+        .map(|connection| &connection.id)
+        .chain(&recorded.connection_id)
+        .chain(&object.spec.vpc_peering_connection_id)
+        // A change of a route table is reported by its VPC.
+        .chain(observed.tables.keys().map(|side| &peers.ends.side(*side).vpc_id));
+    context.peerings.index.set(By::AwsId, &object.namespace().unwrap_or_default(), &object.name_any(), ids);
+}
