@@ -65,7 +65,12 @@ pub enum Class {
 
 /// A call to AWS that failed.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
-#[error("{action}{}: {}{message}{}", .caller.as_ref().map(|caller| format!(" by {caller}")).unwrap_or_default(), .code.as_ref().map(|code| format!("{code}: ")).unwrap_or_default(), .request_id.as_ref().map(|id| format!("{REQUEST_ID}{id})")).unwrap_or_default())]
+#[error(
+    "{action}{}: {}{message}{}",
+    .caller.as_ref().map(|caller| format!(" by {caller}")).unwrap_or_default(),
+    .code.as_ref().map(|code| format!("{code}: ")).unwrap_or_default(),
+    .request_id.as_ref().map(|id| format!("{REQUEST_ID}{id})")).unwrap_or_default()
+)]
 pub struct AwsError {
     pub action: &'static str,
     /// The principal, if users need it to fix the error.

@@ -160,7 +160,7 @@ pub async fn consume(accounts: &Accounts, url: &str) {
             }
             Err(error) => {
                 let wait = pause.next().unwrap_or(MAX_BACKOFF);
-                tracing::warn!(url, error, retry_in = ?wait, "cannot read the event queue; changes are found only by polling EC2");
+                tracing::warn!(url, error, retry_in = ?wait, "cannot read the event queue; only polling finds changes");
                 tokio::time::sleep(wait).await;
             }
         }

@@ -39,16 +39,6 @@ pub struct Session {
 /// Maximum length of a `RoleSessionName`. <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
 const SESSION_NAME: usize = 64;
 
-impl Principal {
-    /// The name of the `AwsIdentity`, if it is one.
-    pub fn identity(&self) -> Option<&str> {
-        match self {
-            Self::Own => None,
-            Self::Role(role) => Some(&role.identity),
-        }
-    }
-}
-
 impl Role {
     /// The session for read-only calls, shared by all resources.
     pub fn shared_session(&self, cluster: &str) -> Session {
