@@ -1,4 +1,4 @@
-//! EC2 clients, one for each region, with one set of credentials.
+//! EC2 clients for all regions, with one set of credentials.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -15,7 +15,6 @@ use super::error::AwsError;
 use super::interceptor::{Interceptor, SdkInterceptor};
 use super::principal::Principal;
 
-/// EC2, in every region.
 #[derive(Debug)]
 pub struct Ec2 {
     principal: Principal,
@@ -24,7 +23,6 @@ pub struct Ec2 {
     clients: Mutex<HashMap<(String, CallKind), (Client, Instant)>>,
 }
 
-/// What a client is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum CallKind {
     Read,
@@ -32,9 +30,8 @@ enum CallKind {
 }
 
 impl Ec2 {
-    /// EC2 with the credentials in `config`, which are those of `principal`; `account` is told to `interceptor` once it is
-    /// known.
-    #[must_use]
+    /// `config` holds the credentials of `principal`. `account` is set when the account ID becomes known; the
+    /// interceptor reads it.
     pub fn new(
         principal: Principal,
         config: SdkConfig,
@@ -44,20 +41,18 @@ impl Ec2 {
         Self { principal, config, interceptor: SdkInterceptor { interceptor, account }, clients: Mutex::default() }
     }
 
-    /// The client for calls in one region that change nothing; they are repeated where that may help.
-    #[must_use]
+    /// The client for read-only calls in one region. The SDK retries them.
     pub fn read_client(&self, region: &str) -> Client {
         self.client_for(region, CallKind::Read)
     }
 
-    /// The client for calls in one region that change something: one call, one request. Whether and when to try again
-    /// is decided anew, with what EC2 shows by then, and at the rate that it allows.
-    #[must_use]
+    /// The client for mutating calls in one region. The SDK does not retry them: the next reconcile decides whether to
+    /// repeat the call, from the state that EC2 shows then and within the rate limit.
     pub fn write_client(&self, region: &str) -> Client {
         self.client_for(region, CallKind::Write)
     }
 
-    /// Drops the clients of regions that nobody has called for so long: users name regions, and a client takes memory.
+    /// Drops the clients that have been idle for this time: users choose the regions, and each client takes memory.
     pub(super) fn forget_idle(&self, idle: Duration) {
         let mut clients = self.clients();
         clients.retain(|_, (_, used)| used.elapsed() < idle);
@@ -139,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_request_is_asked_for_and_told_of() -> Result<(), Box<dyn Error>> {
+    async fn the_interceptor_controls_and_observes_every_attempt() -> Result<(), Box<dyn Error>> {
         let simulator = Simulator::new(Default::default(), Clock::new(Timestamp::now(), 1.0), 1);
         let server = Server::start((Ipv4Addr::LOCALHOST, 0).into(), simulator).await?;
         let control = Client::new(&server.url());
@@ -151,8 +146,11 @@ mod tests {
 
         interceptor.refuses.store(true, Ordering::Relaxed);
         assert!(Snapshot::page(&ec2, "eu-central-1", None, None).await.is_err());
-        assert_eq!(calls().await?, 0, "it was sent");
-        assert!(interceptor.answers.lock().is_ok_and(|answers| answers.is_empty()), "what is not sent has no answer");
+        assert_eq!(calls().await?, 0, "the request was sent");
+        assert!(
+            interceptor.answers.lock().is_ok_and(|answers| answers.is_empty()),
+            "a blocked request must not be reported"
+        );
 
         interceptor.refuses.store(false, Ordering::Relaxed);
         control
@@ -167,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_go_when_nobody_calls_their_region() {
+    fn idle_clients_are_dropped() {
         let ec2 = testing::ec2("http://127.0.0.1:1", Arc::new(testing::NoInterceptor));
         for number in 0..100 {
             let region = format!("region-{number}");

@@ -1,4 +1,4 @@
-//! What went wrong in a call to AWS, and what is to be done about it.
+//! Errors of AWS calls, classified by how the operator reacts.
 
 use std::error::Error;
 
@@ -14,12 +14,12 @@ use super::principal::Principal;
 use crate::api::Reason;
 use crate::peering::status::REQUEST_ID;
 
-/// EC2 is busy with the connection, or ahead of what we have seen: the same look will do later.
+/// The resource is in a transient state, or has changed since the last poll. A later reconcile succeeds.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
 const TRANSIENT_STATE: &[&str] =
     &["IncorrectState", "InvalidStateTransition", "InvalidState", "DependencyViolation", "RouteAlreadyExists"];
 
-/// What we had seen is no longer there. EC2 does not spell its codes alike.
+/// The resource no longer exists. EC2 uses two spellings of some codes.
 const GONE: &[&str] = &[
     "InvalidRoute.NotFound",
     "InvalidRouteTableID.NotFound",
@@ -28,7 +28,7 @@ const GONE: &[&str] = &[
     "InvalidVpcPeeringConnectionId.NotFound",
 ];
 
-/// The credentials are wrong, expired, or not allowed to do this.
+/// The credentials are invalid, expired or not authorized.
 const PERMISSIONS: &[&str] = &[
     "AccessDenied",
     "AccessDeniedException",
@@ -48,44 +48,45 @@ const PERMISSIONS: &[&str] = &[
     "UnrecognizedClientException",
 ];
 
-/// What is to be done about an error.
+/// How the operator reacts to an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Nothing: the same call, later.
+    /// Repeat the call later.
     Wait,
-    /// The user changes the spec, or AWS as the spec sees it.
+    /// A user must change the spec, or the resources in AWS that it names.
     FixSpec,
-    /// Somebody changes credentials or permissions.
+    /// An administrator must change credentials or permissions.
     FixPermissions,
-    /// EC2 does not know the connection, the route or its table.
+    /// The connection, the route or its route table does not exist.
     Gone,
-    /// Unclear: try again later, and say so.
+    /// Unexpected: retry with backoff and report it.
     Broken,
 }
 
 /// A call to AWS that failed.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
-#[error("{action}{}: {}{message}{}", .caller.as_ref().map(|caller| format!(" by {caller}")).unwrap_or_default(), .code.as_ref().map(|code| format!("{code}: ")).unwrap_or_default(), .request_id.as_ref().map(|id| format!("{REQUEST_ID}{id})")).unwrap_or_default())]
+#[error(
+    "{action}{}: {}{message}{}",
+    .caller.as_ref().map(|caller| format!(" by {caller}")).unwrap_or_default(),
+    .code.as_ref().map(|code| format!("{code}: ")).unwrap_or_default(),
+    .request_id.as_ref().map(|id| format!("{REQUEST_ID}{id})")).unwrap_or_default()
+)]
 pub struct AwsError {
-    /// The API action.
     pub action: &'static str,
-    /// Who called, where that tells a person something.
+    /// The principal, if users need it to fix the error.
     pub caller: Option<String>,
-    /// What is to be done about it.
     pub class: Class,
-    /// AWS's error code, where AWS answered.
+    /// AWS's error code, if AWS answered.
     pub code: Option<String>,
-    /// AWS's words, or what the SDK knows.
+    /// AWS's message, or that of the SDK if AWS did not answer.
     pub message: String,
-    /// AWS's ID of the request.
     pub request_id: Option<String>,
-    /// Whether AWS may have carried out the request nevertheless.
+    /// Whether AWS may have carried out the request.
     pub ambiguous: bool,
 }
 
 impl AwsError {
-    /// Sorts an error of the SDK. Operation errors of EC2 are untyped there, so the code decides.
-    #[must_use]
+    /// Classifies an SDK error by its code, because the SDK's EC2 operation errors are untyped.
     pub fn new<E>(action: &'static str, principal: &Principal, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
@@ -114,15 +115,13 @@ impl AwsError {
         }
     }
 
-    /// AWS gave an answer that is none; what it did is unknown.
-    #[must_use]
+    /// AWS's answer lacks required data. It is unknown whether AWS carried out the request.
     pub fn incomplete(action: &'static str, message: &str) -> Self {
         let (caller, code, request_id) = (None, None, None);
         Self { action, caller, class: Class::Broken, code, message: message.to_owned(), request_id, ambiguous: true }
     }
 
-    /// The reason that a condition shows for it.
-    #[must_use]
+    /// The reason of the condition that reports this error.
     pub fn reason(&self) -> Reason {
         match self.class {
             Class::Wait if self.is_throttling() => Reason::Throttled,
@@ -133,22 +132,18 @@ impl AwsError {
         }
     }
 
-    /// Whether a dry run ended as it does when the request would have succeeded.
+    /// EC2 reports the success of a dry run as an error with this code.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonParameters.html>
-    #[must_use]
     pub fn is_dry_run_success(&self) -> bool {
         self.code.as_deref() == Some("DryRunOperation")
     }
 
-    /// Whether AWS refused for the rate of calls.
-    #[must_use]
     pub fn is_throttling(&self) -> bool {
         self.code.as_deref().is_some_and(|code| THROTTLING_ERRORS.contains(&code))
     }
 }
 
-/// Whether this is a code that decisions are made by, or what stands for none in [`super::interceptor::CompletedRequest`].
-#[must_use]
+/// Whether this module classifies the code, or [`super::interceptor::CompletedRequest`] uses it for a missing code.
 pub fn is_known_code(code: &str) -> bool {
     let known = [THROTTLING_ERRORS, TRANSIENT_ERRORS, TRANSIENT_STATE, PERMISSIONS, GONE];
     ["OK", "Timeout", "NoAnswer"].contains(&code) || known.iter().any(|codes| codes.contains(&code))
@@ -165,9 +160,9 @@ fn classify(code: &str) -> Class {
         return Class::Gone;
     }
     match code {
-        // The accepter's owner has to act, not we.
+        // The owner of the accepter VPC must act.
         "OperationNotPermitted" => Class::FixPermissions,
-        // Quotas count as the spec's: nothing changes before somebody raises one, or asks for less.
+        // A user must request a higher quota, or need fewer resources.
         "VpcPeeringConnectionAlreadyExists" | "VpcPeeringConnectionsPerVpcLimitExceeded" | "UnsupportedOperation" => {
             Class::FixSpec
         }
@@ -179,19 +174,23 @@ fn classify(code: &str) -> Class {
     }
 }
 
-/// What EC2 says of a denial, without the encoded part that differs on every call: in a condition it would be a change each
-/// time. The log keeps it. <https://docs.aws.amazon.com/STS/latest/APIReference/API_DecodeAuthorizationMessage.html>
+/// Removes the encoded part of EC2's message about a denial. It differs in every answer, so each reconcile would change
+/// the condition. The log keeps it.
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_DecodeAuthorizationMessage.html>
 fn without_encoded_message(message: &str) -> String {
     match message.split_once("Encoded authorization failure message:") {
         Some((plain, encoded)) => {
-            tracing::info!(encoded = encoded.trim(), "EC2 encodes why it denies a call");
+            tracing::info!(
+                encoded = encoded.trim(),
+                "EC2 denied a call; decode the message with sts:DecodeAuthorizationMessage"
+            );
             plain.trim_end().to_owned()
         }
         None => message.to_owned(),
     }
 }
 
-/// Why there were no credentials to call with, so that nothing was sent.
+/// The error if the SDK has no credentials. The request was not sent then.
 fn credentials(error: &(dyn Error + 'static)) -> Option<AwsError> {
     let failed = chain(error).find_map(|error| error.downcast_ref::<CredentialsError>())?;
     let mut refusal = AwsError {
@@ -215,7 +214,7 @@ fn credentials(error: &(dyn Error + 'static)) -> Option<AwsError> {
     Some(refusal)
 }
 
-/// What AWS said: errors of EC2's operations are untyped, and it is in what they wrap.
+/// AWS's code and message. EC2's operation errors are untyped and wrap them.
 pub(super) fn metadata<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a ErrorMetadata> {
     chain(error).find_map(|error| error.downcast_ref::<ErrorMetadata>())
 }
@@ -263,14 +262,14 @@ mod tests {
     }
 
     #[test]
-    fn an_encoded_denial_is_cut() {
+    fn the_encoded_part_of_a_denial_is_removed() {
         let denial = "You are not authorized to perform this operation. Encoded authorization failure message: aGk";
         assert_eq!(without_encoded_message(denial), "You are not authorized to perform this operation.");
         assert_eq!(without_encoded_message("The vpc ID does not exist"), "The vpc ID does not exist");
     }
 
     #[test]
-    fn the_message_carries_code_words_and_request_id() {
+    fn the_message_contains_action_code_message_and_request_id() {
         let error = AwsError {
             action: "CreateVpcPeeringConnection",
             caller: None,

@@ -1,5 +1,5 @@
-//! The event queue: what EventBridge says of peerings wakes the inventories at once. Messages are only hints; what is so
-//! is what EC2 shows then.
+//! The SQS event queue. EventBridge events about peering connections refresh the inventories immediately. Events are
+//! only hints: the state comes from EC2.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,34 +16,33 @@ use super::accounts::{Account, Accounts};
 use super::calls::peerings::CONNECTION_ID;
 use super::inventory::filters::{Filters, is_id_of};
 
-/// How long a poll waits for a message, in seconds. SQS allows 20; an attempt must not take longer than ours may.
+/// Long polling time, in seconds. SQS allows 20, but the poll must end before the SDK's attempt timeout.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-short-and-long-polling.html>
-const WAIT: i32 = 10;
+const LONG_POLL_SECONDS: i32 = 10;
 
-/// The most messages that SQS gives at once.
-const AT_ONCE: i32 = 10;
+/// Maximum messages per poll, limited by SQS.
+const MAX_MESSAGES: i32 = 10;
 
-/// The longest pause after SQS has refused.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Maximum backoff after a failed poll.
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
-/// What CloudTrail calls the changes that matter.
-const CHANGES: [&str; 4] = [
+/// The CloudTrail event names that trigger a refresh.
+const EVENT_NAMES: [&str; 4] = [
     "CreateVpcPeeringConnection",
     "AcceptVpcPeeringConnection",
     "RejectVpcPeeringConnection",
     "DeleteVpcPeeringConnection",
 ];
 
-/// An account and a region in which something happened, and to which connections.
+/// The accounts, regions and connections that an event concerns.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Hint {
-    /// Account and region.
+    /// Pairs of account and region.
     pub places: BTreeSet<(String, String)>,
-    /// Connections.
     pub ids: BTreeSet<String>,
 }
 
-/// An event as EventBridge wraps it.
+/// A CloudTrail event in EventBridge's format.
 /// <https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-service-event-cloudtrail.html>
 #[derive(Deserialize)]
 struct Envelope {
@@ -96,17 +95,17 @@ struct Place {
     region: Option<String>,
 }
 
-/// What a message tells; none where it is not of ours to read. Others may write to the queue: what is no ID of a
-/// connection, no account and no region is left out, so that EC2 is never asked for it.
+/// Parses a message. `None` if it is not an event about a peering connection. Others may be able to write to the queue,
+/// so invalid connection IDs, account IDs and regions are dropped and never sent to EC2.
 fn read(body: &str) -> Option<Hint> {
     let Envelope { account, region, detail } = serde_json::from_str(body).ok()?;
-    CHANGES.contains(&detail.event_name.as_str()).then_some(())?;
+    EVENT_NAMES.contains(&detail.event_name.as_str()).then_some(())?;
     let mut hint = Hint { places: BTreeSet::from([(account, region.clone())]), ids: BTreeSet::new() };
     hint.ids.extend(detail.request_parameters.and_then(|parameters| parameters.vpc_peering_connection_id));
     if let Some(shown) = detail.response_elements.and_then(|response| response.vpc_peering_connection) {
         hint.ids.extend(shown.vpc_peering_connection_id);
         for place in [shown.requester_vpc_info, shown.accepter_vpc_info].into_iter().flatten() {
-            // EC2 leaves out the region of an end in the caller's own.
+            // EC2 omits the region of an end that is in the caller's region.
             let region = place.region.unwrap_or_else(|| region.clone());
             hint.places.extend(place.owner_id.map(|owner| (owner, region)));
         }
@@ -120,7 +119,7 @@ fn is_account_id(id: &str) -> bool {
     id.len() == 12 && id.bytes().all(|digit| digit.is_ascii_digit())
 }
 
-/// Whether a region may have this name. It need not be one that this release knows: it is only compared with those in use.
+/// Whether this has the form of a region name. It need not be a known region: it is only compared with those in use.
 fn is_region(name: &str) -> bool {
     let is_usual = |letter: u8| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-';
     (1..=32).contains(&name.len()) && name.bytes().all(is_usual)
@@ -134,7 +133,7 @@ fn region(url: &str) -> Option<String> {
     labels.next().map(str::to_owned)
 }
 
-/// Reads the queue without end. Without it, or while it fails, polls find what happens, later.
+/// Polls the queue forever. While that fails, the polls of the inventories find changes later.
 pub async fn consume(accounts: &Accounts, url: &str) {
     let mut config =
         aws_sdk_sqs::config::Builder::from(accounts.config()).interceptor(accounts.own().sdk_interceptor());
@@ -142,23 +141,26 @@ pub async fn consume(accounts: &Accounts, url: &str) {
         config = config.region(Region::new(region));
     }
     let client = Client::from_conf(config.build());
-    tracing::info!(url, "listening to the event queue");
-    let mut pause = pauses();
+    tracing::info!(url, "polling the event queue");
+    let mut pause = backoff();
     loop {
         match receive(&client, url).await {
             Ok(messages) => {
-                pause = pauses();
+                pause = backoff();
                 let hints: Vec<_> = messages.iter().map(|message| message.body.as_deref().and_then(read)).collect();
                 refresh(accounts, hints.iter().flatten());
                 let junk = hints.iter().filter(|hint| hint.is_none()).count();
                 if junk > 0 {
-                    tracing::warn!(junk, "the event queue holds messages that tell of no peering; they are deleted");
+                    tracing::warn!(
+                        count = junk,
+                        "deleting messages from the event queue that are not peering events; check the EventBridge rule"
+                    );
                 }
                 delete(&client, url, messages).await;
             }
             Err(error) => {
-                let wait = pause.next().unwrap_or(LONGEST_PAUSE);
-                tracing::warn!(url, error, retry_in = ?wait, "cannot read the event queue; changes are found by polling alone");
+                let wait = pause.next().unwrap_or(MAX_BACKOFF);
+                tracing::warn!(url, error, retry_in = ?wait, "cannot read the event queue; only polling finds changes");
                 tokio::time::sleep(wait).await;
             }
         }
@@ -166,11 +168,15 @@ pub async fn consume(accounts: &Accounts, url: &str) {
 }
 
 async fn receive(client: &Client, url: &str) -> Result<Vec<Message>, String> {
-    let call = client.receive_message().queue_url(url).max_number_of_messages(AT_ONCE).wait_time_seconds(WAIT);
+    let call = client
+        .receive_message()
+        .queue_url(url)
+        .max_number_of_messages(MAX_MESSAGES)
+        .wait_time_seconds(LONG_POLL_SECONDS);
     call.send().await.map(|answer| answer.messages.unwrap_or_default()).map_err(|error| describe(&error))
 }
 
-/// What is not deleted comes again, and wakes in vain.
+/// SQS delivers messages again if they are not deleted, which costs useless refreshes.
 async fn delete(client: &Client, url: &str, messages: Vec<Message>) {
     let entries: Vec<_> = messages
         .into_iter()
@@ -186,8 +192,8 @@ async fn delete(client: &Client, url: &str, messages: Vec<Message>) {
     let answer = client.delete_message_batch().queue_url(url).set_entries(Some(entries)).send().await;
     match answer {
         Ok(answer) if answer.failed.is_empty() => {}
-        Ok(answer) => tracing::warn!(failed = answer.failed.len(), "cannot delete messages from the event queue"),
-        Err(error) => tracing::warn!(error = describe(&error), "cannot delete messages from the event queue"),
+        Ok(answer) => tracing::warn!(url, failed = answer.failed.len(), "cannot delete messages from the event queue"),
+        Err(error) => tracing::warn!(url, error = describe(&error), "cannot delete messages from the event queue"),
     }
 }
 
@@ -201,7 +207,7 @@ where
     }
 }
 
-/// Looks anew where one of the hints may matter. Many at once cost one look.
+/// Refreshes each inventory that a hint concerns, once for all hints.
 fn refresh<'a>(accounts: &Accounts, hints: impl Iterator<Item = &'a Hint>) {
     let hints: Vec<_> = hints.collect();
     if hints.is_empty() {
@@ -214,15 +220,15 @@ fn refresh<'a>(accounts: &Accounts, hints: impl Iterator<Item = &'a Hint>) {
                 listing.and_then(|listing| listing.outcome.ok()).is_some_and(|snapshot| snapshot.get(id).is_some())
             };
             let concerns = |hint: &&&Hint| is_in(hint, &account, &region) || hint.ids.iter().any(shows);
-            let concerning: Vec<_> = hints.iter().filter(concerns).collect();
-            if concerning.is_empty() {
+            let matching: Vec<_> = hints.iter().filter(concerns).collect();
+            if matching.is_empty() {
                 continue;
             }
-            // One that names no connection may be of any.
-            let is_told = concerning.iter().all(|hint| !hint.ids.is_empty());
-            let ids = concerning.iter().flat_map(|hint| &hint.ids);
-            let questions: Filters = ids.map(|id| (CONNECTION_ID, id)).collect();
-            inventory.refresh(is_told.then_some(questions));
+            // A hint without a connection ID can concern any connection.
+            let have_ids = matching.iter().all(|hint| !hint.ids.is_empty());
+            let ids = matching.iter().flat_map(|hint| &hint.ids);
+            let filters: Filters = ids.map(|id| (CONNECTION_ID, id)).collect();
+            inventory.refresh(have_ids.then_some(filters));
         }
     }
 }
@@ -232,10 +238,10 @@ fn is_in(hint: &Hint, account: &Arc<Account>, region: &str) -> bool {
     hint.places.iter().any(|(owner, place)| place == region && known.is_none_or(|known| known == owner))
 }
 
-fn pauses() -> ExponentialBackoff {
+fn backoff() -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_secs(1))
-        .with_max_delay(LONGEST_PAUSE)
+        .with_max_delay(MAX_BACKOFF)
         .with_jitter()
         .without_max_times()
         .build()
@@ -248,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_names_every_place_that_it_concerns() {
+    fn an_event_gives_the_accounts_and_regions_of_both_ends() {
         let event = json!({
             "source": "aws.ec2", "account": "222222222222", "region": "eu-west-1",
             "detail": {
@@ -270,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_tells_of_no_peering_is_junk() {
+    fn messages_that_are_not_peering_events_are_ignored() {
         let place = |account: &str, region: &str, event: &str| {
             json!({"account": account, "region": region, "detail": {"eventName": event}}).to_string()
         };
@@ -295,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_invented_is_left_out() {
+    fn invalid_ids_accounts_and_regions_are_dropped() {
         let of = |id: &str, owner: &str, region: &str| {
             json!({
                 "account": "222222222222", "region": "eu-west-1",
@@ -328,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn the_region_is_in_the_url() {
+    fn the_region_of_the_queue_comes_from_its_url() {
         assert_eq!(region("https://sqs.eu-west-1.amazonaws.com/111111111111/peerings"), Some("eu-west-1".into()));
         for url in ["http://127.0.0.1:5000/111111111111/peerings", "peerings", ""] {
             assert_eq!(region(url), None, "{url}");

@@ -1,4 +1,4 @@
-//! Every request to EC2, retries included: whether it may be sent, and how it was answered.
+//! Controls and observes every attempt of a request to AWS, retries included.
 
 use std::fmt::Debug;
 use std::sync::{Arc, OnceLock};
@@ -18,50 +18,43 @@ use tokio::time::Instant;
 
 use super::error::metadata;
 
-/// Stands between us and AWS.
+/// Called before and after each attempt of a request.
 pub trait Interceptor: Debug + Send + Sync + 'static {
-    /// Whether a request may be sent now. Asked right before each one is.
+    /// Whether the request may be sent now.
     fn may_send(&self) -> bool;
-    /// A request was answered, or never will be.
+    /// AWS has answered the request, or the attempt has failed without an answer.
     fn completed(&self, request: &CompletedRequest<'_>);
 }
 
-/// How a request was answered.
+/// One attempt of a request that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompletedRequest<'a> {
-    /// The API action.
     pub action: &'a str,
-    /// The account that was called, `unknown` where AWS has not told yet.
+    /// The ID of the account, or `unknown`.
     pub account: &'a str,
-    /// The region that was asked.
+    /// `unknown` if the client has no region.
     pub region: &'a str,
-    /// AWS's error code; `OK` where there was none, `Timeout` or `NoAnswer` where AWS said nothing.
+    /// AWS's error code; `OK` after a success; `Timeout` or `NoAnswer` if there is no answer.
     pub code: &'a str,
-    /// AWS's ID of the request, where it said one.
     pub request_id: Option<&'a str>,
-    /// How long that took.
     pub took: Duration,
 }
 
 impl CompletedRequest<'_> {
-    /// Whether AWS refused the request since there were too many.
-    #[must_use]
     pub fn is_throttled(&self) -> bool {
         THROTTLING_ERRORS.contains(&self.code)
     }
 
-    /// Whether the request was to change something.
-    #[must_use]
     pub fn is_write(&self) -> bool {
         !self.action.starts_with("Describe")
     }
 }
 
-/// Puts [`Interceptor`] between the SDK and AWS.
+/// Connects an [`Interceptor`] to an SDK client.
 #[derive(Clone, Debug)]
 pub(super) struct SdkInterceptor {
     pub(super) interceptor: Arc<dyn Interceptor>,
-    /// The account that is called, once it is known.
+    /// The ID of the account, when it is known.
     pub(super) account: Arc<OnceLock<String>>,
 }
 
@@ -85,7 +78,7 @@ impl Intercept for SdkInterceptor {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         if !self.interceptor.may_send() {
-            return Err("not sent: another operator may act by now".into());
+            return Err("not sent: this operator no longer holds the leader Lease".into());
         }
         config.interceptor_state().store_put(SentAt(Instant::now()));
         Ok(())
@@ -97,7 +90,7 @@ impl Intercept for SdkInterceptor {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // What failed before it was sent is no request.
+        // An attempt that failed before it was sent is not reported.
         let Some(SentAt(sent)) = config.load::<SentAt>() else { return Ok(()) };
         let code = match context.output_or_error() {
             Some(Ok(_)) => "OK",
@@ -117,7 +110,7 @@ impl Intercept for SdkInterceptor {
     }
 }
 
-/// AWS's error code. SQS's errors are typed, and what AWS said is not among their sources.
+/// AWS's error code. The SDK's SQS errors are typed: their metadata is not in the source chain.
 fn code(error: &Error) -> Option<&str> {
     use aws_sdk_sqs::error::ProvideErrorMetadata;
     use aws_sdk_sqs::operation::delete_message_batch::DeleteMessageBatchError;

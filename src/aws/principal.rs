@@ -1,16 +1,15 @@
-//! Who calls AWS: the operator itself, or a role that it assumes.
+//! The principals that call AWS: the operator itself, or a role that it assumes.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::peering::Owner;
 
-/// Who calls AWS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {
     /// The operator's own credentials.
     Own,
-    /// A role that is assumed from them.
+    /// A role that the operator assumes with its own credentials.
     Role(Role),
 }
 
@@ -19,45 +18,29 @@ pub enum Principal {
 pub struct Role {
     /// The name of the `AwsIdentity`.
     pub identity: String,
-    /// The account that the role is of.
     pub account_id: String,
-    /// The role's ARN.
     pub arn: String,
-    /// What the role's trust policy may ask for.
+    /// The `ExternalId` that the role's trust policy may require.
     pub external_id: Option<String>,
-    /// Tags of every session.
     pub session_tags: BTreeMap<String, String>,
-    /// The region whose STS gives the sessions; the operator's own where there is none.
+    /// The region of the STS endpoint; the operator's own region by default.
     pub region: Option<String>,
 }
 
-/// One session of a role: what it is called, and the tags that IAM's conditions can bind it by.
+/// The name and the tags of a role session. IAM policies can have conditions on the tags.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html>
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
-    /// `RoleSessionName`, which CloudTrail shows.
+    /// The `RoleSessionName`; CloudTrail shows it.
     pub name: String,
-    /// The session's tags.
     pub tags: BTreeMap<String, String>,
 }
 
-/// The longest `RoleSessionName`. <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
+/// Maximum length of a `RoleSessionName`. <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
 const SESSION_NAME: usize = 64;
 
-impl Principal {
-    /// The name of the `AwsIdentity`, if it is one.
-    #[must_use]
-    pub fn identity(&self) -> Option<&str> {
-        match self {
-            Self::Own => None,
-            Self::Role(role) => Some(&role.identity),
-        }
-    }
-}
-
 impl Role {
-    /// The session that looks at an account for all resources together.
-    #[must_use]
+    /// The session for read-only calls, shared by all resources.
     pub fn shared_session(&self, cluster: &str) -> Session {
         let cluster = [(Owner::CLUSTER.to_owned(), cluster.to_owned())];
         Session {
@@ -66,9 +49,8 @@ impl Role {
         }
     }
 
-    /// The session that changes AWS for one resource. No user has a say in it: its tags are those by which the resource
-    /// owns its peering.
-    #[must_use]
+    /// The session for calls that change AWS for one resource. It carries the resource's ownership tags, which override
+    /// session tags of the same keys from the `AwsIdentity`.
     pub fn session_for(&self, owner: &Owner) -> Session {
         let names = format!("{}.{}", owner.namespace, owner.name);
         let ours = owner.tags().map(|(key, value)| (key.to_owned(), value.to_owned()));
@@ -94,7 +76,7 @@ mod tests {
     use crate::peering::testing::owner;
 
     #[test]
-    fn a_session_is_named_and_tagged_after_its_resource() {
+    fn a_session_has_the_name_and_the_ownership_tags_of_its_resource() {
         let role = Role {
             identity: "team".into(),
             account_id: "222222222222".into(),

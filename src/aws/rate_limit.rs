@@ -1,36 +1,37 @@
-//! How fast EC2 takes changes: as fast as they come until it refuses one, then as fast as it turns out to allow.
-//! governor's limiters keep one rate, and the SDK's adaptive one shares it among all actions and tenants, and overshoots.
+//! An adaptive rate limit for EC2 writes. There is no limit until EC2 throttles a call; then the limit follows the rate
+//! that EC2 accepts. governor's limiters have a fixed rate. The SDK's adaptive mode shares one rate among all actions
+//! and tenants, and overshoots.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The refill of EC2's buckets for actions that change something, calls a second; AWS may grant an account more.
-/// <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>
-const DOCUMENTED: f64 = 5.0;
+/// Documented refill rate of EC2's token buckets for mutating actions, in calls per second. AWS can raise it for an
+/// account. <https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>
+const DOCUMENTED_RATE: f64 = 5.0;
 
-/// The least that is tried, calls a second.
-const LEAST: f64 = 0.2;
+/// Minimum rate, in calls per second.
+const MIN_RATE: f64 = 0.2;
 
-/// After a refusal the rate becomes what EC2 has taken since the one before, but at least this share of what it was, and
-/// at most that.
-const LEAST_KEPT: f64 = 0.5;
-const MOST_KEPT: f64 = 0.9;
+/// When EC2 throttles a call, the new rate is the rate that EC2 accepted since the previous throttling, limited to this
+/// range of factors of the old rate.
+const MIN_FACTOR: f64 = 0.5;
+const MAX_FACTOR: f64 = 0.9;
 
-/// A few calls tell little: for so many seconds more EC2 is taken to have accepted the whole rate.
-const SUPPOSED: f64 = 1.0;
+/// Seconds of calls at the full rate that are added to the measurement, so that a few calls do not decide the new rate.
+const ASSUMED_SECONDS: f64 = 1.0;
 
-/// How the rate grows while all of it is used: by e^(GROWTH·n²) with n calls taken after a refusal. It passes what was
-/// refused after some seventy calls, carefully, and is twenty times that after four hundred.
+/// While the whole rate is used, n calls accepted since the last throttling raise it by the factor e^(GROWTH·n²): past
+/// the throttled rate after about 70 calls, to 20 times the rate after 400.
 const GROWTH: f64 = 0.00002;
 
-/// Who was idle may catch up so many seconds.
-const CATCH_UP: f64 = 5.0;
+/// Burst size, in seconds of calls at the current rate.
+const BURST_SECONDS: f64 = 5.0;
 
-/// After so long without a refusal there is no limit any more.
-const FORGET: Duration = Duration::from_secs(600);
+/// Time without throttling after which the limit is removed.
+const FORGET_AFTER: Duration = Duration::from_secs(600);
 
-/// The rate of one action in one account and region.
+/// The rate limit of one action in one account and region.
 #[derive(Debug, Default)]
 pub struct RateLimit(Option<Limited>);
 
@@ -38,86 +39,90 @@ pub struct RateLimit(Option<Limited>);
 struct Limited {
     per_second: f64,
     tokens: f64,
-    /// When the tokens were counted.
-    at: Instant,
-    refused: Instant,
-    /// Calls that EC2 has taken since then, and the seconds, both while all that was allowed was used.
-    taken: f64,
-    seconds: f64,
+    /// When `tokens` was updated.
+    updated: Instant,
+    last_throttled: Instant,
+    /// Calls that EC2 accepted since `last_throttled` while the whole rate was used, and the seconds of that use.
+    accepted: f64,
+    used_seconds: f64,
 }
 
 impl RateLimit {
-    /// Whether EC2 has refused a call of late.
+    /// Whether EC2 has throttled a call recently.
     pub fn is_limited(&mut self, now: Instant) -> bool {
-        if self.0.as_ref().is_some_and(|limited| now.saturating_duration_since(limited.refused) > FORGET) {
+        if self.0.as_ref().is_some_and(|limited| now.saturating_duration_since(limited.last_throttled) > FORGET_AFTER) {
             self.0 = None;
         }
         self.0.is_some()
     }
 
-    /// Takes leave for so many calls, or tells how long to wait for it.
-    ///
-    /// # Errors
-    /// The time until there is leave for one.
+    /// Takes the tokens for these calls. The error is the time until a call is allowed.
     pub fn try_acquire(&mut self, calls: f64, now: Instant) -> Result<(), Duration> {
         if !self.is_limited(now) {
             return Ok(());
         }
         let Some(limited) = &mut self.0 else { return Ok(()) };
-        limited.count(now);
+        limited.update(now);
         if limited.tokens < 1.0 {
             return Err(Duration::from_secs_f64((1.0 - limited.tokens) / limited.per_second));
         }
-        // Several calls at once make the next ones wait the longer.
+        // The balance may become negative: later calls then wait longer.
         limited.tokens -= calls;
         Ok(())
     }
 
-    /// EC2 took so many calls, for which there was leave since then.
-    pub fn accepted(&mut self, calls: f64, leave: Instant, now: Instant) {
-        let Some(limited) = self.0.as_mut().filter(|limited| leave >= limited.refused) else { return };
-        limited.count(now);
-        if limited.is_used() {
-            let before = limited.taken;
-            limited.taken += calls;
-            limited.per_second *= (GROWTH * (limited.taken * limited.taken - before * before)).exp();
+    /// EC2 accepted calls that were acquired at this time.
+    pub fn accepted(&mut self, calls: f64, acquired: Instant, now: Instant) {
+        let Some(limited) = self.0.as_mut().filter(|limited| acquired >= limited.last_throttled) else { return };
+        limited.update(now);
+        if limited.is_exhausted() {
+            let before = limited.accepted;
+            limited.accepted += calls;
+            limited.per_second *= (GROWTH * (limited.accepted * limited.accepted - before * before)).exp();
         }
     }
 
-    /// EC2 refused a call for which there was leave since then. What was allowed before an earlier refusal says nothing
-    /// of the rate after it.
-    pub fn throttled(&mut self, leave: Instant, now: Instant) {
+    /// EC2 throttled a call that was acquired at this time. A call acquired before the last throttling is ignored,
+    /// because it used the old rate.
+    pub fn throttled(&mut self, acquired: Instant, now: Instant) {
         let per_second = match &mut self.0 {
-            Some(limited) if leave < limited.refused => return,
+            Some(limited) if acquired < limited.last_throttled => return,
             Some(limited) => {
-                limited.count(now);
-                let taken = limited.taken + SUPPOSED * limited.per_second;
-                let (least, most) = (LEAST_KEPT * limited.per_second, MOST_KEPT * limited.per_second);
-                (taken / (limited.seconds + SUPPOSED)).clamp(least, most).max(LEAST)
+                limited.update(now);
+                let accepted = limited.accepted + ASSUMED_SECONDS * limited.per_second;
+                let (least, most) = (MIN_FACTOR * limited.per_second, MAX_FACTOR * limited.per_second);
+                (accepted / (limited.used_seconds + ASSUMED_SECONDS)).clamp(least, most).max(MIN_RATE)
             }
-            None => DOCUMENTED,
+            None => DOCUMENTED_RATE,
         };
-        self.0 = Some(Limited { per_second, tokens: 0.0, at: now, refused: now, taken: 0.0, seconds: 0.0 });
+        self.0 = Some(Limited {
+            per_second,
+            tokens: 0.0,
+            updated: now,
+            last_throttled: now,
+            accepted: 0.0,
+            used_seconds: 0.0,
+        });
     }
 }
 
 impl Limited {
-    fn count(&mut self, now: Instant) {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.at = now;
-        if self.is_used() {
-            self.seconds += passed;
+    fn update(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.updated).as_secs_f64();
+        self.updated = now;
+        if self.is_exhausted() {
+            self.used_seconds += passed;
         }
-        self.tokens = (self.tokens + passed * self.per_second).min(self.most());
+        self.tokens = (self.tokens + passed * self.per_second).min(self.burst());
     }
 
-    /// Whether all that is allowed is used.
-    fn is_used(&self) -> bool {
-        self.tokens < self.most()
+    /// Whether callers use the whole rate.
+    fn is_exhausted(&self) -> bool {
+        self.tokens < self.burst()
     }
 
-    fn most(&self) -> f64 {
-        (CATCH_UP * self.per_second).max(1.0)
+    fn burst(&self) -> f64 {
+        (BURST_SECONDS * self.per_second).max(1.0)
     }
 }
 
@@ -125,69 +130,73 @@ impl Limited {
 mod tests {
     use super::*;
 
-    /// EC2's bucket, and callers without pause, for so many seconds: what was taken and what refused. Leave is used at
-    /// the next full `beat`: who is called may have to look at EC2 first.
+    /// Simulates an EC2 token bucket and constant demand. Returns the numbers of accepted and throttled calls. A call
+    /// is sent at the next full `beat` after it was acquired, because a reconcile may have to read from EC2 first.
     fn run(capacity: f64, refill: f64, beat: Duration, seconds: u32) -> (f64, f64) {
         let start = Instant::now();
         let (mut rate, mut bucket) = (RateLimit::default(), capacity);
-        let (mut taken, mut refused) = (0.0, 0.0);
+        let (mut accepted, mut throttled) = (0.0, 0.0);
         let mut allowed = Vec::new();
         for tick in 0..seconds * 100 {
             let passed = Duration::from_millis(u64::from(tick) * 10);
             let now = start + passed;
             bucket = (bucket + refill / 100.0).min(capacity);
-            // Eight at once is what an open rate has under way.
+            // Without a limit, eight calls are in flight at once.
             let at_once = if rate.is_limited(now) { usize::MAX } else { 8 - allowed.len() };
             allowed.extend((0..at_once).map_while(|_| rate.try_acquire(1.0, now).ok().map(|()| now)));
             if rate.is_limited(now) && !passed.as_millis().is_multiple_of(beat.as_millis()) {
                 continue;
             }
-            for leave in allowed.drain(..) {
+            for acquired in allowed.drain(..) {
                 let answered = now + Duration::from_millis(1);
                 if bucket >= 1.0 {
                     bucket -= 1.0;
-                    taken += 1.0;
-                    rate.accepted(1.0, leave, answered);
+                    accepted += 1.0;
+                    rate.accepted(1.0, acquired, answered);
                 } else {
-                    refused += 1.0;
-                    rate.throttled(leave, answered);
+                    throttled += 1.0;
+                    rate.throttled(acquired, answered);
                 }
             }
         }
-        (taken, refused)
+        (accepted, throttled)
     }
 
     #[test]
-    fn the_refill_is_used_and_little_is_refused() {
+    fn the_refill_rate_is_used_and_few_calls_are_throttled() {
         let beats = [10, 250, 1_000, 2_000].map(Duration::from_millis);
         let buckets = [(50.0, 5.0, 0.95, 0.03), (200.0, 10.0, 0.95, 0.2), (20.0, 1.0, 0.95, 0.07)];
         let late = beats.iter().flat_map(|beat| buckets.map(|bucket| (*beat, bucket)));
-        for (beat, (capacity, refill, least, most)) in late.chain([(beats[0], (100.0, 100.0, 0.85, 0.03))]) {
-            let (taken, refused) = run(capacity, refill, beat, 300);
+        for (beat, (capacity, refill, min_share, max_throttled)) in late.chain([(beats[0], (100.0, 100.0, 0.85, 0.03))])
+        {
+            let (accepted, throttled) = run(capacity, refill, beat, 300);
             let allowed = capacity + refill * 300.0;
-            assert!(taken > allowed * least, "{taken} of {allowed} at {refill}/s, {beat:?}");
-            assert!(refused / (taken + refused) < most, "{refused} of {taken} refused at {refill}/s, {beat:?}");
+            assert!(accepted > allowed * min_share, "{accepted} of {allowed} at {refill}/s, {beat:?}");
+            assert!(
+                throttled / (accepted + throttled) < max_throttled,
+                "{throttled} of {accepted} throttled at {refill}/s, {beat:?}"
+            );
         }
     }
 
     #[test]
-    fn calls_refused_together_count_once() {
+    fn calls_throttled_together_count_once() {
         let (start, mut rate) = (Instant::now(), RateLimit::default());
         let later = |milliseconds| start + Duration::from_millis(milliseconds);
         for answer in 1..8 {
             rate.throttled(start, later(answer));
         }
         assert!(rate.try_acquire(1.0, later(7)).is_err());
-        // A fifth of a second for each.
-        let taken = (0..1_000).filter(|step| rate.try_acquire(1.0, later(7 + step)).is_ok()).count();
-        assert!((4..=5).contains(&taken), "{taken}");
+        // At the documented rate, each call takes a fifth of a second.
+        let accepted = (0..1_000).filter(|step| rate.try_acquire(1.0, later(7 + step)).is_ok()).count();
+        assert!((4..=5).contains(&accepted), "{accepted}");
     }
 
     #[test]
-    fn a_limit_is_forgotten() {
+    fn the_limit_is_removed_after_a_time_without_throttling() {
         let (start, mut rate) = (Instant::now(), RateLimit::default());
         rate.throttled(start, start);
-        assert!(rate.is_limited(start + FORGET));
-        assert!(!rate.is_limited(start + FORGET + Duration::from_millis(1)));
+        assert!(rate.is_limited(start + FORGET_AFTER));
+        assert!(!rate.is_limited(start + FORGET_AFTER + Duration::from_millis(1)));
     }
 }

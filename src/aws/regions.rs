@@ -1,8 +1,7 @@
 //! The AWS regions that this release knows.
 
-/// Every region of every partition, sorted. The source is the partition metadata of the AWS SDK that this release is
-/// built with: the JSON in `src/endpoint_lib.rs` of aws-sdk-ec2, without the pseudo-regions that end with `-global`. A
-/// test compares the two, so that an update of the SDK updates this list.
+/// Every region of every partition, sorted. The source is the JSON in `src/endpoint_lib.rs` of aws-sdk-ec2, without the
+/// pseudo-regions that end with `-global`. A test fails if an update of the SDK changes the source.
 pub const KNOWN: &[&str] = &[
     "af-south-1",
     "ap-east-1",
@@ -52,9 +51,8 @@ pub const KNOWN: &[&str] = &[
     "us-west-2",
 ];
 
-/// Whether this release knows the region. A name that no partition has is a mistake, or an attempt to make the operator
-/// hold clients and metrics for it.
-#[must_use]
+/// Whether this release knows the region. The operator holds clients and metrics for each region that users name, so
+/// unknown names are rejected.
 pub fn is_known(region: &str) -> bool {
     KNOWN.binary_search(&region).is_ok()
 }
@@ -72,7 +70,7 @@ mod tests {
 
     #[test]
     fn only_regions_of_a_partition_are_known() {
-        assert!(KNOWN.is_sorted(), "is_known searches by halves");
+        assert!(KNOWN.is_sorted(), "is_known needs a sorted list for its binary search");
         for region in ["eu-central-1", "us-east-1", "us-gov-west-1", "cn-north-1", "eusc-de-east-1"] {
             assert!(is_known(region), "{region}");
         }
@@ -82,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_is_that_of_the_sdk() {
+    fn the_list_equals_that_of_the_sdk() {
         let partitions = partitions_of_the_sdk();
         let partitions = partitions["partitions"].as_array().unwrap();
         let regions = partitions.iter().flat_map(|partition| partition["regions"].as_object().unwrap().keys());
@@ -90,11 +88,11 @@ mod tests {
         assert_eq!(regions, KNOWN.iter().copied().collect());
     }
 
-    /// The JSON that aws-sdk-ec2 resolves endpoints by, from its source.
+    /// The partition metadata in the source of aws-sdk-ec2.
     fn partitions_of_the_sdk() -> Value {
         let version = cargo(&["-vV"]);
         let host = version.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
-        // Without the platform, cargo would ask for packages of others.
+        // Without a platform, cargo needs the packages of all platforms, which may not be downloaded.
         let metadata = cargo(&["metadata", "--format-version=1", "--locked", "--offline", "--filter-platform", host]);
         let metadata: Value = serde_json::from_str(&metadata).unwrap();
         let packages = metadata["packages"].as_array().unwrap();
@@ -102,7 +100,7 @@ mod tests {
         let manifest = Path::new(sdk["manifest_path"].as_str().unwrap());
         let source = std::fs::read_to_string(manifest.with_file_name("src").join("endpoint_lib.rs")).unwrap();
         let start = source.find(r#""{\"partitions\":"#).unwrap();
-        // This literal is one of JSON, too.
+        // The Rust string literal is also a valid JSON string.
         let literal = serde_json::Deserializer::from_str(&source[start..]).into_iter::<String>().next();
         serde_json::from_str(&literal.unwrap().unwrap()).unwrap()
     }

@@ -1,5 +1,5 @@
-//! Sessions of assumed roles. Calls that change AWS for one resource use a session of that resource, which is tagged with
-//! its identity.
+//! Sessions of assumed roles. Calls that change AWS for one resource use a session of that resource, which is tagged
+//! with its identity.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! Lookups of VPCs, gathered: many resources that ask at about the same time cost one call.
+//! Batched lookups of VPCs: the lookups of many resources at about the same time share one call.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,34 +12,30 @@ use super::error::AwsError;
 use super::inventory::filters::MAX_FILTER_VALUES;
 use crate::peering::preflight::Vpc;
 
-/// How long to wait for others who ask. While there always are some, it grows.
-const GATHER: Duration = Duration::from_millis(50);
-const GATHER_LONGEST: Duration = Duration::from_secs(1);
+/// Time to wait for more lookups before a call. It doubles while batches have more than two lookups, up to
+/// `MAX_BATCH_DELAY`.
+const BATCH_DELAY: Duration = Duration::from_millis(50);
+const MAX_BATCH_DELAY: Duration = Duration::from_secs(1);
 
 type Answer = Result<Option<Vpc>, AwsError>;
-type Question = (String, oneshot::Sender<Answer>);
+type Lookup = (String, oneshot::Sender<Answer>);
 
-/// Lookups of VPCs in all regions of one account.
+/// Lookups of VPCs in all regions of one account, with one task for each region.
 #[derive(Debug)]
 pub struct VpcLookup {
     ec2: Arc<Ec2>,
-    regions: Mutex<HashMap<String, (mpsc::UnboundedSender<Question>, Instant)>>,
+    regions: Mutex<HashMap<String, (mpsc::UnboundedSender<Lookup>, Instant)>>,
 }
 
 impl VpcLookup {
-    /// Asks nothing yet.
-    #[must_use]
     pub fn new(ec2: Arc<Ec2>) -> Self {
         Self { ec2, regions: Mutex::default() }
     }
 
-    /// The VPC with this ID, if our account has it in this region.
-    ///
-    /// # Errors
-    /// What AWS, or the way to it, refuses.
+    /// The VPC with this ID, if the account has it in this region.
     pub async fn get(&self, region: &str, id: &str) -> Answer {
         let (sender, answer) = oneshot::channel();
-        // The task answers all that was asked before it ends, except at shutdown: there is no answer any more then.
+        // The task answers all lookups before it ends, except at shutdown.
         _ = self.region(region).send((id.to_owned(), sender));
         match answer.await {
             Ok(answer) => answer,
@@ -48,50 +44,47 @@ impl VpcLookup {
     }
 
     /// The IDs of the VPCs in this region that carry all of these tags.
-    ///
-    /// # Errors
-    /// What AWS, or the way to it, refuses.
     pub async fn tagged(&self, region: &str, tags: &BTreeMap<String, String>) -> Result<Vec<String>, AwsError> {
         self.ec2.vpcs_tagged(region, tags).await
     }
 
-    /// Ends the look-ups of regions in which nothing is asked: each has a task.
+    /// Ends the tasks of regions without a lookup for this time.
     pub(super) fn forget_idle(&self, idle: Duration) {
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
         regions.retain(|_, (_, used)| used.elapsed() < idle);
     }
 
-    fn region(&self, region: &str) -> mpsc::UnboundedSender<Question> {
+    fn region(&self, region: &str) -> mpsc::UnboundedSender<Lookup> {
         let mut regions = self.regions.lock().unwrap_or_else(PoisonError::into_inner);
-        let (questions, used) = regions.entry(region.to_owned()).or_insert_with(|| {
+        let (lookups, used) = regions.entry(region.to_owned()).or_insert_with(|| {
             let (sender, receiver) = mpsc::unbounded_channel();
-            tokio::spawn(answer_all(Arc::clone(&self.ec2), region.to_owned(), receiver));
+            tokio::spawn(serve(Arc::clone(&self.ec2), region.to_owned(), receiver));
             (sender, Instant::now())
         });
         *used = Instant::now();
-        questions.clone()
+        lookups.clone()
     }
 }
 
-async fn answer_all(ec2: Arc<Ec2>, region: String, mut questions: mpsc::UnboundedReceiver<Question>) {
-    let mut gather = GATHER;
-    while let Some(first) = questions.recv().await {
-        let is_full = questions.len() + 1 >= MAX_FILTER_VALUES;
+async fn serve(ec2: Arc<Ec2>, region: String, mut lookups: mpsc::UnboundedReceiver<Lookup>) {
+    let mut delay = BATCH_DELAY;
+    while let Some(first) = lookups.recv().await {
+        let is_full = lookups.len() + 1 >= MAX_FILTER_VALUES;
         if !is_full {
-            tokio::time::sleep(gather).await;
+            tokio::time::sleep(delay).await;
         }
-        let mut asked = vec![first];
-        let mut ids: HashSet<String> = asked.iter().map(|(id, _)| id.clone()).collect();
+        let mut batch = vec![first];
+        let mut ids: HashSet<String> = batch.iter().map(|(id, _)| id.clone()).collect();
         while ids.len() < MAX_FILTER_VALUES
-            && let Ok(next) = questions.try_recv()
+            && let Ok(next) = lookups.try_recv()
         {
             ids.insert(next.0.clone());
-            asked.push(next);
+            batch.push(next);
         }
-        gather = if asked.len() > 2 { (gather * 2).min(GATHER_LONGEST) } else { GATHER };
+        delay = if batch.len() > 2 { (delay * 2).min(MAX_BATCH_DELAY) } else { BATCH_DELAY };
         let answer = ec2.describe_vpcs(&region, ids).await;
-        for (id, sender) in asked {
-            // Who asked may have gone.
+        for (id, sender) in batch {
+            // The receiver is gone if the reconcile was cancelled.
             _ = sender.send(answer.as_ref().map(|vpcs| vpcs.get(&id).cloned()).map_err(Clone::clone));
         }
     }

@@ -163,8 +163,9 @@ impl Ec2 {
         self.check("DeleteVpcPeeringConnection", call.await)
     }
 
-    /// Sets whether queries from the peer VPC resolve public DNS names of this side's VPC to private addresses. `region`
-    /// is this side's. The ClassicLink options are not sent: ClassicLink is retired, and EC2 refuses them across regions.
+    /// Sets whether queries from the peer VPC resolve public DNS names of this side's VPC to private addresses.
+    /// `region` is this side's. The ClassicLink options are not sent: ClassicLink is retired, and EC2 refuses them
+    /// across regions.
     pub async fn modify_vpc_peering_connection_options(
         &self,
         region: &str,

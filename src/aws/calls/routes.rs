@@ -104,8 +104,8 @@ impl Ec2 {
         self.check("ReplaceRoute", call.await)
     }
 
-    /// Succeeds also if the route or its table no longer exists. EC2 deletes whatever route has this destination, so the
-    /// caller must have verified the target in a new listing.
+    /// Succeeds also if the route or its table no longer exists. EC2 deletes whatever route has this destination, so
+    /// the caller must have verified the target in a new listing.
     pub async fn delete_route(&self, region: &str, route: &ManagedRoute) -> Result<(), AwsError> {
         let destination = Destination::of(route);
         let call = self

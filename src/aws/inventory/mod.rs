@@ -60,7 +60,8 @@ impl<V: View> Inventory<V> {
         self.listing.borrow().clone()
     }
 
-    /// The latest listing, if it contains a newer poll than `listing`. It also answers the query that `listing` answered.
+    /// The latest listing, if it contains a newer poll than `listing`. It also answers the query that `listing`
+    /// answered.
     pub fn newer_than(&self, listing: &Listing<V>) -> Option<Listing<V>> {
         let newer = self.latest().filter(|latest| latest.last_polled > listing.last_polled)?;
         Some(Listing { as_of: newer.as_of.max(listing.as_of), ..newer })

@@ -209,7 +209,8 @@ impl<V: View> Poller<V> {
     }
 
     /// Answers the query if the known items are new enough, else makes it pending. IDs can come from statuses and queue
-    /// messages, which others can write: values that cannot be IDs are not sent to EC2; a complete listing answers them.
+    /// messages, which others can write: values that cannot be IDs are not sent to EC2; a complete listing answers
+    /// them.
     fn handle_query(&mut self, mut query: Query<V>) {
         query.filters = query.filters.filter(Filters::are_valid_ids);
         let Some(listing) = self.answer_to(&query) else {

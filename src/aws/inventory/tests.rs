@@ -22,7 +22,7 @@ const REGION: &str = "eu-central-1";
 /// More than one page.
 const MANY: usize = 1_100;
 
-/// A region, and what polls it.
+/// A simulated region and its inventory.
 struct Polled {
     ec2: Arc<Ec2>,
     simulator: Client,
@@ -31,7 +31,7 @@ struct Polled {
     _server: Server,
 }
 
-/// So many connections, and two VPCs of which none is one's.
+/// A region with this number of connections, and two VPCs without a connection.
 async fn polled(number: usize, interval: Duration) -> Result<Polled, Box<dyn Error>> {
     let mut settings = Settings::default();
     settings.delays.initiating = Default::default();
@@ -59,7 +59,7 @@ async fn polled(number: usize, interval: Duration) -> Result<Polled, Box<dyn Err
 }
 
 impl Polled {
-    /// Asks for a connection between the two VPCs.
+    /// Requests a connection between the two VPCs.
     async fn request(&self) -> Result<String, AwsError> {
         let (vpc_id, peer_vpc_id) = (vpc(2 * MANY), vpc(2 * MANY + 1));
         let (peer_owner_id, peer_region, tags) = (None, None, Default::default());
@@ -73,8 +73,8 @@ impl Polled {
         Ok(counters.get("DescribeVpcPeeringConnections").map(|counter| counter.calls).unwrap_or_default())
     }
 
-    async fn known(&self, questions: Filters, since: Instant) -> Result<Arc<Snapshot>, AwsError> {
-        let listing = self.inventory.query(questions, since).await;
+    async fn known(&self, filters: Filters, since: Instant) -> Result<Arc<Snapshot>, AwsError> {
+        let listing = self.inventory.query(filters, since).await;
         assert!(listing.outcome.is_err() || listing.as_of >= since);
         listing.outcome
     }
@@ -88,7 +88,7 @@ fn vpc(number: usize) -> String {
     format!("vpc-{number:017x}")
 }
 
-/// What becomes of the next listing.
+/// A fault of the next describe call.
 fn once(kind: Kind) -> Fault {
     let matching = Matching { action: Some("DescribeVpcPeeringConnections".into()), ..Matching::default() };
     Fault { matching, count: Some(1), probability: 1.0, kind }
@@ -99,19 +99,19 @@ fn by(filter: &'static str, value: &str) -> Filters {
 }
 
 #[tokio::test]
-async fn one_page_is_listed_whole() -> Result<(), Box<dyn Error>> {
+async fn a_single_page_is_always_listed_completely() -> Result<(), Box<dyn Error>> {
     let polled = polled(10, Duration::from_secs(60)).await?;
     let start = Instant::now();
     assert_eq!(polled.known(by(CONNECTION_ID, &id(3)), start).await?.len(), 10);
     let asked = polled.request().await?;
     let known = polled.known(by(CONNECTION_ID, &id(3)), Instant::now()).await?;
-    assert!(known.get(&asked).is_some(), "whoever asks for one sees all");
+    assert!(known.get(&asked).is_some(), "the query did not list everything");
     assert_eq!(polled.calls().await?, 2);
     Ok(())
 }
 
 #[tokio::test]
-async fn of_many_pages_only_what_is_wanted_is_asked_for() -> Result<(), Box<dyn Error>> {
+async fn with_many_pages_a_query_polls_only_its_filters() -> Result<(), Box<dyn Error>> {
     let mut polled = polled(MANY, Duration::from_secs(60)).await?;
     assert_eq!(polled.known(by(CONNECTION_ID, &id(3)), Instant::now()).await?.len(), MANY);
     assert_eq!(polled.calls().await?, 2);
@@ -122,12 +122,12 @@ async fn of_many_pages_only_what_is_wanted_is_asked_for() -> Result<(), Box<dyn 
     let since = Instant::now();
     let (one, other) = tokio::join!(polled.known(requester.clone(), since), polled.known(requester.clone(), since));
     assert_eq!((one?.get(&asked).is_some(), other?.len()), (true, MANY + 1));
-    assert_eq!(polled.calls().await?, 3, "many who ask cost one call");
+    assert_eq!(polled.calls().await?, 3, "concurrent queries share one call");
     assert_eq!(polled.known(requester, since).await?.len(), MANY + 1);
-    assert_eq!(polled.calls().await?, 3, "what was answered since is known");
+    assert_eq!(polled.calls().await?, 3, "a query that a previous poll answers needs no call");
     assert_eq!(polled.changed.try_recv()?, asked);
 
-    // What nobody sees any more is no longer known, and what was not asked for stays as it was.
+    // A partial poll removes the items that EC2 no longer returns. Items that its filters do not match stay.
     polled.ec2.delete_vpc_peering_connection(REGION, &asked).await?;
     polled.ec2.delete_vpc_peering_connection(REGION, &id(3)).await?;
     polled.simulator.advance(Duration::from_secs(86_400)).await?;
@@ -138,10 +138,10 @@ async fn of_many_pages_only_what_is_wanted_is_asked_for() -> Result<(), Box<dyn 
 }
 
 #[tokio::test]
-async fn what_is_wanted_waits_for_no_listing_and_outlives_it() -> Result<(), Box<dyn Error>> {
+async fn a_partial_poll_does_not_wait_for_a_complete_listing_and_is_not_lost_by_it() -> Result<(), Box<dyn Error>> {
     let polled = polled(MANY, Duration::from_secs(2)).await?;
     polled.known(by(CONNECTION_ID, &id(3)), Instant::now()).await?;
-    // The next listing's first page shows what is so now, and comes when more has been seen.
+    // The first page of the next listing shows the current state, but arrives after newer partial polls.
     polled.simulator.add_fault(&once(Kind::StaleDescribe { seconds: 1e6 })).await?;
     let gate = polled.simulator.add_fault(&once(Kind::Gate)).await?;
     while polled.simulator.faults().await?.iter().all(|fault| fault.hits == 0) {
@@ -171,14 +171,14 @@ async fn what_is_wanted_waits_for_no_listing_and_outlives_it() -> Result<(), Box
 }
 
 #[tokio::test]
-async fn after_a_refusal_everything_is_listed_again() -> Result<(), Box<dyn Error>> {
+async fn after_a_failed_poll_everything_is_listed_again() -> Result<(), Box<dyn Error>> {
     let polled = polled(MANY, Duration::from_secs(60)).await?;
     polled.known(by(CONNECTION_ID, &id(3)), Instant::now()).await?;
     let kind = Kind::Error { code: "UnauthorizedOperation".into(), message: None, status: None };
     polled.simulator.add_fault(&once(kind)).await?;
     let since = Instant::now();
     assert!(polled.known(by(CONNECTION_ID, &id(3)), since).await.is_err());
-    assert!(polled.known(by(CONNECTION_ID, &id(4)), since).await.is_err(), "nobody asks again before its time");
+    assert!(polled.known(by(CONNECTION_ID, &id(4)), since).await.is_err(), "the backoff was not respected");
     assert_eq!(polled.calls().await?, 3);
     tokio::time::sleep(polled.inventory.latest().map(|listing| listing.retry_after()).unwrap_or_default()).await;
     assert_eq!(polled.known(by(CONNECTION_ID, &id(3)), since).await?.len(), MANY);
@@ -187,12 +187,12 @@ async fn after_a_refusal_everything_is_listed_again() -> Result<(), Box<dyn Erro
 }
 
 #[tokio::test]
-async fn what_is_no_id_is_answered_without_asking_ec2_for_it() -> Result<(), Box<dyn Error>> {
+async fn invalid_ids_are_not_sent_to_ec2() -> Result<(), Box<dyn Error>> {
     let polled = polled(MANY, Duration::from_secs(60)).await?;
     polled.known(by(CONNECTION_ID, &id(3)), Instant::now()).await?;
     let long = format!("pcx-{}", "0".repeat(1_000));
     for odd in ["", "pcx-*", "pcx-0123456", "PCX-01234567", "pcx-0123456789abcdef01", &long] {
-        // Together with one that is in order: they share a look.
+        // A valid ID in the same poll is not affected.
         let (odd, proper) = tokio::join!(
             polled.known(by(CONNECTION_ID, odd), Instant::now()),
             polled.known(by(CONNECTION_ID, &id(5)), Instant::now()),
@@ -201,11 +201,11 @@ async fn what_is_no_id_is_answered_without_asking_ec2_for_it() -> Result<(), Box
     }
     let entries = polled.simulator.journal(&JournalQuery::default()).await?.entries;
     let values = entries.iter().filter_map(|entry| entry.parameters.get("Filter.1.Value.1"));
-    assert!(values.into_iter().all(|value| *value == id(5)), "EC2 was asked for what is no ID");
+    assert!(values.into_iter().all(|value| *value == id(5)), "an invalid ID was sent to EC2");
     Ok(())
 }
 
-/// Pages whose tokens come again, or never end.
+/// A list without end, whose page tokens repeat after `CYCLE` pages.
 #[derive(Debug, Default)]
 struct Endless<const CYCLE: usize>;
 
@@ -219,7 +219,7 @@ impl<const CYCLE: usize> View for Endless<CYCLE> {
     type Item = ();
 
     const PAGE_SIZE: usize = 1;
-    const NAME: &'static str = "pages";
+    const NAME: &'static str = "items";
 
     async fn page(_: &Ec2, _: &str, _: Option<Filter>, token: Option<String>) -> Result<Page<()>, AwsError> {
         let page = token.and_then(|token| token.parse::<usize>().ok()).unwrap_or_default();
@@ -248,7 +248,7 @@ impl<const CYCLE: usize> View for Endless<CYCLE> {
 }
 
 #[tokio::test]
-async fn a_listing_without_end_is_an_error() -> Result<(), Box<dyn Error>> {
+async fn a_list_without_end_is_an_error() -> Result<(), Box<dyn Error>> {
     async fn refusals<V: View>(ec2: &Arc<Ec2>) -> Result<[String; 2], Box<dyn Error>> {
         let (cluster, interval) = ("cluster".into(), Duration::from_secs(60));
         let settings = PollSettings { cluster, interval, on_change: Arc::new(|_| {}) };
@@ -259,10 +259,10 @@ async fn a_listing_without_end_is_an_error() -> Result<(), Box<dyn Error>> {
     }
     let ec2 = Arc::new(testing::ec2("http://127.0.0.1:1", Arc::new(NoInterceptor)));
     for refusal in refusals::<Endless<7>>(&ec2).await? {
-        assert_eq!(refusal, "Describe: EC2 returned a page token twice for one list of pages");
+        assert_eq!(refusal, "Describe: EC2 returned a page token twice for one list of items");
     }
     for refusal in refusals::<Endless<1_000_000>>(&ec2).await? {
-        assert_eq!(refusal, "Describe: EC2 returned more than 500 pages of pages");
+        assert_eq!(refusal, "Describe: EC2 returned more than 500 pages of items");
     }
     Ok(())
 }

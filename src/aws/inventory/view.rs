@@ -1,4 +1,5 @@
-//! The resources of one kind in one region: how EC2 lists them page by page, and the listing that the inventory publishes.
+//! The resources of one kind in one region: how EC2 lists them page by page, and the listing that the inventory
+//! publishes.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -32,8 +33,8 @@ pub trait View: Default + FromIterator<Arc<Self::Item>> + Send + Sync + 'static 
     fn share(&self, item: Self::Item, cluster: &SmolStr) -> Arc<Self::Item>;
     /// The attribute of the item that the EC2 filter of this name compares.
     fn filter_value<'a>(item: &'a Self::Item, filter: &str) -> Option<&'a str>;
-    /// The index keys of the items that were added, removed or changed since `earlier`. Controllers index their resources
-    /// by these keys.
+    /// The index keys of the items that were added, removed or changed since `earlier`. Controllers index their
+    /// resources by these keys.
     fn changes_since(&self, earlier: &Self) -> BTreeSet<String>;
     /// Filters for the items of this cluster that are in a transient state, which EC2 will change by itself.
     fn transient(&self, cluster: &str) -> Filters;
