@@ -7,7 +7,7 @@ use serde_json::json;
 use super::world::{World, condition, connection_id, status_code};
 
 /// Makes a connection as somebody else would, and accepts it.
-async fn existing(world: &World) -> Result<String> {
+async fn create_connection(world: &World) -> Result<String> {
     let create = world.ec2.create_vpc_peering_connection().vpc_id(&world.requester).peer_vpc_id(&world.accepter);
     let connection = create.send().await?.vpc_peering_connection.context("no connection")?;
     let id = connection.vpc_peering_connection_id.context("no ID")?;
@@ -19,8 +19,8 @@ async fn existing(world: &World) -> Result<String> {
     Ok(id)
 }
 
-pub async fn an_existing_connection_is_taken_over(world: World) -> Result<()> {
-    let id = existing(&world).await?;
+pub async fn an_existing_connection_is_adopted(world: World) -> Result<()> {
+    let id = create_connection(&world).await?;
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest_with(json!({"vpcPeeringConnectionId": id}))).await?;
     let object = world.until_ready().await?;
@@ -37,8 +37,8 @@ pub async fn an_existing_connection_is_taken_over(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn what_does_not_match_is_not_touched(world: World) -> Result<()> {
-    let id = existing(&world).await?;
+pub async fn a_connection_that_does_not_match_is_not_touched(world: World) -> Result<()> {
+    let id = create_connection(&world).await?;
     let _operator = world.operator.start().await?;
     let swapped = json!({
         "vpcPeeringConnectionId": id,
@@ -65,14 +65,14 @@ pub async fn what_does_not_match_is_not_touched(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn observe_never_writes(world: World) -> Result<()> {
+pub async fn observe_never_writes_to_aws(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     world
         .apply(&world.manifest_with(json!({"managementPolicy": "Observe", "tags": [{"key": "a", "value": "b"}]})))
         .await?;
     world.until_stalled("NotFound").await?;
-    let id = existing(&world).await?;
-    world.ask_to_look("1").await?;
+    let id = create_connection(&world).await?;
+    world.request_reconcile("1").await?;
     let object = world.until_ready().await?;
     ensure!(connection_id(&object) == Some(id.as_str()) && status_code(&object) == Some("active"));
     // To stop observing does not make it ours.

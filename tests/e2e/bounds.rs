@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::world::{self, Cloud, World};
 
 /// How many large resources there are.
-const CROWD: usize = 200;
+const LARGE_RESOURCES: usize = 200;
 
 /// What fits into etcd, in bytes: it takes requests of up to 1.5 MiB, and the API server adds `managedFields`.
 const LARGEST: usize = 1_400_000;
@@ -27,14 +27,14 @@ const READ: usize = (1 << 20) - 20_000;
 /// <https://github.com/kubernetes/apimachinery/blob/master/pkg/api/validation/objectmeta.go>
 const ANNOTATIONS: usize = 256 * 1024;
 
-pub async fn the_largest_resources_leave_the_operator_its_memory(world: World) -> Result<()> {
-    let world = World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await?;
-    let crowd = stream::iter(0..CROWD).map(|number| create(&world, number)).buffer_unordered(4);
+pub async fn the_largest_resources_fit_into_the_memory_limit(world: World) -> Result<()> {
+    let world = World::new(world.shared.with_own_control_plane().await?, &world.namespace, Cloud::Simulator).await?;
+    let crowd = stream::iter(0..LARGE_RESOURCES).map(|number| create(&world, number)).buffer_unordered(4);
     crowd.try_collect::<()>().await?;
     let limit = chart_limit()?;
-    let jail = Jail::new(&world, limit)?;
+    let memory_limit = MemoryLimit::new(&world, limit)?;
     let mut operator = world.operator.clone().with("LOG_LEVEL", "info");
-    if let Some(program) = &jail.program {
+    if let Some(program) = &memory_limit.program {
         operator.program.clone_from(program);
     }
     // The second start finds what the first one has written to the resources.
@@ -42,7 +42,7 @@ pub async fn the_largest_resources_leave_the_operator_its_memory(world: World) -
         let running = operator.start().await?;
         world.apply(&world.manifest()).await?;
         let outcome = world.until_ready().await.map(drop);
-        jail.check(&running, limit).with_context(|| format!("start {start}"))?;
+        memory_limit.check(&running, limit).with_context(|| format!("start {start}"))?;
         outcome?;
         for number in 0..8 {
             environment::eventually("told", Duration::from_secs(60), async || {
@@ -53,13 +53,13 @@ pub async fn the_largest_resources_leave_the_operator_its_memory(world: World) -
             })
             .await?;
         }
-        jail.check(&running, limit)?;
+        memory_limit.check(&running, limit)?;
         running.get("/livez").await?;
         running.kill().await?;
         world.delete().await?;
         world.shared.control_plane.remove_finalizers("vpcpeering", &world.namespace, &world.name).await?;
         world.until_gone().await?;
-        for connection in world.living().await? {
+        for connection in world.live_peerings().await? {
             let id = connection.vpc_peering_connection_id().unwrap_or_default();
             world.ec2.delete_vpc_peering_connection().vpc_peering_connection_id(id).send().await?;
         }
@@ -139,7 +139,7 @@ async fn create(world: &World, number: usize) -> Result<()> {
 }
 
 /// What the schema limits beside the rows of `validation`.
-pub async fn what_takes_memory_is_limited_by_the_schema(world: World) -> Result<()> {
+pub async fn the_schema_limits_the_size_of_resources(world: World) -> Result<()> {
     let kubectl = async |manifest: &Value| {
         let file = world.shared.control_plane.folder().join(format!("{}.json", world.namespace));
         std::fs::write(&file, manifest.to_string())?;
@@ -249,13 +249,13 @@ fn chart_limit() -> Result<u64> {
 ///
 /// The test's binary is a debug build. Its code takes some hundred MiB more than that of a release, but code is mapped
 /// from a file: the kernel counts it, and drops it before it kills anybody. So the limit is the chart's, to the byte.
-struct Jail {
+struct MemoryLimit {
     folder: Option<PathBuf>,
     /// What starts the operator in it.
     program: Option<PathBuf>,
 }
 
-impl Jail {
+impl MemoryLimit {
     fn new(world: &World, limit: u64) -> Result<Self> {
         let name = format!("vpc-peering-operator-{}", std::process::id());
         // Version 1 of cgroups, or version 2.
@@ -264,7 +264,7 @@ impl Jail {
             if std::fs::create_dir(&folder).is_err() {
                 continue;
             }
-            let mut jail = Self { folder: Some(folder.clone()), program: None };
+            let mut memory_limit = Self { folder: Some(folder.clone()), program: None };
             if std::fs::write(folder.join(file), limit.to_string()).is_err() {
                 continue;
             }
@@ -274,8 +274,8 @@ impl Jail {
                 format!("#!/bin/sh\necho $$ > {} && exec {} \"$@\"\n", processes.display(), operator.display());
             std::fs::write(&program, script)?;
             std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-            jail.program = Some(program);
-            return Ok(jail);
+            memory_limit.program = Some(program);
+            return Ok(memory_limit);
         }
         eprintln!("no memory cgroup can be made; the operator's peak is measured instead");
         Ok(Self { folder: None, program: None })
@@ -298,7 +298,7 @@ impl Jail {
     }
 }
 
-impl Drop for Jail {
+impl Drop for MemoryLimit {
     fn drop(&mut self) {
         // It is empty once the operator has ended, which was asked for by then.
         if let Some(folder) = &self.folder {

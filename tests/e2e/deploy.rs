@@ -28,8 +28,8 @@ const FILES: [&str; 6] = [
 ];
 
 /// Against the schemas of Argo CD's and Flux's own releases, with the restricted Pod Security Standard in force.
-pub async fn every_overlay_and_example_passes_the_api_server(world: World) -> Result<()> {
-    let control_plane = &world.shared.apart().await?.control_plane;
+pub async fn the_api_server_accepts_every_overlay_and_example(world: World) -> Result<()> {
+    let control_plane = &world.shared.with_own_control_plane().await?.control_plane;
     let schemas = prepare("tests/control-plane/build.sh gitops-crds")?;
     control_plane.kubectl(&["apply", "--server-side", "-f", &schemas.to_string_lossy()]).await?;
     control_plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all"]).await?;
@@ -90,7 +90,7 @@ pub async fn every_overlay_and_example_passes_the_api_server(world: World) -> Re
 }
 
 /// A sender account forwards EC2's own events by a rule; it cannot make up others.
-pub async fn the_event_bus_takes_only_what_a_rule_forwards(_: World) -> Result<()> {
+pub async fn the_event_bus_accepts_only_events_that_a_rule_forwards(_: World) -> Result<()> {
     let text = std::fs::read_to_string(repository().join("deploy/events/queue.yaml"))?;
     let template: serde_json::Value = serde_saphyr::from_str(&text)?;
     let senders = &template["Resources"]["Senders"]["Properties"]["Statement"];
@@ -107,8 +107,8 @@ pub async fn the_event_bus_takes_only_what_a_rule_forwards(_: World) -> Result<(
     Ok(())
 }
 
-pub async fn the_rights_in_one_namespace_suffice_and_reach_no_further(world: World) -> Result<()> {
-    let world = World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await?;
+pub async fn the_rights_of_a_namespaced_operator_suffice_and_end_there(world: World) -> Result<()> {
+    let world = World::new(world.shared.with_own_control_plane().await?, &world.namespace, Cloud::Simulator).await?;
     let kubectl = async |arguments: &[&str]| world.shared.control_plane.kubectl(arguments).await;
     let overlay = repository().join("deploy/overlays/namespaced");
     let rendered = kubectl(&["kustomize", &overlay.to_string_lossy()]).await?;
@@ -127,7 +127,7 @@ pub async fn the_rights_in_one_namespace_suffice_and_reach_no_further(world: Wor
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
-    world.until_told(&["Active"]).await?;
+    world.until_events(&["Active"]).await?;
     world.delete().await?;
     world.until_gone().await?;
     let operator = "--as=system:serviceaccount:vpc-peering-system:vpc-peering-operator";

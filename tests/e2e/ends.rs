@@ -14,7 +14,7 @@ fn message(object: &vpc_peering_operator::api::VpcPeering) -> String {
     condition(object, "Ready").map(|ready| ready.message.clone()).unwrap_or_default()
 }
 
-pub async fn overlapping_blocks_are_told_without_a_request(world: World) -> Result<()> {
+pub async fn overlapping_cidr_blocks_are_reported_without_a_request(world: World) -> Result<()> {
     let overlapping = ec2::create_vpc(&world.ec2, "10.1.128.0/20").await?;
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest_with(json!({"accepter": {"vpcId": overlapping}}))).await?;
@@ -25,7 +25,7 @@ pub async fn overlapping_blocks_are_told_without_a_request(world: World) -> Resu
     Ok(())
 }
 
-pub async fn a_failed_request_is_told(world: World) -> Result<()> {
+pub async fn a_failed_request_is_reported(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let nowhere = json!({"accepter": {"vpcId": "vpc-0123456789abcdef0", "ownerId": OTHER_ACCOUNT}});
     world.apply(&world.manifest_with(nowhere)).await?;
@@ -37,7 +37,7 @@ pub async fn a_failed_request_is_told(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn a_rejected_request_is_told_and_requested_anew_when_asked(world: World) -> Result<()> {
+pub async fn a_rejected_request_is_reported_and_repeated_on_demand(world: World) -> Result<()> {
     let (theirs, vpc) = world.another_account().await?;
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest_with(json!({"accepter": {"vpcId": vpc, "ownerId": OTHER_ACCOUNT}}))).await?;
@@ -50,7 +50,7 @@ pub async fn a_rejected_request_is_told_and_requested_anew_when_asked(world: Wor
     tokio::time::sleep(Duration::from_secs(2)).await;
     ensure!(world.peerings().await?.len() == 1);
 
-    world.ask_to_look("now").await?;
+    world.request_reconcile("now").await?;
     let object = world.until_code("pending-acceptance").await?;
     let second = connection_id(&object).context("no ID")?.to_owned();
     let status = object.status.context("no status")?;
@@ -62,7 +62,7 @@ pub async fn a_rejected_request_is_told_and_requested_anew_when_asked(world: Wor
     Ok(())
 }
 
-pub async fn an_unaccepted_request_is_warned_of_and_expires(world: World) -> Result<()> {
+pub async fn a_pending_request_is_reported_before_it_expires(world: World) -> Result<()> {
     world.simulator().set(&json!({"delays": {"expiry": 23 * 60 * 60}})).await?;
     let (_, vpc) = world.another_account().await?;
     let _operator = world.operator.start().await?;
@@ -75,7 +75,7 @@ pub async fn an_unaccepted_request_is_warned_of_and_expires(world: World) -> Res
     world.simulator().advance(DAY).await?;
     let object = world.until_stalled("Expired").await?;
     ensure!(status_code(&object) == Some("expired") && condition(&object, "ExpiringSoon").is_none());
-    let events = world.until_told(&["ExpiringSoon", "Expired"]).await?;
+    let events = world.until_events(&["ExpiringSoon", "Expired"]).await?;
     for reason in ["ExpiringSoon", "Expired"] {
         ensure!(events.iter().filter(|event| *event == reason).count() == 1, "{reason} in {events:?}");
     }
@@ -83,7 +83,7 @@ pub async fn an_unaccepted_request_is_warned_of_and_expires(world: World) -> Res
 }
 
 /// EC2's clock is ten minutes ahead of ours, or behind: only its own word ends the wait.
-pub async fn a_wrong_clock_does_no_harm(world: World) -> Result<()> {
+pub async fn clock_skew_does_no_harm(world: World) -> Result<()> {
     let (theirs, vpc) = world.another_account().await?;
     let _operator = world.operator.start().await?;
     // As our clock has it, the request has expired five minutes ago, or expires in fifteen.
@@ -116,7 +116,7 @@ pub async fn a_wrong_clock_does_no_harm(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn recreate_on_requests_anew_and_keeps_the_history(world: World) -> Result<()> {
+pub async fn recreate_on_makes_a_new_request_and_keeps_the_history(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest_with(json!({"recreateOn": ["Deleted"]}))).await?;
     let mut ids = Vec::new();
@@ -137,7 +137,7 @@ pub async fn recreate_on_requests_anew_and_keeps_the_history(world: World) -> Re
 }
 
 /// Each code, how it is reached, and then the resource is deleted.
-pub async fn deletion_ends_from_every_code(world: World) -> Result<()> {
+pub async fn deletion_completes_from_every_status_code(world: World) -> Result<()> {
     let (theirs, vpc) = world.another_account().await?;
     let _operator = world.operator.start().await?;
     let foreign = json!({"accepter": {"vpcId": vpc, "ownerId": OTHER_ACCOUNT}});
@@ -183,7 +183,7 @@ pub async fn deletion_ends_from_every_code(world: World) -> Result<()> {
             }
             world.delete().await?;
             world.until_gone().await?;
-            let living = world.living().await?;
+            let living = world.live_peerings().await?;
             ensure!(living.is_empty(), "{living:?}");
             anyhow::Ok(())
         };

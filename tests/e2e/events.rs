@@ -56,7 +56,7 @@ async fn messages(sqs: &Client, url: &str) -> Result<u64> {
     names.iter().map(number).sum()
 }
 
-pub async fn events_are_seen_at_once(world: World) -> Result<()> {
+pub async fn a_queued_event_is_handled_at_once(world: World) -> Result<()> {
     let sqs = sqs(&world);
     let url = sqs.create_queue().queue_name(&world.namespace).send().await?.queue_url.context("no URL")?;
     let _operator = listener(&world, &url).start().await?;
@@ -79,7 +79,7 @@ pub async fn events_are_seen_at_once(world: World) -> Result<()> {
         Ok(())
     })
     .await
-    .with_context(|| world.log())?;
+    .map_err(|error| world.with_log(error))?;
 
     world.ec2.accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
     sqs.send_message()
@@ -103,7 +103,7 @@ pub async fn events_are_seen_at_once(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn a_queue_that_is_missing_holds_up_nothing(world: World) -> Result<()> {
+pub async fn a_missing_queue_blocks_nothing(world: World) -> Result<()> {
     let sqs = sqs(&world);
     let url = format!("{}/123456789012/{}", world.shared.moto.url, world.namespace);
     let operator = listener(&world, &url).start().await?;
@@ -154,7 +154,7 @@ async fn denying() -> Result<(String, Arc<AtomicUsize>)> {
     Ok((url, asked))
 }
 
-pub async fn a_queue_that_denies_holds_up_nothing_and_is_not_pestered(world: World) -> Result<()> {
+pub async fn a_queue_that_denies_access_blocks_nothing_and_is_retried_slowly(world: World) -> Result<()> {
     let (url, asked) = denying().await?;
     let operator = world.operator.clone().with("AWS_ENDPOINT_URL_SQS", &url).with("AWS_REGION", "eu-central-1");
     let operator = operator.with("EVENT_QUEUE_URL", &format!("{url}/111111111111/peerings")).start().await?;

@@ -15,7 +15,7 @@ const REQUESTER: &str = "vpc-0a1b2c3d4e5f67890";
 const ACCEPTER: &str = "vpc-0f9e8d7c6b5a43210";
 const CONNECTION: &str = "pcx-0123456789abcdef0";
 
-pub async fn every_example_does_what_it_says(world: World) -> Result<()> {
+pub async fn every_example_works(world: World) -> Result<()> {
     let operator = world.operator.clone().with("OWN_CREDENTIALS_NAMESPACES", &world.namespace);
     let _operator = operator.with("OWN_CREDENTIALS_ALLOW_ADOPTION", "true").start().await?;
     // As EC2 does; else no request can be held against cidrBlocks.
@@ -34,11 +34,11 @@ pub async fn every_example_does_what_it_says(world: World) -> Result<()> {
 }
 
 async fn example(world: &World, stem: &str, text: &str) -> Result<()> {
-    let mut world = world.another(stem);
+    let mut world = world.with_name(stem);
     let is_abroad = text.contains("region: us-west-2") || text.contains("defaultRegion: us-west-2");
     let region = if is_abroad { OTHER_REGION } else { REGION };
     let accepter = match text.contains(OTHER_ACCOUNT) {
-        true => world.in_account(OTHER_ACCOUNT, region).await?,
+        true => world.client_in_account(OTHER_ACCOUNT, region).await?,
         false => ec2::client(&world.endpoint, region),
     };
     world.requester = ec2::create_vpc(&world.ec2, "10.1.0.0/16").await?;
@@ -72,7 +72,7 @@ async fn example(world: &World, stem: &str, text: &str) -> Result<()> {
             // The role is the test's.
             own.retain(|key, _| !["accountId", "roleArn", "externalId"].contains(&key.as_str()));
             let text = serde_json::to_string(&spec)?.replace("\"default\"", &format!("{:?}", world.namespace));
-            world.identity_named(&name, OTHER_ACCOUNT, serde_json::from_str(&text)?).await?;
+            world.apply_identity_named(&name, OTHER_ACCOUNT, serde_json::from_str(&text)?).await?;
             // As it stands, it is valid too.
             manifest["metadata"]["name"] = format!("{name}-as-it-stands").into();
             world.apply_text(&manifest).await?;

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::gitops::{judge, raw};
+use super::gitops::{raw, run_gitops};
 use super::world::{World, connection_id};
 
 /// How a tool applies a manifest.
@@ -14,24 +14,24 @@ enum Tool {
     Kubectl(&'static [&'static str]),
 }
 
-pub async fn flux_and_the_operator_never_fight(world: World) -> Result<()> {
-    never_fight(&world, &Tool::Flux).await
+pub async fn flux_and_the_operator_do_not_conflict(world: World) -> Result<()> {
+    ensure_no_conflict(&world, &Tool::Flux).await
 }
 
 /// Argo CD with `ServerSideApply=true`.
-pub async fn argo_cd_and_the_operator_never_fight(world: World) -> Result<()> {
-    never_fight(&world, &Tool::Kubectl(&["--server-side", "--field-manager=argocd-controller"])).await
+pub async fn argo_cd_and_the_operator_do_not_conflict(world: World) -> Result<()> {
+    ensure_no_conflict(&world, &Tool::Kubectl(&["--server-side", "--field-manager=argocd-controller"])).await
 }
 
 /// Argo CD as it is by default.
-pub async fn client_side_apply_and_the_operator_never_fight(world: World) -> Result<()> {
-    never_fight(&world, &Tool::Kubectl(&[])).await
+pub async fn client_side_apply_and_the_operator_do_not_conflict(world: World) -> Result<()> {
+    ensure_no_conflict(&world, &Tool::Kubectl(&[])).await
 }
 
 /// Never forced, so that a conflict shows.
 async fn apply(world: &World, tool: &Tool, manifest: &Value) -> Result<String> {
     match tool {
-        Tool::Flux => judge(world, &["apply"], manifest).await,
+        Tool::Flux => run_gitops(world, &["apply"], manifest).await,
         Tool::Kubectl(arguments) => {
             let path = world.shared.control_plane.folder().join(format!("{}.json", world.namespace));
             std::fs::write(&path, manifest.to_string())?;
@@ -40,7 +40,7 @@ async fn apply(world: &World, tool: &Tool, manifest: &Value) -> Result<String> {
     }
 }
 
-async fn never_fight(world: &World, tool: &Tool) -> Result<()> {
+async fn ensure_no_conflict(world: &World, tool: &Tool) -> Result<()> {
     let _operator = world.operator.start().await?;
     let tags = |keys: &[&str]| keys.iter().map(|key| json!({"key": key, "value": "v"})).collect::<Vec<_>>();
     let with_all = world.manifest_with(json!({"tags": tags(&["a", "b"]), "recreateOn": ["Expired"], "dryRun": false}));
@@ -49,8 +49,8 @@ async fn never_fight(world: &World, tool: &Tool) -> Result<()> {
     let id = connection_id(&object).context("no ID")?.to_owned();
 
     // Nothing has changed: not a byte is written, whoever else has annotated the resource.
-    world.ask_to_look("1").await?;
-    world.until("looked at", |object| last_look(object) == Some("1")).await?;
+    world.request_reconcile("1").await?;
+    world.until("looked at", |object| last_handled(object) == Some("1")).await?;
     let before = raw(world).await?;
     for _ in 0..3 {
         let said = apply(world, tool, &with_all).await?;
@@ -73,7 +73,7 @@ async fn never_fight(world: &World, tool: &Tool) -> Result<()> {
     };
     world.until("the tag is gone", settled).await?;
     world.until_ready().await?;
-    ensure!(world.users_tags(&id).await?.into_keys().collect::<Vec<_>>() == ["a"]);
+    ensure!(world.user_tags(&id).await?.into_keys().collect::<Vec<_>>() == ["a"]);
     let after = raw(world).await?;
     ensure!(after["spec"]["recreateOn"].is_null() && after["spec"]["tags"] == json!(tags(&["a"])), "{}", after["spec"]);
     ensure!(after["spec"]["dryRun"] == false, "the default is gone: {}", after["spec"]);
@@ -84,11 +84,11 @@ async fn never_fight(world: &World, tool: &Tool) -> Result<()> {
 
     world.delete().await?;
     world.until_gone().await?;
-    ensure!(world.living().await?.is_empty());
+    ensure!(world.live_peerings().await?.is_empty());
     Ok(())
 }
 
-fn last_look(object: &vpc_peering_operator::api::VpcPeering) -> Option<&str> {
+fn last_handled(object: &vpc_peering_operator::api::VpcPeering) -> Option<&str> {
     object.status.as_ref()?.last_handled_reconcile_at.as_deref()
 }
 

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use environment::{ControlPlane, Process, eventually, free_port, prepare, repository};
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -101,7 +101,7 @@ impl<'a> Flux<'a> {
             Ok(ready.clone())
         })
         .await
-        .with_context(|| self.log())
+        .map_err(|error| self.with_log(error))
     }
 
     pub async fn get(&self, namespace: &str, kind: &str, name: &str) -> Result<Value> {
@@ -109,9 +109,9 @@ impl<'a> Flux<'a> {
         Ok(serde_json::from_str(&self.control_plane.kubectl(&arguments).await?)?)
     }
 
-    /// What the controller has to say.
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+    /// Adds the controller's log to an error, after the reason.
+    pub fn with_log(&self, error: Error) -> Error {
+        anyhow!("{error:#}\n{}", std::fs::read_to_string(&self.log).unwrap_or_default())
     }
 }
 
@@ -165,7 +165,7 @@ async fn an_emptied_permission_opens_nothing(flux: &Flux<'_>, world: &World, fol
             Ok(())
         })
         .await
-        .with_context(|| flux.log())?;
+        .map_err(|error| flux.with_log(error))?;
         publish(&empty).await?;
         eventually("emptied or refused", LIMIT, async || {
             let object = flux.get(NAMESPACE, "kustomization", "identities").await?;
@@ -182,7 +182,7 @@ async fn an_emptied_permission_opens_nothing(flux: &Flux<'_>, world: &World, fol
 }
 
 pub async fn kustomize_controller_installs_waits_and_prunes(world: World) -> Result<()> {
-    let world = World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await?;
+    let world = World::new(world.shared.with_own_control_plane().await?, &world.namespace, Cloud::Simulator).await?;
     let flux = Flux::start(&world.shared.control_plane, "kustomize-controller").await?;
     let (theirs, vpc) = world.another_account().await?;
     let operator = world.operator.start().await?;
@@ -197,7 +197,7 @@ pub async fn kustomize_controller_installs_waits_and_prunes(world: World) -> Res
     };
     flux.publish("schemas", &repository().join("crds")).await?;
     flux.publish("own", &write("own", &[world.manifest()])?).await?;
-    let foreign = world.another("foreign");
+    let foreign = world.with_name("foreign");
     let manifest = foreign.manifest_with(json!({"accepter": {"vpcId": vpc, "ownerId": OTHER_ACCOUNT}}));
     flux.publish("foreign", &write("foreign", &[manifest])?).await?;
 
@@ -255,7 +255,7 @@ pub async fn kustomize_controller_installs_waits_and_prunes(world: World) -> Res
             );
         }
     }
-    ensure!(world.living().await?.is_empty(), "a peering is left behind");
+    ensure!(world.live_peerings().await?.is_empty(), "a peering is left behind");
     eventually("no CRD", LIMIT, async || {
         let crd = world.shared.control_plane.kubectl(&["get", "crd", "vpcpeerings.vpcpeering.dev"]).await;
         ensure!(crd.is_err_and(|error| error.to_string().contains("NotFound")));

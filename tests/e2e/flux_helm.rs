@@ -19,7 +19,7 @@ const NAMESPACE: &str = "vpc-peering-system";
 const NAME: &str = "vpc-peering-operator";
 
 pub async fn helm_controller_installs_upgrades_and_keeps_peerings(world: World) -> Result<()> {
-    let shared = world.shared.bare().await?;
+    let shared = world.shared.with_empty_control_plane().await?;
     let kubectl = async |arguments: &[&str]| shared.control_plane.kubectl(arguments).await;
     let flux = Flux::start(&shared.control_plane, "helm-controller").await?;
     let example = repository().join("deploy/flux/operator");
@@ -33,7 +33,7 @@ pub async fn helm_controller_installs_upgrades_and_keeps_peerings(world: World) 
         Ok(())
     })
     .await
-    .with_context(|| flux.log())?;
+    .map_err(|error| flux.with_log(error))?;
     let charts = repository().join("charts");
     flux.serve("helmchart", &chart, &[Path::new("-C"), &charts, Path::new("vpc-peering-operator")]).await?;
     roll_out(&flux, 2).await?;
@@ -50,7 +50,7 @@ pub async fn helm_controller_installs_upgrades_and_keeps_peerings(world: World) 
     let values = json!({"spec": {"values": {"replicas": 3}}}).to_string();
     kubectl(&["patch", "helmrelease", NAME, "--namespace", NAMESPACE, "--type=merge", "-p", &values]).await?;
     roll_out(&flux, 3).await?;
-    world.ask_to_look("after-the-upgrade").await?;
+    world.request_reconcile("after-the-upgrade").await?;
     let handled = |object: &VpcPeering| object.status.as_ref()?.last_handled_reconcile_at.clone();
     world.until("looked after", |object| handled(object).as_deref() == Some("after-the-upgrade")).await?;
     operator.terminate().await?;
@@ -62,7 +62,7 @@ pub async fn helm_controller_installs_upgrades_and_keeps_peerings(world: World) 
     }
     let kept = world.get().await.context("the resource went with the release")?;
     ensure!(kept.uid() == uid && kept.metadata.deletion_timestamp.is_none(), "{:?}", kept.metadata);
-    ensure!(world.living().await?.len() == 1, "the peering went with the release");
+    ensure!(world.live_peerings().await?.len() == 1, "the peering went with the release");
     Ok(())
 }
 
@@ -74,7 +74,7 @@ async fn roll_out(flux: &Flux<'_>, replicas: i32) -> Result<()> {
         Ok(deployment)
     })
     .await
-    .with_context(|| flux.log())?;
+    .map_err(|error| flux.with_log(error))?;
     let release = flux.get(NAMESPACE, "helmrelease", NAME).await?;
     ensure!(ready(&release)?["status"] == "Unknown", "it does not wait for the operator: {release}");
     let true_ = |kind: &str, reason: &str| json!({"type": kind, "status": "True", "reason": reason, "message": ""});
@@ -95,5 +95,5 @@ async fn roll_out(flux: &Flux<'_>, replicas: i32) -> Result<()> {
         Ok(())
     })
     .await
-    .with_context(|| flux.log())
+    .map_err(|error| flux.with_log(error))
 }

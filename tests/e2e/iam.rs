@@ -31,13 +31,12 @@ const OPERATOR: &str = "arn:aws:iam::111111111111:user/simulated";
 
 /// The tests in which the operator takes over connections, or tags anew what somebody has untagged: they need the temporary
 /// grant that the README describes.
-const ADOPTING: &[&str] =
-    &["adoption::an_existing_connection_is_taken_over", "examples::every_example_does_what_it_says"];
+const ADOPTING: &[&str] = &["adoption::an_existing_connection_is_adopted", "examples::every_example_works"];
 
 /// The tests in which tags are refused and all else is to go on: options are bound to tags, and so need a grant of their own.
 const UNTAGGED: &[&str] = &[
-    "accepter::a_missing_permission_holds_up_nothing_else",
-    "both_ends::each_missing_permission_is_named_and_holds_up_nothing_else",
+    "accepter::faults::a_missing_permission_blocks_nothing_else",
+    "both_ends::permissions::each_missing_permission_is_reported_and_blocks_nothing_else",
 ];
 
 /// Files that grant something; `guard.json` only denies, and SQS is moto's.
@@ -51,7 +50,7 @@ pub struct Seen(Mutex<(BTreeSet<String>, BTreeSet<String>)>);
 impl Seen {
     /// Takes note of what the operator with this key, and its sessions, asked this simulator for. None of it may be what
     /// the policies deny.
-    pub async fn note(&self, simulator: &Client, key: &str) -> Result<()> {
+    pub async fn record(&self, simulator: &Client, key: &str) -> Result<()> {
         let entries = simulator.journal(&Query::default()).await?.entries;
         let entries: Vec<_> = entries.iter().filter(|entry| is_the_operators(entry, key)).collect();
         let denied: BTreeSet<_> = entries.iter().filter_map(|entry| entry.denied.as_deref()).collect();
@@ -227,7 +226,7 @@ fn in_account(text: &str, name: &str, account: &str) -> Value {
 }
 
 /// Without the temporary grant, the operator says what it lacks and changes nothing; with it, the import goes on.
-pub async fn a_role_takes_over_a_connection_only_while_it_may(world: World) -> Result<()> {
+pub async fn a_role_adopts_a_connection_only_while_its_policy_allows_it(world: World) -> Result<()> {
     let create = world.ec2.create_vpc_peering_connection().vpc_id(&world.requester).peer_vpc_id(&world.accepter);
     let id = create.send().await?.vpc_peering_connection.and_then(|made| made.vpc_peering_connection_id);
     let id = id.context("no ID")?;
@@ -238,7 +237,7 @@ pub async fn a_role_takes_over_a_connection_only_while_it_may(world: World) -> R
     .await?;
     let _operator = world.operator.start().await?;
     let allowed = json!({"allowedNamespaces": {"list": [world.namespace]}});
-    let identity = json!({"name": world.identity(OWN_ACCOUNT, allowed).await?});
+    let identity = json!({"name": world.apply_identity(OWN_ACCOUNT, allowed).await?});
     let mut manifest = world.manifest_with(json!({"vpcPeeringConnectionId": id}));
     manifest["spec"]["requester"]["identityRef"] = identity;
     world.apply(&manifest).await?;
@@ -253,20 +252,20 @@ pub async fn a_role_takes_over_a_connection_only_while_it_may(world: World) -> R
     world.policies.grant_adoption(world.simulator(), &role, OWN_ACCOUNT).await?;
     // What was denied before is as it should be.
     world.simulator().clear_journal().await?;
-    world.ask_to_look("granted").await?;
+    world.request_reconcile("granted").await?;
     let object = world.until_ready().await?;
     ensure!(connection_id(&object) == Some(id.as_str()));
     world.simulator().detach_policy(&role, "adoption").await?;
     // From here on it is one of its own.
     world.patch(json!({"spec": {"tags": [{"key": "a", "value": "b"}]}})).await?;
-    world.ask_to_look("tagged").await?;
+    world.request_reconcile("tagged").await?;
     world.until_ready().await?;
     world.delete().await?;
     world.until_gone().await
 }
 
 /// Rejecting is authorized on the connection alone.
-pub async fn own_credentials_reject_what_is_denied(world: World) -> Result<()> {
+pub async fn own_credentials_can_reject_a_denied_request(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let create = world.ec2.create_vpc_peering_connection().vpc_id(&world.requester).peer_vpc_id(&world.accepter);
     create.send().await?;
@@ -288,5 +287,5 @@ pub async fn own_credentials_reject_what_is_denied(world: World) -> Result<()> {
         Ok(())
     })
     .await
-    .with_context(|| world.log())
+    .map_err(|error| world.with_log(error))
 }

@@ -69,12 +69,12 @@ pub async fn the_binary_runs_in_an_empty_root(world: World) -> Result<()> {
     operator.get("/readyz").await?;
     world.delete().await?;
     world.until_gone().await?;
-    ensure!(world.living().await?.is_empty());
+    ensure!(world.live_peerings().await?.is_empty());
     Ok(())
 }
 
 /// What is built by hand, what is tested and what ships must not drift apart.
-pub async fn the_image_is_built_as_it_is_tested(_: World) -> Result<()> {
+pub async fn the_image_is_built_like_the_tested_binary(_: World) -> Result<()> {
     let read = |path: &str| std::fs::read_to_string(repository().join(path));
     let (dockerfile, makefile) = (read("Dockerfile")?, read("Makefile")?);
     let flags = "-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs";

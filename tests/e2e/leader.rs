@@ -45,7 +45,7 @@ async fn holder(world: &World) -> Result<Option<String>> {
 }
 
 /// One that leads, and one that stands by.
-async fn two(world: &World) -> Result<(RunningOperator, RunningOperator)> {
+async fn start_two(world: &World) -> Result<(RunningOperator, RunningOperator)> {
     world.shared.control_plane.allow_lease(&world.namespace).await?;
     let first = candidate(world, "first").start().await?;
     until_leading(&first).await?;
@@ -55,7 +55,7 @@ async fn two(world: &World) -> Result<(RunningOperator, RunningOperator)> {
 }
 
 pub async fn only_the_leader_acts(world: World) -> Result<()> {
-    let (first, second) = two(&world).await?;
+    let (first, second) = start_two(&world).await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
     // Longer than any lease lasts: renewals are what keeps it.
@@ -68,7 +68,7 @@ pub async fn only_the_leader_acts(world: World) -> Result<()> {
 }
 
 pub async fn sigterm_hands_over_at_once(world: World) -> Result<()> {
-    let (first, second) = two(&world).await?;
+    let (first, second) = start_two(&world).await?;
     let (status, _) = first.terminate().await?;
     let ended = Instant::now();
     ensure!(status.success(), "{status}");
@@ -79,8 +79,8 @@ pub async fn sigterm_hands_over_at_once(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn a_standby_ends_at_once_and_leaves_the_leader_alone(world: World) -> Result<()> {
-    let (first, second) = two(&world).await?;
+pub async fn a_standby_stops_at_once_and_the_leader_keeps_its_lease(world: World) -> Result<()> {
+    let (first, second) = start_two(&world).await?;
     let (status, took) = second.terminate().await?;
     ensure!(status.success() && took < Duration::from_secs(1), "{status} after {took:?}");
     tokio::time::sleep(LEASE_DURATION).await;
@@ -88,8 +88,8 @@ pub async fn a_standby_ends_at_once_and_leaves_the_leader_alone(world: World) ->
     Ok(())
 }
 
-pub async fn sigkill_hands_over_when_the_lease_has_run_out(world: World) -> Result<()> {
-    let (first, second) = two(&world).await?;
+pub async fn sigkill_hands_over_when_the_lease_expires(world: World) -> Result<()> {
+    let (first, second) = start_two(&world).await?;
     first.kill().await?;
     let killed = Instant::now();
     ensure!(!leads(&second).await?, "two led at once");
@@ -100,8 +100,8 @@ pub async fn sigkill_hands_over_when_the_lease_has_run_out(world: World) -> Resu
     Ok(())
 }
 
-pub async fn who_slept_through_its_lease_makes_no_further_call(world: World) -> Result<()> {
-    let (mut first, second) = two(&world).await?;
+pub async fn a_paused_leader_makes_no_call_after_its_lease_expired(world: World) -> Result<()> {
+    let (mut first, second) = start_two(&world).await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
     first.signal(Signal::SIGSTOP)?;
@@ -123,7 +123,7 @@ pub async fn who_slept_through_its_lease_makes_no_further_call(world: World) -> 
     Ok(())
 }
 
-pub async fn a_deleted_lease_is_made_anew(world: World) -> Result<()> {
+pub async fn a_deleted_lease_is_created_again(world: World) -> Result<()> {
     world.shared.control_plane.allow_lease(&world.namespace).await?;
     let first = candidate(&world, "first").start().await?;
     until_leading(&first).await?;

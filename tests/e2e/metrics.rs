@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// A deletion that hangs, a request that waits, and an accepter: else there is nothing to measure.
 async fn start_with_something_to_measure(world: &World) -> Result<(RunningOperator, World)> {
     let operator = world.operator.start().await?;
-    let leaving = world.another("leaving");
+    let leaving = world.with_name("leaving");
     world.apply(&world.manifest_with(json!({"acceptance": "Manual"}))).await?;
     world.until_code("pending-acceptance").await?;
     let mut kept = leaving.manifest();
@@ -34,7 +34,7 @@ async fn start_with_something_to_measure(world: &World) -> Result<(RunningOperat
     Ok((operator, leaving))
 }
 
-pub async fn the_table_is_what_a_scrape_shows(world: World) -> Result<()> {
+pub async fn a_scrape_matches_the_table_of_metrics(world: World) -> Result<()> {
     let (operator, leaving) = start_with_something_to_measure(&world).await?;
     let table: BTreeMap<_, _> = DEFINITIONS.iter().map(|row| (row.name, row)).collect();
     ensure!(table.len() == DEFINITIONS.len(), "a name is defined twice");
@@ -76,7 +76,7 @@ pub async fn the_table_is_what_a_scrape_shows(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn errors_of_aws_are_counted_by_code(world: World) -> Result<()> {
+pub async fn aws_errors_are_counted_by_code(world: World) -> Result<()> {
     world.fault("AcceptVpcPeeringConnection", Some(1), Kind::Throttle).await?;
     let operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
@@ -88,7 +88,7 @@ pub async fn errors_of_aws_are_counted_by_code(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn probes_tell_who_is_ready(world: World) -> Result<()> {
+pub async fn probes_report_liveness_and_readiness(world: World) -> Result<()> {
     let operator = world.operator.start().await?;
     eventually("ready", LIMIT, async || operator.get("/readyz").await.map(drop)).await?;
     ensure!(operator.get("/healthz").await? == "ok\n");
@@ -110,7 +110,7 @@ pub async fn probes_tell_who_is_ready(world: World) -> Result<()> {
 
 /// Without a resource: AWS's words say what is wrong, and the metrics are served all the same. What breaks later does not
 /// take the readiness back.
-pub async fn ready_when_aws_knows_the_credentials(world: World) -> Result<()> {
+pub async fn the_operator_is_ready_once_aws_accepts_its_credentials(world: World) -> Result<()> {
     let code = "InvalidClientTokenId".to_owned();
     let refusal = Kind::Error { code: code.clone(), message: Some("who is that?".into()), status: Some(403) };
     let fault = world.fault("GetCallerIdentity", None, refusal.clone()).await?;
@@ -145,7 +145,7 @@ pub async fn ready_when_aws_knows_the_credentials(world: World) -> Result<()> {
 
 /// Each query of Grafana's dashboard is evaluated by Prometheus' own code on a real scrape, and must not be empty. What
 /// Prometheus adds to every series of a target is added here.
-pub async fn every_query_of_the_dashboard_finds_something(world: World) -> Result<()> {
+pub async fn every_dashboard_query_returns_data(world: World) -> Result<()> {
     let (operator, leaving) = start_with_something_to_measure(&world).await?;
     let (text, labels) = eventually("the scrape shows every metric", LIMIT, async || {
         let scrape = Scrape::of(&operator).await?;

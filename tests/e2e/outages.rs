@@ -10,12 +10,12 @@ use serde_json::json;
 use super::world::{Cloud, World, condition, connection_id};
 
 /// The same test in a cluster of its own.
-async fn apart(world: World) -> Result<World> {
-    World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await
+async fn with_own_control_plane(world: World) -> Result<World> {
+    World::new(world.shared.with_own_control_plane().await?, &world.namespace, Cloud::Simulator).await
 }
 
-pub async fn an_api_server_that_stops_and_comes_back(world: World) -> Result<()> {
-    let world = apart(world).await?;
+pub async fn the_operator_survives_an_api_server_outage(world: World) -> Result<()> {
+    let world = with_own_control_plane(world).await?;
     let operator = world.operator.start().await?;
     // It goes down in the midst of things.
     world.simulator().set(&json!({"delays": {"provisioning": 8}})).await?;
@@ -28,14 +28,14 @@ pub async fn an_api_server_that_stops_and_comes_back(world: World) -> Result<()>
     ensure!(world.peerings().await?.len() == 1);
     world.delete().await?;
     world.until_gone().await?;
-    ensure!(world.living().await?.is_empty());
+    ensure!(world.live_peerings().await?.is_empty());
     // It is still the same process.
     operator.terminate().await?;
     Ok(())
 }
 
-pub async fn a_status_that_a_restored_etcd_forgot(world: World) -> Result<()> {
-    let world = apart(world).await?;
+pub async fn a_status_lost_with_etcd_makes_no_second_peering(world: World) -> Result<()> {
+    let world = with_own_control_plane(world).await?;
     for running in [true, false] {
         world.apply(&world.manifest()).await?;
         world.shared.control_plane.save().await?;
@@ -56,22 +56,25 @@ pub async fn a_status_that_a_restored_etcd_forgot(world: World) -> Result<()> {
         };
         let after = world.until_ready().await.with_context(|| format!("running: {running}"))?;
         ensure!(connection_id(&after) == Some(id), "running: {running}: another peering");
-        ensure!(world.peerings().await?.len() == peerings && world.living().await?.len() == 1, "running: {running}");
+        ensure!(
+            world.peerings().await?.len() == peerings && world.live_peerings().await?.len() == 1,
+            "running: {running}"
+        );
         world.delete().await?;
         world.until_gone().await?;
-        ensure!(world.living().await?.is_empty());
+        ensure!(world.live_peerings().await?.is_empty());
     }
     Ok(())
 }
 
 /// As after a downgrade: a stored resource may have a value that this version does not know.
 async fn with_an_unknown_value(world: World) -> Result<World> {
-    let world = apart(world).await?;
+    let world = with_own_control_plane(world).await?;
     let pointer = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/acceptance/enum/-";
     let patch = json!([{"op": "add", "path": pointer, "value": "Perhaps"}]).to_string();
     let crd = "vpcpeerings.vpcpeering.dev";
     world.shared.control_plane.kubectl(&["patch", "crd", crd, "--type=json", "--patch", &patch]).await?;
-    let probe = world.another("unreadable");
+    let probe = world.with_name("unreadable");
     environment::eventually("the CRD takes it", Duration::from_secs(30), async || {
         probe.apply_text(&probe.manifest_with(json!({"acceptance": "Perhaps"}))).await
     })
@@ -79,28 +82,28 @@ async fn with_an_unknown_value(world: World) -> Result<World> {
     Ok(world)
 }
 
-pub async fn a_resource_that_cannot_be_read_holds_up_no_other(world: World) -> Result<()> {
+pub async fn an_unreadable_resource_blocks_no_other(world: World) -> Result<()> {
     let world = with_an_unknown_value(world).await?;
-    let unreadable = world.another("unreadable");
+    let unreadable = world.with_name("unreadable");
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
-    world.until_told(&["Unreadable"]).await?;
+    world.until_events(&["Unreadable"]).await?;
     // Corrected, it goes its way.
     unreadable.apply_text(&unreadable.manifest()).await?;
     unreadable.until_stalled("ConnectionNotOwned").await?;
     Ok(())
 }
 
-pub async fn a_resource_that_can_no_longer_be_read_is_left_alone(world: World) -> Result<()> {
+pub async fn a_resource_that_becomes_unreadable_is_not_touched(world: World) -> Result<()> {
     let world = with_an_unknown_value(world).await?;
-    world.another("unreadable").delete().await?;
+    world.with_name("unreadable").delete().await?;
     let _operator = world.operator.start().await?;
     let tagged = json!({"tags": [{"key": "team", "value": "blue"}]});
     world.apply_text(&world.manifest_with(tagged.clone())).await?;
     let object = world.until_ready().await?;
     let id = connection_id(&object).context("no ID")?;
-    ensure!(world.users_tags(id).await?.len() == 1);
+    ensure!(world.user_tags(id).await?.len() == 1);
     let reasons = world.events().await?;
     ensure!(!reasons.contains(&"Unreadable".to_owned()), "{reasons:?}");
 
@@ -108,26 +111,26 @@ pub async fn a_resource_that_can_no_longer_be_read_is_left_alone(world: World) -
     let mut odd = tagged.clone();
     odd["acceptance"] = json!("Perhaps");
     world.apply_text(&world.manifest_with(odd)).await?;
-    world.until_told(&["Unreadable"]).await?;
+    world.until_events(&["Unreadable"]).await?;
     world.ec2.delete_tags().resources(id).tags(Tag::builder().key("team").build()).send().await?;
     // Six polls.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    ensure!(world.users_tags(id).await?.is_empty(), "it was acted on as it was last seen");
+    ensure!(world.user_tags(id).await?.is_empty(), "it was acted on as it was last seen");
 
     world.apply_text(&world.manifest_with(tagged)).await?;
     environment::eventually("tagged again", Duration::from_secs(30), async || {
-        ensure!(world.users_tags(id).await?.len() == 1, "no tag");
+        ensure!(world.user_tags(id).await?.len() == 1, "no tag");
         Ok(())
     })
     .await
-    .with_context(|| world.log())?;
+    .map_err(|error| world.with_log(error))?;
     world.delete().await?;
     world.until_gone().await?;
-    ensure!(world.living().await?.is_empty());
+    ensure!(world.live_peerings().await?.is_empty());
     Ok(())
 }
 
-pub async fn recreated_under_the_same_name_while_we_were_down(world: World) -> Result<()> {
+pub async fn a_recreated_resource_adopts_its_orphaned_peering(world: World) -> Result<()> {
     let operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     let old = world.until_ready().await?;
@@ -185,7 +188,7 @@ pub async fn recreated_under_the_same_name_while_we_were_down(world: World) -> R
     world.until_ready().await?;
     world.delete().await?;
     world.until_gone().await?;
-    let living = world.living().await?;
+    let living = world.live_peerings().await?;
     ensure!(living.len() == 1 && living[0].vpc_peering_connection_id() == Some(id.as_str()), "{living:?}");
     Ok(())
 }

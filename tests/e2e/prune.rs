@@ -11,7 +11,7 @@ use super::world::{Cloud, World};
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// What a Kustomization of the operator holds; the namespace is left out, since nobody here finishes its deletion.
-async fn operators(world: &World) -> Result<Vec<Value>> {
+async fn operator_objects(world: &World) -> Result<Vec<Value>> {
     let deploy = repository().join("deploy");
     let rendered = world.shared.control_plane.kubectl(&["kustomize", &deploy.to_string_lossy()]).await?;
     let objects: Vec<Value> = serde_saphyr::from_multiple(&rendered)?;
@@ -42,14 +42,14 @@ async fn until_no_crd(world: &World) -> Result<()> {
     .await
 }
 
-pub async fn in_one_piece_what_is_left_behind_shows_and_is_finished_later(world: World) -> Result<()> {
-    let world = World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await?;
+pub async fn a_reinstalled_operator_finishes_an_interrupted_prune(world: World) -> Result<()> {
+    let world = World::new(world.shared.with_own_control_plane().await?, &world.namespace, Cloud::Simulator).await?;
     let operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
     // The operator does not get to the end of it.
     world.simulator().set(&json!({"delays": {"deleting": 5}})).await?;
-    let objects = [operators(&world).await?, vec![world.manifest()]].concat();
+    let objects = [operator_objects(&world).await?, vec![world.manifest()]].concat();
     prune(&world, &objects).await?;
     end_with_deployment(&world, operator).await?;
 
@@ -60,28 +60,31 @@ pub async fn in_one_piece_what_is_left_behind_shows_and_is_finished_later(world:
     world.shared.control_plane.kubectl(&terminating).await?;
 
     // The same operator, installed again; the CRD goes with its last resource.
-    let again: Vec<_> =
-        operators(&world).await?.into_iter().filter(|object| object["kind"] != "CustomResourceDefinition").collect();
+    let again: Vec<_> = operator_objects(&world)
+        .await?
+        .into_iter()
+        .filter(|object| object["kind"] != "CustomResourceDefinition")
+        .collect();
     let path = world.shared.control_plane.folder().join("again.json");
     std::fs::write(&path, json!({"apiVersion": "v1", "kind": "List", "items": again}).to_string())?;
     world.shared.control_plane.kubectl(&["apply", "--server-side", "-f", &path.to_string_lossy()]).await?;
     let kubeconfig = world.shared.control_plane.operator_kubeconfig().await?;
     let operator = world.operator.clone().with("KUBECONFIG", &kubeconfig.to_string_lossy());
     let _operator = operator.start().await?;
-    until_no_crd(&world).await.with_context(|| world.log())?;
-    ensure!(world.living().await?.is_empty(), "the peering is left behind");
+    until_no_crd(&world).await.map_err(|error| world.with_log(error))?;
+    ensure!(world.live_peerings().await?.is_empty(), "the peering is left behind");
     Ok(())
 }
 
-pub async fn in_two_pieces_nothing_is_left_behind(world: World) -> Result<()> {
-    let world = World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await?;
+pub async fn pruning_peerings_before_the_operator_leaves_nothing_behind(world: World) -> Result<()> {
+    let world = World::new(world.shared.with_own_control_plane().await?, &world.namespace, Cloud::Simulator).await?;
     let operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
     prune(&world, &[world.manifest()]).await?;
     world.until_gone().await?;
-    ensure!(world.living().await?.is_empty(), "the peering is left behind");
-    prune(&world, &operators(&world).await?).await?;
+    ensure!(world.live_peerings().await?.is_empty(), "the peering is left behind");
+    prune(&world, &operator_objects(&world).await?).await?;
     end_with_deployment(&world, operator).await?;
     until_no_crd(&world).await
 }

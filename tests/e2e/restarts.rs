@@ -15,9 +15,9 @@ use super::world::{World, connection_id};
 
 /// Lets the API server refuse every status that records an ID, so that the operator is certainly killed after EC2
 /// made the peering and before that was written.
-struct NothingIsRecorded<'a>(&'a World);
+struct StatusWritesRejected<'a>(&'a World);
 
-impl<'a> NothingIsRecorded<'a> {
+impl<'a> StatusWritesRejected<'a> {
     async fn begin(world: &'a World) -> Result<Self> {
         let name = &world.namespace;
         let policy = json!({
@@ -80,9 +80,9 @@ where
     Ok(())
 }
 
-pub async fn killed_between_create_and_record_makes_no_second_peering(world: World) -> Result<()> {
+pub async fn a_crash_between_create_and_status_write_makes_no_second_peering(world: World) -> Result<()> {
     world.apply(&world.manifest()).await?;
-    let policy = NothingIsRecorded::begin(&world).await?;
+    let policy = StatusWritesRejected::begin(&world).await?;
     let operator = world.operator.start().await?;
     eventually("EC2 has the peering", Duration::from_secs(60), async || {
         ensure!(world.peerings().await?.len() == 1, "{}", world.log());
@@ -102,7 +102,7 @@ pub async fn killed_between_create_and_record_makes_no_second_peering(world: Wor
     Ok(())
 }
 
-pub async fn sigterm_ends_in_time_and_a_restart_finds_its_peering(world: World) -> Result<()> {
+pub async fn sigterm_stops_in_time_and_a_restart_finds_the_peering(world: World) -> Result<()> {
     let operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     let before = world.until_ready().await?;

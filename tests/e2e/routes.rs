@@ -44,7 +44,7 @@ async fn until_routes(what: &str, ec2: &Ec2, vpc: &str, expected: &[(&str, &str,
     .await
 }
 
-pub async fn routes_of_both_ends_come_and_go_with_the_peering(world: World) -> Result<()> {
+pub async fn routes_of_both_ends_are_created_and_deleted_with_the_peering(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let mut ends = BothEnds::far_apart(&world).await?;
     ends.manifest["spec"]["requester"]["routes"] = json!({"routeTables": {"main": true}});
@@ -85,7 +85,7 @@ pub async fn routes_of_both_ends_come_and_go_with_the_peering(world: World) -> R
     Ok(())
 }
 
-pub async fn routes_go_before_the_peering_does(world: World) -> Result<()> {
+pub async fn routes_are_deleted_before_the_peering(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let mut manifest = world.manifest();
     for end in ["requester", "accepter"] {
@@ -102,7 +102,7 @@ pub async fn routes_go_before_the_peering_does(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn a_later_cidr_block_is_routed_and_an_earlier_one_no_longer(world: World) -> Result<()> {
+pub async fn an_added_cidr_block_gets_a_route_and_a_removed_one_loses_it(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let mut manifest = world.manifest();
     manifest["spec"]["requester"]["routes"] = json!({"routeTables": {"main": true}});
@@ -156,7 +156,7 @@ pub async fn a_route_with_another_target_is_never_touched(world: World) -> Resul
 }
 
 /// A peering that ended and was requested anew takes over the routes of the last one.
-pub async fn routes_that_lead_nowhere_are_led_through_the_new_peering(world: World) -> Result<()> {
+pub async fn routes_of_a_deleted_peering_are_moved_to_the_new_one(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let mut manifest = world.manifest();
     manifest["spec"]["requester"]["routes"] = json!({"routeTables": {"main": true}});

@@ -15,15 +15,15 @@ async fn until_tags(world: &World, id: &str, expected: &[(&str, &str)]) -> Resul
     let expected: BTreeMap<_, _> =
         expected.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     eventually("tags", Duration::from_secs(30), async || {
-        let shown = world.users_tags(id).await?;
+        let shown = world.user_tags(id).await?;
         ensure!(shown == expected, "EC2 shows {shown:?}, and not {expected:?}");
         Ok(())
     })
     .await
-    .with_context(|| world.log())
+    .map_err(|error| world.with_log(error))
 }
 
-pub async fn edits_add_change_and_remove_exactly_ours(world: World) -> Result<()> {
+pub async fn spec_edits_change_only_the_operators_tags(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let tags = |tags: &[(&str, &str)]| {
         let tags: Vec<_> = tags.iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
@@ -66,7 +66,7 @@ pub async fn retain_removes_the_ownership_tags(world: World) -> Result<()> {
     let id = connection_id(&object).context("no ID")?;
     world.delete().await?;
     world.until_gone().await?;
-    let peerings = world.living().await?;
+    let peerings = world.live_peerings().await?;
     ensure!(peerings.len() == 1 && peerings[0].vpc_peering_connection_id() == Some(id));
     let keys: Vec<_> = peerings[0].tags().iter().filter_map(|tag| tag.key()).collect();
     ensure!(keys == ["Name"], "{keys:?}");

@@ -25,7 +25,7 @@ use super::world::{REGION, SECRET, World, connection_id};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-pub async fn a_step_is_a_line_with_object_connection_region_and_request(world: World) -> Result<()> {
+pub async fn each_step_logs_object_connection_region_and_request_id(world: World) -> Result<()> {
     let operator = world.operator.clone().with("LOG_FORMAT", "json").with("LOG_LEVEL", "info");
     let operator = operator.start().await?;
     world.apply(&world.manifest()).await?;
@@ -79,7 +79,7 @@ pub async fn no_credential_reaches_the_log(world: World) -> Result<()> {
     ensure!(log.contains("AssumeRole"), "the log does not tell of the session");
     ensure!(log.contains("TRACE"), "the log does not tell all");
     ensure!(secrets(&world).await?.len() > 2, "the operator acted without a session");
-    no_credential_is_logged(&world).await
+    ensure_no_credential_is_logged(&world).await
 }
 
 /// What nobody may see: the operator's secret key, its token for the API server, and those of its sessions.
@@ -89,14 +89,14 @@ async fn secrets(world: &World) -> Result<Vec<String>> {
     let kubeconfig: Value = serde_json::from_str(&std::fs::read_to_string(&kubeconfig.1)?)?;
     let token = kubeconfig["users"][0]["user"]["token"].as_str().context("no token")?;
     let mut secrets = vec![SECRET.to_owned(), token.to_owned()];
-    if let Some(simulator) = world.has_simulator() {
+    if let Some(simulator) = world.simulator_if_used() {
         session_tokens(&serde_json::to_value(simulator.save().await?)?, &mut secrets);
     }
     Ok(secrets)
 }
 
 /// Asked after every test, of every log that it left.
-pub async fn no_credential_is_logged(world: &World) -> Result<()> {
+pub async fn ensure_no_credential_is_logged(world: &World) -> Result<()> {
     let secrets = secrets(world).await?;
     for entry in std::fs::read_dir(world.shared.control_plane.folder())? {
         let path = entry?.path();
@@ -145,7 +145,7 @@ pub async fn traces_reach_a_collector(world: World) -> Result<()> {
     .await
 }
 
-pub async fn a_collector_that_does_not_answer_holds_nothing_up(world: World) -> Result<()> {
+pub async fn an_unreachable_collector_blocks_nothing(world: World) -> Result<()> {
     let nobody = format!("http://127.0.0.1:{}", environment::free_port()?);
     let operator = world.operator.clone().with("OTEL_EXPORTER_OTLP_ENDPOINT", &nobody).start().await?;
     world.apply(&world.manifest()).await?;

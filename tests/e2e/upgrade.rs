@@ -9,8 +9,8 @@ use super::gitops::raw;
 use super::world::{Cloud, World, condition};
 
 /// `fixtures/first-crd.yaml` is the schema of the first release: it knows neither `ownership` nor `managedTagKeys`.
-pub async fn what_the_first_schema_stored_is_looked_after_without_a_write_to_aws(world: World) -> Result<()> {
-    let world = World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await?;
+pub async fn resources_of_the_first_schema_need_no_write_to_aws(world: World) -> Result<()> {
+    let world = World::new(world.shared.with_own_control_plane().await?, &world.namespace, Cloud::Simulator).await?;
     let apply = async |path: &str| {
         let path = repository().join(path);
         let arguments = ["apply", "--server-side", "--force-conflicts", "-f", &path.to_string_lossy()];
@@ -44,7 +44,7 @@ pub async fn what_the_first_schema_stored_is_looked_after_without_a_write_to_aws
             && condition(object, "Ready").is_some_and(|ready| ready.status == "True")
     };
     world.until("owned again", owned).await?;
-    world.ask_to_look("1").await?;
+    world.request_reconcile("1").await?;
     world
         .until("looked at", |object| {
             object.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_deref()) == Some("1")
@@ -64,6 +64,6 @@ pub async fn what_the_first_schema_stored_is_looked_after_without_a_write_to_aws
 
     world.delete().await?;
     world.until_gone().await?;
-    ensure!(world.living().await?.is_empty());
+    ensure!(world.live_peerings().await?.is_empty());
     Ok(())
 }

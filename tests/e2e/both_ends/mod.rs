@@ -1,11 +1,12 @@
 //! Peerings whose ends are of two accounts and regions, and whose both ends are ours to look after.
 
+pub mod permissions;
+
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use aws_sdk_ec2::Client as Ec2;
 use aws_sdk_ec2::types::VpcPeeringConnection;
-use ec2_simulator::{Fault, Kind, Matching};
 use environment::{ec2, eventually};
 use serde_json::{Value, json};
 use vpc_peering_operator::api::VpcPeering;
@@ -33,10 +34,10 @@ impl BothEnds {
 
     /// The other end in `account`, if it is another, and `region`.
     pub async fn new(world: &World, name: &str, account: Option<&str>, region: &str) -> Result<Self> {
-        let mut world = world.another(name);
+        let mut world = world.with_name(name);
         world.requester = ec2::create_vpc(&world.ec2, "10.1.0.0/16").await?;
         let accepter = match account {
-            Some(account) => world.in_account(account, region).await?,
+            Some(account) => world.client_in_account(account, region).await?,
             None => ec2::client(&world.endpoint, region),
         };
         let accepter_vpc = ec2::create_vpc(&accepter, "10.2.0.0/16").await?;
@@ -44,7 +45,8 @@ impl BothEnds {
         manifest["spec"]["accepter"] = json!({"vpcId": accepter_vpc, "region": region});
         if let Some(account) = account {
             let allowed = json!({"allowedNamespaces": {"list": [world.namespace]}});
-            manifest["spec"]["accepter"]["identityRef"] = json!({"name": world.identity(account, allowed).await?});
+            manifest["spec"]["accepter"]["identityRef"] =
+                json!({"name": world.apply_identity(account, allowed).await?});
         }
         Ok(Self { world, accepter, accepter_vpc, manifest })
     }
@@ -70,7 +72,7 @@ impl BothEnds {
     }
 }
 
-pub async fn all_four_combinations_become_active(world: World) -> Result<()> {
+pub async fn every_combination_of_accounts_and_regions_becomes_active(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let mut all = Vec::new();
     for (name, account, region) in [
@@ -100,7 +102,7 @@ pub async fn all_four_combinations_become_active(world: World) -> Result<()> {
 }
 
 /// The sessions that change something are the resource's own, and say so to IAM and CloudTrail.
-pub async fn each_end_is_handled_by_its_own_identity_in_its_own_region(world: World) -> Result<()> {
+pub async fn each_end_uses_its_own_identity_and_region(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let ends = BothEnds::far_apart(&world).await?;
     ends.apply().await?;
@@ -117,56 +119,6 @@ pub async fn each_end_is_handled_by_its_own_identity_in_its_own_region(world: Wo
     let creates = world.journal("CreateVpcPeeringConnection").await?;
     ensure!(creates.len() == 1 && creates[0].region == REGION && creates[0].session.is_none(), "{creates:?}");
     ensure!(creates[0].parameters.get("PeerOwnerId").map(String::as_str) == Some(OTHER_ACCOUNT), "{creates:?}");
-    Ok(())
-}
-
-/// Each role's policy in `deploy/iam` grants what it uses, in a whole life with everything.
-pub async fn each_role_uses_what_its_policy_grants(world: World) -> Result<()> {
-    let _operator = world.operator.start().await?;
-    let mut ends = BothEnds::far_apart(&world).await?;
-    let own = format!("{}-requester", world.namespace);
-    world.identity_named(&own, "111111111111", json!({"allowedNamespaces": {"all": true}})).await?;
-    ends.manifest["spec"]["requester"]["identityRef"] = json!({"name": own});
-    let on = aws_sdk_ec2::types::AttributeBooleanValue::builder().value(true).build();
-    for (ec2, vpc) in [(&world.ec2, &ends.world.requester), (&ends.accepter, &ends.accepter_vpc)] {
-        ec2.modify_vpc_attribute().vpc_id(vpc).enable_dns_hostnames(on.clone()).send().await?;
-    }
-    for end in ["requester", "accepter"] {
-        ends.manifest["spec"][end]["options"] = json!({"allowDnsResolutionFromRemoteVpc": true});
-    }
-    ends.with_routes_and_tags();
-    ends.apply().await?;
-    let object = world.until_ready().await?;
-    let first = connection_id(&object).context("no ID")?.to_owned();
-    for end in ["requester", "accepter"] {
-        world.patch(json!({"spec": {end: {"tags": [{"key": "end", "value": "edited"}]}}})).await?;
-        world.patch(json!({"spec": {end: {"tags": null}}})).await?;
-    }
-    world.ask_to_look("edited").await?;
-    world.until_ready().await?;
-    // Routes of a connection that somebody has deleted are led through the next one.
-    world.ec2.delete_vpc_peering_connection().vpc_peering_connection_id(&first).send().await?;
-    world
-        .until("ready again", |object| {
-            connection_id(object).is_some_and(|id| id != first)
-                && condition(object, "Ready").is_some_and(|ready| ready.status == "True")
-        })
-        .await?;
-    world.delete().await?;
-    world.until_gone().await?;
-    let entries = world.simulator().journal(&ec2_simulator::journal::Query::default()).await?.entries;
-    for (account, name) in [("111111111111", "requester"), (OTHER_ACCOUNT, "accepter")] {
-        let by_role = entries.iter().filter(|entry| entry.account.as_deref() == Some(account));
-        let by_role = by_role
-            .filter(|entry| entry.session.as_ref().is_some_and(|session| session.name != super::world::TEST_SESSION));
-        let used: std::collections::BTreeSet<String> = by_role
-            .filter(|entry| entry.action != "GetCallerIdentity")
-            .map(|entry| format!("ec2:{}", entry.action))
-            .collect();
-        let granted = super::iam::granted(name)?;
-        let missing: Vec<_> = used.difference(&granted).collect();
-        ensure!(missing.is_empty(), "deploy/iam/{name}.json lacks {missing:?}");
-    }
     Ok(())
 }
 
@@ -255,134 +207,6 @@ pub async fn each_end_has_its_own_tags(world: World) -> Result<()> {
     .await
 }
 
-/// One permission after the other is missing from one of the two: the condition names the action and who lacks it, and
-/// the rest is done.
-pub async fn each_missing_permission_is_named_and_holds_up_nothing_else(world: World) -> Result<()> {
-    let _operator = world.operator.start().await?;
-    let rows: [(&str, bool, Option<&str>); 6] = [
-        ("CreateVpcPeeringConnection", false, None),
-        ("AcceptVpcPeeringConnection", true, None),
-        ("CreateTags", true, None),
-        ("ModifyVpcPeeringConnectionOptions", true, Some("OptionsSynced")),
-        ("CreateRoute", true, Some("RoutesReady")),
-        ("DescribeRouteTables", true, Some("RoutesReady")),
-    ];
-    for (number, (action, of_accepter, tells)) in rows.into_iter().enumerate() {
-        let name = format!("row-{number}");
-        let mut ends = BothEnds::new(&world, &name, Some(OTHER_ACCOUNT), OTHER_REGION).await?;
-        let on = aws_sdk_ec2::types::AttributeBooleanValue::builder().value(true).build();
-        for (ec2, vpc) in [(&world.ec2, &ends.world.requester), (&ends.accepter, &ends.accepter_vpc)] {
-            ec2.modify_vpc_attribute().vpc_id(vpc).enable_dns_hostnames(on.clone()).send().await?;
-        }
-        for end in ["requester", "accepter"] {
-            ends.manifest["spec"][end]["options"] = json!({"allowDnsResolutionFromRemoteVpc": true});
-            ends.manifest["spec"][end]["routes"] = json!({"routeTables": {"main": true}});
-        }
-        let account = if of_accepter { OTHER_ACCOUNT } else { "111111111111" };
-        let matching = Matching { action: Some(action.into()), account: Some(account.into()), ..Matching::default() };
-        let kind = Kind::Error { code: "UnauthorizedOperation".into(), message: None, status: None };
-        let fault = world.simulator().add_fault(&Fault { matching, count: None, probability: 1.0, kind }).await?;
-        ends.apply().await?;
-        let object = ends.world.until_stalled("Unauthorized").await.with_context(|| action.to_owned())?;
-        let message = &condition(&object, "Stalled").context("not stalled")?.message;
-        let caller = if of_accepter { "AwsIdentity" } else { "the operator's own credentials" };
-        ensure!(message.contains(action) && message.contains(caller), "{action}: {message}");
-        if let Some(kind) = tells {
-            let told = condition(&object, kind).with_context(|| format!("no {kind}"))?;
-            ensure!(told.status == "False" && told.message.contains(action), "{told:?}");
-        }
-        // The rest is done: the peering is active, and every other step was taken.
-        if !["CreateVpcPeeringConnection", "AcceptVpcPeeringConnection"].contains(&action) {
-            eventually("the rest is done", Duration::from_secs(30), async || {
-                let [requester, _] = ends.shown().await?;
-                ensure!(ec2::code(&requester) == "active", "{requester:?}");
-                let own = requester.requester_vpc_info.and_then(|end| end.peering_options);
-                ensure!(own.is_some_and(|options| options.allow_dns_resolution_from_remote_vpc == Some(true)));
-                let routes = super::routes::through_peerings(&world.ec2, &ends.world.requester).await?;
-                ensure!(routes.len() == 1, "{routes:?}");
-                Ok(())
-            })
-            .await
-            .with_context(|| action.to_owned())?;
-        }
-        world.simulator().remove_fault(fault).await?;
-        ends.world.ask_to_look("granted").await?;
-        ends.world.until_ready().await.with_context(|| format!("{action}, granted"))?;
-        ends.world.delete().await?;
-        ends.world.until_gone().await?;
-    }
-    Ok(())
-}
-
-/// The same of what takes things away, looks, and leads routes anew.
-pub async fn each_missing_permission_of_a_later_change_is_named_too(world: World) -> Result<()> {
-    let _operator = world.operator.start().await?;
-    let deny = async |action: &str, account: &str| {
-        let matching = Matching { action: Some(action.into()), account: Some(account.into()), ..Matching::default() };
-        let kind = Kind::Error { code: "UnauthorizedOperation".into(), message: None, status: None };
-        world.simulator().add_fault(&Fault { matching, count: None, probability: 1.0, kind }).await
-    };
-    let told = async |world: &World, action: &str, caller: &str| -> Result<()> {
-        let object = world.until_stalled("Unauthorized").await.with_context(|| action.to_owned())?;
-        let message = &condition(&object, "Stalled").context("not stalled")?.message;
-        ensure!(message.contains(action) && message.contains(caller), "{action}: {message}");
-        Ok(())
-    };
-    let grant = async |world: &World, fault: u64, action: &str| -> Result<()> {
-        world.simulator().remove_fault(fault).await?;
-        world.ask_to_look(action).await?;
-        world.until_ready().await.with_context(|| format!("{action}, granted"))?;
-        Ok(())
-    };
-    let own = "111111111111";
-
-    // Where VPCs may not be looked at, EC2 tells what is wrong with them.
-    let blind = deny("DescribeVpcs", own).await?;
-    let mut ends = BothEnds::far_apart(&world).await?;
-    ends.with_routes_and_tags();
-    ends.apply().await?;
-    let object = world.until_ready().await?;
-    let first = connection_id(&object).context("no ID")?.to_owned();
-    world.simulator().remove_fault(blind).await?;
-
-    for (action, removed) in [("DeleteTags", "tags"), ("DeleteRoute", "routes")] {
-        let fault = deny(action, OTHER_ACCOUNT).await?;
-        let requester = json!([{"key": "end", "value": action}]);
-        let patch = json!({"spec": {"accepter": {removed: null}, "requester": {"tags": requester}}});
-        world.patch(patch).await?;
-        told(&world, action, "AwsIdentity").await?;
-        eventually("the rest is done", Duration::from_secs(30), async || {
-            let [shown, _] = ends.shown().await?;
-            let tags = shown.tags.unwrap_or_default();
-            ensure!(tags.iter().any(|tag| tag.value() == Some(action)), "{tags:?}");
-            Ok(())
-        })
-        .await?;
-        grant(&world, fault, action).await?;
-    }
-
-    let fault = deny("ReplaceRoute", own).await?;
-    world.ec2.delete_vpc_peering_connection().vpc_peering_connection_id(&first).send().await?;
-    world.until("requested anew", |object| connection_id(object).is_some_and(|id| id != first)).await?;
-    told(&world, "ReplaceRoute", "the operator's own credentials").await?;
-    grant(&world, fault, "ReplaceRoute").await?;
-
-    let fault = deny("DescribeVpcPeeringConnections", OTHER_ACCOUNT).await?;
-    let unseen = BothEnds::new(&world, "unseen", Some(OTHER_ACCOUNT), OTHER_REGION).await?;
-    unseen.apply().await?;
-    told(&unseen.world, "DescribeVpcPeeringConnections", "AwsIdentity").await?;
-    grant(&unseen.world, fault, "DescribeVpcPeeringConnections").await?;
-
-    let fault = deny("DeleteVpcPeeringConnection", own).await?;
-    world.delete().await?;
-    told(&world, "DeleteVpcPeeringConnection", "the operator's own credentials").await?;
-    let routes = super::routes::through_peerings(&world.ec2, &ends.world.requester).await?;
-    ensure!(routes.is_empty(), "{routes:?}");
-    world.simulator().remove_fault(fault).await?;
-    world.ask_to_look("DeleteVpcPeeringConnection").await?;
-    world.until_gone().await
-}
-
 /// A VPC by its tags, which must match exactly one.
 pub async fn a_vpc_is_found_by_its_tags(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
@@ -397,18 +221,18 @@ pub async fn a_vpc_is_found_by_its_tags(world: World) -> Result<()> {
     let third = ec2::create_vpc(&world.ec2, "10.3.0.0/16").await?;
     tag(&world.accepter, "payments").await?;
     tag(&third, "payments").await?;
-    world.ask_to_look("1").await?;
+    world.request_reconcile("1").await?;
     let object = world.until_stalled("AmbiguousVpc").await?;
     let message = &condition(&object, "Ready").context("no Ready")?.message;
     ensure!(message.contains(&third) && message.contains(&world.accepter), "{message}");
     tag(&third, "other").await?;
-    world.ask_to_look("2").await?;
+    world.request_reconcile("2").await?;
     let object = world.until_ready().await?;
     let status = object.status.context("no status")?;
     ensure!(status.accepter_vpc_info.and_then(|info| info.vpc_id).as_deref() == Some(world.accepter.as_str()));
     // What was found stays, whatever the tags say later.
     tag(&world.accepter, "renamed").await?;
-    world.ask_to_look("3").await?;
+    world.request_reconcile("3").await?;
     world
         .until("looked at", |object| {
             object.status.as_ref().is_some_and(|status| status.last_handled_reconcile_at.as_deref() == Some("3"))
