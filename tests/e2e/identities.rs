@@ -188,7 +188,7 @@ pub async fn an_identity_reports_whether_its_role_works(world: World) -> Result<
     // An operator of one namespace leaves identities to that of the whole cluster.
     let _operator = world.operator.clone().without("WATCH_NAMESPACE").start().await?;
     let identity = world
-        .identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {"all": true}, "defaultRegion": OTHER_REGION}))
+        .apply_identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {"all": true}, "defaultRegion": OTHER_REGION}))
         .await?;
     let api = Api::<AwsIdentity>::all(world.client.clone());
     let until = async |what: &str, reason: &str| {

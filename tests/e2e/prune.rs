@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use environment::{RunningOperator, eventually, repository};
 use serde_json::{Value, json};
 
-use super::gitops::{judge, raw};
+use super::gitops::{raw, run_gitops};
 use super::world::{Cloud, World};
 
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
@@ -19,7 +19,7 @@ async fn operator_objects(world: &World) -> Result<Vec<Value>> {
 }
 
 async fn prune(world: &World, objects: &[Value]) -> Result<()> {
-    judge(world, &["prune"], &json!({"apiVersion": "v1", "kind": "List", "items": objects})).await.map(drop)
+    run_gitops(world, &["prune"], &json!({"apiVersion": "v1", "kind": "List", "items": objects})).await.map(drop)
 }
 
 /// Ends the operator when its Deployment is gone.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use environment::ec2;
-use serde_json::json;
+use serde_json::{Value, json};
 use vpc_peering_operator::api::AccepterDecision;
 
 use super::end::{

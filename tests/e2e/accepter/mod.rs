@@ -18,7 +18,7 @@ use kube::api::{ObjectMeta, PostParams};
 use serde_json::json;
 use vpc_peering_operator::api::AccepterDecision;
 
-use super::world::{Cloud, OTHER_ACCOUNT, REGION, World, connection_id};
+use super::world::{REGION, World};
 use end::{AccepterEnd, NAME, accept_any, entry, everything, has_condition, request, request_by_resource};
 
 /// On any EC2: a request within the account, with the operator's own credentials.

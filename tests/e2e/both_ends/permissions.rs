@@ -10,7 +10,7 @@ use serde_json::json;
 use super::BothEnds;
 use crate::iam;
 use crate::routes::through_peerings;
-use crate::world::{OTHER_ACCOUNT, OTHER_REGION, World, condition, connection_id};
+use crate::world::{OTHER_ACCOUNT, OTHER_REGION, TEST_SESSION, World, condition, connection_id};
 
 /// Each role's policy in `deploy/iam` grants what it uses, in a whole life with everything.
 pub async fn each_policy_grants_every_action_that_its_role_uses(world: World) -> Result<()> {
@@ -49,13 +49,13 @@ pub async fn each_policy_grants_every_action_that_its_role_uses(world: World) ->
     let entries = world.simulator().journal(&ec2_simulator::journal::Query::default()).await?.entries;
     for (account, name) in [("111111111111", "requester"), (OTHER_ACCOUNT, "accepter")] {
         let by_role = entries.iter().filter(|entry| entry.account.as_deref() == Some(account));
-        let by_role = by_role
-            .filter(|entry| entry.session.as_ref().is_some_and(|session| session.name != super::world::TEST_SESSION));
+        let by_role =
+            by_role.filter(|entry| entry.session.as_ref().is_some_and(|session| session.name != TEST_SESSION));
         let used: std::collections::BTreeSet<String> = by_role
             .filter(|entry| entry.action != "GetCallerIdentity")
             .map(|entry| format!("ec2:{}", entry.action))
             .collect();
-        let granted = super::iam::granted(name)?;
+        let granted = iam::granted(name)?;
         let missing: Vec<_> = used.difference(&granted).collect();
         ensure!(missing.is_empty(), "deploy/iam/{name}.json lacks {missing:?}");
     }
@@ -105,7 +105,7 @@ pub async fn each_missing_permission_is_reported_and_blocks_nothing_else(world: 
                 ensure!(ec2::code(&requester) == "active", "{requester:?}");
                 let own = requester.requester_vpc_info.and_then(|end| end.peering_options);
                 ensure!(own.is_some_and(|options| options.allow_dns_resolution_from_remote_vpc == Some(true)));
-                let routes = super::routes::through_peerings(&world.ec2, &ends.world.requester).await?;
+                let routes = through_peerings(&world.ec2, &ends.world.requester).await?;
                 ensure!(routes.len() == 1, "{routes:?}");
                 Ok(())
             })
@@ -183,7 +183,7 @@ pub async fn each_missing_permission_of_a_later_change_is_reported(world: World)
     let fault = deny("DeleteVpcPeeringConnection", own).await?;
     world.delete().await?;
     told(&world, "DeleteVpcPeeringConnection", "the operator's own credentials").await?;
-    let routes = super::routes::through_peerings(&world.ec2, &ends.world.requester).await?;
+    let routes = through_peerings(&world.ec2, &ends.world.requester).await?;
     ensure!(routes.is_empty(), "{routes:?}");
     world.simulator().remove_fault(fault).await?;
     world.request_reconcile("DeleteVpcPeeringConnection").await?;

@@ -138,18 +138,18 @@ pub async fn every_identity_state_has_the_right_health(world: World) -> Result<(
     let path = world.shared.control_plane.folder().join("identity.json");
     std::fs::write(&path, identity.to_string())?;
     kubectl(&["apply", "--server-side", "-f", &path.to_string_lossy()]).await?;
-    let judged = async || {
+    let health_now = async || {
         let stored: Value = serde_json::from_str(&kubectl(&["get", "awsidentity", "theirs", "-o", "json"]).await?)?;
         let kstatus = run_gitops_json(&world, &["kstatus"], &stored).await?;
         let health = run_gitops_json(&world, &["argocd", &script.to_string_lossy()], &stored).await?;
         anyhow::Ok((kstatus["status"].clone(), health["status"].clone(), stored))
     };
-    let (kstatus, health, stored) = check_state().await?;
+    let (kstatus, health, stored) = health_now().await?;
     ensure!(kstatus == "InProgress" && health == "Progressing", "{kstatus}, {health}: {stored:#}");
     // An operator of one namespace leaves identities to that of the whole cluster.
     let _operator = world.operator.clone().without("WATCH_NAMESPACE").start().await?;
     eventually("ready", Duration::from_secs(60), async || {
-        let (kstatus, health, stored) = check_state().await?;
+        let (kstatus, health, stored) = health_now().await?;
         ensure!(kstatus == "Current" && health == "Healthy", "{kstatus}, {health}: {stored:#}");
         Ok(())
     })

@@ -145,7 +145,7 @@ pub async fn an_emptied_allow_list_allows_nobody(world: World) -> Result<()> {
             "kind": "AwsIdentity",
             "metadata": {"name": name},
             "spec": {
-                "accountId": OTHER_ACCOUNT, "roleArn": role, "externalId": super::iam::EXTERNAL_ID,
+                "accountId": OTHER_ACCOUNT, "roleArn": role, "externalId": iam::EXTERNAL_ID,
                 "allowedNamespaces": namespaces, "allowedVpcs": vpcs,
                 "allowedRegions": {"all": true}, "allowedPeers": {"all": true},
             },
