@@ -1,5 +1,5 @@
-//! A whole life, from the request over an edit to the deletion, with a crash at every request that changes something
-//! in EC2 or in Kubernetes: all of them, one after the other.
+//! Crashes and other faults in the life of a resource: creation, an edit, deletion. A crash is tested at each call that
+//! changes something in EC2 or in Kubernetes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::world::{Cloud, World, connection_id};
 
-/// So many lives go on at the same time.
+/// Resources that are tested at the same time.
 const CONCURRENCY: usize = 4;
 
 pub async fn a_crash_before_any_call_is_safe(world: World) -> Result<()> {
@@ -27,7 +27,8 @@ pub async fn a_lost_reply_to_any_call_is_safe(world: World) -> Result<()> {
     every_request(world, Moment::After, false).await
 }
 
-/// Two that do not know of each other: what one has written down, the other one's guarded write finds.
+/// Two operators without leader election: the write of the intent fails for the second one, because it has an old
+/// resourceVersion.
 pub async fn two_operators_at_once_make_one_peering(world: World) -> Result<()> {
     let _operators = (world.operator.start().await?, world.operator.start().await?);
     world.simulator().set(&json!({"repeat_request": "mint-new"})).await?;
@@ -42,7 +43,7 @@ pub async fn two_operators_at_once_make_one_peering(world: World) -> Result<()> 
     Ok(())
 }
 
-/// Every kind of fault with some probability, on every call; then none, and all is well within a bound.
+/// Each call fails with some probability, in several ways. When the faults end, the resource becomes ready in time.
 pub async fn the_operator_recovers_from_random_faults(world: World) -> Result<()> {
     let _operator = world.operator.clone().with("CONSISTENCY_WINDOW", "4s").start().await?;
     let kinds = [
@@ -71,7 +72,7 @@ pub async fn the_operator_recovers_from_random_faults(world: World) -> Result<()
         if round == 3 {
             world.until_gone().await?;
         } else {
-            // A refusal may have to be asked to be looked at again.
+            // After a permission error the operator waits minutes, unless a reconciliation is requested.
             eventually("gone", Duration::from_secs(90), async || {
                 world.request_reconcile(&format!("{:?}", std::time::Instant::now())).await.ok();
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -80,18 +81,18 @@ pub async fn the_operator_recovers_from_random_faults(world: World) -> Result<()
             })
             .await?;
         }
-        ensure!(count_live_peerings(&world).await? == 0, "round {round}: left behind");
+        ensure!(count_live_peerings(&world).await? == 0, "round {round}: a peering is left");
     }
     Ok(())
 }
 
-/// How many connections live, by a door that no fault guards.
+/// Number of live connections. Reads the simulator's state directly, since EC2 calls may fail.
 async fn count_live_peerings(world: &World) -> Result<usize> {
     Ok(world.simulator().save().await?.peerings.iter().filter(|peering| peering.phase.is_live()).count())
 }
 
 async fn every_request(world: World, moment: Moment, kill: bool) -> Result<()> {
-    let requests = run_with_trip(&world, None, kill).await.context("without a crash")?;
+    let requests = run_with_trip(&world, None, kill).await.context("the run without a crash")?;
     for expected in [
         "CreateVpcPeeringConnection",
         "AcceptVpcPeeringConnection",
@@ -111,7 +112,7 @@ async fn every_request(world: World, moment: Moment, kill: bool) -> Result<()> {
             let world = World::new(shared, &name, Cloud::Simulator).await?;
             let requests = run_with_trip(&world, Some((number, moment)), kill)
                 .await
-                .with_context(|| format!("request {number}"))?;
+                .with_context(|| format!("crash at call {number}"))?;
             anyhow::Ok(requests.len() > number)
         }
     });
@@ -120,19 +121,19 @@ async fn every_request(world: World, moment: Moment, kill: bool) -> Result<()> {
     for outcome in outcomes {
         reached += usize::from(outcome?);
     }
-    // Polls and writes do not always fall in the same order, so that a life may be a request or two shorter.
-    ensure!(reached + 2 >= requests.len(), "only {reached} of {} requests were tripped up", requests.len());
+    // The order of polls and writes varies, so a run may have one or two calls fewer.
+    ensure!(reached + 2 >= requests.len(), "only {reached} of {} calls were disturbed", requests.len());
     Ok(())
 }
 
-/// The cache is always two seconds old: whoever acts on it fails at the API server, before EC2 is asked for anything.
+/// The cache is always two seconds old. The API server rejects writes that are based on it, before any call to EC2.
 pub async fn a_stale_cache_makes_no_second_peering(world: World) -> Result<()> {
     world.simulator().set(&json!({"repeat_request": "mint-new"})).await?;
     let tripwire = Tripwire::lagging(Duration::from_secs(2));
     run(&world, &tripwire, false).await
 }
 
-/// Every watch is cut off with 410 Gone after a second.
+/// Each watch ends with 410 Gone after one second.
 pub async fn expired_watches_are_restarted(world: World) -> Result<()> {
     run(&world, &Tripwire::expiring(Duration::from_secs(1)), false).await?;
     let log = std::fs::read_to_string(&world.operator.log)?;
@@ -141,7 +142,7 @@ pub async fn expired_watches_are_restarted(world: World) -> Result<()> {
     Ok(())
 }
 
-/// Lives through one resource's life, and returns its requests.
+/// Runs one resource from creation to deletion, with one disturbance at most. Returns the calls that changed something.
 async fn run_with_trip(world: &World, trip: Option<(usize, Moment)>, kill: bool) -> Result<Vec<String>> {
     let tripwire = Tripwire::new(trip, kill);
     run(world, &tripwire, kill).await.with_context(|| format!("{trip:?} in {:?}", tripwire.seen()))?;
@@ -171,7 +172,7 @@ async fn run(world: &World, tripwire: &Arc<Tripwire>, kill: bool) -> Result<()> 
     };
     tokio::select! {
         outcome = run_life(world) => outcome,
-        outcome = restart => { let _: Result<()> = outcome; bail!("the operator cannot be restarted") }
+        outcome = restart => { let _: Result<()> = outcome; bail!("cannot restart the operator") }
     }
 }
 
@@ -203,8 +204,8 @@ async fn run_life(world: &World) -> Result<()> {
     world.delete().await?;
     world.until_gone().await?;
     ensure!(world.peerings().await?.len() == 1, "a second peering");
-    ensure!(world.live_peerings().await?.is_empty(), "the peering is left behind");
+    ensure!(world.live_peerings().await?.is_empty(), "a peering is left");
     let routes = super::routes::through_peerings(&world.ec2, &world.requester).await?;
-    ensure!(routes.is_empty(), "routes are left behind: {routes:?}");
+    ensure!(routes.is_empty(), "routes are left: {routes:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What AWS refuses, loses or delays.
+//! Errors, lost replies and delays of AWS.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ pub async fn a_missing_permission_is_reported_and_retried(world: World) -> Resul
     for part in ["CreateVpcPeeringConnection", "UnauthorizedOperation", "request ID"] {
         ensure!(message.contains(part), "{message}");
     }
-    // Nothing is in doubt, and nobody hammers on a closed door.
+    // The request was refused for certain, so the intent is removed. The operator does not retry it at once.
     ensure!(object.status.is_some_and(|status| status.creation_started_at.is_none()));
     tokio::time::sleep(Duration::from_secs(3)).await;
     ensure!(world.calls("CreateVpcPeeringConnection").await? == 1);
@@ -114,7 +114,7 @@ pub async fn a_stale_listing_makes_no_second_peering(world: World) -> Result<()>
     let _operator = world.operator.clone().with("CONSISTENCY_WINDOW", "6s").start().await?;
     for (round, repeat) in REPEATS.into_iter().enumerate() {
         world.simulator().set(&json!({"repeat_request": repeat})).await?;
-        // The reply is lost, and for a while EC2 does not show what it did: for longer than the pause after an error.
+        // The reply is lost, and EC2 does not show the new connection for longer than the pause after an error.
         world.fault("DescribeVpcPeeringConnections", None, Kind::StaleDescribe { seconds: 4.5 }).await?;
         world.fault("CreateVpcPeeringConnection", Some(1), Kind::LostReply).await?;
         world.apply(&world.manifest()).await?;
@@ -136,14 +136,14 @@ pub async fn throttled_calls_are_retried(world: World) -> Result<()> {
     world.until_ready().await?;
     ensure!(world.peerings().await?.len() == 1);
     let before = world.get().await?;
-    // An active peering stays Ready while EC2 asks for patience.
+    // An active peering stays Ready while EC2 throttles the polls.
     world.fault("DescribeVpcPeeringConnections", Some(12), Kind::Throttle).await?;
     tokio::time::sleep(Duration::from_secs(4)).await;
     ensure!(before.metadata.resource_version == world.get().await?.metadata.resource_version);
     Ok(())
 }
 
-/// In many regions at once, so that it does not take minutes: whatever EC2 refuses, each gets its one peering.
+/// Uses many regions at once, since one region would take minutes to be throttled this often.
 pub async fn the_operator_recovers_from_five_hundred_throttled_calls(world: World) -> Result<()> {
     const REFUSALS: u32 = 500;
     let mut worlds = Vec::new();
@@ -157,7 +157,7 @@ pub async fn the_operator_recovers_from_five_hundred_throttled_calls(world: Worl
         worlds.push((world, manifest));
     }
     let fault = world.fault("DescribeVpcPeeringConnections", Some(REFUSALS), Kind::Throttle).await?;
-    // So many regions are not known, so they are named.
+    // These regions do not exist, so they are allowed only by name.
     let regions = (10..50).map(|number| format!("eu-west-{number}")).collect::<Vec<_>>().join(",");
     let _operator = world.operator.clone().with("OWN_CREDENTIALS_REGIONS", &regions).start().await?;
     for (world, manifest) in &worlds {
