@@ -1,4 +1,4 @@
-//! What becomes of one resource while one operator runs.
+//! The life of one resource with one operator.
 
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ pub async fn a_peering_deleted_in_ec2_is_reported(world: World) -> Result<()> {
     world.ec2.delete_vpc_peering_connection().vpc_peering_connection_id(id).send().await?;
     let object = world.until_stalled("Deleted").await?;
     ensure!(status_code(&object) == Some("deleted") && connection_id(&object) == Some(id));
-    ensure!(world.peerings().await?.len() == 1, "a new request that nobody asked for");
+    ensure!(world.peerings().await?.len() == 1, "the operator made a new request");
     world.delete().await?;
     world.until_gone().await
 }
@@ -108,7 +108,7 @@ pub async fn a_settled_resource_causes_no_writes(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
-    // Whatever its own last write woke has passed.
+    // The reconciliations that its own last write triggered have ended.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let (before, events) = (world.get().await?, world.until_events(&["Active"]).await?);
     tokio::time::sleep(Duration::from_secs(4)).await;
@@ -165,7 +165,7 @@ pub async fn the_final_state_depends_only_on_the_last_spec(world: World) -> Resu
             };
             without_times(&status) == without_times(&expected)
         };
-        world.until(&format!("as before {change}"), settled).await?;
+        world.until(&format!("the status before {change}"), settled).await?;
         ensure!(world.user_tags(id).await?.get("a").is_some_and(|value| value == "1"));
         ensure!(world.peerings().await?.len() == 1);
     }

@@ -1,4 +1,4 @@
-//! What becomes of a resource when its API server, or the memory behind it, fails.
+//! Failures of the API server and etcd, and resources that the operator cannot read.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::world::{Cloud, World, condition, connection_id};
 
-/// The same test in a cluster of its own.
+/// The same environment with a control plane of its own.
 async fn with_own_control_plane(world: World) -> Result<World> {
     World::new(world.shared.with_own_control_plane().await?, &world.namespace, Cloud::Simulator).await
 }
@@ -17,7 +17,7 @@ async fn with_own_control_plane(world: World) -> Result<World> {
 pub async fn the_operator_survives_an_api_server_outage(world: World) -> Result<()> {
     let world = with_own_control_plane(world).await?;
     let operator = world.operator.start().await?;
-    // It goes down in the midst of things.
+    // The API server stops while EC2 provisions the connection.
     world.simulator().set(&json!({"delays": {"provisioning": 8}})).await?;
     world.apply(&world.manifest()).await?;
     world.until_code("provisioning").await?;
@@ -29,7 +29,7 @@ pub async fn the_operator_survives_an_api_server_outage(world: World) -> Result<
     world.delete().await?;
     world.until_gone().await?;
     ensure!(world.live_peerings().await?.is_empty());
-    // It is still the same process.
+    // The operator has not restarted.
     operator.terminate().await?;
     Ok(())
 }
@@ -55,7 +55,7 @@ pub async fn a_status_lost_with_etcd_makes_no_second_peering(world: World) -> Re
             None => world.operator.start().await?,
         };
         let after = world.until_ready().await.with_context(|| format!("running: {running}"))?;
-        ensure!(connection_id(&after) == Some(id), "running: {running}: another peering");
+        ensure!(connection_id(&after) == Some(id), "running: {running}: a second peering");
         ensure!(
             world.peerings().await?.len() == peerings && world.live_peerings().await?.len() == 1,
             "running: {running}"
@@ -67,7 +67,7 @@ pub async fn a_status_lost_with_etcd_makes_no_second_peering(world: World) -> Re
     Ok(())
 }
 
-/// As after a downgrade: a stored resource may have a value that this version does not know.
+/// Simulates a downgrade: a stored resource may have a value that this version does not know.
 async fn with_an_unknown_value(world: World) -> Result<World> {
     let world = with_own_control_plane(world).await?;
     let pointer = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/acceptance/enum/-";
@@ -75,7 +75,7 @@ async fn with_an_unknown_value(world: World) -> Result<World> {
     let crd = "vpcpeerings.vpcpeering.dev";
     world.shared.control_plane.kubectl(&["patch", "crd", crd, "--type=json", "--patch", &patch]).await?;
     let probe = world.with_name("unreadable");
-    environment::eventually("the CRD takes it", Duration::from_secs(30), async || {
+    environment::eventually("the CRD accepts the value", Duration::from_secs(30), async || {
         probe.apply_text(&probe.manifest_with(json!({"acceptance": "Perhaps"}))).await
     })
     .await?;
@@ -89,7 +89,7 @@ pub async fn an_unreadable_resource_blocks_no_other(world: World) -> Result<()> 
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
     world.until_events(&["Unreadable"]).await?;
-    // Corrected, it goes its way.
+    // The corrected resource is reconciled.
     unreadable.apply_text(&unreadable.manifest()).await?;
     unreadable.until_stalled("ConnectionNotOwned").await?;
     Ok(())
@@ -107,7 +107,7 @@ pub async fn a_resource_that_becomes_unreadable_is_not_touched(world: World) -> 
     let reasons = world.events().await?;
     ensure!(!reasons.contains(&"Unreadable".to_owned()), "{reasons:?}");
 
-    // Its new version may want something else: to repair what the last one wanted is to guess.
+    // The unreadable spec may want something else, so the operator must not repair the last readable one.
     let mut odd = tagged.clone();
     odd["acceptance"] = json!("Perhaps");
     world.apply_text(&world.manifest_with(odd)).await?;
@@ -115,7 +115,7 @@ pub async fn a_resource_that_becomes_unreadable_is_not_touched(world: World) -> 
     world.ec2.delete_tags().resources(id).tags(Tag::builder().key("team").build()).send().await?;
     // Six polls.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    ensure!(world.user_tags(id).await?.is_empty(), "it was acted on as it was last seen");
+    ensure!(world.user_tags(id).await?.is_empty(), "the operator acted on the last readable spec");
 
     world.apply_text(&world.manifest_with(tagged)).await?;
     environment::eventually("tagged again", Duration::from_secs(30), async || {
@@ -136,10 +136,11 @@ pub async fn a_recreated_resource_adopts_its_orphaned_peering(world: World) -> R
     let old = world.until_ready().await?;
     operator.kill().await?;
     world.delete().await?;
-    // Somebody has no patience with finalizers.
+    // Somebody removes the finalizer.
     world.shared.control_plane.remove_finalizers("vpcpeering", &world.namespace, &world.name).await?;
     world.until_gone().await?;
-    // The namesake is another resource. Where another cluster may go by our ID, it takes nothing over, and says so.
+    // The new resource has another UID. With `--cluster-id`, another cluster may use the same ID, so the operator adopts
+    // nothing and reports the connection.
     let uid = world.client.clone();
     let uid = kube::Api::<k8s_openapi::api::core::v1::Namespace>::all(uid).get("kube-system").await?.metadata.uid;
     let cautious = world.operator.clone().with("CLUSTER_ID", &uid.context("no UID")?);
@@ -151,7 +152,7 @@ pub async fn a_recreated_resource_adopts_its_orphaned_peering(world: World) -> R
     world.delete().await?;
     world.until_gone().await?;
     ensure!(code(&world.peerings().await?[0]) == "active");
-    // Not even when asked to: the connection may be the other cluster's, and in use.
+    // It adopts nothing even with `spec.vpcPeeringConnectionId`: the other cluster may use the connection.
     let id = connection_id(&old).context("no ID")?.to_owned();
     let asking = world.manifest_with(json!({"vpcPeeringConnectionId": id, "deletionPolicy": "Retain"}));
     world.apply(&asking).await?;
@@ -160,7 +161,7 @@ pub async fn a_recreated_resource_adopts_its_orphaned_peering(world: World) -> R
     world.delete().await?;
     world.shared.control_plane.remove_finalizers("vpcpeering", &world.namespace, &world.name).await?;
     world.until_gone().await?;
-    // Where the ID is surely ours alone, it does when asked.
+    // Without `--cluster-id`, the cluster's ID is unique, and the operator adopts the connection.
     let operator = world.operator.start().await?;
     world.apply(&asking).await?;
     let object = world.until_ready().await?;

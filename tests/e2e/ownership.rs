@@ -1,5 +1,5 @@
-//! Two that want one peering: one owns it, whatever EC2 does with a repeated request, and the other one's leaving
-//! harms nobody.
+//! Two resources for the same pair of VPCs. One owns the peering, however EC2 answers a repeated request. The deletion of the
+//! other one must not affect it.
 
 use anyhow::{Context, Result, bail, ensure};
 use environment::ec2::code;
@@ -24,7 +24,7 @@ pub async fn two_resources_share_no_peering(world: World) -> Result<()> {
         world.simulator().set(&json!({"repeat_request": repeat})).await?;
         for manifest in [younger.manifest(), swapped(&younger)] {
             world.apply(&world.manifest()).await?;
-            // The API server's clock has seconds; the order must not hang on them.
+            // Creation times have a resolution of one second.
             tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
             younger.apply(&manifest).await?;
             let owner = world.until_ready().await?;

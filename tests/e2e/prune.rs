@@ -1,5 +1,5 @@
-//! The operator and its resources removed by a GitOps tool, in one piece and in two. Flux's own library deletes; the
-//! test plays the kubelet, which ends the operator's pod.
+//! A GitOps tool removes the operator and its resources, together or one after the other. Flux's own library deletes them.
+//! The test stops the operator as a kubelet would.
 
 use anyhow::{Context, Result, ensure};
 use environment::{RunningOperator, eventually, repository};
@@ -10,7 +10,7 @@ use super::world::{Cloud, World};
 
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// What a Kustomization of the operator holds; the namespace is left out, since nobody here finishes its deletion.
+/// The objects of the operator's Kustomization, without the namespace: its deletion needs a controller that does not run.
 async fn operator_objects(world: &World) -> Result<Vec<Value>> {
     let deploy = repository().join("deploy");
     let rendered = world.shared.control_plane.kubectl(&["kustomize", &deploy.to_string_lossy()]).await?;
@@ -47,19 +47,19 @@ pub async fn a_reinstalled_operator_finishes_an_interrupted_prune(world: World) 
     let operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
-    // The operator does not get to the end of it.
+    // The operator stops before EC2 has deleted the connection.
     world.simulator().set(&json!({"delays": {"deleting": 5}})).await?;
     let objects = [operator_objects(&world).await?, vec![world.manifest()]].concat();
     prune(&world, &objects).await?;
     end_with_deployment(&world, operator).await?;
 
-    let object = raw(&world).await.context("the resource is gone, and nobody saw its peering go")?;
+    let object = raw(&world).await.context("the resource is gone before its peering is deleted")?;
     ensure!(object["metadata"]["deletionTimestamp"].is_string(), "{object:#}");
     ensure!(object["metadata"]["finalizers"] == json!(["vpcpeering.dev/finalizer"]), "{object:#}");
     let terminating = ["wait", "--for=condition=Terminating", "crd/vpcpeerings.vpcpeering.dev", "--timeout=30s"];
     world.shared.control_plane.kubectl(&terminating).await?;
 
-    // The same operator, installed again; the CRD goes with its last resource.
+    // The operator is installed again. The CRD is deleted after its last resource.
     let again: Vec<_> = operator_objects(&world)
         .await?
         .into_iter()
@@ -72,7 +72,7 @@ pub async fn a_reinstalled_operator_finishes_an_interrupted_prune(world: World) 
     let operator = world.operator.clone().with("KUBECONFIG", &kubeconfig.to_string_lossy());
     let _operator = operator.start().await?;
     until_no_crd(&world).await.map_err(|error| world.with_log(error))?;
-    ensure!(world.live_peerings().await?.is_empty(), "the peering is left behind");
+    ensure!(world.live_peerings().await?.is_empty(), "a peering is left");
     Ok(())
 }
 
@@ -83,7 +83,7 @@ pub async fn pruning_peerings_before_the_operator_leaves_nothing_behind(world: W
     world.until_ready().await?;
     prune(&world, &[world.manifest()]).await?;
     world.until_gone().await?;
-    ensure!(world.live_peerings().await?.is_empty(), "the peering is left behind");
+    ensure!(world.live_peerings().await?.is_empty(), "a peering is left");
     prune(&world, &operator_objects(&world).await?).await?;
     end_with_deployment(&world, operator).await?;
     until_no_crd(&world).await

@@ -1,4 +1,4 @@
-//! What becomes of a resource when its operator ends and starts again.
+//! Restarts of the operator.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use vpc_peering_operator::api::VpcPeering;
 
 use super::world::{World, connection_id};
 
-/// Lets the API server refuse every status that records an ID, so that the operator is certainly killed after EC2
-/// made the peering and before that was written.
+/// An admission policy that rejects every status with a connection ID. So the operator can be killed after EC2 has created
+/// the peering and before the ID is written.
 struct StatusWritesRejected<'a>(&'a World);
 
 impl<'a> StatusWritesRejected<'a> {
@@ -91,7 +91,7 @@ pub async fn a_crash_between_create_and_status_write_makes_no_second_peering(wor
     .await?;
     operator.kill().await?;
     let left = world.get().await?;
-    ensure!(connection_id(&left).is_none(), "the test is void: the ID was recorded");
+    ensure!(connection_id(&left).is_none(), "the ID was written, so this run tests nothing");
     ensure!(left.status.is_some_and(|status| status.creation_started_at.is_some()), "no intent was recorded");
     policy.end().await?;
     let _operator = world.operator.start().await?;

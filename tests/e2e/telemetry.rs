@@ -1,4 +1,4 @@
-//! What the operator tells of its work: lines of the log, and traces.
+//! Logs and traces.
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
@@ -50,7 +50,7 @@ pub async fn each_step_logs_object_connection_region_and_request_id(world: World
     Ok(())
 }
 
-/// At the most talkative level, with credentials of each kind: a key, a session, and the API server's token.
+/// At log level trace, with each kind of credential: an access key, a session, and the API server's token.
 pub async fn no_credential_reaches_the_log(world: World) -> Result<()> {
     let arn = "arn:aws:iam::111111111111:role/peerings";
     let role = Role { arn: arn.into(), trusted: vec!["111111111111".into()], external_id: None };
@@ -76,13 +76,13 @@ pub async fn no_credential_reaches_the_log(world: World) -> Result<()> {
     world.until_gone().await?;
     let log = running.output();
     running.terminate().await?;
-    ensure!(log.contains("AssumeRole"), "the log does not tell of the session");
-    ensure!(log.contains("TRACE"), "the log does not tell all");
+    ensure!(log.contains("AssumeRole"), "the log does not contain AssumeRole");
+    ensure!(log.contains("TRACE"), "the log has no lines of level trace");
     ensure!(secrets(&world).await?.len() > 2, "the operator acted without a session");
     ensure_no_credential_is_logged(&world).await
 }
 
-/// What nobody may see: the operator's secret key, its token for the API server, and those of its sessions.
+/// The secrets: the operator's secret access key, its token for the API server, and the tokens of its sessions.
 async fn secrets(world: &World) -> Result<Vec<String>> {
     let kubeconfig =
         world.operator.environment.iter().find(|(name, _)| *name == "KUBECONFIG").context("no kubeconfig")?;
@@ -95,7 +95,7 @@ async fn secrets(world: &World) -> Result<Vec<String>> {
     Ok(secrets)
 }
 
-/// Asked after every test, of every log that it left.
+/// Checks every log of a test. Runs after each test.
 pub async fn ensure_no_credential_is_logged(world: &World) -> Result<()> {
     let secrets = secrets(world).await?;
     for entry in std::fs::read_dir(world.shared.control_plane.folder())? {
@@ -107,7 +107,7 @@ pub async fn ensure_no_credential_is_logged(world: &World) -> Result<()> {
         let log = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
         let told = log.lines().find(|line| secrets.iter().any(|secret| line.contains(secret)));
         if let Some(line) = told {
-            anyhow::bail!("the log tells a credential: {}", line.chars().take(2000).collect::<String>());
+            anyhow::bail!("the log contains a credential: {}", line.chars().take(2000).collect::<String>());
         }
     }
     Ok(())
@@ -129,15 +129,15 @@ pub async fn traces_reach_a_collector(world: World) -> Result<()> {
     let operator = world.operator.clone().with("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url).start().await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
-    // The last ones leave when it ends.
+    // The last traces are sent when the operator stops.
     operator.terminate().await?;
     eventually("the request for the peering is traced", LIMIT, async || {
         let spans = collector.spans();
         let create = spans.iter().find(|span| span.name == "EC2.CreateVpcPeeringConnection");
         let create = create.with_context(|| format!("only {:?}", names(&spans)))?;
         let parent = spans.iter().find(|span| span.span_id == create.parent_span_id);
-        let parent = parent.context("it belongs to nothing")?;
-        ensure!(parent.name == "reconcile" && parent.trace_id == create.trace_id, "it belongs to {}", parent.name);
+        let parent = parent.context("the span has no parent")?;
+        ensure!(parent.name == "reconcile" && parent.trace_id == create.trace_id, "the parent is {}", parent.name);
         ensure!(attribute(parent, "object").as_deref() == Some("peering"), "{:?}", parent.attributes);
         ensure!(attribute(parent, "namespace").as_deref() == Some(&world.namespace), "{:?}", parent.attributes);
         Ok(())
@@ -168,7 +168,7 @@ fn attribute(span: &Span, key: &str) -> Option<String> {
     }
 }
 
-/// A collector that keeps what it gets.
+/// A collector of OpenTelemetry traces.
 struct Collector {
     url: String,
     received: Arc<Mutex<Vec<Bytes>>>,

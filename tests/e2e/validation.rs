@@ -1,4 +1,4 @@
-//! What the API server refuses, and what it fills in.
+//! Validation and defaults in the API server.
 
 use std::time::Duration;
 
@@ -172,9 +172,9 @@ pub async fn the_optional_admission_policies_are_enforced(world: World) -> Resul
     })
     .await?;
     let refusal = world.patch(json!({"metadata": {"finalizers": null}})).await.err();
-    let refusal = refusal.context("the finalizer can be taken off")?;
+    let refusal = refusal.context("a user can remove the finalizer")?;
     ensure!(format!("{refusal:#}").contains("only the operator removes the finalizer"), "{refusal:#}");
-    who_names_an_identity_must_be_allowed_to_use_it(&world).await?;
+    check_identity_use(&world).await?;
     world.patch(json!({"metadata": {"annotations": {"vpcpeering.dev/deletion-protection": null}}})).await?;
     world.delete().await?;
     world.until_gone().await?;
@@ -182,7 +182,7 @@ pub async fn the_optional_admission_policies_are_enforced(world: World) -> Resul
     Ok(())
 }
 
-async fn who_names_an_identity_must_be_allowed_to_use_it(world: &World) -> Result<()> {
+async fn check_identity_use(world: &World) -> Result<()> {
     let kubectl = async |arguments: &[&str]| world.shared.control_plane.kubectl(arguments).await;
     let namespace = ["--namespace", world.namespace.as_str()];
     let identity =
@@ -205,7 +205,7 @@ async fn who_names_an_identity_must_be_allowed_to_use_it(world: &World) -> Resul
         let refusal = apply(name, Some(&identity)).await.err().context("she may use it")?.to_string();
         ensure!(refusal.contains(&format!("alice may not use the AwsIdentity {identity}")), "{refusal}");
     }
-    // kubectl knows the usual verbs only.
+    // `kubectl create role` accepts only the usual verbs.
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",

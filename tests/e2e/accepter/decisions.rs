@@ -86,7 +86,7 @@ pub async fn the_older_of_two_accepters_decides(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     accepter.apply(json!({})).await?;
     accepter.until("ready", |object| has_condition(object, "Ready", "True")).await?;
-    // The API server's clock has seconds; the order must not hang on them.
+    // Creation times have a resolution of one second.
     tokio::time::sleep(Duration::from_millis(1100)).await;
     accepter.apply_as("younger", json!({"accept": [accept_any(ACCOUNT, json!({}))]})).await?;
     let object = accepter.until_of("younger", "stalled", |object| is_stalled(object, "ConnectionNotOwned")).await?;
@@ -106,7 +106,7 @@ pub async fn the_older_of_two_accepters_decides(world: World) -> Result<()> {
     Ok(())
 }
 
-/// A `VpcPeering` that acts for both ends and an accepter of the same VPC: what the one owns, the other leaves alone.
+/// A `VpcPeering` that acts for both ends, and an accepter of the same VPC.
 pub async fn a_connection_of_a_vpc_peering_is_ignored(world: World) -> Result<()> {
     let accepter = AccepterEnd::own(&world);
     let _operator = world.operator.start().await?;

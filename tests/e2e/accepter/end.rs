@@ -23,11 +23,11 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// The end that is asked: a VPC, and the resource that decides for it.
 pub struct AccepterEnd {
-    /// Where its resource is.
+    /// The environment of the resource.
     pub world: World,
     pub ec2: Ec2,
     pub vpc: String,
-    /// The `AwsIdentity`, if it does not act by the operator's own credentials.
+    /// The `AwsIdentity`. Without one, the operator uses its own credentials.
     pub identity: Option<String>,
 }
 
@@ -37,7 +37,7 @@ impl AccepterEnd {
         Self { world: world.clone(), ec2: world.ec2.clone(), vpc: world.accepter.clone(), identity: None }
     }
 
-    /// A VPC of another account, which this namespace may act for by an identity.
+    /// A VPC of another account, with an identity that this namespace may use.
     pub async fn of_another_account(world: &World) -> Result<Self> {
         let (ec2, vpc) = world.another_account().await?;
         let accepter = Self { ec2, vpc, identity: Some(world.namespace.clone()), ..Self::own(world) };
@@ -46,7 +46,7 @@ impl AccepterEnd {
         Ok(accepter)
     }
 
-    /// What `allowDnsResolutionFromRemoteVpc` asks of both VPCs.
+    /// `allowDnsResolutionFromRemoteVpc` needs this in both VPCs.
     pub async fn enable_dns_hostnames(&self) -> Result<()> {
         for (ec2, vpc) in [(&self.world.ec2, &self.world.requester), (&self.ec2, &self.vpc)] {
             let enabled = AttributeBooleanValue::builder().value(true).build();
@@ -55,9 +55,9 @@ impl AccepterEnd {
         Ok(())
     }
 
-    /// Says which namespaces may use the identity.
+    /// Sets the namespaces that may use the identity.
     pub async fn allow(&self, namespaces: Value) -> Result<()> {
-        let name = self.identity.as_deref().context("it has no identity")?;
+        let name = self.identity.as_deref().context("the accepter has no identity")?;
         self.world.apply_identity_named(name, OTHER_ACCOUNT, json!({"allowedNamespaces": namespaces})).await
     }
 
@@ -106,7 +106,7 @@ impl AccepterEnd {
         .map_err(|error| self.world.with_log(error))
     }
 
-    /// The resource, once it is ready and has accepted this connection.
+    /// Waits until the resource is ready and has accepted this connection.
     pub async fn until_accepted(&self, id: &str) -> Result<VpcPeeringAccepter> {
         self.until("accepted", |object| {
             has_condition(object, "Ready", "True")
@@ -117,7 +117,7 @@ impl AccepterEnd {
         .await
     }
 
-    /// The resource, once it says so of this request, which still waits.
+    /// Waits until the resource shows this decision and message for a request that is still pending.
     pub async fn until_not_accepted(
         &self,
         id: &str,
@@ -133,7 +133,11 @@ impl AccepterEnd {
             .await?;
         let shown = self.connection(id).await?;
         ensure!(ec2::code(&shown) == "pending-acceptance", "{why}: {shown:?}");
-        ensure!(has_condition(&object, "Ready", "True"), "a request that waits is no trouble: {:?}", object.status);
+        ensure!(
+            has_condition(&object, "Ready", "True"),
+            "a pending request must not affect Ready: {:?}",
+            object.status
+        );
         Ok(object)
     }
 
@@ -182,9 +186,9 @@ impl AccepterEnd {
         tables.first().and_then(|table| table.route_table_id()).map(str::to_owned).context("no main route table")
     }
 
-    /// Waits until this end is as `spec` of [`everything`] wants it.
+    /// Waits until this end has the options, tags and routes of [`everything`].
     pub async fn until_configured(&self, id: &str) -> Result<()> {
-        eventually("kept", LIMIT, async || {
+        eventually("options, tags and routes", LIMIT, async || {
             let connection = self.connection(id).await?;
             let options = connection.accepter_vpc_info().and_then(|end| end.peering_options());
             let allows = options.and_then(|options| options.allow_dns_resolution_from_remote_vpc());
@@ -201,7 +205,7 @@ impl AccepterEnd {
     }
 }
 
-/// An entry of `accept` that lets every request of an account in, with these fields instead.
+/// An entry of `accept` for every request of an account, with some fields replaced.
 pub fn accept_any(account: &str, fields: Value) -> Value {
     let all = json!({"all": true});
     let mut entry = json!({"ownerId": account, "vpcs": all, "regions": all, "cidrBlocks": all});
@@ -211,7 +215,7 @@ pub fn accept_any(account: &str, fields: Value) -> Value {
     entry
 }
 
-/// Everything that an accepter may keep, of one account.
+/// A spec that accepts an account's requests, and sets options, tags and routes.
 pub fn everything() -> Value {
     json!({
         "accept": [accept_any(ACCOUNT, json!({}))],
@@ -248,11 +252,11 @@ pub async fn request(world: &World, accepter: &AccepterEnd, vpc: &str) -> Result
     Ok(id)
 }
 
-/// The `VpcPeering` that asks for it.
+/// Requests a peering by a `VpcPeering` that does not accept it.
 pub async fn request_by_resource(world: &World, accepter: &AccepterEnd) -> Result<String> {
     let accepter = json!({"vpcId": accepter.vpc, "ownerId": OTHER_ACCOUNT});
     world.apply(&world.manifest_with(json!({"accepter": accepter, "acceptance": "Manual"}))).await?;
-    // It may be accepted before anybody has seen it wait.
+    // The request may be accepted before a poll sees it as pending.
     let object = world.until("requested", |object| connection_id(object).is_some()).await?;
     object.status.and_then(|status| status.vpc_peering_connection_id).map(String::from).context("no ID")
 }

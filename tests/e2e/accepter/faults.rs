@@ -15,7 +15,7 @@ use super::end::{
 };
 use crate::world::{Cloud, World};
 
-/// One concern that AWS refuses is told, and holds up no other.
+/// AWS refuses the tags. The condition reports it, and options and routes are set.
 pub async fn a_missing_permission_blocks_nothing_else(world: World) -> Result<()> {
     let accepter = AccepterEnd::of_another_account(&world).await?;
     let refusal = Kind::Error { code: "UnauthorizedOperation".into(), message: None, status: None };
@@ -34,7 +34,7 @@ pub async fn a_missing_permission_blocks_nothing_else(world: World) -> Result<()
     for part in ["CreateTags", "UnauthorizedOperation", "role/peering"] {
         ensure!(message.contains(part), "{message}");
     }
-    // Before there is a connection, nothing is out of order either.
+    // The conditions are also True without a connection, so check the route itself.
     eventually("the route is made", Duration::from_secs(30), async || {
         ensure!(accepter.routes().await? == ["10.1.0.0/16"]);
         Ok(())
@@ -47,7 +47,7 @@ pub async fn a_missing_permission_blocks_nothing_else(world: World) -> Result<()
     accepter.until_configured(&id).await
 }
 
-/// Not one call for a namespace that is not allowed: at first, later, or when it is deleted.
+/// The operator makes no call before the permission is given, after it is withdrawn, and at the deletion.
 pub async fn a_namespace_that_is_not_allowed_makes_no_call(world: World) -> Result<()> {
     let accepter = AccepterEnd::of_another_account(&world).await?;
     accepter.allow(json!({"list": ["another"]})).await?;
@@ -69,7 +69,7 @@ pub async fn a_namespace_that_is_not_allowed_makes_no_call(world: World) -> Resu
     accepter.until_configured(&id).await?;
     accepter.allow(json!({"list": ["another"]})).await?;
     accepter.until("no longer allowed", |object| is_stalled(object, "IdentityNotAllowed")).await?;
-    // What is in flight has arrived.
+    // Calls that were under way have ended.
     tokio::time::sleep(Duration::from_secs(1)).await;
     world.simulator().clear_journal().await?;
     accepter.delete().await?;
@@ -82,7 +82,7 @@ pub async fn a_namespace_that_is_not_allowed_makes_no_call(world: World) -> Resu
     ensure!(world.ec2_calls().await? == 0);
     accepter.allow(json!({"list": [accepter.world.namespace]})).await?;
     accepter.until_gone().await?;
-    ensure!(accepter.tags(&id).await?.is_empty() && accepter.routes().await?.is_empty(), "something is left behind");
+    ensure!(accepter.tags(&id).await?.is_empty() && accepter.routes().await?.is_empty(), "tags or routes are left");
     Ok(())
 }
 
@@ -112,21 +112,21 @@ pub async fn requests_beyond_the_ec2_rate_limit_are_accepted_in_turn(world: Worl
     }
     let counters = world.simulator().journal(&Query::default()).await?.counters;
     let refused: u64 = counters.get("AcceptVpcPeeringConnection").map_or(0, |calls| calls.errors.values().sum());
-    // Those that were under way when the limit showed, and one now and then that tries whether it still holds.
+    // Calls that were under way at the first refusal, and a few that test whether the limit still holds.
     ensure!((1..=12).contains(&refused), "{refused} refused: {counters:?}");
     Ok(())
 }
 
-/// A life with a crash before, or after, each request that changes something: no connection is left unmanaged, and
-/// nothing of ours is left in the end.
+/// Crashes before and after each call that changes something. The connection is configured all the same, and no tags or
+/// routes are left after the deletion.
 pub async fn a_crash_at_any_call_is_safe(world: World) -> Result<()> {
-    let requests = run_with_trip(&world, None).await.context("without a crash")?;
+    let requests = run_with_trip(&world, None).await.context("the run without a crash")?;
     for expected in ["AcceptVpcPeeringConnection", "CreateTags", "DeleteTags"] {
         ensure!(requests.iter().any(|request| request == expected), "{expected} is not in {requests:?}");
     }
     let accept = requests.iter().position(|request| request == "AcceptVpcPeeringConnection");
     let intent = requests.iter().position(|request| request.ends_with("/status"));
-    ensure!(intent < accept, "the acceptance is asked for before it is recorded: {requests:?}");
+    ensure!(intent < accept, "the acceptance is not recorded before the call: {requests:?}");
     let moments = [Moment::Before, Moment::After];
     let trips = moments.into_iter().flat_map(|moment| (0..requests.len()).map(move |number| (number, moment)));
     let lives = trips.map(|(number, moment)| {
@@ -141,7 +141,7 @@ pub async fn a_crash_at_any_call_is_safe(world: World) -> Result<()> {
     Ok(())
 }
 
-/// Lives through one resource's life, and returns its requests.
+/// Runs one resource from creation to deletion, with one crash at most. Returns the calls that changed something.
 async fn run_with_trip(world: &World, trip: Option<(usize, Moment)>) -> Result<Vec<String>> {
     let tripwire = Tripwire::new(trip, true);
     let control_plane = &world.shared.control_plane;
@@ -164,7 +164,7 @@ async fn run_with_trip(world: &World, trip: Option<(usize, Moment)>) -> Result<V
     };
     tokio::select! {
         outcome = run_life(world) => outcome,
-        outcome = restart => { let _: Result<()> = outcome; bail!("the operator cannot be restarted") }
+        outcome = restart => { let _: Result<()> = outcome; bail!("cannot restart the operator") }
     }
     .with_context(|| format!("{trip:?} in {:?}", tripwire.seen()))?;
     Ok(tripwire.seen())
@@ -186,7 +186,7 @@ async fn run_life(world: &World) -> Result<()> {
     .await?;
     accepter.delete().await?;
     accepter.until_gone().await?;
-    ensure!(accepter.tags(&id).await?.is_empty() && accepter.routes().await?.is_empty(), "something is left behind");
+    ensure!(accepter.tags(&id).await?.is_empty() && accepter.routes().await?.is_empty(), "tags or routes are left");
     ensure!(ec2::code(&accepter.connection(&id).await?) == "active");
     Ok(())
 }

@@ -39,8 +39,8 @@ pub async fn a_request_is_accepted_and_its_end_is_configured(world: World) -> Re
     accepter.until_configured(&id).await?;
     accepter.delete().await?;
     accepter.until_gone().await?;
-    ensure!(accepter.tags(&id).await?.is_empty() && accepter.routes().await?.is_empty(), "something is left behind");
-    ensure!(ec2::code(&accepter.connection(&id).await?) == "active", "the connection is the requester's");
+    ensure!(accepter.tags(&id).await?.is_empty() && accepter.routes().await?.is_empty(), "tags or routes are left");
+    ensure!(ec2::code(&accepter.connection(&id).await?) == "active", "the connection must stay");
     Ok(())
 }
 
@@ -60,7 +60,7 @@ pub async fn an_accepter_completes_a_peering_across_accounts(world: World) -> Re
     ensure!(entry(&object, &id).is_some_and(|entry| entry.accepted_at.is_some()), "{:?}", object.status);
     world.until_events(&["Accepted", "Tagged", "OptionsSet", "RoutesChanged"]).await?;
 
-    // What drifts is repaired.
+    // Drift is repaired.
     let name = Tag::builder().key("Name").value("drifted").build();
     accepter.ec2.create_tags().resources(&id).tags(name).send().await?;
     let table = accepter.main_table().await?;
@@ -72,7 +72,7 @@ pub async fn an_accepter_completes_a_peering_across_accounts(world: World) -> Re
     accepter.until_configured(&id).await?;
     let at_rest = accepter.until_accepted(&id).await?;
 
-    // And then it costs nothing but the listings.
+    // A settled accepter only lists.
     world.simulator().clear_journal().await?;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let after = accepter.api().get(NAME).await?;
@@ -83,8 +83,8 @@ pub async fn an_accepter_completes_a_peering_across_accounts(world: World) -> Re
 
     accepter.delete().await?;
     accepter.until_gone().await?;
-    ensure!(accepter.tags(&id).await?.is_empty() && accepter.routes().await?.is_empty(), "something is left behind");
-    ensure!(ec2::code(&accepter.connection(&id).await?) == "active", "the connection is the requester's");
+    ensure!(accepter.tags(&id).await?.is_empty() && accepter.routes().await?.is_empty(), "tags or routes are left");
+    ensure!(ec2::code(&accepter.connection(&id).await?) == "active", "the connection must stay");
     ensure!(world.until_ready().await?.status.is_some());
     Ok(())
 }

@@ -19,7 +19,7 @@ pub async fn every_rule_of_the_accepter_schema_rejects_invalid_values(world: Wor
             json!({"accept": [accept_any(ACCOUNT, json!({"cidrBlocks": {"list": ["10.0.0.0"]}}))]}),
             "cidrBlocks takes CIDR blocks",
         ),
-        // What opened everything before: a field that is missing, null, or empty.
+        // Fields that are missing, null or empty must not allow everything.
         (json!({"accept": [{"ownerId": "111111111111"}]}), "spec.accept[0].vpcs"),
         (json!({"accept": [accept_any(ACCOUNT, json!({"vpcs": null}))]}), "spec.accept[0].vpcs"),
         (json!({"accept": [accept_any(ACCOUNT, json!({"regions": {}}))]}), "allow every region by all: true"),
@@ -33,8 +33,8 @@ pub async fn every_rule_of_the_accepter_schema_rejects_invalid_values(world: Wor
         (json!({"tags": [{"key": "vpcpeering.dev/uid", "value": ""}]}), "choose another key"),
     ];
     for (spec, expected) in rows {
-        let refusal = accepter.apply(spec.clone()).await.err().with_context(|| format!("{spec} is not refused"))?;
-        ensure!(format!("{refusal:#}").contains(expected), "{spec} is refused with {refusal:#}");
+        let refusal = accepter.apply(spec.clone()).await.err().with_context(|| format!("{spec} is not rejected"))?;
+        ensure!(format!("{refusal:#}").contains(expected), "{spec} is rejected with {refusal:#}");
     }
     accepter.apply(json!({})).await?;
     let fixed = [
@@ -45,8 +45,8 @@ pub async fn every_rule_of_the_accepter_schema_rejects_invalid_values(world: Wor
     for (spec, expected) in fixed {
         let patch = Patch::Merge(json!({"spec": spec}));
         let refusal = accepter.api().patch(NAME, &PatchParams::default(), &patch).await;
-        let refusal = refusal.err().with_context(|| format!("{spec} is not refused"))?.to_string();
-        ensure!(refusal.contains(expected), "{spec} is refused with {refusal}");
+        let refusal = refusal.err().with_context(|| format!("{spec} is not rejected"))?.to_string();
+        ensure!(refusal.contains(expected), "{spec} is rejected with {refusal}");
     }
     let no_region = json!({
         "apiVersion": "vpcpeering.dev/v1alpha1",
@@ -55,6 +55,6 @@ pub async fn every_rule_of_the_accepter_schema_rejects_invalid_values(world: Wor
         "spec": {"vpcId": accepter.vpc},
     });
     let refusal = accepter.api().patch("no-region", &PatchParams::apply("test"), &Patch::Apply(no_region)).await.err();
-    ensure!(refusal.context("it is not refused")?.to_string().contains("region is required"));
+    ensure!(refusal.context("it is not rejected")?.to_string().contains("region is required"));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Peerings whose ends are of two accounts and regions, and whose both ends are ours to look after.
+//! Peerings between accounts and regions, with both ends managed by the operator.
 
 pub mod permissions;
 
@@ -16,14 +16,14 @@ use super::world::{OTHER_ACCOUNT, OTHER_REGION, REGION, World, condition, connec
 /// A resource with an end in the test's own account and region, and one in another.
 pub struct BothEnds {
     pub world: World,
-    /// The accepter's account and region.
+    /// A client for the accepter's account and region.
     pub accepter: Ec2,
     pub accepter_vpc: String,
     pub manifest: Value,
 }
 
 impl BothEnds {
-    /// Asks for routes and a tag at either end, and for a new request when the connection is deleted.
+    /// Adds routes and a tag at each end, and `recreateOn: [Deleted]`.
     fn with_routes_and_tags(&mut self) {
         for end in ["requester", "accepter"] {
             self.manifest["spec"][end]["routes"] = json!({"routeTables": {"main": true}});
@@ -32,7 +32,7 @@ impl BothEnds {
         self.manifest["spec"]["recreateOn"] = json!(["Deleted"]);
     }
 
-    /// The other end in `account`, if it is another, and `region`.
+    /// The accepter's end is in `region`, and in `account` if one is given.
     pub async fn new(world: &World, name: &str, account: Option<&str>, region: &str) -> Result<Self> {
         let mut world = world.with_name(name);
         world.requester = ec2::create_vpc(&world.ec2, "10.1.0.0/16").await?;
@@ -51,7 +51,7 @@ impl BothEnds {
         Ok(Self { world, accepter, accepter_vpc, manifest })
     }
 
-    /// In another account and region, which is the hardest.
+    /// The accepter's end is in another account and region.
     pub async fn far_apart(world: &World) -> Result<Self> {
         Self::new(world, "peering", Some(OTHER_ACCOUNT), OTHER_REGION).await
     }
@@ -101,7 +101,7 @@ pub async fn every_combination_of_accounts_and_regions_becomes_active(world: Wor
     Ok(())
 }
 
-/// The sessions that change something are the resource's own, and say so to IAM and CloudTrail.
+/// Sessions that change something carry the resource's tags and name, for IAM and CloudTrail.
 pub async fn each_end_uses_its_own_identity_and_region(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let ends = BothEnds::far_apart(&world).await?;
@@ -142,7 +142,7 @@ pub async fn options_of_both_ends_are_set_and_repaired(world: World) -> Result<(
         Ok([of(requester.requester_vpc_info), of(accepter.accepter_vpc_info)])
     };
     ensure!(allowed().await? == [Some(true), Some(false)], "{:?}", allowed().await?);
-    // The other end too, and what somebody else changes is changed back.
+    // The accepter's options are set, too, and drift is repaired.
     world.patch(json!({"spec": {"accepter": {"options": allow}}})).await?;
     eventually("both allow", Duration::from_secs(30), async || {
         ensure!(allowed().await? == [Some(true), Some(true)], "{:?}", allowed().await?);
@@ -171,7 +171,7 @@ pub async fn options_of_both_ends_are_set_and_repaired(world: World) -> Result<(
     Ok(())
 }
 
-/// Tags are of the account and region that made them.
+/// In EC2, each account and region has its own tags on a connection.
 pub async fn each_end_has_its_own_tags(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let mut ends = BothEnds::far_apart(&world).await?;
@@ -194,7 +194,7 @@ pub async fn each_end_has_its_own_tags(world: World) -> Result<()> {
     let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let expected = ["requester", "accepter"].map(|end| vec![pair("end", end), pair("team", "network")]);
     ensure!(tags().await? == expected, "{:?}", tags().await?);
-    // What others set stays, what we set and no longer want goes.
+    // Tags of others stay. The operator's tags that the spec no longer has are removed.
     let id = connection_id(&object).context("no ID")?;
     let foreign = aws_sdk_ec2::types::Tag::builder().key("foreign").value("x").build();
     ends.accepter.create_tags().resources(id).tags(foreign).send().await?;
@@ -207,7 +207,7 @@ pub async fn each_end_has_its_own_tags(world: World) -> Result<()> {
     .await
 }
 
-/// A VPC by its tags, which must match exactly one.
+/// The selector must match exactly one VPC.
 pub async fn a_vpc_is_found_by_its_tags(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let tag = |vpc: &str, value: &str| {
@@ -230,11 +230,11 @@ pub async fn a_vpc_is_found_by_its_tags(world: World) -> Result<()> {
     let object = world.until_ready().await?;
     let status = object.status.context("no status")?;
     ensure!(status.accepter_vpc_info.and_then(|info| info.vpc_id).as_deref() == Some(world.accepter.as_str()));
-    // What was found stays, whatever the tags say later.
+    // The resolved VPC stays the same when its tags change later.
     tag(&world.accepter, "renamed").await?;
     world.request_reconcile("3").await?;
     world
-        .until("looked at", |object| {
+        .until("reconciled", |object| {
             object.status.as_ref().is_some_and(|status| status.last_handled_reconcile_at.as_deref() == Some("3"))
         })
         .await?;

@@ -12,7 +12,7 @@ use crate::iam;
 use crate::routes::through_peerings;
 use crate::world::{OTHER_ACCOUNT, OTHER_REGION, TEST_SESSION, World, condition, connection_id};
 
-/// Each role's policy in `deploy/iam` grants what it uses, in a whole life with everything.
+/// Runs a resource that uses every feature, and compares the calls with the policies in `deploy/iam`.
 pub async fn each_policy_grants_every_action_that_its_role_uses(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let mut ends = BothEnds::far_apart(&world).await?;
@@ -36,7 +36,7 @@ pub async fn each_policy_grants_every_action_that_its_role_uses(world: World) ->
     }
     world.request_reconcile("edited").await?;
     world.until_ready().await?;
-    // Routes of a connection that somebody has deleted are led through the next one.
+    // Somebody deletes the connection: the routes are moved to the next one.
     world.ec2.delete_vpc_peering_connection().vpc_peering_connection_id(&first).send().await?;
     world
         .until("ready again", |object| {
@@ -62,8 +62,8 @@ pub async fn each_policy_grants_every_action_that_its_role_uses(world: World) ->
     Ok(())
 }
 
-/// One permission after the other is missing from one of the two: the condition names the action and who lacks it, and
-/// the rest is done.
+/// One permission of one end is missing at a time. The condition names the action and the caller, and all other steps are
+/// done.
 pub async fn each_missing_permission_is_reported_and_blocks_nothing_else(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let rows: [(&str, bool, Option<&str>); 6] = [
@@ -98,9 +98,9 @@ pub async fn each_missing_permission_is_reported_and_blocks_nothing_else(world: 
             let told = condition(&object, kind).with_context(|| format!("no {kind}"))?;
             ensure!(told.status == "False" && told.message.contains(action), "{told:?}");
         }
-        // The rest is done: the peering is active, and every other step was taken.
+        // The peering is active, and every other step is done.
         if !["CreateVpcPeeringConnection", "AcceptVpcPeeringConnection"].contains(&action) {
-            eventually("the rest is done", Duration::from_secs(30), async || {
+            eventually("the other steps", Duration::from_secs(30), async || {
                 let [requester, _] = ends.shown().await?;
                 ensure!(ec2::code(&requester) == "active", "{requester:?}");
                 let own = requester.requester_vpc_info.and_then(|end| end.peering_options);
@@ -121,7 +121,8 @@ pub async fn each_missing_permission_is_reported_and_blocks_nothing_else(world: 
     Ok(())
 }
 
-/// The same of what takes things away, looks, and leads routes anew.
+/// Missing permissions for deletions, for describing, and for moving routes. This test is long because each step needs the
+/// state that the step before it has left.
 pub async fn each_missing_permission_of_a_later_change_is_reported(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let deny = async |action: &str, account: &str| {
@@ -143,7 +144,7 @@ pub async fn each_missing_permission_of_a_later_change_is_reported(world: World)
     };
     let own = "111111111111";
 
-    // Where VPCs may not be looked at, EC2 tells what is wrong with them.
+    // Without `DescribeVpcs` there is no check of the VPCs before the request, but the peering still becomes active.
     let blind = deny("DescribeVpcs", own).await?;
     let mut ends = BothEnds::far_apart(&world).await?;
     ends.with_routes_and_tags();
@@ -158,7 +159,7 @@ pub async fn each_missing_permission_of_a_later_change_is_reported(world: World)
         let patch = json!({"spec": {"accepter": {removed: null}, "requester": {"tags": requester}}});
         world.patch(patch).await?;
         told(&world, action, "AwsIdentity").await?;
-        eventually("the rest is done", Duration::from_secs(30), async || {
+        eventually("the other steps", Duration::from_secs(30), async || {
             let [shown, _] = ends.shown().await?;
             let tags = shown.tags.unwrap_or_default();
             ensure!(tags.iter().any(|tag| tag.value() == Some(action)), "{tags:?}");
@@ -170,7 +171,7 @@ pub async fn each_missing_permission_of_a_later_change_is_reported(world: World)
 
     let fault = deny("ReplaceRoute", own).await?;
     world.ec2.delete_vpc_peering_connection().vpc_peering_connection_id(&first).send().await?;
-    world.until("requested anew", |object| connection_id(object).is_some_and(|id| id != first)).await?;
+    world.until("a new request", |object| connection_id(object).is_some_and(|id| id != first)).await?;
     told(&world, "ReplaceRoute", "the operator's own credentials").await?;
     grant(&world, fault, "ReplaceRoute").await?;
 

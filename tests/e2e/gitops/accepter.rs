@@ -26,7 +26,7 @@ const STATES: [State; 12] = [
     State { name: "fresh", reason: "", kstatus: "InProgress", argo_cd: "Progressing" },
     State { name: "idle", reason: "Synced", kstatus: "Current", argo_cd: "Healthy" },
     State { name: "accepted", reason: "Synced", kstatus: "Current", argo_cd: "Healthy" },
-    // That a request waits is as the spec wants it.
+    // The spec wants these requests to stay pending.
     State { name: "denied", reason: "Synced", kstatus: "Current", argo_cd: "Healthy" },
     State { name: "at-capacity", reason: "Synced", kstatus: "Current", argo_cd: "Healthy" },
     State { name: "throttled", reason: "Throttled", kstatus: "InProgress", argo_cd: "Progressing" },
@@ -35,7 +35,7 @@ const STATES: [State; 12] = [
     State { name: "suspended", reason: "Suspended", kstatus: "InProgress", argo_cd: "Suspended" },
     State { name: "suspended-idle", reason: "Synced", kstatus: "Current", argo_cd: "Suspended" },
     State { name: "outdated", reason: "", kstatus: "InProgress", argo_cd: "Progressing" },
-    // Argo CD asks no script about an object that is being deleted.
+    // Argo CD runs no script for an object that is being deleted.
     State { name: "terminating", reason: "Unauthorized", kstatus: "Terminating", argo_cd: "" },
 ];
 
@@ -43,7 +43,7 @@ pub async fn every_accepter_state_has_the_right_health(world: World) -> Result<(
     let (theirs, vpc) = world.another_account().await?;
     let mut tests = Vec::new();
     for state in &STATES {
-        // What is left of earlier requests would show.
+        // A VPC of its own: connections of earlier states would be listed in the status.
         let mut world = world.clone();
         world.accepter = ec2::create_vpc(&world.ec2, "10.2.0.0/16").await?;
         let judged = check_state(&world, &theirs, &vpc, state).await;
@@ -147,8 +147,7 @@ async fn clean_up(world: &World, api: &Api<VpcPeeringAccepter>, operator: Option
     Ok(())
 }
 
-/// The resource, once its `Ready` has this reason and speaks of its present generation, and its one request, if any, has
-/// this code.
+/// Waits until `Ready` is current and has this reason, and the request, if there is one, has this status code.
 async fn until_reason(world: &World, reason: &str, code: Option<&str>) -> Result<Value> {
     until::<VpcPeeringAccepter>(world, reason, |object| {
         let connections = object["status"]["connections"].as_array().into_iter().flatten();

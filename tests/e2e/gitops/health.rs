@@ -14,7 +14,7 @@ use vpc_peering_operator::peering::status::REQUEST_ID;
 use super::run_gitops_json;
 use crate::world::World;
 
-/// A state, what puts a resource into it, and what it shall be called.
+/// A state of a resource, the reason of `Ready`, and the health that each tool must compute.
 pub struct State {
     pub name: &'static str,
     pub reason: &'static str,
@@ -22,12 +22,12 @@ pub struct State {
     pub argo_cd: &'static str,
 }
 
-/// Where Argo CD has what it knows of a kind.
+/// The folder of Argo CD's customization of a kind.
 pub fn customization(kind: &str) -> PathBuf {
     repository().join("deploy/argocd/resource_customizations/vpcpeering.dev").join(kind)
 }
 
-/// Compares a file of Argo CD's layout with what it shall hold, or writes it.
+/// Compares a file of Argo CD's layout with the expected content, or writes it.
 pub fn check(kind: &str, file: &str, expected: &Value) -> Result<()> {
     let path = customization(kind).join(file);
     if std::env::var_os("UPDATE_TESTDATA").is_some() {
@@ -43,7 +43,7 @@ pub fn check(kind: &str, file: &str, expected: &Value) -> Result<()> {
     Ok(())
 }
 
-/// The row of `health_test.yaml` for this state, once the script gives the right answer.
+/// Checks the health script's answer, and returns the row of `health_test.yaml` for this state.
 pub async fn check_health(world: &World, kind: &str, state: &State, object: Value) -> Result<Value> {
     let input = format!("testdata/{}.yaml", state.name);
     check(kind, &input, &object)?;
@@ -53,7 +53,7 @@ pub async fn check_health(world: &World, kind: &str, state: &State, object: Valu
     Ok(json!({"inputPath": input, "healthStatus": health}))
 }
 
-/// The same object with names, IDs and times that are the same in every run.
+/// Replaces names, IDs and times with constants, so that the object is the same in every run.
 pub async fn generalized(world: &World, foreign_vpc: &str, mut object: Value) -> Result<Value> {
     let metadata = object["metadata"].as_object_mut().context("no metadata")?;
     metadata.remove("managedFields");

@@ -21,10 +21,9 @@ use vpc_peering_operator::api::VpcPeering;
 use super::world::{Cloud, OTHER_ACCOUNT, World};
 use health::customization;
 
-/// The kind that is asked about.
 const KIND: &str = "VpcPeering";
 
-/// Asks `tests/control-plane/gitops` about an object, and returns what it says.
+/// Runs `tests/control-plane/gitops` on an object, and returns its output.
 pub async fn run_gitops(world: &World, arguments: &[&str], object: &Value) -> Result<String> {
     let program = prepare("tests/control-plane/build.sh gitops")?.join("gitops");
     let mut process = Command::new(program)
@@ -45,12 +44,11 @@ pub async fn run_gitops_json(world: &World, arguments: &[&str], object: &Value) 
     Ok(serde_json::from_str(&run_gitops(world, arguments, object).await?)?)
 }
 
-/// The resource as the API server has it, with no type of ours between.
+/// The resource as the API server stores it, without the types of this project.
 pub async fn raw(world: &World) -> Result<Value> {
     raw_of::<VpcPeering>(world).await
 }
 
-/// The same of another kind.
 pub async fn raw_of<K: Resource<DynamicType = ()>>(world: &World) -> Result<Value> {
     let resource = ApiResource::erase::<K>(&());
     let api = Api::<DynamicObject>::namespaced_with(world.client.clone(), &world.namespace, &resource);
@@ -61,12 +59,12 @@ pub fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> {
     object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
 }
 
-/// The resource, once its `Ready` has this reason and speaks of its present generation, and no answer of EC2 is awaited.
+/// Waits until `Ready` is current and has this reason, and no creation is under way.
 async fn until_reason(world: &World, reason: &str) -> Result<Value> {
     until::<VpcPeering>(world, reason, |object| object["status"]["creationStartedAt"].is_null()).await
 }
 
-/// The resource, once its `Ready` has this reason and speaks of its present generation, and that is so as well.
+/// Waits until `Ready` is current and has this reason, and the resource meets another condition.
 pub async fn until<K: Resource<DynamicType = ()>>(
     world: &World,
     reason: &str,
@@ -98,7 +96,10 @@ pub async fn a_wait_ends_early_if_the_resource_is_stalled(world: World) -> Resul
     let manifest = foreign.manifest_with(json!({"accepter": {"vpcId": vpc, "ownerId": OTHER_ACCOUNT}}));
     foreign.apply(&manifest).await?;
     let id = recorded_id(&until_reason(&foreign, "PendingAcceptance").await?)?;
-    let error = run_gitops(&foreign, &["wait", "1s"], &manifest).await.err().context("nobody has accepted it")?;
+    let error = run_gitops(&foreign, &["wait", "1s"], &manifest)
+        .await
+        .err()
+        .context("the wait succeeded without an acceptance")?;
     ensure!(error.to_string().contains("status: 'InProgress'"), "{error}");
 
     let start = Instant::now();
@@ -110,9 +111,9 @@ pub async fn a_wait_ends_early_if_the_resource_is_stalled(world: World) -> Resul
     };
     let (waited, rejected) = tokio::join!(wait, reject);
     rejected?;
-    let error = waited.err().context("it was rejected")?;
+    let error = waited.err().context("the wait succeeded after a rejection")?;
     ensure!(error.to_string().contains("status: 'Failed'"), "{error}");
-    ensure!(start.elapsed() < Duration::from_secs(60), "it waited on for {:?}", start.elapsed());
+    ensure!(start.elapsed() < Duration::from_secs(60), "the wait took {:?} more", start.elapsed());
     Ok(())
 }
 
@@ -146,7 +147,7 @@ pub async fn every_identity_state_has_the_right_health(world: World) -> Result<(
     };
     let (kstatus, health, stored) = health_now().await?;
     ensure!(kstatus == "InProgress" && health == "Progressing", "{kstatus}, {health}: {stored:#}");
-    // An operator of one namespace leaves identities to that of the whole cluster.
+    // A namespaced operator does not reconcile cluster-scoped AwsIdentities.
     let _operator = world.operator.clone().without("WATCH_NAMESPACE").start().await?;
     eventually("ready", Duration::from_secs(60), async || {
         let (kstatus, health, stored) = health_now().await?;
@@ -173,7 +174,7 @@ pub async fn the_health_script_is_added_to_argocd_cm(world: World) -> Result<()>
     let stored = kubectl(&["get", "configmap", "argocd-cm", "--namespace=argocd", "-o", "json"]).await?;
     let stored: Value = serde_json::from_str(&stored)?;
     let script = std::fs::read_to_string(customization(KIND).join("health.lua"))?;
-    // Argo CD's name for the health of a kind of a group.
+    // Argo CD's key for the health script of a kind.
     let mut expected = json!({"url": "https://argocd.example.com"});
     for kind in ["VpcPeering", "VpcPeeringAccepter", "AwsIdentity"] {
         expected[format!("resource.customizations.health.vpcpeering.dev_{kind}")] = json!(script);

@@ -30,7 +30,7 @@ const STATES: [State; 17] = [
     State { name: "dry-run", reason: "DryRun", kstatus: "InProgress", argo_cd: "Suspended" },
     State { name: "observed", reason: "Active", kstatus: "Current", argo_cd: "Healthy" },
     State { name: "outdated", reason: "", kstatus: "InProgress", argo_cd: "Progressing" },
-    // Argo CD asks no script about an object that is being deleted.
+    // Argo CD runs no script for an object that is being deleted.
     State { name: "terminating", reason: "Deleting", kstatus: "Terminating", argo_cd: "" },
     State { name: "expired", reason: "Expired", kstatus: "Failed", argo_cd: "Degraded" },
 ];
@@ -158,13 +158,13 @@ async fn clean_up(world: &World, state: &State, operator: Option<RunningOperator
     Ok(())
 }
 
-/// Makes a connection as somebody else would.
+/// Creates a connection without the operator, and accepts it.
 async fn create_connection(world: &World) -> Result<()> {
     let create = world.ec2.create_vpc_peering_connection().vpc_id(&world.requester).peer_vpc_id(&world.accepter);
     let connection = create.send().await?.vpc_peering_connection.context("no connection")?;
     let id = connection.vpc_peering_connection_id.context("no ID")?;
     eventually("active", Duration::from_secs(30), async || {
-        // Refused while EC2 still checks the request, and once it is accepted.
+        // EC2 refuses the call while it checks the request, and after the acceptance.
         _ = world.ec2.accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await;
         let codes: Vec<_> =
             world.live_peerings().await?.iter().map(|connection| ec2::code(connection).to_owned()).collect();

@@ -13,7 +13,7 @@ use super::{LIMIT, LONG_ENOUGH};
 use crate::routes::through_peerings;
 use crate::world::{World, condition, connection_id};
 
-/// Writes into the status as only the operator may, who is thereby deceived.
+/// Writes a status in the operator's name.
 async fn forge(world: &World, status: Value) -> Result<()> {
     let client = world.shared.control_plane.admin_as_operator().await?;
     let api = Api::<VpcPeering>::namespaced(client, &world.namespace);
@@ -21,7 +21,7 @@ async fn forge(world: &World, status: Value) -> Result<()> {
     Ok(())
 }
 
-/// A connection that somebody else has made, between VPCs of their own; active.
+/// An active connection of somebody else, between other VPCs.
 async fn foreign_connection(world: &World) -> Result<String> {
     let (one, other) =
         (ec2::create_vpc(&world.ec2, "10.31.0.0/16").await?, ec2::create_vpc(&world.ec2, "10.32.0.0/16").await?);
@@ -48,7 +48,7 @@ async fn code_and_tags(ec2: &Ec2, id: &str) -> Result<(String, Vec<(String, Stri
     Ok((ec2::code(&connection).to_owned(), tags.collect()))
 }
 
-/// Nothing that the operator asked for names this connection.
+/// Fails if a call of the operator changed this connection.
 async fn ensure_untouched(world: &World, id: &str) -> Result<()> {
     for action in ["CreateTags", "DeleteTags", "DeleteVpcPeeringConnection", "ModifyVpcPeeringConnectionOptions"] {
         let calls = world.journal(action).await?;
@@ -60,7 +60,7 @@ async fn ensure_untouched(world: &World, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// The status names a foreign connection as the resource's own: it is neither tagged nor deleted, in life or in deletion.
+/// The status names a foreign connection as the resource's own. The operator must neither tag nor delete it.
 pub async fn a_forged_connection_id_is_not_trusted(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let foreign = foreign_connection(&world).await?;
@@ -77,7 +77,7 @@ pub async fn a_forged_connection_id_is_not_trusted(world: World) -> Result<()> {
     ensure_untouched(&world, &foreign).await
 }
 
-/// A record of another resource's route makes it nobody else's: it is neither deleted nor replaced.
+/// The status names a route of another resource. The operator must neither delete nor replace it.
 pub async fn a_forged_route_record_is_not_trusted(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let third = ec2::create_vpc(&world.ec2, "10.3.0.0/16").await?;
@@ -100,7 +100,7 @@ pub async fn a_forged_route_record_is_not_trusted(world: World) -> Result<()> {
     tokio::time::sleep(LONG_ENOUGH).await;
     ensure!(world.calls("DeleteRoute").await? + world.calls("ReplaceRoute").await? == 0, "a route was changed");
     ensure!(through_peerings(&world.ec2, &world.requester).await? == before);
-    // Nor when the forged resource goes.
+    // The same holds when the resource with the forged status is deleted.
     other.delete().await?;
     other.until_gone().await?;
     let after = through_peerings(&world.ec2, &world.requester).await?;
@@ -108,7 +108,7 @@ pub async fn a_forged_route_record_is_not_trusted(world: World) -> Result<()> {
     Ok(())
 }
 
-/// A recorded tag is removed only with the value that was set.
+/// The operator removes a recorded tag only if it has the value that the operator set.
 pub async fn a_forged_tag_record_is_not_trusted(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
@@ -124,8 +124,8 @@ pub async fn a_forged_tag_record_is_not_trusted(world: World) -> Result<()> {
     Ok(())
 }
 
-/// The ownership tags on a connection between other VPCs make it nobody's: not in life, not in deletion, and not as what an
-/// earlier resource of the same name has left behind.
+/// Ownership tags on a connection between other VPCs have no effect, neither with the resource's UID nor with that of an
+/// earlier resource of the same name.
 pub async fn forged_ownership_tags_are_not_trusted(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
@@ -143,7 +143,8 @@ pub async fn forged_ownership_tags_are_not_trusted(world: World) -> Result<()> {
         forged.push(foreign);
     }
     world.request_reconcile("forged").await?;
-    let object = world.until("told", |object| condition(object, "UnexpectedConnection").is_some()).await?;
+    let object =
+        world.until("UnexpectedConnection", |object| condition(object, "UnexpectedConnection").is_some()).await?;
     let message = &condition(&object, "UnexpectedConnection").context("no condition")?.message;
     ensure!(forged.iter().any(|id| message.contains(id)), "{message}");
     ensure!(condition(&object, "Ready").is_some_and(|ready| ready.status == "True"), "{:?}", object.status);

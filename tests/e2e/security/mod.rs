@@ -9,5 +9,5 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Time for an operator that would do something to do it, several polls long.
+/// Time in which an operator would make a forbidden call: several polls.
 const LONG_ENOUGH: Duration = Duration::from_secs(3);

@@ -12,7 +12,7 @@ use crate::iam;
 use crate::routes::through_peerings;
 use crate::world::{OTHER_ACCOUNT, World, condition};
 
-/// Without a flag that says otherwise, nobody may use the operator's own credentials, and nobody may take over a connection.
+/// Without flags, no namespace may use the operator's own credentials, and no resource may adopt a connection.
 pub async fn the_defaults_permit_nothing(world: World) -> Result<()> {
     let operator =
         world.operator.clone().without("OWN_CREDENTIALS_NAMESPACES").without("OWN_CREDENTIALS_ALLOW_ADOPTION");
@@ -32,12 +32,12 @@ pub async fn the_defaults_permit_nothing(world: World) -> Result<()> {
     let message = &condition(&object, "Ready").context("no Ready")?.message;
     ensure!(message.contains("spec.vpcPeeringConnectionId") && message.contains("allowAdoption"), "{message}");
     tokio::time::sleep(LONG_ENOUGH).await;
-    ensure!(world.ec2_calls().await? == 0, "EC2 was asked");
+    ensure!(world.ec2_calls().await? == 0, "the operator called EC2");
     world.delete().await?;
     world.until_gone().await
 }
 
-/// Each end, account, VPC and region that an identity does not list is refused before AWS is asked.
+/// The operator makes no AWS call for an account, VPC or region that an identity does not list.
 pub async fn an_identity_limits_both_ends(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let namespaces = json!({"list": [world.namespace]});
@@ -71,11 +71,11 @@ pub async fn an_identity_limits_both_ends(world: World) -> Result<()> {
         let message = &condition(&object, "Ready").context("no Ready")?.message;
         ensure!(message.contains(named) && message.contains(&own), "{message}");
         tokio::time::sleep(Duration::from_secs(1)).await;
-        ensure!(world.ec2_calls().await? == 0, "{limits}: EC2 was asked");
+        ensure!(world.ec2_calls().await? == 0, "{limits}: the operator called EC2");
         world.delete().await?;
         world.until_gone().await?;
     }
-    // An invented region needs a list that names it.
+    // A region that does not exist is allowed only by a list that names it.
     world.apply_identity_named(&own, "111111111111", json!({"allowedNamespaces": namespaces})).await?;
     let mut manifest = world.manifest();
     manifest["spec"]["requester"] =
@@ -85,7 +85,7 @@ pub async fn an_identity_limits_both_ends(world: World) -> Result<()> {
     Ok(())
 }
 
-/// Routes need a permission of their own; without it the rest is done.
+/// Without `allowRoutes`, the operator creates no routes and does everything else.
 pub async fn routes_need_a_permission(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let mut ends = BothEnds::far_apart(&world).await?;
@@ -106,7 +106,6 @@ pub async fn routes_need_a_permission(world: World) -> Result<()> {
     Ok(())
 }
 
-/// An older resource that may not act for its ends blocks nobody.
 pub async fn an_older_resource_without_permission_blocks_no_other(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let squatter = world.with_name("squatter");
@@ -114,7 +113,7 @@ pub async fn an_older_resource_without_permission_blocks_no_other(world: World) 
     manifest["spec"]["requester"]["identityRef"] = json!({"name": "no-such"});
     squatter.apply(&manifest).await?;
     squatter.until_stalled("IdentityNotFound").await?;
-    // Of another account, which cannot have these VPCs.
+    // An identity of another account, which does not have these VPCs.
     let another = world.with_name("another");
     let identity =
         world.apply_identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {"list": [world.namespace]}})).await?;
@@ -128,8 +127,8 @@ pub async fn an_older_resource_without_permission_blocks_no_other(world: World) 
     Ok(())
 }
 
-/// Emptied by every usual way of applying, a permission allows nobody: the API server refuses the change, or the operator
-/// stops.
+/// Empties allow lists with each usual way of applying. The API server rejects the change, or the operator stops. This test is
+/// long because it is a table of ways and values.
 pub async fn an_emptied_allow_list_allows_nobody(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let ends = BothEnds::far_apart(&world).await?;
@@ -165,7 +164,7 @@ pub async fn an_emptied_allow_list_allows_nobody(world: World) -> Result<()> {
     ];
     let apply = ["apply", "-f", path.as_str()];
     let server_side = ["apply", "--server-side", "--force-conflicts", "-f", path.as_str()];
-    // Flux applies in its own name; what it takes back, another manager must not keep.
+    // Flux has a field manager of its own. A value that it removes must not stay under another manager.
     let flux =
         ["apply", "--server-side", "--force-conflicts", "--field-manager=kustomize-controller", "-f", path.as_str()];
     let ways: [(&str, &[&str]); 3] = [("apply", &apply), ("server-side apply", &server_side), ("Flux", &flux)];
@@ -200,8 +199,7 @@ pub async fn an_emptied_allow_list_allows_nobody(world: World) -> Result<()> {
     Ok(())
 }
 
-/// A change that the API server has refused has changed nothing, and the resource may be made; one that it has taken keeps
-/// the resource from AWS.
+/// A rejected change has no effect, so the resource may be created. After an accepted change, the operator must not call AWS.
 async fn ensure_refused_or_stalled(world: &World, ends: &BothEnds, is_refused: bool) -> Result<()> {
     if is_refused {
         return Ok(());
@@ -213,7 +211,7 @@ async fn ensure_refused_or_stalled(world: &World, ends: &BothEnds, is_refused: b
         condition(object, "Stalled").is_some_and(|stalled| reasons.contains(&stalled.reason.as_str()))
     };
     world.until("not allowed", is_so).await?;
-    ensure!(world.ec2_calls().await? == 0, "EC2 was asked");
+    ensure!(world.ec2_calls().await? == 0, "the operator called EC2");
     world.delete().await?;
     world.until_gone().await
 }

@@ -11,7 +11,6 @@ use super::{LIMIT, LONG_ENOUGH};
 use crate::routes::through_peerings;
 use crate::world::{OTHER_ACCOUNT, REGION, World, condition, connection_id};
 
-/// A CIDR block that another account adds later gets no route, until a person allows it.
 pub async fn a_cidr_block_added_by_another_account_needs_approval(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let (theirs, vpc) = world.another_account().await?;
@@ -41,7 +40,7 @@ pub async fn a_cidr_block_added_by_another_account_needs_approval(world: World) 
     for named in ["10.200.0.0/16", "rtb-", line] {
         ensure!(told.message.contains(named), "{named}: {told:?}");
     }
-    ensure!(routed().await? == ["10.3.0.0/16"], "it was routed");
+    ensure!(routed().await? == ["10.3.0.0/16"], "the new block has a route");
     world.until_events(&["UnexpectedCidrBlock"]).await?;
     let allowed = json!({"routeTables": {"all": true}, "destinationCidrBlocks": ["10.3.0.0/16", "10.200.0.0/16"]});
     world.patch(json!({"spec": {"requester": {"routes": allowed}}})).await?;
@@ -50,7 +49,7 @@ pub async fn a_cidr_block_added_by_another_account_needs_approval(world: World) 
     Ok(())
 }
 
-/// The same at the accepter's end, by the entry that let the requester in; and without the entry there are no routes.
+/// At the accepter's end, the `accept` entry allows the block. Without the entry, all routes are removed.
 pub async fn a_cidr_block_added_by_a_requester_needs_approval(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     world.simulator().set(&json!({"cidr_blocks_of_requests": true})).await?;
@@ -92,9 +91,9 @@ pub async fn a_cidr_block_added_by_a_requester_needs_approval(world: World) -> R
     request.peer_owner_id("111111111111").send().await?;
     until("routed", &["10.3.0.0/16"], "Synced").await?;
     theirs.associate_vpc_cidr_block().vpc_id(&vpc).cidr_block("10.200.0.0/16").send().await?;
-    let message = until("told", &["10.3.0.0/16"], "UnexpectedCidrBlock").await?;
+    let message = until("UnexpectedCidrBlock", &["10.3.0.0/16"], "UnexpectedCidrBlock").await?;
     ensure!(message.contains("10.200.0.0/16") && message.contains("cidrBlocks.list"), "{message}");
-    // With every block allowed at acceptance, those of then are the ones that are routed.
+    // `all: true` allows only the blocks that the requester had at the acceptance.
     apply(Some(all.clone())).await?;
     tokio::time::sleep(LONG_ENOUGH).await;
     until("as before", &["10.3.0.0/16"], "UnexpectedCidrBlock").await?;
@@ -105,7 +104,7 @@ pub async fn a_cidr_block_added_by_a_requester_needs_approval(world: World) -> R
     Ok(())
 }
 
-/// A destination that is wider than the other end would take other traffic.
+/// A destination wider than the peer's VPC would also route traffic for other networks.
 pub async fn a_destination_must_lie_within_the_other_end(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let mut manifest = world.manifest();
@@ -122,7 +121,7 @@ pub async fn a_destination_must_lie_within_the_other_end(world: World) -> Result
     Ok(())
 }
 
-/// What a person has changed since the last look is seen before anything is taken away.
+/// Somebody replaces the route after the last poll. The operator must see that before it deletes the route.
 pub async fn a_route_is_described_again_before_its_deletion(world: World) -> Result<()> {
     let _operator = world.operator.clone().with("POLL_INTERVAL", "1h").start().await?;
     let mut manifest = world.manifest();
@@ -131,12 +130,12 @@ pub async fn a_route_is_described_again_before_its_deletion(world: World) -> Res
     world.until_ready().await?;
     let routes = through_peerings(&world.ec2, &world.requester).await?;
     let (table, destination, _) = routes.first().context("no route")?;
-    // Longer than anything that the operator waits to see.
+    // The operator's own polls after the creation have ended.
     tokio::time::sleep(LONG_ENOUGH).await;
     let replace = world.ec2.replace_route().route_table_id(table).destination_cidr_block(destination);
     replace.gateway_id("igw-0123456789abcdef0").send().await?;
     world.patch(json!({"spec": {"requester": {"routes": null}}})).await?;
-    eventually("let go of", LIMIT, async || {
+    eventually("no route in the status", LIMIT, async || {
         let object = world.get().await?;
         ensure!(object.status.is_some_and(|status| status.routes.is_empty()));
         Ok(())
@@ -145,7 +144,7 @@ pub async fn a_route_is_described_again_before_its_deletion(world: World) -> Res
     let tables =
         world.ec2.describe_route_tables().route_table_ids(table).send().await?.route_tables.unwrap_or_default();
     let mut left = tables.iter().flat_map(|table| table.routes());
-    ensure!(left.any(|route| route.gateway_id() == Some("igw-0123456789abcdef0")), "the other's route was deleted");
+    ensure!(left.any(|route| route.gateway_id() == Some("igw-0123456789abcdef0")), "the replaced route was deleted");
     ensure!(world.calls("DeleteRoute").await? == 0);
     Ok(())
 }
