@@ -1,5 +1,5 @@
-//! Large resources must not exhaust the operator's memory. These tests use the largest ones that the API server accepts,
-//! under the memory limit of the chart.
+//! Large resources must not exhaust the operator's memory. These tests use the largest ones that the API server
+//! accepts, under the memory limit of the chart.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,11 +17,12 @@ use super::world::{self, Cloud, World};
 /// Number of large resources.
 const LARGE_RESOURCES: usize = 200;
 
-/// Size of an object that still fits into etcd, in bytes. etcd accepts requests of up to 1.5 MiB, and the API server adds
-/// `managedFields`.
+/// Size of an object that still fits into etcd, in bytes. etcd accepts requests of up to 1.5 MiB, and the API server
+/// adds `managedFields`.
 const LARGEST: usize = 1_400_000;
 
-/// Size of the largest field that the operator still reads, in bytes. The rest of the object needs the difference to 1 MiB.
+/// Size of the largest field that the operator still reads, in bytes. The rest of the object needs the difference to 1
+/// MiB.
 const READ: usize = (1 << 20) - 20_000;
 
 /// Maximum size of all annotations of an object together, in bytes.
@@ -253,8 +254,8 @@ fn chart_limit() -> Result<u64> {
 
 /// Limits the operator's memory by a cgroup. If no cgroup can be created, it reads the peak from `/proc` instead.
 ///
-/// The operator is a debug build here, so its code takes about 100 MiB more than in a release. Code is mapped from a file,
-/// and the kernel drops such pages before it kills a process, so the chart's limit applies without a correction.
+/// The operator is a debug build here, so its code takes about 100 MiB more than in a release. Code is mapped from a
+/// file, and the kernel drops such pages before it kills a process, so the chart's limit applies without a correction.
 struct MemoryLimit {
     folder: Option<PathBuf>,
     /// The script that starts the operator in the cgroup.

@@ -33,6 +33,7 @@ pub async fn every_example_works(world: World) -> Result<()> {
     Ok(())
 }
 
+/// Applies one example with the IDs of the test. Long because each kind of example needs other preparations.
 async fn example(world: &World, stem: &str, text: &str) -> Result<()> {
     let mut world = world.with_name(stem);
     let is_abroad = text.contains("region: us-west-2") || text.contains("defaultRegion: us-west-2");

@@ -1,5 +1,5 @@
-//! Flux's own controllers as processes. kustomize-controller installs the operator's rights and a peering, waits for the
-//! peering, reports a failed one, and prunes. `flux_helm.rs` tests helm-controller.
+//! Flux's own controllers as processes. kustomize-controller installs the operator's rights and a peering, waits for
+//! the peering, reports a failed one, and prunes. `flux_helm.rs` tests helm-controller.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,8 +16,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Flux's namespace.
 pub const NAMESPACE: &str = "flux-system";
 
-/// One of Flux's controllers, and a web server with the artifacts of its sources. There is no source-controller: the test
-/// packs the artifacts.
+/// One of Flux's controllers, and a web server with the artifacts of its sources. There is no source-controller: the
+/// test packs the artifacts.
 pub struct Flux<'a> {
     control_plane: &'a ControlPlane,
     url: String,
@@ -67,7 +67,8 @@ impl<'a> Flux<'a> {
         self.serve("gitrepository", name, &[Path::new("-C"), folder, Path::new(".")]).await
     }
 
-    /// Packs files with these arguments of `tar`, and writes the URL into the status of a source, as source-controller does.
+    /// Packs files with these arguments of `tar`, and writes the URL into the status of a source, as source-controller
+    /// does.
     pub async fn serve(&self, kind: &str, name: &str, packed: &[&Path]) -> Result<()> {
         let archive = self.control_plane.folder().join("artifacts").join(format!("{name}.tar.gz"));
         let tar = Command::new("tar").arg("-czf").arg(&archive).args(packed).status().await?;
@@ -182,6 +183,7 @@ async fn check_emptied_allow_lists(flux: &Flux<'_>, world: &World, folder: &Path
     flux.control_plane.kubectl(&delete).await.map(drop)
 }
 
+/// This test is long because each step needs the state that the step before it has left.
 pub async fn kustomize_controller_installs_waits_and_prunes(world: World) -> Result<()> {
     let world = World::new(world.shared.with_own_control_plane().await?, &world.namespace, Cloud::Simulator).await?;
     let flux = Flux::start(&world.shared.control_plane, "kustomize-controller").await?;

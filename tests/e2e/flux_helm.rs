@@ -1,5 +1,5 @@
-//! Flux's own helm-controller as a process. It installs the chart from the HelmRelease of the example, and upgrades it. The
-//! peerings stay when the release is removed.
+//! Flux's own helm-controller as a process. It installs the chart from the HelmRelease of the example, and upgrades it.
+//! The peerings stay when the release is removed.
 
 use std::path::Path;
 use std::time::Duration;
@@ -66,7 +66,8 @@ pub async fn helm_controller_installs_upgrades_and_keeps_peerings(world: World) 
     Ok(())
 }
 
-/// Writes a Deployment status with this number of ready pods, since no kubelet runs. Only then the release becomes ready.
+/// Writes a Deployment status with this number of ready pods, since no kubelet runs. Only then the release becomes
+/// ready.
 async fn roll_out(flux: &Flux<'_>, replicas: i32) -> Result<()> {
     let deployment = eventually("deployed", LIMIT, async || {
         let deployment = flux.get(NAMESPACE, "deployment", NAME).await?;

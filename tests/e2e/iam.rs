@@ -28,8 +28,8 @@ const OWN_ACCOUNT: &str = "111111111111";
 /// The user whose access keys the operator has.
 const OPERATOR: &str = "arn:aws:iam::111111111111:user/simulated";
 
-/// Tests in which the operator adopts connections, or restores removed ownership tags. They need the temporary grant that
-/// the README describes.
+/// Tests in which the operator adopts connections, or restores removed ownership tags. They need the temporary grant
+/// that the README describes.
 const ADOPTING: &[&str] = &["adoption::an_existing_connection_is_adopted", "examples::every_example_works"];
 
 /// Tests in which EC2 refuses tags, but options must be set. The policies bind options to tags, so these tests need an
@@ -149,7 +149,8 @@ impl Policies {
         self.attach(simulator, key, OWN_ACCOUNT, names).await
     }
 
-    /// Attaches the policy and the trust policy to a role: the requester's in the test's own account, else the accepter's.
+    /// Attaches the policy and the trust policy to a role: the requester's in the test's own account, else the
+    /// accepter's.
     pub async fn bind_role(&self, simulator: &Client, arn: &str, account: &str) -> Result<()> {
         let end = if account == OWN_ACCOUNT { "requester" } else { "accepter" };
         self.attach(simulator, arn, account, ["trust", end].into_iter()).await?;

@@ -115,8 +115,8 @@ pub async fn a_withdrawn_permission_stops_every_call(world: World) -> Result<()>
     Ok(())
 }
 
-/// A changed reference is checked again. Under an identity of another account, the operator cannot see the peering and must
-/// not treat it as deleted.
+/// A changed reference is checked again. Under an identity of another account, the operator cannot see the peering and
+/// must not treat it as deleted.
 pub async fn a_changed_identity_reference_is_checked_again(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let allowed = world.apply_identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {"all": true}})).await?;

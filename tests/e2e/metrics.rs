@@ -108,8 +108,8 @@ pub async fn probes_report_liveness_and_readiness(world: World) -> Result<()> {
     Ok(())
 }
 
-/// Needs no resource. Before that, `/readyz` shows AWS's error, and the metrics are served. Later errors do not make the
-/// operator unready.
+/// Needs no resource. Before that, `/readyz` shows AWS's error, and the metrics are served. Later errors do not make
+/// the operator unready.
 pub async fn the_operator_is_ready_once_aws_accepts_its_credentials(world: World) -> Result<()> {
     let code = "InvalidClientTokenId".to_owned();
     let refusal = Kind::Error { code: code.clone(), message: Some("who is that?".into()), status: Some(403) };
@@ -143,8 +143,8 @@ pub async fn the_operator_is_ready_once_aws_accepts_its_credentials(world: World
     Ok(())
 }
 
-/// Evaluates each query of the Grafana dashboard with Prometheus' own code on a real scrape. The test adds the labels that
-/// Prometheus adds to every series of a target.
+/// Evaluates each query of the Grafana dashboard with Prometheus' own code on a real scrape. The test adds the labels
+/// that Prometheus adds to every series of a target.
 pub async fn every_dashboard_query_returns_data(world: World) -> Result<()> {
     let (operator, leaving) = start_with_something_to_measure(&world).await?;
     let (text, labels) = eventually("the scrape shows every metric", LIMIT, async || {

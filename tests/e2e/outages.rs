@@ -130,6 +130,7 @@ pub async fn a_resource_that_becomes_unreadable_is_not_touched(world: World) -> 
     Ok(())
 }
 
+/// This test is long because each step needs the state that the step before it has left.
 pub async fn a_recreated_resource_adopts_its_orphaned_peering(world: World) -> Result<()> {
     let operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
@@ -139,8 +140,8 @@ pub async fn a_recreated_resource_adopts_its_orphaned_peering(world: World) -> R
     // Somebody removes the finalizer.
     world.shared.control_plane.remove_finalizers("vpcpeering", &world.namespace, &world.name).await?;
     world.until_gone().await?;
-    // The new resource has another UID. With `--cluster-id`, another cluster may use the same ID, so the operator adopts
-    // nothing and reports the connection.
+    // The new resource has another UID. With `--cluster-id`, another cluster may use the same ID, so the operator
+    // adopts nothing and reports the connection.
     let uid = world.client.clone();
     let uid = kube::Api::<k8s_openapi::api::core::v1::Namespace>::all(uid).get("kube-system").await?.metadata.uid;
     let cautious = world.operator.clone().with("CLUSTER_ID", &uid.context("no UID")?);

@@ -1,5 +1,5 @@
-//! Two resources for the same pair of VPCs. One owns the peering, however EC2 answers a repeated request. The deletion of the
-//! other one must not affect it.
+//! Two resources for the same pair of VPCs. One owns the peering, however EC2 answers a repeated request. The deletion
+//! of the other one must not affect it.
 
 use anyhow::{Context, Result, bail, ensure};
 use environment::ec2::code;

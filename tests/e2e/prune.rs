@@ -1,5 +1,5 @@
-//! A GitOps tool removes the operator and its resources, together or one after the other. Flux's own library deletes them.
-//! The test stops the operator as a kubelet would.
+//! A GitOps tool removes the operator and its resources, together or one after the other. Flux's own library deletes
+//! them. The test stops the operator as a kubelet would.
 
 use anyhow::{Context, Result, ensure};
 use environment::{RunningOperator, eventually, repository};
@@ -10,7 +10,8 @@ use super::world::{Cloud, World};
 
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// The objects of the operator's Kustomization, without the namespace: its deletion needs a controller that does not run.
+/// The objects of the operator's Kustomization, without the namespace: its deletion needs a controller that does not
+/// run.
 async fn operator_objects(world: &World) -> Result<Vec<Value>> {
     let deploy = repository().join("deploy");
     let rendered = world.shared.control_plane.kubectl(&["kustomize", &deploy.to_string_lossy()]).await?;

@@ -13,8 +13,8 @@ use vpc_peering_operator::api::VpcPeering;
 
 use super::world::{World, connection_id};
 
-/// An admission policy that rejects every status with a connection ID. So the operator can be killed after EC2 has created
-/// the peering and before the ID is written.
+/// An admission policy that rejects every status with a connection ID. So the operator can be killed after EC2 has
+/// created the peering and before the ID is written.
 struct StatusWritesRejected<'a>(&'a World);
 
 impl<'a> StatusWritesRejected<'a> {

@@ -66,6 +66,7 @@ const RESOURCES: usize = 150;
 const CAPACITY: usize = 50;
 const REFILL: usize = 2;
 
+/// This test is long because most of it prepares one large environment.
 pub async fn namespaces_take_turns_at_the_ec2_rate_limit(world: World) -> Result<()> {
     let quotas = json!({"quotas": {"outstanding": 100_000, "active_per_vpc": 100_000}});
     world.simulator().set(&quotas).await?;
@@ -129,7 +130,8 @@ pub async fn namespaces_take_turns_at_the_ec2_rate_limit(world: World) -> Result
     .await
     .map_err(|error| world.with_log(error))?;
     let (refused, calls) = count_throttled(&world).await?;
-    // Most calls are throttled at the beginning, before the operator knows the limit. `make bench` measures a longer time.
+    // Most calls are throttled at the beginning, before the operator knows the limit. `make bench` measures a longer
+    // time.
     ensure!(refused * 10 <= calls, "{refused} of {calls} calls were refused");
     Ok(())
 }

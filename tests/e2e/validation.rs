@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::world::{Cloud, World};
 
+/// This test is long because it is a table of invalid values and messages.
 pub async fn every_schema_rule_rejects_with_a_readable_message(world: World) -> Result<()> {
     let tags = |tags: Value| json!({"tags": tags});
     let many: Vec<Value> = (0..37).map(|n| json!({"key": format!("k{n}"), "value": ""})).collect();

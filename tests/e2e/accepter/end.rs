@@ -241,7 +241,8 @@ pub fn is_stalled(object: &VpcPeeringAccepter, reason: &str) -> bool {
     condition(object, "Stalled").is_some_and(|stalled| stalled.reason == reason)
 }
 
-/// Asks for a peering with the accepter's VPC, as anybody may; returns the connection's ID once the accepter can see it.
+/// Asks for a peering with the accepter's VPC, as anybody may; returns the connection's ID once the accepter can see
+/// it.
 pub async fn request(world: &World, accepter: &AccepterEnd, vpc: &str) -> Result<String> {
     let request = world.ec2.create_vpc_peering_connection().vpc_id(vpc).peer_vpc_id(&accepter.vpc);
     let request = request.set_peer_owner_id(accepter.identity.as_ref().map(|_| OTHER_ACCOUNT.to_owned()));

@@ -1,5 +1,5 @@
-//! `VpcPeeringAccepter`: it accepts only the requests that its spec allows, configures its own end, and leaves nothing but
-//! the connections behind.
+//! `VpcPeeringAccepter`: it accepts only the requests that its spec allows, configures its own end, and leaves nothing
+//! but the connections behind.
 
 pub mod decisions;
 mod end;

@@ -62,8 +62,8 @@ pub async fn each_policy_grants_every_action_that_its_role_uses(world: World) ->
     Ok(())
 }
 
-/// One permission of one end is missing at a time. The condition names the action and the caller, and all other steps are
-/// done.
+/// One permission of one end is missing at a time. The condition names the action and the caller, and all other steps
+/// are done.
 pub async fn each_missing_permission_is_reported_and_blocks_nothing_else(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let rows: [(&str, bool, Option<&str>); 6] = [
@@ -121,8 +121,8 @@ pub async fn each_missing_permission_is_reported_and_blocks_nothing_else(world: 
     Ok(())
 }
 
-/// Missing permissions for deletions, for describing, and for moving routes. This test is long because each step needs the
-/// state that the step before it has left.
+/// Missing permissions for deletions, for describing, and for moving routes. This test is long because each step needs
+/// the state that the step before it has left.
 pub async fn each_missing_permission_of_a_later_change_is_reported(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let deny = async |action: &str, account: &str| {

@@ -124,8 +124,8 @@ pub async fn a_forged_tag_record_is_not_trusted(world: World) -> Result<()> {
     Ok(())
 }
 
-/// Ownership tags on a connection between other VPCs have no effect, neither with the resource's UID nor with that of an
-/// earlier resource of the same name.
+/// Ownership tags on a connection between other VPCs have no effect, neither with the resource's UID nor with that of
+/// an earlier resource of the same name.
 pub async fn forged_ownership_tags_are_not_trusted(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;

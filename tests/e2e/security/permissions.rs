@@ -127,8 +127,8 @@ pub async fn an_older_resource_without_permission_blocks_no_other(world: World) 
     Ok(())
 }
 
-/// Empties allow lists with each usual way of applying. The API server rejects the change, or the operator stops. This test is
-/// long because it is a table of ways and values.
+/// Empties allow lists with each usual way of applying. The API server rejects the change, or the operator stops. This
+/// test is long because it is a table of ways and values.
 pub async fn an_emptied_allow_list_allows_nobody(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let ends = BothEnds::far_apart(&world).await?;
@@ -199,7 +199,8 @@ pub async fn an_emptied_allow_list_allows_nobody(world: World) -> Result<()> {
     Ok(())
 }
 
-/// A rejected change has no effect, so the resource may be created. After an accepted change, the operator must not call AWS.
+/// A rejected change has no effect, so the resource may be created. After an accepted change, the operator must not
+/// call AWS.
 async fn ensure_refused_or_stalled(world: &World, ends: &BothEnds, is_refused: bool) -> Result<()> {
     if is_refused {
         return Ok(());

@@ -18,8 +18,8 @@ use crate::iam;
 const LIMIT: Duration = Duration::from_secs(60);
 
 impl World {
-    /// Applies an `AwsIdentity` for an account and returns its name. It allows everything except namespaces; `spec` adds or
-    /// replaces fields, and null removes them.
+    /// Applies an `AwsIdentity` for an account and returns its name. It allows everything except namespaces; `spec`
+    /// adds or replaces fields, and null removes them.
     pub async fn apply_identity(&self, account: &str, spec: Value) -> Result<String> {
         let name = format!("{}-{account}", self.namespace);
         self.apply_identity_named(&name, account, spec).await?;
