@@ -1,12 +1,18 @@
-//! A Kubernetes operator that keeps AWS VPC peering connections as their `VpcPeering` and `VpcPeeringAccepter` resources
-//! say.
-//! The folders: `api` what users say, `peering` and `accepting` what follows from it, `aws` and `controller` what is done
-//! about it, `operator` what makes it a service, `cli` how it is called.
+#![allow(dead_code, unused_imports)]
+//! A Kubernetes operator for AWS VPC peering connections. `docs/architecture.md` explains the design.
+//!
+//! The folders are layers. Each imports only from those below it:
+//!
+//! - `cli`: the subcommands.
+//! - `operator`: the process: leader election, probes, metrics, logs, traces, shutdown.
+//! - `controller`: the reconcile loop, the watches and the effects.
+//! - `aws`: EC2 and STS calls, and the polled inventory of each region.
+//! - `peering`: the domain. Pure.
+//! - `api`: the custom resources.
 
-pub mod accepting;
 pub mod api;
-pub mod aws;
-pub mod cli;
-pub mod controller;
-pub mod operator;
-pub mod peering;
+pub(crate) mod aws;
+
+
+
+pub(crate) mod peering;

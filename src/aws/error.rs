@@ -12,7 +12,7 @@ use thiserror::Error as ThisError;
 
 use super::principal::Principal;
 use crate::api::Reason;
-use crate::peering::status::REQUEST_ID;
+use crate::peering::conditions::REQUEST_ID;
 
 /// The resource is in a transient state, or has changed since the last poll. A later reconcile succeeds.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>

@@ -7,10 +7,8 @@ use std::sync::Arc;
 use smol_str::SmolStr;
 
 use super::connection::Connection;
-use super::endpoints::Endpoints;
 use super::owner::Owner;
 use super::quota;
-use super::vpc_peering::{Observation, Recorded};
 
 /// All connections that one account sees in one region, indexed for the queries of a reconcile.
 #[derive(Clone, Debug, Default)]
@@ -79,57 +77,26 @@ impl Snapshot {
     }
 
     /// The connections with this VPC at either end.
-    fn of(&self, vpc_id: &str) -> impl Iterator<Item = &Arc<Connection>> {
+    pub(crate) fn of(&self, vpc_id: &str) -> impl Iterator<Item = &Arc<Connection>> {
         self.find(&self.by_vpc, vpc_id)
             .filter(move |connection| vpcs(connection).into_iter().flatten().any(|vpc| vpc == vpc_id))
     }
 
-    /// The view of one `VpcPeering`.
-    pub(crate) fn observe(
-        &self,
-        owner: &Owner,
-        recorded: &Recorded,
-        ends: &Endpoints,
-        wanted: Option<&String>,
-    ) -> Observation {
-        let (requester, accepter) = (ends.requester.vpc_id.as_str(), ends.accepter.vpc_id.as_str());
-        let is_living = |connection: &&Arc<Connection>| !connection.code.has_ended();
-        let is_owned = |connection: &&Arc<Connection>| owner.is_named_by(&connection.tags);
-        // EC2 allows one active peering between two VPCs, in either direction.
-        let joins_them = |connection: &&Arc<Connection>| {
-            let vpcs = vpcs(connection);
-            vpcs == [Some(requester), Some(accepter)] || vpcs == [Some(accepter), Some(requester)]
-        };
+    /// The connections whose tags name a resource by this UID.
+    pub(crate) fn owned_by(&self, uid: &str) -> impl Iterator<Item = &Arc<Connection>> {
+        self.find(&self.by_uid, uid)
+    }
+
+    /// The connections whose tags name a resource by the cluster, the namespace and the name of this owner.
+    pub(crate) fn owned_by_namesakes(&self, owner: &Owner) -> impl Iterator<Item = &Arc<Connection>> {
+        let found: Vec<_> = self.find(&self.by_name, &name(owner)).collect();
+        found.into_iter()
+    }
+
+    /// The warning about the quotas, if one more connection between these VPCs may exceed them.
+    pub(crate) fn quota_warning(&self, vpcs: [&str; 2]) -> Option<String> {
         let active_of = |vpc| (vpc, self.of(vpc).filter(|connection| quota::counts_as_active(connection)).count());
-        Observation {
-            recorded: recorded.connection_id.as_ref().and_then(|id| self.get(id)).cloned(),
-            near_quota: quota::warning([active_of(requester), active_of(accepter)], self.outstanding),
-            wanted: wanted.and_then(|id| self.get(id)).cloned(),
-            owned: self.find(&self.by_uid, &owner.uid).filter(is_living).filter(is_owned).cloned().collect(),
-            orphaned: self
-                .find(&self.by_name, &name(owner))
-                .filter(is_living)
-                .filter(|connection| Owner::of(&connection.tags).is_some_and(|other| owner.succeeds(&other)))
-                .cloned()
-                .collect(),
-            earlier: recorded
-                .routes
-                .iter()
-                .map(|route| &route.vpc_peering_connection_id)
-                .filter(|id| Some(*id) != recorded.connection_id.as_ref())
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .filter_map(|id| self.get(id))
-                .cloned()
-                .collect(),
-            conflicting: self
-                .of(requester)
-                .filter(is_living)
-                .filter(joins_them)
-                .find(|connection| !is_owned(connection))
-                .cloned(),
-            ..Observation::default()
-        }
+        quota::warning(vpcs.map(active_of), self.outstanding)
     }
 
     fn find<'a>(&'a self, index: &'a Index, key: &(impl Hash + ?Sized)) -> impl Iterator<Item = &'a Arc<Connection>> {
@@ -192,7 +159,7 @@ impl<C: Into<Arc<Connection>>> FromIterator<C> for Snapshot {
 }
 
 /// The VPCs of both ends, requester first.
-fn vpcs(connection: &Connection) -> [Option<&str>; 2] {
+pub(crate) fn vpcs(connection: &Connection) -> [Option<&str>; 2] {
     [&connection.requester, &connection.accepter].map(|end| end.vpc_id.as_deref())
 }
 

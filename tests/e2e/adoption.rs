@@ -1,4 +1,4 @@
-//! Connections that were there before the resource.
+//! Connections that exist before the resource.
 
 use anyhow::{Context, Result, ensure};
 use environment::ec2::code;
@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::world::{World, condition, connection_id, status_code};
 
-/// Makes a connection as somebody else would, and accepts it.
-async fn existing(world: &World) -> Result<String> {
+/// Creates a connection without the operator, and accepts it.
+async fn create_connection(world: &World) -> Result<String> {
     let create = world.ec2.create_vpc_peering_connection().vpc_id(&world.requester).peer_vpc_id(&world.accepter);
     let connection = create.send().await?.vpc_peering_connection.context("no connection")?;
     let id = connection.vpc_peering_connection_id.context("no ID")?;
@@ -19,8 +19,8 @@ async fn existing(world: &World) -> Result<String> {
     Ok(id)
 }
 
-pub async fn an_existing_connection_is_taken_over(world: World) -> Result<()> {
-    let id = existing(&world).await?;
+pub async fn an_existing_connection_is_adopted(world: World) -> Result<()> {
+    let id = create_connection(&world).await?;
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest_with(json!({"vpcPeeringConnectionId": id}))).await?;
     let object = world.until_ready().await?;
@@ -29,7 +29,7 @@ pub async fn an_existing_connection_is_taken_over(world: World) -> Result<()> {
     ensure!(peerings.len() == 1, "{peerings:?}");
     ensure!(
         peerings[0].tags().iter().any(|tag| tag.value() == object.metadata.uid.as_deref()),
-        "it does not name its owner"
+        "no ownership tags: {peerings:?}"
     );
     world.delete().await?;
     world.until_gone().await?;
@@ -37,8 +37,8 @@ pub async fn an_existing_connection_is_taken_over(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn what_does_not_match_is_not_touched(world: World) -> Result<()> {
-    let id = existing(&world).await?;
+pub async fn a_connection_that_does_not_match_is_not_touched(world: World) -> Result<()> {
+    let id = create_connection(&world).await?;
     let _operator = world.operator.start().await?;
     let swapped = json!({
         "vpcPeeringConnectionId": id,
@@ -65,17 +65,17 @@ pub async fn what_does_not_match_is_not_touched(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn observe_never_writes(world: World) -> Result<()> {
+pub async fn observe_never_writes_to_aws(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     world
         .apply(&world.manifest_with(json!({"managementPolicy": "Observe", "tags": [{"key": "a", "value": "b"}]})))
         .await?;
     world.until_stalled("NotFound").await?;
-    let id = existing(&world).await?;
-    world.ask_to_look("1").await?;
+    let id = create_connection(&world).await?;
+    world.request_reconcile("1").await?;
     let object = world.until_ready().await?;
     ensure!(connection_id(&object) == Some(id.as_str()) && status_code(&object) == Some("active"));
-    // To stop observing does not make it ours.
+    // The resource does not own the connection, so the operator must not change it after a switch to Full.
     world.patch(json!({"spec": {"managementPolicy": "Full"}})).await?;
     world.until_stalled("ConnectionNotOwned").await?;
     world.patch(json!({"spec": {"managementPolicy": "Observe"}})).await?;
@@ -83,7 +83,7 @@ pub async fn observe_never_writes(world: World) -> Result<()> {
     world.delete().await?;
     world.until_gone().await?;
     ensure!(code(&world.peerings().await?[0]) == "active");
-    ensure!(world.calls("CreateVpcPeeringConnection").await? == 1, "only ours");
+    ensure!(world.calls("CreateVpcPeeringConnection").await? == 1, "only the test creates a connection");
     for action in ["CreateTags", "DeleteVpcPeeringConnection", "DeleteTags"] {
         ensure!(world.calls(action).await? == 0, "{action}");
     }

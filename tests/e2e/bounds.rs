@@ -1,5 +1,5 @@
-//! What others write must not exhaust the operator: the largest resources that the API server takes, under the memory
-//! limit of the chart.
+//! Large resources must not exhaust the operator's memory. These tests use the largest ones that the API server
+//! accepts, under the memory limit of the chart.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,52 +14,54 @@ use serde_json::{Value, json};
 
 use super::world::{self, Cloud, World};
 
-/// How many large resources there are.
-const CROWD: usize = 200;
+/// Number of large resources.
+const LARGE_RESOURCES: usize = 200;
 
-/// What fits into etcd, in bytes: it takes requests of up to 1.5 MiB, and the API server adds `managedFields`.
+/// Size of an object that still fits into etcd, in bytes. etcd accepts requests of up to 1.5 MiB, and the API server
+/// adds `managedFields`.
 const LARGEST: usize = 1_400_000;
 
-/// What the operator still reads, in bytes, with something left for the rest of the object.
+/// Size of the largest field that the operator still reads, in bytes. The rest of the object needs the difference to 1
+/// MiB.
 const READ: usize = (1 << 20) - 20_000;
 
-/// The most bytes of all annotations of an object together.
+/// Maximum size of all annotations of an object together, in bytes.
 /// <https://github.com/kubernetes/apimachinery/blob/master/pkg/api/validation/objectmeta.go>
 const ANNOTATIONS: usize = 256 * 1024;
 
-pub async fn the_largest_resources_leave_the_operator_its_memory(world: World) -> Result<()> {
-    let world = World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await?;
-    let crowd = stream::iter(0..CROWD).map(|number| create(&world, number)).buffer_unordered(4);
+pub async fn the_largest_resources_fit_into_the_memory_limit(world: World) -> Result<()> {
+    let world = World::new(world.shared.with_own_control_plane().await?, &world.namespace, Cloud::Simulator).await?;
+    let crowd = stream::iter(0..LARGE_RESOURCES).map(|number| create(&world, number)).buffer_unordered(4);
     crowd.try_collect::<()>().await?;
     let limit = chart_limit()?;
-    let jail = Jail::new(&world, limit)?;
+    let memory_limit = MemoryLimit::new(&world, limit)?;
     let mut operator = world.operator.clone().with("LOG_LEVEL", "info");
-    if let Some(program) = &jail.program {
+    if let Some(program) = &memory_limit.program {
         operator.program.clone_from(program);
     }
-    // The second start finds what the first one has written to the resources.
+    // At the second start, the resources contain the status that the first run has written.
     for start in 1..=2 {
         let running = operator.start().await?;
         world.apply(&world.manifest()).await?;
         let outcome = world.until_ready().await.map(drop);
-        jail.check(&running, limit).with_context(|| format!("start {start}"))?;
+        memory_limit.check(&running, limit).with_context(|| format!("start {start}"))?;
         outcome?;
         for number in 0..8 {
-            environment::eventually("told", Duration::from_secs(60), async || {
+            environment::eventually("the condition", Duration::from_secs(60), async || {
                 let object = api(&world, number).get(&format!("large-{number}")).await?;
-                let is_told = object.data["status"]["conditions"].is_array();
-                ensure!(is_told == is_read(number), "large-{number}: told: {is_told}");
+                let has_condition = object.data["status"]["conditions"].is_array();
+                ensure!(has_condition == is_read(number), "large-{number}: has conditions: {has_condition}");
                 Ok(())
             })
             .await?;
         }
-        jail.check(&running, limit)?;
+        memory_limit.check(&running, limit)?;
         running.get("/livez").await?;
         running.kill().await?;
         world.delete().await?;
         world.shared.control_plane.remove_finalizers("vpcpeering", &world.namespace, &world.name).await?;
         world.until_gone().await?;
-        for connection in world.living().await? {
+        for connection in world.live_peerings().await? {
             let id = connection.vpc_peering_connection_id().unwrap_or_default();
             world.ec2.delete_vpc_peering_connection().vpc_peering_connection_id(id).send().await?;
         }
@@ -67,7 +69,7 @@ pub async fn the_largest_resources_leave_the_operator_its_memory(world: World) -
     Ok(())
 }
 
-/// Whether the operator reads one of the crowd, and so says in its status what stands in its way.
+/// Whether a large resource is small enough for the operator to read. Only then it gets conditions.
 fn is_read(number: usize) -> bool {
     ![2, 4].contains(&(number % 8))
 }
@@ -90,7 +92,7 @@ fn kind_of(number: usize) -> (&'static str, &'static str) {
     }
 }
 
-/// Creates one of the crowd. Some are as large as the API server takes them, others as the operator reads or keeps them.
+/// Creates a large resource. Some have the maximum size of the API server, others that of the operator.
 async fn create(world: &World, number: usize) -> Result<()> {
     let (api, kind) = (api(world, number), kind_of(number).0);
     let name = format!("large-{number}");
@@ -101,11 +103,11 @@ async fn create(world: &World, number: usize) -> Result<()> {
         "metadata": {"name": name, "namespace": world.namespace},
         "spec": {"requester": end(0), "accepter": end(1)},
     });
-    // There is no such identity: what matters is what it costs to find that out.
-    manifest["spec"]["requester"]["identityRef"] = json!({"name": "nobodys"});
+    // This identity does not exist. The test measures only the memory for reading the resource.
+    manifest["spec"]["requester"]["identityRef"] = json!({"name": "no-such-identity"});
     let metadata = &mut manifest["metadata"];
     match number % 8 {
-        // Each takes 131 bytes, and 70 more in `managedFields`.
+        // Each label takes 131 bytes, and 70 bytes in `managedFields`.
         0 => {
             metadata["labels"] =
                 (0..READ / 202).map(|number| (format!("{number:063}"), json!("v".repeat(63)))).collect()
@@ -120,7 +122,7 @@ async fn create(world: &World, number: usize) -> Result<()> {
         _ => {}
     }
     api.create(&PostParams::default(), &serde_json::from_value(manifest)?).await.with_context(|| name.clone())?;
-    // What anybody may write who may write to the status.
+    // Large statuses, within the schema.
     let route =
         json!({"side": "Accepter", "routeTableId": "", "destinationCidrBlock": "", "vpcPeeringConnectionId": ""});
     let status = match number % 8 {
@@ -131,15 +133,15 @@ async fn create(world: &World, number: usize) -> Result<()> {
         _ => return Ok(()),
     };
     let patch = Patch::Merge(json!({"status": status}));
-    // Only the operator writes the status.
+    // The admission policy allows only the operator to write the status.
     let client = world.shared.control_plane.admin_as_operator().await?;
     let api = api_as(client, world, number);
     api.patch_status(&name, &PatchParams::default(), &patch).await.with_context(|| name)?;
     Ok(())
 }
 
-/// What the schema limits beside the rows of `validation`.
-pub async fn what_takes_memory_is_limited_by_the_schema(world: World) -> Result<()> {
+/// The size limits of the schema that `validation` does not cover.
+pub async fn the_schema_limits_the_size_of_resources(world: World) -> Result<()> {
     let kubectl = async |manifest: &Value| {
         let file = world.shared.control_plane.folder().join(format!("{}.json", world.namespace));
         std::fs::write(&file, manifest.to_string())?;
@@ -147,7 +149,7 @@ pub async fn what_takes_memory_is_limited_by_the_schema(world: World) -> Result<
     };
     let accepter = |accept: usize, deny: usize| {
         let entries = |number: usize, entry: fn(Vec<String>) -> Value| {
-            // Fifty to an entry.
+            // Fifty IDs in each entry.
             let ids = |first: usize| (first..number.min(first + 50)).map(|number| format!("vpc-{number:017x}"));
             (0..number).step_by(50).map(|first| entry(ids(first).collect())).collect::<Value>()
         };
@@ -160,7 +162,12 @@ pub async fn what_takes_memory_is_limited_by_the_schema(world: World) -> Result<
             "apiVersion": "vpcpeering.dev/v1alpha1",
             "kind": "VpcPeeringAccepter",
             "metadata": {"name": "many", "namespace": world.namespace},
-            "spec": {"vpcId": world.requester, "region": world::REGION, "accept": entries(accept, accepted), "deny": entries(deny, denied)},
+            "spec": {
+                "vpcId": world.requester,
+                "region": world::REGION,
+                "accept": entries(accept, accepted),
+                "deny": entries(deny, denied),
+            },
         })
     };
     kubectl(&accepter(1_000, 1_000)).await?;
@@ -194,11 +201,11 @@ fn owner(length: usize) -> Value {
     json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "n".repeat(length), "uid": "u"}])
 }
 
-/// Every list as long, and every text as large, as the schema allows.
+/// A spec with every list and every text at the maximum that the schema allows.
 fn largest_spec(number: usize) -> Value {
     let text = |length: usize, number: usize| {
         let number = number.to_string();
-        // Four bytes each.
+        // Four bytes in UTF-8: the schema counts characters.
         "\u{1F578}".repeat(length - number.len()) + &number
     };
     let tags = |number: usize| -> Value {
@@ -245,26 +252,26 @@ fn chart_limit() -> Result<u64> {
     Ok(mebibytes << 20)
 }
 
-/// A memory cgroup, or, where none can be made, a look at what the process has taken.
+/// Limits the operator's memory by a cgroup. If no cgroup can be created, it reads the peak from `/proc` instead.
 ///
-/// The test's binary is a debug build. Its code takes some hundred MiB more than that of a release, but code is mapped
-/// from a file: the kernel counts it, and drops it before it kills anybody. So the limit is the chart's, to the byte.
-struct Jail {
+/// The operator is a debug build here, so its code takes about 100 MiB more than in a release. Code is mapped from a
+/// file, and the kernel drops such pages before it kills a process, so the chart's limit applies without a correction.
+struct MemoryLimit {
     folder: Option<PathBuf>,
-    /// What starts the operator in it.
+    /// The script that starts the operator in the cgroup.
     program: Option<PathBuf>,
 }
 
-impl Jail {
+impl MemoryLimit {
     fn new(world: &World, limit: u64) -> Result<Self> {
         let name = format!("vpc-peering-operator-{}", std::process::id());
-        // Version 1 of cgroups, or version 2.
+        // The first row is for cgroups version 1, the second for version 2.
         for (parent, file) in [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")] {
             let folder = Path::new(parent).join(&name);
             if std::fs::create_dir(&folder).is_err() {
                 continue;
             }
-            let mut jail = Self { folder: Some(folder.clone()), program: None };
+            let mut memory_limit = Self { folder: Some(folder.clone()), program: None };
             if std::fs::write(folder.join(file), limit.to_string()).is_err() {
                 continue;
             }
@@ -274,40 +281,41 @@ impl Jail {
                 format!("#!/bin/sh\necho $$ > {} && exec {} \"$@\"\n", processes.display(), operator.display());
             std::fs::write(&program, script)?;
             std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-            jail.program = Some(program);
-            return Ok(jail);
+            memory_limit.program = Some(program);
+            return Ok(memory_limit);
         }
-        eprintln!("no memory cgroup can be made; the operator's peak is measured instead");
+        eprintln!("cannot create a memory cgroup; the test reads the operator's peak memory instead");
         Ok(Self { folder: None, program: None })
     }
 
-    /// Fails if the operator took more than the limit.
+    /// Fails if the operator exceeded the limit.
     fn check(&self, operator: &RunningOperator, limit: u64) -> Result<()> {
         let Some(folder) = &self.folder else {
-            let status = std::fs::read_to_string(format!("/proc/{}/status", operator.id())).context("it has ended")?;
+            let status =
+                std::fs::read_to_string(format!("/proc/{}/status", operator.id())).context("the operator has ended")?;
             let (peak, code) = (kibibytes(&status, "VmHWM")?, kibibytes(&status, "RssFile")?);
-            ensure!((peak - code) * 1024 <= limit, "it took {peak} KiB, of which {code} KiB are code");
+            ensure!((peak - code) * 1024 <= limit, "the operator took {peak} KiB, {code} KiB of them code");
             return Ok(());
         };
         let kills = ["memory.oom_control", "memory.events"].iter().find_map(|file| {
             let text = std::fs::read_to_string(folder.join(file)).ok()?;
             text.lines().find_map(|line| line.strip_prefix("oom_kill ")).map(str::to_owned)
         });
-        ensure!(kills.as_deref() == Some("0"), "the kernel killed it: oom_kill {kills:?}");
+        ensure!(kills.as_deref() == Some("0"), "the kernel killed the operator: oom_kill {kills:?}");
         Ok(())
     }
 }
 
-impl Drop for Jail {
+impl Drop for MemoryLimit {
     fn drop(&mut self) {
-        // It is empty once the operator has ended, which was asked for by then.
+        // The cgroup can be removed once the operator has ended, which takes a moment after the kill.
         if let Some(folder) = &self.folder {
             let ended = (0..100).any(|_| {
                 std::thread::sleep(Duration::from_millis(20));
                 std::fs::remove_dir(folder).is_ok()
             });
             if !ended {
-                eprintln!("{} is left", folder.display());
+                eprintln!("cannot remove the cgroup {}", folder.display());
             }
         }
     }

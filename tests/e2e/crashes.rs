@@ -1,5 +1,5 @@
-//! A whole life, from the request over an edit to the deletion, with a crash at every request that changes something
-//! in EC2 or in Kubernetes: all of them, one after the other.
+//! Crashes and other faults in the life of a resource: creation, an edit, deletion. A crash is tested at each call that
+//! changes something in EC2 or in Kubernetes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,23 +12,24 @@ use serde_json::{Value, json};
 
 use super::world::{Cloud, World, connection_id};
 
-/// So many lives go on at the same time.
-const AT_ONCE: usize = 4;
+/// Resources that are tested at the same time.
+const CONCURRENCY: usize = 4;
 
-pub async fn killed_before_each_request(world: World) -> Result<()> {
+pub async fn a_crash_before_any_call_is_safe(world: World) -> Result<()> {
     every_request(world, Moment::Before, true).await
 }
 
-pub async fn killed_after_each_request(world: World) -> Result<()> {
+pub async fn a_crash_after_any_call_is_safe(world: World) -> Result<()> {
     every_request(world, Moment::After, true).await
 }
 
-pub async fn the_reply_to_each_request_lost(world: World) -> Result<()> {
+pub async fn a_lost_reply_to_any_call_is_safe(world: World) -> Result<()> {
     every_request(world, Moment::After, false).await
 }
 
-/// Two that do not know of each other: what one has written down, the other one's guarded write finds.
-pub async fn two_operators_at_once(world: World) -> Result<()> {
+/// Two operators without leader election: the write of the intent fails for the second one, because it has an old
+/// resourceVersion.
+pub async fn two_operators_at_once_make_one_peering(world: World) -> Result<()> {
     let _operators = (world.operator.start().await?, world.operator.start().await?);
     world.simulator().set(&json!({"repeat_request": "mint-new"})).await?;
     for round in 1..=5 {
@@ -37,13 +38,13 @@ pub async fn two_operators_at_once(world: World) -> Result<()> {
         ensure!(world.peerings().await?.len() == round, "round {round}: a second peering");
         world.delete().await?;
         world.until_gone().await?;
-        ensure!(world.living().await?.is_empty());
+        ensure!(world.live_peerings().await?.is_empty());
     }
     Ok(())
 }
 
-/// Every kind of fault with some probability, on every call; then none, and all is well within a bound.
-pub async fn random_faults_and_then_none(world: World) -> Result<()> {
+/// Each call fails with some probability, in several ways. When the faults end, the resource becomes ready in time.
+pub async fn the_operator_recovers_from_random_faults(world: World) -> Result<()> {
     let _operator = world.operator.clone().with("CONSISTENCY_WINDOW", "4s").start().await?;
     let kinds = [
         Kind::Throttle,
@@ -62,36 +63,36 @@ pub async fn random_faults_and_then_none(world: World) -> Result<()> {
         tokio::time::sleep(Duration::from_secs(4)).await;
         if round == 3 {
             world.simulator().clear_faults().await?;
-            world.ask_to_look("now").await?;
+            world.request_reconcile("now").await?;
             world.until_ready().await?;
         }
-        ensure!(living(&world).await? <= 1, "round {round}: a second peering");
+        ensure!(count_live_peerings(&world).await? <= 1, "round {round}: a second peering");
         world.delete().await?;
-        world.ask_to_look(&format!("deleted {round}")).await.ok();
+        world.request_reconcile(&format!("deleted {round}")).await.ok();
         if round == 3 {
             world.until_gone().await?;
         } else {
-            // A refusal may have to be asked to be looked at again.
+            // After a permission error the operator waits minutes, unless a reconciliation is requested.
             eventually("gone", Duration::from_secs(90), async || {
-                world.ask_to_look(&format!("{:?}", std::time::Instant::now())).await.ok();
+                world.request_reconcile(&format!("{:?}", std::time::Instant::now())).await.ok();
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 ensure!(world.api().get_opt(&world.name).await?.is_none(), "{}", world.log());
                 Ok(())
             })
             .await?;
         }
-        ensure!(living(&world).await? == 0, "round {round}: left behind");
+        ensure!(count_live_peerings(&world).await? == 0, "round {round}: a peering is left");
     }
     Ok(())
 }
 
-/// How many connections live, by a door that no fault guards.
-async fn living(world: &World) -> Result<usize> {
+/// Number of live connections. Reads the simulator's state directly, since EC2 calls may fail.
+async fn count_live_peerings(world: &World) -> Result<usize> {
     Ok(world.simulator().save().await?.peerings.iter().filter(|peering| peering.phase.is_live()).count())
 }
 
 async fn every_request(world: World, moment: Moment, kill: bool) -> Result<()> {
-    let requests = life(&world, None, kill).await.context("without a crash")?;
+    let requests = run_with_trip(&world, None, kill).await.context("the run without a crash")?;
     for expected in [
         "CreateVpcPeeringConnection",
         "AcceptVpcPeeringConnection",
@@ -109,45 +110,46 @@ async fn every_request(world: World, moment: Moment, kill: bool) -> Result<()> {
         let (shared, name) = (Arc::clone(&world.shared), format!("{}-{number}", world.namespace));
         async move {
             let world = World::new(shared, &name, Cloud::Simulator).await?;
-            let requests =
-                life(&world, Some((number, moment)), kill).await.with_context(|| format!("request {number}"))?;
+            let requests = run_with_trip(&world, Some((number, moment)), kill)
+                .await
+                .with_context(|| format!("crash at call {number}"))?;
             anyhow::Ok(requests.len() > number)
         }
     });
-    let outcomes: Vec<Result<bool>> = stream::iter(lives).buffer_unordered(AT_ONCE).collect().await;
+    let outcomes: Vec<Result<bool>> = stream::iter(lives).buffer_unordered(CONCURRENCY).collect().await;
     let mut reached = 0;
     for outcome in outcomes {
         reached += usize::from(outcome?);
     }
-    // Polls and writes do not always fall in the same order, so that a life may be a request or two shorter.
-    ensure!(reached + 2 >= requests.len(), "only {reached} of {} requests were tripped up", requests.len());
+    // The order of polls and writes varies, so a run may have one or two calls fewer.
+    ensure!(reached + 2 >= requests.len(), "only {reached} of {} calls were disturbed", requests.len());
     Ok(())
 }
 
-/// The cache is always two seconds old: whoever acts on it fails at the API server, before EC2 is asked for anything.
-pub async fn a_cache_that_is_always_old(world: World) -> Result<()> {
+/// The cache is always two seconds old. The API server rejects writes that are based on it, before any call to EC2.
+pub async fn a_stale_cache_makes_no_second_peering(world: World) -> Result<()> {
     world.simulator().set(&json!({"repeat_request": "mint-new"})).await?;
     let tripwire = Tripwire::lagging(Duration::from_secs(2));
-    live(&world, &tripwire, false).await
+    run(&world, &tripwire, false).await
 }
 
-/// Every watch is cut off with 410 Gone after a second.
-pub async fn watches_that_are_cut_off(world: World) -> Result<()> {
-    live(&world, &Tripwire::expiring(Duration::from_secs(1)), false).await?;
+/// Each watch ends with 410 Gone after one second.
+pub async fn expired_watches_are_restarted(world: World) -> Result<()> {
+    run(&world, &Tripwire::expiring(Duration::from_secs(1)), false).await?;
     let log = std::fs::read_to_string(&world.operator.log)?;
     let cuts = log.lines().filter(|line| line.contains("too old resource version")).count();
     ensure!(cuts > 3, "only {cuts} watches were cut off: {}", world.log());
     Ok(())
 }
 
-/// Lives through one resource's life, and returns its requests.
-async fn life(world: &World, trip: Option<(usize, Moment)>, kill: bool) -> Result<Vec<String>> {
+/// Runs one resource from creation to deletion, with one disturbance at most. Returns the calls that changed something.
+async fn run_with_trip(world: &World, trip: Option<(usize, Moment)>, kill: bool) -> Result<Vec<String>> {
     let tripwire = Tripwire::new(trip, kill);
-    live(world, &tripwire, kill).await.with_context(|| format!("{trip:?} in {:?}", tripwire.seen()))?;
+    run(world, &tripwire, kill).await.with_context(|| format!("{trip:?} in {:?}", tripwire.seen()))?;
     Ok(tripwire.seen())
 }
 
-async fn live(world: &World, tripwire: &Arc<Tripwire>, kill: bool) -> Result<()> {
+async fn run(world: &World, tripwire: &Arc<Tripwire>, kill: bool) -> Result<()> {
     let control_plane = &world.shared.control_plane;
     let kubernetes = Interceptor::of_kubernetes(control_plane.operator().await?, Arc::clone(tripwire)).await?;
     let ec2 = Interceptor::of_ec2(&world.endpoint, Arc::clone(tripwire)).await?;
@@ -169,12 +171,12 @@ async fn live(world: &World, tripwire: &Arc<Tripwire>, kill: bool) -> Result<()>
         }
     };
     tokio::select! {
-        outcome = lived(world) => outcome,
-        outcome = restart => { let _: Result<()> = outcome; bail!("the operator cannot be restarted") }
+        outcome = run_life(world) => outcome,
+        outcome = restart => { let _: Result<()> = outcome; bail!("cannot restart the operator") }
     }
 }
 
-async fn lived(world: &World) -> Result<()> {
+async fn run_life(world: &World) -> Result<()> {
     let on = aws_sdk_ec2::types::AttributeBooleanValue::builder().value(true).build();
     for vpc in [&world.requester, &world.accepter] {
         world.ec2.modify_vpc_attribute().vpc_id(vpc).enable_dns_hostnames(on.clone()).send().await?;
@@ -193,17 +195,17 @@ async fn lived(world: &World) -> Result<()> {
     ensure!(routes.len() == 1, "{routes:?}");
     world.apply(&manifest(json!([{"key": "a", "value": "2"}]))).await?;
     eventually("tags", Duration::from_secs(60), async || {
-        let tags = world.users_tags(id).await?;
+        let tags = world.user_tags(id).await?;
         ensure!(tags.len() == 1 && tags.get("a").is_some_and(|value| value == "2"), "{tags:?}");
         Ok(())
     })
     .await
-    .with_context(|| world.log())?;
+    .map_err(|error| world.with_log(error))?;
     world.delete().await?;
     world.until_gone().await?;
     ensure!(world.peerings().await?.len() == 1, "a second peering");
-    ensure!(world.living().await?.is_empty(), "the peering is left behind");
+    ensure!(world.live_peerings().await?.is_empty(), "a peering is left");
     let routes = super::routes::through_peerings(&world.ec2, &world.requester).await?;
-    ensure!(routes.is_empty(), "routes are left behind: {routes:?}");
+    ensure!(routes.is_empty(), "routes are left: {routes:?}");
     Ok(())
 }

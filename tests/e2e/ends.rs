@@ -1,4 +1,4 @@
-//! Requests and peerings that come to an end, and how a resource is rid of them.
+//! Requests and peerings that end, and the deletion of their resources.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn message(object: &vpc_peering_operator::api::VpcPeering) -> String {
     condition(object, "Ready").map(|ready| ready.message.clone()).unwrap_or_default()
 }
 
-pub async fn overlapping_blocks_are_told_without_a_request(world: World) -> Result<()> {
+pub async fn overlapping_cidr_blocks_are_reported_without_a_request(world: World) -> Result<()> {
     let overlapping = ec2::create_vpc(&world.ec2, "10.1.128.0/20").await?;
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest_with(json!({"accepter": {"vpcId": overlapping}}))).await?;
@@ -25,7 +25,7 @@ pub async fn overlapping_blocks_are_told_without_a_request(world: World) -> Resu
     Ok(())
 }
 
-pub async fn a_failed_request_is_told(world: World) -> Result<()> {
+pub async fn a_failed_request_is_reported(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let nowhere = json!({"accepter": {"vpcId": "vpc-0123456789abcdef0", "ownerId": OTHER_ACCOUNT}});
     world.apply(&world.manifest_with(nowhere)).await?;
@@ -33,11 +33,11 @@ pub async fn a_failed_request_is_told(world: World) -> Result<()> {
     ensure!(status_code(&object) == Some("failed") && message(&object).contains("EC2 says"), "{}", message(&object));
     world.delete().await?;
     world.until_gone().await?;
-    ensure!(world.calls("DeleteVpcPeeringConnection").await? == 0, "a failed one cannot be deleted");
+    ensure!(world.calls("DeleteVpcPeeringConnection").await? == 0, "EC2 cannot delete a failed connection");
     Ok(())
 }
 
-pub async fn a_rejected_request_is_told_and_requested_anew_when_asked(world: World) -> Result<()> {
+pub async fn a_rejected_request_is_reported_and_repeated_on_demand(world: World) -> Result<()> {
     let (theirs, vpc) = world.another_account().await?;
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest_with(json!({"accepter": {"vpcId": vpc, "ownerId": OTHER_ACCOUNT}}))).await?;
@@ -46,11 +46,11 @@ pub async fn a_rejected_request_is_told_and_requested_anew_when_asked(world: Wor
     theirs.reject_vpc_peering_connection().vpc_peering_connection_id(&first).send().await?;
     let object = world.until_stalled("Rejected").await?;
     ensure!(message(&object).contains("vpcpeering.dev/reconcile-at"), "{}", message(&object));
-    // A decision is not undone unasked.
+    // The operator does not repeat a rejected request on its own.
     tokio::time::sleep(Duration::from_secs(2)).await;
     ensure!(world.peerings().await?.len() == 1);
 
-    world.ask_to_look("now").await?;
+    world.request_reconcile("now").await?;
     let object = world.until_code("pending-acceptance").await?;
     let second = connection_id(&object).context("no ID")?.to_owned();
     let status = object.status.context("no status")?;
@@ -62,12 +62,12 @@ pub async fn a_rejected_request_is_told_and_requested_anew_when_asked(world: Wor
     Ok(())
 }
 
-pub async fn an_unaccepted_request_is_warned_of_and_expires(world: World) -> Result<()> {
+pub async fn a_pending_request_is_reported_before_it_expires(world: World) -> Result<()> {
     world.simulator().set(&json!({"delays": {"expiry": 23 * 60 * 60}})).await?;
     let (_, vpc) = world.another_account().await?;
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest_with(json!({"accepter": {"vpcId": vpc, "ownerId": OTHER_ACCOUNT}}))).await?;
-    let object = world.until("warned of", |object| condition(object, "ExpiringSoon").is_some()).await?;
+    let object = world.until("ExpiringSoon", |object| condition(object, "ExpiringSoon").is_some()).await?;
     ensure!(
         condition(&object, "Reconciling").is_some()
             && object.status.is_some_and(|status| status.expiration_time.is_some())
@@ -75,18 +75,18 @@ pub async fn an_unaccepted_request_is_warned_of_and_expires(world: World) -> Res
     world.simulator().advance(DAY).await?;
     let object = world.until_stalled("Expired").await?;
     ensure!(status_code(&object) == Some("expired") && condition(&object, "ExpiringSoon").is_none());
-    let events = world.until_told(&["ExpiringSoon", "Expired"]).await?;
+    let events = world.until_events(&["ExpiringSoon", "Expired"]).await?;
     for reason in ["ExpiringSoon", "Expired"] {
         ensure!(events.iter().filter(|event| *event == reason).count() == 1, "{reason} in {events:?}");
     }
     Ok(())
 }
 
-/// EC2's clock is ten minutes ahead of ours, or behind: only its own word ends the wait.
-pub async fn a_wrong_clock_does_no_harm(world: World) -> Result<()> {
+/// EC2's clock is ten minutes ahead or behind. The operator must believe EC2's status code, not its own clock.
+pub async fn clock_skew_does_no_harm(world: World) -> Result<()> {
     let (theirs, vpc) = world.another_account().await?;
     let _operator = world.operator.start().await?;
-    // As our clock has it, the request has expired five minutes ago, or expires in fifteen.
+    // By the operator's clock the request expired five minutes ago, or expires in fifteen minutes.
     for (minutes, end) in [(-5, "accepted"), (15, "accepted"), (-5, "expired"), (15, "expired")] {
         let case = async {
             let skew = if minutes < 0 { -10 * 60 } else { 10 * 60 };
@@ -116,7 +116,7 @@ pub async fn a_wrong_clock_does_no_harm(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn recreate_on_requests_anew_and_keeps_the_history(world: World) -> Result<()> {
+pub async fn recreate_on_makes_a_new_request_and_keeps_the_history(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest_with(json!({"recreateOn": ["Deleted"]}))).await?;
     let mut ids = Vec::new();
@@ -125,7 +125,7 @@ pub async fn recreate_on_requests_anew_and_keeps_the_history(world: World) -> Re
             condition(object, "Ready").is_some_and(|ready| ready.status == "True")
                 && connection_id(object).is_some_and(|id| !ids.contains(&id.to_owned()))
         };
-        let object = world.until("active anew", fresh).await?;
+        let object = world.until("a new active peering", fresh).await?;
         let id = connection_id(&object).context("no ID")?.to_owned();
         let history = object.status.map(|status| status.history).unwrap_or_default();
         let history: Vec<_> = history.into_iter().map(|ended| ended.vpc_peering_connection_id).collect();
@@ -136,12 +136,12 @@ pub async fn recreate_on_requests_anew_and_keeps_the_history(world: World) -> Re
     Ok(())
 }
 
-/// Each code, how it is reached, and then the resource is deleted.
-pub async fn deletion_ends_from_every_code(world: World) -> Result<()> {
+/// Brings a resource into each status code, and deletes it.
+pub async fn deletion_completes_from_every_status_code(world: World) -> Result<()> {
     let (theirs, vpc) = world.another_account().await?;
     let _operator = world.operator.start().await?;
     let foreign = json!({"accepter": {"vpcId": vpc, "ownerId": OTHER_ACCOUNT}});
-    // What passes within two seconds is not told.
+    // The operator does not write a status code that lasts less than two seconds.
     let slow = |which: &str| json!({"delays": {which: 5}});
     let cases: [(&str, Value, Value); 10] = [
         ("initiating-request", slow("initiating"), json!({})),
@@ -183,7 +183,7 @@ pub async fn deletion_ends_from_every_code(world: World) -> Result<()> {
             }
             world.delete().await?;
             world.until_gone().await?;
-            let living = world.living().await?;
+            let living = world.live_peerings().await?;
             ensure!(living.is_empty(), "{living:?}");
             anyhow::Ok(())
         };

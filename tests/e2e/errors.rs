@@ -1,4 +1,4 @@
-//! What AWS refuses, loses or delays.
+//! Errors, lost replies and delays of AWS.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ fn refusal(code: &str) -> Kind {
     Kind::Error { code: code.to_owned(), message: None, status: None }
 }
 
-pub async fn a_dry_run_reports_and_creates_nothing(world: World) -> Result<()> {
+pub async fn a_dry_run_reports_the_answer_and_creates_nothing(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let answered = |status: &'static str| {
         move |object: &vpc_peering_operator::api::VpcPeering| {
@@ -25,7 +25,7 @@ pub async fn a_dry_run_reports_and_creates_nothing(world: World) -> Result<()> {
     let object = world.until_stalled("Unauthorized").await?;
     ensure!(condition(&object, "Ready").is_some_and(|ready| ready.message.contains("UnauthorizedOperation")));
     world.simulator().remove_fault(fault).await?;
-    world.ask_to_look("1").await?;
+    world.request_reconcile("1").await?;
     let object = world.until("allowed", answered("True")).await?;
     ensure!(
         condition(&object, "Stalled").is_none()
@@ -39,7 +39,7 @@ pub async fn a_dry_run_reports_and_creates_nothing(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn missing_permissions_are_named_and_tried_again(world: World) -> Result<()> {
+pub async fn a_missing_permission_is_reported_and_retried(world: World) -> Result<()> {
     let fault = world.fault("CreateVpcPeeringConnection", None, refusal("UnauthorizedOperation")).await?;
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
@@ -48,19 +48,19 @@ pub async fn missing_permissions_are_named_and_tried_again(world: World) -> Resu
     for part in ["CreateVpcPeeringConnection", "UnauthorizedOperation", "request ID"] {
         ensure!(message.contains(part), "{message}");
     }
-    // Nothing is in doubt, and nobody hammers on a closed door.
+    // The request was refused for certain, so the intent is removed. The operator does not retry it at once.
     ensure!(object.status.is_some_and(|status| status.creation_started_at.is_none()));
     tokio::time::sleep(Duration::from_secs(3)).await;
     ensure!(world.calls("CreateVpcPeeringConnection").await? == 1);
-    let events = world.until_told(&["Unauthorized"]).await?;
+    let events = world.until_events(&["Unauthorized"]).await?;
     ensure!(events.iter().filter(|reason| *reason == "Unauthorized").count() == 1, "{events:?}");
     world.simulator().remove_fault(fault).await?;
-    world.ask_to_look("granted").await?;
+    world.request_reconcile("granted").await?;
     world.until_ready().await?;
     Ok(())
 }
 
-pub async fn a_refused_deletion_keeps_the_finalizer_and_says_why(world: World) -> Result<()> {
+pub async fn a_refused_deletion_keeps_the_finalizer_and_is_reported(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
@@ -69,13 +69,13 @@ pub async fn a_refused_deletion_keeps_the_finalizer_and_says_why(world: World) -
     let object = world.until_stalled("Unauthorized").await?;
     ensure!(!object.metadata.finalizers.unwrap_or_default().is_empty());
     world.simulator().remove_fault(fault).await?;
-    world.ask_to_look("granted").await?;
+    world.request_reconcile("granted").await?;
     world.until_gone().await?;
-    ensure!(world.living().await?.is_empty());
+    ensure!(world.live_peerings().await?.is_empty());
     Ok(())
 }
 
-pub async fn a_quota_that_is_near_is_warned_of(world: World) -> Result<()> {
+pub async fn a_quota_that_is_nearly_used_up_is_reported(world: World) -> Result<()> {
     let (_, vpc) = world.another_account().await?;
     for _ in 0..23 {
         let other = environment::ec2::create_vpc(&world.ec2, "10.4.0.0/16").await?;
@@ -85,41 +85,41 @@ pub async fn a_quota_that_is_near_is_warned_of(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
-    world.until_told(&["NearQuota"]).await?;
+    world.until_events(&["NearQuota"]).await?;
     Ok(())
 }
 
-async fn one_peering_despite(world: &World, kind: Kind) -> Result<()> {
+async fn ensure_one_peering_despite(world: &World, kind: Kind) -> Result<()> {
     world.fault("CreateVpcPeeringConnection", Some(1), kind).await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
     ensure!(world.peerings().await?.len() == 1 && world.calls("CreateVpcPeeringConnection").await? == 1);
     world.delete().await?;
     world.until_gone().await?;
-    ensure!(world.living().await?.is_empty());
+    ensure!(world.live_peerings().await?.is_empty());
     Ok(())
 }
 
 pub async fn a_lost_reply_makes_no_second_peering(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
-    one_peering_despite(&world, Kind::LostReply).await
+    ensure_one_peering_despite(&world, Kind::LostReply).await
 }
 
-pub async fn a_reply_cut_off_makes_no_second_peering(world: World) -> Result<()> {
+pub async fn a_truncated_reply_makes_no_second_peering(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
-    one_peering_despite(&world, Kind::CrashMidAnswer).await
+    ensure_one_peering_despite(&world, Kind::CrashMidAnswer).await
 }
 
-pub async fn a_stale_view_makes_no_second_peering(world: World) -> Result<()> {
+pub async fn a_stale_listing_makes_no_second_peering(world: World) -> Result<()> {
     let _operator = world.operator.clone().with("CONSISTENCY_WINDOW", "6s").start().await?;
     for (round, repeat) in REPEATS.into_iter().enumerate() {
         world.simulator().set(&json!({"repeat_request": repeat})).await?;
-        // The reply is lost, and for a while EC2 does not show what it did: for longer than the pause after an error.
+        // The reply is lost, and EC2 does not show the new connection for longer than the pause after an error.
         world.fault("DescribeVpcPeeringConnections", None, Kind::StaleDescribe { seconds: 4.5 }).await?;
         world.fault("CreateVpcPeeringConnection", Some(1), Kind::LostReply).await?;
         world.apply(&world.manifest()).await?;
         world.until_ready().await.with_context(|| repeat)?;
-        ensure!(world.living().await?.len() == 1 && world.peerings().await?.len() == round + 1, "{repeat}");
+        ensure!(world.live_peerings().await?.len() == 1 && world.peerings().await?.len() == round + 1, "{repeat}");
         world.delete().await?;
         world.until_gone().await?;
         world.simulator().clear_faults().await?;
@@ -127,7 +127,7 @@ pub async fn a_stale_view_makes_no_second_peering(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn throttling_is_waited_out(world: World) -> Result<()> {
+pub async fn throttled_calls_are_retried(world: World) -> Result<()> {
     world.fault("CreateVpcPeeringConnection", Some(2), Kind::Throttle).await?;
     world.fault("DescribeVpcPeeringConnections", Some(5), Kind::Throttle).await?;
     world.fault("AcceptVpcPeeringConnection", Some(4), Kind::Throttle).await?;
@@ -136,19 +136,19 @@ pub async fn throttling_is_waited_out(world: World) -> Result<()> {
     world.until_ready().await?;
     ensure!(world.peerings().await?.len() == 1);
     let before = world.get().await?;
-    // An active peering stays Ready while EC2 asks for patience.
+    // An active peering stays Ready while EC2 throttles the polls.
     world.fault("DescribeVpcPeeringConnections", Some(12), Kind::Throttle).await?;
     tokio::time::sleep(Duration::from_secs(4)).await;
     ensure!(before.metadata.resource_version == world.get().await?.metadata.resource_version);
     Ok(())
 }
 
-/// In many regions at once, so that it does not take minutes: whatever EC2 refuses, each gets its one peering.
-pub async fn five_hundred_refusals_in_a_row(world: World) -> Result<()> {
+/// Uses many regions at once, since one region would take minutes to be throttled this often.
+pub async fn the_operator_recovers_from_five_hundred_throttled_calls(world: World) -> Result<()> {
     const REFUSALS: u32 = 500;
     let mut worlds = Vec::new();
     for number in 10..50 {
-        let (region, mut world) = (format!("eu-west-{number}"), world.another(&format!("peering-{number}")));
+        let (region, mut world) = (format!("eu-west-{number}"), world.with_name(&format!("peering-{number}")));
         world.ec2 = environment::ec2::client(&world.endpoint, &region);
         world.requester = environment::ec2::create_vpc(&world.ec2, "10.1.0.0/16").await?;
         world.accepter = environment::ec2::create_vpc(&world.ec2, "10.2.0.0/16").await?;
@@ -157,7 +157,7 @@ pub async fn five_hundred_refusals_in_a_row(world: World) -> Result<()> {
         worlds.push((world, manifest));
     }
     let fault = world.fault("DescribeVpcPeeringConnections", Some(REFUSALS), Kind::Throttle).await?;
-    // So many regions are not known, so they are named.
+    // These regions do not exist, so they are allowed only by name.
     let regions = (10..50).map(|number| format!("eu-west-{number}")).collect::<Vec<_>>().join(",");
     let _operator = world.operator.clone().with("OWN_CREDENTIALS_REGIONS", &regions).start().await?;
     for (world, manifest) in &worlds {
@@ -179,7 +179,7 @@ pub async fn five_hundred_refusals_in_a_row(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn expired_credentials_that_come_back(world: World) -> Result<()> {
+pub async fn the_operator_recovers_from_expired_credentials(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let fault = world.fault("*", None, refusal("RequestExpired")).await?;
     world.apply(&world.manifest()).await?;
@@ -215,6 +215,6 @@ pub async fn suspension_stops_all_writes(world: World) -> Result<()> {
     ensure!(world.calls("DeleteVpcPeeringConnection").await? == 0);
     world.patch(json!({"spec": {"suspend": false}})).await?;
     world.until_gone().await?;
-    ensure!(world.living().await?.is_empty());
+    ensure!(world.live_peerings().await?.is_empty());
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
@@ -27,14 +27,14 @@ fn sqs(world: &World) -> Client {
     Client::from_conf(config.build())
 }
 
-/// An operator that by itself would see nothing for an hour.
+/// An operator that polls only once in an hour.
 fn listener(world: &World, url: &str) -> Operator {
     let operator = world.operator.clone().with("AWS_ENDPOINT_URL_SQS", &world.shared.moto.url);
     let operator = operator.with("AWS_REGION", "eu-central-1").with("EVENT_QUEUE_URL", url);
     operator.with("POLL_INTERVAL", "1h")
 }
 
-/// What CloudTrail says of a call by this account, as EventBridge passes it on.
+/// CloudTrail's event of a call, as EventBridge forwards it.
 fn event(name: &str, id: &str) -> Value {
     json!({
         "version": "0", "source": "aws.ec2", "detail-type": "AWS API Call via CloudTrail",
@@ -46,7 +46,7 @@ fn event(name: &str, id: &str) -> Value {
     })
 }
 
-/// How many messages there are, those included that somebody has received and not deleted.
+/// Number of messages in the queue, including those that are received but not deleted.
 async fn messages(sqs: &Client, url: &str) -> Result<u64> {
     let names =
         [QueueAttributeName::ApproximateNumberOfMessages, QueueAttributeName::ApproximateNumberOfMessagesNotVisible];
@@ -56,7 +56,7 @@ async fn messages(sqs: &Client, url: &str) -> Result<u64> {
     names.iter().map(number).sum()
 }
 
-pub async fn events_are_seen_at_once(world: World) -> Result<()> {
+pub async fn a_queued_event_is_handled_at_once(world: World) -> Result<()> {
     let sqs = sqs(&world);
     let url = sqs.create_queue().queue_name(&world.namespace).send().await?.queue_url.context("no URL")?;
     let _operator = listener(&world, &url).start().await?;
@@ -64,7 +64,7 @@ pub async fn events_are_seen_at_once(world: World) -> Result<()> {
     let pending = world.until_code("pending-acceptance").await?;
     let id = connection_id(&pending).context("no ID")?.to_owned();
 
-    // Junk and a flood of other people's events hold up nothing, and are cleared away.
+    // Invalid messages and unrelated events do not block the queue, and are deleted.
     for round in 0..20 {
         let entries = (0..10).map(|number| {
             let body = if number % 2 == 0 { "junk".to_owned() } else { event("RunInstances", "i-1").to_string() };
@@ -79,7 +79,7 @@ pub async fn events_are_seen_at_once(world: World) -> Result<()> {
         Ok(())
     })
     .await
-    .with_context(|| world.log())?;
+    .map_err(|error| world.with_log(error))?;
 
     world.ec2.accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
     sqs.send_message()
@@ -89,7 +89,7 @@ pub async fn events_are_seen_at_once(world: World) -> Result<()> {
         .await?;
     world.until_ready().await?;
 
-    // At rest the next poll is an hour away.
+    // After this pause only an event makes the operator poll within the hour.
     tokio::time::sleep(Duration::from_secs(2)).await;
     world.ec2.delete_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
     sqs.send_message()
@@ -103,13 +103,13 @@ pub async fn events_are_seen_at_once(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn a_queue_that_is_missing_holds_up_nothing(world: World) -> Result<()> {
+pub async fn a_missing_queue_blocks_nothing(world: World) -> Result<()> {
     let sqs = sqs(&world);
     let url = format!("{}/123456789012/{}", world.shared.moto.url, world.namespace);
     let operator = listener(&world, &url).start().await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
-    eventually("it says so", LIMIT, async || {
+    eventually("the error in log and metrics", LIMIT, async || {
         ensure!(operator.output().contains("cannot read the event queue"), "{}", operator.output());
         let metrics = operator.get("/metrics").await?;
         let failed = |line: &str| {
@@ -119,19 +119,19 @@ pub async fn a_queue_that_is_missing_holds_up_nothing(world: World) -> Result<()
         Ok(())
     })
     .await?;
-    // It comes into being later.
+    // The operator uses the queue once it exists.
     sqs.create_queue().queue_name(&world.namespace).send().await?;
     sqs.send_message().queue_url(&url).message_body("junk").send().await?;
-    eventually("it is read", LIMIT, async || {
+    eventually("the queue is read", LIMIT, async || {
         let left = messages(&sqs, &url).await?;
         ensure!(left == 0, "{left} messages are left");
         Ok(())
     })
     .await
-    .with_context(|| operator.output())
+    .map_err(|error| anyhow!("{error:#}\n{}", operator.output()))
 }
 
-/// SQS to somebody who may not read: its URL, and how often it was asked. moto judges no policy of a queue.
+/// An SQS that denies every call. Returns its URL and the number of calls. moto does not evaluate queue policies.
 async fn denying() -> Result<(String, Arc<AtomicUsize>)> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let url = format!("http://{}", listener.local_addr()?);
@@ -154,13 +154,13 @@ async fn denying() -> Result<(String, Arc<AtomicUsize>)> {
     Ok((url, asked))
 }
 
-pub async fn a_queue_that_denies_holds_up_nothing_and_is_not_pestered(world: World) -> Result<()> {
+pub async fn a_queue_that_denies_access_blocks_nothing_and_is_retried_slowly(world: World) -> Result<()> {
     let (url, asked) = denying().await?;
     let operator = world.operator.clone().with("AWS_ENDPOINT_URL_SQS", &url).with("AWS_REGION", "eu-central-1");
     let operator = operator.with("EVENT_QUEUE_URL", &format!("{url}/111111111111/peerings")).start().await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
-    eventually("it says so", LIMIT, async || {
+    eventually("the error in log and metrics", LIMIT, async || {
         let log = operator.output();
         ensure!(log.contains("cannot read the event queue") && log.contains("not authorized to perform"), "{log}");
         let metrics = operator.get("/metrics").await?;
@@ -169,10 +169,10 @@ pub async fn a_queue_that_denies_holds_up_nothing_and_is_not_pestered(world: Wor
         Ok(())
     })
     .await?;
-    // The pauses between the attempts double from one second on, more or less.
+    // The pause between attempts starts at about one second and doubles.
     let before = asked.load(Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(6)).await;
     let more = asked.load(Ordering::Relaxed) - before;
-    ensure!(more <= 6, "asked {more} times in 6 s");
+    ensure!(more <= 6, "{more} calls in 6 s");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Every file of `deploy/examples`, applied for real.
+//! Applies every file of `deploy/examples`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 
 use super::world::{OTHER_ACCOUNT, OTHER_REGION, REGION, World, condition, status_code};
 
-/// What the examples name, and the tests put their own for.
+/// IDs in the examples, which the test replaces with its own.
 const REQUESTER: &str = "vpc-0a1b2c3d4e5f67890";
 const ACCEPTER: &str = "vpc-0f9e8d7c6b5a43210";
 const CONNECTION: &str = "pcx-0123456789abcdef0";
 
-pub async fn every_example_does_what_it_says(world: World) -> Result<()> {
+pub async fn every_example_works(world: World) -> Result<()> {
     let operator = world.operator.clone().with("OWN_CREDENTIALS_NAMESPACES", &world.namespace);
     let _operator = operator.with("OWN_CREDENTIALS_ALLOW_ADOPTION", "true").start().await?;
-    // As EC2 does; else no request can be held against cidrBlocks.
+    // EC2 shows the CIDR blocks of a request. Without them, `cidrBlocks` of the accepter cannot match.
     world.simulator().set(&json!({"cidr_blocks_of_requests": true})).await?;
     let mut files: Vec<PathBuf> = std::fs::read_dir(repository().join("deploy/examples"))?
         .map(|entry| Ok(entry?.path()))
@@ -26,19 +26,20 @@ pub async fn every_example_does_what_it_says(world: World) -> Result<()> {
     files.sort();
     ensure!(!files.is_empty());
     for file in files {
-        let stem = file.file_stem().and_then(|stem| stem.to_str()).context("a file without a name")?.to_owned();
+        let stem = file.file_stem().and_then(|stem| stem.to_str()).context("the file has no name")?.to_owned();
         let text = std::fs::read_to_string(&file)?;
         example(&world, &stem, &text).await.with_context(|| stem)?;
     }
     Ok(())
 }
 
+/// Applies one example with the IDs of the test. Long because each kind of example needs other preparations.
 async fn example(world: &World, stem: &str, text: &str) -> Result<()> {
-    let mut world = world.another(stem);
+    let mut world = world.with_name(stem);
     let is_abroad = text.contains("region: us-west-2") || text.contains("defaultRegion: us-west-2");
     let region = if is_abroad { OTHER_REGION } else { REGION };
     let accepter = match text.contains(OTHER_ACCOUNT) {
-        true => world.in_account(OTHER_ACCOUNT, region).await?,
+        true => world.client_in_account(OTHER_ACCOUNT, region).await?,
         false => ec2::client(&world.endpoint, region),
     };
     world.requester = ec2::create_vpc(&world.ec2, "10.1.0.0/16").await?;
@@ -69,11 +70,11 @@ async fn example(world: &World, stem: &str, text: &str) -> Result<()> {
         if manifest["kind"] == "AwsIdentity" {
             let mut spec = manifest["spec"].clone();
             let own = spec.as_object_mut().context("no spec")?;
-            // The role is the test's.
+            // The test has its own role.
             own.retain(|key, _| !["accountId", "roleArn", "externalId"].contains(&key.as_str()));
             let text = serde_json::to_string(&spec)?.replace("\"default\"", &format!("{:?}", world.namespace));
-            world.identity_named(&name, OTHER_ACCOUNT, serde_json::from_str(&text)?).await?;
-            // As it stands, it is valid too.
+            world.apply_identity_named(&name, OTHER_ACCOUNT, serde_json::from_str(&text)?).await?;
+            // The unchanged identity must be valid, too.
             manifest["metadata"]["name"] = format!("{name}-as-it-stands").into();
             world.apply_text(&manifest).await?;
             continue;

@@ -1,10 +1,10 @@
-//! Flux's own controllers as processes. kustomize-controller installs the operator's rights and a peering, waits for it,
-//! fails on one that has failed, and prunes; what helm-controller does is in `flux_helm.rs`.
+//! Flux's own controllers as processes. kustomize-controller installs the operator's rights and a peering, waits for
+//! the peering, reports a failed one, and prunes. `flux_helm.rs` tests helm-controller.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use environment::{ControlPlane, Process, eventually, free_port, prepare, repository};
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -13,10 +13,11 @@ use super::gitops::condition;
 use super::world::{Cloud, OTHER_ACCOUNT, World, connection_id};
 
 const LIMIT: Duration = Duration::from_secs(120);
-/// Where Flux is.
+/// Flux's namespace.
 pub const NAMESPACE: &str = "flux-system";
 
-/// One of Flux's controllers, and sources whose artifacts the test packs itself.
+/// One of Flux's controllers, and a web server with the artifacts of its sources. There is no source-controller: the
+/// test packs the artifacts.
 pub struct Flux<'a> {
     control_plane: &'a ControlPlane,
     url: String,
@@ -54,7 +55,7 @@ impl<'a> Flux<'a> {
         self.control_plane.kubectl(&["apply", "--server-side", "-f", &path.to_string_lossy()]).await.map(drop)
     }
 
-    /// Publishes a folder as the GitRepository of this name.
+    /// Publishes a folder as a GitRepository.
     async fn publish(&self, name: &str, folder: &Path) -> Result<()> {
         self.apply(&json!({
             "apiVersion": "source.toolkit.fluxcd.io/v1",
@@ -66,7 +67,8 @@ impl<'a> Flux<'a> {
         self.serve("gitrepository", name, &[Path::new("-C"), folder, Path::new(".")]).await
     }
 
-    /// Packs what `tar` is told to, and says where that is in the status of a source, as source-controller does.
+    /// Packs files with these arguments of `tar`, and writes the URL into the status of a source, as source-controller
+    /// does.
     pub async fn serve(&self, kind: &str, name: &str, packed: &[&Path]) -> Result<()> {
         let archive = self.control_plane.folder().join("artifacts").join(format!("{name}.tar.gz"));
         let tar = Command::new("tar").arg("-czf").arg(&archive).args(packed).status().await?;
@@ -92,7 +94,7 @@ impl<'a> Flux<'a> {
         self.control_plane.kubectl(&[&arguments[..], &["--type=merge", "-p", &patch]].concat()).await.map(drop)
     }
 
-    /// The `Ready` of a Kustomization, once it is not Unknown and speaks of what is published.
+    /// Waits until the `Ready` of a Kustomization is True or False; returns it.
     async fn settled(&self, name: &str) -> Result<Value> {
         eventually(name, LIMIT, async || {
             let object = self.get(NAMESPACE, "kustomization", name).await?;
@@ -101,7 +103,7 @@ impl<'a> Flux<'a> {
             Ok(ready.clone())
         })
         .await
-        .with_context(|| self.log())
+        .map_err(|error| self.with_log(error))
     }
 
     pub async fn get(&self, namespace: &str, kind: &str, name: &str) -> Result<Value> {
@@ -109,9 +111,9 @@ impl<'a> Flux<'a> {
         Ok(serde_json::from_str(&self.control_plane.kubectl(&arguments).await?)?)
     }
 
-    /// What the controller has to say.
-    pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+    /// Adds the controller's log to an error, after the reason.
+    pub fn with_log(&self, error: Error) -> Error {
+        anyhow!("{error:#}\n{}", std::fs::read_to_string(&self.log).unwrap_or_default())
     }
 }
 
@@ -119,7 +121,7 @@ pub fn ready(object: &Value) -> Result<&Value> {
     condition(object, "Ready").context("no Ready")
 }
 
-/// A Kustomization of the repository's own example, with another source.
+/// A Kustomization of the Flux example, with another source.
 fn kustomization(file: &str, source: &str) -> Result<Value> {
     let path = repository().join("deploy/flux").join(file);
     let mut object: Value = serde_saphyr::from_str(&std::fs::read_to_string(path)?)?;
@@ -129,8 +131,8 @@ fn kustomization(file: &str, source: &str) -> Result<Value> {
     Ok(object)
 }
 
-/// A permission that is emptied in Git allows nobody in the cluster, or its change is refused.
-async fn an_emptied_permission_opens_nothing(flux: &Flux<'_>, world: &World, folder: &Path) -> Result<()> {
+/// An allow list that is emptied in Git allows nobody in the cluster, or the API server rejects the change.
+async fn check_emptied_allow_lists(flux: &Flux<'_>, world: &World, folder: &Path) -> Result<()> {
     let name = "from-git";
     let publish = async |allowed: &Value| -> Result<()> {
         let identity = json!({
@@ -165,7 +167,7 @@ async fn an_emptied_permission_opens_nothing(flux: &Flux<'_>, world: &World, fol
             Ok(())
         })
         .await
-        .with_context(|| flux.log())?;
+        .map_err(|error| flux.with_log(error))?;
         publish(&empty).await?;
         eventually("emptied or refused", LIMIT, async || {
             let object = flux.get(NAMESPACE, "kustomization", "identities").await?;
@@ -181,8 +183,9 @@ async fn an_emptied_permission_opens_nothing(flux: &Flux<'_>, world: &World, fol
     flux.control_plane.kubectl(&delete).await.map(drop)
 }
 
+/// This test is long because each step needs the state that the step before it has left.
 pub async fn kustomize_controller_installs_waits_and_prunes(world: World) -> Result<()> {
-    let world = World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await?;
+    let world = World::new(world.shared.with_own_control_plane().await?, &world.namespace, Cloud::Simulator).await?;
     let flux = Flux::start(&world.shared.control_plane, "kustomize-controller").await?;
     let (theirs, vpc) = world.another_account().await?;
     let operator = world.operator.start().await?;
@@ -197,7 +200,7 @@ pub async fn kustomize_controller_installs_waits_and_prunes(world: World) -> Res
     };
     flux.publish("schemas", &repository().join("crds")).await?;
     flux.publish("own", &write("own", &[world.manifest()])?).await?;
-    let foreign = world.another("foreign");
+    let foreign = world.with_name("foreign");
     let manifest = foreign.manifest_with(json!({"accepter": {"vpcId": vpc, "ownerId": OTHER_ACCOUNT}}));
     flux.publish("foreign", &write("foreign", &[manifest])?).await?;
 
@@ -214,34 +217,34 @@ pub async fn kustomize_controller_installs_waits_and_prunes(world: World) -> Res
     flux.apply(&kustomization("peerings.yaml", "own")?).await?;
     flux.apply(&kustomization("partners.yaml", "foreign")?).await?;
 
-    // Ready when the peering is active, and not before.
+    // The Kustomization is Ready only when the peering is active.
     let ready = flux.settled("vpc-peerings").await?;
     ensure!(ready["status"] == "True", "{ready}");
     world.until_ready().await?;
-    // A request that waits for its owner is good enough by the example's expressions.
+    // The expressions of the example accept a request that waits for its owner.
     let ready = flux.settled("vpc-peerings-of-partners").await?;
     ensure!(ready["status"] == "True", "{ready}");
     let object = foreign.until_code("pending-acceptance").await?;
     let id = connection_id(&object).context("no ID")?.to_owned();
 
-    // One that is rejected is not; and that is told long before the timeout of five minutes.
+    // A rejected request fails the Kustomization, long before the timeout of five minutes.
     theirs.reject_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
     foreign.until_stalled("Rejected").await?;
     let start = Instant::now();
     let requested = ["annotate", "kustomization", "vpc-peerings-of-partners", "--namespace", NAMESPACE];
     let now = "reconcile.fluxcd.io/requestedAt=now";
     world.shared.control_plane.kubectl(&[&requested[..], &[now]].concat()).await?;
-    eventually("the failure is told", LIMIT, async || {
+    eventually("HealthCheckFailed", LIMIT, async || {
         let ready = flux.settled("vpc-peerings-of-partners").await?;
         ensure!(ready["status"] == "False" && ready["reason"] == "HealthCheckFailed", "{ready}");
         Ok(())
     })
     .await?;
-    ensure!(start.elapsed() < Duration::from_secs(60), "told after {:?}", start.elapsed());
+    ensure!(start.elapsed() < Duration::from_secs(60), "reported only after {:?}", start.elapsed());
 
-    an_emptied_permission_opens_nothing(&flux, &world, &folder).await?;
+    check_emptied_allow_lists(&flux, &world, &folder).await?;
 
-    // First the peerings, then what they need.
+    // Peerings are deleted before the operator's rights and CRDs.
     for name in ["vpc-peerings", "vpc-peerings-of-partners", "schemas"] {
         world
             .shared
@@ -255,7 +258,7 @@ pub async fn kustomize_controller_installs_waits_and_prunes(world: World) -> Res
             );
         }
     }
-    ensure!(world.living().await?.is_empty(), "a peering is left behind");
+    ensure!(world.live_peerings().await?.is_empty(), "a peering is left");
     eventually("no CRD", LIMIT, async || {
         let crd = world.shared.control_plane.kubectl(&["get", "crd", "vpcpeerings.vpcpeering.dev"]).await;
         ensure!(crd.is_err_and(|error| error.to_string().contains("NotFound")));

@@ -1,5 +1,5 @@
-//! Flux's own helm-controller as a process: it installs our chart from the example's HelmRelease, upgrades it, and leaves
-//! the peerings where they are when the release is removed.
+//! Flux's own helm-controller as a process. It installs the chart from the HelmRelease of the example, and upgrades it.
+//! The peerings stay when the release is removed.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,25 +15,25 @@ use super::world::{Cloud, World};
 
 const LIMIT: Duration = Duration::from_secs(120);
 const NAMESPACE: &str = "vpc-peering-system";
-/// Of the HelmRelease, and so of all that the chart makes.
+/// Name of the HelmRelease, and so of the objects that the chart creates.
 const NAME: &str = "vpc-peering-operator";
 
 pub async fn helm_controller_installs_upgrades_and_keeps_peerings(world: World) -> Result<()> {
-    let shared = world.shared.bare().await?;
+    let shared = world.shared.with_empty_control_plane().await?;
     let kubectl = async |arguments: &[&str]| shared.control_plane.kubectl(arguments).await;
     let flux = Flux::start(&shared.control_plane, "helm-controller").await?;
     let example = repository().join("deploy/flux/operator");
     kubectl(&["apply", "--server-side", "-k", &example.to_string_lossy()]).await?;
 
-    // helm-controller asks source-controller, which is not here, for the chart.
+    // helm-controller requests the chart from source-controller, which does not run here.
     let chart = format!("{NAMESPACE}-{NAME}");
-    eventually("the chart is asked for", LIMIT, async || {
+    eventually("the HelmChart", LIMIT, async || {
         let asked = flux.get(flux::NAMESPACE, "helmchart", &chart).await?;
         ensure!(asked["spec"]["chart"] == "./charts/vpc-peering-operator", "{asked}");
         Ok(())
     })
     .await
-    .with_context(|| flux.log())?;
+    .map_err(|error| flux.with_log(error))?;
     let charts = repository().join("charts");
     flux.serve("helmchart", &chart, &[Path::new("-C"), &charts, Path::new("vpc-peering-operator")]).await?;
     roll_out(&flux, 2).await?;
@@ -41,7 +41,7 @@ pub async fn helm_controller_installs_upgrades_and_keeps_peerings(world: World) 
         flux.get(NAMESPACE, kind, name).await?;
     }
 
-    // The service account that the chart made is whom the operator runs as.
+    // The operator runs as the service account that the chart has created.
     let world = World::new(shared.clone(), &world.namespace, Cloud::Simulator).await?;
     let operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
@@ -50,23 +50,24 @@ pub async fn helm_controller_installs_upgrades_and_keeps_peerings(world: World) 
     let values = json!({"spec": {"values": {"replicas": 3}}}).to_string();
     kubectl(&["patch", "helmrelease", NAME, "--namespace", NAMESPACE, "--type=merge", "-p", &values]).await?;
     roll_out(&flux, 3).await?;
-    world.ask_to_look("after-the-upgrade").await?;
+    world.request_reconcile("after-the-upgrade").await?;
     let handled = |object: &VpcPeering| object.status.as_ref()?.last_handled_reconcile_at.clone();
-    world.until("looked after", |object| handled(object).as_deref() == Some("after-the-upgrade")).await?;
+    world.until("reconciled", |object| handled(object).as_deref() == Some("after-the-upgrade")).await?;
     operator.terminate().await?;
 
     kubectl(&["delete", "helmrelease", NAME, "--namespace", NAMESPACE, "--timeout=2m"]).await?;
     for (kind, name) in [("deployment", NAME), ("clusterrolebinding", NAME)] {
         let left = flux.get(NAMESPACE, kind, name).await;
-        ensure!(left.is_err_and(|error| error.to_string().contains("NotFound")), "the {kind} is left behind");
+        ensure!(left.is_err_and(|error| error.to_string().contains("NotFound")), "the {kind} is left");
     }
-    let kept = world.get().await.context("the resource went with the release")?;
+    let kept = world.get().await.context("the resource was deleted with the release")?;
     ensure!(kept.uid() == uid && kept.metadata.deletion_timestamp.is_none(), "{:?}", kept.metadata);
-    ensure!(world.living().await?.len() == 1, "the peering went with the release");
+    ensure!(world.live_peerings().await?.len() == 1, "the peering was deleted with the release");
     Ok(())
 }
 
-/// Says that so many pods of the operator run, since no kubelet does here; the release is ready then, and not before.
+/// Writes a Deployment status with this number of ready pods, since no kubelet runs. Only then the release becomes
+/// ready.
 async fn roll_out(flux: &Flux<'_>, replicas: i32) -> Result<()> {
     let deployment = eventually("deployed", LIMIT, async || {
         let deployment = flux.get(NAMESPACE, "deployment", NAME).await?;
@@ -74,9 +75,9 @@ async fn roll_out(flux: &Flux<'_>, replicas: i32) -> Result<()> {
         Ok(deployment)
     })
     .await
-    .with_context(|| flux.log())?;
+    .map_err(|error| flux.with_log(error))?;
     let release = flux.get(NAMESPACE, "helmrelease", NAME).await?;
-    ensure!(ready(&release)?["status"] == "Unknown", "it does not wait for the operator: {release}");
+    ensure!(ready(&release)?["status"] == "Unknown", "the release does not wait for the operator: {release}");
     let true_ = |kind: &str, reason: &str| json!({"type": kind, "status": "True", "reason": reason, "message": ""});
     let status = json!({"status": {
         "observedGeneration": deployment["metadata"]["generation"],
@@ -95,5 +96,5 @@ async fn roll_out(flux: &Flux<'_>, replicas: i32) -> Result<()> {
         Ok(())
     })
     .await
-    .with_context(|| flux.log())
+    .map_err(|error| flux.with_log(error))
 }

@@ -1,5 +1,5 @@
-//! All end-to-end tests on the simulator run under the policies in `deploy/iam`, with the placeholders replaced as its README
-//! says. The policies must refuse no call of the operator, and every action and statement must be used.
+//! All end-to-end tests on the simulator run under the policies in `deploy/iam`, with the placeholders replaced as its
+//! README says. The policies must allow every call of the operator, and every action and statement must be used.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -16,42 +16,40 @@ use serde_json::{Value, json};
 
 use super::world::{OTHER_ACCOUNT, REGION, World, condition, connection_id};
 
-/// AWS grants it to everybody.
+/// Needs no permission in AWS.
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>
 const FREE: &str = "GetCallerIdentity";
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What the role's owner and the operator agreed on.
 pub const EXTERNAL_ID: &str = "chosen-by-both-sides";
 
 const OWN_ACCOUNT: &str = "111111111111";
-/// The operator's access keys are those of this user.
+/// The user whose access keys the operator has.
 const OPERATOR: &str = "arn:aws:iam::111111111111:user/simulated";
 
-/// The tests in which the operator takes over connections, or tags anew what somebody has untagged: they need the temporary
-/// grant that the README describes.
-const ADOPTING: &[&str] =
-    &["adoption::an_existing_connection_is_taken_over", "examples::every_example_does_what_it_says"];
+/// Tests in which the operator adopts connections, or restores removed ownership tags. They need the temporary grant
+/// that the README describes.
+const ADOPTING: &[&str] = &["adoption::an_existing_connection_is_adopted", "examples::every_example_works"];
 
-/// The tests in which tags are refused and all else is to go on: options are bound to tags, and so need a grant of their own.
+/// Tests in which EC2 refuses tags, but options must be set. The policies bind options to tags, so these tests need an
+/// extra grant.
 const UNTAGGED: &[&str] = &[
-    "accepter::a_missing_permission_holds_up_nothing_else",
-    "both_ends::each_missing_permission_is_named_and_holds_up_nothing_else",
+    "accepter::faults::a_missing_permission_blocks_nothing_else",
+    "both_ends::permissions::each_missing_permission_is_reported_and_blocks_nothing_else",
 ];
 
-/// Files that grant something; `guard.json` only denies, and SQS is moto's.
+/// Files that grant something. `guard.json` only denies, and moto serves SQS, which does not evaluate policies.
 const GRANTS: [&str; 7] =
     ["hub", "trust", "requester", "accepter", "own-credentials", "adoption", "own-credentials-adoption"];
 
-/// The actions that operators were seen to use, and the statements that allowed them.
+/// The actions that operators used, and the statements that allowed them.
 #[derive(Debug, Default)]
 pub struct Seen(Mutex<(BTreeSet<String>, BTreeSet<String>)>);
 
 impl Seen {
-    /// Takes note of what the operator with this key, and its sessions, asked this simulator for. None of it may be what
-    /// the policies deny.
-    pub async fn note(&self, simulator: &Client, key: &str) -> Result<()> {
+    /// Records the calls of the operator with this key, and of its sessions. Fails if the policies denied one of them.
+    pub async fn record(&self, simulator: &Client, key: &str) -> Result<()> {
         let entries = simulator.journal(&Query::default()).await?.entries;
         let entries: Vec<_> = entries.iter().filter(|entry| is_the_operators(entry, key)).collect();
         let denied: BTreeSet<_> = entries.iter().filter_map(|entry| entry.denied.as_deref()).collect();
@@ -64,7 +62,7 @@ impl Seen {
         Ok(())
     }
 
-    /// The policies grant just what was seen, and each statement was needed.
+    /// Fails if the policies lack a used action, or have an action or statement that was not used.
     pub fn check(&self) -> Result<()> {
         let (actions, statements) = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (mut granted, mut written) = (BTreeSet::new(), BTreeSet::new());
@@ -74,10 +72,10 @@ impl Seen {
             written.extend(policy.statements().map(|sid| format!("{name}/{sid}")));
         }
         let missing: Vec<_> = actions.difference(&granted).collect();
-        let in_vain: Vec<_> = granted.difference(&actions).chain(written.difference(&statements)).collect();
+        let unused: Vec<_> = granted.difference(&actions).chain(written.difference(&statements)).collect();
         ensure!(
-            missing.is_empty() && in_vain.is_empty(),
-            "deploy/iam: missing {missing:?}, granted in vain {in_vain:?}"
+            missing.is_empty() && unused.is_empty(),
+            "deploy/iam: missing {missing:?}, granted but not used {unused:?}"
         );
         Ok(())
     }
@@ -128,16 +126,16 @@ pub fn settings() -> Settings {
 /// The policies of one test.
 #[derive(Clone, Debug)]
 pub struct Policies {
-    /// The clusters whose operators share them.
+    /// The cluster IDs that the policies allow.
     clusters: Vec<String>,
-    /// Whether the temporary grant is in force, too.
+    /// Whether the temporary grant for adoption is attached.
     adopts: bool,
     /// Whether options may be set without tags.
     untagged: bool,
 }
 
 impl Policies {
-    /// Those of a test on this control plane. Tests give other clusters one name.
+    /// The policies of a test on this control plane. Tests with a second cluster call it `another`.
     pub async fn new(client: &kube::Client, test: &str) -> Result<Self> {
         let namespace = Api::<Namespace>::all(client.clone()).get("kube-system").await?;
         let clusters = vec![namespace.metadata.uid.context("no UID")?, "another".to_owned()];
@@ -145,14 +143,14 @@ impl Policies {
         Ok(Self { clusters, adopts: is_in(ADOPTING), untagged: is_in(UNTAGGED) })
     }
 
-    /// Puts an access key of the operator under its policies.
+    /// Attaches the operator's policies to an access key.
     pub async fn bind_key(&self, simulator: &Client, key: &str) -> Result<()> {
         let names = ["hub", "own-credentials"].into_iter().chain(self.adopts.then_some("own-credentials-adoption"));
         self.attach(simulator, key, OWN_ACCOUNT, names).await
     }
 
-    /// Puts a role of the operator's under its policy, which is the requester's in the test's own account, and lets only the
-    /// operator in.
+    /// Attaches the policy and the trust policy to a role: the requester's in the test's own account, else the
+    /// accepter's.
     pub async fn bind_role(&self, simulator: &Client, arn: &str, account: &str) -> Result<()> {
         let end = if account == OWN_ACCOUNT { "requester" } else { "accepter" };
         self.attach(simulator, arn, account, ["trust", end].into_iter()).await?;
@@ -169,7 +167,7 @@ impl Policies {
         Ok(())
     }
 
-    /// Lets a role take over connections that nobody owns.
+    /// Allows a role to adopt connections without ownership tags.
     async fn grant_adoption(&self, simulator: &Client, arn: &str, account: &str) -> Result<()> {
         self.attach(simulator, arn, account, ["adoption"].into_iter()).await
     }
@@ -209,7 +207,7 @@ fn filled(document: Value, name: &str, account: &str, clusters: &[String]) -> Va
         Value::String(text) => match text.as_str() {
             "11111111-2222-3333-4444-555555555555" => json!(clusters),
             "arn:aws:iam::333333333333:role/vpc-peering-operator" => json!(OPERATOR),
-            // Tests name roles as they like.
+            // The roles of the tests have another path.
             text if name == "hub" => json!(text.replace("role/vpc-peering/", "role/")),
             text => in_account(text, name, account),
         },
@@ -226,8 +224,8 @@ fn in_account(text: &str, name: &str, account: &str) -> Value {
     json!(text.replace(own, account))
 }
 
-/// Without the temporary grant, the operator says what it lacks and changes nothing; with it, the import goes on.
-pub async fn a_role_takes_over_a_connection_only_while_it_may(world: World) -> Result<()> {
+/// Without the temporary grant, the operator reports the missing permission and changes nothing. With it, it adopts.
+pub async fn a_role_adopts_a_connection_only_while_its_policy_allows_it(world: World) -> Result<()> {
     let create = world.ec2.create_vpc_peering_connection().vpc_id(&world.requester).peer_vpc_id(&world.accepter);
     let id = create.send().await?.vpc_peering_connection.and_then(|made| made.vpc_peering_connection_id);
     let id = id.context("no ID")?;
@@ -238,7 +236,7 @@ pub async fn a_role_takes_over_a_connection_only_while_it_may(world: World) -> R
     .await?;
     let _operator = world.operator.start().await?;
     let allowed = json!({"allowedNamespaces": {"list": [world.namespace]}});
-    let identity = json!({"name": world.identity(OWN_ACCOUNT, allowed).await?});
+    let identity = json!({"name": world.apply_identity(OWN_ACCOUNT, allowed).await?});
     let mut manifest = world.manifest_with(json!({"vpcPeeringConnectionId": id}));
     manifest["spec"]["requester"]["identityRef"] = identity;
     world.apply(&manifest).await?;
@@ -251,22 +249,22 @@ pub async fn a_role_takes_over_a_connection_only_while_it_may(world: World) -> R
 
     let role = format!("arn:aws:iam::{OWN_ACCOUNT}:role/peering/{}", world.namespace);
     world.policies.grant_adoption(world.simulator(), &role, OWN_ACCOUNT).await?;
-    // What was denied before is as it should be.
+    // The denied calls so far are expected.
     world.simulator().clear_journal().await?;
-    world.ask_to_look("granted").await?;
+    world.request_reconcile("granted").await?;
     let object = world.until_ready().await?;
     ensure!(connection_id(&object) == Some(id.as_str()));
     world.simulator().detach_policy(&role, "adoption").await?;
-    // From here on it is one of its own.
+    // The connection now carries ownership tags, so the grant is no longer needed.
     world.patch(json!({"spec": {"tags": [{"key": "a", "value": "b"}]}})).await?;
-    world.ask_to_look("tagged").await?;
+    world.request_reconcile("tagged").await?;
     world.until_ready().await?;
     world.delete().await?;
     world.until_gone().await
 }
 
-/// Rejecting is authorized on the connection alone.
-pub async fn own_credentials_reject_what_is_denied(world: World) -> Result<()> {
+/// EC2 authorizes a rejection on the connection alone.
+pub async fn own_credentials_can_reject_a_denied_request(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let create = world.ec2.create_vpc_peering_connection().vpc_id(&world.requester).peer_vpc_id(&world.accepter);
     create.send().await?;
@@ -288,5 +286,5 @@ pub async fn own_credentials_reject_what_is_denied(world: World) -> Result<()> {
         Ok(())
     })
     .await
-    .with_context(|| world.log())
+    .map_err(|error| world.with_log(error))
 }

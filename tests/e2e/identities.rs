@@ -1,4 +1,4 @@
-//! Who may act by which identity: whoever may not gets a condition, and AWS is not asked for anything.
+//! Permission to use an identity. Without it, the resource gets a condition, and the operator makes no AWS call.
 
 use std::sync::Arc;
 
@@ -14,35 +14,35 @@ use vpc_peering_operator::api::AwsIdentity;
 use super::both_ends::BothEnds;
 use super::world::{OTHER_ACCOUNT, OTHER_REGION, REGION, World, condition, connection_id};
 
-/// Time for an operator that would do something to do it.
+/// Time in which an operator would make a forbidden call.
 const LONG_ENOUGH: Duration = Duration::from_secs(2);
 
-/// Nothing but STS is asked while the resource is stalled for this reason.
-async fn refused(world: &World, manifest: &Value, reason: &str, named: &str) -> Result<()> {
+/// Fails unless the resource stalls for this reason and the operator makes no EC2 call.
+async fn ensure_refused(world: &World, manifest: &Value, reason: &str, named: &str) -> Result<()> {
     world.simulator().clear_journal().await?;
     world.apply(manifest).await?;
     let object = world.until_stalled(reason).await.with_context(|| format!("{manifest}"))?;
     let message = &condition(&object, "Ready").context("no Ready")?.message;
     ensure!(message.contains(named), "{message} does not name {named}");
     tokio::time::sleep(LONG_ENOUGH).await;
-    ensure!(world.ec2_calls().await? == 0, "{reason}: EC2 was asked");
-    ensure!(object.finalizers().is_empty(), "it needs no finalizer");
+    ensure!(world.ec2_calls().await? == 0, "{reason}: the operator called EC2");
+    ensure!(object.finalizers().is_empty(), "the resource has a finalizer");
     world.delete().await?;
     world.until_gone().await
 }
 
-/// Every way in which a user of one namespace may try to use what is another's.
-pub async fn a_namespace_that_is_not_allowed_asks_aws_for_nothing(world: World) -> Result<()> {
+/// The ways in which a user of one namespace may try to use the identity of another.
+pub async fn a_namespace_that_is_not_allowed_makes_no_aws_call(world: World) -> Result<()> {
     let nobody = format!("{}-nobody", world.namespace);
     let another = format!("{}-another", world.namespace);
     let vpc = format!("{}-vpc", world.namespace);
     let labels = format!("{}-labels", world.namespace);
-    world.identity_named(&nobody, OTHER_ACCOUNT, json!({})).await?;
-    world.identity_named(&another, OTHER_ACCOUNT, json!({"allowedNamespaces": {"list": ["another"]}})).await?;
+    world.apply_identity_named(&nobody, OTHER_ACCOUNT, json!({})).await?;
+    world.apply_identity_named(&another, OTHER_ACCOUNT, json!({"allowedNamespaces": {"list": ["another"]}})).await?;
     let one_vpc = json!({"allowedNamespaces": {"all": true}, "allowedVpcs": {"list": ["vpc-0000000000000000a"]}});
-    world.identity_named(&vpc, OTHER_ACCOUNT, one_vpc).await?;
+    world.apply_identity_named(&vpc, OTHER_ACCOUNT, one_vpc).await?;
     let selector = json!({"allowedNamespaces": {"selector": {"matchLabels": {"team": world.namespace}}}});
-    world.identity_named(&labels, OTHER_ACCOUNT, selector).await?;
+    world.apply_identity_named(&labels, OTHER_ACCOUNT, selector).await?;
     let _operator = world.operator.start().await?;
     for end in ["requester", "accepter"] {
         let using = |identity: &str| {
@@ -50,27 +50,26 @@ pub async fn a_namespace_that_is_not_allowed_asks_aws_for_nothing(world: World) 
             manifest["spec"][end]["identityRef"] = json!({"name": identity});
             manifest
         };
-        refused(&world, &using(&nobody), "IdentityNotAllowed", &nobody).await?;
-        refused(&world, &using(&another), "IdentityNotAllowed", &another).await?;
-        refused(&world, &using(&labels), "IdentityNotAllowed", &labels).await?;
-        refused(&world, &using(&vpc), "VpcNotAllowed", "allowedVpcs").await?;
-        refused(&world, &using("no-such-identity"), "IdentityNotFound", "no-such-identity").await?;
-        // The resource's own labels count for nothing.
+        ensure_refused(&world, &using(&nobody), "IdentityNotAllowed", &nobody).await?;
+        ensure_refused(&world, &using(&another), "IdentityNotAllowed", &another).await?;
+        ensure_refused(&world, &using(&labels), "IdentityNotAllowed", &labels).await?;
+        ensure_refused(&world, &using(&vpc), "VpcNotAllowed", "allowedVpcs").await?;
+        ensure_refused(&world, &using("no-such-identity"), "IdentityNotFound", "no-such-identity").await?;
+        // The resource's own labels do not count.
         let mut labelled = using(&labels);
         labelled["metadata"]["labels"] = json!({"team": world.namespace});
-        refused(&world, &labelled, "IdentityNotAllowed", &labels).await?;
-        // An ARN is no identity.
+        ensure_refused(&world, &labelled, "IdentityNotAllowed", &labels).await?;
+        // The schema rejects an ARN in place of a name.
         let arn = format!("arn:aws:iam::{OTHER_ACCOUNT}:role/admin");
-        ensure!(world.apply(&using(&arn)).await.is_err(), "an ARN was taken for a name");
+        ensure!(world.apply(&using(&arn)).await.is_err(), "the API server accepted an ARN as a name");
     }
     Ok(())
 }
 
-/// The operator's own credentials may be kept for some namespaces, or for none.
-pub async fn own_credentials_can_be_kept_from_namespaces(world: World) -> Result<()> {
+pub async fn own_credentials_are_limited_to_listed_namespaces(world: World) -> Result<()> {
     for namespaces in ["none", "another,and-another"] {
         let operator = world.operator.clone().with("OWN_CREDENTIALS_NAMESPACES", namespaces).start().await?;
-        refused(&world, &world.manifest(), "IdentityNotAllowed", "spec.requester.identityRef").await?;
+        ensure_refused(&world, &world.manifest(), "IdentityNotAllowed", "spec.requester.identityRef").await?;
         operator.kill().await?;
     }
     let namespaces = format!("another,{}", world.namespace);
@@ -80,49 +79,49 @@ pub async fn own_credentials_can_be_kept_from_namespaces(world: World) -> Result
     Ok(())
 }
 
-/// What was allowed and no longer is, stops; deletion waits, and says so.
-pub async fn a_permission_withdrawn_later_stops_everything(world: World) -> Result<()> {
+/// After the permission is withdrawn, the operator makes no call. A deletion waits, and the condition says so.
+pub async fn a_withdrawn_permission_stops_every_call(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let ends = BothEnds::far_apart(&world).await?;
     ends.apply().await?;
     let object = world.until_ready().await?;
     let id = connection_id(&object).context("no ID")?.to_owned();
-    let identity = world.identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {"list": ["another"]}})).await?;
+    let identity = world.apply_identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {"list": ["another"]}})).await?;
     let object = world.until_stalled("IdentityNotAllowed").await?;
-    ensure!(connection_id(&object) == Some(id.as_str()), "the record is kept");
-    let quiet = async |what: &str| -> Result<()> {
-        // A listing may be under way.
+    ensure!(connection_id(&object) == Some(id.as_str()), "the status lost the connection ID");
+    let ensure_no_calls = async |what: &str| -> Result<()> {
+        // A listing may be under way already.
         tokio::time::sleep(LONG_ENOUGH).await;
         world.simulator().clear_journal().await?;
         tokio::time::sleep(LONG_ENOUGH).await;
-        ensure!(world.ec2_calls().await? == 0, "{what}: EC2 was asked");
+        ensure!(world.ec2_calls().await? == 0, "{what}: the operator called EC2");
         Ok(())
     };
-    quiet("withdrawn").await?;
+    ensure_no_calls("withdrawn").await?;
     world.patch(json!({"spec": {"tags": [{"key": "a", "value": "b"}]}})).await?;
-    quiet("edited").await?;
+    ensure_no_calls("edited").await?;
     world.delete().await?;
-    quiet("deleted").await?;
+    ensure_no_calls("deleted").await?;
     let object = world.until_stalled("IdentityNotAllowed").await?;
-    ensure!(!object.finalizers().is_empty(), "it was let go");
-    // The identity itself may go, too.
+    ensure!(!object.finalizers().is_empty(), "the finalizer was removed");
+    // The identity itself is deleted, too.
     let api = Api::<AwsIdentity>::all(world.client.clone());
     api.delete(&identity, &DeleteParams::default()).await?;
     world.until_stalled("IdentityNotFound").await?;
-    quiet("the identity is gone").await?;
-    world.identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {"all": true}})).await?;
+    ensure_no_calls("the identity is gone").await?;
+    world.apply_identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {"all": true}})).await?;
     world.until_gone().await?;
-    ensure!(world.living().await?.is_empty());
+    ensure!(world.live_peerings().await?.is_empty());
     Ok(())
 }
 
-/// A reference that is changed later is judged anew, and an identity of another account does not take our peering for
-/// deleted.
-pub async fn a_reference_changed_later_is_judged_anew(world: World) -> Result<()> {
+/// A changed reference is checked again. Under an identity of another account, the operator cannot see the peering and
+/// must not treat it as deleted.
+pub async fn a_changed_identity_reference_is_checked_again(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
-    let allowed = world.identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {"all": true}})).await?;
+    let allowed = world.apply_identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {"all": true}})).await?;
     let forbidden = format!("{}-forbidden", world.namespace);
-    world.identity_named(&forbidden, OTHER_ACCOUNT, json!({})).await?;
+    world.apply_identity_named(&forbidden, OTHER_ACCOUNT, json!({})).await?;
     let mut manifest = world.manifest();
     manifest["spec"]["recreateOn"] = json!(["Deleted"]);
     world.apply(&manifest).await?;
@@ -137,20 +136,20 @@ pub async fn a_reference_changed_later_is_judged_anew(world: World) -> Result<()
     ensure!(connection_id(&object) == Some(id.as_str()));
     world.delete().await?;
     tokio::time::sleep(LONG_ENOUGH).await;
-    ensure!(world.get().await.is_ok(), "it was let go, and its peering left behind");
+    ensure!(world.get().await.is_ok(), "the resource was deleted, and its peering is left");
     manifest["spec"]["requester"].as_object_mut().context("no requester")?.remove("identityRef");
     world.apply(&manifest).await?;
     world.until_gone().await?;
-    ensure!(world.living().await?.is_empty());
+    ensure!(world.live_peerings().await?.is_empty());
     Ok(())
 }
 
-/// Labels of the namespace, which the namespace's users cannot set.
-pub async fn labels_of_the_namespace_decide(world: World) -> Result<()> {
+/// Users of a namespace cannot set its labels.
+pub async fn a_selector_matches_the_labels_of_the_namespace(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let selector = json!({"allowedNamespaces": {"selector": {"matchLabels": {"team": world.namespace}}}});
     let ends = BothEnds::far_apart(&world).await?;
-    world.identity(OTHER_ACCOUNT, selector).await?;
+    world.apply_identity(OTHER_ACCOUNT, selector).await?;
     ends.apply().await?;
     world.until_stalled("IdentityNotAllowed").await?;
     let namespaces = Api::<Namespace>::all(world.client.clone());
@@ -163,32 +162,31 @@ pub async fn labels_of_the_namespace_decide(world: World) -> Result<()> {
     Ok(())
 }
 
-/// A peering of another namespace's resource is not to be had by its ID.
-pub async fn a_peering_of_another_resource_cannot_be_taken_over(world: World) -> Result<()> {
+/// `spec.vpcPeeringConnectionId` does not help to get the peering of another resource.
+pub async fn a_peering_of_another_resource_cannot_be_adopted(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     let object = world.until_ready().await?;
     let id = connection_id(&object).context("no ID")?.to_owned();
-    let thief = world.another("thief");
+    let thief = world.with_name("thief");
     let mut manifest = thief.manifest();
     manifest["spec"]["vpcPeeringConnectionId"] = json!(id);
     thief.apply(&manifest).await?;
     thief.until_stalled("ConnectionNotOwned").await?;
     thief.delete().await?;
     thief.until_gone().await?;
-    ensure!(world.living().await?.len() == 1);
+    ensure!(world.live_peerings().await?.len() == 1);
     Ok(())
 }
 
-/// What AWS says of the role is on the identity.
-pub async fn an_identity_tells_whether_it_works(world: World) -> Result<()> {
-    let shared = world.shared.apart().await?;
-    let name = "simulator::an-identity-tells-whether-it-works";
+pub async fn an_identity_reports_whether_its_role_works(world: World) -> Result<()> {
+    let shared = world.shared.with_own_control_plane().await?;
+    let name = "simulator::an-identity-reports-whether-its-role-works";
     let world = World::new(Arc::clone(&shared), name, super::world::Cloud::Simulator).await?;
-    // An operator of one namespace leaves identities to that of the whole cluster.
+    // A namespaced operator does not reconcile cluster-scoped AwsIdentities.
     let _operator = world.operator.clone().without("WATCH_NAMESPACE").start().await?;
     let identity = world
-        .identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {"all": true}, "defaultRegion": OTHER_REGION}))
+        .apply_identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {"all": true}, "defaultRegion": OTHER_REGION}))
         .await?;
     let api = Api::<AwsIdentity>::all(world.client.clone());
     let until = async |what: &str, reason: &str| {
@@ -205,8 +203,8 @@ pub async fn an_identity_tells_whether_it_works(world: World) -> Result<()> {
     let status = object.status.context("no status")?;
     ensure!(status.account_id.as_deref() == Some(OTHER_ACCOUNT));
     ensure!(status.arn.is_some_and(|arn| arn.contains("assumed-role")));
-    // Its default region is that of an end that names none.
-    let ec2 = world.in_account(OTHER_ACCOUNT, OTHER_REGION).await?;
+    // An end without a region uses the default region of its identity.
+    let ec2 = world.client_in_account(OTHER_ACCOUNT, OTHER_REGION).await?;
     let vpc = ec2::create_vpc(&ec2, "10.2.0.0/16").await?;
     let mut manifest = world.manifest();
     manifest["spec"]["accepter"] = json!({"vpcId": vpc, "identityRef": {"name": identity}});
@@ -214,7 +212,7 @@ pub async fn an_identity_tells_whether_it_works(world: World) -> Result<()> {
     let object = world.until_ready().await?;
     let info = object.status.and_then(|status| status.accepter_vpc_info).context("no accepterVpcInfo")?;
     ensure!(info.region.as_deref() == Some(OTHER_REGION) && REGION != OTHER_REGION);
-    // One that permits nothing says so.
+    // An identity without permissions is reported.
     let nobody = json!({"all": null, "list": []});
     let empty = json!({"spec": {"allowedNamespaces": nobody, "allowedPeers": null}});
     api.patch(&identity, &PatchParams::default(), &Patch::Merge(empty)).await?;
@@ -226,7 +224,7 @@ pub async fn an_identity_tells_whether_it_works(world: World) -> Result<()> {
     let open = json!({"spec": {"allowedNamespaces": all, "allowedPeers": all}});
     api.patch(&identity, &PatchParams::default(), &Patch::Merge(open)).await?;
     until("verified again", "Verified").await?;
-    // A role that does not trust us.
+    // The role does not trust the operator.
     let untrusted = format!("arn:aws:iam::{OTHER_ACCOUNT}:role/untrusted");
     let patch = Patch::Merge(json!({"spec": {"roleArn": untrusted}}));
     api.patch(&identity, &PatchParams::default(), &patch).await?;

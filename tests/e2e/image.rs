@@ -1,4 +1,4 @@
-//! The binary of the image, in a root directory that holds nothing but what the image and a pod give it.
+//! Runs the image's binary in a root directory that contains only the files of the image and of a pod.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::world::World;
 
-/// Where the image has the certificates of authorities.
+/// Path of the CA certificates in the image.
 const AUTHORITIES: &str = "etc/ssl/certs/ca-certificates.crt";
 
-/// Runs the operator as the user of the image, where root starts it; only root may change the root directory.
+/// Runs the operator in `$ROOT`. If the test runs as root, the operator runs as the user of the image.
 const LAUNCHER: &str = r#"#!/bin/sh
 if [ "$(id -u)" = 0 ]; then user=--userspec=65532:65532; else become=--map-root-user; fi
 exec unshare --mount $become sh -c '
@@ -32,10 +32,10 @@ pub async fn the_binary_runs_in_an_empty_root(world: World) -> Result<()> {
     };
     let program = put("vpc-peering-operator", &std::fs::read(binary)?)?;
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
-    // What a kubelet gives every container. That names are looked up is what a static C library may fail at.
+    // A kubelet adds these files to every container. Name lookup is a known problem of static C libraries.
     put("etc/hosts", b"127.0.0.1 localhost\n127.0.0.1 ec2.internal\n")?;
     put("etc/resolv.conf", b"")?;
-    // In place of the service account's token and the authority's certificate.
+    // Replaces the token and the CA certificate of the service account.
     let variable =
         |name: &str| world.operator.environment.iter().find(|(other, _)| *other == name).map(|(_, value)| value);
     let kubeconfig = variable("KUBECONFIG").context("no kubeconfig")?;
@@ -69,12 +69,12 @@ pub async fn the_binary_runs_in_an_empty_root(world: World) -> Result<()> {
     operator.get("/readyz").await?;
     world.delete().await?;
     world.until_gone().await?;
-    ensure!(world.living().await?.is_empty());
+    ensure!(world.live_peerings().await?.is_empty());
     Ok(())
 }
 
-/// What is built by hand, what is tested and what ships must not drift apart.
-pub async fn the_image_is_built_as_it_is_tested(_: World) -> Result<()> {
+/// The Makefile, the test and the Dockerfile must build the same binary.
+pub async fn the_image_is_built_like_the_tested_binary(_: World) -> Result<()> {
     let read = |path: &str| std::fs::read_to_string(repository().join(path));
     let (dockerfile, makefile) = (read("Dockerfile")?, read("Makefile")?);
     let flags = "-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs";

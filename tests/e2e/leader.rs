@@ -44,8 +44,8 @@ async fn holder(world: &World) -> Result<Option<String>> {
     Ok(leases(world).get(&world.namespace).await?.spec.and_then(|spec| spec.holder_identity))
 }
 
-/// One that leads, and one that stands by.
-async fn two(world: &World) -> Result<(RunningOperator, RunningOperator)> {
+/// Starts a leader and a standby.
+async fn start_two(world: &World) -> Result<(RunningOperator, RunningOperator)> {
     world.shared.control_plane.allow_lease(&world.namespace).await?;
     let first = candidate(world, "first").start().await?;
     until_leading(&first).await?;
@@ -55,20 +55,20 @@ async fn two(world: &World) -> Result<(RunningOperator, RunningOperator)> {
 }
 
 pub async fn only_the_leader_acts(world: World) -> Result<()> {
-    let (first, second) = two(&world).await?;
+    let (first, second) = start_two(&world).await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
-    // Longer than any lease lasts: renewals are what keeps it.
+    // Longer than the lease duration, so the leader must have renewed it.
     tokio::time::sleep(LEASE_DURATION * 2).await;
     ensure!(leads(&first).await? && !leads(&second).await?);
-    ensure!(!second.get("/metrics").await?.contains("vpcpeering_aws_requests_total{"), "the second called EC2");
-    ensure!(first.get("/metrics").await?.contains("vpcpeering_aws_requests_total{"), "the first did not");
+    ensure!(!second.get("/metrics").await?.contains("vpcpeering_aws_requests_total{"), "the standby called EC2");
+    ensure!(first.get("/metrics").await?.contains("vpcpeering_aws_requests_total{"), "the leader made no call to EC2");
     ensure!(world.peerings().await?.len() == 1);
     Ok(())
 }
 
 pub async fn sigterm_hands_over_at_once(world: World) -> Result<()> {
-    let (first, second) = two(&world).await?;
+    let (first, second) = start_two(&world).await?;
     let (status, _) = first.terminate().await?;
     let ended = Instant::now();
     ensure!(status.success(), "{status}");
@@ -79,8 +79,8 @@ pub async fn sigterm_hands_over_at_once(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn a_standby_ends_at_once_and_leaves_the_leader_alone(world: World) -> Result<()> {
-    let (first, second) = two(&world).await?;
+pub async fn a_standby_stops_at_once_and_the_leader_keeps_its_lease(world: World) -> Result<()> {
+    let (first, second) = start_two(&world).await?;
     let (status, took) = second.terminate().await?;
     ensure!(status.success() && took < Duration::from_secs(1), "{status} after {took:?}");
     tokio::time::sleep(LEASE_DURATION).await;
@@ -88,26 +88,26 @@ pub async fn a_standby_ends_at_once_and_leaves_the_leader_alone(world: World) ->
     Ok(())
 }
 
-pub async fn sigkill_hands_over_when_the_lease_has_run_out(world: World) -> Result<()> {
-    let (first, second) = two(&world).await?;
+pub async fn sigkill_hands_over_when_the_lease_expires(world: World) -> Result<()> {
+    let (first, second) = start_two(&world).await?;
     first.kill().await?;
     let killed = Instant::now();
-    ensure!(!leads(&second).await?, "two led at once");
+    ensure!(!leads(&second).await?, "there are two leaders");
     until_leading(&second).await?;
-    // It may have been renewed right before; and the candidates wait a little, so as not to collide.
+    // The lease may have been renewed right before the kill, and candidates wait a random time.
     let limit = LEASE_DURATION + Duration::from_secs(2);
     ensure!(killed.elapsed() < limit, "took over after {:?}", killed.elapsed());
     Ok(())
 }
 
-pub async fn who_slept_through_its_lease_makes_no_further_call(world: World) -> Result<()> {
-    let (mut first, second) = two(&world).await?;
+pub async fn a_paused_leader_makes_no_call_after_its_lease_expired(world: World) -> Result<()> {
+    let (mut first, second) = start_two(&world).await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
     first.signal(Signal::SIGSTOP)?;
     until_leading(&second).await?;
     second.kill().await?;
-    // From here on only the first one could call EC2, and everything asks it to: its polls, and a resource to delete.
+    // From here on only the first operator could call EC2. It has reasons to: its polls, and a resource to delete.
     world.delete().await?;
     let calls = async || {
         let counters = world.simulator().journal(&ec2_simulator::journal::Query::default()).await?.counters;
@@ -117,19 +117,22 @@ pub async fn who_slept_through_its_lease_makes_no_further_call(world: World) -> 
     first.signal(Signal::SIGCONT)?;
     let status = first.ended().await?;
     ensure!(!status.success(), "{status}");
-    ensure!(calls().await? == before, "EC2 was called without the Lease\n{}", first.output());
+    ensure!(calls().await? == before, "the operator called EC2 without the Lease\n{}", first.output());
     ensure!(first.output().contains("lost the Lease"), "{}", first.output());
-    ensure!(holder(&world).await?.is_some_and(|holder| holder.starts_with("second_")), "it took another's Lease");
+    ensure!(
+        holder(&world).await?.is_some_and(|holder| holder.starts_with("second_")),
+        "it took the Lease of the second operator"
+    );
     Ok(())
 }
 
-pub async fn a_deleted_lease_is_made_anew(world: World) -> Result<()> {
+pub async fn a_deleted_lease_is_created_again(world: World) -> Result<()> {
     world.shared.control_plane.allow_lease(&world.namespace).await?;
     let first = candidate(&world, "first").start().await?;
     until_leading(&first).await?;
     leases(&world).delete(&world.namespace, &DeleteParams::default()).await?;
     let mut first = first;
-    ensure!(!first.ended().await?.success(), "it went on without a Lease");
+    ensure!(!first.ended().await?.success(), "the operator continued without a Lease");
     let second = candidate(&world, "second").start().await?;
     until_leading(&second).await
 }

@@ -1,4 +1,4 @@
-//! What becomes of one resource while one operator runs.
+//! The life of one resource with one operator.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub async fn a_peering_becomes_active(world: World) -> Result<()> {
     ensure!(status.creation_started_at.is_none());
     let ends = [status.requester_vpc_info, status.accepter_vpc_info].map(|end| end.and_then(|end| end.vpc_id));
     ensure!(ends.map(|id| id.unwrap_or_default()) == [world.requester.as_str(), world.accepter.as_str()]);
-    let events = world.until_told(&["Created", "Accepted", "Active"]).await?;
+    let events = world.until_events(&["Created", "Accepted", "Active"]).await?;
     for reason in ["Created", "Accepted", "Active"] {
         ensure!(events.iter().filter(|event| *event == reason).count() == 1, "{reason} in {events:?}");
     }
@@ -36,13 +36,13 @@ pub async fn a_peering_becomes_active(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn a_fresh_object_is_not_current(world: World) -> Result<()> {
+pub async fn a_new_object_has_no_observed_generation(world: World) -> Result<()> {
     let object = world.apply(&world.manifest()).await?;
     ensure!(object.status.and_then(|status| status.observed_generation) == Some(-1));
     Ok(())
 }
 
-pub async fn a_vpc_that_does_not_exist_is_named(world: World) -> Result<()> {
+pub async fn a_vpc_that_does_not_exist_is_reported(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let missing = "vpc-0123456789abcdef0";
     world.apply(&world.manifest_with(json!({"accepter": {"vpcId": missing}}))).await?;
@@ -75,7 +75,7 @@ pub async fn retain_keeps_the_peering(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn a_peering_deleted_behind_our_back_is_reported(world: World) -> Result<()> {
+pub async fn a_peering_deleted_in_ec2_is_reported(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     let object = world.until_ready().await?;
@@ -83,12 +83,12 @@ pub async fn a_peering_deleted_behind_our_back_is_reported(world: World) -> Resu
     world.ec2.delete_vpc_peering_connection().vpc_peering_connection_id(id).send().await?;
     let object = world.until_stalled("Deleted").await?;
     ensure!(status_code(&object) == Some("deleted") && connection_id(&object) == Some(id));
-    ensure!(world.peerings().await?.len() == 1, "a new request that nobody asked for");
+    ensure!(world.peerings().await?.len() == 1, "the operator made a new request");
     world.delete().await?;
     world.until_gone().await
 }
 
-pub async fn a_peering_that_is_not_ours_is_left_alone(world: World) -> Result<()> {
+pub async fn a_peering_of_another_owner_is_not_touched(world: World) -> Result<()> {
     let create = world.ec2.create_vpc_peering_connection().vpc_id(&world.accepter).peer_vpc_id(&world.requester);
     let foreign = create.send().await?.vpc_peering_connection.context("no connection")?;
     let id = foreign.vpc_peering_connection_id().context("no ID")?;
@@ -104,13 +104,13 @@ pub async fn a_peering_that_is_not_ours_is_left_alone(world: World) -> Result<()
     Ok(())
 }
 
-pub async fn a_resource_at_rest_costs_no_write(world: World) -> Result<()> {
+pub async fn a_settled_resource_causes_no_writes(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
-    // Whatever its own last write woke has passed.
+    // The reconciliations that its own last write triggered have ended.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let (before, events) = (world.get().await?, world.until_told(&["Active"]).await?);
+    let (before, events) = (world.get().await?, world.until_events(&["Active"]).await?);
     tokio::time::sleep(Duration::from_secs(4)).await;
     ensure!(before.metadata.resource_version == world.get().await?.metadata.resource_version);
     ensure!(events == world.events().await?);
@@ -125,12 +125,12 @@ pub async fn manual_acceptance_waits_for_a_person(world: World) -> Result<()> {
     let id = connection_id(&pending).context("no ID")?;
     world.ec2.accept_vpc_peering_connection().vpc_peering_connection_id(id).send().await?;
     world.until_ready().await?;
-    let events = world.until_told(&["Active"]).await?;
+    let events = world.until_events(&["Active"]).await?;
     ensure!(!events.contains(&"Accepted".to_owned()), "{events:?}");
     Ok(())
 }
 
-pub async fn the_end_depends_on_the_last_spec_only(world: World) -> Result<()> {
+pub async fn the_final_state_depends_only_on_the_last_spec(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest_with(json!({"tags": [{"key": "a", "value": "1"}]}))).await?;
     let before = world.until_ready().await?;
@@ -165,13 +165,13 @@ pub async fn the_end_depends_on_the_last_spec_only(world: World) -> Result<()> {
             };
             without_times(&status) == without_times(&expected)
         };
-        world.until(&format!("as before {change}"), settled).await?;
-        ensure!(world.users_tags(id).await?.get("a").is_some_and(|value| value == "1"));
+        world.until(&format!("the status before {change}"), settled).await?;
+        ensure!(world.user_tags(id).await?.get("a").is_some_and(|value| value == "1"));
         ensure!(world.peerings().await?.len() == 1);
     }
     world.delete().await?;
     world.until_gone().await?;
-    ensure!(world.living().await?.is_empty());
+    ensure!(world.live_peerings().await?.is_empty());
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! End to end: the operator's binary, as a process with the rights that `deploy/` grants, against a real API server
-//! and EC2's wire protocol.
+//! End-to-end tests. They run the operator's binary as a process with the rights that `deploy/` grants, against a real
+//! API server and an EC2 that speaks the wire protocol.
 
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
@@ -17,7 +17,6 @@ mod field_managers;
 mod flux;
 mod flux_helm;
 mod gitops;
-mod gitops_accepter;
 mod iam;
 mod identities;
 mod image;
@@ -37,17 +36,27 @@ mod upgrade;
 mod validation;
 mod world;
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use environment::{ControlPlane, Moto};
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Conclusion, Trial};
+use tokio::runtime::{Builder, Runtime};
 
 use world::{Cloud, World};
 
-/// What all tests share.
+/// Tests that run at the same time, unless `--test-threads` says otherwise. They mostly wait, so there are more of them
+/// than cores.
+const THREADS: usize = 8;
+
+/// Characters of each error in the list of failures at the end.
+const SUMMARY_LENGTH: usize = 300;
+
+/// The processes that all tests share.
 pub struct Shared {
     control_plane: ControlPlane,
     moto: Arc<Moto>,
@@ -57,213 +66,264 @@ type Test = fn(World) -> Pin<Box<dyn Future<Output = Result<()>>>>;
 
 /// Names each test by its path.
 macro_rules! tests {
-    ($($module:ident :: $name:ident),* $(,)?) => {
-        vec![$((concat!(stringify!($module), "::", stringify!($name)), {
-            let run: Test = |world| Box::pin($module::$name(world));
+    ($($test:path),* $(,)?) => {
+        vec![$((stringify!($test), {
+            let run: Test = |world| Box::pin($test(world));
             run
         })),*]
     };
 }
 
-fn main() -> Result<ExitCode> {
-    let mut arguments = Arguments::from_args();
-    // The tests wait far more than they work.
-    arguments.test_threads.get_or_insert(8);
-    let runtime = Arc::new(tokio::runtime::Builder::new_multi_thread().enable_all().build()?);
-    let of_any_ec2: Vec<(&str, Test)> = tests![
+/// The tests that need only what every EC2 does. They run on moto and on the simulator.
+fn portable_tests() -> Vec<(&'static str, Test)> {
+    tests![
         lifecycle::a_peering_becomes_active,
-        lifecycle::a_vpc_that_does_not_exist_is_named,
+        lifecycle::a_vpc_that_does_not_exist_is_reported,
         lifecycle::deletion_deletes_the_peering,
         lifecycle::retain_keeps_the_peering,
-        lifecycle::a_peering_deleted_behind_our_back_is_reported,
-        lifecycle::a_peering_that_is_not_ours_is_left_alone,
-        lifecycle::a_resource_at_rest_costs_no_write,
+        lifecycle::a_peering_deleted_in_ec2_is_reported,
+        lifecycle::a_peering_of_another_owner_is_not_touched,
+        lifecycle::a_settled_resource_causes_no_writes,
         lifecycle::manual_acceptance_waits_for_a_person,
         lifecycle::a_request_to_another_region_is_accepted_there,
         lifecycle::a_request_to_another_region_waits_for_a_person,
-        restarts::killed_between_create_and_record_makes_no_second_peering,
-        restarts::sigterm_ends_in_time_and_a_restart_finds_its_peering,
-        tags::edits_add_change_and_remove_exactly_ours,
-        adoption::an_existing_connection_is_taken_over,
-        both_ends::all_four_combinations_become_active,
-        routes::routes_of_both_ends_come_and_go_with_the_peering,
-        accepter::a_request_is_accepted_and_its_end_kept,
-    ];
-    let of_the_simulator: Vec<(&str, Test)> = tests![
-        lifecycle::a_fresh_object_is_not_current,
-        lifecycle::the_end_depends_on_the_last_spec_only,
-        validation::every_rule_refuses_with_a_readable_message,
+        restarts::a_crash_between_create_and_status_write_makes_no_second_peering,
+        restarts::sigterm_stops_in_time_and_a_restart_finds_the_peering,
+        tags::spec_edits_change_only_the_operators_tags,
+        adoption::an_existing_connection_is_adopted,
+        both_ends::every_combination_of_accounts_and_regions_becomes_active,
+        routes::routes_of_both_ends_are_created_and_deleted_with_the_peering,
+        accepter::a_request_is_accepted_and_its_end_is_configured,
+    ]
+}
+
+/// The tests that need faults, a clock or a journal. This function is long because it is one list.
+fn simulator_tests() -> Vec<(&'static str, Test)> {
+    tests![
+        lifecycle::a_new_object_has_no_observed_generation,
+        lifecycle::the_final_state_depends_only_on_the_last_spec,
+        validation::every_schema_rule_rejects_with_a_readable_message,
         validation::defaults_are_visible,
-        validation::the_optional_policies_refuse_what_the_schema_cannot_see,
-        adoption::what_does_not_match_is_not_touched,
-        adoption::observe_never_writes,
-        ends::overlapping_blocks_are_told_without_a_request,
-        ends::a_failed_request_is_told,
-        ends::a_rejected_request_is_told_and_requested_anew_when_asked,
-        ends::an_unaccepted_request_is_warned_of_and_expires,
-        ends::a_wrong_clock_does_no_harm,
-        ends::recreate_on_requests_anew_and_keeps_the_history,
-        ends::deletion_ends_from_every_code,
-        gitops::every_state_is_judged_rightly,
-        gitops::a_wait_ends_early_when_nothing_will_come_of_it,
-        gitops::an_identity_is_judged_rightly,
-        gitops_accepter::every_state_of_an_accepter_is_judged_rightly,
-        gitops::the_health_script_comes_into_argocd_cm,
-        field_managers::flux_and_the_operator_never_fight,
-        field_managers::argo_cd_and_the_operator_never_fight,
-        field_managers::client_side_apply_and_the_operator_never_fight,
+        validation::the_optional_admission_policies_are_enforced,
+        adoption::a_connection_that_does_not_match_is_not_touched,
+        adoption::observe_never_writes_to_aws,
+        ends::overlapping_cidr_blocks_are_reported_without_a_request,
+        ends::a_failed_request_is_reported,
+        ends::a_rejected_request_is_reported_and_repeated_on_demand,
+        ends::a_pending_request_is_reported_before_it_expires,
+        ends::clock_skew_does_no_harm,
+        ends::recreate_on_makes_a_new_request_and_keeps_the_history,
+        ends::deletion_completes_from_every_status_code,
+        gitops::vpc_peering::every_vpc_peering_state_has_the_right_health,
+        gitops::a_wait_ends_early_if_the_resource_is_stalled,
+        gitops::every_identity_state_has_the_right_health,
+        gitops::accepter::every_accepter_state_has_the_right_health,
+        gitops::the_health_script_is_added_to_argocd_cm,
+        field_managers::flux_and_the_operator_do_not_conflict,
+        field_managers::argo_cd_and_the_operator_do_not_conflict,
+        field_managers::client_side_apply_and_the_operator_do_not_conflict,
         flux::kustomize_controller_installs_waits_and_prunes,
         flux_helm::helm_controller_installs_upgrades_and_keeps_peerings,
-        deploy::every_overlay_and_example_passes_the_api_server,
-        deploy::the_event_bus_takes_only_what_a_rule_forwards,
-        deploy::the_rights_in_one_namespace_suffice_and_reach_no_further,
-        prune::in_one_piece_what_is_left_behind_shows_and_is_finished_later,
-        prune::in_two_pieces_nothing_is_left_behind,
-        upgrade::what_the_first_schema_stored_is_looked_after_without_a_write_to_aws,
-        both_ends::each_end_is_handled_by_its_own_identity_in_its_own_region,
-        both_ends::each_role_uses_what_its_policy_grants,
-        examples::every_example_does_what_it_says,
+        deploy::the_api_server_accepts_every_overlay_and_example,
+        deploy::the_event_bus_accepts_only_events_that_a_rule_forwards,
+        deploy::the_rights_of_a_namespaced_operator_suffice_and_end_there,
+        prune::a_reinstalled_operator_finishes_an_interrupted_prune,
+        prune::pruning_peerings_before_the_operator_leaves_nothing_behind,
+        upgrade::resources_of_the_first_schema_need_no_write_to_aws,
+        both_ends::each_end_uses_its_own_identity_and_region,
+        both_ends::permissions::each_policy_grants_every_action_that_its_role_uses,
+        examples::every_example_works,
         both_ends::options_of_both_ends_are_set_and_repaired,
         both_ends::each_end_has_its_own_tags,
-        both_ends::each_missing_permission_is_named_and_holds_up_nothing_else,
-        both_ends::each_missing_permission_of_a_later_change_is_named_too,
+        both_ends::permissions::each_missing_permission_is_reported_and_blocks_nothing_else,
+        both_ends::permissions::each_missing_permission_of_a_later_change_is_reported,
         both_ends::a_vpc_is_found_by_its_tags,
-        routes::routes_go_before_the_peering_does,
-        routes::a_later_cidr_block_is_routed_and_an_earlier_one_no_longer,
+        routes::routes_are_deleted_before_the_peering,
+        routes::an_added_cidr_block_gets_a_route_and_a_removed_one_loses_it,
         routes::a_route_with_another_target_is_never_touched,
-        routes::routes_that_lead_nowhere_are_led_through_the_new_peering,
-        identities::a_namespace_that_is_not_allowed_asks_aws_for_nothing,
-        identities::own_credentials_can_be_kept_from_namespaces,
-        identities::a_permission_withdrawn_later_stops_everything,
-        identities::a_reference_changed_later_is_judged_anew,
-        identities::labels_of_the_namespace_decide,
-        identities::a_peering_of_another_resource_cannot_be_taken_over,
-        identities::an_identity_tells_whether_it_works,
-        iam::a_role_takes_over_a_connection_only_while_it_may,
-        security::a_forged_connection_id_is_not_believed,
-        security::a_forged_route_record_is_not_believed,
-        security::a_forged_tag_record_is_not_believed,
-        security::forged_ownership_tags_are_not_believed,
-        security::the_defaults_permit_nothing,
-        security::an_identity_limits_both_ends,
-        security::routes_need_a_permission,
-        security::a_later_block_of_another_account_waits_for_a_person,
-        security::a_later_block_of_a_requester_waits_for_a_person,
-        security::a_destination_lies_within_the_other_end,
-        security::a_claim_without_a_permission_blocks_nobody,
-        security::an_emptied_permission_allows_nobody,
-        security::a_look_comes_before_what_is_taken_away,
-        iam::own_credentials_reject_what_is_denied,
-        errors::a_quota_that_is_near_is_warned_of,
-        errors::a_dry_run_reports_and_creates_nothing,
-        errors::missing_permissions_are_named_and_tried_again,
-        errors::a_refused_deletion_keeps_the_finalizer_and_says_why,
+        routes::routes_of_a_deleted_peering_are_moved_to_the_new_one,
+        identities::a_namespace_that_is_not_allowed_makes_no_aws_call,
+        identities::own_credentials_are_limited_to_listed_namespaces,
+        identities::a_withdrawn_permission_stops_every_call,
+        identities::a_changed_identity_reference_is_checked_again,
+        identities::a_selector_matches_the_labels_of_the_namespace,
+        identities::a_peering_of_another_resource_cannot_be_adopted,
+        identities::an_identity_reports_whether_its_role_works,
+        iam::a_role_adopts_a_connection_only_while_its_policy_allows_it,
+        security::forgery::a_forged_connection_id_is_not_trusted,
+        security::forgery::a_forged_route_record_is_not_trusted,
+        security::forgery::a_forged_tag_record_is_not_trusted,
+        security::forgery::forged_ownership_tags_are_not_trusted,
+        security::permissions::the_defaults_permit_nothing,
+        security::permissions::an_identity_limits_both_ends,
+        security::permissions::routes_need_a_permission,
+        security::routes::a_cidr_block_added_by_another_account_needs_approval,
+        security::routes::a_cidr_block_added_by_a_requester_needs_approval,
+        security::routes::a_destination_must_lie_within_the_other_end,
+        security::permissions::an_older_resource_without_permission_blocks_no_other,
+        security::permissions::an_emptied_allow_list_allows_nobody,
+        security::routes::a_route_is_described_again_before_its_deletion,
+        iam::own_credentials_can_reject_a_denied_request,
+        errors::a_quota_that_is_nearly_used_up_is_reported,
+        errors::a_dry_run_reports_the_answer_and_creates_nothing,
+        errors::a_missing_permission_is_reported_and_retried,
+        errors::a_refused_deletion_keeps_the_finalizer_and_is_reported,
         errors::a_lost_reply_makes_no_second_peering,
-        errors::a_reply_cut_off_makes_no_second_peering,
-        errors::a_stale_view_makes_no_second_peering,
-        errors::throttling_is_waited_out,
-        errors::five_hundred_refusals_in_a_row,
-        errors::expired_credentials_that_come_back,
+        errors::a_truncated_reply_makes_no_second_peering,
+        errors::a_stale_listing_makes_no_second_peering,
+        errors::throttled_calls_are_retried,
+        errors::the_operator_recovers_from_five_hundred_throttled_calls,
+        errors::the_operator_recovers_from_expired_credentials,
         errors::suspension_stops_all_writes,
         leader::only_the_leader_acts,
         leader::sigterm_hands_over_at_once,
-        leader::a_standby_ends_at_once_and_leaves_the_leader_alone,
-        leader::sigkill_hands_over_when_the_lease_has_run_out,
-        leader::who_slept_through_its_lease_makes_no_further_call,
-        leader::a_deleted_lease_is_made_anew,
-        metrics::the_table_is_what_a_scrape_shows,
-        metrics::errors_of_aws_are_counted_by_code,
-        metrics::probes_tell_who_is_ready,
-        metrics::ready_when_aws_knows_the_credentials,
+        leader::a_standby_stops_at_once_and_the_leader_keeps_its_lease,
+        leader::sigkill_hands_over_when_the_lease_expires,
+        leader::a_paused_leader_makes_no_call_after_its_lease_expired,
+        leader::a_deleted_lease_is_created_again,
+        metrics::a_scrape_matches_the_table_of_metrics,
+        metrics::aws_errors_are_counted_by_code,
+        metrics::probes_report_liveness_and_readiness,
+        metrics::the_operator_is_ready_once_aws_accepts_its_credentials,
         scale::a_peering_costs_at_most_four_writes,
-        scale::an_id_is_told_while_ec2_takes_its_time,
-        scale::what_lasts_is_told,
-        scale::among_many_others_it_asks_for_its_own,
-        scale::a_crowd_at_ec2s_limit_is_served_in_turns,
-        scale::operators_share_a_namespace_by_labels,
-        events::events_are_seen_at_once,
-        events::a_queue_that_is_missing_holds_up_nothing,
-        events::a_queue_that_denies_holds_up_nothing_and_is_not_pestered,
-        metrics::every_query_of_the_dashboard_finds_something,
+        scale::the_id_of_a_slow_request_is_written,
+        scale::a_long_provisioning_is_written,
+        scale::a_large_region_is_polled_with_filters,
+        scale::namespaces_take_turns_at_the_ec2_rate_limit,
+        scale::watch_selectors_divide_a_namespace,
+        events::a_queued_event_is_handled_at_once,
+        events::a_missing_queue_blocks_nothing,
+        events::a_queue_that_denies_access_blocks_nothing_and_is_retried_slowly,
+        metrics::every_dashboard_query_returns_data,
         image::the_binary_runs_in_an_empty_root,
-        image::the_image_is_built_as_it_is_tested,
-        telemetry::a_step_is_a_line_with_object_connection_region_and_request,
+        image::the_image_is_built_like_the_tested_binary,
+        telemetry::each_step_logs_object_connection_region_and_request_id,
         telemetry::no_credential_reaches_the_log,
         telemetry::traces_reach_a_collector,
-        telemetry::a_collector_that_does_not_answer_holds_nothing_up,
-        ownership::two_resources_one_peering,
-        ownership::two_clusters_one_pair_of_vpcs,
-        ownership::the_older_one_leaves_and_the_younger_goes_on,
+        telemetry::an_unreachable_collector_blocks_nothing,
+        ownership::two_resources_share_no_peering,
+        ownership::two_clusters_share_no_peering,
+        ownership::the_younger_resource_follows_after_the_older_is_deleted,
         tags::retain_removes_the_ownership_tags,
-        crashes::random_faults_and_then_none,
-        crashes::two_operators_at_once,
-        crashes::a_cache_that_is_always_old,
-        crashes::watches_that_are_cut_off,
-        outages::an_api_server_that_stops_and_comes_back,
-        outages::a_status_that_a_restored_etcd_forgot,
-        outages::a_resource_that_cannot_be_read_holds_up_no_other,
-        bounds::what_takes_memory_is_limited_by_the_schema,
-        bounds::the_largest_resources_leave_the_operator_its_memory,
-        outages::a_resource_that_can_no_longer_be_read_is_left_alone,
-        outages::recreated_under_the_same_name_while_we_were_down,
-        accepter::the_other_half_of_a_peering_across_accounts,
-        accepter::the_other_half_on_another_api_server,
-        accepter::nobody_is_accepted_by_default_nor_by_half,
-        accepter::what_is_denied_is_rejected_when_asked_to,
-        accepter::no_more_than_max_connections,
-        accepter::the_older_accepter_decides,
-        accepter::what_a_vpc_peering_owns_is_left_alone,
-        accepter::a_missing_permission_holds_up_nothing_else,
-        accepter::a_namespace_that_is_not_allowed_makes_no_call,
-        accepter::every_rule_of_an_accepter_refuses,
-        accepter::requests_beyond_ec2s_rate_are_accepted_in_turns,
-        accepter::killed_around_each_request,
-        crashes::killed_before_each_request,
-        crashes::killed_after_each_request,
-        crashes::the_reply_to_each_request_lost,
-    ];
-    let tests: Vec<_> =
-        [(Cloud::Moto, of_any_ec2.clone()), (Cloud::Simulator, of_any_ec2), (Cloud::Simulator, of_the_simulator)]
-            .into_iter()
-            .flat_map(|(cloud, tests)| {
-                tests.into_iter().map(move |(name, test)| (format!("{cloud}::{name}"), cloud, test))
-            })
-            .collect();
+        crashes::the_operator_recovers_from_random_faults,
+        crashes::two_operators_at_once_make_one_peering,
+        crashes::a_stale_cache_makes_no_second_peering,
+        crashes::expired_watches_are_restarted,
+        outages::the_operator_survives_an_api_server_outage,
+        outages::a_status_lost_with_etcd_makes_no_second_peering,
+        outages::an_unreadable_resource_blocks_no_other,
+        bounds::the_schema_limits_the_size_of_resources,
+        bounds::the_largest_resources_fit_into_the_memory_limit,
+        outages::a_resource_that_becomes_unreadable_is_not_touched,
+        outages::a_recreated_resource_adopts_its_orphaned_peering,
+        accepter::an_accepter_completes_a_peering_across_accounts,
+        accepter::an_accepter_completes_a_peering_of_another_cluster,
+        accepter::decisions::a_request_without_a_full_match_is_not_accepted,
+        accepter::decisions::a_denied_request_is_rejected_if_reject_is_set,
+        accepter::decisions::no_more_than_max_connections_are_accepted,
+        accepter::decisions::the_older_of_two_accepters_decides,
+        accepter::decisions::a_connection_of_a_vpc_peering_is_ignored,
+        accepter::faults::a_missing_permission_blocks_nothing_else,
+        accepter::faults::a_namespace_that_is_not_allowed_makes_no_call,
+        accepter::validation::every_rule_of_the_accepter_schema_rejects_invalid_values,
+        accepter::faults::requests_beyond_the_ec2_rate_limit_are_accepted_in_turn,
+        accepter::faults::a_crash_at_any_call_is_safe,
+        crashes::a_crash_before_any_call_is_safe,
+        crashes::a_crash_after_any_call_is_safe,
+        crashes::a_lost_reply_to_any_call_is_safe,
+    ]
+}
+
+/// Prints an error as the last line and without a backtrace, so that the end of a log shows the reason.
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run() -> Result<ExitCode> {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(THREADS);
+    let clouds =
+        [(Cloud::Moto, portable_tests()), (Cloud::Simulator, portable_tests()), (Cloud::Simulator, simulator_tests())];
+    let tests = clouds.into_iter().flat_map(|(cloud, tests)| {
+        tests.into_iter().map(move |(name, test)| (format!("{cloud}::{name}"), cloud, test))
+    });
     if arguments.list {
-        let listed = tests.into_iter().map(|(name, _, _)| Trial::test(name, || Ok(()))).collect();
-        return Ok(libtest_mimic::run(&arguments, listed).exit_code());
+        let trials = tests.map(|(name, _, _)| Trial::test(name, || Ok(()))).collect();
+        return Ok(libtest_mimic::run(&arguments, trials).exit_code());
     }
-    let shared = Arc::new(runtime.block_on(Shared::start())?);
-    let seen = Arc::new(iam::Seen::default());
-    let is_whole = arguments.filter.is_none() && arguments.skip.is_empty();
-    let trial = |(name, cloud, test): (String, Cloud, Test)| {
-        let (runtime, shared, seen) = (Arc::clone(&runtime), Arc::clone(&shared), Arc::clone(&seen));
-        Trial::test(name.clone(), move || {
-            let run = async {
-                let world = World::new(shared, &name, cloud).await?;
-                test(world.clone()).await?;
-                telemetry::no_credential_is_logged(&world).await?;
-                world.note(&seen).await
-            };
-            runtime.block_on(run).map_err(|error| format!("{error:#}").into())
-        })
+    let runtime = Arc::new(Builder::new_multi_thread().enable_all().build()?);
+    let run = Run {
+        shared: Arc::new(runtime.block_on(Shared::start())?),
+        runtime,
+        seen: Arc::default(),
+        failures: Arc::default(),
     };
-    let conclusion = libtest_mimic::run(&arguments, tests.into_iter().map(trial).collect());
-    // Only all of them together use everything.
-    if is_whole && !conclusion.has_failed() {
-        seen.check()?;
+    let trials = tests.map(|(name, cloud, test)| run.trial(name, cloud, test)).collect();
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let is_complete = arguments.filter.is_none() && arguments.skip.is_empty();
+    run.finish(&conclusion, is_complete)
+}
+
+/// One run of this program.
+#[derive(Clone)]
+struct Run {
+    runtime: Arc<Runtime>,
+    shared: Arc<Shared>,
+    seen: Arc<iam::Seen>,
+    /// The name and the error of each failed test.
+    failures: Arc<Mutex<Vec<(String, String)>>>,
+}
+
+impl Run {
+    fn trial(&self, name: String, cloud: Cloud, test: Test) -> Trial {
+        let this = self.clone();
+        Trial::test(name.clone(), move || {
+            let outcome = catch_unwind(AssertUnwindSafe(|| this.runtime.block_on(this.run_one(&name, cloud, test))));
+            outcome.unwrap_or_else(|panic| Err(anyhow!("panicked: {}", panic_message(&*panic)))).map_err(|error| {
+                let error = format!("{error:#}");
+                this.failures.lock().unwrap_or_else(PoisonError::into_inner).push((name, error.clone()));
+                error.into()
+            })
+        })
     }
-    Ok(conclusion.exit_code())
+
+    async fn run_one(&self, name: &str, cloud: Cloud, test: Test) -> Result<()> {
+        let world = World::new(Arc::clone(&self.shared), name, cloud).await?;
+        test(world.clone()).await?;
+        telemetry::ensure_no_credential_is_logged(&world).await?;
+        world.record_calls(&self.seen).await
+    }
+
+    /// Lists the failed tests once more, one line each: libtest-mimic prints the errors far above the end of the log.
+    fn finish(&self, conclusion: &Conclusion, is_complete: bool) -> Result<ExitCode> {
+        // Only a complete run uses every action in `deploy/iam`.
+        if is_complete && !conclusion.has_failed() {
+            self.seen.check()?;
+        }
+        for (name, error) in &*self.failures.lock().unwrap_or_else(PoisonError::into_inner) {
+            let error: String = error.chars().take(SUMMARY_LENGTH).collect();
+            eprintln!("failed: {name}: {}", error.replace('\n', " "));
+        }
+        Ok(conclusion.exit_code())
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 impl Shared {
-    /// The same with a control plane of its own, for tests that break it.
-    async fn apart(&self) -> Result<Arc<Self>> {
+    /// With a control plane of its own, for tests that stop it or change what is cluster-wide.
+    async fn with_own_control_plane(&self) -> Result<Arc<Self>> {
         Ok(Arc::new(Self { control_plane: ControlPlane::start().await?, moto: Arc::clone(&self.moto) }))
     }
 
-    /// The same with a control plane that has nothing of ours.
-    async fn bare(&self) -> Result<Arc<Self>> {
+    /// With a control plane of its own that has neither the CRDs nor anything else of `deploy/`.
+    async fn with_empty_control_plane(&self) -> Result<Arc<Self>> {
         Ok(Arc::new(Self { control_plane: ControlPlane::bare().await?, moto: Arc::clone(&self.moto) }))
     }
 

@@ -1,4 +1,4 @@
-//! What the operator tells of itself over HTTP.
+//! Metrics and probes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use super::world::{REGION, World};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A deletion that hangs, a request that waits, and an accepter: else there is nothing to measure.
+/// Starts an operator with a deletion that hangs, a pending request and an accepter, so that every metric has a sample.
 async fn start_with_something_to_measure(world: &World) -> Result<(RunningOperator, World)> {
     let operator = world.operator.start().await?;
-    let leaving = world.another("leaving");
+    let leaving = world.with_name("leaving");
     world.apply(&world.manifest_with(json!({"acceptance": "Manual"}))).await?;
     world.until_code("pending-acceptance").await?;
     let mut kept = leaving.manifest();
@@ -34,7 +34,7 @@ async fn start_with_something_to_measure(world: &World) -> Result<(RunningOperat
     Ok((operator, leaving))
 }
 
-pub async fn the_table_is_what_a_scrape_shows(world: World) -> Result<()> {
+pub async fn a_scrape_matches_the_table_of_metrics(world: World) -> Result<()> {
     let (operator, leaving) = start_with_something_to_measure(&world).await?;
     let table: BTreeMap<_, _> = DEFINITIONS.iter().map(|row| (row.name, row)).collect();
     ensure!(table.len() == DEFINITIONS.len(), "a name is defined twice");
@@ -76,7 +76,7 @@ pub async fn the_table_is_what_a_scrape_shows(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn errors_of_aws_are_counted_by_code(world: World) -> Result<()> {
+pub async fn aws_errors_are_counted_by_code(world: World) -> Result<()> {
     world.fault("AcceptVpcPeeringConnection", Some(1), Kind::Throttle).await?;
     let operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
@@ -88,14 +88,14 @@ pub async fn errors_of_aws_are_counted_by_code(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn probes_tell_who_is_ready(world: World) -> Result<()> {
+pub async fn probes_report_liveness_and_readiness(world: World) -> Result<()> {
     let operator = world.operator.start().await?;
     eventually("ready", LIMIT, async || operator.get("/readyz").await.map(drop)).await?;
     ensure!(operator.get("/healthz").await? == "ok\n");
     ensure!(operator.get("/livez").await? == "ok\n");
     ensure!(operator.get("/secrets").await.is_err());
 
-    // Alive, and not ready: the API server shows it no resource.
+    // Without the right to list resources, an operator is alive but not ready.
     let control_plane = &world.shared.control_plane;
     control_plane.kubectl(&["create", "serviceaccount", "nobody", "--namespace", &world.namespace]).await?;
     let kubeconfig = control_plane.kubeconfig_of(&world.namespace, "nobody").await?;
@@ -103,20 +103,20 @@ pub async fn probes_tell_who_is_ready(world: World) -> Result<()> {
     let blind = blind.with_log("nobody").start().await?;
     eventually("alive", LIMIT, async || blind.get("/livez").await.map(drop)).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let why = blind.get("/readyz").await.err().context("ready, without having seen a resource")?;
+    let why = blind.get("/readyz").await.err().context("ready without a list of resources")?;
     ensure!(why.to_string().contains("503"), "{why:#}");
     Ok(())
 }
 
-/// Without a resource: AWS's words say what is wrong, and the metrics are served all the same. What breaks later does not
-/// take the readiness back.
-pub async fn ready_when_aws_knows_the_credentials(world: World) -> Result<()> {
+/// Needs no resource. Before that, `/readyz` shows AWS's error, and the metrics are served. Later errors do not make
+/// the operator unready.
+pub async fn the_operator_is_ready_once_aws_accepts_its_credentials(world: World) -> Result<()> {
     let code = "InvalidClientTokenId".to_owned();
     let refusal = Kind::Error { code: code.clone(), message: Some("who is that?".into()), status: Some(403) };
     let fault = world.fault("GetCallerIdentity", None, refusal.clone()).await?;
     let operator = world.operator.start().await?;
-    eventually("not ready, with AWS's words", LIMIT, async || {
-        let why = operator.get("/readyz").await.err().context("ready, by credentials that AWS does not know")?;
+    eventually("not ready, with AWS's error", LIMIT, async || {
+        let why = operator.get("/readyz").await.err().context("ready although AWS refuses the credentials")?;
         let why = why.to_string();
         ensure!([": 503: ", &code, "who is that?"].iter().all(|part| why.contains(part)), "{why}");
         Ok(())
@@ -125,14 +125,14 @@ pub async fn ready_when_aws_knows_the_credentials(world: World) -> Result<()> {
     ensure!(operator.get("/livez").await? == "ok\n");
     let scrape = Scrape::of(&operator).await?;
     ensure!(scrape.value("vpcpeering_aws_requests_total", &["GetCallerIdentity", &code])? >= 1.0);
-    // However often the probe asks, AWS is asked seldom.
+    // Frequent probes do not cause frequent calls to AWS.
     let (asked, start) = (world.calls("GetCallerIdentity").await?, Instant::now());
     while start.elapsed() < Duration::from_secs(4) {
         ensure!(operator.get("/readyz").await.is_err());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let asked = world.calls("GetCallerIdentity").await? - asked;
-    ensure!(asked <= 1, "AWS was asked {asked} times in {:?}", start.elapsed());
+    ensure!(asked <= 1, "AWS was called {asked} times in {:?}", start.elapsed());
 
     world.simulator().remove_fault(fault).await?;
     eventually("ready", LIMIT, async || operator.get("/readyz").await.map(drop)).await?;
@@ -143,9 +143,9 @@ pub async fn ready_when_aws_knows_the_credentials(world: World) -> Result<()> {
     Ok(())
 }
 
-/// Each query of Grafana's dashboard is evaluated by Prometheus' own code on a real scrape, and must not be empty. What
-/// Prometheus adds to every series of a target is added here.
-pub async fn every_query_of_the_dashboard_finds_something(world: World) -> Result<()> {
+/// Evaluates each query of the Grafana dashboard with Prometheus' own code on a real scrape. The test adds the labels
+/// that Prometheus adds to every series of a target.
+pub async fn every_dashboard_query_returns_data(world: World) -> Result<()> {
     let (operator, leaving) = start_with_something_to_measure(&world).await?;
     let (text, labels) = eventually("the scrape shows every metric", LIMIT, async || {
         let scrape = Scrape::of(&operator).await?;
@@ -182,14 +182,14 @@ pub async fn every_query_of_the_dashboard_finds_something(world: World) -> Resul
         }
         let alert = format!("Query{number}");
         let query = query.replace("$job", "operator").replace("$__rate_interval", "5m");
-        ensure!(!query.contains('$'), "a variable that nobody sets: {query}");
-        // Also refuses what cannot be parsed.
+        ensure!(!query.contains('$'), "an unknown variable: {query}");
+        // promtool rejects queries that it cannot parse.
         rules.push(json!({"alert": alert, "expr": format!("absent({query})"), "annotations": {"query": query}}));
         tests.push(json!({"eval_time": "20m", "alertname": alert}));
     }
     let folder = world.shared.control_plane.folder().join("dashboard");
     std::fs::create_dir_all(&folder)?;
-    // JSON is YAML.
+    // JSON is valid YAML.
     std::fs::write(folder.join("rules.yaml"), json!({"groups": [{"name": "queries", "rules": rules}]}).to_string())?;
     let test = json!({"interval": "1m", "input_series": series.collect::<Vec<_>>(), "alert_rule_test": tests});
     let tests = json!({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [test]});
@@ -197,16 +197,16 @@ pub async fn every_query_of_the_dashboard_finds_something(world: World) -> Resul
     let promtool = prepare("tests/control-plane/build.sh promtool")?.join("promtool");
     let output = Command::new(promtool).args(["test", "rules", "tests.yaml"]).current_dir(&folder).output().await?;
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    ensure!(output.status.success(), "a query finds nothing: {said}");
+    ensure!(output.status.success(), "a query returns no data: {said}");
     world.shared.control_plane.remove_finalizers("vpcpeering", &world.namespace, &leaving.name).await?;
     Ok(())
 }
 
-/// A scrape, taken apart.
+/// A parsed scrape.
 struct Scrape {
     kinds: BTreeMap<String, String>,
     helps: BTreeMap<String, String>,
-    /// The labels that the samples of a metric have, `le` of a histogram left out.
+    /// The label names of a metric, without `le` of a histogram.
     labels: BTreeMap<String, BTreeSet<String>>,
     text: String,
 }
@@ -231,7 +231,7 @@ impl Scrape {
         Ok(Self { kinds, helps, labels, text })
     }
 
-    /// The value of the one sample of this metric that contains all of these.
+    /// The value of the first sample of a metric that contains all these parts.
     fn value(&self, name: &str, containing: &[&str]) -> Result<f64> {
         let is_it = |line: &&str| {
             line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))

@@ -1,4 +1,4 @@
-//! What becomes of a resource when its API server, or the memory behind it, fails.
+//! Failures of the API server and etcd, and resources that the operator cannot read.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use serde_json::json;
 
 use super::world::{Cloud, World, condition, connection_id};
 
-/// The same test in a cluster of its own.
-async fn apart(world: World) -> Result<World> {
-    World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await
+/// The same environment with a control plane of its own.
+async fn with_own_control_plane(world: World) -> Result<World> {
+    World::new(world.shared.with_own_control_plane().await?, &world.namespace, Cloud::Simulator).await
 }
 
-pub async fn an_api_server_that_stops_and_comes_back(world: World) -> Result<()> {
-    let world = apart(world).await?;
+pub async fn the_operator_survives_an_api_server_outage(world: World) -> Result<()> {
+    let world = with_own_control_plane(world).await?;
     let operator = world.operator.start().await?;
-    // It goes down in the midst of things.
+    // The API server stops while EC2 provisions the connection.
     world.simulator().set(&json!({"delays": {"provisioning": 8}})).await?;
     world.apply(&world.manifest()).await?;
     world.until_code("provisioning").await?;
@@ -28,14 +28,14 @@ pub async fn an_api_server_that_stops_and_comes_back(world: World) -> Result<()>
     ensure!(world.peerings().await?.len() == 1);
     world.delete().await?;
     world.until_gone().await?;
-    ensure!(world.living().await?.is_empty());
-    // It is still the same process.
+    ensure!(world.live_peerings().await?.is_empty());
+    // The operator has not restarted.
     operator.terminate().await?;
     Ok(())
 }
 
-pub async fn a_status_that_a_restored_etcd_forgot(world: World) -> Result<()> {
-    let world = apart(world).await?;
+pub async fn a_status_lost_with_etcd_makes_no_second_peering(world: World) -> Result<()> {
+    let world = with_own_control_plane(world).await?;
     for running in [true, false] {
         world.apply(&world.manifest()).await?;
         world.shared.control_plane.save().await?;
@@ -55,88 +55,93 @@ pub async fn a_status_that_a_restored_etcd_forgot(world: World) -> Result<()> {
             None => world.operator.start().await?,
         };
         let after = world.until_ready().await.with_context(|| format!("running: {running}"))?;
-        ensure!(connection_id(&after) == Some(id), "running: {running}: another peering");
-        ensure!(world.peerings().await?.len() == peerings && world.living().await?.len() == 1, "running: {running}");
+        ensure!(connection_id(&after) == Some(id), "running: {running}: a second peering");
+        ensure!(
+            world.peerings().await?.len() == peerings && world.live_peerings().await?.len() == 1,
+            "running: {running}"
+        );
         world.delete().await?;
         world.until_gone().await?;
-        ensure!(world.living().await?.is_empty());
+        ensure!(world.live_peerings().await?.is_empty());
     }
     Ok(())
 }
 
-/// As after a downgrade: a stored resource may have a value that this version does not know.
+/// Simulates a downgrade: a stored resource may have a value that this version does not know.
 async fn with_an_unknown_value(world: World) -> Result<World> {
-    let world = apart(world).await?;
+    let world = with_own_control_plane(world).await?;
     let pointer = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/acceptance/enum/-";
     let patch = json!([{"op": "add", "path": pointer, "value": "Perhaps"}]).to_string();
     let crd = "vpcpeerings.vpcpeering.dev";
     world.shared.control_plane.kubectl(&["patch", "crd", crd, "--type=json", "--patch", &patch]).await?;
-    let probe = world.another("unreadable");
-    environment::eventually("the CRD takes it", Duration::from_secs(30), async || {
+    let probe = world.with_name("unreadable");
+    environment::eventually("the CRD accepts the value", Duration::from_secs(30), async || {
         probe.apply_text(&probe.manifest_with(json!({"acceptance": "Perhaps"}))).await
     })
     .await?;
     Ok(world)
 }
 
-pub async fn a_resource_that_cannot_be_read_holds_up_no_other(world: World) -> Result<()> {
+pub async fn an_unreadable_resource_blocks_no_other(world: World) -> Result<()> {
     let world = with_an_unknown_value(world).await?;
-    let unreadable = world.another("unreadable");
+    let unreadable = world.with_name("unreadable");
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
-    world.until_told(&["Unreadable"]).await?;
-    // Corrected, it goes its way.
+    world.until_events(&["Unreadable"]).await?;
+    // The corrected resource is reconciled.
     unreadable.apply_text(&unreadable.manifest()).await?;
     unreadable.until_stalled("ConnectionNotOwned").await?;
     Ok(())
 }
 
-pub async fn a_resource_that_can_no_longer_be_read_is_left_alone(world: World) -> Result<()> {
+pub async fn a_resource_that_becomes_unreadable_is_not_touched(world: World) -> Result<()> {
     let world = with_an_unknown_value(world).await?;
-    world.another("unreadable").delete().await?;
+    world.with_name("unreadable").delete().await?;
     let _operator = world.operator.start().await?;
     let tagged = json!({"tags": [{"key": "team", "value": "blue"}]});
     world.apply_text(&world.manifest_with(tagged.clone())).await?;
     let object = world.until_ready().await?;
     let id = connection_id(&object).context("no ID")?;
-    ensure!(world.users_tags(id).await?.len() == 1);
+    ensure!(world.user_tags(id).await?.len() == 1);
     let reasons = world.events().await?;
     ensure!(!reasons.contains(&"Unreadable".to_owned()), "{reasons:?}");
 
-    // Its new version may want something else: to repair what the last one wanted is to guess.
+    // The unreadable spec may want something else, so the operator must not repair the last readable one.
     let mut odd = tagged.clone();
     odd["acceptance"] = json!("Perhaps");
     world.apply_text(&world.manifest_with(odd)).await?;
-    world.until_told(&["Unreadable"]).await?;
+    world.until_events(&["Unreadable"]).await?;
     world.ec2.delete_tags().resources(id).tags(Tag::builder().key("team").build()).send().await?;
     // Six polls.
     tokio::time::sleep(Duration::from_secs(3)).await;
-    ensure!(world.users_tags(id).await?.is_empty(), "it was acted on as it was last seen");
+    ensure!(world.user_tags(id).await?.is_empty(), "the operator acted on the last readable spec");
 
     world.apply_text(&world.manifest_with(tagged)).await?;
     environment::eventually("tagged again", Duration::from_secs(30), async || {
-        ensure!(world.users_tags(id).await?.len() == 1, "no tag");
+        ensure!(world.user_tags(id).await?.len() == 1, "no tag");
         Ok(())
     })
     .await
-    .with_context(|| world.log())?;
+    .map_err(|error| world.with_log(error))?;
     world.delete().await?;
     world.until_gone().await?;
-    ensure!(world.living().await?.is_empty());
+    ensure!(world.live_peerings().await?.is_empty());
     Ok(())
 }
 
-pub async fn recreated_under_the_same_name_while_we_were_down(world: World) -> Result<()> {
+/// This test is long because each step needs the state that the step before it has left.
+pub async fn a_recreated_resource_adopts_its_orphaned_peering(world: World) -> Result<()> {
     let operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     let old = world.until_ready().await?;
     operator.kill().await?;
     world.delete().await?;
-    // Somebody has no patience with finalizers.
+    // Somebody removes the finalizer.
     world.shared.control_plane.remove_finalizers("vpcpeering", &world.namespace, &world.name).await?;
     world.until_gone().await?;
-    // The namesake is another resource. Where another cluster may go by our ID, it takes nothing over, and says so.
+    // The new resource has another UID. With `--cluster-id`, another cluster may use the same ID, so the operator
+    // adopts nothing and reports the connection.
     let uid = world.client.clone();
     let uid = kube::Api::<k8s_openapi::api::core::v1::Namespace>::all(uid).get("kube-system").await?.metadata.uid;
     let cautious = world.operator.clone().with("CLUSTER_ID", &uid.context("no UID")?);
@@ -148,7 +153,7 @@ pub async fn recreated_under_the_same_name_while_we_were_down(world: World) -> R
     world.delete().await?;
     world.until_gone().await?;
     ensure!(code(&world.peerings().await?[0]) == "active");
-    // Not even when asked to: the connection may be the other cluster's, and in use.
+    // It adopts nothing even with `spec.vpcPeeringConnectionId`: the other cluster may use the connection.
     let id = connection_id(&old).context("no ID")?.to_owned();
     let asking = world.manifest_with(json!({"vpcPeeringConnectionId": id, "deletionPolicy": "Retain"}));
     world.apply(&asking).await?;
@@ -157,7 +162,7 @@ pub async fn recreated_under_the_same_name_while_we_were_down(world: World) -> R
     world.delete().await?;
     world.shared.control_plane.remove_finalizers("vpcpeering", &world.namespace, &world.name).await?;
     world.until_gone().await?;
-    // Where the ID is surely ours alone, it does when asked.
+    // Without `--cluster-id`, the cluster's ID is unique, and the operator adopts the connection.
     let operator = world.operator.start().await?;
     world.apply(&asking).await?;
     let object = world.until_ready().await?;
@@ -185,7 +190,7 @@ pub async fn recreated_under_the_same_name_while_we_were_down(world: World) -> R
     world.until_ready().await?;
     world.delete().await?;
     world.until_gone().await?;
-    let living = world.living().await?;
+    let living = world.live_peerings().await?;
     ensure!(living.len() == 1 && living[0].vpc_peering_connection_id() == Some(id.as_str()), "{living:?}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What becomes of a resource when its operator ends and starts again.
+//! Restarts of the operator.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use vpc_peering_operator::api::VpcPeering;
 
 use super::world::{World, connection_id};
 
-/// Lets the API server refuse every status that records an ID, so that the operator is certainly killed after EC2
-/// made the peering and before that was written.
-struct NothingIsRecorded<'a>(&'a World);
+/// An admission policy that rejects every status with a connection ID. So the operator can be killed after EC2 has
+/// created the peering and before the ID is written.
+struct StatusWritesRejected<'a>(&'a World);
 
-impl<'a> NothingIsRecorded<'a> {
+impl<'a> StatusWritesRejected<'a> {
     async fn begin(world: &'a World) -> Result<Self> {
         let name = &world.namespace;
         let policy = json!({
@@ -80,9 +80,9 @@ where
     Ok(())
 }
 
-pub async fn killed_between_create_and_record_makes_no_second_peering(world: World) -> Result<()> {
+pub async fn a_crash_between_create_and_status_write_makes_no_second_peering(world: World) -> Result<()> {
     world.apply(&world.manifest()).await?;
-    let policy = NothingIsRecorded::begin(&world).await?;
+    let policy = StatusWritesRejected::begin(&world).await?;
     let operator = world.operator.start().await?;
     eventually("EC2 has the peering", Duration::from_secs(60), async || {
         ensure!(world.peerings().await?.len() == 1, "{}", world.log());
@@ -91,7 +91,7 @@ pub async fn killed_between_create_and_record_makes_no_second_peering(world: Wor
     .await?;
     operator.kill().await?;
     let left = world.get().await?;
-    ensure!(connection_id(&left).is_none(), "the test is void: the ID was recorded");
+    ensure!(connection_id(&left).is_none(), "the ID was written, so this run tests nothing");
     ensure!(left.status.is_some_and(|status| status.creation_started_at.is_some()), "no intent was recorded");
     policy.end().await?;
     let _operator = world.operator.start().await?;
@@ -102,7 +102,7 @@ pub async fn killed_between_create_and_record_makes_no_second_peering(world: Wor
     Ok(())
 }
 
-pub async fn sigterm_ends_in_time_and_a_restart_finds_its_peering(world: World) -> Result<()> {
+pub async fn sigterm_stops_in_time_and_a_restart_finds_the_peering(world: World) -> Result<()> {
     let operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     let before = world.until_ready().await?;

@@ -1,4 +1,4 @@
-//! Routes: made when active, kept, removed before the peering is, and those of others left alone.
+//! Routes: created when the peering is active, repaired, and deleted before the peering. Other routes are not touched.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -44,7 +44,7 @@ async fn until_routes(what: &str, ec2: &Ec2, vpc: &str, expected: &[(&str, &str,
     .await
 }
 
-pub async fn routes_of_both_ends_come_and_go_with_the_peering(world: World) -> Result<()> {
+pub async fn routes_of_both_ends_are_created_and_deleted_with_the_peering(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let mut ends = BothEnds::far_apart(&world).await?;
     ends.manifest["spec"]["requester"]["routes"] = json!({"routeTables": {"main": true}});
@@ -61,17 +61,17 @@ pub async fn routes_of_both_ends_come_and_go_with_the_peering(world: World) -> R
     until_routes("made", &world.ec2, &requester_vpc, &requester).await?;
     until_routes("made", &ends.accepter, &ends.accepter_vpc, &accepter).await?;
 
-    // A table that comes later.
+    // A route table that is created later.
     let answer = ends.accepter.create_route_table().vpc_id(&ends.accepter_vpc).send().await?;
     let later = answer.route_table.and_then(|table| table.route_table_id).context("no table")?;
     let with_later = [accepter[0], (later.as_str(), "10.1.0.0/16", id.as_str())];
     until_routes("picked up", &ends.accepter, &ends.accepter_vpc, &with_later).await?;
 
-    // One that somebody removes.
+    // A route that somebody removes.
     world.ec2.delete_route().route_table_id(&requester_table).destination_cidr_block("10.2.0.0/16").send().await?;
     until_routes("repaired", &world.ec2, &requester_vpc, &requester).await?;
 
-    // Those that the spec no longer asks for.
+    // Routes that the spec no longer wants.
     world.patch(json!({"spec": {"accepter": {"routes": null}}})).await?;
     until_routes("removed", &ends.accepter, &ends.accepter_vpc, &[]).await?;
     world.patch(json!({"spec": {"accepter": {"routes": {"routeTables": {"ids": [later]}}}}})).await?;
@@ -85,7 +85,7 @@ pub async fn routes_of_both_ends_come_and_go_with_the_peering(world: World) -> R
     Ok(())
 }
 
-pub async fn routes_go_before_the_peering_does(world: World) -> Result<()> {
+pub async fn routes_are_deleted_before_the_peering(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let mut manifest = world.manifest();
     for end in ["requester", "accepter"] {
@@ -98,11 +98,11 @@ pub async fn routes_go_before_the_peering_does(world: World) -> Result<()> {
     let last_route =
         world.journal("DeleteRoute").await?.iter().map(|call| call.time).max().context("no route removed")?;
     let deletes = world.journal("DeleteVpcPeeringConnection").await?;
-    ensure!(deletes.iter().all(|call| call.time >= last_route), "the peering went first");
+    ensure!(deletes.iter().all(|call| call.time >= last_route), "the peering was deleted before its routes");
     Ok(())
 }
 
-pub async fn a_later_cidr_block_is_routed_and_an_earlier_one_no_longer(world: World) -> Result<()> {
+pub async fn an_added_cidr_block_gets_a_route_and_a_removed_one_loses_it(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let mut manifest = world.manifest();
     manifest["spec"]["requester"]["routes"] = json!({"routeTables": {"main": true}});
@@ -138,7 +138,7 @@ pub async fn a_route_with_another_target_is_never_touched(world: World) -> Resul
     for named in [table.as_str(), destination, "igw-0123456789abcdef0"] {
         ensure!(told.message.contains(named), "{named}: {told:?}");
     }
-    // The others are made.
+    // The other routes are created.
     until_routes("the other table", &world.ec2, &world.requester, &[(free.as_str(), destination, id.as_str())]).await?;
     let touching = async || -> Result<Vec<_>> {
         let mut calls = world.journal("ReplaceRoute").await?;
@@ -147,7 +147,7 @@ pub async fn a_route_with_another_target_is_never_touched(world: World) -> Resul
         Ok(calls)
     };
     ensure!(touching().await?.is_empty());
-    // When it is gone, ours follows.
+    // When the other route is gone, the operator creates its own.
     world.ec2.delete_route().route_table_id(&table).destination_cidr_block(destination).send().await?;
     world.until_ready().await?;
     let both = [(table.as_str(), destination, id.as_str()), (free.as_str(), destination, id.as_str())];
@@ -155,8 +155,7 @@ pub async fn a_route_with_another_target_is_never_touched(world: World) -> Resul
     Ok(())
 }
 
-/// A peering that ended and was requested anew takes over the routes of the last one.
-pub async fn routes_that_lead_nowhere_are_led_through_the_new_peering(world: World) -> Result<()> {
+pub async fn routes_of_a_deleted_peering_are_moved_to_the_new_one(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let mut manifest = world.manifest();
     manifest["spec"]["requester"]["routes"] = json!({"routeTables": {"main": true}});
@@ -173,6 +172,6 @@ pub async fn routes_that_lead_nowhere_are_led_through_the_new_peering(world: Wor
         .await?;
     let second = connection_id(&object).context("no ID")?.to_owned();
     let table = main_table(&world.ec2, &world.requester).await?;
-    until_routes("led anew", &world.ec2, &world.requester, &[(table.as_str(), "10.2.0.0/16", second.as_str())]).await?;
+    until_routes("moved", &world.ec2, &world.requester, &[(table.as_str(), "10.2.0.0/16", second.as_str())]).await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What many resources cost, and who waits for whom.
+//! Cost of many resources, and fairness between namespaces.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -32,17 +32,17 @@ pub async fn a_peering_costs_at_most_four_writes(world: World) -> Result<()> {
         }
         anyhow::Ok(versions)
     });
-    // The watch has begun by then.
+    // Time for the watch to start.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     let versions = tokio::time::timeout(Duration::from_secs(60), versions).await.context("not ready in time")???;
-    // The first one is the user's: then finalizer, intent, and how it ended; where EC2 took its time, the ID before that.
+    // The user's version, then finalizer, intent and result; the ID has a write of its own if EC2 was slow.
     ensure!((4..=5).contains(&versions.len()), "{} writes", versions.len() - 1);
     Ok(())
 }
 
-pub async fn an_id_is_told_while_ec2_takes_its_time(world: World) -> Result<()> {
+pub async fn the_id_of_a_slow_request_is_written(world: World) -> Result<()> {
     world.simulator().set(&json!({"delays": {"initiating": 60}})).await?;
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
@@ -53,23 +53,24 @@ pub async fn an_id_is_told_while_ec2_takes_its_time(world: World) -> Result<()> 
     Ok(())
 }
 
-pub async fn what_lasts_is_told(world: World) -> Result<()> {
+pub async fn a_long_provisioning_is_written(world: World) -> Result<()> {
     world.simulator().set(&json!({"delays": {"provisioning": 30}})).await?;
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
     world.until_code("provisioning").await.map(drop)
 }
 
-/// How many resources the crowd has: what the bucket holds, and as many as it takes in for fifty seconds.
-const CROWD: usize = 150;
-/// EC2's documented bucket, but refilled with two calls a second: a busy machine asks for more than that, too.
+/// Resources of the first namespace: the bucket's capacity, and its refill of fifty seconds.
+const RESOURCES: usize = 150;
+/// EC2's documented bucket size, in calls. The refill is two calls a second, so that a slow machine exceeds it, too.
 const CAPACITY: usize = 50;
 const REFILL: usize = 2;
 
-pub async fn a_crowd_at_ec2s_limit_is_served_in_turns(world: World) -> Result<()> {
+/// This test is long because most of it prepares one large environment.
+pub async fn namespaces_take_turns_at_the_ec2_rate_limit(world: World) -> Result<()> {
     let quotas = json!({"quotas": {"outstanding": 100_000, "active_per_vpc": 100_000}});
     world.simulator().set(&quotas).await?;
-    let vpcs: Vec<_> = stream::iter(0..=CROWD)
+    let vpcs: Vec<_> = stream::iter(0..=RESOURCES)
         .map(|number| {
             let (ec2, block) = (&world.ec2, format!("10.{}.0.0/16", 3 + number % 200));
             async move { ec2::create_vpc(ec2, &block).await }
@@ -100,42 +101,43 @@ pub async fn a_crowd_at_ec2s_limit_is_served_in_turns(world: World) -> Result<()
         let api = Api::<VpcPeering>::namespaced(world.client.clone(), namespace);
         Ok(api.list(&ListParams::default()).await?.items.iter().filter(|object| is_ready(object)).count())
     };
-    for number in 0..CROWD {
+    for number in 0..RESOURCES {
         apply(&world.namespace, number).await?;
     }
     eventually("EC2 refuses", Duration::from_secs(60), async || {
-        let refused = refused(&world).await?.0;
-        ensure!(refused > 0, "nothing was refused yet");
+        let refused = count_throttled(&world).await?.0;
+        ensure!(refused > 0, "no call was throttled yet");
         Ok(())
     })
     .await?;
-    apply(&other, CROWD).await?;
-    eventually("the other namespace's", Duration::from_secs(180), async || {
-        ensure!(ready(&other).await? == 1, "{} of the crowd are ready", ready(&world.namespace).await?);
+    apply(&other, RESOURCES).await?;
+    eventually("the resource of the other namespace", Duration::from_secs(180), async || {
+        ensure!(ready(&other).await? == 1, "{} of the first namespace are ready", ready(&world.namespace).await?);
         Ok(())
     })
     .await
-    .with_context(|| world.log())?;
+    .map_err(|error| world.with_log(error))?;
     let crowd = ready(&world.namespace).await?;
-    ensure!(crowd < CROWD * 9 / 10, "the crowd was served first: {crowd}");
+    ensure!(crowd < RESOURCES * 9 / 10, "the first namespace was served first: {crowd} ready");
 
     eventually("all", Duration::from_secs(300), async || {
-        // To list them all costs the API server time.
+        // A list of all resources is expensive for the API server.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let crowd = ready(&world.namespace).await?;
-        ensure!(crowd == CROWD, "{crowd} are ready: {:?}", refused(&world).await?);
+        ensure!(crowd == RESOURCES, "{crowd} are ready: {:?}", count_throttled(&world).await?);
         Ok(())
     })
     .await
-    .with_context(|| world.log())?;
-    let (refused, calls) = refused(&world).await?;
-    // Most of them at the beginning, when nobody knows the limit: `make bench` measures it over a longer time.
+    .map_err(|error| world.with_log(error))?;
+    let (refused, calls) = count_throttled(&world).await?;
+    // Most calls are throttled at the beginning, before the operator knows the limit. `make bench` measures a longer
+    // time.
     ensure!(refused * 10 <= calls, "{refused} of {calls} calls were refused");
     Ok(())
 }
 
-/// How many calls EC2 refused for their rate, and how many there were.
-async fn refused(world: &World) -> Result<(u64, u64)> {
+/// Number of throttled calls, and of all calls.
+async fn count_throttled(world: &World) -> Result<(u64, u64)> {
     let query = Query { code: Some("RequestLimitExceeded".into()), ..Query::default() };
     let journal = world.simulator().journal(&query).await?;
     let made = ["CreateVpc"];
@@ -143,12 +145,12 @@ async fn refused(world: &World) -> Result<(u64, u64)> {
     Ok((journal.entries.len() as u64, calls.map(|(_, counter)| counter.calls).sum()))
 }
 
-pub async fn operators_share_a_namespace_by_labels(world: World) -> Result<()> {
+pub async fn watch_selectors_divide_a_namespace(world: World) -> Result<()> {
     let of = |shard: &str| {
         let operator = world.operator.clone().with("WATCH_SELECTOR", &format!("shard={shard}"));
         operator.with_log(&format!("shard-{shard}"))
     };
-    let second = world.another("second");
+    let second = world.with_name("second");
     let manifest = |world: &World, shard: &str| {
         let mut manifest = world.manifest();
         manifest["metadata"]["labels"] = json!({"shard": shard});
@@ -161,22 +163,22 @@ pub async fn operators_share_a_namespace_by_labels(world: World) -> Result<()> {
     world.apply(&manifest(&world, "1")).await?;
     second.apply(&other).await?;
     second.until_ready().await?;
-    ensure!(world.get().await?.finalizers().is_empty(), "it was not this operator's");
+    ensure!(world.get().await?.finalizers().is_empty(), "an operator with another selector reconciled the resource");
     let one = of("1").start().await?;
     world.until_ready().await?;
 
-    // Handed over by its label.
+    // The new label hands the resource over to the other operator.
     world.patch(json!({"metadata": {"labels": {"shard": "2"}}})).await?;
     one.terminate().await?;
     world.delete().await?;
     world.until_gone().await?;
-    ensure!(world.living().await?.len() == 1, "the second one's is left");
+    ensure!(world.live_peerings().await?.len() == 1, "the other peering is gone");
     two.terminate().await?;
     Ok(())
 }
 
-pub async fn among_many_others_it_asks_for_its_own(world: World) -> Result<()> {
-    // More than two pages, of which none is ours.
+pub async fn a_large_region_is_polled_with_filters(world: World) -> Result<()> {
+    // More than two pages, with none of the test's connections.
     const OTHERS: usize = 2_500;
     let mut scene = serde_json::to_value(world.simulator().save().await?)?;
     let end =
@@ -187,7 +189,7 @@ pub async fn among_many_others_it_asks_for_its_own(world: World) -> Result<()> {
     });
     scene["peerings"] = peerings.collect();
     world.simulator().load(&serde_json::from_value(scene)?).await?;
-    // Longer than the test takes.
+    // The second full listing would come after the end of the test.
     let operator = world.operator.clone().with("POLL_INTERVAL", "1h");
     let running = operator.start().await?;
     world.apply(&world.manifest()).await?;
@@ -197,11 +199,11 @@ pub async fn among_many_others_it_asks_for_its_own(world: World) -> Result<()> {
     let query = Query { action: Some("DescribeVpcPeeringConnections".into()), ..Query::default() };
     let entries = world.simulator().journal(&query).await?.entries;
     let filtered = entries.iter().filter(|entry| entry.parameters.contains_key("Filter.1.Name")).count();
-    // All of it once, and then what is its own; what the test itself asks for has no pages.
+    // The operator lists everything once, and then only its own connections. The test's own calls have no `MaxResults`.
     let pages = entries.iter().filter(|entry| entry.parameters.contains_key("MaxResults")).count() - filtered;
-    ensure!(pages == OTHERS.div_ceil(1_000) && (4..40).contains(&filtered), "{pages} pages, {filtered} looks");
+    ensure!(pages == OTHERS.div_ceil(1_000) && (4..40).contains(&filtered), "{pages} pages, {filtered} filtered calls");
 
-    // What an earlier resource left behind between other VPCs is left alone, and holds nothing up.
+    // An orphaned connection between other VPCs is not touched, and blocks nothing.
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
     running.kill().await?;

@@ -1,4 +1,4 @@
-//! Tags: ours follow the spec, those of others are left alone.
+//! Tags: the operator's own follow the spec, other tags are not touched.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,20 +10,20 @@ use serde_json::json;
 
 use super::world::{World, connection_id};
 
-/// Waits until EC2 shows these tags beside those that name the owner.
+/// Waits until EC2 shows these tags beside the ownership tags.
 async fn until_tags(world: &World, id: &str, expected: &[(&str, &str)]) -> Result<()> {
     let expected: BTreeMap<_, _> =
         expected.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     eventually("tags", Duration::from_secs(30), async || {
-        let shown = world.users_tags(id).await?;
-        ensure!(shown == expected, "EC2 shows {shown:?}, and not {expected:?}");
+        let shown = world.user_tags(id).await?;
+        ensure!(shown == expected, "EC2 shows {shown:?} instead of {expected:?}");
         Ok(())
     })
     .await
-    .with_context(|| world.log())
+    .map_err(|error| world.with_log(error))
 }
 
-pub async fn edits_add_change_and_remove_exactly_ours(world: World) -> Result<()> {
+pub async fn spec_edits_change_only_the_operators_tags(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let tags = |tags: &[(&str, &str)]| {
         let tags: Vec<_> = tags.iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
@@ -39,7 +39,7 @@ pub async fn edits_add_change_and_remove_exactly_ours(world: World) -> Result<()
     world.apply(&tags(&[("kept", "2"), ("added", "1")])).await?;
     until_tags(&world, id, &[("added", "1"), ("kept", "2"), ("theirs", "1")]).await?;
 
-    // Drift is repaired, the tags that name the owner included.
+    // Drift is repaired, also of ownership tags.
     let kept = Tag::builder().key("kept").build();
     let uid = Tag::builder().key("vpcpeering.dev/uid").build();
     world.ec2.delete_tags().resources(id).tags(kept).tags(uid).send().await?;
@@ -49,7 +49,7 @@ pub async fn edits_add_change_and_remove_exactly_ours(world: World) -> Result<()
     until_tags(&world, id, &[("theirs", "1")]).await?;
     world.until_ready().await?;
     world
-        .until("named again", |object| {
+        .until("the ownership tag", |object| {
             let tags = object.status.as_ref().map(|status| &*status.tags).unwrap_or_default();
             tags.iter().any(|tag| tag.key == "vpcpeering.dev/uid")
         })
@@ -66,7 +66,7 @@ pub async fn retain_removes_the_ownership_tags(world: World) -> Result<()> {
     let id = connection_id(&object).context("no ID")?;
     world.delete().await?;
     world.until_gone().await?;
-    let peerings = world.living().await?;
+    let peerings = world.live_peerings().await?;
     ensure!(peerings.len() == 1 && peerings[0].vpc_peering_connection_id() == Some(id));
     let keys: Vec<_> = peerings[0].tags().iter().filter_map(|tag| tag.key()).collect();
     ensure!(keys == ["Name"], "{keys:?}");

@@ -1,4 +1,4 @@
-//! What the operator tells of its work: lines of the log, and traces.
+//! Logs and traces.
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
@@ -25,7 +25,7 @@ use super::world::{REGION, SECRET, World, connection_id};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-pub async fn a_step_is_a_line_with_object_connection_region_and_request(world: World) -> Result<()> {
+pub async fn each_step_logs_object_connection_region_and_request_id(world: World) -> Result<()> {
     let operator = world.operator.clone().with("LOG_FORMAT", "json").with("LOG_LEVEL", "info");
     let operator = operator.start().await?;
     world.apply(&world.manifest()).await?;
@@ -50,7 +50,7 @@ pub async fn a_step_is_a_line_with_object_connection_region_and_request(world: W
     Ok(())
 }
 
-/// At the most talkative level, with credentials of each kind: a key, a session, and the API server's token.
+/// At log level trace, with each kind of credential: an access key, a session, and the API server's token.
 pub async fn no_credential_reaches_the_log(world: World) -> Result<()> {
     let arn = "arn:aws:iam::111111111111:role/peerings";
     let role = Role { arn: arn.into(), trusted: vec!["111111111111".into()], external_id: None };
@@ -76,27 +76,27 @@ pub async fn no_credential_reaches_the_log(world: World) -> Result<()> {
     world.until_gone().await?;
     let log = running.output();
     running.terminate().await?;
-    ensure!(log.contains("AssumeRole"), "the log does not tell of the session");
-    ensure!(log.contains("TRACE"), "the log does not tell all");
+    ensure!(log.contains("AssumeRole"), "the log does not contain AssumeRole");
+    ensure!(log.contains("TRACE"), "the log has no lines of level trace");
     ensure!(secrets(&world).await?.len() > 2, "the operator acted without a session");
-    no_credential_is_logged(&world).await
+    ensure_no_credential_is_logged(&world).await
 }
 
-/// What nobody may see: the operator's secret key, its token for the API server, and those of its sessions.
+/// The secrets: the operator's secret access key, its token for the API server, and the tokens of its sessions.
 async fn secrets(world: &World) -> Result<Vec<String>> {
     let kubeconfig =
         world.operator.environment.iter().find(|(name, _)| *name == "KUBECONFIG").context("no kubeconfig")?;
     let kubeconfig: Value = serde_json::from_str(&std::fs::read_to_string(&kubeconfig.1)?)?;
     let token = kubeconfig["users"][0]["user"]["token"].as_str().context("no token")?;
     let mut secrets = vec![SECRET.to_owned(), token.to_owned()];
-    if let Some(simulator) = world.has_simulator() {
+    if let Some(simulator) = world.simulator_if_used() {
         session_tokens(&serde_json::to_value(simulator.save().await?)?, &mut secrets);
     }
     Ok(secrets)
 }
 
-/// Asked after every test, of every log that it left.
-pub async fn no_credential_is_logged(world: &World) -> Result<()> {
+/// Checks every log of a test. Runs after each test.
+pub async fn ensure_no_credential_is_logged(world: &World) -> Result<()> {
     let secrets = secrets(world).await?;
     for entry in std::fs::read_dir(world.shared.control_plane.folder())? {
         let path = entry?.path();
@@ -107,7 +107,7 @@ pub async fn no_credential_is_logged(world: &World) -> Result<()> {
         let log = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
         let told = log.lines().find(|line| secrets.iter().any(|secret| line.contains(secret)));
         if let Some(line) = told {
-            anyhow::bail!("the log tells a credential: {}", line.chars().take(2000).collect::<String>());
+            anyhow::bail!("the log contains a credential: {}", line.chars().take(2000).collect::<String>());
         }
     }
     Ok(())
@@ -129,15 +129,15 @@ pub async fn traces_reach_a_collector(world: World) -> Result<()> {
     let operator = world.operator.clone().with("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url).start().await?;
     world.apply(&world.manifest()).await?;
     world.until_ready().await?;
-    // The last ones leave when it ends.
+    // The last traces are sent when the operator stops.
     operator.terminate().await?;
     eventually("the request for the peering is traced", LIMIT, async || {
         let spans = collector.spans();
         let create = spans.iter().find(|span| span.name == "EC2.CreateVpcPeeringConnection");
         let create = create.with_context(|| format!("only {:?}", names(&spans)))?;
         let parent = spans.iter().find(|span| span.span_id == create.parent_span_id);
-        let parent = parent.context("it belongs to nothing")?;
-        ensure!(parent.name == "reconcile" && parent.trace_id == create.trace_id, "it belongs to {}", parent.name);
+        let parent = parent.context("the span has no parent")?;
+        ensure!(parent.name == "reconcile" && parent.trace_id == create.trace_id, "the parent is {}", parent.name);
         ensure!(attribute(parent, "object").as_deref() == Some("peering"), "{:?}", parent.attributes);
         ensure!(attribute(parent, "namespace").as_deref() == Some(&world.namespace), "{:?}", parent.attributes);
         Ok(())
@@ -145,7 +145,7 @@ pub async fn traces_reach_a_collector(world: World) -> Result<()> {
     .await
 }
 
-pub async fn a_collector_that_does_not_answer_holds_nothing_up(world: World) -> Result<()> {
+pub async fn an_unreachable_collector_blocks_nothing(world: World) -> Result<()> {
     let nobody = format!("http://127.0.0.1:{}", environment::free_port()?);
     let operator = world.operator.clone().with("OTEL_EXPORTER_OTLP_ENDPOINT", &nobody).start().await?;
     world.apply(&world.manifest()).await?;
@@ -168,7 +168,7 @@ fn attribute(span: &Span, key: &str) -> Option<String> {
     }
 }
 
-/// A collector that keeps what it gets.
+/// A collector of OpenTelemetry traces.
 struct Collector {
     url: String,
     received: Arc<Mutex<Vec<Bytes>>>,

@@ -1,4 +1,4 @@
-//! An older release's resources, in the hands of this one.
+//! Resources that an older release has stored.
 
 use anyhow::{Context, Result, ensure};
 use ec2_simulator::journal::Query;
@@ -8,9 +8,9 @@ use serde_json::json;
 use super::gitops::raw;
 use super::world::{Cloud, World, condition};
 
-/// `fixtures/first-crd.yaml` is the schema of the first release: it knows neither `ownership` nor `managedTagKeys`.
-pub async fn what_the_first_schema_stored_is_looked_after_without_a_write_to_aws(world: World) -> Result<()> {
-    let world = World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await?;
+/// `fixtures/first-crd.yaml` is the schema of the first release, without `ownership` and `managedTagKeys`.
+pub async fn resources_of_the_first_schema_need_no_write_to_aws(world: World) -> Result<()> {
+    let world = World::new(world.shared.with_own_control_plane().await?, &world.namespace, Cloud::Simulator).await?;
     let apply = async |path: &str| {
         let path = repository().join(path);
         let arguments = ["apply", "--server-side", "--force-conflicts", "-f", &path.to_string_lossy()];
@@ -21,7 +21,7 @@ pub async fn what_the_first_schema_stored_is_looked_after_without_a_write_to_aws
     world.until_ready().await?;
     operator.terminate().await?;
 
-    // Any write now stores what the first schema keeps.
+    // A write drops the fields that the first schema does not have.
     apply("tests/e2e/fixtures/first-crd.yaml").await?;
     environment::eventually("stored by the first schema", std::time::Duration::from_secs(60), async || {
         world.patch(json!({"metadata": {"annotations": {"example.com/note": "stored"}}})).await?;
@@ -29,7 +29,7 @@ pub async fn what_the_first_schema_stored_is_looked_after_without_a_write_to_aws
         let kept = &object["status"]["status"]["code"] == "active" && !object["spec"]["acceptance"].is_null();
         let unknown = [&object["spec"]["managementPolicy"], &object["status"]["ownership"]];
         ensure!(kept && unknown.iter().all(|field| field.is_null()), "{object:#}");
-        // The next one has to be a change to be a write.
+        // The next patch must change something, else it is no write.
         world.patch(json!({"metadata": {"annotations": {"example.com/note": null}}})).await?;
         Ok(())
     })
@@ -43,10 +43,10 @@ pub async fn what_the_first_schema_stored_is_looked_after_without_a_write_to_aws
         object.status.as_ref().is_some_and(|status| status.ownership.is_some())
             && condition(object, "Ready").is_some_and(|ready| ready.status == "True")
     };
-    world.until("owned again", owned).await?;
-    world.ask_to_look("1").await?;
+    world.until("owned and ready", owned).await?;
+    world.request_reconcile("1").await?;
     world
-        .until("looked at", |object| {
+        .until("reconciled", |object| {
             object.status.as_ref().and_then(|status| status.last_handled_reconcile_at.as_deref()) == Some("1")
         })
         .await?;
@@ -60,10 +60,10 @@ pub async fn what_the_first_schema_stored_is_looked_after_without_a_write_to_aws
     let writes: Vec<_> =
         counters.keys().filter(|action| !action.starts_with("Describe") && *action != "GetCallerIdentity").collect();
     ensure!(writes.is_empty(), "{writes:?}");
-    ensure!(!counters.is_empty(), "EC2 was not asked for anything");
+    ensure!(!counters.is_empty(), "the operator made no call");
 
     world.delete().await?;
     world.until_gone().await?;
-    ensure!(world.living().await?.is_empty());
+    ensure!(world.live_peerings().await?.is_empty());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the API server refuses, and what it fills in.
+//! Validation and defaults in the API server.
 
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use super::world::{Cloud, World};
 
-pub async fn every_rule_refuses_with_a_readable_message(world: World) -> Result<()> {
+/// This test is long because it is a table of invalid values and messages.
+pub async fn every_schema_rule_rejects_with_a_readable_message(world: World) -> Result<()> {
     let tags = |tags: Value| json!({"tags": tags});
     let many: Vec<Value> = (0..37).map(|n| json!({"key": format!("k{n}"), "value": ""})).collect();
     let own = &world.requester;
@@ -155,8 +156,8 @@ pub async fn defaults_are_visible(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn the_optional_policies_refuse_what_the_schema_cannot_see(world: World) -> Result<()> {
-    let world = World::new(world.shared.apart().await?, &world.namespace, Cloud::Simulator).await?;
+pub async fn the_optional_admission_policies_are_enforced(world: World) -> Result<()> {
+    let world = World::new(world.shared.with_own_control_plane().await?, &world.namespace, Cloud::Simulator).await?;
     let policies = environment::repository().join("deploy/admission");
     world.shared.control_plane.kubectl(&["apply", "-k", &policies.to_string_lossy()]).await?;
     let _operator = world.operator.start().await?;
@@ -172,26 +173,27 @@ pub async fn the_optional_policies_refuse_what_the_schema_cannot_see(world: Worl
     })
     .await?;
     let refusal = world.patch(json!({"metadata": {"finalizers": null}})).await.err();
-    let refusal = refusal.context("the finalizer can be taken off")?;
+    let refusal = refusal.context("a user can remove the finalizer")?;
     ensure!(format!("{refusal:#}").contains("only the operator removes the finalizer"), "{refusal:#}");
-    who_names_an_identity_must_be_allowed_to_use_it(&world).await?;
+    check_identity_use(&world).await?;
     world.patch(json!({"metadata": {"annotations": {"vpcpeering.dev/deletion-protection": null}}})).await?;
     world.delete().await?;
     world.until_gone().await?;
-    ensure!(world.living().await?.is_empty());
+    ensure!(world.live_peerings().await?.is_empty());
     Ok(())
 }
 
-async fn who_names_an_identity_must_be_allowed_to_use_it(world: &World) -> Result<()> {
+async fn check_identity_use(world: &World) -> Result<()> {
     let kubectl = async |arguments: &[&str]| world.shared.control_plane.kubectl(arguments).await;
     let namespace = ["--namespace", world.namespace.as_str()];
-    let identity = world.identity(super::world::OTHER_ACCOUNT, json!({"allowedNamespaces": {"all": true}})).await?;
+    let identity =
+        world.apply_identity(super::world::OTHER_ACCOUNT, json!({"allowedNamespaces": {"all": true}})).await?;
     let role = ["create", "role", "editor", "--verb=get,create,patch,update", "--resource=vpcpeerings.vpcpeering.dev"];
     kubectl(&[&role[..], &namespace[..]].concat()).await?;
     let binding = ["create", "rolebinding", "editor", "--role=editor", "--user=alice"];
     kubectl(&[&binding[..], &namespace[..]].concat()).await?;
     let apply = async |name: &str, identity: Option<&str>| {
-        let mut manifest = world.another(name).manifest();
+        let mut manifest = world.with_name(name).manifest();
         if let Some(identity) = identity {
             manifest["spec"]["accepter"]["identityRef"] = json!({"name": identity});
         }
@@ -204,7 +206,7 @@ async fn who_names_an_identity_must_be_allowed_to_use_it(world: &World) -> Resul
         let refusal = apply(name, Some(&identity)).await.err().context("she may use it")?.to_string();
         ensure!(refusal.contains(&format!("alice may not use the AwsIdentity {identity}")), "{refusal}");
     }
-    // kubectl knows the usual verbs only.
+    // `kubectl create role` accepts only the usual verbs.
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",
@@ -222,5 +224,5 @@ async fn who_names_an_identity_must_be_allowed_to_use_it(world: &World) -> Resul
     kubectl(&["create", "clusterrolebinding", "user", "--clusterrole=user", "--user=alice"]).await?;
     environment::eventually("she may use it", Duration::from_secs(10), async || apply("own", Some(&identity)).await)
         .await?;
-    world.another("own").delete().await
+    world.with_name("own").delete().await
 }

@@ -22,7 +22,7 @@ use crate::controller::kind::{
 };
 use crate::controller::state::Listings;
 use crate::peering::routes::RouteTables;
-use crate::peering::vpc_peering::{AccepterView, Desired, Observation, Recorded};
+use crate::peering::vpc_peering::{AccepterView, Desired, Observation, Recorded, view};
 use crate::peering::{Authorized, Blocker, Connection, Endpoints, Hint, Owner, Snapshot};
 
 /// The desired state of the object.
@@ -92,7 +92,7 @@ pub(super) async fn observe(
             .map_err(|error| Blocked::Unreadable { error: error.clone(), retry_after })?;
         let owner = owner(context, object);
         let wanted = object.spec.vpc_peering_connection_id.as_ref();
-        let mut observed = snapshot.observe(&owner, &recorded, &peers.ends, wanted);
+        let mut observed = view(snapshot, &owner, &recorded, &peers.ends, wanted);
         if (observed.is_empty() || is_reconcile_requested(object)) && listing.as_of < look.absent_since {
             filters.extend(&related);
             listing = sources.requester.query(filters.clone(), look.absent_since).await;
@@ -162,7 +162,7 @@ fn related(spec: &VpcPeeringSpec, recorded: &Recorded, ends: &Endpoints) -> Filt
 
 /// The connections of the view that the filters do not match.
 fn unread(observed: &Observation, filters: &Filters) -> BTreeSet<String> {
-    let is_read = |connection: &Connection| filters.matches(|filter| Snapshot::value(connection, filter));
+    let is_read = |connection: &Connection| filters.matches(|filter| Snapshot::filter_value(connection, filter));
     observed.shown().filter(|connection| !is_read(connection)).map(|connection| connection.id.clone()).collect()
 }
 

@@ -24,7 +24,8 @@ use crate::peering::routes::{Route, RouteChange, RouteTable, RouteTables, Target
 use crate::peering::settings::Settings;
 use crate::peering::snapshot::Snapshot;
 use crate::peering::testing::{another_owner, connection, ends, every_code, owner, permissions, spec, tags};
-use crate::peering::vpc_peering::{AccepterView, Desired, Recorded, Step, decide};
+use crate::peering::upkeep::UpkeepStep;
+use crate::peering::vpc_peering::{AccepterView, Desired, Recorded, Step, decide, view};
 use crate::peering::vpc_peering_accepter;
 
 const SETTINGS: Settings = Settings {
@@ -189,7 +190,7 @@ proptest! {
         };
         let (owner, ends, permissions) = (owner(), ends(), permissions());
         let snapshot: Snapshot = connections.iter().cloned().collect();
-        let mut observed = snapshot.observe(&owner, &recorded, &ends, wanted.vpc_peering_connection_id.as_ref());
+        let mut observed = view(&snapshot, &owner, &recorded, &ends, wanted.vpc_peering_connection_id.as_ref());
         observed.preflight = Some(Preflight::Passed);
         observed.accepter = if is_foreign { AccepterView::Nobody } else { AccepterView::Same };
         observed.is_settled = is_settled;
@@ -203,15 +204,22 @@ proptest! {
             is_cluster_unique: true,
             deleted: is_deleted,
             finalizer: true,
-            look_requested: false,
+            reconcile_requested: false,
+            reconcile_at: None,
+            generation: 1,
+            status: &crate::api::VpcPeeringStatus::default(),
         };
-        let Plan::Act(step) = decide(desired, &recorded, &observed, Timestamp::UNIX_EPOCH, SETTINGS) else { return Ok(()) };
+        let decision = decide(desired, &recorded, &observed, Timestamp::UNIX_EPOCH, SETTINGS);
+        let Plan::Act(step) = decision.plan else { return Ok(()) };
         let shown = |id: &str| connections.iter().find(|connection| connection.id == id);
         let id = match &step {
             Step::Record { connection, ownership: StatusOwnership::Owned } => Some(connection.id.clone()),
-            Step::Accept { id, .. } | Step::Tag { id, .. } | Step::Untag { id, .. } | Step::SetOptions { id, .. }
-            | Step::DeleteOrphan { id } | Step::Delete { id } => Some(id.to_string()),
-            Step::ChangeRoutes { changes, .. } => {
+            Step::Accept { id, .. } | Step::DeleteOrphan { id } | Step::Delete { id } => Some(id.to_string()),
+            Step::Upkeep {
+                step: UpkeepStep::Tag { id, .. } | UpkeepStep::Untag { id, .. } | UpkeepStep::SetOptions { id, .. },
+                ..
+            } => Some(id.to_string()),
+            Step::Upkeep { step: UpkeepStep::ChangeRoutes { changes }, .. } => {
                 // EC2 shows the connection with the ends of the spec and without the tags of another owner.
                 let anothers = [tags(&another_owner()), Tags::new()];
                 let is_own = |id: &str| shown(id).is_some_and(|connection| {
@@ -230,7 +238,7 @@ proptest! {
             prop_assert!(connection.is_some_and(has_the_ends_of_the_spec), "{step:?}: {connection:?}");
             prop_assert!(connection.is_some_and(|connection| connection.tags != tags(&another_owner())), "{step:?}");
         }
-        if let Step::Untag { keys, .. } = &step {
+        if let Step::Upkeep { step: UpkeepStep::Untag { keys, .. }, .. } = &step {
             prop_assert!(keys.iter().all(|key| key.starts_with("vpcpeering.dev/") || forged_tag), "{step:?}");
         }
     }
@@ -261,7 +269,7 @@ proptest! {
         let mut status = VpcPeeringAccepterStatus { routes: routes.iter().cloned().collect(), ..Default::default() };
         for id in &records {
             let connection = Connection { id: (*id).to_owned(), ..connection(StatusCode::Active) };
-            vpc_peering_accepter::status::record_acceptance(&mut status, &connection, Timestamp::UNIX_EPOCH);
+            vpc_peering_accepter::record_acceptance(&mut status, &connection, Timestamp::UNIX_EPOCH);
         }
         let recorded = vpc_peering_accepter::Recorded::of(Some(&status));
         let end = Endpoint { vpc_id: "vpc-22222222".into(), region: "eu-central-1".into(), owner_id: Some("111111111111".into()) };
@@ -284,6 +292,9 @@ proptest! {
             is_cluster_unique: true,
             deleted: is_deleted,
             finalizer: true,
+            reconcile_at: None,
+            generation: 1,
+            status: &status,
         };
         let decision = vpc_peering_accepter::decide(desired, &recorded, &observed, Timestamp::UNIX_EPOCH, SETTINGS);
         let Plan::Act(step) = decision.plan else { return Ok(()) };
@@ -298,13 +309,14 @@ proptest! {
                 && connection.tags.get(Owner::ACCEPTER_UID).is_none_or(|uid| *uid == owner.uid)
         };
         let id = match &step {
-            vpc_peering_accepter::Step::ChangeRoutes { changes, .. } => {
+            vpc_peering_accepter::Step::Upkeep { step: UpkeepStep::ChangeRoutes { changes }, .. } => {
                 let is_own = |id: &str| shown(id).is_some_and(is_ours_to_see);
                 check_routes(changes, &tables, is_own)?;
                 None
             }
-            vpc_peering_accepter::Step::RecordRoutes { .. } | vpc_peering_accepter::Step::AddFinalizer => None,
-            step => step.connection(),
+            vpc_peering_accepter::Step::Upkeep { step: UpkeepStep::RecordRoutes { .. }, .. }
+            | vpc_peering_accepter::Step::AddFinalizer => None,
+            step => step.connection_id(),
         };
         if let Some(id) = id {
             let connection = shown(id);

@@ -1,10 +1,11 @@
-//! Whatever crashes, gets lost, lags or is refused, in whatever order: in the end there is exactly one living peering
-//! for the resource, or none after its deletion, and nothing of others has changed. The decisions are the real ones,
-//! and so is the simulated EC2; the effects are those of `controller::steps`, with a crash possible between any two.
+//! Random interleavings of crashes, lost replies, lag and refusals. In the end exactly one live peering exists for the
+//! resource, or none after its deletion, and no connection of others has changed. The decisions are the real ones, and EC2
+//! is the simulator. The effects are those of `controller::vpc_peering`, with a possible crash between any two.
 
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ec2_simulator::world::settings::RepeatRequest;
@@ -14,13 +15,19 @@ use ec2_simulator::{Settings as Ec2Settings, World};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
-use super::*;
-use crate::api::{VpcInfo, VpcPeeringSpec, VpcPeeringStatus};
-use crate::peering::status::{describe, to_the_second};
+use super::decide::decide;
+use super::state::{AccepterView, Desired, Observation, Recorded};
+use super::status::describe;
+use super::step::Step;
+use super::view::view;
+use crate::api::{DeletionPolicy, Ownership, VpcInfo, VpcPeeringSpec, VpcPeeringStatus};
+use crate::peering::conditions::to_the_second;
+use crate::peering::plan::{Plan, Step as _};
 use crate::peering::testing::{another_owner, ends, owner, permissions, spec, tags as tags_of};
-use crate::peering::{Connection, Endpoints, Snapshot, Tags};
+use crate::peering::upkeep::UpkeepStep;
+use crate::peering::{Connection, Endpoints, Preflight, Settings, Snapshot, StatusCode, Tags};
 
-/// EC2 lags by at most so many seconds, and a missing connection is believed to be gone after twice that.
+/// The longest lag of EC2, in seconds. A missing connection is believed to be gone after twice this time.
 const LAG: u8 = 30;
 const SETTINGS: Settings = Settings {
     consistency_window: Duration::from_secs(60),
@@ -28,7 +35,7 @@ const SETTINGS: Settings = Settings {
     is_cluster_unique: true,
 };
 
-/// What happens to one pass.
+/// A disturbance of one reconcile.
 #[derive(Clone, Copy, Debug)]
 enum Disturbance {
     Nothing,
@@ -39,7 +46,7 @@ enum Disturbance {
     /// The effect happens, and the answer is lost.
     LostReply,
     Throttle,
-    /// EC2 shows what was so many seconds ago.
+    /// EC2 shows its state of some seconds ago.
     Stale(u8),
     /// Time passes.
     Sleep(u8),
@@ -68,16 +75,16 @@ fn location() -> Location {
 struct Model {
     ec2: World,
     now: Timestamp,
-    /// What EC2 showed, and when.
+    /// The views of EC2, with their times.
     views: Vec<(Timestamp, Vec<Connection>)>,
     spec: VpcPeeringSpec,
     ends: Endpoints,
-    // What the API server keeps.
+    // The state in the API server.
     status: VpcPeeringStatus,
     finalizer: bool,
     deleted: bool,
     gone: bool,
-    // What a process forgets.
+    // The state that a crash loses.
     created: Option<Connection>,
     missing_since: Option<Timestamp>,
     preflight: Option<Preflight>,
@@ -148,7 +155,7 @@ impl Model {
         }
     }
 
-    /// What EC2 shows now, if it does not lag.
+    /// EC2's view without lag.
     fn shown(&self) -> Vec<Connection> {
         let call = self.call();
         self.ec2.visible_peerings(&call, None).map(|peering| self.connection(peering)).collect()
@@ -178,7 +185,7 @@ impl Model {
         }
     }
 
-    /// Everything that lives and is not ours.
+    /// All connections of others.
     fn foreign(&self) -> Vec<(String, Phase, Tags)> {
         let peerings = self.ec2.peerings().iter().map(|peering| (peering, self.connection(peering).tags));
         let foreign = peerings.filter(|(_, tags)| !owner().is_named_by(tags));
@@ -190,7 +197,7 @@ impl Model {
         all.filter(|connection| owner().is_named_by(&connection.tags) && !connection.code.has_ended()).collect()
     }
 
-    /// The status, with what EC2 has answered where that is not written yet.
+    /// The status, with the answer of EC2 that is not written yet.
     fn known(&self) -> VpcPeeringStatus {
         let mut status = self.status.clone();
         let is_unanswered = status.vpc_peering_connection_id.is_none() && status.creation_started_at.is_some();
@@ -217,7 +224,7 @@ impl Model {
         self.preflight = None;
     }
 
-    /// One pass of the controller, and what becomes of it.
+    /// One reconcile and its effect.
     fn pass(&mut self, disturbance: Disturbance) {
         match disturbance {
             Disturbance::Sleep(seconds) => self.pass_time(seconds.into()),
@@ -234,7 +241,7 @@ impl Model {
         let snapshot: Snapshot = view.unwrap_or_default().into_iter().collect();
         let (owner, recorded) = (owner(), self.recorded());
         let mut observed =
-            if self.finalizer { snapshot.observe(&owner, &recorded, &self.ends, None) } else { Observation::default() };
+            if self.finalizer { view(&snapshot, &owner, &recorded, &self.ends, None) } else { Observation::default() };
         if self.finalizer && observed.lacks(&recorded) {
             let since = *self.missing_since.get_or_insert(self.now);
             observed.missing_for = self.now.duration_since(since).unsigned_abs();
@@ -251,9 +258,12 @@ impl Model {
             is_cluster_unique: true,
             deleted: self.deleted,
             finalizer: self.finalizer,
-            look_requested: false,
+            reconcile_requested: false,
+            reconcile_at: None,
+            generation: 1,
+            status: &VpcPeeringStatus::default(),
         };
-        match decide(desired, &recorded, &observed, self.now, SETTINGS) {
+        match decide(desired, &recorded, &observed, self.now, SETTINGS).plan {
             Plan::Act(step) => self.take(step, disturbance),
             Plan::RemoveFinalizer => self.gone = true,
             Plan::Wait { .. }
@@ -262,10 +272,10 @@ impl Model {
             | Plan::Suspended { .. }
             | Plan::Stalled { .. } => {
                 // Nothing is written while EC2 is about to go on, however long that takes.
-                let is_brief = |connection: &Arc<Connection>| {
+                let is_transient = |connection: &Arc<Connection>| {
                     matches!(connection.code, StatusCode::InitiatingRequest | StatusCode::Provisioning)
                 };
-                if observed.recorded.as_ref().is_some_and(is_brief) {
+                if observed.recorded.as_ref().is_some_and(is_transient) {
                     return;
                 }
                 self.status = self.known();
@@ -287,17 +297,19 @@ impl Model {
             Step::DryRun
             | Step::Retire { .. }
             | Step::DeleteOrphan { .. }
-            | Step::SetOptions { .. }
-            | Step::RecordRoutes { .. }
-            | Step::ChangeRoutes { .. } => unreachable!("nobody asked for it"),
+            | Step::Upkeep {
+                step:
+                    UpkeepStep::SetOptions { .. } | UpkeepStep::RecordRoutes { .. } | UpkeepStep::ChangeRoutes { .. },
+                ..
+            } => unreachable!("the spec does not ask for it"),
             Step::Create => self.create(disturbance),
             Step::Record { connection, ownership } => describe(&mut self.status, &connection, ownership),
-            Step::RecordTags { tags, .. } => self.status.managed_tags = tags.into_iter().collect(),
+            Step::Upkeep { step: UpkeepStep::RecordTags { tags }, .. } => self.status.managed_tags = tags.into_iter().collect(),
             _ if is_aws && matches!(disturbance, Disturbance::Throttle | Disturbance::CrashBetween) => {}
-            // What EC2 refuses here is seen by the next look.
+            // The next look shows a refusal.
             Step::Accept { id, .. } => drop(self.ec2.accept_peering(&self.call(), &id)),
-            Step::Tag { id, tags, .. } => drop(self.ec2.create_tags(&self.call(), &[id.to_string()], &tags)),
-            Step::Untag { id, keys, .. } => {
+            Step::Upkeep { step: UpkeepStep::Tag { id, tags }, .. } => drop(self.ec2.create_tags(&self.call(), &[id.to_string()], &tags)),
+            Step::Upkeep { step: UpkeepStep::Untag { id, keys }, .. } => {
                 let keys: Vec<_> = keys.into_iter().map(|key| (key, None)).collect();
                 drop(self.ec2.delete_tags(&self.call(), &[id.to_string()], &keys));
             }

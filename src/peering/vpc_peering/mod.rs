@@ -12,12 +12,14 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod view;
 
 pub(crate) use decide::{Decision, blocked, decide};
 pub(crate) use state::{AccepterView, Desired, Observation, OlderClaim, Recorded};
 pub(crate) use status::{dry_run_answered, recorded_step, report_blocked, requested, without_intent};
 pub(crate) use step::Step;
 pub(crate) use upkeep::sides_tagged_with;
+pub(crate) use view::view;
 
 #[cfg(test)]
 pub(crate) use status::describe;

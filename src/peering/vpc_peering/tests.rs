@@ -1,15 +1,29 @@
+//! The decision as tables of situations and their next steps.
+
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::*;
-use crate::api::{Acceptance, ManagedTag, SideOptions, VpcPeeringSpec};
+use super::decide::{blocked, decide};
+use super::state::{AccepterView, Desired, Observation, OlderClaim, Recorded};
+use super::step::Step;
+use crate::api::{
+    Acceptance, DeletionPolicy, ManagedTag, ManagementPolicy, Ownership, Reason, Side, SideOptions, TerminalState,
+    VpcPeeringSpec, VpcPeeringStatus,
+};
 use crate::peering::routes::RouteTables;
+use crate::peering::settings::{CLOCK_SKEW, EXPIRING_SOON, MAX_RECREATIONS};
 use crate::peering::testing::{another_owner, connection, ends, every_code, owner, permissions, spec, tags};
-use crate::peering::{Claim, Aspect, Endpoints, Owner, Permissions, Tags};
+use crate::peering::upkeep::UpkeepStep;
+use crate::peering::{
+    Aspect, Blocker, Connection, Endpoints, Owner, Permissions, Preflight, Settings, StatusCode, Tags,
+};
+
+type Plan = crate::peering::Plan<Step>;
 
 const SETTINGS: Settings = Settings {
     consistency_window: Duration::from_secs(60),
@@ -31,7 +45,7 @@ struct Case {
     is_cluster_unique: bool,
     deleted: bool,
     finalizer: bool,
-    look_requested: bool,
+    reconcile_requested: bool,
     recorded: Recorded,
     observed: Observation,
 }
@@ -46,7 +60,7 @@ impl Case {
             is_cluster_unique: true,
             deleted: false,
             finalizer: true,
-            look_requested: false,
+            reconcile_requested: false,
             recorded: Recorded::default(),
             observed: Observation { accepter: AccepterView::Same, is_settled: true, ..Observation::default() },
         }
@@ -83,9 +97,12 @@ impl Case {
             is_cluster_unique: self.is_cluster_unique,
             deleted: self.deleted,
             finalizer: self.finalizer,
-            look_requested: self.look_requested,
+            reconcile_requested: self.reconcile_requested,
+            reconcile_at: None,
+            generation: 1,
+            status: &VpcPeeringStatus::default(),
         };
-        decide(desired, &self.recorded, &self.observed, NOW, SETTINGS)
+        decide(desired, &self.recorded, &self.observed, NOW, SETTINGS).plan
     }
 
     /// The decision in a few words.
@@ -102,30 +119,35 @@ fn said(plan: &Plan) -> String {
         Plan::Act(Step::Preflight) => "preflight".into(),
         Plan::Act(Step::Record { connection, ownership }) => format!("record {} as {ownership:?}", connection.id),
         Plan::Act(Step::Retire { id, code, recreations }) => format!("retire {id} ({code}), {recreations}"),
-        Plan::Act(Step::RecordTags { tags, .. }) => {
+        Plan::Act(Step::Upkeep { step: UpkeepStep::RecordTags { tags }, .. }) => {
             format!(
                 "record tags {}",
                 tags.iter().map(|tag| format!("{}={}", tag.key, tag.value)).collect::<Vec<_>>().join(" ")
             )
         }
-        Plan::Act(Step::Tag { id, tags, .. }) => format!("tag {id} {}", list(tags.keys())),
-        Plan::Act(Step::SetOptions { side, id, allow_dns_resolution_from_remote_vpc: allow }) => {
+        Plan::Act(Step::Upkeep { step: UpkeepStep::Tag { id, tags }, .. }) => format!("tag {id} {}", list(tags.keys())),
+        Plan::Act(Step::Upkeep {
+            side,
+            step: UpkeepStep::SetOptions { id, allow_dns_resolution_from_remote_vpc: allow },
+        }) => {
             format!("{side} of {id} allows dns: {allow}")
         }
-        Plan::Act(Step::RecordRoutes { side, routes }) => format!("record {} routes, {side}", routes.len()),
-        Plan::Act(Step::ChangeRoutes { side, changes }) => {
+        Plan::Act(Step::Upkeep { side, step: UpkeepStep::RecordRoutes { routes } }) => {
+            format!("record {} routes, {side}", routes.len())
+        }
+        Plan::Act(Step::Upkeep { side, step: UpkeepStep::ChangeRoutes { changes } }) => {
             format!("{side}: {}", changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
         }
-        Plan::Act(Step::Untag { id, keys, .. }) => format!("untag {id} {}", list(keys)),
+        Plan::Act(Step::Upkeep { step: UpkeepStep::Untag { id, keys }, .. }) => format!("untag {id} {}", list(keys)),
         Plan::Suspended { .. } => "suspended".into(),
         Plan::Act(Step::Accept { id, region }) => format!("accept {id} in {region}"),
-        Plan::Act(Step::DeleteOrphan { id }) => format!("clean up {id}"),
+        Plan::Act(Step::DeleteOrphan { id }) => format!("delete orphan {id}"),
         Plan::Act(Step::Delete { id }) => format!("delete {id}"),
         Plan::Wait { reason, .. } => format!("wait: {reason}"),
-        Plan::Settled { .. } => "steady".into(),
+        Plan::Settled { .. } => "settled".into(),
         Plan::DryRunSucceeded => "dry run succeeded".into(),
         Plan::Stalled { reason, .. } => format!("stalled: {reason}"),
-        Plan::RemoveFinalizer => "release".into(),
+        Plan::RemoveFinalizer => "remove finalizer".into(),
     }
 }
 
@@ -159,7 +181,7 @@ fn every_code_has_its_next_step() {
             ],
         ),
         ("provisioning", ["wait: Provisioning"; 5]),
-        ("active", ["steady"; 5]),
+        ("active", ["settled"; 5]),
         ("failed", ["stalled: Failed"; 5]),
         ("rejected", ["stalled: Rejected"; 5]),
         ("expired", ["stalled: Expired"; 5]),
@@ -187,17 +209,17 @@ fn every_code_has_its_next_step() {
 }
 
 #[test]
-fn every_code_has_its_way_to_release() {
+fn every_code_has_its_way_to_the_end_of_the_finalizer() {
     let rows = [
         ("initiating-request", "wait: Deleting"),
         ("pending-acceptance", "delete pcx-1"),
         ("provisioning", "wait: Deleting"),
         ("active", "delete pcx-1"),
-        ("failed", "release"),
-        ("rejected", "release"),
-        ("expired", "release"),
+        ("failed", "remove finalizer"),
+        ("rejected", "remove finalizer"),
+        ("expired", "remove finalizer"),
         ("deleting", "wait: Deleting"),
-        ("deleted", "release"),
+        ("deleted", "remove finalizer"),
         ("on-vacation", "delete pcx-1"),
     ];
     assert_eq!(rows.map(|(code, _)| StatusCode::from(code)).to_vec(), every_code());
@@ -206,26 +228,26 @@ fn every_code_has_its_way_to_release() {
         assert_eq!(case.said(), expected, "{code}");
         case.spec.deletion_policy = DeletionPolicy::Retain;
         let ended = StatusCode::from(code).has_ended();
-        let disown = if ended { "release" } else { "untag pcx-1 cluster name namespace uid" };
+        let disown = if ended { "remove finalizer" } else { "untag pcx-1 cluster name namespace uid" };
         assert_eq!(case.said(), disown, "{code}, Retain");
         let mut disowned = connection(code.into());
         disowned.tags.clear();
         let mut case = Case::showing(disowned).deleted();
         case.spec.deletion_policy = DeletionPolicy::Retain;
-        assert_eq!(case.said(), "release", "{code}, Retain, disowned");
+        assert_eq!(case.said(), "remove finalizer", "{code}, Retain, disowned");
         let mut case = Case::with(code.into()).deleted();
         case.spec.management_policy = ManagementPolicy::Observe;
-        assert_eq!(case.said(), "release", "{code}, Observe");
+        assert_eq!(case.said(), "remove finalizer", "{code}, Observe");
         let mut case = Case::with(code.into()).deleted();
         case.spec.suspend = true;
         let suspended = if expected.starts_with("delete") { "suspended" } else { expected };
         assert_eq!(case.said(), suspended, "{code}, suspended");
         let mut case = Case::with(code.into()).deleted();
         case.finalizer = false;
-        assert_eq!(case.said(), "release", "{code}, without our finalizer");
+        assert_eq!(case.said(), "remove finalizer", "{code}, without our finalizer");
         let mut another = connection(code.into());
         another.tags = tags(&another_owner());
-        assert_eq!(Case::showing(another).deleted().said(), "release", "{code}, another owner's");
+        assert_eq!(Case::showing(another).deleted().said(), "remove finalizer", "{code}, another owner's");
         let mut untagged = connection(code.into());
         untagged.tags.clear();
         assert_eq!(Case::showing(untagged).deleted().said(), expected, "{code}, tags removed by hand");
@@ -233,14 +255,14 @@ fn every_code_has_its_way_to_release() {
 }
 
 #[test]
-fn a_new_resource_is_guarded_first() {
+fn a_new_resource_gets_its_finalizer_first() {
     let mut case = Case::new();
     case.finalizer = false;
     assert_eq!(case.said(), "add the finalizer");
 }
 
 #[test]
-fn a_new_resource_is_created_where_nothing_is_there() {
+fn a_new_resource_is_created_if_ec2_shows_nothing() {
     let mut case = Case::new();
     assert_eq!(case.said(), "preflight");
     case.observed.preflight = Some(Preflight::Passed);
@@ -265,7 +287,7 @@ fn a_dry_run_asks_once_and_creates_nothing() {
 }
 
 #[test]
-fn what_carries_our_tags_is_recorded_and_not_created_again() {
+fn a_connection_with_the_ownership_tags_is_recorded_and_not_created_again() {
     for started in [false, true] {
         let mut case = Case::new();
         case.recorded.creation_started = started;
@@ -305,7 +327,7 @@ fn a_request_in_doubt_is_waited_for_before_it_is_made_again() {
     case.observed.missing_for = SETTINGS.consistency_window;
     case.observed.preflight = Some(Preflight::Passed);
     assert_eq!(case.said(), "create");
-    assert_eq!(case.deleted().said(), "release");
+    assert_eq!(case.deleted().said(), "remove finalizer");
 }
 
 #[test]
@@ -317,7 +339,7 @@ fn a_recorded_connection_that_is_not_shown_is_waited_for_before_it_is_given_up()
     assert_eq!(case.clone().deleted().said(), "wait: AwaitingConsistency");
     case.observed.missing_for = SETTINGS.consistency_window;
     assert_eq!(case.said(), "stalled: NotFound");
-    assert_eq!(case.deleted().said(), "release");
+    assert_eq!(case.deleted().said(), "remove finalizer");
 }
 
 #[test]
@@ -338,7 +360,7 @@ fn a_connection_of_the_same_vpcs_that_is_not_ours_is_left_alone() {
         assert!(
             matches!(case.decide(), Plan::Stalled { reason: Reason::ConnectionNotOwned, message, .. } if message.contains(told) && message.contains("pcx-1"))
         );
-        assert_eq!(case.deleted().said(), "release");
+        assert_eq!(case.deleted().said(), "remove finalizer");
     }
 }
 
@@ -462,7 +484,7 @@ fn each_place_has_its_own_tags() {
     assert_eq!(case.said(), "tag pcx-1 a");
     case.observed.accepter =
         AccepterView::Elsewhere(Ok(Some(Arc::new(seen_there(StatusCode::Active, with(&["a", "x"]))))));
-    assert_eq!(case.said(), "steady", "x is somebody else's");
+    assert_eq!(case.said(), "settled", "x is somebody else's");
     let mut retained = Case { deleted: true, ..case };
     retained.spec.deletion_policy = DeletionPolicy::Retain;
     assert_eq!(retained.said(), "untag pcx-1 cluster name namespace uid");
@@ -473,9 +495,9 @@ fn options_are_compared_with_what_ec2_shows() {
     let allow = |allow| Some(SideOptions { allow_dns_resolution_from_remote_vpc: allow });
     let mut case = Case::with(StatusCode::Active);
     case.spec.requester.options = allow(None);
-    assert_eq!(case.said(), "steady", "what is not named is left as it is");
+    assert_eq!(case.said(), "settled", "what is not named is left as it is");
     case.spec.requester.options = allow(Some(false));
-    assert_eq!(case.said(), "steady", "what EC2 does not show is false");
+    assert_eq!(case.said(), "settled", "what EC2 does not show is false");
     case.spec.accepter.options = allow(Some(true));
     assert_eq!(case.said(), "accepter of pcx-1 allows dns: true");
     case.spec.requester.options = allow(Some(true));
@@ -525,7 +547,7 @@ fn routes_are_made_when_active_and_go_before_the_peering() {
     case.observed.tables.insert(Side::Requester, table(&[]));
     assert_eq!(case.said(), "record 1 routes, requester");
     case.recorded.routes = match case.decide() {
-        Plan::Act(Step::RecordRoutes { routes, .. }) => routes,
+        Plan::Act(Step::Upkeep { step: UpkeepStep::RecordRoutes { routes }, .. }) => routes,
         plan => panic!("{plan:?}"),
     };
     assert_eq!(case.said(), "requester: create the route to 10.2.0.0/16 through pcx-1 in rtb-1");
@@ -541,7 +563,7 @@ fn routes_are_made_when_active_and_go_before_the_peering() {
     ));
     case.recorded.routes = recorded;
     case.observed.tables.insert(Side::Requester, table(&[ours]));
-    assert_eq!(case.said(), "steady");
+    assert_eq!(case.said(), "settled");
     case.deleted = true;
     assert_eq!(case.said(), "requester: delete the route to 10.2.0.0/16 through pcx-1 in rtb-1");
     case.observed.refused.insert(Aspect::Routes(Side::Requester), refusal());
@@ -552,7 +574,7 @@ fn routes_are_made_when_active_and_go_before_the_peering() {
 }
 
 #[test]
-fn who_is_blocked_does_nothing_and_is_let_go_of_with_nothing() {
+fn a_blocked_resource_does_nothing_and_goes_if_it_owns_nothing() {
     let said = |deleted, finalizer, recorded: &Recorded, spec: &VpcPeeringSpec| {
         said(&blocked(spec, deleted, finalizer, recorded, &refusal()))
     };
@@ -562,17 +584,17 @@ fn who_is_blocked_does_nothing_and_is_let_go_of_with_nothing() {
     let mut spec = spec();
     for recorded in [&nothing, &intent, &owned] {
         assert_eq!(said(false, true, recorded, &spec), "stalled: Unauthorized");
-        assert_eq!(said(true, false, recorded, &spec), "release");
+        assert_eq!(said(true, false, recorded, &spec), "remove finalizer");
     }
-    assert_eq!(said(true, true, &nothing, &spec), "release");
+    assert_eq!(said(true, true, &nothing, &spec), "remove finalizer");
     assert_eq!(said(true, true, &intent, &spec), "stalled: Unauthorized");
     assert_eq!(said(true, true, &owned, &spec), "stalled: Unauthorized");
     spec.management_policy = ManagementPolicy::Observe;
-    assert_eq!(said(true, true, &owned, &spec), "release");
+    assert_eq!(said(true, true, &owned, &spec), "remove finalizer");
 }
 
 #[test]
-fn what_ec2_says_reaches_the_message() {
+fn the_message_contains_the_message_of_ec2() {
     let mut failed = connection(StatusCode::Failed);
     failed.message = Some("Failed due to incorrect VPC-ID, Account ID, or overlapping CIDR range".into());
     assert!(
@@ -588,7 +610,7 @@ fn observe_looks_and_writes_nothing_to_aws() {
             case.spec.management_policy = ManagementPolicy::Observe;
             case.spec.acceptance = acceptance;
             case.spec.recreate_on = Box::new([TerminalState::Expired, TerminalState::Deleted, TerminalState::Rejected, TerminalState::Failed]);
-            case.look_requested = true;
+            case.reconcile_requested = true;
             if let Some(connection) = case.observed.recorded.as_mut().map(Arc::make_mut) {
                 connection.tags.clear();
             }
@@ -603,14 +625,14 @@ fn observe_looks_and_writes_nothing_to_aws() {
 }
 
 #[test]
-fn what_was_only_observed_is_not_ours() {
+fn an_observed_connection_is_not_ours() {
     let mut case = Case::with(StatusCode::Active);
     case.recorded.ownership = Some(Ownership::Observed);
     case.observed.owned = Vec::new();
     case.observed.recorded.as_mut().map(Arc::make_mut).unwrap().tags.clear();
     case.observed.conflicting = case.observed.recorded.clone();
     assert_eq!(case.said(), "stalled: ConnectionNotOwned");
-    assert_eq!(case.deleted().said(), "release");
+    assert_eq!(case.deleted().said(), "remove finalizer");
 }
 
 /// A resource that wants to take over `connection`.
@@ -657,7 +679,7 @@ fn adoption_touches_nothing_that_does_not_match_or_is_not_free() {
 }
 
 #[test]
-fn what_an_earlier_resource_of_the_same_name_left_behind_can_be_taken_over_and_nothing_else() {
+fn an_orphan_of_the_same_name_can_be_adopted_and_nothing_else() {
     let earlier = Owner { uid: "earlier".into(), ..owner() };
     let mut orphaned = connection(StatusCode::Active);
     orphaned.tags = tags(&earlier);
@@ -666,7 +688,7 @@ fn what_an_earlier_resource_of_the_same_name_left_behind_can_be_taken_over_and_n
     assert!(
         matches!(case.decide(), Plan::Stalled { reason: Reason::ConnectionNotOwned, message, .. } if message.contains("earlier resource"))
     );
-    assert_eq!(case.deleted().said(), "release");
+    assert_eq!(case.deleted().said(), "remove finalizer");
     let case = adoption(orphaned);
     assert_eq!(case.said(), "tag pcx-1 uid");
     for other in [Owner { cluster: "x".into(), ..earlier.clone() }, Owner { namespace: "x".into(), ..earlier }] {
@@ -677,7 +699,7 @@ fn what_an_earlier_resource_of_the_same_name_left_behind_can_be_taken_over_and_n
 }
 
 #[test]
-fn what_an_earlier_resource_of_the_same_name_left_behind_is_taken_over_only_between_the_same_vpcs() {
+fn an_orphan_is_adopted_only_between_the_same_vpcs() {
     let mut left = connection(StatusCode::Active);
     left.tags = tags(&Owner { uid: "earlier".into(), ..owner() });
     let mut case = Case::new();
@@ -688,15 +710,15 @@ fn what_an_earlier_resource_of_the_same_name_left_behind_is_taken_over_only_betw
     // Beside our own it goes.
     let mut beside = Case::with(StatusCode::Active);
     beside.observed.orphaned = vec![Connection { id: "pcx-9".into(), ..left }.into()];
-    assert_eq!(beside.said(), "clean up pcx-9");
+    assert_eq!(beside.said(), "delete orphan pcx-9");
     beside.observed.refused.insert(Aspect::Orphans, refusal());
     assert_eq!(beside.said(), "stalled: Unauthorized");
     beside.observed.refused.clear();
     beside.spec.deletion_policy = DeletionPolicy::Retain;
-    assert_eq!(beside.said(), "steady", "unless the spec keeps peerings in AWS");
+    assert_eq!(beside.said(), "settled", "unless the spec keeps peerings in AWS");
     beside.spec.deletion_policy = DeletionPolicy::Delete;
     Arc::make_mut(&mut beside.observed.orphaned[0]).accepter.vpc_id = Some("vpc-3".into());
-    assert_eq!(beside.said(), "steady", "between other VPCs its tags prove nothing");
+    assert_eq!(beside.said(), "settled", "between other VPCs its tags prove nothing");
     let mut alone = Case::new();
     alone.observed.orphaned = beside.observed.orphaned;
     assert_eq!(alone.said(), "preflight");
@@ -708,18 +730,18 @@ fn tags_on_a_connection_between_other_vpcs_make_nothing_ours() {
     forged.requester.vpc_id = Some("vpc-3".into());
     let mut case = Case::with(StatusCode::Active);
     case.observed.owned.push(forged.clone().into());
-    assert_eq!(case.said(), "steady");
+    assert_eq!(case.said(), "settled");
     case.spec.recreate_on = Box::new([TerminalState::Deleted]);
     assert_eq!(case.clone().deleted().said(), "delete pcx-1");
     case.observed.recorded = Some(connection(StatusCode::Deleted).into());
     case.observed.owned.remove(0);
-    assert_eq!(case.clone().deleted().said(), "release");
+    assert_eq!(case.clone().deleted().said(), "remove finalizer");
     // Without a record it might be what is left of a lost one: a person decides, and nothing is requested beside it.
     let mut case = Case::new();
     case.observed.owned = vec![forged.into()];
     case.observed.preflight = Some(Preflight::Passed);
     assert_eq!(case.said(), "stalled: ConnectionMismatch");
-    assert_eq!(case.deleted().said(), "release");
+    assert_eq!(case.deleted().said(), "remove finalizer");
 }
 
 #[test]
@@ -738,9 +760,9 @@ fn a_record_is_no_proof() {
             let mut case = Case::showing(forged.clone());
             case.spec.requester.tags = Box::new([crate::api::Tag { key: "a".into(), value: "b".into() }]);
             assert_eq!(case.said(), "stalled: ConnectionMismatch", "{code}");
-            assert_eq!(case.clone().deleted().said(), "release", "{code}");
+            assert_eq!(case.clone().deleted().said(), "remove finalizer", "{code}");
             case.spec.deletion_policy = DeletionPolicy::Retain;
-            assert_eq!(case.clone().deleted().said(), "release", "{code}");
+            assert_eq!(case.clone().deleted().said(), "remove finalizer", "{code}");
             // The connection that is ours is recorded in its place.
             case.observed.owned = vec![Connection { id: "pcx-2".into(), ..connection(StatusCode::Active) }.into()];
             assert_eq!(case.said(), "record pcx-2 as Owned", "{code}");
@@ -766,7 +788,7 @@ fn a_permission_that_is_withdrawn_stops_every_step() {
     narrow(&mut case);
     case.observed.preflight = Some(Preflight::Passed);
     assert_eq!(case.said(), "stalled: VpcNotAllowed");
-    assert_eq!(case.deleted().said(), "release");
+    assert_eq!(case.deleted().said(), "remove finalizer");
 }
 
 #[test]
@@ -790,17 +812,17 @@ fn adoption_and_options_need_a_permission_of_their_own() {
 fn the_older_of_two_resources_goes_first() {
     let mut case = Case::new();
     case.observed.preflight = Some(Preflight::Passed);
-    case.observed.older_claim = Some(Claim { resource: "VpcPeering team/older".into(), is_leaving: false });
+    case.observed.older_claim = Some(OlderClaim { resource: "VpcPeering team/older".into(), is_deleted: false });
     assert!(
         matches!(case.decide(), Plan::Stalled { reason: Reason::ConnectionNotOwned, message, requeue_after: Some(_) } if message.contains("team/older"))
     );
-    assert_eq!(case.clone().deleted().said(), "release");
+    assert_eq!(case.clone().deleted().said(), "remove finalizer");
     case.observed.owned = vec![connection(StatusCode::Active).into()];
     assert_eq!(case.said(), "record pcx-1 as Owned", "what is ours already stays ours");
 }
 
 #[test]
-fn an_end_is_followed_by_a_new_request_only_where_one_is_asked_for() {
+fn an_ended_peering_is_requested_again_only_if_the_spec_asks_for_it() {
     let ends = [
         (StatusCode::Failed, TerminalState::Failed),
         (StatusCode::Rejected, TerminalState::Rejected),
@@ -817,7 +839,7 @@ fn an_end_is_followed_by_a_new_request_only_where_one_is_asked_for() {
         assert_eq!(case.said(), format!("retire pcx-1 ({code}), 1"));
         case.recorded.recreations = MAX_RECREATIONS;
         assert!(case.said().starts_with("stalled"), "{code}: the cap");
-        case.look_requested = true;
+        case.reconcile_requested = true;
         assert_eq!(case.said(), format!("retire pcx-1 ({code}), 0"), "a person's request starts the count anew");
         case.spec.vpc_peering_connection_id = Some("pcx-1".into());
         assert!(case.said().starts_with("stalled"), "{code}: taken over");
@@ -861,7 +883,7 @@ fn tags_of_ours_are_repaired_and_those_of_others_left_alone() {
         let mut case = Case::showing(shown);
         case.spec.acceptance = Acceptance::Manual;
         let at_rest = case.said();
-        assert!(["steady", "wait: PendingAcceptance"].contains(&at_rest.as_str()));
+        assert!(["settled", "wait: PendingAcceptance"].contains(&at_rest.as_str()));
 
         case.spec.tags = Box::new([crate::api::Tag { key: "Name".into(), value: "new".into() }]);
         assert_eq!(case.said(), "record tags Name=new");

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::decide::{Assessment, assess, blocked};
 use super::rules::{self, Rule};
+use super::state::{Desired, Observation, Recorded};
 use super::status::{describe, record_acceptance};
-use super::*;
+use super::step::Step;
 use crate::api::{
     AcceptedRequests, AccepterDecision, AllowedCidrBlocks, AllowedRegions, AllowedVpcs, CidrBlock, DeniedRequests,
     ManagedRoute, PeeringOptions, Reason, RouteTableSelector, Routes, Side, SideOptions, VpcInfo,
@@ -18,8 +20,9 @@ use crate::api::{
 };
 use crate::peering::routes::{Route, RouteTable, RouteTables, Target};
 use crate::peering::testing::{every_code, permissions};
+use crate::peering::upkeep::UpkeepStep;
 use crate::peering::{
-    Authorized, Claim, Aspect, Connection, Endpoint, Owner, Permissions, Plan, Settings, StatusCode, Tags, Blocker,
+    Aspect, Authorized, Blocker, Connection, Endpoint, Owner, Permissions, Plan, Settings, StatusCode, Tags,
 };
 
 const OURS: &str = "222222222222";
@@ -123,7 +126,7 @@ impl Case {
         self
     }
 
-    fn decide(&self) -> Decision {
+    fn assess(&self) -> Assessment {
         let (owner, end) = (owner(), end());
         let desired = Desired {
             owner: &owner,
@@ -133,12 +136,15 @@ impl Case {
             is_cluster_unique: self.is_cluster_unique,
             deleted: self.deleted,
             finalizer: true,
+            reconcile_at: None,
+            generation: 1,
+            status: &self.status,
         };
-        decide(desired, &Recorded::of(Some(&self.status)), &self.observed, self.now, SETTINGS)
+        assess(desired, &Recorded::of(Some(&self.status)), &self.observed, self.now, SETTINGS)
     }
 
     fn plan(&self) -> Plan<Step> {
-        self.decide().plan
+        self.assess().plan
     }
 
     fn step(&self) -> Option<Step> {
@@ -150,12 +156,12 @@ impl Case {
 
     /// What was decided on the first connection.
     fn verdict(&self) -> Option<AccepterDecision> {
-        self.decide().verdicts.first().map(|verdict| verdict.decision)
+        self.assess().verdicts.first().map(|verdict| verdict.decision)
     }
 
     fn described(&self) -> VpcPeeringAccepterStatus {
         let mut status = self.status.clone();
-        let verdicts = self.decide().verdicts;
+        let verdicts = self.assess().verdicts;
         describe(&mut status, &verdicts, &Recorded::of(Some(&self.status)), &self.observed, SETTINGS);
         status
     }
@@ -280,10 +286,10 @@ fn routes_of_an_accepted_connection_follow_its_entry() {
     let Plan::Stalled { reason: Reason::UnexpectedCidrBlock, message, .. } = plan else { panic!("{plan:?}") };
     assert!(message.contains("10.2.0.0/16") && message.contains("cidrBlocks.list"), "{message}");
     let wanted = case(vec![within("10.0.0.0/8")]);
-    assert!(matches!(wanted.step(), Some(Step::RecordRoutes { .. })), "{:?}", wanted.plan());
+    assert!(matches!(wanted.step(), Some(Step::Upkeep { step: UpkeepStep::RecordRoutes { .. }, .. })), "{:?}", wanted.plan());
     // Without the entry the routes go, and the connection stays.
     let removed = case(Vec::new());
-    assert!(matches!(removed.step(), Some(Step::ChangeRoutes { .. })), "{:?}", removed.plan());
+    assert!(matches!(removed.step(), Some(Step::Upkeep { step: UpkeepStep::ChangeRoutes { .. }, .. })), "{:?}", removed.plan());
     assert_eq!(removed.verdict(), Some(AccepterDecision::Accepted));
     // An entry that does not say what it allows, as those of an older version, changes nothing.
     let incomplete = case(vec![AcceptedRequests { owner_id: THEIRS.into(), ..AcceptedRequests::default() }]);
@@ -395,14 +401,14 @@ fn there_is_room_for_so_many_and_the_others_wait() {
     case.spec.max_connections = Some(2);
     // What waits longest comes first.
     assert_eq!(case.step(), Some(Step::RecordAcceptance { id: Authorized::unchecked("pcx-2") }));
-    let decision = case.decide();
+    let decision = case.assess();
     assert!(decision.at_capacity.is_some_and(|message| message.starts_with("pcx-3")));
     let of = |id: &str| decision.verdicts.iter().find(|verdict| verdict.id == id).map(|verdict| verdict.decision);
     assert_eq!(of("pcx-1"), Some(AccepterDecision::Pending));
     case.spec.max_connections = Some(0);
     assert_eq!(case.step(), None, "what is accepted stays");
     case.spec.max_connections = None;
-    assert_eq!(case.decide().at_capacity, None);
+    assert_eq!(case.assess().at_capacity, None);
 }
 
 #[test]
@@ -420,9 +426,9 @@ fn who_is_no_longer_let_in_is_forgotten_only_when_it_was_certainly_not_accepted(
 
 #[test]
 fn the_older_one_decides_and_the_younger_keeps_what_it_has() {
-    let older = Claim { resource: "VpcPeeringAccepter team/older".into(), is_leaving: false };
+    let older = "VpcPeeringAccepter team/older".to_owned();
     let mut case = Case::new([pending("pcx-1")]);
-    case.observed.older_claim = Some(older);
+    case.observed.older_accepter = Some(older);
     assert_eq!(case.verdict(), Some(AccepterDecision::Pending));
     let Plan::Stalled { reason: Reason::ConnectionNotOwned, message, requeue_after: Some(_) } = case.plan() else {
         panic!("{:?}", case.plan())
@@ -430,7 +436,7 @@ fn the_older_one_decides_and_the_younger_keeps_what_it_has() {
     assert!(message.contains("team/older"), "{message}");
     let mut case = case.accepted("pcx-2");
     case.observed.connections.insert("pcx-2".into(), connection("pcx-2", StatusCode::Active).into());
-    assert!(matches!(case.step(), Some(Step::Tag { .. })), "{:?}", case.plan());
+    assert!(matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::Tag { .. }, .. })), "{:?}", case.plan());
 }
 
 fn with_routes(case: &mut Case, destination: &str, target: Option<Target>) {
@@ -466,15 +472,15 @@ fn tags_options_and_routes_follow_in_turn_and_none_waits_for_another() {
     case.spec.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
     with_routes(&mut case, "10.1.0.0/16", None);
     case.spec.tags = vec![crate::api::Tag { key: "a".into(), value: "1".into() }];
-    assert!(matches!(case.step(), Some(Step::RecordTags { .. })), "{:?}", case.plan());
+    assert!(matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::RecordTags { .. }, .. })), "{:?}", case.plan());
     case.spec.tags.clear();
-    assert!(matches!(case.step(), Some(Step::SetOptions { .. })), "{:?}", case.plan());
+    assert!(matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::SetOptions { .. }, .. })), "{:?}", case.plan());
     let options = ("pcx-1".to_owned(), Aspect::Options(Side::Accepter));
     let refusal = Blocker::stalled(Reason::Unauthorized, "refused".into());
     case.observed.refused.insert(options.clone(), refusal);
-    assert!(matches!(case.step(), Some(Step::RecordRoutes { .. })), "{:?}", case.plan());
+    assert!(matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::RecordRoutes { .. }, .. })), "{:?}", case.plan());
     case.status.routes = vec![route("pcx-1")];
-    assert!(matches!(case.step(), Some(Step::ChangeRoutes { .. })), "{:?}", case.plan());
+    assert!(matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::ChangeRoutes { .. }, .. })), "{:?}", case.plan());
     with_routes(&mut case, "10.1.0.0/16", Some(Target::Peering("pcx-1".into())));
     assert!(matches!(case.plan(), Plan::Stalled { reason: Reason::Unauthorized, .. }), "{:?}", case.plan());
     case.observed.refused.remove(&options);
@@ -496,7 +502,7 @@ fn options_and_routes_are_not_as_wanted_before_the_connection_is_active() {
         let mut case = Case::new([connection("pcx-1", code)]).accepted("pcx-1");
         with_routes(&mut case, "10.1.0.0/16", None);
         case.spec.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
-        let outcomes = case.decide().outcomes;
+        let outcomes = case.assess().aspects;
         assert_eq!(outcomes.len(), 2);
         assert!(outcomes.iter().all(|(_, outcome)| outcome.is_ok() == is_so), "{outcomes:?}");
     }
@@ -508,14 +514,14 @@ fn routes_through_a_connection_that_has_ended_go_and_then_its_record() {
     let mut case = Case::new([deleted()]).accepted("pcx-1");
     case.status.routes = vec![route("pcx-1")];
     with_routes(&mut case, "10.1.0.0/16", Some(Target::Peering("pcx-1".into())));
-    assert!(matches!(case.step(), Some(Step::ChangeRoutes { .. })), "{:?}", case.plan());
+    assert!(matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::ChangeRoutes { .. }, .. })), "{:?}", case.plan());
     case.spec.routes = None;
-    assert!(matches!(case.step(), Some(Step::ChangeRoutes { .. })), "the spec no longer matters");
+    assert!(matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::ChangeRoutes { .. }, .. })), "the spec no longer matters");
     case.observed.connections.clear();
     case.status.connections[0].code = Some("deleted".into());
     assert_eq!(case.described().connections.len(), 1, "its routes are not gone yet");
     with_routes(&mut case, "10.1.0.0/16", None);
-    assert_eq!(case.step(), Some(Step::RecordRoutes { id: "pcx-1".into(), routes: BTreeSet::new() }));
+    assert_eq!(case.step(), Some(Step::Upkeep { id: "pcx-1".into(), step: UpkeepStep::RecordRoutes { routes: BTreeSet::new() } }));
     case.status.routes.clear();
     assert!(matches!(case.plan(), Plan::Settled { .. }), "{:?}", case.plan());
     assert!(case.described().connections.is_empty());
@@ -541,11 +547,11 @@ fn a_deletion_takes_routes_and_tags_away_and_leaves_the_connection() {
     case.status.routes = vec![route("pcx-1")];
     with_routes(&mut case, "10.1.0.0/16", Some(Target::Peering("pcx-1".into())));
     case.deleted = true;
-    assert!(matches!(case.step(), Some(Step::ChangeRoutes { .. })), "{:?}", case.plan());
+    assert!(matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::ChangeRoutes { .. }, .. })), "{:?}", case.plan());
     let routes = ("pcx-1".to_owned(), Aspect::Routes(Side::Accepter));
     let refusal = Blocker::stalled(Reason::Unauthorized, "refused".into());
     case.observed.refused.insert(routes.clone(), refusal);
-    assert!(matches!(case.step(), Some(Step::Untag { .. })), "{:?}", case.plan());
+    assert!(matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::Untag { .. }, .. })), "{:?}", case.plan());
     if let Some(connection) = case.observed.connections.get_mut("pcx-1").map(Arc::make_mut) {
         connection.tags = tags([("theirs", "1")]);
     }

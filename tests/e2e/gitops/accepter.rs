@@ -1,21 +1,24 @@
-//! What GitOps tools make of a `VpcPeeringAccepter` in every state, as `gitops.rs` asks them about a `VpcPeering`.
+//! The health of a `VpcPeeringAccepter` in every state, as kstatus and Argo CD compute it.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use aws_sdk_ec2::Client as Ec2;
 use ec2_simulator::Kind;
-use environment::{ec2, eventually};
+use environment::{RunningOperator, ec2, eventually};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use vpc_peering_operator::api::VpcPeeringAccepter;
 
-use super::gitops::{State, check, check_health, generalized, raw_of, until, verdict};
-use super::world::{OTHER_ACCOUNT, REGION, World};
+use super::health::{State, check, check_health, generalized};
+use super::{raw_of, run_gitops_json, until};
+use crate::world::{OTHER_ACCOUNT, REGION, World};
 
 const KIND: &str = "VpcPeeringAccepter";
+
 const ACCOUNT: &str = "111111111111";
+
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[rustfmt::skip]
@@ -23,7 +26,7 @@ const STATES: [State; 12] = [
     State { name: "fresh", reason: "", kstatus: "InProgress", argo_cd: "Progressing" },
     State { name: "idle", reason: "Synced", kstatus: "Current", argo_cd: "Healthy" },
     State { name: "accepted", reason: "Synced", kstatus: "Current", argo_cd: "Healthy" },
-    // That a request waits is as the spec wants it.
+    // The spec wants these requests to stay pending.
     State { name: "denied", reason: "Synced", kstatus: "Current", argo_cd: "Healthy" },
     State { name: "at-capacity", reason: "Synced", kstatus: "Current", argo_cd: "Healthy" },
     State { name: "throttled", reason: "Throttled", kstatus: "InProgress", argo_cd: "Progressing" },
@@ -32,43 +35,28 @@ const STATES: [State; 12] = [
     State { name: "suspended", reason: "Suspended", kstatus: "InProgress", argo_cd: "Suspended" },
     State { name: "suspended-idle", reason: "Synced", kstatus: "Current", argo_cd: "Suspended" },
     State { name: "outdated", reason: "", kstatus: "InProgress", argo_cd: "Progressing" },
-    // Argo CD asks no script about an object that is being deleted.
+    // Argo CD runs no script for an object that is being deleted.
     State { name: "terminating", reason: "Unauthorized", kstatus: "Terminating", argo_cd: "" },
 ];
 
-pub async fn every_state_of_an_accepter_is_judged_rightly(world: World) -> Result<()> {
+pub async fn every_accepter_state_has_the_right_health(world: World) -> Result<()> {
     let (theirs, vpc) = world.another_account().await?;
     let mut tests = Vec::new();
     for state in &STATES {
-        // What is left of earlier requests would show.
+        // A VPC of its own: connections of earlier states would be listed in the status.
         let mut world = world.clone();
         world.accepter = ec2::create_vpc(&world.ec2, "10.2.0.0/16").await?;
-        let judged = judged(&world, &theirs, &vpc, state).await;
-        tests.extend(judged.with_context(|| format!("{}: {}", state.name, world.log()))?);
+        let judged = check_state(&world, &theirs, &vpc, state).await;
+        tests.extend(judged.map_err(|error| world.with_log(error)).with_context(|| state.name)?);
     }
     check(KIND, "health_test.yaml", &json!({"tests": tests}))
 }
 
-/// Puts a resource into a state, and returns what Argo CD's test says of it.
-async fn judged(world: &World, theirs: &Ec2, vpc: &str, state: &State) -> Result<Option<Value>> {
+/// Puts a resource into a state, checks its health, and returns the row of Argo CD's test.
+async fn check_state(world: &World, theirs: &Ec2, vpc: &str, state: &State) -> Result<Option<Value>> {
     let api = Api::<VpcPeeringAccepter>::namespaced(world.client.clone(), &world.namespace);
     let mut operator = if state.name == "fresh" { None } else { Some(world.operator.start().await?) };
-    let accept = json!({"accept": [{"ownerId": OTHER_ACCOUNT, "vpcs": {"all": true}, "regions": {"all": true}, "cidrBlocks": {"all": true}}]});
-    let spec = match state.name {
-        "denied" => {
-            json!({"deny": [{"ownerId": OTHER_ACCOUNT}]})
-        }
-        "at-capacity" => {
-            json!({"accept": [{"ownerId": OTHER_ACCOUNT, "vpcs": {"all": true}, "regions": {"all": true}, "cidrBlocks": {"all": true}}], "maxConnections": 0})
-        }
-        "identity-not-found" => json!({"identityRef": {"name": "no-such-identity"}}),
-        "suspended" => {
-            json!({"accept": [{"ownerId": OTHER_ACCOUNT, "vpcs": {"all": true}, "regions": {"all": true}, "cidrBlocks": {"all": true}}], "suspend": true})
-        }
-        "suspended-idle" => json!({"suspend": true}),
-        _ => accept,
-    };
-    // What becomes of the request, if there is one.
+    // The status code of the request that the other account sends, if it sends one.
     let code = match state.name {
         "accepted" | "terminating" => Some("active"),
         "denied" | "at-capacity" | "throttled" | "unauthorized" | "suspended" => Some("pending-acceptance"),
@@ -85,16 +73,7 @@ async fn judged(world: &World, theirs: &Ec2, vpc: &str, state: &State) -> Result
         "terminating" => Some(world.fault("DeleteTags", None, refusal()).await?),
         _ => None,
     };
-    let mut manifest = json!({
-        "apiVersion": "vpcpeering.dev/v1alpha1",
-        "kind": KIND,
-        "metadata": {"name": world.name, "namespace": world.namespace},
-        "spec": {"vpcId": world.accepter, "region": REGION},
-    });
-    for (key, value) in spec.as_object().into_iter().flatten() {
-        manifest["spec"][key] = value.clone();
-    }
-    api.patch(&world.name, &PatchParams::apply("test").force(), &Patch::Apply(manifest)).await?;
+    api.patch(&world.name, &PatchParams::apply("test").force(), &Patch::Apply(manifest(world, state))).await?;
     match state.name {
         "outdated" => {
             until_reason(world, "Synced", None).await?;
@@ -112,37 +91,63 @@ async fn judged(world: &World, theirs: &Ec2, vpc: &str, state: &State) -> Result
         "" => raw_of::<VpcPeeringAccepter>(world).await?,
         reason => until_reason(world, reason, code).await?,
     };
-    let kstatus = verdict(world, &["kstatus"], &object).await?;
+    let kstatus = run_gitops_json(world, &["kstatus"], &object).await?;
     ensure!(kstatus["status"] == state.kstatus, "kstatus says {kstatus}");
     let test = match state.argo_cd {
         "" => None,
         _ => Some(check_health(world, KIND, state, generalized(world, vpc, object).await?).await?),
     };
-
     if let Some(fault) = fault {
         world.simulator().remove_fault(fault).await?;
     }
-    // Removing tags would be suspended as well.
-    let look = json!({"annotations": {"vpcpeering.dev/reconcile-at": "now"}});
-    let patch = json!({"metadata": look, "spec": {"suspend": false}});
+    clean_up(world, &api, operator).await?;
+    Ok(test)
+}
+
+/// A resource with the spec that a state needs.
+fn manifest(world: &World, state: &State) -> Value {
+    let all = json!({"all": true});
+    let accept = json!([{"ownerId": OTHER_ACCOUNT, "vpcs": all, "regions": all, "cidrBlocks": all}]);
+    let fields = match state.name {
+        "denied" => json!({"deny": [{"ownerId": OTHER_ACCOUNT}]}),
+        "at-capacity" => json!({"accept": accept, "maxConnections": 0}),
+        "identity-not-found" => json!({"identityRef": {"name": "no-such-identity"}}),
+        "suspended" => json!({"accept": accept, "suspend": true}),
+        "suspended-idle" => json!({"suspend": true}),
+        _ => json!({"accept": accept}),
+    };
+    let mut manifest = json!({
+        "apiVersion": "vpcpeering.dev/v1alpha1",
+        "kind": KIND,
+        "metadata": {"name": world.name, "namespace": world.namespace},
+        "spec": {"vpcId": world.accepter, "region": REGION},
+    });
+    for (key, value) in fields.as_object().into_iter().flatten() {
+        manifest["spec"][key] = value.clone();
+    }
+    manifest
+}
+
+async fn clean_up(world: &World, api: &Api<VpcPeeringAccepter>, operator: Option<RunningOperator>) -> Result<()> {
+    // A suspended resource keeps its tags.
+    let reconcile = json!({"annotations": {"vpcpeering.dev/reconcile-at": "now"}});
+    let patch = json!({"metadata": reconcile, "spec": {"suspend": false}});
     api.patch(&world.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
     api.delete(&world.name, &DeleteParams::default()).await?;
-    if operator.is_none() {
-        operator = Some(world.operator.start().await?);
-    }
-    eventually("gone", LIMIT, async || {
+    let operator = match operator {
+        Some(operator) => operator,
+        None => world.operator.start().await?,
+    };
+    eventually("the resource is gone", LIMIT, async || {
         ensure!(api.get_opt(&world.name).await?.is_none());
         Ok(())
     })
     .await?;
-    if let Some(operator) = operator {
-        operator.terminate().await?;
-    }
-    Ok(test)
+    operator.terminate().await?;
+    Ok(())
 }
 
-/// The resource, once its `Ready` has this reason and speaks of its present generation, and its one request, if any, has
-/// this code.
+/// Waits until `Ready` is current and has this reason, and the request, if there is one, has this status code.
 async fn until_reason(world: &World, reason: &str, code: Option<&str>) -> Result<Value> {
     until::<VpcPeeringAccepter>(world, reason, |object| {
         let connections = object["status"]["connections"].as_array().into_iter().flatten();

@@ -1,0 +1,94 @@
+//! The `VpcPeeringAccepter` kind: its part of the reconcile loop.
+
+mod execute;
+mod observe;
+mod older;
+mod resolve;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
+
+use self::resolve::Accepter;
+use super::blocked::Blocked;
+use super::cache::Cache;
+use super::context::Context;
+use super::kind::{Decision, Kind, Look, Outcome, Status, has_finalizer, is_deleted, owner};
+use crate::api::{VpcPeeringAccepter, VpcPeeringAccepterStatus};
+use crate::peering::vpc_peering_accepter::{self, Observation, Recorded, Step};
+use crate::peering::{Blocker, Plan, Readiness};
+
+impl Kind for VpcPeeringAccepter {
+    type Step = Step;
+    type Actors = Accepter;
+    type Observation = Observation;
+
+    const CONTROLLER: &'static str = "vpcpeeringaccepter";
+    const STEPS: usize = 32;
+
+    fn cache(context: &Context) -> &Cache<Self, Step> {
+        &context.accepters
+    }
+
+    fn identities(&self) -> Vec<&str> {
+        self.spec.identity_ref.iter().map(|reference| &*reference.name).collect()
+    }
+
+    async fn resolve(&self, context: &Context) -> Result<Accepter, Blocked> {
+        resolve::resolve(self, context).await
+    }
+
+    async fn observe(&self, context: &Context, actors: &Accepter, look: Look) -> Result<Observation, Blocked> {
+        observe::observe(self, context, actors, look).await
+    }
+
+    fn decide(
+        &self,
+        context: &Context,
+        actors: &Accepter,
+        observed: &Observation,
+    ) -> Decision<Step, VpcPeeringAccepterStatus> {
+        let (owner, stored) = (owner(context, self), self.status.clone().unwrap_or_default());
+        let desired = observe::desired(self, context, actors, &owner, &stored);
+        let recorded = Recorded::of(self.status.as_ref());
+        let decision =
+            vpc_peering_accepter::decide(desired, &recorded, observed, Timestamp::now(), context.settings);
+        let vpc_peering_accepter::Decision { plan, status, left_in_aws } = decision;
+        Decision { plan, status, defer_write: None, left_in_aws }
+    }
+
+    fn plan_blocked(&self, blocker: &Blocker) -> Plan<Step> {
+        let recorded = Recorded::of(self.status.as_ref());
+        vpc_peering_accepter::blocked(is_deleted(self), has_finalizer(self), &recorded, blocker)
+    }
+
+    fn report_blocked(
+        &self,
+        readiness: &Readiness,
+        answered: Option<&str>,
+        now: Timestamp,
+    ) -> VpcPeeringAccepterStatus {
+        let stored = self.status.clone().unwrap_or_default();
+        let generation = self.metadata.generation.unwrap_or_default();
+        vpc_peering_accepter::report_blocked(&self.spec, &stored, readiness, answered, generation, now)
+    }
+
+    async fn execute(
+        &self,
+        context: &Context,
+        actors: &Accepter,
+        observed: &Observation,
+        step: &Step,
+    ) -> Result<Outcome<Self>, kube::Error> {
+        execute::execute(self, context, actors, observed, step).await
+    }
+}
+
+impl Status for VpcPeeringAccepterStatus {
+    fn conditions(&self) -> &[Condition] {
+        &self.conditions
+    }
+
+    fn last_handled_reconcile_at(&self) -> Option<&str> {
+        self.last_handled_reconcile_at.as_deref()
+    }
+}

@@ -1,0 +1,75 @@
+//! The identity that acts for a `VpcPeeringAccepter`, and its VPC.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
+use crate::api::{Reason, Side, VpcPeeringAccepter};
+use crate::aws::{Account, regions};
+use crate::controller::blocked::Blocked;
+use crate::controller::context::Context;
+use crate::controller::credentials::Grant;
+use crate::controller::kind::Actors;
+use crate::controller::vpc_selector;
+use crate::peering::{Blocker, Endpoint, Permissions};
+
+/// The account that acts for the accepter's end.
+#[derive(Clone, Debug)]
+pub(crate) struct Accepter {
+    /// The VPC, with every default filled in.
+    pub end: Endpoint,
+    pub account: Arc<Account>,
+    pub permissions: Permissions,
+    grants: [Grant; 1],
+}
+
+impl Actors for Accepter {
+    fn grants(&self) -> &[Grant] {
+        &self.grants
+    }
+
+    fn at(&self, side: Side) -> Option<(&Account, &str)> {
+        match side {
+            Side::Requester => None,
+            Side::Accepter => Some((&self.account, &self.end.region)),
+        }
+    }
+}
+
+pub(super) async fn resolve(object: &VpcPeeringAccepter, context: &Context) -> Result<Accepter, Blocked> {
+    let (spec, status) = (&object.spec, object.status.as_ref());
+    let named = spec.identity_ref.as_ref().map(|reference| &*reference.name);
+    let namespace = object.namespace().unwrap_or_default();
+    let grant = context.credentials.grant(&namespace, named, "spec.identityRef").await?;
+    let limits = &grant.limits;
+    spec.vpc_id.as_ref().map(|vpc_id| limits.vpc("spec.vpcId", vpc_id)).transpose()?;
+    let known = status.and_then(|status| status.vpc.as_ref());
+    let of_identity = grant.defaults(None).region;
+    let region =
+        spec.region.as_deref().or(known.map(|end| end.region.as_str())).or(of_identity.as_deref()).ok_or_else(|| {
+            let message = "spec.region is missing, and the AwsIdentity has no defaultRegion; set one of them";
+            Blocker::stalled(Reason::InvalidRequest, message.into())
+        })?;
+    limits.region("spec.region", region, regions::is_known(region))?;
+    let account = context.accounts.of(&grant.principal).await;
+    let account_id = account.id().await?;
+    // Another account sees nothing of the recorded connections, and would take them for deleted.
+    if let Some(before) = status.and_then(|status| status.owner_id.as_ref()).filter(|before| **before != account_id) {
+        let message = format!(
+            "the VPC belongs to account {before}, but {} acts for account {account_id}; correct spec.identityRef",
+            grant.principal
+        );
+        return Err(Blocker::stalled(Reason::IdentityMismatch, message).into());
+    }
+    let vpc_id = match spec.vpc_id.as_deref().or(known.map(|end| end.vpc_id.as_str())) {
+        Some(id) => id.to_owned(),
+        None => {
+            let tags = spec.vpc_selector.as_ref().map(|selector| &selector.tags);
+            vpc_selector::find((&account, limits), region, tags, "spec.vpcSelector").await?
+        }
+    };
+    limits.vpc("spec.vpcId", &vpc_id)?;
+    let end = Endpoint { vpc_id, region: region.to_owned(), owner_id: Some(account_id) };
+    let permissions = Permissions { requester: None, accepter: Some(limits.clone()) };
+    Ok(Accepter { end, account, permissions, grants: [grant] })
+}
