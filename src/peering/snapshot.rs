@@ -44,6 +44,11 @@ impl Snapshot {
         Arc::new(connection.clone())
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
     pub(crate) fn connections(&self) -> impl ExactSizeIterator<Item = &Arc<Connection>> {
         self.connections.iter()
     }

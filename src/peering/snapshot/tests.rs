@@ -1,4 +1,5 @@
 use super::*;
+use crate::peering::vpc_peering::{Observation, Recorded, view};
 use crate::peering::connection::StatusCode;
 use crate::peering::testing::{another_owner, connection, ends, owner, tags};
 
@@ -8,7 +9,7 @@ fn named(id: &str, code: StatusCode, owner: &Owner) -> Connection {
 
 fn observe(connections: Vec<Connection>, recorded: Option<&str>) -> Observation {
     let recorded = Recorded { connection_id: recorded.map(str::to_owned), ..Recorded::default() };
-    connections.into_iter().collect::<Snapshot>().observe(&owner(), &recorded, &ends(), None)
+    view(&connections.into_iter().collect::<Snapshot>(), &owner(), &recorded, &ends(), None)
 }
 
 fn ids(connections: &[Arc<Connection>]) -> Vec<&str> {

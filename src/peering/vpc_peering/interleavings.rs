@@ -237,8 +237,8 @@ impl Model {
         }
         let lag = if let Disturbance::Stale(seconds) = disturbance { i64::from(seconds) } else { 0 };
         let then = self.now - SignedDuration::from_secs(lag);
-        let view = self.views.iter().rev().find(|(time, _)| *time <= then).map(|(_, view)| view.clone());
-        let snapshot: Snapshot = view.unwrap_or_default().into_iter().collect();
+        let shown = self.views.iter().rev().find(|(time, _)| *time <= then).map(|(_, view)| view.clone());
+        let snapshot: Snapshot = shown.unwrap_or_default().into_iter().collect();
         let (owner, recorded) = (owner(), self.recorded());
         let mut observed =
             if self.finalizer { view(&snapshot, &owner, &recorded, &self.ends, None) } else { Observation::default() };
