@@ -180,7 +180,7 @@ fn identity(spec: Value) -> Value {
 
 pub async fn what_cannot_work_is_refused(shared: Arc<Shared>) -> Result<()> {
     for (values, why) in [
-        (json!({"leaderElection": {"enabled": false}}), "several replicas need leaderElection.enabled"),
+        (json!({"leaderElection": {"enabled": false}}), "replicas > 1 needs leaderElection.enabled"),
         (json!({"watchSelector": "team=blue"}), "watchSelector needs watchNamespaces"),
     ] {
         let error = shared.helm.render(&values).await.err().with_context(|| format!("{values} is taken"))?.to_string();
