@@ -178,9 +178,9 @@ pub async fn what_takes_memory_is_limited_by_the_schema(world: World) -> Result<
     };
     let many: Value = (0..33).map(|number| (format!("k{number}"), json!(""))).collect();
     let refused = [
-        (accepter(1_001, 1), "accept has at most 1000 VPC IDs, regions and CIDR blocks"),
-        (accepter(1, 1_001), "deny has at most 1000 VPC IDs, regions and CIDR blocks"),
-        (identity(json!({"matchLabels": {"k".repeat(318): ""}})), "a label's key has at most 317 characters"),
+        (accepter(1_001, 1), "accept must list at most 1000 VPC IDs, regions and CIDR blocks"),
+        (accepter(1, 1_001), "deny must list at most 1000 VPC IDs, regions and CIDR blocks"),
+        (identity(json!({"matchLabels": {"k".repeat(318): ""}})), "a label key must have at most 317 characters"),
         (identity(json!({"matchLabels": many})), "must have at most 32 "),
     ];
     for (manifest, expected) in refused {
