@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Renders the files of this folder that come from the chart: `render.sh FOLDER` writes them below FOLDER.
+# Renders the manifests that come from the chart: `render.sh FOLDER` writes them below FOLDER.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 helm=$(tests/control-plane/build.sh helm)/helm
@@ -11,7 +11,7 @@ render() {
     for template in "$@"; do only+=(--show-only "templates/$template.yaml"); done
     {
         echo '# Rendered from charts/vpc-peering-operator by `make generate`.'
-        # Whoever applies these does so without Helm.
+        # The manifests are applied without Helm, so the labels of Helm are removed.
         "$helm" template vpc-peering-operator charts/vpc-peering-operator --namespace vpc-peering-system \
             --set admission.deletionProtection=true,admission.identityUse=true "${only[@]}" |
             sed '/^ *helm\.sh\/chart: /d; /^ *app\.kubernetes\.io\/managed-by: Helm$/d; /^# Source: /d; /^ *$/d'

@@ -16,104 +16,111 @@ use crate::operator::traces::Traces;
 use crate::operator::{self, Service};
 use crate::peering;
 
-/// The most threads, whatever the size of the node.
+/// Maximum number of worker threads. The operator mostly waits, and each thread reserves memory of its own.
 const THREADS: usize = 4;
 
-/// Run the operator.
+/// Runs the operator.
 ///
-/// The API server is found as kubectl finds it, or by in-cluster credentials; AWS by the SDK's default chain:
-/// environment, profile, web identity (IRSA), EKS Pod Identity, instance metadata. AWS_ENDPOINT_URL is honoured.
+/// The operator finds the API server by the kubeconfig file, as kubectl does, or by in-cluster credentials. It finds
+/// its AWS credentials by the default chain of the AWS SDK: environment, profile, web identity (IRSA), EKS Pod
+/// Identity, instance metadata. It calls the endpoint in AWS_ENDPOINT_URL, if that is set.
 #[derive(Debug, Args)]
-pub struct Run {
-    /// The namespaces to look after, with commas between. Defaults to every one.
-    #[arg(long, visible_alias = "namespace", env = "WATCH_NAMESPACE", value_delimiter = ',', value_parser = watched)]
+pub(crate) struct Run {
+    /// The namespaces whose resources are reconciled, separated by commas. Defaults to all namespaces.
+    #[arg(long, visible_alias = "namespace", env = "WATCH_NAMESPACE", value_delimiter = ',', value_parser = watched_namespace)]
     watch_namespaces: Vec<String>,
 
-    /// Look after those resources only whose labels match, such as `team=blue` or `shard in (1,2)`. Operators that share a
-    /// cluster need selectors that no resource matches twice, and a Lease each.
+    /// Reconcile only the resources that match this label selector, for example `team=blue` or `shard in (1,2)`. If
+    /// several operators share a cluster, no resource may match the selectors of two of them, and each needs its own
+    /// Lease.
     #[arg(long, env = "WATCH_SELECTOR", value_parser = selector)]
     watch_selector: Option<String>,
 
-    /// The URL of an SQS queue to which EventBridge sends CloudTrail's events of peerings (see deploy/events). What
-    /// happens in AWS is then seen at once; without it, at the next poll.
+    /// The URL of the SQS queue to which EventBridge sends the CloudTrail events of peering connections (see
+    /// deploy/events). The operator then sees changes in AWS within seconds. Without a queue it sees them at the next
+    /// poll.
     #[arg(long, env = "EVENT_QUEUE_URL", value_parser = queue_url)]
     event_queue_url: Option<String>,
 
-    /// How often to list the peering connections of a region while all are at rest. While one is in motion, EC2 is
-    /// asked more often.
+    /// The interval between two listings of the peering connections of a region while none of them is changing. While a
+    /// connection is changing, the interval is shorter.
     #[arg(long, env = "POLL_INTERVAL", default_value = "60s", value_parser = duration)]
     poll_interval: Duration,
 
-    /// How many resources are looked after at the same time. 0 is no limit.
+    /// The maximum number of concurrent reconciliations of each kind of resource. 0 means no limit.
     #[arg(long, env = "MAX_CONCURRENT_RECONCILES", default_value_t = 300)]
     max_concurrent_reconciles: u16,
 
-    /// How long EC2 may take to show what it has already done. What is missing for longer is believed to be gone.
+    /// The time that the operator waits for EC2's eventual consistency. If EC2 does not show a connection for longer
+    /// than this, the operator treats it as deleted.
     #[arg(long, env = "CONSISTENCY_WINDOW", default_value = "60s", value_parser = duration)]
     consistency_window: Duration,
 
-    /// The pause before a peering that has ended is requested anew, where spec.recreateOn asks for that. It doubles
-    /// with each time in a row, up to an hour.
+    /// The pause before the operator requests a new connection because of spec.recreateOn. It doubles with each
+    /// consecutive request, up to one hour.
     #[arg(long, env = "RECREATION_PAUSE", default_value = "60s", value_parser = duration)]
     recreation_pause: Duration,
 
-    /// The namespaces whose resources may use the operator's own AWS credentials, where they name no AwsIdentity: `none`, a
-    /// list such as `team-a,team-b`, or `*` for every one.
+    /// The namespaces whose resources may use the operator's own AWS credentials if they set no identityRef: `none`, a
+    /// list such as `team-a,team-b`, or `*` for all namespaces.
     #[arg(long, env = "OWN_CREDENTIALS_NAMESPACES", default_value = "none", value_parser = own_namespaces)]
     own_credentials_namespaces: OwnNamespaces,
 
-    /// The regions in which the operator's own AWS credentials may be used: `*` for every one that this release knows, or a
-    /// list such as `eu-central-1,us-west-2`.
+    /// The regions in which the operator's own AWS credentials may be used: a list such as `eu-central-1,us-west-2`, or
+    /// `*` for all regions that this version of the operator knows.
     #[arg(long, env = "OWN_CREDENTIALS_REGIONS", default_value = "*", value_parser = own_regions)]
     own_credentials_regions: AllowedRegions,
 
-    /// Allow resources that use the operator's own AWS credentials to take over existing connections by
-    /// spec.vpcPeeringConnectionId. Deleting such a resource then deletes the connection.
+    /// Allow resources that use the operator's own AWS credentials to adopt existing connections with
+    /// spec.vpcPeeringConnectionId. Deleting such a resource deletes the connection, unless its deletionPolicy is
+    /// Retain.
     #[arg(long, env = "OWN_CREDENTIALS_ALLOW_ADOPTION")]
     own_credentials_allow_adoption: bool,
 
-    /// The ID of this cluster in the ownership tags. Defaults to the UID of the namespace kube-system, which no other cluster
-    /// has, unless it is a clone. Only with the default does a resource take over the peering of an earlier resource of the
-    /// same name between the same VPCs. Keep the ID when the cluster is rebuilt from a backup; give a clone another one.
+    /// The ID of this cluster in the ownership tags. Defaults to the UID of the namespace kube-system, which differs in
+    /// every cluster except in a clone. Only with the default, a resource adopts the peering of an earlier resource
+    /// with the same name and the same VPCs. Keep the ID when you rebuild the cluster from a backup. Set another ID in
+    /// a clone.
     #[arg(long, env = "CLUSTER_ID", value_parser = cluster_id)]
     cluster_id: Option<String>,
 
-    /// Act only while holding a Lease, so that several operators may run and one acts.
+    /// Enable leader election: the operator reconciles only while it holds a Lease, so that several replicas can run.
     #[arg(long, env = "LEADER_ELECTION")]
     leader_election: bool,
 
-    /// The name of that Lease. Operators that look after different namespaces need different ones.
+    /// The name of the Lease for leader election. Operators that reconcile different namespaces need different Leases.
     #[arg(long, env = "LEASE_NAME", default_value = "vpc-peering-operator")]
     lease_name: String,
 
-    /// The namespace of that Lease. Defaults to the operator's own.
+    /// The namespace of the Lease. Defaults to the operator's own namespace.
     #[arg(long, env = "LEASE_NAMESPACE")]
     lease_namespace: Option<String>,
 
-    /// How long nobody acts after an operator that held the Lease has died without releasing it.
+    /// The duration of the Lease, in whole seconds, at least 3s. If the leader dies without releasing the Lease,
+    /// another replica takes over after this time.
     #[arg(long, env = "LEASE_DURATION", default_value = "15s", value_parser = lease_duration)]
     lease_duration: Duration,
 
-    /// Where /metrics, /healthz, /livez and /readyz are served; `off` serves them nowhere.
+    /// The address and port that serve /metrics, /healthz, /livez and /readyz; `off` disables them.
     #[arg(long, env = "METRICS_ADDRESS", default_value = "0.0.0.0:8080", value_parser = address)]
     metrics_address: Address,
 
-    /// How the log looks. Defaults to json in a pod, and to text elsewhere.
+    /// The format of the log. Defaults to json in a pod, and to text elsewhere.
     #[arg(long, env = "LOG_FORMAT")]
     log_format: Option<Format>,
 
-    /// What is logged, for example `debug` or `info,vpc_peering_operator=debug`.
+    /// The log level, or a filter such as `info,vpc_peering_operator=debug`.
     #[arg(long, env = "LOG_LEVEL", default_value = "info")]
     log_level: String,
 
-    /// Where traces go by OTLP over HTTP, for example http://localhost:4318. Without it they go nowhere.
+    /// The endpoint that receives traces by OTLP over HTTP, for example http://localhost:4318. Without it no traces are
+    /// recorded.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     otlp_endpoint: Option<String>,
 }
 
 impl Run {
     pub(super) fn execute(self) -> anyhow::Result<()> {
-        // It waits far more than it works, and each thread keeps memory to itself.
         let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(THREADS));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
         let runtime = runtime.context("cannot start tokio")?;
@@ -149,16 +156,16 @@ impl Run {
                 duration: self.lease_duration,
             },
         };
-        // A worker wakes what is on a worker for less.
+        // Spawned, because a task on a worker thread wakes other tasks at less cost than the main thread does.
         let outcome = runtime.block_on(runtime.spawn(operator::run(settings, service)))?;
         traces.into_iter().for_each(Traces::flush);
-        // What still blocks after the drain is not waited for.
+        // Does not wait for blocking tasks that are left after the drain.
         runtime.shutdown_background();
         outcome
     }
 }
 
-/// An address, or none.
+/// The address of the HTTP server; `None` disables it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Address(Option<SocketAddr>);
 
@@ -166,11 +173,11 @@ fn address(text: &str) -> Result<Address, String> {
     if text == "off" {
         return Ok(Address(None));
     }
-    let parsed = text.parse().map_err(|_| "use an address with a port, for example 0.0.0.0:8080, or off")?;
+    let parsed = text.parse().map_err(|_| "must be an address with a port, for example 0.0.0.0:8080, or off")?;
     Ok(Address(Some(parsed)))
 }
 
-/// A positive duration as people write it: `500ms`, `90s`, `2m`.
+/// Parses a positive duration, for example `500ms`, `90s` or `2m`.
 fn duration(text: &str) -> Result<Duration, String> {
     let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
     let parsed = units.iter().find_map(|(unit, milliseconds)| {
@@ -178,40 +185,46 @@ fn duration(text: &str) -> Result<Duration, String> {
         number.checked_mul(*milliseconds)
     });
     match parsed {
-        Some(0) | None => Err("use a positive whole number with a unit, for example 500ms, 90s, 2m or 1h".into()),
+        Some(0) | None => Err("must be a positive whole number with a unit, for example 500ms, 90s, 2m or 1h".into()),
         Some(milliseconds) => Ok(Duration::from_millis(milliseconds)),
     }
 }
 
-/// What the API server takes as a Lease's duration: whole seconds.
+/// Parses the duration of a Lease, which the Lease API stores in whole seconds.
 fn lease_duration(text: &str) -> Result<Duration, String> {
     let duration = duration(text)?;
-    let takes = duration >= leader::SHORTEST && duration.subsec_nanos() == 0;
-    if takes { Ok(duration) } else { Err(format!("use whole seconds, at least {:?}", leader::SHORTEST)) }
+    let is_valid = duration >= leader::MIN_LEASE_DURATION && duration.subsec_nanos() == 0;
+    if is_valid {
+        Ok(duration)
+    } else {
+        Err(format!("must be whole seconds, at least {:?}", leader::MIN_LEASE_DURATION))
+    }
 }
 
-/// Whether a namespace may be called so.
-fn is_name(name: &str) -> bool {
+/// Whether this is a valid name of a namespace.
+fn is_namespace_name(name: &str) -> bool {
     (1..=63).contains(&name.len())
         && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-')
 }
 
-/// A namespace's name; nothing, as charts leave it, stands for every one.
-fn watched(text: &str) -> Result<String, String> {
+/// Parses the name of a namespace to watch. An empty value, as from an unset chart value, means all namespaces.
+fn watched_namespace(text: &str) -> Result<String, String> {
     let name = text.trim();
-    if name.is_empty() || is_name(name) {
+    if name.is_empty() || is_namespace_name(name) {
         Ok(name.to_owned())
     } else {
-        Err(format!("{name:?} is no namespace's name; use names with commas between"))
+        Err(format!("{name:?} is not a valid namespace name; list names separated by commas"))
     }
 }
 
-/// A label selector, as kubectl takes it. What only the API server can judge, it judges.
+/// Checks the characters of a label selector. The API server validates its syntax.
 fn selector(text: &str) -> Result<String, String> {
-    let is_odd = |letter: char| !(letter.is_ascii_alphanumeric() || "-_./=!,() ".contains(letter));
-    match text.chars().find(|letter| is_odd(*letter)) {
+    let is_invalid = |letter: char| !(letter.is_ascii_alphanumeric() || "-_./=!,() ".contains(letter));
+    match text.chars().find(|letter| is_invalid(*letter)) {
         None => Ok(text.trim().to_owned()),
-        Some(letter) => Err(format!("no label selector has a {letter:?}; use for example team=blue or shard in (1,2)")),
+        Some(letter) => {
+            Err(format!("a label selector cannot contain {letter:?}; use for example team=blue or shard in (1,2)"))
+        }
     }
 }
 
@@ -220,29 +233,28 @@ fn queue_url(text: &str) -> Result<String, String> {
     if is_url {
         Ok(text.to_owned())
     } else {
-        Err("use the queue's URL, https://sqs.REGION.amazonaws.com/ACCOUNT/NAME".into())
+        Err("must be the URL of the queue, https://sqs.REGION.amazonaws.com/ACCOUNT/NAME".into())
     }
 }
 
-/// `*`, `none`, or names of namespaces.
+/// Parses `*`, `none`, or a list of namespaces.
 fn own_namespaces(text: &str) -> Result<OwnNamespaces, String> {
     match text {
         "*" => Ok(OwnNamespaces::All),
         "none" => Ok(OwnNamespaces::List(Default::default())),
         list => {
             let names: BTreeSet<String> = list.split(',').map(|name| name.trim().to_owned()).collect();
-            let unreadable = names.iter().find(|name| !is_name(name));
-            match unreadable {
+            match names.iter().find(|name| !is_namespace_name(name)) {
                 None => Ok(OwnNamespaces::List(names)),
                 Some(name) => {
-                    Err(format!("{name:?} is no namespace's name; use * or none or names with commas between"))
+                    Err(format!("{name:?} is not a valid namespace name; use *, none, or names separated by commas"))
                 }
             }
         }
     }
 }
 
-/// `*`, or names of regions.
+/// Parses `*`, or a list of regions.
 fn own_regions(text: &str) -> Result<AllowedRegions, String> {
     if text == "*" {
         return Ok(AllowedRegions { all: true, list: None });
@@ -255,18 +267,20 @@ fn own_regions(text: &str) -> Result<AllowedRegions, String> {
     };
     match names.iter().find(|name| !is_region(name)) {
         None => Ok(AllowedRegions { all: false, list: Some(names) }),
-        Some(name) => Err(format!("{name:?} is no region's name; use * or names such as eu-central-1,us-west-2")),
+        Some(name) => {
+            Err(format!("{name:?} is not a valid region name; use *, or names such as eu-central-1,us-west-2"))
+        }
     }
 }
 
-/// It becomes the value of a tag, and of a session tag, which allows less.
+/// Checks the cluster ID. It becomes the value of EC2 tags and of session tags; session tags allow fewer characters.
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_Tag.html>
 fn cluster_id(text: &str) -> Result<String, String> {
     let allowed = Regex::new(r"^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$").map_err(|error| error.to_string())?;
     if !(1..=256).contains(&text.chars().count()) {
-        Err("use 1 to 256 characters".into())
+        Err("must have 1 to 256 characters".into())
     } else if !allowed.is_match(text) {
-        Err("use letters, digits, spaces and _.:/=+-@, as AWS allows in session tags".into())
+        Err("may contain letters, digits, spaces and _.:/=+-@ only, as AWS session tags".into())
     } else {
         Ok(text.to_owned())
     }
@@ -277,7 +291,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn own_credentials_are_everybodys_nobodys_or_some_namespaces() {
+    fn own_credentials_namespaces_are_all_none_or_a_list() {
         let namespaces =
             |names: &[&str]| Ok(OwnNamespaces::List(names.iter().map(|name| (*name).to_owned()).collect()));
         assert_eq!(own_namespaces("*"), Ok(OwnNamespaces::All));
@@ -289,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn regions_are_all_or_named() {
+    fn own_credentials_regions_are_all_or_a_list() {
         assert_eq!(own_regions("*"), Ok(AllowedRegions { all: true, list: None }));
         let two = own_regions("eu-central-1, us-west-2").map(|regions| regions.list.unwrap_or_default());
         assert_eq!(two, Ok(vec!["eu-central-1".to_owned(), "us-west-2".to_owned()]));
@@ -299,15 +313,15 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_watched_is_refused() {
-        assert_eq!((watched(" a-1 "), watched("")), (Ok("a-1".into()), Ok(String::new())));
-        assert!(watched("Team").is_err());
+    fn invalid_watch_settings_are_rejected() {
+        assert_eq!((watched_namespace(" a-1 "), watched_namespace("")), (Ok("a-1".into()), Ok(String::new())));
+        assert!(watched_namespace("Team").is_err());
         assert!(selector("shard in (1,2),!old").is_ok() && selector("a=b;c").is_err());
         assert!(queue_url("https://sqs.eu-west-1.amazonaws.com/1/q").is_ok() && queue_url("q").is_err());
     }
 
     #[test]
-    fn a_cluster_id_is_what_a_session_tag_may_be() {
+    fn a_cluster_id_is_valid_as_a_session_tag() {
         let longest = "ä".repeat(256);
         for text in ["0b8e-4f", "team A/b_c.d:e=f+g@h", "größe 5", "集群①", longest.as_str()] {
             assert_eq!(cluster_id(text), Ok(text.to_owned()));
@@ -319,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn leases_last_whole_seconds() {
+    fn lease_durations_are_whole_seconds() {
         assert_eq!(lease_duration("3s"), Ok(Duration::from_secs(3)));
         for text in ["2s", "3500ms", "0s"] {
             assert!(lease_duration(text).is_err(), "{text}");

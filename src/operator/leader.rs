@@ -1,4 +1,8 @@
-//! Who acts, where several operators run: the holder of a Lease, and only for as long as it is sure to hold it.
+//! Leader election: of several replicas, only the holder of a Lease reconciles, and only while it is sure to hold the
+//! Lease.
+//!
+//! `kube-lease-manager` acquires and renews the Lease. It does not report that the API server is unreachable, so this
+//! module reads the Lease itself and keeps its own deadline.
 
 use std::time::Duration;
 
@@ -11,83 +15,76 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-/// How often the Lease is read. A Lease that is released is taken no later than that.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval between two reads of the Lease. A released Lease is acquired within this time.
+const READ_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The pause after the API server refused something.
-const RETRY: Duration = Duration::from_secs(1);
+/// Delay after a failed request to the API server.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// How long the API server may take to let the Lease go when we end.
-const RESIGN: Duration = Duration::from_millis(800);
+/// Maximum time for releasing the Lease when the process ends.
+const RELEASE_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// Which Lease to compete for.
+/// The Lease of the leader election.
 #[derive(Clone, Debug)]
-pub struct Election {
-    /// Its name.
-    pub name: String,
-    /// Its namespace; the operator's own where there is none.
-    pub namespace: Option<String>,
-    /// How long nobody else acts after the holder was last heard of. At least [`SHORTEST`].
-    pub duration: Duration,
+pub(crate) struct Election {
+    pub(crate) name: String,
+    /// Defaults to the operator's own namespace.
+    pub(crate) namespace: Option<String>,
+    /// The time after the last renewal at which another replica may acquire the Lease. At least [`MIN_LEASE_DURATION`].
+    pub(crate) duration: Duration,
 }
 
-/// Renewals and the end of our own acting need whole seconds apart.
-pub const SHORTEST: Duration = Duration::from_secs(3);
+/// Minimum duration of the Lease: the renewal at 2/3 and the own deadline at 4/5 of it must be distinct.
+pub(crate) const MIN_LEASE_DURATION: Duration = Duration::from_secs(3);
 
-/// Until when this process may act.
+/// Tells until when this process is the leader.
 #[derive(Clone, Debug)]
-pub struct Hold {
-    name: String,
-    /// Nothing where that is not known yet.
+pub(crate) struct Leadership {
+    lease: String,
+    /// The end of the leadership; `None` until the Lease was read for the first time.
     until: watch::Receiver<Option<Timestamp>>,
 }
 
-impl Hold {
-    /// Of a process that acts alone.
-    #[must_use]
-    pub fn always(name: &str) -> Self {
-        Self { name: name.to_owned(), until: watch::channel(Some(Timestamp::MAX)).1 }
+impl Leadership {
+    /// The leadership of a process without leader election.
+    pub(crate) fn always(lease: &str) -> Self {
+        Self { lease: lease.to_owned(), until: watch::channel(Some(Timestamp::MAX)).1 }
     }
 
-    /// The Lease's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
+    pub(crate) fn lease(&self) -> &str {
+        &self.lease
     }
 
-    /// Whether it is known who holds the Lease.
-    #[must_use]
-    pub fn is_known(&self) -> bool {
+    /// Whether the Lease was read.
+    pub(crate) fn is_known(&self) -> bool {
         self.until.borrow().is_some()
     }
 
-    /// Whether this process may act now.
-    #[must_use]
-    pub fn is_held(&self) -> bool {
-        !self.left().is_zero()
+    pub(crate) fn is_held(&self) -> bool {
+        !self.remaining().is_zero()
     }
 
-    fn left(&self) -> Duration {
+    fn remaining(&self) -> Duration {
         let until = self.until.borrow().unwrap_or(Timestamp::MIN);
         until.duration_since(Timestamp::now()).try_into().unwrap_or_default()
     }
 
-    /// Resolves when this process may act.
-    pub async fn gained(&self) {
-        self.change(|hold| hold.is_held()).await;
+    /// Resolves when this process is the leader.
+    pub(crate) async fn gained(&self) {
+        self.wait_until(|leadership| leadership.is_held()).await;
     }
 
-    /// Resolves when this process may not act any more, whether or not anybody could tell us so.
-    pub async fn lost(&self) {
-        self.change(|hold| !hold.is_held()).await;
+    /// Resolves when this process is no longer the leader, even if the API server is unreachable.
+    pub(crate) async fn lost(&self) {
+        self.wait_until(|leadership| !leadership.is_held()).await;
     }
 
-    async fn change(&self, is_so: impl Fn(&Self) -> bool) {
+    async fn wait_until(&self, condition: impl Fn(&Self) -> bool) {
         let mut until = self.until.clone();
-        while !is_so(self) {
+        while !condition(self) {
             until.mark_unchanged();
-            // A time that passes is a change, too; jumps of the clock are noticed soon.
-            let wait = self.left().clamp(Duration::from_millis(10), LOOK);
+            // The deadline passes without a change of the channel. The upper limit bounds the effect of a clock jump.
+            let wait = self.remaining().clamp(Duration::from_millis(10), READ_INTERVAL);
             tokio::select! {
                 () = sleep(wait) => {}
                 Ok(()) = until.changed() => {}
@@ -96,52 +93,52 @@ impl Hold {
     }
 }
 
-/// A process that competes for a Lease.
+/// A process that takes part in the leader election.
 #[derive(Debug)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     resign: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Candidate {
-    /// Competes from now on.
-    #[must_use]
-    pub fn start(client: Client, election: Election) -> (Hold, Self) {
-        let (held, until) = watch::channel(None);
+    /// Starts to compete for the Lease.
+    pub(crate) fn start(client: Client, election: Election) -> (Leadership, Self) {
+        let (sender, until) = watch::channel(None);
         let (resign, resigned) = oneshot::channel();
-        let hold = Hold { name: election.name.clone(), until };
+        let leadership = Leadership { lease: election.name.clone(), until };
         let task = tokio::spawn(async move {
-            Contest::new(client, election, held).run(resigned).await;
+            Elector::new(client, election, sender).run(resigned).await;
         });
-        (hold, Self { resign, task })
+        (leadership, Self { resign, task })
     }
 
-    /// Lets the Lease go, if it is ours, so that another takes it at once. Nothing may be done under it any more.
-    pub async fn resign(self) {
+    /// Releases the Lease, if this process holds it, so that another replica can acquire it immediately. The caller
+    /// must have stopped all work that needs the Lease.
+    pub(crate) async fn resign(self) {
         _ = self.resign.send(());
-        if timeout(RESIGN, self.task).await.is_err() {
-            tracing::warn!("the Lease could not be released; another takes over when it has run out");
+        if timeout(RELEASE_TIMEOUT, self.task).await.is_err() {
+            tracing::warn!("cannot release the Lease in time; another replica acquires it when it expires");
         }
     }
 }
 
-struct Contest {
+struct Elector {
     client: Client,
     election: Election,
     namespace: String,
     identity: String,
-    held: watch::Sender<Option<Timestamp>>,
-    /// Asks for a look before it is due.
-    news: Notify,
+    until: watch::Sender<Option<Timestamp>>,
+    /// Triggers a read of the Lease before the next [`READ_INTERVAL`].
+    read_now: Notify,
 }
 
-impl Contest {
-    fn new(client: Client, election: Election, held: watch::Sender<Option<Timestamp>>) -> Self {
+impl Elector {
+    fn new(client: Client, election: Election, until: watch::Sender<Option<Timestamp>>) -> Self {
         let namespace = election.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
-        // A process that starts anew is another one: it must not act on what the one before it held.
+        // A restarted process has another identity, so that it does not continue the leadership of its predecessor.
         let pod = std::env::var("POD_NAME").unwrap_or_else(|_| "vpc-peering-operator".into());
         let identity = format!("{pod}_{:x}-{:x}", std::process::id(), Timestamp::now().as_microsecond());
-        Self { client, election, namespace, identity, held, news: Notify::new() }
+        Self { client, election, namespace, identity, until, read_now: Notify::new() }
     }
 
     async fn run(self, mut resigned: oneshot::Receiver<()>) {
@@ -159,26 +156,28 @@ impl Contest {
             tokio::select! {
                 biased;
                 _ = &mut resigned => {
-                    self.held.send_replace(Some(Timestamp::MIN));
+                    self.until.send_replace(Some(Timestamp::MIN));
                     if let Ok(manager) = manager && let Err(error) = manager.release().await {
-                        tracing::warn!(%error, "the Lease is not released");
+                        tracing::warn!(lease = %self.election.name, %error, "cannot release the Lease; another replica acquires it when it expires");
                     }
                     return;
                 }
-                // The library does not look again before the time that it last read has run out.
-                () = self.look() => tracing::debug!("the Lease has been released"),
+                // A new manager acquires a released Lease at once. The old one waits until the Lease that it last read
+                // expires.
+                () = self.read_until_released() => tracing::debug!(lease = %self.election.name, "another replica released the Lease"),
                 error = compete => {
-                    tracing::warn!(lease = %self.election.name, %error, "the API server refuses the Lease");
-                    sleep(RETRY).await;
+                    tracing::warn!(lease = %self.election.name, %error, "cannot acquire or renew the Lease; retrying");
+                    sleep(RETRY_DELAY).await;
                 }
             }
         }
     }
 
     async fn manager(&self) -> Result<LeaseManager> {
-        let duration = self.election.duration.max(SHORTEST).as_secs();
+        let duration = self.election.duration.max(MIN_LEASE_DURATION).as_secs();
         let digits = self.identity.rsplit('_').next().unwrap_or_default();
-        // The field manager must differ between candidates: its conflicts are what excludes the second one.
+        // The field manager must differ between candidates: a conflict of server-side apply excludes the second
+        // candidate.
         let parameters = LeaseParams::new(&self.identity, duration, duration * 2 / 3)
             .with_field_manager(format!("vpc-peering-operator-{digits}"));
         Ok(LeaseManagerBuilder::new(self.client.clone(), &self.election.name)
@@ -188,58 +187,58 @@ impl Contest {
             .await?)
     }
 
-    /// Takes the Lease when it may, and renews it; ends with an error.
+    /// Acquires and renews the Lease until an error occurs.
     async fn compete(&self, manager: &LeaseManager) -> anyhow::Error {
         loop {
             match manager.changed().await {
-                Ok(_) => self.news.notify_one(),
+                Ok(_) => self.read_now.notify_one(),
                 Err(error) => return error.into(),
             }
         }
     }
 
-    /// Reads who holds the Lease, and until when: the library does not tell when the API server could not be asked.
-    /// Ends when somebody else lets it go.
-    async fn look(&self) {
+    /// Reads the Lease and publishes until when this process holds it. Returns when another replica has released it.
+    async fn read_until_released(&self) {
         let leases = Api::<Lease>::namespaced(self.client.clone(), &self.namespace);
-        let mut times = interval(LOOK);
+        let mut times = interval(READ_INTERVAL);
         times.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut was_anothers = false;
+        let mut was_held_by_another = false;
         loop {
             tokio::select! {
                 _ = times.tick() => {}
-                () = self.news.notified() => {}
+                () = self.read_now.notified() => {}
             }
             let Ok(Ok(lease)) = timeout(self.election.duration, leases.get_opt(&self.election.name)).await else {
                 continue;
             };
             let spec = lease.and_then(|lease| lease.spec).unwrap_or_default();
-            let is_ours = spec.holder_identity.as_deref() == Some(&self.identity);
-            let until = spec.renew_time.filter(|_| is_ours).map(|renewed| self.may_act_until(renewed.0));
-            self.tell(until.unwrap_or(Timestamp::MIN));
+            let is_own = spec.holder_identity.as_deref() == Some(&self.identity);
+            let until = spec.renew_time.filter(|_| is_own).map(|renewed| self.deadline(renewed.0));
+            self.publish(until.unwrap_or(Timestamp::MIN));
             match spec.holder_identity {
-                Some(_) => was_anothers = !is_ours,
-                None if was_anothers => return,
+                Some(_) => was_held_by_another = !is_own,
+                None if was_held_by_another => return,
                 None => {}
             }
         }
     }
 
-    /// Others may take the Lease when its duration has passed since it was renewed. We stop a fifth of it before,
-    /// so that a request has arrived by then, and clocks may differ a little.
-    fn may_act_until(&self, renewed: Timestamp) -> Timestamp {
+    /// The end of the leadership. Another replica may acquire the Lease when its duration has passed since the last
+    /// renewal. This process stops after 4/5 of the duration, so that requests in flight have arrived by then and
+    /// clocks may differ.
+    fn deadline(&self, renewed: Timestamp) -> Timestamp {
         let duration = SignedDuration::try_from(self.election.duration * 4 / 5).unwrap_or_default();
         renewed.checked_add(duration).unwrap_or(Timestamp::MIN)
     }
 
-    fn tell(&self, until: Timestamp) {
-        let changed = self.held.send_if_modified(|held| {
-            let is_new = *held != Some(until);
-            *held = Some(until);
+    fn publish(&self, until: Timestamp) {
+        let changed = self.until.send_if_modified(|published| {
+            let is_new = *published != Some(until);
+            *published = Some(until);
             is_new
         });
         if changed {
-            tracing::debug!(lease = %self.election.name, identity = %self.identity, %until, "may act");
+            tracing::debug!(lease = %self.election.name, identity = %self.identity, %until, "the leadership has changed");
         }
     }
 }
@@ -248,9 +247,9 @@ impl Contest {
 mod tests {
     use super::*;
 
-    fn hold(until: Option<Timestamp>) -> (watch::Sender<Option<Timestamp>>, Hold) {
-        let (held, until) = watch::channel(until);
-        (held, Hold { name: "test".into(), until })
+    fn leadership(until: Option<Timestamp>) -> (watch::Sender<Option<Timestamp>>, Leadership) {
+        let (sender, until) = watch::channel(until);
+        (sender, Leadership { lease: "test".into(), until })
     }
 
     fn in_ms(milliseconds: i64) -> Option<Timestamp> {
@@ -258,36 +257,36 @@ mod tests {
     }
 
     #[test]
-    fn nobody_acts_before_it_is_known_who_leads() {
-        let (_held, hold) = hold(None);
-        assert!(!hold.is_known() && !hold.is_held());
+    fn a_process_does_not_lead_before_the_lease_is_read() {
+        let (_sender, leadership) = leadership(None);
+        assert!(!leadership.is_known() && !leadership.is_held());
     }
 
     #[tokio::test]
-    async fn a_hold_ends_though_nobody_tells() {
-        let (held, hold) = hold(in_ms(100));
-        assert!(hold.is_held());
-        drop(held);
-        assert!(timeout(Duration::from_secs(5), hold.lost()).await.is_ok());
-        assert!(!hold.is_held());
+    async fn leadership_ends_at_its_deadline_without_an_update() {
+        let (sender, leadership) = leadership(in_ms(100));
+        assert!(leadership.is_held());
+        drop(sender);
+        assert!(timeout(Duration::from_secs(5), leadership.lost()).await.is_ok());
+        assert!(!leadership.is_held());
     }
 
     #[tokio::test]
-    async fn a_renewed_hold_goes_on() {
-        let (held, hold) = hold(in_ms(100));
-        held.send_replace(in_ms(60_000));
-        assert!(timeout(Duration::from_millis(300), hold.lost()).await.is_err());
-        held.send_replace(Some(Timestamp::MIN));
-        assert!(timeout(Duration::from_secs(5), hold.lost()).await.is_ok());
-        assert!(timeout(Duration::from_millis(100), hold.gained()).await.is_err());
-        held.send_replace(in_ms(60_000));
-        assert!(timeout(Duration::from_secs(5), hold.gained()).await.is_ok());
+    async fn renewed_leadership_continues() {
+        let (sender, leadership) = leadership(in_ms(100));
+        sender.send_replace(in_ms(60_000));
+        assert!(timeout(Duration::from_millis(300), leadership.lost()).await.is_err());
+        sender.send_replace(Some(Timestamp::MIN));
+        assert!(timeout(Duration::from_secs(5), leadership.lost()).await.is_ok());
+        assert!(timeout(Duration::from_millis(100), leadership.gained()).await.is_err());
+        sender.send_replace(in_ms(60_000));
+        assert!(timeout(Duration::from_secs(5), leadership.gained()).await.is_ok());
     }
 
     #[tokio::test]
-    async fn who_acts_alone_always_may() {
-        let hold = Hold::always("test");
-        assert!(hold.is_known() && hold.is_held());
-        assert!(timeout(Duration::from_millis(100), hold.lost()).await.is_err());
+    async fn a_process_without_leader_election_always_leads() {
+        let leadership = Leadership::always("test");
+        assert!(leadership.is_known() && leadership.is_held());
+        assert!(timeout(Duration::from_millis(100), leadership.lost()).await.is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Logs on standard error.
+//! The log, on standard error.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
@@ -10,39 +10,39 @@ use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use super::traces::Traces;
 
-/// How a line of the log looks.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people.
+pub(crate) enum Format {
+    /// Readable text.
     Text,
-    /// For machines: a JSON object on each line.
+    /// A JSON object per line.
     Json,
 }
 
 impl Default for Format {
-    /// For machines in a pod, where <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>
-    /// names the API server.
+    /// JSON in a pod, text elsewhere. Kubernetes sets `KUBERNETES_SERVICE_HOST` in every pod:
+    /// <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>
     fn default() -> Self {
         if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() { Self::Json } else { Self::Text }
     }
 }
 
-/// Starts logging, and recording traces if there are any. `filter` is in the syntax of tracing-subscriber's `EnvFilter`,
-/// for example `info,kube=warn`.
+/// Installs the log and, if given, the traces. `filter` has the syntax of tracing-subscriber's `EnvFilter`, for example
+/// `info,kube=warn`.
 ///
 /// # Errors
-/// When the filter cannot be understood.
-pub fn start(format: Format, filter: &str, traces: Option<&Traces>) -> anyhow::Result<()> {
+/// If the filter is not valid.
+pub(crate) fn start(format: Format, filter: &str, traces: Option<&Traces>) -> anyhow::Result<()> {
     let is_terminal = std::io::stderr().is_terminal();
     let lines = fmt::layer().with_ansi(is_terminal);
     let lines = match format {
         Format::Text => lines.with_writer(move || OneLine { inner: std::io::stderr(), is_terminal }).boxed(),
-        // JSON has no other way to write a control character than to escape it.
+        // JSON escapes control characters itself.
         Format::Json => lines.json().with_writer(std::io::stderr).boxed(),
     };
     let lines = lines.with_filter(EnvFilter::try_new(filter)?);
     let lines = tracing_subscriber::registry().with(lines);
-    // A layer that is none would have every span made that `filter` leaves out.
+    // Not `Option<Layer>`: a layer that is `None` enables every span that `filter` excludes.
     match traces {
         Some(traces) => lines.with(traces.layer()).init(),
         None => lines.init(),
@@ -50,16 +50,16 @@ pub fn start(format: Format, filter: &str, traces: Option<&Traces>) -> anyhow::R
     Ok(())
 }
 
-/// Keeps each event on one line, whatever others have written into a name or a message: a forged line must not look like
-/// one of ours.
+/// Writes each event on one line. Names and messages come from users and from AWS: without this, they could forge lines
+/// of the log.
 struct OneLine<W> {
     inner: W,
-    /// Colours are control characters, too. tracing-subscriber escapes those of others.
+    /// Allows escape characters, which colours need. tracing-subscriber escapes those in messages.
     is_terminal: bool,
 }
 
 impl<W: Write> Write for OneLine<W> {
-    /// Takes a whole event, with the line feed that ends it.
+    /// Writes a whole event, which ends with a line feed.
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event);
         self.inner.write_all(one_line(&text, self.is_terminal).as_bytes())?;
@@ -76,7 +76,7 @@ fn one_line(event: &str, is_terminal: bool) -> String {
     let mut text = String::with_capacity(event.len());
     for letter in line.chars() {
         if is_control(letter) && !(is_terminal && letter == '\x1b') {
-            // A string takes whatever it is given.
+            // Writing to a string cannot fail.
             _ = write!(text, "{}", letter.escape_default());
         } else {
             text.push(letter);
@@ -85,8 +85,8 @@ fn one_line(event: &str, is_terminal: bool) -> String {
     text + end
 }
 
-/// Whether a terminal or an editor does something else than to show the character: a control character, an end of line,
-/// or a change of direction.
+/// Whether a terminal or an editor interprets the character instead of showing it: control characters, line separators
+/// and changes of the text direction.
 fn is_control(letter: char) -> bool {
     letter.is_control() || matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_others_write_stays_on_one_line() {
+    fn an_event_stays_on_one_line() {
         let buffer = Buffer::default();
         let written = buffer.clone();
         let lines =
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_stay_where_there_is_a_terminal() {
+    fn colours_are_kept_on_a_terminal() {
         let event = "\u{1b}[2mINFO\u{1b}[0m a\nb\n";
         assert_eq!(one_line(event, true), "\u{1b}[2mINFO\u{1b}[0m a\\nb\n");
     }

@@ -1,5 +1,5 @@
-//! The Prometheus metrics: each is defined here once, and documented from here. Where controller-runtime has a metric of
-//! the same meaning, its name is used, so that dashboards made for it work.
+//! The Prometheus metrics. docs/metrics.md is generated from their definitions. A metric with the meaning of one of
+//! controller-runtime has its name, so that dashboards for controller-runtime work.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,93 +19,93 @@ use crate::aws::error::is_known_code;
 use crate::aws::{CompletedRequest, regions};
 use crate::peering::StatusCode;
 
-/// What a metric is.
+/// The definition of a metric.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Definition {
-    /// Its name.
+    /// The name of the metric.
     pub name: &'static str,
-    /// Prometheus' type.
+    /// The Prometheus type.
     pub kind: &'static str,
-    /// Its labels.
+    /// The names of the labels.
     pub labels: &'static [&'static str],
-    /// What it tells, without a full stop.
+    /// The help text, without a full stop.
     pub help: &'static str,
 }
 
-/// Defines every metric once, as a constant and as a row of [`DEFINITIONS`].
+/// Defines each metric as a constant and as an entry of [`DEFINITIONS`].
 macro_rules! definitions {
     ($($id:ident: $kind:literal $name:literal $labels:expr, $help:literal;)*) => {
         $(const $id: Definition = Definition { name: $name, kind: $kind, labels: &$labels, help: $help };)*
 
-        /// Every metric.
+        /// The definitions of all metrics.
         pub const DEFINITIONS: &[Definition] = &[$($id),*];
     };
 }
 
 definitions! {
     RECONCILES: "counter" "controller_runtime_reconcile_total" ["controller", "result"],
-        "Reconciliations, by result: success, requeue_after or error";
+        "Number of reconciliations by result: success, requeue_after or error";
     RECONCILE_ERRORS: "counter" "controller_runtime_reconcile_errors_total" ["controller"],
-        "Reconciliations that the API server cut short; what AWS refuses is told by the reason of the resource";
+        "Number of reconciliations that failed because of an error of the API server. Errors of AWS appear as the reason in vpcpeering_resources";
     RECONCILE_TIME: "histogram" "controller_runtime_reconcile_time_seconds" ["controller"],
-        "How long reconciliations took";
+        "Duration of reconciliations";
     ACTIVE_WORKERS: "gauge" "controller_runtime_active_workers" ["controller"],
-        "Reconciliations in hand";
+        "Number of running reconciliations";
     WORK_TIME: "histogram" "workqueue_work_duration_seconds" ["name", "controller"],
-        "How long the work on an item of the queue took, which is one reconciliation";
+        "Duration of the work on an item of the queue, which is one reconciliation";
     UNFINISHED_WORK: "gauge" "workqueue_unfinished_work_seconds" ["name", "controller"],
-        "The time that the reconciliations in hand have taken so far, added up";
+        "Sum of the durations of the running reconciliations so far";
     LONGEST_WORK: "gauge" "workqueue_longest_running_processor_seconds" ["name", "controller"],
-        "The time that the longest of the reconciliations in hand has taken so far";
+        "Duration of the longest running reconciliation so far";
     RETRIES: "counter" "workqueue_retries_total" ["name", "controller"],
-        "Items put back into the queue after an error";
+        "Number of items that were requeued after an error";
     LEADER: "gauge" "leader_election_master_status" ["name"],
-        "1 while this process holds the Lease of that name and acts, else 0";
+        "1 if this process is the leader, that is, holds the Lease of this name; otherwise 0";
     AWS_REQUESTS: "counter" "vpcpeering_aws_requests_total" ["action", "account", "region", "code"],
-        "Requests to EC2 and STS, retries included, by AWS's error code; OK, Timeout and NoAnswer where there is none";
+        "Number of requests to EC2 and STS, including retries, by AWS error code. Without an error code: OK, Timeout or NoAnswer";
     AWS_REQUEST_TIME: "histogram" "vpcpeering_aws_request_duration_seconds" ["action", "account", "region"],
-        "How long AWS took to answer";
+        "Duration of requests to EC2 and STS";
     AWS_THROTTLES: "counter" "vpcpeering_aws_throttles_total" ["action", "account", "region"],
-        "Requests that AWS refused since there were too many";
+        "Number of requests that AWS throttled";
     INVENTORY_AGE: "gauge" "vpcpeering_inventory_age_seconds" ["account", "region"],
-        "The time since the newest listing of the peerings of the account and region that succeeded began";
+        "Time since the start of the last successful listing of the peering connections of the account and region";
     PEERINGS: "gauge" "vpcpeering_peerings" ["code"],
-        "VpcPeering resources, by EC2's status code of their peering; none where there is no peering";
+        "Number of VpcPeering resources by EC2 status code of their peering connection; none if there is no connection";
     RESOURCES: "gauge" "vpcpeering_resources" ["kind", "ready", "reason"],
-        "VpcPeering and VpcPeeringAccepter resources, by status and reason of their condition Ready";
+        "Number of VpcPeering and VpcPeeringAccepter resources by status and reason of the condition Ready";
     EXPIRY: "gauge" "vpcpeering_pending_expiry_seconds" [],
-        "The time until the first of the requests that are pending acceptance expires; absent where none is pending";
+        "Time until the first expiry of a request with the status code pending-acceptance; absent if there is none";
     DELETION: "gauge" "vpcpeering_deletion_age_seconds" ["kind"],
-        "The time since the longest-standing deletion of a resource of the kind was asked for; absent where none is";
+        "Time since the oldest deletionTimestamp of a resource of the kind; absent if no resource is being deleted";
     BUILD: "gauge" "vpcpeering_build_info" ["version"],
-        "1, for this version of the operator";
+        "Constant 1, with the version of the operator";
 }
 
-/// What is asked at the time of a scrape.
+/// The values that are read at the time of a scrape.
 #[derive(Debug, Default)]
-pub struct Observed {
-    /// How long the reconciliations in hand of each controller have taken so far.
-    pub in_hand: BTreeMap<&'static str, Vec<Duration>>,
-    /// The Lease's name, and whether this process acts.
-    pub leader: (String, bool),
-    /// The time since each account's region was listed.
-    pub inventory_ages: BTreeMap<(String, String), Duration>,
-    /// The number of resources of each status code.
-    pub peerings: BTreeMap<String, u32>,
-    /// The number of resources of each kind, and status and reason of `Ready`.
-    pub resources: BTreeMap<(String, String, String), u32>,
+pub(super) struct ScrapeValues {
+    /// The durations of the running reconciliations so far, by controller.
+    pub(super) running: BTreeMap<&'static str, Vec<Duration>>,
+    /// The name of the Lease, and whether this process holds it.
+    pub(super) leader: (String, bool),
+    /// The time since the last successful listing, by account and region.
+    pub(super) inventory_ages: BTreeMap<(String, String), Duration>,
+    /// The number of `VpcPeering` resources by EC2 status code.
+    pub(super) peerings: BTreeMap<String, u32>,
+    /// The number of resources by kind, and by status and reason of `Ready`.
+    pub(super) resources: BTreeMap<(String, String, String), u32>,
     /// Seconds until the first pending request expires.
-    pub expiry: Option<f64>,
-    /// Seconds since the longest-standing deletion of each kind was asked for.
-    pub deletions: BTreeMap<String, f64>,
+    pub(super) expiry: Option<f64>,
+    /// Seconds since the oldest deletionTimestamp, by kind.
+    pub(super) deletions: BTreeMap<String, f64>,
 }
 
 type Labels = Vec<(&'static str, String)>;
 type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
 
-/// What is counted as it happens.
+/// The counters and histograms, which are updated when something happens.
 #[derive(Debug)]
-pub struct Metrics {
+pub(super) struct Metrics {
     reconciles: Family<Labels, Counter>,
     reconcile_errors: Family<Labels, Counter>,
     reconcile_time: Family<Labels, Histogram, fn() -> Histogram>,
@@ -114,7 +114,7 @@ pub struct Metrics {
     retries: Family<Labels, Counter>,
     aws_request_time: Family<Labels, Histogram, fn() -> Histogram>,
     aws_throttles: Family<Labels, Counter>,
-    values: Labelled,
+    label_values: LabelValues,
 }
 
 impl Default for Metrics {
@@ -130,14 +130,14 @@ impl Default for Metrics {
             aws_requests: Family::default(),
             aws_throttles: Family::default(),
             aws_request_time: Family::new_with_constructor(requests),
-            values: Labelled::default(),
+            label_values: LabelValues::default(),
         }
     }
 }
 
 impl Metrics {
-    /// A reconciliation has ended.
-    pub fn reconciled(&self, controller: &str, result: &str, took: Duration) {
+    /// Records a reconciliation.
+    pub(super) fn reconciled(&self, controller: &str, result: &str, took: Duration) {
         self.reconciles.get_or_create(&RECONCILES.labels([controller, result])).inc();
         let errors = self.reconcile_errors.get_or_create_owned(&RECONCILE_ERRORS.labels([controller]));
         let retries = self.retries.get_or_create_owned(&RETRIES.labels([controller; 2]));
@@ -149,9 +149,9 @@ impl Metrics {
         self.work_time.get_or_create(&WORK_TIME.labels([controller; 2])).observe(took.as_secs_f64());
     }
 
-    /// AWS has answered a request.
-    pub fn answered(&self, request: &CompletedRequest<'_>) {
-        let Labelled { accounts, regions, codes } = &self.values;
+    /// Records a request to AWS.
+    pub(super) fn answered(&self, request: &CompletedRequest<'_>) {
+        let LabelValues { accounts, regions, codes } = &self.label_values;
         let account = accounts.label(request.account, |_| false);
         let region = regions.label(request.region, regions::is_known);
         let code = codes.label(request.code, is_known_code);
@@ -166,11 +166,11 @@ impl Metrics {
         time.observe(request.took.as_secs_f64());
     }
 
-    /// Prometheus' text format, version 0.0.4.
+    /// The metrics in the Prometheus text format, version 0.0.4.
     ///
     /// # Errors
-    /// None that a string can give.
-    pub fn text(&self, observed: &Observed) -> Result<String, fmt::Error> {
+    /// If the metrics cannot be encoded.
+    pub(super) fn text(&self, scraped: &ScrapeValues) -> Result<String, fmt::Error> {
         let mut registry = Registry::default();
         RECONCILES.register(&mut registry, self.reconciles.clone());
         RECONCILE_ERRORS.register(&mut registry, self.reconcile_errors.clone());
@@ -180,32 +180,32 @@ impl Metrics {
         AWS_REQUESTS.register(&mut registry, self.aws_requests.clone());
         AWS_REQUEST_TIME.register(&mut registry, self.aws_request_time.clone());
         AWS_THROTTLES.register(&mut registry, self.aws_throttles.clone());
-        let in_hand = || observed.in_hand.iter();
+        let running = || scraped.running.iter();
         let number = |times: &Vec<Duration>| f64::from(u32::try_from(times.len()).unwrap_or(u32::MAX));
-        ACTIVE_WORKERS.gauge(&mut registry, in_hand().map(|(controller, times)| ([*controller], number(times))));
+        ACTIVE_WORKERS.gauge(&mut registry, running().map(|(controller, times)| ([*controller], number(times))));
         let all = |times: &Vec<Duration>| times.iter().sum::<Duration>().as_secs_f64();
-        UNFINISHED_WORK.gauge(&mut registry, in_hand().map(|(controller, times)| ([*controller; 2], all(times))));
+        UNFINISHED_WORK.gauge(&mut registry, running().map(|(controller, times)| ([*controller; 2], all(times))));
         let longest = |times: &Vec<Duration>| times.iter().max().map_or(0.0, Duration::as_secs_f64);
-        LONGEST_WORK.gauge(&mut registry, in_hand().map(|(controller, times)| ([*controller; 2], longest(times))));
-        let (name, leads) = &observed.leader;
+        LONGEST_WORK.gauge(&mut registry, running().map(|(controller, times)| ([*controller; 2], longest(times))));
+        let (name, leads) = &scraped.leader;
         LEADER.gauge(&mut registry, [([name.as_str()], f64::from(u8::from(*leads)))]);
         let mut ages: BTreeMap<_, Duration> = BTreeMap::new();
-        for ((account, region), age) in &observed.inventory_ages {
-            let Labelled { accounts, regions, .. } = &self.values;
+        for ((account, region), age) in &scraped.inventory_ages {
+            let LabelValues { accounts, regions, .. } = &self.label_values;
             let labels = [accounts.label(account, |_| false), regions.label(region, regions::is_known)];
-            // Of several that share a label the oldest counts.
+            // Several inventories may share the label `other`: the oldest counts.
             let oldest = ages.entry(labels).or_default();
             *oldest = age.max(oldest).to_owned();
         }
         INVENTORY_AGE.gauge(&mut registry, ages.into_iter().map(|(labels, age)| (labels, age.as_secs_f64())));
-        let peerings = observed.peerings.iter().map(|(code, number)| ([status_code(code)], f64::from(*number)));
+        let peerings = scraped.peerings.iter().map(|(code, number)| ([status_code(code)], f64::from(*number)));
         PEERINGS.gauge(&mut registry, peerings);
-        let resources = observed.resources.iter().map(|((kind, ready, reason), number)| {
+        let resources = scraped.resources.iter().map(|((kind, ready, reason), number)| {
             ([kind.as_str(), condition_status(ready), condition_reason(reason)], f64::from(*number))
         });
         RESOURCES.gauge(&mut registry, resources);
-        EXPIRY.gauge(&mut registry, observed.expiry.map(|seconds| ([], seconds)));
-        DELETION.gauge(&mut registry, observed.deletions.iter().map(|(kind, seconds)| ([kind.as_str()], *seconds)));
+        EXPIRY.gauge(&mut registry, scraped.expiry.map(|seconds| ([], seconds)));
+        DELETION.gauge(&mut registry, scraped.deletions.iter().map(|(kind, seconds)| ([kind.as_str()], *seconds)));
         BUILD.gauge(&mut registry, [([env!("CARGO_PKG_VERSION")], 1.0)]);
         let mut text = String::new();
         prometheus_text::encode(&mut text, &registry)?;
@@ -220,7 +220,7 @@ impl Definition {
     }
 
     fn register(&self, registry: &mut Registry, metric: impl Metric) {
-        // The encoder puts the suffix of counters back.
+        // The encoder appends the suffix to the names of counters.
         registry.register(self.name.strip_suffix("_total").unwrap_or(self.name), self.help, metric);
     }
 
@@ -231,23 +231,23 @@ impl Definition {
     ) {
         let gauges = Gauges::default();
         for (labels, value) in values {
-            // Several values may share what is left of a label that was cut.
+            // Several values may share the label `other`.
             gauges.get_or_create(&self.labels(labels)).inc_by(value);
         }
         self.register(registry, gauges);
     }
 }
 
-/// What stands for every value that a label does not take.
+/// The label value that replaces unknown values.
 const OTHER: &str = "other";
 
-/// The most values of a label that are not of a known set. A scrape must not grow for ever because somebody invents
-/// accounts, regions or codes; each label has a budget of its own, and what is known needs none.
-const INVENTED: usize = 256;
+/// Maximum unknown values of each label. Further values become [`OTHER`], so that invented accounts, regions or codes
+/// cannot make a scrape grow without limit. Known values are always kept.
+const MAX_UNKNOWN_VALUES: usize = 256;
 
-/// The values that labels have taken so far.
+/// The unknown values of the labels so far.
 #[derive(Debug, Default)]
-struct Labelled {
+struct LabelValues {
     accounts: Bounded,
     regions: Bounded,
     codes: Bounded,
@@ -265,7 +265,7 @@ impl Bounded {
         if values.contains(value) {
             return value;
         }
-        if values.len() == INVENTED {
+        if values.len() == MAX_UNKNOWN_VALUES {
             return OTHER;
         }
         values.insert(value.to_owned());
@@ -273,18 +273,18 @@ impl Bounded {
     }
 }
 
-/// EC2's code in a status, which may have been forged.
+/// The label value of a status code in a status, which may be forged.
 fn status_code(code: &str) -> &str {
     let is_known = code == "none" || !matches!(StatusCode::from(code), StatusCode::Unknown(_));
     if is_known { code } else { OTHER }
 }
 
-/// The status of a condition, which may have been forged.
+/// The label value of the status of a condition, which may be forged.
 fn condition_status(status: &str) -> &str {
     if ["True", "False"].contains(&status) { status } else { "Unknown" }
 }
 
-/// The reason of a condition, which may have been forged.
+/// The label value of the reason of a condition, which may be forged.
 fn condition_reason(reason: &str) -> &str {
     let is_known = reason == "none" || Reason::ALL.iter().any(|known| known.as_str() == reason);
     if is_known { reason } else { OTHER }
@@ -294,19 +294,12 @@ fn condition_reason(reason: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn answered<'a>(account: &'a str, region: &'a str, code: &'a str) -> CompletedRequest<'a> {
-        CompletedRequest {
-            action: "DescribeVpcs",
-            account,
-            region,
-            code,
-            request_id: None,
-            took: Duration::from_secs(1),
-        }
+    fn answered<'a>(account: &'a str, region: &'a str, code: &'a str) -> Answered<'a> {
+        Answered { action: "DescribeVpcs", account, region, code, request_id: None, took: Duration::from_secs(1) }
     }
 
     #[test]
-    fn invented_values_are_bounded_and_push_no_known_one_out() {
+    fn unknown_values_are_bounded_and_known_values_are_kept() {
         let metrics = Metrics::default();
         for number in 0..2_000 {
             let account = format!("{number:012}");
@@ -314,21 +307,21 @@ mod tests {
         }
         metrics.answered(&answered("000000000000", "eu-central-1", "UnauthorizedOperation"));
         let invented = |number: usize| format!("Invented{number}");
-        let mut observed = Observed::default();
+        let mut scraped = ScrapeValues::default();
         for number in 0..2_000 {
             let status = ("VpcPeering".to_owned(), invented(number), invented(number));
-            observed.resources.insert(status, 1);
-            observed.peerings.insert(invented(number), 1);
+            scraped.resources.insert(status, 1);
+            scraped.peerings.insert(invented(number), 1);
             let age = Duration::from_secs(number as u64);
-            observed.inventory_ages.insert((format!("{number:012}"), format!("region-{number}")), age);
+            scraped.inventory_ages.insert((format!("{number:012}"), format!("region-{number}")), age);
         }
         let unauthorized = ("VpcPeering".to_owned(), "False".to_owned(), Reason::Unauthorized.to_string());
-        observed.resources.insert(unauthorized, 3);
-        observed.peerings.insert("active".into(), 2);
-        let text = metrics.text(&observed).unwrap_or_default();
+        scraped.resources.insert(unauthorized, 3);
+        scraped.peerings.insert("active".into(), 2);
+        let text = metrics.text(&scraped).unwrap_or_default();
         let series = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
-        assert!(series(AWS_REQUESTS.name) <= INVENTED + 2, "{}", series(AWS_REQUESTS.name));
-        assert!(series(INVENTORY_AGE.name) <= INVENTED + 1, "{}", series(INVENTORY_AGE.name));
+        assert!(series(AWS_REQUESTS.name) <= MAX_UNKNOWN_VALUES + 2, "{}", series(AWS_REQUESTS.name));
+        assert!(series(INVENTORY_AGE.name) <= MAX_UNKNOWN_VALUES + 1, "{}", series(INVENTORY_AGE.name));
         assert_eq!((series(RESOURCES.name), series(PEERINGS.name)), (2, 2));
         for line in [
             r#"vpcpeering_aws_requests_total{action="DescribeVpcs",account="000000000000",region="eu-central-1",code="UnauthorizedOperation"} 1"#,
@@ -343,10 +336,10 @@ mod tests {
     }
 
     #[test]
-    fn names_follow_prometheus() {
+    fn names_follow_the_conventions_of_prometheus() {
         for Definition { name, kind, help, .. } in DEFINITIONS {
             assert_eq!(name.ends_with("_total"), *kind == "counter", "{name}");
-            assert!(!help.ends_with('.') && !help.contains(['|', '\n']), "{name}: the help gets its full stop later");
+            assert!(!help.ends_with('.') && !help.contains(['|', '\n']), "{name}: the encoder appends the full stop");
             assert!(*kind != "histogram" || name.ends_with("_seconds"), "{name}");
         }
     }

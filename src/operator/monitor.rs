@@ -1,4 +1,4 @@
-//! What is known of the running operator: for its metrics, for its probes, and for who asks whether it may act.
+//! The state of the running operator, for its metrics and probes, and for the check whether it is still the leader.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,134 +12,135 @@ use kube::runtime::reflector::Store;
 use tokio::sync::SetOnce;
 use tokio::time::{Instant, sleep};
 
-use super::leader::Hold;
-use super::metrics::{Metrics, Observed};
+use super::leader::Leadership;
+use super::metrics::{Metrics, ScrapeValues};
 use crate::api::{ConditionType, VpcPeering};
 use crate::aws::{Account, AwsError, CompletedRequest, Interceptor, Inventory};
-use crate::controller::kept::Status as _;
-use crate::controller::{Context, Managed, Observer};
-use crate::peering::{Snapshot, status};
+use crate::controller::{Context, Kind, ReconcileHooks, Status as _};
+use crate::peering::{Snapshot, conditions};
 
-/// Longer than any reconciliation or listing takes, all its retries and time-outs included.
-const STUCK: Duration = Duration::from_secs(600);
+/// Time after which a reconciliation or a listing counts as stuck. It is longer than either takes with all retries and
+/// timeouts.
+const STUCK_AFTER: Duration = Duration::from_secs(600);
 
-/// The pause before AWS is asked again whose credentials the operator has.
-const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// Delay after a failed check of the operator's own credentials.
+const CREDENTIALS_RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// What is known of the running operator.
-pub struct Monitor {
-    hold: Hold,
+/// The state of the running operator.
+pub(super) struct Monitor {
+    leadership: Leadership,
     poll_interval: Duration,
     metrics: Metrics,
-    /// When the reconciliations in hand of each controller began.
-    in_hand: Mutex<BTreeMap<&'static str, Vec<Instant>>>,
+    /// The start times of the running reconciliations, by controller.
+    running: Mutex<BTreeMap<&'static str, Vec<Instant>>>,
     context: SetOnce<Arc<Context>>,
-    /// Why AWS did not tell, the last time, whose credentials the operator has.
-    refusal: Mutex<Option<AwsError>>,
+    /// The last error of the check of the operator's own credentials.
+    credentials_error: Mutex<Option<AwsError>>,
 }
 
 impl Monitor {
-    /// Of an operator that has done nothing yet.
-    #[must_use]
-    pub fn new(hold: Hold, poll_interval: Duration) -> Self {
-        let (metrics, in_hand, context, refusal) = Default::default();
-        Self { hold, poll_interval, metrics, in_hand, context, refusal }
+    pub(super) fn new(leadership: Leadership, poll_interval: Duration) -> Self {
+        let (metrics, running, context, credentials_error) = Default::default();
+        Self { leadership, poll_interval, metrics, running, context, credentials_error }
     }
 
-    /// Asks AWS whose credentials the operator has, from the controller's start until AWS tells: readiness must not wait
-    /// for the first resource.
-    pub async fn identify(&self) {
+    /// Calls `GetCallerIdentity` with the operator's own credentials until it succeeds, so that readiness does not
+    /// depend on a first resource.
+    pub(super) async fn verify_credentials(&self) {
         let own = self.context.wait().await.accounts.own();
         while let Err(error) = own.id().await {
-            tracing::warn!(%error, "AWS does not tell whose the operator's own credentials are");
-            *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-            sleep(ASK_AGAIN).await;
+            tracing::warn!(%error, "AWS has not accepted the operator's own credentials; retrying");
+            *self.credentials_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            sleep(CREDENTIALS_RETRY_DELAY).await;
         }
     }
 
-    /// Why it is not ready: it has yet to see its resources, or to learn from AWS that its own credentials work. What
-    /// happens to them later is told by alerts, since no other replica would do better. Whoever does not lead is ready to.
+    /// Whether the operator is ready: it has listed its resources, and AWS has accepted its own credentials. Later
+    /// failures raise alerts instead, because no other replica would do better. Standby replicas are always ready.
     ///
     /// # Errors
-    /// What it waits for.
-    pub fn ready(&self) -> Result<(), String> {
-        if !self.hold.is_known() {
-            return Err("it is not known yet who leads".into());
+    /// The reason why it is not ready.
+    pub(super) fn ready(&self) -> Result<(), String> {
+        if !self.leadership.is_known() {
+            return Err("the Lease has not been read yet".into());
         }
-        if !self.hold.is_held() {
+        if !self.leadership.is_held() {
             return Ok(());
         }
-        let context = self.context.get().ok_or("the controller has not started yet")?;
-        listed(&context.peerings.store)?;
-        listed(&context.accepters.store)?;
+        let context = self.context.get().ok_or("the controllers have not started yet")?;
+        ensure_listed(&context.peerings.store)?;
+        ensure_listed(&context.accepters.store)?;
         if context.accounts.own().known_id().is_some() {
             return Ok(());
         }
-        let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
-        let why = refusal.as_ref().map_or_else(|| "no answer yet".to_owned(), AwsError::to_string);
-        Err(format!("AWS has not told yet whose the operator's own credentials are: {why}"))
+        let error = self.credentials_error.lock().unwrap_or_else(PoisonError::into_inner);
+        let why = error.as_ref().map_or_else(|| "AWS has not answered yet".to_owned(), AwsError::to_string);
+        Err(format!("AWS has not accepted the operator's own credentials: {why}"))
     }
 
-    /// Whether every loop moves.
+    /// Whether no reconciliation and no poll is stuck.
     ///
     /// # Errors
-    /// Which one is stuck.
-    pub fn live(&self) -> Result<(), String> {
-        let oldest = self.in_hand().values().flatten().map(Instant::elapsed).max().unwrap_or_default();
-        if oldest > STUCK {
-            return Err(format!("a reconciliation has been in hand for {} s", oldest.as_secs()));
+    /// The one that is stuck.
+    pub(super) fn live(&self) -> Result<(), String> {
+        let oldest = self.running().values().flatten().map(Instant::elapsed).max().unwrap_or_default();
+        if oldest > STUCK_AFTER {
+            return Err(format!("a reconciliation has been running for {} s", oldest.as_secs()));
         }
         let accounts = self.context.get().map(|context| context.accounts.all()).unwrap_or_default();
-        for (account, region, inventory) in peerings(&accounts) {
+        for (account, region, inventory) in inventories(&accounts) {
             let age = inventory.latest().map(|listing| listing.last_polled.elapsed()).unwrap_or_default();
-            if age > self.poll_interval + STUCK {
-                return Err(format!("{region} of {account} has not been listed for {} s", age.as_secs()));
+            if age > self.poll_interval + STUCK_AFTER {
+                return Err(format!(
+                    "the peering connections of account {account} in {region} have not been listed for {} s",
+                    age.as_secs()
+                ));
             }
         }
         Ok(())
     }
 
-    /// The metrics as text.
+    /// The metrics in the Prometheus text format.
     ///
     /// # Errors
-    /// None that a string can give.
-    pub fn metrics(&self) -> Result<String, fmt::Error> {
-        let so_far = |began: &Vec<Instant>| began.iter().map(Instant::elapsed).collect();
-        let mut observed = Observed {
-            in_hand: self.in_hand().iter().map(|(controller, began)| (*controller, so_far(began))).collect(),
-            leader: (self.hold.name().to_owned(), self.hold.is_held()),
-            ..Observed::default()
+    /// If the metrics cannot be encoded.
+    pub(super) fn metrics(&self) -> Result<String, fmt::Error> {
+        let elapsed = |began: &Vec<Instant>| began.iter().map(Instant::elapsed).collect();
+        let mut values = ScrapeValues {
+            running: self.running().iter().map(|(controller, began)| (*controller, elapsed(began))).collect(),
+            leader: (self.leadership.lease().to_owned(), self.leadership.is_held()),
+            ..ScrapeValues::default()
         };
         if let Some(context) = self.context.get() {
-            for (account, region, inventory) in peerings(&context.accounts.all()) {
+            for (account, region, inventory) in inventories(&context.accounts.all()) {
                 let fresh = inventory.latest().and_then(|listing| listing.last_complete);
-                // Until the first success the age is that of the process.
+                // Until the first successful listing, the age counts from the start of the controllers.
                 let age = fresh.unwrap_or(context.started).elapsed();
-                let oldest = observed.inventory_ages.entry((account, region)).or_default();
+                let oldest = values.inventory_ages.entry((account, region)).or_default();
                 *oldest = age.max(*oldest);
             }
             let now = Timestamp::now();
-            context.peerings.store.state().iter().for_each(|object| observed.count_peering(object, now));
-            context.accepters.store.state().iter().for_each(|object| observed.count(&**object, now));
+            context.peerings.store.state().iter().for_each(|object| values.count_peering(object, now));
+            context.accepters.store.state().iter().for_each(|object| values.count(&**object, now));
         }
-        self.metrics.text(&observed)
+        self.metrics.text(&values)
     }
 
-    fn in_hand(&self) -> MutexGuard<'_, BTreeMap<&'static str, Vec<Instant>>> {
-        self.in_hand.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self) -> MutexGuard<'_, BTreeMap<&'static str, Vec<Instant>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether a watch has listed its resources.
-fn listed<K: Managed>(store: &Store<K>) -> Result<(), String> {
+/// Whether the watch of a kind has listed its resources.
+fn ensure_listed<K: Kind>(store: &Store<K>) -> Result<(), String> {
     match store.wait_until_ready().now_or_never() {
         Some(outcome) => outcome.map_err(|error| error.to_string()),
-        None => Err(format!("the watch of {} has not listed them yet", K::plural(&()))),
+        None => Err(format!("the {} have not been listed yet", K::plural(&()))),
     }
 }
 
-/// Every listing of peerings, with its account and region.
-fn peerings(accounts: &[Arc<Account>]) -> Vec<(String, String, Arc<Inventory<Snapshot>>)> {
+/// The inventory of peering connections of every account and region.
+fn inventories(accounts: &[Arc<Account>]) -> Vec<(String, String, Arc<Inventory<Snapshot>>)> {
     let of_account = |account: &Arc<Account>| {
         let id = account.known_id().unwrap_or("unknown").to_owned();
         account.peerings.all().into_iter().map(move |(region, inventory)| (id.clone(), region, inventory))
@@ -147,11 +148,11 @@ fn peerings(accounts: &[Arc<Account>]) -> Vec<(String, String, Arc<Inventory<Sna
     accounts.iter().flat_map(of_account).collect()
 }
 
-impl Observed {
-    /// Takes a resource of either kind in.
-    fn count<K: Managed>(&mut self, object: &K, now: Timestamp) {
+impl ScrapeValues {
+    /// Counts a resource of either kind.
+    fn count<K: Kind>(&mut self, object: &K, now: Timestamp) {
         let kind = K::kind(&()).into_owned();
-        let ready = object.status().and_then(|status| status::find(status.conditions(), ConditionType::Ready));
+        let ready = object.status().and_then(|status| conditions::find(status.conditions(), ConditionType::Ready));
         let (ready, reason) = ready.map_or(("Unknown", "none"), |ready| (&*ready.status, &*ready.reason));
         *self.resources.entry((kind.clone(), ready.to_owned(), reason.to_owned())).or_default() += 1;
         if let Some(asked) = &object.meta().deletion_timestamp {
@@ -160,7 +161,7 @@ impl Observed {
         }
     }
 
-    /// Takes a `VpcPeering` in.
+    /// Counts a `VpcPeering`.
     fn count_peering(&mut self, object: &VpcPeering, now: Timestamp) {
         self.count(object, now);
         let status = object.status.as_ref();
@@ -179,21 +180,21 @@ fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     to.duration_since(from).as_secs_f64()
 }
 
-impl Observer for Monitor {
+impl ReconcileHooks for Monitor {
     fn started(&self, context: &Arc<Context>) {
-        // A process starts its controller once.
+        // A process starts its controllers once.
         _ = self.context.set(Arc::clone(context));
     }
 
     fn began(&self, controller: &'static str, at: Instant) {
-        self.in_hand().entry(controller).or_default().push(at);
+        self.running().entry(controller).or_default().push(at);
     }
 
     fn ended(&self, controller: &'static str, began: Instant, outcome: Result<&Action, &kube::Error>) {
-        if let Some(in_hand) = self.in_hand().get_mut(controller)
-            && let Some(position) = in_hand.iter().position(|other| *other == began)
+        if let Some(running) = self.running().get_mut(controller)
+            && let Some(position) = running.iter().position(|other| *other == began)
         {
-            in_hand.swap_remove(position);
+            running.swap_remove(position);
         }
         let result = match outcome {
             Err(_) => "error",
@@ -206,13 +207,13 @@ impl Observer for Monitor {
 
 impl fmt::Debug for Monitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Monitor").field("hold", &self.hold).finish_non_exhaustive()
+        f.debug_struct("Monitor").field("leadership", &self.leadership).finish_non_exhaustive()
     }
 }
 
 impl Interceptor for Monitor {
     fn may_send(&self) -> bool {
-        self.hold.is_held()
+        self.leadership.is_held()
     }
 
     fn completed(&self, request: &CompletedRequest<'_>) {
@@ -235,9 +236,9 @@ mod tests {
     use crate::peering::testing::spec;
 
     #[test]
-    fn a_reconciliation_without_end_is_noticed() {
-        let monitor = Monitor::new(Hold::always("test"), Duration::from_secs(60));
-        let Some(long_ago) = Instant::now().checked_sub(STUCK * 2) else { return };
+    fn a_stuck_reconciliation_fails_the_liveness_probe() {
+        let monitor = Monitor::new(Leadership::always("test"), Duration::from_secs(60));
+        let Some(long_ago) = Instant::now().checked_sub(STUCK_AFTER * 2) else { return };
         monitor.began("vpcpeering", Instant::now());
         assert_eq!(monitor.live(), Ok(()));
         monitor.began("vpcpeering", long_ago);
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forged_expiry_breaks_no_arithmetic() {
+    fn a_forged_expiry_does_not_overflow() {
         let of = |expires: Timestamp| {
             let mut object = VpcPeering::new("a", spec());
             let status = PeeringStatus { code: "pending-acceptance".into(), message: None };
@@ -260,14 +261,12 @@ mod tests {
         };
         for (first, second) in [(Timestamp::MAX, Timestamp::MIN), (Timestamp::MIN, Timestamp::MAX)] {
             for now in [Timestamp::now(), Timestamp::MAX, Timestamp::MIN] {
-                let mut observed = Observed::default();
-                observed.count_peering(&of(first), now);
-                observed.count_peering(&of(second), now);
+                let mut values = ScrapeValues::default();
+                values.count_peering(&of(first), now);
+                values.count_peering(&of(second), now);
                 let left = seconds(now, Timestamp::MIN);
-                assert_eq!(observed.expiry, Some(left), "the first of them counts");
-                assert!(
-                    Metrics::default().text(&observed).is_ok_and(|text| text.contains("vpcpeering_pending_expiry"))
-                );
+                assert_eq!(values.expiry, Some(left), "the earliest expiry counts");
+                assert!(Metrics::default().text(&values).is_ok_and(|text| text.contains("vpcpeering_pending_expiry")));
             }
         }
     }

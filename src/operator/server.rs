@@ -1,4 +1,4 @@
-//! Metrics and probes over HTTP. It may look, and change nothing.
+//! The HTTP server of metrics and probes. It is read-only.
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,20 +17,20 @@ use tokio::net::TcpListener;
 
 use super::monitor::Monitor;
 
-/// Prometheus' text format.
+/// The content type of the Prometheus text format.
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Whoever sends nothing for so long is sent away.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Maximum time for a client to send the headers of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves until the process ends.
+/// Starts the server, which runs until the process ends.
 ///
 /// # Errors
-/// When the address is taken.
-pub async fn start(address: SocketAddr, monitor: Arc<Monitor>) -> Result<()> {
+/// If it cannot listen on the address.
+pub(crate) async fn start(address: SocketAddr, monitor: Arc<Monitor>) -> Result<()> {
     let listener = match TcpListener::bind(address).await {
-        // A node without IPv6.
+        // Falls back to IPv4 on a node without IPv6.
         Err(_) if address.ip() == Ipv6Addr::UNSPECIFIED => {
             TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
         }
@@ -41,7 +41,7 @@ pub async fn start(address: SocketAddr, monitor: Arc<Monitor>) -> Result<()> {
     tokio::spawn(async move {
         loop {
             let Ok((stream, _)) = listener.accept().await else {
-                // Out of file descriptors, most likely: others will close theirs.
+                // Most likely there are no file descriptors left. Other connections will close.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
@@ -50,9 +50,9 @@ pub async fn start(address: SocketAddr, monitor: Arc<Monitor>) -> Result<()> {
                 let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&monitor, &request))));
                 let connection = http1::Builder::new()
                     .timer(TokioTimer::new())
-                    .header_read_timeout(PATIENCE)
+                    .header_read_timeout(HEADER_TIMEOUT)
                     .serve_connection(TokioIo::new(stream), service);
-                // An error here is a caller who left.
+                // An error means that the client has closed the connection.
                 connection.await.ok();
             });
         }
@@ -70,7 +70,7 @@ fn answer(monitor: &Monitor, request: &Request<Incoming>) -> Response<Full<Bytes
             Ok(text) => (StatusCode::OK, METRICS, text),
             Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
         },
-        // The process answers: no more is asked.
+        // Proves only that the process answers.
         "/healthz" => probe(Ok(())),
         "/livez" => probe(monitor.live()),
         "/readyz" => probe(monitor.ready()),

@@ -1,4 +1,4 @@
-//! The end: a signal stops new work, the steps in hand are finished, and nothing may take for ever.
+//! Graceful shutdown: after a signal no new work starts, and the running reconciliations get a limited time to finish.
 
 use std::time::Duration;
 
@@ -6,23 +6,24 @@ use anyhow::Result;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// How long the steps in hand may take. Whatever is cut off is found again by its recorded intent and its tags.
-const DRAIN: Duration = Duration::from_secs(4);
+/// Maximum time for the running reconciliations after the signal. The next process finds an interrupted step by its
+/// recorded intent and its tags.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Learns of SIGTERM and SIGINT: a receiver that changes then, and a future that resolves.
+/// Listens for SIGTERM and SIGINT. Then the receiver becomes true and the future resolves.
 ///
 /// # Errors
-/// When the process cannot listen to signals.
-pub fn on_signal() -> Result<(watch::Receiver<bool>, impl Future<Output = ()> + Send + Sync + 'static)> {
+/// If the process cannot register the signal handlers.
+pub(crate) fn on_signal() -> Result<(watch::Receiver<bool>, impl Future<Output = ()> + Send + Sync + 'static)> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(async move {
         tokio::select! {
-            _ = terminate.recv() => tracing::info!("SIGTERM: finishing the steps in hand"),
-            _ = interrupt.recv() => tracing::info!("SIGINT: finishing the steps in hand"),
+            _ = terminate.recv() => tracing::info!("received SIGTERM; finishing the running reconciliations"),
+            _ = interrupt.recv() => tracing::info!("received SIGINT; finishing the running reconciliations"),
         }
         stop.send_replace(true);
-        // The receivers take a closed channel for a signal, too.
+        // Keeps the sender: the receivers treat a closed channel as a signal.
         std::future::pending::<()>().await;
     });
     let mut stopping = stopped.clone();
@@ -30,14 +31,14 @@ pub fn on_signal() -> Result<(watch::Receiver<bool>, impl Future<Output = ()> + 
     Ok((stopped, resolved))
 }
 
-/// Runs `work` to its end, but not for longer than [`DRAIN`] after the signal.
-pub async fn within(work: impl Future<Output = ()>, mut stop: watch::Receiver<bool>) {
+/// Runs `work` until it ends, but no longer than [`DRAIN_TIMEOUT`] after the signal.
+pub(crate) async fn within(work: impl Future<Output = ()>, mut stop: watch::Receiver<bool>) {
     let deadline = async move {
         _ = stop.wait_for(|stop| *stop).await;
-        tokio::time::sleep(DRAIN).await;
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
     };
     tokio::select! {
         () = work => {}
-        () = deadline => tracing::warn!("giving up the steps in hand"),
+        () = deadline => tracing::warn!("stopping before the running reconciliations have finished; the next process continues their steps"),
     }
 }

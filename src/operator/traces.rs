@@ -1,4 +1,4 @@
-//! OpenTelemetry traces by OTLP over HTTP: a span for each reconciliation, and in it one for each call to EC2.
+//! OpenTelemetry traces by OTLP over HTTP: a span per reconciliation, with a child span per AWS call.
 
 use std::time::Duration;
 
@@ -17,30 +17,30 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::registry::LookupSpan;
 
-/// How long a collector may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Maximum time of a request to the collector.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the last spans may take to leave when we end.
-const FLUSH: Duration = Duration::from_secs(1);
+/// Maximum time for sending the last spans when the process ends.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Sends traces to a collector.
 #[derive(Debug)]
-pub struct Traces(SdkTracerProvider);
+pub(crate) struct Traces(SdkTracerProvider);
 
 impl Traces {
-    /// Sends traces to the collector at `endpoint`, below which `/v1/traces` is, by this runtime. The other settings are
-    /// the `OTEL_…` variables of <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>.
+    /// Sends traces to `<endpoint>/v1/traces` on `runtime`. Other settings come from the `OTEL_…` variables of
+    /// <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>.
     ///
     /// # Errors
-    /// When the endpoint is no URL, or the certificates of authorities cannot be read.
-    pub fn to(endpoint: &str, runtime: Handle) -> Result<Self> {
+    /// If the endpoint is not a URL, or the CA certificates cannot be read.
+    pub(crate) fn to(endpoint: &str, runtime: Handle) -> Result<Self> {
         let connector = HttpsConnectorBuilder::new()
             .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
-            .context("cannot read the certificates of authorities")?
+            .context("cannot read the CA certificates of the system")?
             .https_or_http()
             .enable_http1()
             .build();
-        let client = OnRuntime { client: HyperClient::new(connector, PATIENCE, None), runtime };
+        let client = OnRuntime { client: HyperClient::new(connector, REQUEST_TIMEOUT, None), runtime };
         let exporter = SpanExporter::builder()
             .with_http()
             .with_http_client(client)
@@ -51,9 +51,10 @@ impl Traces {
         Ok(Self(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build()))
     }
 
-    /// What turns spans of `tracing` into spans of OpenTelemetry.
+    /// The layer that turns spans of `tracing` into spans of OpenTelemetry.
     pub(super) fn layer<S: Subscriber + for<'a> LookupSpan<'a>>(&self) -> impl Layer<S> + use<S> {
-        // A call to EC2 is a debug span of its SDK. What HTTP clients say is left out: the exporter has one itself.
+        // The SDK's span of an AWS call has the level debug. Spans of HTTP clients are excluded, because the exporter's
+        // own requests would create spans too.
         let targets = Targets::new()
             .with_targets(["vpc_peering_operator", "kube_runtime"].map(|target| (target, Level::INFO)))
             .with_targets(["aws_sdk_ec2", "aws_sdk_sts"].map(|target| (target, Level::DEBUG)));
@@ -61,15 +62,15 @@ impl Traces {
         tracing_opentelemetry::layer().with_tracer(tracer).with_threads(false).with_filter(targets)
     }
 
-    /// Sends what has not been sent yet. The runtime must still run.
-    pub fn flush(self) {
-        if let Err(error) = self.0.shutdown_with_timeout(FLUSH) {
-            tracing::warn!(%error, "the last traces are lost");
+    /// Sends the spans that are left. The runtime must still be running.
+    pub(crate) fn flush(self) {
+        if let Err(error) = self.0.shutdown_with_timeout(FLUSH_TIMEOUT) {
+            tracing::warn!(%error, "cannot send the last traces; they are lost");
         }
     }
 }
 
-/// The exporter has a thread of its own, and Hyper asks for a runtime.
+/// Runs requests on the runtime: the exporter calls from a thread of its own, and hyper needs a runtime.
 #[derive(Debug)]
 struct OnRuntime {
     client: HyperClient<HttpsConnector<HttpConnector>>,

@@ -348,7 +348,7 @@ pub async fn the_role_of_the_node_is_used_only_if_allowed(shared: Arc<Shared>) -
         } else {
             let refused = eventually("no credentials", LIMIT, async || {
                 let log = operator.output();
-                ensure!(log.contains("AWS does not tell whose the operator's own credentials are"), "{log}");
+                ensure!(log.contains("AWS has not accepted the operator's own credentials"), "{log}");
                 Ok(())
             });
             tokio::select! {

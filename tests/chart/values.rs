@@ -172,7 +172,7 @@ fn identity(spec: Value) -> Value {
 
 pub async fn contradictory_values_are_rejected(shared: Arc<Shared>) -> Result<()> {
     for (values, why) in [
-        (json!({"leaderElection": {"enabled": false}}), "several replicas need leaderElection.enabled"),
+        (json!({"leaderElection": {"enabled": false}}), "replicas > 1 needs leaderElection.enabled"),
         (json!({"watchSelector": "team=blue"}), "watchSelector needs watchNamespaces"),
     ] {
         let error =

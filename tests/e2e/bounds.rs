@@ -185,9 +185,9 @@ pub async fn the_schema_limits_the_size_of_resources(world: World) -> Result<()>
     };
     let many: Value = (0..33).map(|number| (format!("k{number}"), json!(""))).collect();
     let refused = [
-        (accepter(1_001, 1), "accept has at most 1000 VPC IDs, regions and CIDR blocks"),
-        (accepter(1, 1_001), "deny has at most 1000 VPC IDs, regions and CIDR blocks"),
-        (identity(json!({"matchLabels": {"k".repeat(318): ""}})), "a label's key has at most 317 characters"),
+        (accepter(1_001, 1), "accept must list at most 1000 VPC IDs, regions and CIDR blocks"),
+        (accepter(1, 1_001), "deny must list at most 1000 VPC IDs, regions and CIDR blocks"),
+        (identity(json!({"matchLabels": {"k".repeat(318): ""}})), "a label key must have at most 317 characters"),
         (identity(json!({"matchLabels": many})), "must have at most 32 "),
     ];
     for (manifest, expected) in refused {

@@ -23,10 +23,10 @@ pub async fn every_schema_rule_rejects_with_a_readable_message(world: World) -> 
             "requester.region is required, unless requester.identityRef names an AwsIdentity",
         ),
         (json!({"requester": {"vpcId": own, "region": ""}}), "spec.requester.region"),
-        (json!({"accepter": {"region": "eu-west-1"}}), "name the VPC by either vpcId or vpcSelector"),
+        (json!({"accepter": {"region": "eu-west-1"}}), "set either vpcId or vpcSelector to select the VPC"),
         (
             json!({"accepter": {"vpcId": "vpc-00000000", "vpcSelector": {"tags": {"a": "b"}}}}),
-            "name the VPC by either vpcId or vpcSelector",
+            "set either vpcId or vpcSelector to select the VPC",
         ),
         (json!({"accepter": {"vpcSelector": {"tags": {}}}}), "at least 1 properties"),
         (
@@ -35,7 +35,7 @@ pub async fn every_schema_rule_rejects_with_a_readable_message(world: World) -> 
         ),
         (
             json!({"accepter": {"vpcId": "vpc-00000000", "routes": {"routeTables": {"all": true, "main": true}}}}),
-            "say which route tables by exactly one of",
+            "set exactly one of all: true, main: true, ids and tags",
         ),
         (
             json!({"accepter": {"vpcId": "vpc-00000000", "routes": {"routeTables": {"ids": []}}}}),
@@ -43,15 +43,15 @@ pub async fn every_schema_rule_rejects_with_a_readable_message(world: World) -> 
         ),
         (
             json!({"accepter": {"vpcId": "vpc-00000000", "routes": {"routeTables": {"all": true}, "destinationCidrBlocks": ["x"]}}}),
-            "destinationCidrBlocks takes CIDR blocks",
+            "destinationCidrBlocks must be CIDR blocks",
         ),
         (
             json!({"accepter": {"vpcSelector": {"tags": {"k".repeat(128): "b"}}}}),
-            "spec.accepter.vpcSelector.tags: Invalid value: a tag's key has at most 127 characters",
+            "spec.accepter.vpcSelector.tags: Invalid value: a tag key must have at most 127 characters",
         ),
         (
             json!({"accepter": {"vpcId": "vpc-00000000", "routes": {"routeTables": {"tags": {"k".repeat(128): "b"}}}}}),
-            "spec.accepter.routes.routeTables.tags: Invalid value: a tag's key has at most 127 characters",
+            "spec.accepter.routes.routeTables.tags: Invalid value: a tag key must have at most 127 characters",
         ),
         (json!({"acceptance": "Perhaps"}), "supported values: \"Auto\", \"Manual\""),
         (json!({"managementPolicy": "None"}), "supported values: \"Full\", \"Observe\""),

@@ -60,7 +60,7 @@ annotations:
   namespace: {{ .Release.Namespace }}
 {{- end }}
 
-{{/* What the operator may do in the namespaces that it reconciles. */}}
+{{/* The permissions of the operator in the namespaces that it reconciles. */}}
 {{- define "operator.rules" -}}
 # `patch` adds and removes the finalizer.
 - apiGroups: [vpcpeering.dev]
@@ -74,7 +74,7 @@ annotations:
   verbs: [create, patch]
 {{- end }}
 
-{{/* What an admission policy matches: (list $ resources operations). Another release may reconcile other namespaces. */}}
+{{/* The requests that an admission policy matches: (list $ resources operations). Another release may reconcile other namespaces. */}}
 {{- define "operator.admission" -}}
 {{- with (index . 0).Values.watchNamespaces }}
 namespaceSelector:

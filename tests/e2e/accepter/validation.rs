@@ -11,24 +11,24 @@ pub async fn every_rule_of_the_accepter_schema_rejects_invalid_values(world: Wor
     let accepter = AccepterEnd::own(&world);
     let selector = json!({"tags": {"a": "b"}});
     let rows = [
-        (json!({"vpcSelector": selector}), "name the VPC by either vpcId or vpcSelector"),
+        (json!({"vpcSelector": selector}), "set either vpcId or vpcSelector to select the VPC"),
         (json!({"vpcId": "subnet-1"}), "spec.vpcId"),
         (json!({"accept": [{}]}), "ownerId"),
         (json!({"accept": [accept_any("1", json!({}))]}), "spec.accept[0].ownerId"),
         (
             json!({"accept": [accept_any(ACCOUNT, json!({"cidrBlocks": {"list": ["10.0.0.0"]}}))]}),
-            "cidrBlocks takes CIDR blocks",
+            "cidrBlocks must be CIDR blocks",
         ),
         // Fields that are missing, null or empty must not allow everything.
         (json!({"accept": [{"ownerId": "111111111111"}]}), "spec.accept[0].vpcs"),
         (json!({"accept": [accept_any(ACCOUNT, json!({"vpcs": null}))]}), "spec.accept[0].vpcs"),
-        (json!({"accept": [accept_any(ACCOUNT, json!({"regions": {}}))]}), "allow every region by all: true"),
+        (json!({"accept": [accept_any(ACCOUNT, json!({"regions": {}}))]}), "set all: true to allow every region"),
         (
             json!({"accept": [accept_any(ACCOUNT, json!({"cidrBlocks": {"list": null}}))]}),
             "spec.accept[0].cidrBlocks.list",
         ),
-        (json!({"deny": [{}]}), "at least one of ownerId, vpcIds, regions, cidrBlocks"),
-        (json!({"reject": true}), "say which, or leave it out"),
+        (json!({"deny": [{}]}), "at least one of ownerId, vpcIds, regions and cidrBlocks"),
+        (json!({"reject": true}), "list the requests to reject in deny"),
         (json!({"maxConnections": 126}), "spec.maxConnections"),
         (json!({"tags": [{"key": "vpcpeering.dev/uid", "value": ""}]}), "choose another key"),
     ];

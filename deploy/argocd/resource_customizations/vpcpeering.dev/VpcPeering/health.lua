@@ -1,11 +1,11 @@
--- What Argo CD shows of a VpcPeering, or of another kind of ours with the same conditions. It runs without Lua's libraries for strings and mathematics.
+-- The health of a VpcPeering, or of another kind of this operator, in Argo CD. Argo CD runs it without Lua's libraries for strings and mathematics.
 local function health(status, message)
   return { status = status, message = message }
 end
 
 local status = obj.status or {}
 
--- A status that speaks of an older spec says nothing of this one.
+-- The status does not describe the current spec yet.
 if status.observedGeneration ~= obj.metadata.generation then
   return health("Progressing", "the operator has not looked at this generation yet")
 end
@@ -32,7 +32,7 @@ end
 if ready.status == "True" then
   return health("Healthy", ready.message)
 end
--- Somebody else's move, which may take days: the accepter's owner, or whoever asked for a dry run.
+-- The next step may take days: it is up to the accepter's owner, or to the user who requested the dry run.
 if ready.reason == "PendingAcceptance" or (ready.reason == "DryRun" and holds("DryRunSucceeded")) then
   return health("Suspended", ready.message)
 end
