@@ -1,4 +1,3 @@
-#![allow(dead_code, unused_imports)]
 //! A Kubernetes operator for AWS VPC peering connections. `docs/architecture.md` explains the design.
 //!
 //! The folders are layers. Each imports only from those below it:
@@ -12,7 +11,7 @@
 
 pub mod api;
 pub(crate) mod aws;
-
-
-
+pub mod cli;
+pub(crate) mod controller;
+pub mod operator;
 pub(crate) mod peering;

@@ -23,6 +23,6 @@ pub(crate) use error::{AwsError, Class};
 pub(crate) use interceptor::{CompletedRequest, Interceptor};
 pub(crate) use inventory::Inventory;
 pub(crate) use inventory::filters::Filters;
-pub(crate) use inventory::view::View;
+pub(crate) use inventory::view::{Listing, View};
 pub(crate) use principal::{Principal, Role};
 pub(crate) use rate_limit::RateLimit;

@@ -60,9 +60,7 @@ pub(super) fn retry(object: Arc<AwsIdentity>, error: &kube::Error, _: Arc<Contex
 }
 
 fn readiness(object: &AwsIdentity, answer: &Result<CallerIdentity, AwsError>) -> Readiness {
-    let stalled = |reason, message| {
-        Readiness { ready: Some(false), progress: Progress::Stalled, reason, message }
-    };
+    let stalled = |reason, message| Readiness { ready: Some(false), progress: Progress::Stalled, reason, message };
     match answer {
         Err(error) => Readiness::blocked(blocker_of(error), Some(false)),
         Ok(caller) if caller.account_id != object.spec.account_id => stalled(

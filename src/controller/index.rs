@@ -1,29 +1,30 @@
-//! Resources by what they are found by: a connection in EC2 that they wait for, or the VPCs that they ask for.
+//! Finds resources by AWS ID.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use kube::Resource;
 use smol_str::SmolStr;
 
-/// A resource's namespace and name.
-pub type Key = (SmolStr, SmolStr);
+/// The namespace and name of a resource.
+pub(crate) type Key = (SmolStr, SmolStr);
 
-/// By what.
+/// The kinds of terms.
 #[derive(Clone, Copy, Debug)]
-pub enum By {
-    /// IDs in EC2 that a resource waits for: of connections, and of VPCs whose route tables matter.
-    Interest,
-    /// The two VPCs that it asks for.
-    Vpcs,
+pub(crate) enum By {
+    /// The AWS IDs that a resource depends on: of connections, and of VPCs whose route tables matter to it.
+    AwsId,
+    /// The two VPCs in the spec of a resource.
+    VpcPair,
 }
 
-/// Resources by any number of terms each.
+/// Resources by terms. A resource can have many terms of each kind.
 #[derive(Debug, Default)]
-pub struct Index(Mutex<Relation>);
+pub(crate) struct Index(Mutex<Relation>);
 
-/// The same both ways round. Each resource has a place here, so that it is to be small: of a term there is only its hash,
-/// whose lowest bit tells by what it is.
+/// The relation in both directions. Every resource has an entry, so entries are small: a term is kept as its hash, and the
+/// lowest bit of the hash is the kind of the term.
 #[derive(Debug, Default)]
 struct Relation {
     by_resource: HashMap<Arc<Key>, Box<[u64]>>,
@@ -31,8 +32,8 @@ struct Relation {
 }
 
 impl Index {
-    /// This resource is found by these terms, and by no others of the kind.
-    pub fn set(&self, by: By, namespace: &str, name: &str, terms: impl IntoIterator<Item = impl AsRef<str>>) {
+    /// Replaces the terms of one kind of a resource.
+    pub(super) fn set(&self, by: By, namespace: &str, name: &str, terms: impl IntoIterator<Item = impl AsRef<str>>) {
         let terms: BTreeSet<u64> = terms.into_iter().map(|term| hash(by, term.as_ref())).collect();
         let key = Arc::new((namespace.into(), name.into()));
         let mut relation = self.lock();
@@ -53,9 +54,8 @@ impl Index {
         }
     }
 
-    /// The resources that are found by this term, and, rarely, one that is not.
-    #[must_use]
-    pub fn find(&self, by: By, term: &str) -> Vec<Key> {
+    /// The resources with this term. A hash collision can add another resource, which is rare.
+    pub(super) fn find(&self, by: By, term: &str) -> Vec<Key> {
         let term = hash(by, term);
         let relation = self.lock();
         let found = relation.by_term.range((term, Arc::default())..).take_while(|(other, _)| *other == term);
@@ -67,6 +67,13 @@ impl Index {
     }
 }
 
+/// The key of an object. The namespace of a cluster-scoped object is empty.
+pub(super) fn key(object: &impl Resource) -> Key {
+    let metadata = object.meta();
+    let text = |text: &Option<String>| text.as_deref().unwrap_or_default().into();
+    (text(&metadata.namespace), text(&metadata.name))
+}
+
 fn hash(by: By, term: &str) -> u64 {
     BuildHasherDefault::<DefaultHasher>::default().hash_one(term) & !1 | by as u64
 }
@@ -76,20 +83,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_word_of_a_resource_counts() {
+    fn set_replaces_the_terms_of_one_kind_only() {
         let index = Index::default();
-        index.set(By::Interest, "a", "x", ["pcx-1", "pcx-2"]);
-        index.set(By::Interest, "b", "x", ["pcx-2"]);
-        index.set(By::Vpcs, "a", "x", ["pcx-2"]);
-        index.set(By::Interest, "a", "x", ["pcx-1"]);
-        assert_eq!(index.find(By::Interest, "pcx-1"), [("a".into(), "x".into())]);
-        assert_eq!(index.find(By::Interest, "pcx-2"), [("b".into(), "x".into())]);
-        assert_eq!(index.find(By::Vpcs, "pcx-2"), [("a".into(), "x".into())]);
-        assert_eq!(index.find(By::Interest, "pcx"), []);
-        index.set(By::Interest, "a", "x", [""; 0]);
-        assert_eq!(index.find(By::Vpcs, "pcx-2"), [("a".into(), "x".into())]);
-        index.set(By::Vpcs, "a", "x", [""; 0]);
-        index.set(By::Interest, "b", "x", [""; 0]);
+        index.set(By::AwsId, "a", "x", ["pcx-1", "pcx-2"]);
+        index.set(By::AwsId, "b", "x", ["pcx-2"]);
+        index.set(By::VpcPair, "a", "x", ["pcx-2"]);
+        index.set(By::AwsId, "a", "x", ["pcx-1"]);
+        assert_eq!(index.find(By::AwsId, "pcx-1"), [("a".into(), "x".into())]);
+        assert_eq!(index.find(By::AwsId, "pcx-2"), [("b".into(), "x".into())]);
+        assert_eq!(index.find(By::VpcPair, "pcx-2"), [("a".into(), "x".into())]);
+        assert_eq!(index.find(By::AwsId, "pcx"), []);
+        index.set(By::AwsId, "a", "x", [""; 0]);
+        assert_eq!(index.find(By::VpcPair, "pcx-2"), [("a".into(), "x".into())]);
+        index.set(By::VpcPair, "a", "x", [""; 0]);
+        index.set(By::AwsId, "b", "x", [""; 0]);
         assert!(index.lock().by_term.is_empty() && index.lock().by_resource.is_empty());
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::blocked::blocker_of;
 use super::kind::Look;
-use crate::aws::calls::peerings::CONNECTION_ID;
+use crate::aws::calls::CONNECTION_ID;
 use crate::aws::calls::VPC_ID;
 use crate::aws::{Filters, Inventory};
 use crate::peering::routes::RouteTables;

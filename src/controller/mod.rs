@@ -189,7 +189,9 @@ impl Start<'_> {
         Controller::for_stream(watched, context.credentials.identities.clone())
             .graceful_shutdown_on(shutdown)
             .run(
-                move |object, context| hooked(Arc::clone(&hooks), "awsidentity", aws_identity::reconcile(object, context)),
+                move |object, context| {
+                    hooked(Arc::clone(&hooks), "awsidentity", aws_identity::reconcile(object, context))
+                },
                 aws_identity::retry,
                 context,
             )

@@ -24,14 +24,13 @@ use super::credentials::still_granted;
 use super::deferral;
 use super::fair_queue::{Acquired, Permit, QueuedResource};
 use super::kind::{
-    Actors, Decision, Kind, Look, Outcome, has_finalizer, is_ready, is_reconcile_requested, reconcile_at,
-    with_state,
+    Actors, Decision, Kind, Look, Outcome, has_finalizer, is_ready, is_reconcile_requested, reconcile_at, with_state,
 };
 use super::state::{Listings, ReconcileState};
 use super::status_writer::{self, AFTER_CONFLICT};
+use crate::peering::Readiness;
 use crate::peering::plan::{Plan, Step};
 use crate::peering::settings::TRANSIENT;
-use crate::peering::Readiness;
 
 /// Brings AWS and the status closer to the spec.
 ///

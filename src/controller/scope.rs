@@ -1,51 +1,54 @@
-//! Which resources are looked after: those of some namespaces or of every one, with certain labels or whatever theirs.
+//! The resources that this operator reconciles, and one watch for several namespaces.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
-use kube::ResourceExt;
+use kube::Resource;
 use kube::runtime::reflector::Store;
 use kube::runtime::watcher::Event;
 
-use super::kept::Managed;
+use super::index::{Key, key};
 
-/// Which resources are looked after.
+/// The resources that this operator reconciles.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scope {
-    /// Only those of these namespaces; of every one where there is none.
+pub(crate) struct Scope {
+    /// Only resources in these namespaces. Empty: all namespaces.
     pub namespaces: BTreeSet<String>,
-    /// Only those with such labels.
+    /// Only resources that this label selector matches. `None`: all labels.
     pub selector: Option<String>,
 }
 
-/// What several watches, one a namespace, have shown so far.
+/// The progress of several watches, one per namespace.
 struct Watches<K> {
-    /// Those that have not shown all of theirs yet.
-    unread: BTreeSet<String>,
-    /// What a watch lists, until the list is complete.
-    listed: BTreeMap<String, Vec<K>>,
-    /// What to tell.
+    /// Namespaces whose first listing is not complete.
+    unlisted: BTreeSet<String>,
+    /// The objects of each listing in progress.
+    listings: BTreeMap<String, Vec<K>>,
+    /// Events to yield.
     events: VecDeque<Event<K>>,
-    /// What to tell after the common beginning, which would undo it.
-    later: Vec<Event<K>>,
+    /// Events to yield after the first listing of all namespaces. That listing would undo them.
+    deferred: Vec<Event<K>>,
 }
 
-/// The events of several watches, one a namespace, as if they were one's: the beginning of all is their common one, and
-/// what a later listing lacks, and `store` has, is gone.
-pub fn merge<K: Managed>(
+/// Merges the watches of several namespaces into one. The first listings become one listing. A later listing becomes
+/// changes: a delete for each object of `store` that it lacks, and an apply for each other object.
+pub(super) fn merge<K>(
     watches: Vec<(String, BoxStream<'static, Event<K>>)>,
     store: Store<K>,
-) -> impl Stream<Item = Event<K>> + Send + use<K> {
+) -> impl Stream<Item = Event<K>> + Send + use<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
     let state = Watches {
-        unread: watches.iter().map(|(namespace, _)| namespace.clone()).collect(),
-        listed: BTreeMap::new(),
+        unlisted: watches.iter().map(|(namespace, _)| namespace.clone()).collect(),
+        listings: BTreeMap::new(),
         events: VecDeque::from([Event::Init]),
-        later: Vec::new(),
+        deferred: Vec::new(),
     };
     let known = move |namespace: &str| {
         let objects = store.state().into_iter();
-        let objects = objects.filter(|object| object.namespace().as_deref() == Some(namespace));
+        let objects = objects.filter(|object| object.meta().namespace.as_deref() == Some(namespace));
         objects.map(|object| (*object).clone()).collect()
     };
     let named = |(namespace, watch): (String, BoxStream<'static, _>)| {
@@ -63,25 +66,26 @@ pub fn merge<K: Managed>(
     })
 }
 
-impl<K: Managed> Watches<K> {
+impl<K: Resource> Watches<K> {
     fn follow(&mut self, namespace: String, event: Event<K>, known: impl Fn(&str) -> Vec<K>) {
         match event {
-            Event::Apply(_) | Event::Delete(_) if self.unread.is_empty() => self.events.push_back(event),
-            Event::Apply(_) | Event::Delete(_) => self.later.push(event),
-            Event::Init => _ = self.listed.insert(namespace, Vec::new()),
-            Event::InitApply(object) => self.listed.entry(namespace).or_default().push(object),
+            Event::Apply(_) | Event::Delete(_) if self.unlisted.is_empty() => self.events.push_back(event),
+            Event::Apply(_) | Event::Delete(_) => self.deferred.push(event),
+            // A listing that starts again replaces the incomplete one.
+            Event::Init => _ = self.listings.insert(namespace, Vec::new()),
+            Event::InitApply(object) => self.listings.entry(namespace).or_default().push(object),
             Event::InitDone => {
-                let listed = self.listed.remove(&namespace).unwrap_or_default();
-                if self.unread.is_empty() {
-                    let there: BTreeSet<_> = listed.iter().map(|object| key(object)).collect();
-                    let gone = known(&namespace).into_iter().filter(|object| !there.contains(&key(object)));
+                let listed = self.listings.remove(&namespace).unwrap_or_default();
+                if self.unlisted.is_empty() {
+                    let present: BTreeSet<Key> = listed.iter().map(key).collect();
+                    let gone = known(&namespace).into_iter().filter(|object| !present.contains(&key(object)));
                     self.events.extend(gone.map(Event::Delete));
                     self.events.extend(listed.into_iter().map(Event::Apply));
                 } else {
                     self.events.extend(listed.into_iter().map(Event::InitApply));
-                    if self.unread.remove(&namespace) && self.unread.is_empty() {
+                    if self.unlisted.remove(&namespace) && self.unlisted.is_empty() {
                         self.events.push_back(Event::InitDone);
-                        self.events.extend(self.later.drain(..));
+                        self.events.extend(self.deferred.drain(..));
                     }
                 }
             }
@@ -89,13 +93,10 @@ impl<K: Managed> Watches<K> {
     }
 }
 
-fn key(object: &impl Managed) -> (Option<String>, String) {
-    (object.namespace(), object.name_any())
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use kube::ResourceExt;
     use serde_json::json;
 
     use super::*;
@@ -110,12 +111,11 @@ mod tests {
         .unwrap()
     }
 
-    fn told(watches: &mut Watches<VpcPeering>) -> Vec<String> {
-        let name = |object: VpcPeering| key(&object).1;
+    fn yielded(watches: &mut Watches<VpcPeering>) -> Vec<String> {
         let text = |event| match event {
-            Event::Apply(object) => format!("apply {}", name(object)),
-            Event::Delete(object) => format!("delete {}", name(object)),
-            Event::InitApply(object) => format!("list {}", name(object)),
+            Event::Apply(object) => format!("apply {}", object.name_any()),
+            Event::Delete(object) => format!("delete {}", object.name_any()),
+            Event::InitApply(object) => format!("list {}", object.name_any()),
             Event::Init => "begin".into(),
             Event::InitDone => "done".into(),
         };
@@ -123,12 +123,12 @@ mod tests {
     }
 
     #[test]
-    fn many_watches_look_like_one() {
+    fn the_watches_of_several_namespaces_merge_into_one() {
         let mut watches = Watches {
-            unread: BTreeSet::from(["a".to_owned(), "b".to_owned()]),
-            listed: BTreeMap::new(),
+            unlisted: BTreeSet::from(["a".to_owned(), "b".to_owned()]),
+            listings: BTreeMap::new(),
             events: VecDeque::new(),
-            later: Vec::new(),
+            deferred: Vec::new(),
         };
         let nothing = |_: &str| Vec::new();
         for event in
@@ -136,19 +136,19 @@ mod tests {
         {
             watches.follow("a".into(), event, nothing);
         }
-        assert!(told(&mut watches).is_empty(), "a listing that broke off");
+        assert!(yielded(&mut watches).is_empty(), "an incomplete listing was yielded");
         watches.follow("a".into(), Event::InitDone, nothing);
-        assert_eq!(told(&mut watches), ["list x"]);
+        assert_eq!(yielded(&mut watches), ["list x"]);
         watches.follow("a".into(), Event::Apply(object("a", "new")), nothing);
-        assert!(told(&mut watches).is_empty(), "the beginning would take it back");
+        assert!(yielded(&mut watches).is_empty(), "the first listing would undo the change");
         for event in [Event::Init, Event::InitApply(object("b", "y")), Event::InitDone] {
             watches.follow("b".into(), event, nothing);
         }
-        assert_eq!(told(&mut watches), ["list y", "done", "apply new"]);
-        // Later one of them lists anew.
+        assert_eq!(yielded(&mut watches), ["list y", "done", "apply new"]);
+        // A later listing of one namespace.
         for event in [Event::Init, Event::InitApply(object("a", "z")), Event::InitDone] {
             watches.follow("a".into(), event, |namespace| vec![object(namespace, "x"), object(namespace, "z")]);
         }
-        assert_eq!(told(&mut watches), ["delete x", "apply z"]);
+        assert_eq!(yielded(&mut watches), ["delete x", "apply z"]);
     }
 }

@@ -62,7 +62,8 @@ impl<S: Step> Default for ReconcileState<S> {
 pub(crate) struct Listings {
     /// Of connections, the requester's first.
     pub connections: Vec<Arc<Inventory<Snapshot>>>,
-    pub route_tables: Vec<Arc<Inventory<RouteTables>>>,
+    /// Held so that they are polled.
+    pub _route_tables: Vec<Arc<Inventory<RouteTables>>>,
 }
 
 /// The result of a check of the two VPCs.
@@ -232,7 +233,7 @@ impl<S: Step> ReconcileStates<S> {
 mod tests {
     use super::*;
     use crate::api::{Reason, Side};
-    use crate::peering::Aspect;
+    use crate::peering::plan::Aspect;
     use crate::peering::upkeep::UpkeepStep;
     use crate::peering::vpc_peering::Step;
 

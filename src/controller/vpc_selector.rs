@@ -24,10 +24,7 @@ pub(super) async fn find(
     };
     let (reason, message) = match found.as_slice() {
         [id] => return Ok(id.clone()),
-        [] => (
-            Reason::VpcNotFound,
-            format!("{field} matches no VPC in {region} that {} can see", account.principal),
-        ),
+        [] => (Reason::VpcNotFound, format!("{field} matches no VPC in {region} that {} can see", account.principal)),
         several => {
             // The ID of a VPC that the identity may not be used for is confidential.
             let named: Vec<_> = several.iter().map(String::as_str).filter(|id| limits.allows_vpc(id)).collect();

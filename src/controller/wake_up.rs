@@ -63,7 +63,9 @@ pub(super) fn dispatch(
             }
             // The receivers are gone only at shutdown.
             woken::<VpcPeering>(&context, &wake_up).into_iter().for_each(|object| _ = to_peerings.send(object));
-            woken::<VpcPeeringAccepter>(&context, &wake_up).into_iter().for_each(|object| _ = to_accepters.send(object));
+            woken::<VpcPeeringAccepter>(&context, &wake_up)
+                .into_iter()
+                .for_each(|object| _ = to_accepters.send(object));
         }
         std::future::pending().await
     };

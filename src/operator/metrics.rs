@@ -294,8 +294,15 @@ fn condition_reason(reason: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn answered<'a>(account: &'a str, region: &'a str, code: &'a str) -> Answered<'a> {
-        Answered { action: "DescribeVpcs", account, region, code, request_id: None, took: Duration::from_secs(1) }
+    fn answered<'a>(account: &'a str, region: &'a str, code: &'a str) -> CompletedRequest<'a> {
+        CompletedRequest {
+            action: "DescribeVpcs",
+            account,
+            region,
+            code,
+            request_id: None,
+            took: Duration::from_secs(1),
+        }
     }
 
     #[test]

@@ -71,11 +71,6 @@ impl Readiness {
         Self { ready, progress, reason, message }
     }
 
-    /// Whether the change to this summary is a Warning Event.
-    pub(crate) fn is_problem(&self) -> bool {
-        self.progress == Progress::Stalled || self.ready.is_none() || self.reason.is_trouble()
-    }
-
     /// The conditions that show this summary.
     pub(crate) fn conditions(&self, generation: i64, now: Timestamp) -> Vec<Condition> {
         let ready = match self.ready {
@@ -139,10 +134,7 @@ pub(crate) fn following(previous: Option<&Condition>, mut condition: Condition) 
 }
 
 /// All conditions, each of which replaces the previous one of its type.
-pub(crate) fn all_following(
-    previous: &[Condition],
-    conditions: impl IntoIterator<Item = Condition>,
-) -> Vec<Condition> {
+pub(crate) fn all_following(previous: &[Condition], conditions: impl IntoIterator<Item = Condition>) -> Vec<Condition> {
     let follow =
         |condition: Condition| following(previous.iter().find(|before| before.type_ == condition.type_), condition);
     conditions.into_iter().map(follow).collect()

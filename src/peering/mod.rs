@@ -24,14 +24,14 @@ pub(crate) mod upkeep;
 pub(crate) mod vpc_peering;
 pub(crate) mod vpc_peering_accepter;
 
-pub(crate) use authority::{Authority, Authorized, Hint};
+pub(crate) use authority::{Authorized, Hint};
 pub(crate) use blocker::{Blocker, Progress};
 pub(crate) use conditions::Readiness;
-pub(crate) use connection::{Connection, StatusCode, Tags};
+pub(crate) use connection::{Connection, StatusCode};
 pub(crate) use endpoints::{Endpoint, Endpoints};
 pub(crate) use limits::{Limits, Permissions};
 pub(crate) use owner::Owner;
-pub(crate) use plan::{Aspect, Plan};
+pub(crate) use plan::Plan;
 pub(crate) use preflight::Preflight;
 pub(crate) use settings::Settings;
 pub(crate) use snapshot::Snapshot;

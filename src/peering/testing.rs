@@ -1,6 +1,9 @@
 //! Plain data for the tests of the domain.
 
-use super::{Connection, Endpoint, Endpoints, Limits, Owner, Permissions, StatusCode, Tags};
+use super::connection::{Connection, StatusCode, Tags};
+use super::endpoints::{Endpoint, Endpoints};
+use super::limits::{Limits, Permissions};
+use super::owner::Owner;
 use crate::api::{AllowedRegions, PeeringSide, VpcInfo, VpcPeeringSpec};
 
 /// EC2's nine codes, and one that it may add.

@@ -16,14 +16,29 @@ use crate::api::{ConditionType, ManagedRoute, ManagedTag, PeeringOptions, Reason
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum UpkeepStep {
     /// Record the tags of the spec that the operator sets.
-    RecordTags { tags: BTreeSet<ManagedTag> },
-    Tag { id: Authorized, tags: BTreeMap<String, String> },
-    Untag { id: Authorized, keys: BTreeSet<String> },
-    SetOptions { id: Authorized, allow_dns_resolution_from_remote_vpc: bool },
+    RecordTags {
+        tags: BTreeSet<ManagedTag>,
+    },
+    Tag {
+        id: Authorized,
+        tags: BTreeMap<String, String>,
+    },
+    Untag {
+        id: Authorized,
+        keys: BTreeSet<String>,
+    },
+    SetOptions {
+        id: Authorized,
+        allow_dns_resolution_from_remote_vpc: bool,
+    },
     /// Record the routes that the operator creates.
-    RecordRoutes { routes: BTreeSet<ManagedRoute> },
+    RecordRoutes {
+        routes: BTreeSet<ManagedRoute>,
+    },
     /// Change routes, with one call each.
-    ChangeRoutes { changes: Vec<RouteChange> },
+    ChangeRoutes {
+        changes: Vec<RouteChange>,
+    },
 }
 
 impl UpkeepStep {
@@ -133,7 +148,8 @@ pub(crate) fn withdraw_routes(
     let aspect = Aspect::Routes(routing.side);
     let plan = routes::withdraw(routing, keeps_record);
     let blocker = if plan.awaits_ec2 {
-        let message = format!("waiting for EC2 to show that the {}'s routes through {connection_id} are gone", routing.side);
+        let message =
+            format!("waiting for EC2 to show that the {}'s routes through {connection_id} are gone", routing.side);
         Some(Blocker::passing(Reason::Deleting, message, EFFECT_REQUEUE))
     } else if keeps_record {
         plan.blocker()
@@ -160,7 +176,9 @@ pub(crate) fn conditions<'a, S: 'a>(
         let updating = |message| Blocker::stalled(Reason::Updating, message);
         let next = statuses.filter_map(|status| status.step.as_ref()).next();
         let next = next.map(|step| {
-            updating(change(step).map_or("next: update the record in the status".into(), |change| format!("next: {change}")))
+            updating(
+                change(step).map_or("next: update the record in the status".into(), |change| format!("next: {change}")),
+            )
         });
         let waits = || awaited.map(|id| updating(format!("waiting for {id} to become active")));
         (kind, blocker.or(next).or_else(waits).map_or(Ok(()), Err))

@@ -19,8 +19,6 @@ use self::poller::{PollSettings, Poller, Query};
 use self::view::{Listing, View};
 use super::ec2::Ec2;
 
-pub use self::poller::ChangeListener;
-
 /// One region as one account sees it. It is polled until the last reference is dropped.
 #[derive(Debug)]
 pub struct Inventory<V: View> {

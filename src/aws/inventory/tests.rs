@@ -52,7 +52,7 @@ async fn polled(number: usize, interval: Duration) -> Result<Polled, Box<dyn Err
     simulator.load(&serde_json::from_value(json!({"peerings": peerings, "vpcs": vpcs}))?).await?;
     let ec2 = Arc::new(testing::ec2(&server.url(), Arc::new(NoInterceptor)));
     let (sender, changed) = mpsc::unbounded_channel();
-    let on_change: ChangeListener = Arc::new(move |key| _ = sender.send(key));
+    let on_change: poller::ChangeListener = Arc::new(move |key| _ = sender.send(key));
     let settings = PollSettings { cluster: "cluster".into(), interval, on_change };
     let inventory = Inventories::new(Arc::clone(&ec2), settings).of(REGION);
     Ok(Polled { ec2, simulator, inventory, changed, _server: server })

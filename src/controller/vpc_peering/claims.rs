@@ -82,10 +82,8 @@ fn claim_of(credentials: &Credentials, own_account: Option<&str>, object: &VpcPe
     };
     let is_one_account = ends.accepter.owner_id.is_none() || ends.accepter.owner_id == ends.requester.owner_id;
     let accepter = accepter.as_ref().or_else(|| is_one_account.then_some(&requester));
-    let permissions = Permissions {
-        requester: Some(requester.limits.clone()),
-        accepter: accepter.map(|grant| grant.limits.clone()),
-    };
+    let permissions =
+        Permissions { requester: Some(requester.limits.clone()), accepter: accepter.map(|grant| grant.limits.clone()) };
     permissions.admit(&ends.requester, &ends.accepter).ok()?;
     Some(claim_to(&ends))
 }

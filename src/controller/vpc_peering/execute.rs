@@ -44,9 +44,9 @@ pub(super) async fn execute(
         Step::Create => effect.create().await,
         Step::Accept { id, .. } => Ok(effect.at(Side::Accepter, async |end| Some(end.accept(id).await)).await),
         Step::Upkeep { side, step } => Ok(effect.at(*side, async |end| end.keep(step).await).await),
-        Step::DeleteOrphan { id } => {
-            Ok(effect.delete(id, format!("requested the deletion of {id}, the connection of an earlier resource")).await)
-        }
+        Step::DeleteOrphan { id } => Ok(effect
+            .delete(id, format!("requested the deletion of {id}, the connection of an earlier resource"))
+            .await),
         Step::Delete { id } => Ok(effect.delete(id, format!("requested the deletion of {id}")).await),
         // The status is the whole effect.
         Step::Record { .. } | Step::Retire { .. } => Ok(effect.done()),
@@ -123,7 +123,8 @@ impl Effect<'_> {
     async fn preflight(&self) -> Outcome<VpcPeering> {
         match check_vpcs(self.peers).await {
             Ok(preflight) => {
-                let checked = CheckedVpcs { generation: self.object.metadata.generation, at: Instant::now(), preflight };
+                let checked =
+                    CheckedVpcs { generation: self.object.metadata.generation, at: Instant::now(), preflight };
                 with_state(self.context, self.object, |state| state.preflight = Some(Box::new(checked)));
                 self.done()
             }
@@ -155,7 +156,8 @@ impl Effect<'_> {
         let (context, request) = (self.context, self.request());
         // A new session takes time, and AWS may refuse it.
         let ec2 = self.requester_ec2().await;
-        let object = write(context, self.object, requested(self.desired, request.tags.iter(), Timestamp::now())).await?;
+        let object =
+            write(context, self.object, requested(self.desired, request.tags.iter(), Timestamp::now())).await?;
         if let Some(warning) = &self.observed.near_quota {
             context.events.publish(&object, EventType::Warning, StepEvent::NearQuota.as_str(), warning);
         }
@@ -196,10 +198,7 @@ impl Effect<'_> {
             requeue_after: None,
         };
         let object = self.forget_intent(object, &Readiness::blocked(blocker, Some(false))).await?;
-        let error = AwsError {
-            class: Class::FixSpec,
-            ..AwsError::incomplete("CreateVpcPeeringConnection", &message)
-        };
+        let error = AwsError { class: Class::FixSpec, ..AwsError::incomplete("CreateVpcPeeringConnection", &message) };
         Ok(Outcome::Refused(Box::new(object), error))
     }
 

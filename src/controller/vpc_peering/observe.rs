@@ -10,9 +10,8 @@ use super::claims;
 use super::recorded;
 use super::resolve::Peers;
 use crate::api::{Side, VpcPeering, VpcPeeringSpec, VpcPeeringStatus};
-use crate::aws::calls::peerings::{CONNECTION_ID, REQUESTER_VPC_ID};
-use crate::aws::inventory::view::{Listing, View};
-use crate::aws::{Filters, Inventory};
+use crate::aws::calls::{CONNECTION_ID, REQUESTER_VPC_ID};
+use crate::aws::{Filters, Inventory, Listing, View};
 use crate::controller::blocked::Blocked;
 use crate::controller::context::Context;
 use crate::controller::index::By;
@@ -86,10 +85,8 @@ pub(super) async fn observe(
     let mut listing = sources.requester.query(filters.clone(), look.since).await;
     loop {
         let retry_after = listing.retry_after();
-        let snapshot = listing
-            .outcome
-            .as_ref()
-            .map_err(|error| Blocked::Unreadable { error: error.clone(), retry_after })?;
+        let snapshot =
+            listing.outcome.as_ref().map_err(|error| Blocked::Unreadable { error: error.clone(), retry_after })?;
         let owner = owner(context, object);
         let wanted = object.spec.vpc_peering_connection_id.as_ref();
         let mut observed = view(snapshot, &owner, &recorded, &peers.ends, wanted);
@@ -138,7 +135,7 @@ impl Sources {
     fn listings(&self) -> Listings {
         Listings {
             connections: std::iter::once(&self.requester).chain(&self.accepter).cloned().collect(),
-            route_tables: self.route_tables.values().cloned().collect(),
+            _route_tables: self.route_tables.values().cloned().collect(),
         }
     }
 
@@ -195,8 +192,7 @@ fn add_state(
     let code = observed.recorded.as_ref().map(|connection| connection.code.clone());
     with_state(context, object, |state| {
         let missing = observed.lacks(recorded).then_some("");
-        observed.missing_for =
-            state.missing_for(missing, listing.as_of).remove("").unwrap_or(Duration::ZERO);
+        observed.missing_for = state.missing_for(missing, listing.as_of).remove("").unwrap_or(Duration::ZERO);
         observed.transient_for = state.deferral.transient_for(code.as_ref(), listing.as_of);
         observed.preflight = state.preflight(object.metadata.generation);
         observed.refused = state.refused(object.metadata.generation);
@@ -213,13 +209,7 @@ fn proven(desired: Desired<'_>, observed: &Observation) -> Vec<Authorized> {
 }
 
 /// Sets the AWS IDs whose changes wake the object.
-fn watch_ids(
-    object: &VpcPeering,
-    context: &Context,
-    peers: &Peers,
-    recorded: &Recorded,
-    observed: &Observation,
-) {
+fn watch_ids(object: &VpcPeering, context: &Context, peers: &Peers, recorded: &Recorded, observed: &Observation) {
     let ids = observed
         .shown()
         .map(|connection| &connection.id)

@@ -160,11 +160,7 @@ fn admit_known_ends(spec: &VpcPeeringSpec, grants: &Grants) -> Result<(), Blocke
     Ok(())
 }
 
-fn admit_regions(
-    spec: &VpcPeeringSpec,
-    grants: &Grants,
-    [requester, accepter]: &[Location; 2],
-) -> Result<(), Blocker> {
+fn admit_regions(spec: &VpcPeeringSpec, grants: &Grants, [requester, accepter]: &[Location; 2]) -> Result<(), Blocker> {
     for (side, location, grant) in [
         (Side::Requester, requester, &grants.requester),
         (Side::Accepter, accepter, grants.accepter.as_ref().unwrap_or(&grants.requester)),

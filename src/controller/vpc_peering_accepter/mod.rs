@@ -50,8 +50,7 @@ impl Kind for VpcPeeringAccepter {
         let (owner, stored) = (owner(context, self), self.status.clone().unwrap_or_default());
         let desired = observe::desired(self, context, actors, &owner, &stored);
         let recorded = Recorded::of(self.status.as_ref());
-        let decision =
-            vpc_peering_accepter::decide(desired, &recorded, observed, Timestamp::now(), context.settings);
+        let decision = vpc_peering_accepter::decide(desired, &recorded, observed, Timestamp::now(), context.settings);
         let vpc_peering_accepter::Decision { plan, status, left_in_aws } = decision;
         Decision { plan, status, defer_write: None, left_in_aws }
     }

@@ -9,7 +9,7 @@ use super::older;
 use super::resolve::Accepter;
 use crate::api::{VpcPeeringAccepter, VpcPeeringAccepterStatus};
 use crate::aws::Filters;
-use crate::aws::calls::peerings::{ACCEPTER_VPC_ID, CONNECTION_ID};
+use crate::aws::calls::{ACCEPTER_VPC_ID, CONNECTION_ID};
 use crate::controller::blocked::Blocked;
 use crate::controller::context::Context;
 use crate::controller::index::By;
@@ -61,7 +61,7 @@ pub(super) async fn observe(
     let tables = has_routes.then(|| accepter.account.route_tables.of(region));
     let last_write = with_state(context, object, |state| {
         state.listings =
-            Listings { connections: vec![Arc::clone(&inventory)], route_tables: tables.iter().cloned().collect() };
+            Listings { connections: vec![Arc::clone(&inventory)], _route_tables: tables.iter().cloned().collect() };
         state.last_write
     });
     let last_write = last_write.unwrap_or(context.started);
@@ -75,10 +75,8 @@ pub(super) async fn observe(
     let mut listing = inventory.query(filters.clone(), since).await;
     loop {
         let retry_after = listing.retry_after();
-        let snapshot = listing
-            .outcome
-            .as_ref()
-            .map_err(|error| Blocked::Unreadable { error: error.clone(), retry_after })?;
+        let snapshot =
+            listing.outcome.as_ref().map_err(|error| Blocked::Unreadable { error: error.clone(), retry_after })?;
         let connections = connections(snapshot, vpc_id, &recorded);
         let missing: Vec<&str> = recorded
             .accepted()

@@ -46,10 +46,12 @@ pub(super) async fn resolve(object: &VpcPeeringAccepter, context: &Context) -> R
     let known = status.and_then(|status| status.vpc.as_ref());
     let of_identity = grant.defaults(None).region;
     let region =
-        spec.region.as_deref().or(known.map(|end| end.region.as_str())).or(of_identity.as_deref()).ok_or_else(|| {
-            let message = "spec.region is missing, and the AwsIdentity has no defaultRegion; set one of them";
-            Blocker::stalled(Reason::InvalidRequest, message.into())
-        })?;
+        spec.region.as_deref().or(known.map(|end| end.region.as_str())).or(of_identity.as_deref()).ok_or_else(
+            || {
+                let message = "spec.region is missing, and the AwsIdentity has no defaultRegion; set one of them";
+                Blocker::stalled(Reason::InvalidRequest, message.into())
+            },
+        )?;
     limits.region("spec.region", region, regions::is_known(region))?;
     let account = context.accounts.of(&grant.principal).await;
     let account_id = account.id().await?;

@@ -45,7 +45,8 @@ fn every_plan_shows_the_conditions_that_kstatus_reads() {
 #[test]
 fn the_transition_time_is_that_of_the_last_real_change() {
     let later = NOW + SignedDuration::from_secs(9);
-    let pending = readiness(&Plan::Wait { reason: Reason::PendingAcceptance, message: "a".into(), requeue_after: None });
+    let pending =
+        readiness(&Plan::Wait { reason: Reason::PendingAcceptance, message: "a".into(), requeue_after: None });
     let first = pending.conditions(1, NOW);
     let second = after(&first, &Readiness { message: "b".into(), ..pending }, 2, later);
     assert_eq!((second[0].last_transition_time.0, second[0].observed_generation), (NOW, Some(2)));

@@ -16,7 +16,7 @@ mod trust;
 mod wanted;
 
 pub(crate) use cidr::{cidr_blocks, parse_all};
-pub(crate) use plan::{RouteChange, RouteStep, RoutesPlan, repair, withdraw};
+pub(crate) use plan::{RouteChange, RouteStep, repair, withdraw};
 pub(crate) use routing::Routing;
 pub(crate) use table::{Route, RouteTable, RouteTables, Target};
 pub(crate) use trust::Trust;

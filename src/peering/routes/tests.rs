@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use proptest::prelude::*;
 
+use super::plan::RoutesPlan;
 use super::problem::RouteProblem;
 use super::table::RouteEntry;
 use super::wanted::wanted;

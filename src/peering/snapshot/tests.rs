@@ -1,7 +1,7 @@
 use super::*;
-use crate::peering::vpc_peering::{Observation, Recorded, view};
 use crate::peering::connection::StatusCode;
 use crate::peering::testing::{another_owner, connection, ends, owner, tags};
+use crate::peering::vpc_peering::{Observation, Recorded, view};
 
 fn named(id: &str, code: StatusCode, owner: &Owner) -> Connection {
     Connection { id: id.into(), tags: tags(owner), ..connection(code) }

@@ -106,8 +106,7 @@ pub(crate) fn blocked(
     }
     let mut blocker = blocker.clone();
     if deleted {
-        blocker.message +=
-            ". The peering is not deleted until this is solved; to leave it in AWS, set spec.managementPolicy to Observe";
+        blocker.message += ". The peering is not deleted until this is solved; to leave it in AWS, set spec.managementPolicy to Observe";
     }
     blocker.into()
 }

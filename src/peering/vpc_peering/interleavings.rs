@@ -22,10 +22,11 @@ use super::step::Step;
 use super::view::view;
 use crate::api::{DeletionPolicy, Ownership, VpcInfo, VpcPeeringSpec, VpcPeeringStatus};
 use crate::peering::conditions::to_the_second;
+use crate::peering::connection::Tags;
 use crate::peering::plan::{Plan, Step as _};
 use crate::peering::testing::{another_owner, ends, owner, permissions, spec, tags as tags_of};
 use crate::peering::upkeep::UpkeepStep;
-use crate::peering::{Connection, Endpoints, Preflight, Settings, Snapshot, StatusCode, Tags};
+use crate::peering::{Connection, Endpoints, Preflight, Settings, Snapshot, StatusCode};
 
 /// The longest lag of EC2, in seconds. A missing connection is believed to be gone after twice this time.
 const LAG: u8 = 30;
@@ -298,17 +299,20 @@ impl Model {
             | Step::Retire { .. }
             | Step::DeleteOrphan { .. }
             | Step::Upkeep {
-                step:
-                    UpkeepStep::SetOptions { .. } | UpkeepStep::RecordRoutes { .. } | UpkeepStep::ChangeRoutes { .. },
+                step: UpkeepStep::SetOptions { .. } | UpkeepStep::RecordRoutes { .. } | UpkeepStep::ChangeRoutes { .. },
                 ..
             } => unreachable!("the spec does not ask for it"),
             Step::Create => self.create(disturbance),
             Step::Record { connection, ownership } => describe(&mut self.status, &connection, ownership),
-            Step::Upkeep { step: UpkeepStep::RecordTags { tags }, .. } => self.status.managed_tags = tags.into_iter().collect(),
+            Step::Upkeep { step: UpkeepStep::RecordTags { tags }, .. } => {
+                self.status.managed_tags = tags.into_iter().collect()
+            }
             _ if is_aws && matches!(disturbance, Disturbance::Throttle | Disturbance::CrashBetween) => {}
             // The next look shows a refusal.
             Step::Accept { id, .. } => drop(self.ec2.accept_peering(&self.call(), &id)),
-            Step::Upkeep { step: UpkeepStep::Tag { id, tags }, .. } => drop(self.ec2.create_tags(&self.call(), &[id.to_string()], &tags)),
+            Step::Upkeep { step: UpkeepStep::Tag { id, tags }, .. } => {
+                drop(self.ec2.create_tags(&self.call(), &[id.to_string()], &tags))
+            }
             Step::Upkeep { step: UpkeepStep::Untag { id, keys }, .. } => {
                 let keys: Vec<_> = keys.into_iter().map(|key| (key, None)).collect();
                 drop(self.ec2.delete_tags(&self.call(), &[id.to_string()], &keys));

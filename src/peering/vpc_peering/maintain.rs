@@ -53,8 +53,7 @@ pub(super) fn maintain(
 }
 
 fn ended(desired: Desired<'_>, recorded: &Recorded, state: TerminalState, connection: &Connection) -> Plan<Step> {
-    recreate(desired, recorded, state, &connection.id, connection.code.as_str())
-        .unwrap_or_else(|| by_code(connection))
+    recreate(desired, recorded, state, &connection.id, connection.code.as_str()).unwrap_or_else(|| by_code(connection))
 }
 
 /// A new request, if the spec or a person asks for it.

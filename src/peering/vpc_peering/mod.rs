@@ -20,6 +20,3 @@ pub(crate) use status::{dry_run_answered, recorded_step, report_blocked, request
 pub(crate) use step::Step;
 pub(crate) use upkeep::sides_tagged_with;
 pub(crate) use view::view;
-
-#[cfg(test)]
-pub(crate) use status::describe;

@@ -16,9 +16,7 @@ use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
 use crate::peering::plan::Plan;
 use crate::peering::preflight::Preflight;
-use crate::peering::settings::{
-    MAX_RECREATION_PAUSE, MAX_RECREATIONS, MISSING_REQUEUE, STALLED_REQUEUE, Settings,
-};
+use crate::peering::settings::{MAX_RECREATION_PAUSE, MAX_RECREATIONS, MISSING_REQUEUE, STALLED_REQUEUE, Settings};
 use crate::peering::tags;
 
 /// The next step for a resource that owns no connection by its record. The order of the checks keeps it from requesting a

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::api::{
-    ConditionType, ManagedRoute, ManagedTag, Ownership, Side, VpcPeeringSpec, VpcPeeringStatus,
-};
+use crate::api::{ConditionType, ManagedRoute, ManagedTag, Ownership, Side, VpcPeeringSpec, VpcPeeringStatus};
 use crate::peering::authority::{self, Authority, Authorized};
 use crate::peering::blocker::Blocker;
 use crate::peering::conditions;

@@ -247,8 +247,8 @@ fn details(
         soon.then(|| present(ConditionType::ExpiringSoon, Reason::PendingAcceptance, &message))
     });
     let aspects = aspects.into_iter().map(|(kind, outcome)| aspect_condition(kind, outcome, generation, now));
-    let unexpected = unexpected
-        .map(|message| present(ConditionType::UnexpectedConnection, Reason::ConnectionMismatch, &message));
+    let unexpected =
+        unexpected.map(|message| present(ConditionType::UnexpectedConnection, Reason::ConnectionMismatch, &message));
     [dry_run, suspended, expiring].into_iter().flatten().chain(aspects).chain(unexpected).collect()
 }
 

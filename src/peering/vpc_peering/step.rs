@@ -18,15 +18,32 @@ pub(crate) enum Step {
     DryRun,
     /// Record the intent, and create the peering. The next status write records the ID.
     Create,
-    Record { connection: Arc<Connection>, ownership: Ownership },
+    Record {
+        connection: Arc<Connection>,
+        ownership: Ownership,
+    },
     /// Move a connection that has ended into the history, so that a new one can be requested.
-    Retire { id: String, code: String, recreations: u32 },
+    Retire {
+        id: String,
+        code: String,
+        recreations: u32,
+    },
     /// Accept the request in the accepter's region.
-    Accept { id: Authorized, region: String },
-    Upkeep { side: Side, step: UpkeepStep },
+    Accept {
+        id: Authorized,
+        region: String,
+    },
+    Upkeep {
+        side: Side,
+        step: UpkeepStep,
+    },
     /// Delete the connection of an earlier resource of this name.
-    DeleteOrphan { id: Authorized },
-    Delete { id: Authorized },
+    DeleteOrphan {
+        id: Authorized,
+    },
+    Delete {
+        id: Authorized,
+    },
 }
 
 impl plan::Step for Step {
@@ -53,7 +70,9 @@ impl plan::Step for Step {
             Self::Create => Some("request the peering connection".into()),
             Self::Accept { id, .. } => Some(format!("accept {id}")),
             Self::Upkeep { side, step } => step.change(*side),
-            Self::DeleteOrphan { id } => Some(format!("delete {id}, the connection of an earlier resource of this name")),
+            Self::DeleteOrphan { id } => {
+                Some(format!("delete {id}, the connection of an earlier resource of this name"))
+            }
             Self::Delete { id } => Some(format!("delete {id}")),
         }
     }

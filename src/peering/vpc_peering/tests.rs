@@ -15,13 +15,13 @@ use crate::api::{
     Acceptance, DeletionPolicy, ManagedTag, ManagementPolicy, Ownership, Reason, Side, SideOptions, TerminalState,
     VpcPeeringSpec, VpcPeeringStatus,
 };
+use crate::peering::connection::Tags;
+use crate::peering::plan::Aspect;
 use crate::peering::routes::RouteTables;
 use crate::peering::settings::{CLOCK_SKEW, EXPIRING_SOON, MAX_RECREATIONS};
 use crate::peering::testing::{another_owner, connection, ends, every_code, owner, permissions, spec, tags};
 use crate::peering::upkeep::UpkeepStep;
-use crate::peering::{
-    Aspect, Blocker, Connection, Endpoints, Owner, Permissions, Preflight, Settings, StatusCode, Tags,
-};
+use crate::peering::{Blocker, Connection, Endpoints, Owner, Permissions, Preflight, Settings, StatusCode};
 
 type Plan = crate::peering::Plan<Step>;
 
@@ -347,7 +347,9 @@ fn a_wait_for_consistency_never_overshoots_its_window() {
     let mut case = Case::new();
     case.recorded.creation_started = true;
     case.observed.missing_for = Duration::from_millis(59_500);
-    assert!(matches!(case.decide(), Plan::Wait { requeue_after: Some(left), .. } if left == Duration::from_millis(500)));
+    assert!(
+        matches!(case.decide(), Plan::Wait { requeue_after: Some(left), .. } if left == Duration::from_millis(500))
+    );
 }
 
 #[test]
@@ -609,7 +611,12 @@ fn observe_looks_and_writes_nothing_to_aws() {
             let mut case = Case::with(code.clone());
             case.spec.management_policy = ManagementPolicy::Observe;
             case.spec.acceptance = acceptance;
-            case.spec.recreate_on = Box::new([TerminalState::Expired, TerminalState::Deleted, TerminalState::Rejected, TerminalState::Failed]);
+            case.spec.recreate_on = Box::new([
+                TerminalState::Expired,
+                TerminalState::Deleted,
+                TerminalState::Rejected,
+                TerminalState::Failed,
+            ]);
             case.reconcile_requested = true;
             if let Some(connection) = case.observed.recorded.as_mut().map(Arc::make_mut) {
                 connection.tags.clear();

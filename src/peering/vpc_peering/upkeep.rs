@@ -185,7 +185,8 @@ pub(super) fn withdraw_routes(
     let inputs = Inputs { desired, recorded, observed, target, side };
     let status = inputs.decide(|routing| upkeep::withdraw_routes(routing, false, id))?;
     // Without a record, unreadable route tables hold up no deletion.
-    let is_due = status.step.is_some() || (status.blocker.is_some() && (has_record || inputs.tables().is_some_and(Result::is_ok)));
+    let is_due = status.step.is_some()
+        || (status.blocker.is_some() && (has_record || inputs.tables().is_some_and(Result::is_ok)));
     is_due.then(|| status.unless_refused(observed.refused.get(&Aspect::Routes(side))))
 }
 

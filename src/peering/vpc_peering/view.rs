@@ -25,9 +25,8 @@ pub(crate) fn view(
         let vpcs = vpcs(connection);
         vpcs == [Some(requester), Some(accepter)] || vpcs == [Some(accepter), Some(requester)]
     };
-    let is_namesakes = |connection: &&Arc<Connection>| {
-        Owner::of(&connection.tags).is_some_and(|other| owner.succeeds(&other))
-    };
+    let is_namesakes =
+        |connection: &&Arc<Connection>| Owner::of(&connection.tags).is_some_and(|other| owner.succeeds(&other));
     let earlier: BTreeSet<_> = recorded
         .routes
         .iter()

@@ -7,9 +7,9 @@ use k8s_openapi::jiff::Timestamp;
 use super::deletion::plan_deletion;
 use super::judge::{Judgement, Verdict, foreign, judge_connection, judge_request};
 use super::state::{Desired, Observation, Recorded};
+use super::status;
 use super::step::Step;
 use super::upkeep::{self, ConnectionAspect, withdraw_routes};
-use super::status;
 use crate::api::{AccepterDecision, ConditionType, Reason, RequestedConnection, VpcPeeringAccepterStatus};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
@@ -192,14 +192,17 @@ fn plan_at_rest(
     if let Some((reason, message)) = verdicts.iter().find_map(|verdict| in_transition(observed, verdict)) {
         return Plan::Wait { reason, message, requeue_after: None };
     }
-    let is_active = |verdict: &&Verdict| {
-        verdict.is_ours && code(observed, verdict).is_some_and(|code| *code == StatusCode::Active)
-    };
+    let is_active =
+        |verdict: &&Verdict| verdict.is_ours && code(observed, verdict).is_some_and(|code| *code == StatusCode::Active);
     let waiting = verdicts
         .iter()
         .filter(|verdict| matches!(verdict.decision, AccepterDecision::Pending | AccepterDecision::Denied));
     Plan::Settled {
-        message: format!("{} accepted and active, {} pending", verdicts.iter().filter(is_active).count(), waiting.count()),
+        message: format!(
+            "{} accepted and active, {} pending",
+            verdicts.iter().filter(is_active).count(),
+            waiting.count()
+        ),
         requeue_after: aspects.iter().filter_map(|aspect| aspect.status.requeue_after).min(),
     }
 }

@@ -176,8 +176,7 @@ pub(super) fn judge_request(
         }
         Rule::Neither(reason) => unless_accepted(AccepterDecision::Pending, reason, None),
         Rule::Accept if !has_room => {
-            let reason =
-                "spec.accept allows it, but the number of live connections has reached spec.maxConnections or the AWS quota";
+            let reason = "spec.accept allows it, but the number of live connections has reached spec.maxConnections or the AWS quota";
             Judgement { lacks_room: true, ..unless_accepted(AccepterDecision::Pending, reason.into(), None) }
         }
         Rule::Accept => {

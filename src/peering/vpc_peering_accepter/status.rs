@@ -49,8 +49,7 @@ pub(super) fn report(
     let generation = desired.generation;
     let present = |kind, reason, message: &str| condition(kind, "True", reason, message, generation, now);
     let at_capacity = assessment.at_capacity.as_ref();
-    let at_capacity =
-        at_capacity.map(|message| present(ConditionType::AtCapacity, Reason::MaxConnections, message));
+    let at_capacity = at_capacity.map(|message| present(ConditionType::AtCapacity, Reason::MaxConnections, message));
     let aspects = assessment.aspects.iter().cloned();
     let aspects = aspects.map(|(kind, outcome)| aspect_condition(kind, outcome, generation, now));
     let details = at_capacity.into_iter().chain(aspects).collect();

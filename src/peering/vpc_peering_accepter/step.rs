@@ -10,11 +10,20 @@ use crate::peering::upkeep::UpkeepStep;
 pub(crate) enum Step {
     AddFinalizer,
     /// Record the intent to accept a request. It comes first, so that a crash leaves no accepted connection without upkeep.
-    RecordAcceptance { id: Authorized },
-    Accept { id: Authorized },
-    Reject { id: Authorized },
+    RecordAcceptance {
+        id: Authorized,
+    },
+    Accept {
+        id: Authorized,
+    },
+    Reject {
+        id: Authorized,
+    },
     /// Change the accepter's end of a connection, which EC2 may not show any more.
-    Upkeep { id: String, step: UpkeepStep },
+    Upkeep {
+        id: String,
+        step: UpkeepStep,
+    },
 }
 
 impl Step {

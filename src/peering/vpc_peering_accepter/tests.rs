@@ -18,12 +18,12 @@ use crate::api::{
     ManagedRoute, PeeringOptions, Reason, RouteTableSelector, Routes, Side, SideOptions, VpcInfo,
     VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
 };
+use crate::peering::connection::Tags;
+use crate::peering::plan::Aspect;
 use crate::peering::routes::{Route, RouteTable, RouteTables, Target};
 use crate::peering::testing::{every_code, permissions};
 use crate::peering::upkeep::UpkeepStep;
-use crate::peering::{
-    Aspect, Authorized, Blocker, Connection, Endpoint, Owner, Permissions, Plan, Settings, StatusCode, Tags,
-};
+use crate::peering::{Authorized, Blocker, Connection, Endpoint, Owner, Permissions, Plan, Settings, StatusCode};
 
 const OURS: &str = "222222222222";
 const THEIRS: &str = "111111111111";
@@ -286,10 +286,18 @@ fn routes_of_an_accepted_connection_follow_its_entry() {
     let Plan::Stalled { reason: Reason::UnexpectedCidrBlock, message, .. } = plan else { panic!("{plan:?}") };
     assert!(message.contains("10.2.0.0/16") && message.contains("cidrBlocks.list"), "{message}");
     let wanted = case(vec![within("10.0.0.0/8")]);
-    assert!(matches!(wanted.step(), Some(Step::Upkeep { step: UpkeepStep::RecordRoutes { .. }, .. })), "{:?}", wanted.plan());
+    assert!(
+        matches!(wanted.step(), Some(Step::Upkeep { step: UpkeepStep::RecordRoutes { .. }, .. })),
+        "{:?}",
+        wanted.plan()
+    );
     // Without the entry the routes go, and the connection stays.
     let removed = case(Vec::new());
-    assert!(matches!(removed.step(), Some(Step::Upkeep { step: UpkeepStep::ChangeRoutes { .. }, .. })), "{:?}", removed.plan());
+    assert!(
+        matches!(removed.step(), Some(Step::Upkeep { step: UpkeepStep::ChangeRoutes { .. }, .. })),
+        "{:?}",
+        removed.plan()
+    );
     assert_eq!(removed.verdict(), Some(AccepterDecision::Accepted));
     // An entry that does not say what it allows, as those of an older version, changes nothing.
     let incomplete = case(vec![AcceptedRequests { owner_id: THEIRS.into(), ..AcceptedRequests::default() }]);
@@ -478,9 +486,17 @@ fn tags_options_and_routes_follow_in_turn_and_none_waits_for_another() {
     let options = ("pcx-1".to_owned(), Aspect::Options(Side::Accepter));
     let refusal = Blocker::stalled(Reason::Unauthorized, "refused".into());
     case.observed.refused.insert(options.clone(), refusal);
-    assert!(matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::RecordRoutes { .. }, .. })), "{:?}", case.plan());
+    assert!(
+        matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::RecordRoutes { .. }, .. })),
+        "{:?}",
+        case.plan()
+    );
     case.status.routes = vec![route("pcx-1")];
-    assert!(matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::ChangeRoutes { .. }, .. })), "{:?}", case.plan());
+    assert!(
+        matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::ChangeRoutes { .. }, .. })),
+        "{:?}",
+        case.plan()
+    );
     with_routes(&mut case, "10.1.0.0/16", Some(Target::Peering("pcx-1".into())));
     assert!(matches!(case.plan(), Plan::Stalled { reason: Reason::Unauthorized, .. }), "{:?}", case.plan());
     case.observed.refused.remove(&options);
@@ -514,14 +530,24 @@ fn routes_through_a_connection_that_has_ended_go_and_then_its_record() {
     let mut case = Case::new([deleted()]).accepted("pcx-1");
     case.status.routes = vec![route("pcx-1")];
     with_routes(&mut case, "10.1.0.0/16", Some(Target::Peering("pcx-1".into())));
-    assert!(matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::ChangeRoutes { .. }, .. })), "{:?}", case.plan());
+    assert!(
+        matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::ChangeRoutes { .. }, .. })),
+        "{:?}",
+        case.plan()
+    );
     case.spec.routes = None;
-    assert!(matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::ChangeRoutes { .. }, .. })), "the spec no longer matters");
+    assert!(
+        matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::ChangeRoutes { .. }, .. })),
+        "the spec no longer matters"
+    );
     case.observed.connections.clear();
     case.status.connections[0].code = Some("deleted".into());
     assert_eq!(case.described().connections.len(), 1, "its routes are not gone yet");
     with_routes(&mut case, "10.1.0.0/16", None);
-    assert_eq!(case.step(), Some(Step::Upkeep { id: "pcx-1".into(), step: UpkeepStep::RecordRoutes { routes: BTreeSet::new() } }));
+    assert_eq!(
+        case.step(),
+        Some(Step::Upkeep { id: "pcx-1".into(), step: UpkeepStep::RecordRoutes { routes: BTreeSet::new() } })
+    );
     case.status.routes.clear();
     assert!(matches!(case.plan(), Plan::Settled { .. }), "{:?}", case.plan());
     assert!(case.described().connections.is_empty());
@@ -547,7 +573,11 @@ fn a_deletion_takes_routes_and_tags_away_and_leaves_the_connection() {
     case.status.routes = vec![route("pcx-1")];
     with_routes(&mut case, "10.1.0.0/16", Some(Target::Peering("pcx-1".into())));
     case.deleted = true;
-    assert!(matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::ChangeRoutes { .. }, .. })), "{:?}", case.plan());
+    assert!(
+        matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::ChangeRoutes { .. }, .. })),
+        "{:?}",
+        case.plan()
+    );
     let routes = ("pcx-1".to_owned(), Aspect::Routes(Side::Accepter));
     let refusal = Blocker::stalled(Reason::Unauthorized, "refused".into());
     case.observed.refused.insert(routes.clone(), refusal);

@@ -12,8 +12,8 @@ use crate::peering::connection::{Connection, StatusCode};
 use crate::peering::plan::{Aspect, AspectStatus, Step as _};
 use crate::peering::routes::{self, Routing, Trust};
 use crate::peering::settings::MAX_ROUTES;
-use crate::peering::upkeep::{self, UpkeepStep};
 use crate::peering::tags;
+use crate::peering::upkeep::{self, UpkeepStep};
 
 const SIDE: Side = Side::Accepter;
 
@@ -128,8 +128,8 @@ pub(super) fn withdraw_routes(
     let inputs = Inputs { desired, recorded, observed, id, end };
     // The status of a deleted resource is not written any more.
     let keeps_record = !desired.deleted;
-    let status = inputs
-        .decide((&Trust::all(), is_active), |routing| upkeep::withdraw_routes(routing, keeps_record, id))?;
+    let status =
+        inputs.decide((&Trust::all(), is_active), |routing| upkeep::withdraw_routes(routing, keeps_record, id))?;
     // Without a record, unreadable route tables hold up nothing.
     let is_readable = matches!(observed.tables, Some(Ok(_)));
     let is_due = status.step.is_some() || (status.blocker.is_some() && (has_record || is_readable));

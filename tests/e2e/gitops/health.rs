@@ -9,10 +9,12 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use serde_json::{Value, json};
-use vpc_peering_operator::peering::status::REQUEST_ID;
 
 use super::run_gitops_json;
 use crate::world::World;
+
+/// Separates the text of an AWS error from the request ID in a condition.
+const REQUEST_ID: &str = " (request ID ";
 
 /// A state of a resource, the reason of `Ready`, and the health that each tool must compute.
 pub struct State {

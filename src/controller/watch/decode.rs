@@ -1,6 +1,5 @@
-//! Objects as the API server sends them, read without what nobody here uses. Labels, annotations, owners and
-//! `managedFields` may be a megabyte of each object, and take several times that once they are decoded: they are skipped
-//! in the text.
+//! Decodes objects without the parts that the operator does not use. Labels, annotations, owners and `managedFields` may be
+//! a megabyte of JSON per object, and take several times as much memory once they are decoded. The decoder skips them.
 
 use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
@@ -13,44 +12,43 @@ use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::api::RECONCILE_AT;
+use crate::controller::truncate::truncate;
 
-/// The largest object that is read, in bytes of JSON: each answer to a write holds a few copies of the text. etcd takes
-/// 1.5 MiB.
+/// The largest object that is decoded, in bytes of JSON. Each answer to a write holds a few copies of the text. The limit of
+/// etcd is 1.5 MiB.
 const LARGEST: usize = 1 << 20;
 
-/// The most of an object that is kept, by [`cost`]: some 2,500 routes, or a hundred accepted connections with their tags
-/// and 2,000 routes. 200 objects of this size leave room in the chart's memory limit.
+/// The most memory of a decoded object, in bytes by [`cost`]: some 2,500 routes, or a hundred accepted connections with their
+/// tags and 2,000 routes. 200 objects of this size fit into the chart's memory limit.
 const MOST_KEPT: usize = 640 << 10;
 
-/// An object of more bytes of JSON than this is large: a pass holds its status and the text of a write beside it.
+/// An object with more bytes of JSON than this is large: its reconcile also holds a new status and the text of a write.
 const LARGE: usize = 64 << 10;
 
-/// What a value takes in memory beside its text, in bytes: a `String` and its place in a list.
+/// The memory of a value beside its text, in bytes: a `String` and its place in a list.
 const EACH_VALUE: usize = 24;
 
-/// The longest value of the annotation `vpcpeering.dev/reconcile-at` that is kept, in bytes; it is compared up to there.
+/// The length to which the annotation `vpcpeering.dev/reconcile-at` is kept and compared, in bytes.
 const RECONCILE_AT_LENGTH: usize = 256;
 
-/// The longest text that tells why an object cannot be read, in bytes: it may quote the object.
+/// The longest error text, in bytes. It may quote the object.
 const ERROR_LENGTH: usize = 512;
 
-/// An object, or why it cannot be read. `LABELS`: its labels are kept.
+/// An object, or the reason why it cannot be decoded. With `LABELS`, its labels are kept.
 #[derive(Clone, Debug)]
-pub struct Wire<K, const LABELS: bool = false>(pub Result<K, Box<Unreadable>>);
+pub(in crate::controller) struct Wire<K, const LABELS: bool = false>(pub Result<K, Box<Undecodable>>);
 
-/// Why an object cannot be read.
+/// The reason why an object cannot be decoded.
 #[derive(Clone, Debug, Error)]
 #[error("this version of the operator cannot read the resource: {error}")]
-pub struct Unreadable {
-    /// The rule that it breaks.
+pub(in crate::controller) struct Undecodable {
     pub error: String,
-    /// Its name, version and the like.
     pub metadata: ObjectMeta,
 }
 
-impl From<Box<Unreadable>> for kube::Error {
-    fn from(unreadable: Box<Unreadable>) -> Self {
-        Self::Service(unreadable)
+impl From<Box<Undecodable>> for kube::Error {
+    fn from(undecodable: Box<Undecodable>) -> Self {
+        Self::Service(undecodable)
     }
 }
 
@@ -92,7 +90,7 @@ struct Annotations<'a> {
     reconcile_at: Option<Cow<'a, str>>,
 }
 
-/// An object of what is kept of it.
+/// The kept parts of an object.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Kept<'a> {
@@ -136,16 +134,16 @@ impl<K: Resource, const LABELS: bool> Resource for Wire<K, LABELS> {
     }
 
     fn meta(&self) -> &ObjectMeta {
-        self.0.as_ref().map_or_else(|unreadable| &unreadable.metadata, K::meta)
+        self.0.as_ref().map_or_else(|undecodable| &undecodable.metadata, K::meta)
     }
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
-        self.0.as_mut().map_or_else(|unreadable| &mut unreadable.metadata, K::meta_mut)
+        self.0.as_mut().map_or_else(|undecodable| &mut undecodable.metadata, K::meta_mut)
     }
 }
 
-/// Reads an object of any size; fails only where it is no Kubernetes object.
-fn read<K, const LABELS: bool>(text: &str) -> Result<Result<K, Box<Unreadable>>, serde_json::Error>
+/// Decodes an object of any size. Fails only if the text is no Kubernetes object.
+fn read<K, const LABELS: bool>(text: &str) -> Result<Result<K, Box<Undecodable>>, serde_json::Error>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned,
 {
@@ -156,13 +154,13 @@ where
     let mut metadata = metadata.without_lists();
     let error = if text.len() > LARGEST {
         Some(format!(
-            "it has {} KiB, and at most {} KiB are read; shorten its labels, annotations, ownerReferences or status",
+            "it has {} KiB, and the operator reads at most {} KiB; shorten its labels, annotations, ownerReferences or status",
             text.len() >> 10,
             LARGEST >> 10
         ))
     } else if kept > MOST_KEPT {
         Some(format!(
-            "its spec, status and finalizers would take {} KiB of memory, and at most {} KiB are kept; shorten the lists of its spec",
+            "its spec, status and finalizers would take {} KiB of memory, and the limit is {} KiB; shorten the lists in its spec",
             kept >> 10,
             MOST_KEPT >> 10
         ))
@@ -170,7 +168,7 @@ where
         None
     };
     if let Some(error) = error {
-        return Ok(Err(Unreadable { error, metadata }.into()));
+        return Ok(Err(Undecodable { error, metadata }.into()));
     }
     metadata.finalizers = finalizers.map(|list| serde_json::from_str(list.get())).transpose()?;
     metadata.labels = labels.map(|map| serde_json::from_str(map.get())).transpose()?;
@@ -178,9 +176,9 @@ where
     let object = serde_json::from_str(&serde_json::to_string(&kept)?);
     Ok(object.map_err(|error| {
         let error = error.to_string();
-        // The position is that in a text that nobody sees.
+        // The position belongs to a text that the user does not see.
         let error = error.rsplit_once(" at line ").map_or(error.as_str(), |(error, _)| error);
-        Box::new(Unreadable { error: cut(error, ERROR_LENGTH).to_owned(), metadata })
+        Box::new(Undecodable { error: truncate(error, ERROR_LENGTH).to_owned(), metadata })
     }))
 }
 
@@ -188,7 +186,7 @@ impl Metadata<'_> {
     fn without_lists(self) -> ObjectMeta {
         let reconcile_at = self.annotations.and_then(|annotations| annotations.reconcile_at);
         let annotation =
-            |value: Cow<'_, str>| [(RECONCILE_AT.to_owned(), cut(&value, RECONCILE_AT_LENGTH).to_owned())].into();
+            |value: Cow<'_, str>| [(RECONCILE_AT.to_owned(), truncate(&value, RECONCILE_AT_LENGTH).to_owned())].into();
         ObjectMeta {
             name: self.name,
             namespace: self.namespace,
@@ -204,17 +202,17 @@ impl Metadata<'_> {
     }
 }
 
-/// About what a JSON text takes in memory once it is decoded, in bytes.
+/// The approximate memory of a decoded JSON text, in bytes.
 fn cost(text: &str) -> usize {
     text.len() + EACH_VALUE * text.bytes().filter(|byte| *byte == b',').count()
 }
 
-/// Whether a pass over the object takes so much memory that only few may be in hand at once.
-pub fn is_large(object: &impl Serialize) -> bool {
+/// Whether a reconcile of the object takes so much memory that only a few may run at once.
+pub(in crate::controller) fn is_large(object: &impl Serialize) -> bool {
     serde_json::to_writer(Room(LARGE), object).is_err()
 }
 
-/// Takes so many bytes, and no more.
+/// A writer with a limit of bytes.
 struct Room(usize);
 
 impl Write for Room {
@@ -226,11 +224,6 @@ impl Write for Room {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// The text up to so many bytes, in whole characters.
-pub fn cut(text: &str, length: usize) -> &str {
-    &text[..text.floor_char_boundary(length)]
 }
 
 #[cfg(test)]
@@ -265,12 +258,12 @@ mod tests {
         })
     }
 
-    fn read(object: &Value) -> Result<VpcPeering, Box<Unreadable>> {
+    fn read(object: &Value) -> Result<VpcPeering, Box<Undecodable>> {
         serde_json::from_str::<Wire<VpcPeering>>(&object.to_string()).unwrap().0
     }
 
     #[test]
-    fn what_is_used_is_kept_and_nothing_else() {
+    fn only_the_used_parts_are_kept() {
         let kept = read(&object()).unwrap();
         let mut expected: VpcPeering = serde_json::from_value(object()).unwrap();
         expected.metadata.labels = None;
@@ -293,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_large_is_named_and_its_metadata_kept() {
+    fn an_object_that_is_too_large_is_named_and_its_metadata_kept() {
         let many: serde_json::Map<_, _> = (0..100_000).map(|number| (format!("k{number}"), json!(""))).collect();
         let mut labels = object();
         labels["metadata"]["labels"] = many.into();
@@ -301,17 +294,18 @@ mod tests {
         status["status"]["managedTagKeys"] = json!(vec![""; 40_000]);
         let mut finalizers = object();
         finalizers["metadata"]["finalizers"] = json!(vec!["example.com/x"; 20_000]);
-        for (object, word) in [(labels, "at most 1024 KiB"), (status, "at most 640 KiB"), (finalizers, "640 KiB")] {
-            let unreadable = read(&object).unwrap_err();
-            assert!(unreadable.error.contains(word), "{unreadable}");
-            let metadata = unreadable.metadata;
+        for (object, word) in [(labels, "at most 1024 KiB"), (status, "the limit is 640 KiB"), (finalizers, "640 KiB")]
+        {
+            let undecodable = read(&object).unwrap_err();
+            assert!(undecodable.error.contains(word), "{undecodable}");
+            let metadata = undecodable.metadata;
             assert_eq!((metadata.name.as_deref(), metadata.resource_version.as_deref()), (Some("a"), Some("7")));
             assert_eq!((metadata.labels, metadata.finalizers), (None, None));
         }
     }
 
     #[test]
-    fn long_texts_of_others_are_cut() {
+    fn long_texts_of_others_are_truncate() {
         let mut asked = object();
         asked["metadata"]["annotations"][RECONCILE_AT] = json!("é".repeat(200));
         let annotations = read(&asked).unwrap().metadata.annotations.unwrap();
@@ -326,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_large_is_told_by_its_text() {
+    fn a_large_object_is_recognized_by_its_text() {
         let mut object = read(&object()).unwrap();
         assert!(!is_large(&object));
         object.metadata.name = Some("n".repeat(LARGE));
@@ -334,13 +328,13 @@ mod tests {
     }
 
     #[test]
-    fn one_that_cannot_be_read_holds_up_no_other() {
+    fn an_undecodable_object_blocks_no_other() {
         let mut odd = object();
         odd["spec"] = json!(7);
         let list = json!({"kind": "VpcPeeringList", "metadata": {"resourceVersion": "8"}, "items": [odd, object()]});
         let list: ObjectList<Wire<VpcPeering>> = serde_json::from_str(&list.to_string()).unwrap();
         assert_eq!(list.items.iter().map(|item| item.0.is_ok()).collect::<Vec<_>>(), [false, true]);
-        // The API server tells the type first.
+        // The API server sends the type first.
         let event = format!(r#"{{"type":"ADDED","object":{}}}"#, object());
         let event: WatchEvent<Wire<VpcPeering>> = serde_json::from_str(&event).unwrap();
         assert!(matches!(event, WatchEvent::Added(wire) if wire.0.is_ok()));
