@@ -112,7 +112,7 @@ mod tests {
     }
 
     fn yielded(watches: &mut Watches<VpcPeering>) -> Vec<String> {
-        let text = |event| match event {
+        let text = |event: Event<VpcPeering>| match event {
             Event::Apply(object) => format!("apply {}", object.name_any()),
             Event::Delete(object) => format!("delete {}", object.name_any()),
             Event::InitApply(object) => format!("list {}", object.name_any()),

@@ -11,7 +11,7 @@ use kube::runtime::watcher;
 use kube::runtime::watcher::Event;
 
 use super::decode::{Undecodable, Wire};
-use crate::controller::index::Key;
+use crate::controller::index::{Key, key};
 
 /// A change that the store shows already.
 #[derive(Debug)]
@@ -120,12 +120,6 @@ impl Listing {
             Event::Apply(_) | Event::Delete(_) => vec![event],
         }
     }
-}
-
-fn key(object: &impl Resource) -> Key {
-    let metadata = object.meta();
-    let text = |text: &Option<String>| text.as_deref().unwrap_or_default().into();
-    (text(&metadata.namespace), text(&metadata.name))
 }
 
 /// The event, if its object can be decoded. An object that no longer can counts as gone: a step for its last known version

@@ -14,25 +14,25 @@ use thiserror::Error;
 use crate::api::RECONCILE_AT;
 use crate::controller::truncate::truncate;
 
-/// The largest object that is decoded, in bytes of JSON. Each answer to a write holds a few copies of the text. The limit of
+/// Maximum bytes of JSON of an object that is decoded. Each answer to a write holds a few copies of the text. The limit of
 /// etcd is 1.5 MiB.
-const LARGEST: usize = 1 << 20;
+const MAX_JSON_BYTES: usize = 1 << 20;
 
-/// The most memory of a decoded object, in bytes by [`cost`]: some 2,500 routes, or a hundred accepted connections with their
+/// Maximum bytes of memory of a decoded object, by [`cost`]: some 2,500 routes, or a hundred accepted connections with their
 /// tags and 2,000 routes. 200 objects of this size fit into the chart's memory limit.
-const MOST_KEPT: usize = 640 << 10;
+const MAX_DECODED_BYTES: usize = 640 << 10;
 
-/// An object with more bytes of JSON than this is large: its reconcile also holds a new status and the text of a write.
-const LARGE: usize = 64 << 10;
+/// Bytes of JSON above which an object is large: its reconcile also holds a new status and the text of a write.
+const LARGE_BYTES: usize = 64 << 10;
 
-/// The memory of a value beside its text, in bytes: a `String` and its place in a list.
-const EACH_VALUE: usize = 24;
+/// Bytes of memory of a value beside its text: a `String` in a list.
+const BYTES_PER_VALUE: usize = 24;
 
-/// The length to which the annotation `vpcpeering.dev/reconcile-at` is kept and compared, in bytes.
-const RECONCILE_AT_LENGTH: usize = 256;
+/// Maximum bytes of the annotation `vpcpeering.dev/reconcile-at`. The rest is neither kept nor compared.
+const MAX_RECONCILE_AT_BYTES: usize = 256;
 
-/// The longest error text, in bytes. It may quote the object.
-const ERROR_LENGTH: usize = 512;
+/// Maximum bytes of an error text, because it may quote the object.
+const MAX_ERROR_BYTES: usize = 512;
 
 /// An object, or the reason why it cannot be decoded. With `LABELS`, its labels are kept.
 #[derive(Clone, Debug)]
@@ -40,9 +40,11 @@ pub(in crate::controller) struct Wire<K, const LABELS: bool = false>(pub Result<
 
 /// The reason why an object cannot be decoded.
 #[derive(Clone, Debug, Error)]
-#[error("this version of the operator cannot read the resource: {error}")]
+#[error("this version of the operator cannot decode the resource: {error}; {remedy}")]
 pub(in crate::controller) struct Undecodable {
     pub error: String,
+    /// The next step for the user.
+    pub remedy: &'static str,
     pub metadata: ObjectMeta,
 }
 
@@ -109,7 +111,7 @@ where
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Box::<RawValue>::deserialize(deserializer)?;
-        read::<K, LABELS>(text.get()).map(Self).map_err(D::Error::custom)
+        decode::<K, LABELS>(text.get()).map(Self).map_err(D::Error::custom)
     }
 }
 
@@ -142,8 +144,8 @@ impl<K: Resource, const LABELS: bool> Resource for Wire<K, LABELS> {
     }
 }
 
-/// Decodes an object of any size. Fails only if the text is no Kubernetes object.
-fn read<K, const LABELS: bool>(text: &str) -> Result<Result<K, Box<Undecodable>>, serde_json::Error>
+/// Decodes the text of an object. Fails only if it is no Kubernetes object.
+fn decode<K, const LABELS: bool>(text: &str) -> Result<Result<K, Box<Undecodable>>, serde_json::Error>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned,
 {
@@ -152,23 +154,19 @@ where
     let labels = labels.filter(|_| LABELS);
     let kept = [finalizers, labels, spec, status].into_iter().flatten().map(|text| cost(text.get())).sum::<usize>();
     let mut metadata = metadata.without_lists();
-    let error = if text.len() > LARGEST {
-        Some(format!(
-            "it has {} KiB, and the operator reads at most {} KiB; shorten its labels, annotations, ownerReferences or status",
-            text.len() >> 10,
-            LARGEST >> 10
-        ))
-    } else if kept > MOST_KEPT {
-        Some(format!(
-            "its spec, status and finalizers would take {} KiB of memory, and the limit is {} KiB; shorten the lists in its spec",
-            kept >> 10,
-            MOST_KEPT >> 10
-        ))
+    let too_large = if text.len() > MAX_JSON_BYTES {
+        let (size, limit) = (text.len() >> 10, MAX_JSON_BYTES >> 10);
+        let error = format!("its JSON has {size} KiB, and the operator decodes at most {limit} KiB");
+        Some((error, "shorten its labels, annotations, ownerReferences or status"))
+    } else if kept > MAX_DECODED_BYTES {
+        let (size, limit) = (kept >> 10, MAX_DECODED_BYTES >> 10);
+        let error = format!("its spec, status and finalizers need {size} KiB of memory, and the limit is {limit} KiB");
+        Some((error, "shorten the lists in its spec"))
     } else {
         None
     };
-    if let Some(error) = error {
-        return Ok(Err(Undecodable { error, metadata }.into()));
+    if let Some((error, remedy)) = too_large {
+        return Ok(Err(Undecodable { error, remedy, metadata }.into()));
     }
     metadata.finalizers = finalizers.map(|list| serde_json::from_str(list.get())).transpose()?;
     metadata.labels = labels.map(|map| serde_json::from_str(map.get())).transpose()?;
@@ -178,7 +176,8 @@ where
         let error = error.to_string();
         // The position belongs to a text that the user does not see.
         let error = error.rsplit_once(" at line ").map_or(error.as_str(), |(error, _)| error);
-        Box::new(Undecodable { error: truncate(error, ERROR_LENGTH).to_owned(), metadata })
+        let error = truncate(error, MAX_ERROR_BYTES).to_owned();
+        Box::new(Undecodable { error, remedy: "correct the resource, or upgrade the operator", metadata })
     }))
 }
 
@@ -186,7 +185,7 @@ impl Metadata<'_> {
     fn without_lists(self) -> ObjectMeta {
         let reconcile_at = self.annotations.and_then(|annotations| annotations.reconcile_at);
         let annotation =
-            |value: Cow<'_, str>| [(RECONCILE_AT.to_owned(), truncate(&value, RECONCILE_AT_LENGTH).to_owned())].into();
+            |value: Cow<'_, str>| [(RECONCILE_AT.to_owned(), truncate(&value, MAX_RECONCILE_AT_BYTES).to_owned())].into();
         ObjectMeta {
             name: self.name,
             namespace: self.namespace,
@@ -204,18 +203,18 @@ impl Metadata<'_> {
 
 /// The approximate memory of a decoded JSON text, in bytes.
 fn cost(text: &str) -> usize {
-    text.len() + EACH_VALUE * text.bytes().filter(|byte| *byte == b',').count()
+    text.len() + BYTES_PER_VALUE * text.bytes().filter(|byte| *byte == b',').count()
 }
 
 /// Whether a reconcile of the object takes so much memory that only a few may run at once.
 pub(in crate::controller) fn is_large(object: &impl Serialize) -> bool {
-    serde_json::to_writer(Room(LARGE), object).is_err()
+    serde_json::to_writer(ByteLimit(LARGE_BYTES), object).is_err()
 }
 
-/// A writer with a limit of bytes.
-struct Room(usize);
+/// A writer that fails after this number of bytes.
+struct ByteLimit(usize);
 
-impl Write for Room {
+impl Write for ByteLimit {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0 = self.0.checked_sub(bytes.len()).ok_or(ErrorKind::StorageFull)?;
         Ok(bytes.len())
@@ -258,13 +257,13 @@ mod tests {
         })
     }
 
-    fn read(object: &Value) -> Result<VpcPeering, Box<Undecodable>> {
+    fn decoded(object: &Value) -> Result<VpcPeering, Box<Undecodable>> {
         serde_json::from_str::<Wire<VpcPeering>>(&object.to_string()).unwrap().0
     }
 
     #[test]
     fn only_the_used_parts_are_kept() {
-        let kept = read(&object()).unwrap();
+        let kept = decoded(&object()).unwrap();
         let mut expected: VpcPeering = serde_json::from_value(object()).unwrap();
         expected.metadata.labels = None;
         expected.metadata.owner_references = None;
@@ -296,7 +295,7 @@ mod tests {
         finalizers["metadata"]["finalizers"] = json!(vec!["example.com/x"; 20_000]);
         for (object, word) in [(labels, "at most 1024 KiB"), (status, "the limit is 640 KiB"), (finalizers, "640 KiB")]
         {
-            let undecodable = read(&object).unwrap_err();
+            let undecodable = decoded(&object).unwrap_err();
             assert!(undecodable.error.contains(word), "{undecodable}");
             let metadata = undecodable.metadata;
             assert_eq!((metadata.name.as_deref(), metadata.resource_version.as_deref()), (Some("a"), Some("7")));
@@ -305,25 +304,25 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_of_others_are_truncate() {
-        let mut asked = object();
-        asked["metadata"]["annotations"][RECONCILE_AT] = json!("é".repeat(200));
-        let annotations = read(&asked).unwrap().metadata.annotations.unwrap();
-        assert_eq!(annotations[RECONCILE_AT], "é".repeat(RECONCILE_AT_LENGTH / 2));
+    fn long_annotations_and_errors_are_truncated() {
+        let mut annotated = object();
+        annotated["metadata"]["annotations"][RECONCILE_AT] = json!("é".repeat(200));
+        let annotations = decoded(&annotated).unwrap().metadata.annotations.unwrap();
+        assert_eq!(annotations[RECONCILE_AT], "é".repeat(MAX_RECONCILE_AT_BYTES / 2));
         let mut odd = object();
         odd["spec"]["acceptance"] = json!("x".repeat(10_000));
-        let error = read(&odd).unwrap_err().error;
-        assert!(error.starts_with("unknown variant `xxx") && error.len() <= ERROR_LENGTH, "{error}");
+        let error = decoded(&odd).unwrap_err().error;
+        assert!(error.starts_with("unknown variant `xxx") && error.len() <= MAX_ERROR_BYTES, "{error}");
         odd["spec"]["acceptance"] = json!("Perhaps");
-        let error = read(&odd).unwrap_err().error;
+        let error = decoded(&odd).unwrap_err().error;
         assert!(error.ends_with("expected `Auto` or `Manual`"), "{error}");
     }
 
     #[test]
     fn a_large_object_is_recognized_by_its_text() {
-        let mut object = read(&object()).unwrap();
+        let mut object = decoded(&object()).unwrap();
         assert!(!is_large(&object));
-        object.metadata.name = Some("n".repeat(LARGE));
+        object.metadata.name = Some("n".repeat(LARGE_BYTES));
         assert!(is_large(&object));
     }
 
