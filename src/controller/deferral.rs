@@ -1,7 +1,7 @@
 //! Deferred status writes. EC2 leaves some states by itself within two seconds. To write each of them would double the
 //! writes per peering, so that the status skips such a state unless it lasts:
 //!
-//! - After `Create` and `Accept`, the reconcile ends and waits for the next poll of EC2 ([`hand_over`]).
+//! - After `Create` and `Accept`, the reconcile ends and waits for the next poll of EC2 ([`Deferral::hand_over`]).
 //! - The ID of a created connection stays in memory until the next status write ([`Deferral::created`]). After a crash,
 //!   the recorded intent and the ownership tags lead to the connection.
 //! - The decision delays the write of a transient state by `defer_write`, measured from [`Deferral::transient_for`].
@@ -10,8 +10,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::context::Context;
-use super::kind::{Kind, with_state};
 use crate::peering::StatusCode;
 use crate::peering::settings::TRANSIENT;
 
@@ -59,12 +57,6 @@ impl Deferral {
     pub(super) fn hand_over(&mut self, now: Instant) {
         self.handed_over = Some(now);
     }
-}
-
-/// Leaves an object to EC2. Returns the time until the next reconcile, unless a poll wakes the object before.
-pub(super) fn hand_over<K: Kind>(context: &Context, object: &K) -> Duration {
-    with_state(context, object, |state| state.deferral.hand_over(state.last_write.unwrap_or_else(Instant::now)));
-    TRANSIENT
 }
 
 #[cfg(test)]

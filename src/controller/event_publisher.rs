@@ -1,5 +1,5 @@
-//! Publishes Kubernetes Events in the background, so that no reconcile waits for them. While many reconciles run, Events
-//! wait.
+//! Publishes Kubernetes Events in the background, so that no reconcile waits for them. While many reconciles run,
+//! Events wait.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;

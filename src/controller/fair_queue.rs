@@ -12,7 +12,8 @@ use tokio::time::Instant;
 
 use crate::aws::RateLimit;
 
-/// Maximum concurrent EC2 writes per (account, region, action). Until throttling is first seen, only this bounds the rate.
+/// Maximum concurrent EC2 writes per (account, region, action). Until throttling is first seen, only this bounds the
+/// rate.
 const MAX_CONCURRENT_CALLS: usize = 8;
 
 /// Lifetime of a permit that its resource does not claim: the resource is gone, or its next step is another one.
@@ -137,8 +138,8 @@ impl Default for BucketQueue {
 }
 
 impl State {
-    /// Appends a resource to the queue of its namespace, and returns the time from which it has waited. A resource that is
-    /// queued already keeps its place.
+    /// Appends a resource to the queue of its namespace, and returns the time from which it has waited. A resource that
+    /// is queued already keeps its place.
     fn enqueue(&mut self, resource: QueuedResource, calls: f64, now: Instant) -> Instant {
         if let Some(since) = self.queued.get(&resource) {
             return *since;
@@ -152,8 +153,8 @@ impl State {
         now
     }
 
-    /// Grants the next resource its permit, or returns the time to wait until the rate allows that. `None` if the queue is
-    /// empty.
+    /// Grants the next resource its permit, or returns the time to wait until the rate allows that. `None` if the queue
+    /// is empty.
     fn grant_next(&mut self, now: Instant) -> Option<Result<QueuedResource, Duration>> {
         let (namespace, mut resources) = self.namespaces.pop_front()?;
         let calls = resources.front().map_or(1.0, |(_, calls)| *calls);

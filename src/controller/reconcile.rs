@@ -21,7 +21,6 @@ use tracing::{Span, instrument};
 use super::blocked::{Blocked, blocker_of};
 use super::context::Context;
 use super::credentials::still_granted;
-use super::deferral;
 use super::fair_queue::{Acquired, Permit, QueuedResource};
 use super::kind::{
     Actors, Decision, Kind, Look, Outcome, has_finalizer, is_ready, is_reconcile_requested, reconcile_at, with_state,
@@ -165,7 +164,8 @@ fn done<K: Kind>(context: &Context, object: Arc<K>, actors: &K::Actors, step: &K
         return Round::Next(object);
     }
     object.await_ec2(context, actors);
-    Round::End(Action::requeue(deferral::hand_over(context, &*object)))
+    with_state(context, &*object, |state| state.deferral.hand_over(state.last_write.unwrap_or_else(Instant::now)));
+    Round::End(Action::requeue(TRANSIENT))
 }
 
 /// A refusal blocks the steps of its aspect until the next attempt is due. Steps without an aspect block all others.

@@ -17,7 +17,6 @@ pub(crate) mod quota;
 pub(crate) mod routes;
 pub(crate) mod settings;
 pub(crate) mod snapshot;
-pub(crate) mod tags;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod upkeep;

@@ -90,6 +90,11 @@ pub(crate) struct AspectStatus<S> {
 }
 
 impl<S> Plan<S> {
+    /// A plan that waits for a person.
+    pub(crate) fn stalled(reason: Reason, message: String) -> Self {
+        Self::Stalled { reason, message, requeue_after: None }
+    }
+
     /// Time until the next reconcile, if no event reports a change.
     pub(crate) fn requeue_after(&self) -> Option<Duration> {
         match self {

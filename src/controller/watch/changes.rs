@@ -1,4 +1,4 @@
-//! A later listing as changes, and the order of the store and its readers.
+//! Turns later listings into changes, and updates the store before anyone learns of a change.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -7,8 +7,7 @@ use futures::{Stream, StreamExt, stream};
 use kube::Resource;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher;
-use kube::runtime::watcher::Event;
+use kube::runtime::watcher::{self, Event};
 
 use super::decode::{Undecodable, Wire};
 use crate::controller::index::{Key, key};
@@ -29,8 +28,9 @@ pub(super) async fn present<K: Clone>(change: Change<K>) -> Option<Result<K, wat
     }
 }
 
-/// Fills the store, and yields each change once the store shows it. The changes of a listing follow when it is complete.
-/// kube-runtime's `reflect` yields them before, so that a reader of the store could find the previous object, or none.
+/// Fills the store, and yields each change once the store shows it. The changes of a listing follow when it is
+/// complete. kube-runtime's `reflect` yields them before, so that a reader of the store could find the previous object,
+/// or none.
 pub(super) fn stored<K>(
     events: impl Stream<Item = Event<K>> + Send,
     mut store: Writer<K>,
@@ -56,8 +56,8 @@ where
 }
 
 /// Passes the first listing through, and turns each later one into changes: an apply for each object, and at its end a
-/// delete for each known object that it lacks. So no object is in memory twice during a listing. Calls `listed` once the
-/// store shows a complete listing.
+/// delete for each known object that it lacks. So no object is in memory twice during a listing. Calls `listed` once
+/// the store shows a complete listing.
 pub(super) fn as_changes<K>(
     events: impl Stream<Item = Event<K>> + Send,
     known: impl Fn() -> Vec<Arc<K>> + Send,
@@ -72,7 +72,7 @@ where
             if let Some(event) = pending.pop_front() {
                 return Some((event, (events, listing, pending, known, listed)));
             }
-            // The reader has taken the last event, so that the store shows all of the listing.
+            // The consumer has applied the last event, so the store shows the whole listing.
             if std::mem::take(&mut listing.has_ended) {
                 listed();
             }
@@ -122,8 +122,8 @@ impl Listing {
     }
 }
 
-/// The event, if its object can be decoded. An object that no longer can counts as gone: a step for its last known version
-/// could undo the work for its new version.
+/// The event, if its object can be decoded. A known object whose new version cannot be decoded is deleted from the
+/// store: a step for its old version could undo what its new version asks for.
 pub(super) fn decodable<K, const LABELS: bool>(
     event: Event<Wire<K, LABELS>>,
     known: &Store<K>,
@@ -132,7 +132,7 @@ pub(super) fn decodable<K, const LABELS: bool>(
 where
     K: Resource<DynamicType = ()> + Clone,
 {
-    let is_there = !matches!(event, Event::Delete(_));
+    let is_present = !matches!(event, Event::Delete(_));
     let (wire, wrap): (_, fn(K) -> Event<K>) = match event {
         Event::Apply(wire) => (wire, Event::Apply),
         Event::InitApply(wire) => (wire, Event::InitApply),
@@ -143,7 +143,7 @@ where
     match wire.0 {
         Ok(object) => Some(wrap(object)),
         Err(undecodable) => {
-            if is_there {
+            if is_present {
                 report(&undecodable);
             }
             let metadata = &undecodable.metadata;
@@ -159,22 +159,14 @@ mod tests {
     use std::sync::{Mutex, PoisonError};
 
     use k8s_openapi::api::core::v1::Namespace;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use kube::ResourceExt;
     use kube::runtime::reflector;
 
     use super::*;
-
-    fn namespace(name: &str, label: &str) -> Namespace {
-        let labels = [("label".to_owned(), label.to_owned())].into();
-        Namespace {
-            metadata: ObjectMeta { name: Some(name.into()), labels: Some(labels), ..ObjectMeta::default() },
-            ..Namespace::default()
-        }
-    }
+    use crate::controller::watch::testing::{namespace, text};
 
     #[tokio::test]
-    async fn a_reported_change_is_in_the_store() {
+    async fn the_store_shows_a_change_before_it_is_yielded() {
         let (store, writer) = reflector::store();
         let listing = |objects: &[(&str, &str)]| {
             let objects = objects.iter().map(|(name, label)| Event::InitApply(namespace(name, label)));
@@ -215,18 +207,8 @@ mod tests {
         Wire(if is_decodable {
             Ok(object)
         } else {
-            Err(Undecodable { error: "odd".into(), metadata: object.metadata }.into())
+            Err(Undecodable { error: "odd".into(), remedy: "", metadata: object.metadata }.into())
         })
-    }
-
-    fn text(event: &Event<Namespace>) -> String {
-        match event {
-            Event::Apply(object) => format!("apply {}", object.name_any()),
-            Event::Delete(object) => format!("delete {}", object.name_any()),
-            Event::InitApply(object) => format!("list {}", object.name_any()),
-            Event::Init => "begin".into(),
-            Event::InitDone => "done".into(),
-        }
     }
 
     #[test]
@@ -252,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_later_listing_comes_as_changes_and_then_is_complete() {
+    async fn a_later_listing_becomes_changes_and_is_then_complete() {
         let list = |names: &[&str]| {
             let objects = names.iter().map(|name| Event::InitApply(namespace(name, "1")));
             [Event::Init].into_iter().chain(objects).collect::<Vec<_>>()

@@ -1,5 +1,6 @@
-//! Decodes objects without the parts that the operator does not use. Labels, annotations, owners and `managedFields` may be
-//! a megabyte of JSON per object, and take several times as much memory once they are decoded. The decoder skips them.
+//! Decodes objects without the parts that the operator does not use. Labels, annotations, owners and `managedFields`
+//! may be a megabyte of JSON per object, and take several times as much memory once they are decoded. The decoder skips
+//! them.
 
 use std::borrow::Cow;
 use std::io::{self, ErrorKind, Write};
@@ -14,12 +15,12 @@ use thiserror::Error;
 use crate::api::RECONCILE_AT;
 use crate::controller::truncate::truncate;
 
-/// Maximum bytes of JSON of an object that is decoded. Each answer to a write holds a few copies of the text. The limit of
-/// etcd is 1.5 MiB.
+/// Maximum bytes of JSON of an object that is decoded. Each answer to a write holds a few copies of the text. The limit
+/// of etcd is 1.5 MiB.
 const MAX_JSON_BYTES: usize = 1 << 20;
 
-/// Maximum bytes of memory of a decoded object, by [`cost`]: some 2,500 routes, or a hundred accepted connections with their
-/// tags and 2,000 routes. 200 objects of this size fit into the chart's memory limit.
+/// Maximum bytes of memory of a decoded object, by [`cost`]: some 2,500 routes, or a hundred accepted connections with
+/// their tags and 2,000 routes. 200 objects of this size fit into the chart's memory limit.
 const MAX_DECODED_BYTES: usize = 640 << 10;
 
 /// Bytes of JSON above which an object is large: its reconcile also holds a new status and the text of a write.
@@ -184,8 +185,9 @@ where
 impl Metadata<'_> {
     fn without_lists(self) -> ObjectMeta {
         let reconcile_at = self.annotations.and_then(|annotations| annotations.reconcile_at);
-        let annotation =
-            |value: Cow<'_, str>| [(RECONCILE_AT.to_owned(), truncate(&value, MAX_RECONCILE_AT_BYTES).to_owned())].into();
+        let annotation = |value: Cow<'_, str>| {
+            [(RECONCILE_AT.to_owned(), truncate(&value, MAX_RECONCILE_AT_BYTES).to_owned())].into()
+        };
         ObjectMeta {
             name: self.name,
             namespace: self.namespace,

@@ -1,16 +1,18 @@
 //! The watches of the API server.
 //!
 //! - `resources`: the resources that the operator reconciles.
-//! - `permissions`: identities and namespaces, which permissions depend on.
+//! - `permissions`: the identities and namespaces that permissions depend on.
 //! - `relist`: the restart of a watch after an error, and the regular complete listing.
-//! - `changes`: a later listing as changes, and the order of the store and its readers.
-//! - `decode`: objects without the parts that nobody uses.
+//! - `changes`: later listings as changes, and the store update before anyone learns of a change.
+//! - `decode`: objects without the parts that the operator does not use.
 
 mod changes;
 pub(super) mod decode;
 mod permissions;
 mod relist;
 mod resources;
+#[cfg(test)]
+mod testing;
 
 pub(super) use permissions::{identities, namespaces};
 pub(super) use resources::resources;

@@ -1,5 +1,5 @@
-//! The watches of identities and namespaces, which permissions depend on. Both are listed regularly: a watch that is silently
-//! broken must not keep a permission that was withdrawn.
+//! The watches of identities and namespaces, which permissions depend on. Both are listed regularly: a watch that is
+//! silently broken must not keep a permission that was withdrawn.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -20,11 +20,11 @@ use super::relist;
 use crate::api::AwsIdentity;
 use crate::controller::freshness::Freshness;
 
-/// Interval of the complete listings.
+/// Interval between complete listings.
 const RELIST_AFTER: Duration = Duration::from_secs(300);
 
-/// Fills the store, and yields each identity. Calls `changed` with the name of each identity that was created, changed or
-/// deleted. One that cannot be decoded allows nothing any more.
+/// Fills the store, and yields each identity. Calls `changed` with the name of each identity that was created, changed
+/// or deleted. One that cannot be decoded allows nothing any more.
 pub(in crate::controller) fn identities(
     api: Api<Wire<AwsIdentity>>,
     store: Writer<AwsIdentity>,
@@ -43,7 +43,7 @@ pub(in crate::controller) fn identities(
     stored(events, store)
         .inspect(move |change| report(change))
         .filter_map(present)
-        // A status write of another operator in the cluster is no event.
+        // Another operator in the cluster may write the status. That is no reason to reconcile.
         .predicate_filter(predicates::generation, Default::default())
 }
 
@@ -69,7 +69,8 @@ pub(in crate::controller) async fn namespaces(
     }
 }
 
-/// The name of the object, and whether its relevant part was created, changed or deleted. `known` has the previous parts.
+/// The name of the object, and whether the part that is relevant to others has changed. `known` holds the previous
+/// parts.
 fn news<K: Resource, T: PartialEq>(
     known: &mut HashMap<String, T>,
     change: &Change<K>,
@@ -89,7 +90,8 @@ fn news<K: Resource, T: PartialEq>(
     (name, is_news)
 }
 
-/// The events of a cache of permissions, with a regular complete listing. `freshness` records each of them.
+/// The events of a cache that permissions are read from, with regular complete listings. `freshness` records each
+/// listing.
 fn cached<K, S, const LABELS: bool>(
     start: impl Fn() -> S + Clone + Send,
     known: Store<K>,
@@ -103,7 +105,7 @@ where
     let decoded = relist::events(start, Some(RELIST_AFTER), None).filter_map(move |event| {
         let report = |undecodable: &Undecodable| {
             let (kind, name) = (K::kind(&()), undecodable.metadata.name.as_deref());
-            tracing::warn!(%kind, name, error = undecodable.error, "the object cannot be decoded, and allows nothing");
+            tracing::warn!(%kind, name, error = undecodable.error, "cannot decode the object; it allows nothing");
         };
         std::future::ready(decodable(event, &store, report))
     });

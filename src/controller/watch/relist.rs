@@ -6,35 +6,25 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, stream};
-use kube::runtime::watcher;
-use kube::runtime::watcher::Event;
+use kube::runtime::watcher::{self, Event};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 /// Objects per page of a listing. Each may have 1.5 MiB of JSON, and a page is in memory up to three times while it is
 /// decoded.
-const PAGE: u32 = 10;
+const PAGE_SIZE: u32 = 10;
 
 /// The longest pause before a watch starts again after an error.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-fn pauses() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(500))
-        .with_max_delay(LONGEST_PAUSE)
-        .with_jitter()
-        .without_max_times()
-        .build()
-}
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// The configuration of every watch.
 pub(super) fn config() -> watcher::Config {
-    watcher::Config { page_size: Some(PAGE), ..watcher::Config::default() }
+    watcher::Config { page_size: Some(PAGE_SIZE), ..watcher::Config::default() }
 }
 
-/// Watches until it is dropped. After an error, and when the last complete listing is older than `relist_after`, it lists
-/// everything again. To resume from the last version would miss deletions by an API server that was restored from a backup.
-/// A listing waits for a permit of `listings`.
+/// Watches until it is dropped. After an error, and when the last complete listing is older than `relist_after`, it
+/// lists everything again. It does not resume from the last resource version: an API server that was restored from a
+/// backup would never report the objects that it lost. A listing waits for a permit of `listings`.
 pub(super) fn events<T, S>(
     start: impl Fn() -> S + Clone + Send,
     relist_after: Option<Duration>,
@@ -96,8 +86,18 @@ impl<T> Watch<T> {
     async fn interrupted(&mut self, error: &impl Display) {
         tracing::warn!(%error, "the watch was interrupted");
         (self.stream, self.permit, self.due) = (None, None, None);
-        tokio::time::sleep(self.pause.next().unwrap_or(LONGEST_PAUSE)).await;
+        tokio::time::sleep(self.pause.next().unwrap_or(MAX_PAUSE)).await;
     }
+}
+
+/// The pauses after errors in a row.
+fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(500))
+        .with_max_delay(MAX_PAUSE)
+        .with_jitter()
+        .without_max_times()
+        .build()
 }
 
 #[cfg(test)]
@@ -106,34 +106,15 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use k8s_openapi::api::core::v1::Namespace;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-    use kube::ResourceExt;
 
-    use super::super::changes::as_changes;
     use super::*;
     use crate::controller::freshness::Freshness;
-
-    fn namespace(name: &str, label: &str) -> Namespace {
-        let labels = [("label".to_owned(), label.to_owned())].into();
-        Namespace {
-            metadata: ObjectMeta { name: Some(name.into()), labels: Some(labels), ..ObjectMeta::default() },
-            ..Namespace::default()
-        }
-    }
-
-    fn text(event: &Event<Namespace>) -> String {
-        match event {
-            Event::Apply(object) => format!("apply {}", object.name_any()),
-            Event::Delete(object) => format!("delete {}", object.name_any()),
-            Event::InitApply(object) => format!("list {}", object.name_any()),
-            Event::Init => "begin".into(),
-            Event::InitDone => "done".into(),
-        }
-    }
+    use crate::controller::watch::changes::as_changes;
+    use crate::controller::watch::testing::{namespace, text};
 
     #[tokio::test]
-    async fn a_cache_that_cannot_be_listed_again_ages() {
-        // Every tenth of a second instead of every five minutes; the third listing never ends.
+    async fn freshness_ages_while_no_listing_completes() {
+        // A tenth of a second instead of five minutes. The third listing never ends.
         let interval = Duration::from_millis(100);
         let (listings, freshness) = (Arc::new(AtomicUsize::new(0)), Freshness::default());
         assert_eq!(freshness.age(), Duration::MAX, "nothing has been listed");
@@ -159,9 +140,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_listing_waits_for_another() {
+    async fn a_listing_waits_for_a_permit() {
         static ONE: Semaphore = Semaphore::const_new(1);
-        // A page that never comes, and a listing that ends.
+        // A listing that never ends, and one that ends.
         let start = |events: &[Event<Namespace>]| {
             let events = events.to_vec();
             Box::pin(super::events(
@@ -174,10 +155,10 @@ mod tests {
         let mut quick = start(&[Event::Init, Event::InitDone]);
         assert!(matches!(slow.next().await, Some(Event::Init)));
         let pause = Duration::from_millis(100);
-        assert!(tokio::time::timeout(pause, quick.next()).await.is_err(), "it did not wait");
+        assert!(tokio::time::timeout(pause, quick.next()).await.is_err(), "the second listing did not wait");
         drop(slow);
         assert!(matches!((quick.next().await, quick.next().await), (Some(Event::Init), Some(Event::InitDone))));
         let mut third = start(&[Event::Init]);
-        assert!(matches!(third.next().await, Some(Event::Init)), "only the listing is waited for");
+        assert!(matches!(third.next().await, Some(Event::Init)), "a watch whose listing is complete holds a permit");
     }
 }

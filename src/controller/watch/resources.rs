@@ -1,5 +1,5 @@
-//! The watch of the resources that the operator reconciles. A resource that cannot be decoded is reported and leaves the
-//! store. It blocks no other.
+//! The watch of the resources that the operator reconciles. A resource that cannot be decoded is reported and leaves
+//! the store. It blocks no other.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::controller::kind::Kind;
 use crate::controller::scope::{self, Scope};
 use crate::controller::status_writer::forget;
 
-/// Concurrent listings of resources. Each kind has a watch, and in a scope of namespaces each namespace.
+/// Maximum concurrent listings of resources. There is a watch per kind, and also per namespace if the scope names some.
 static LISTINGS: Semaphore = Semaphore::const_new(2);
 
 /// Fills the store, and yields each resource that changes.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::consistency::missing;
 use super::deletion::plan_deletion;
 use super::maintain::{by_code_and_expiry, maintain, not_found};
 use super::obtain::{obtain, record, unknown_connection};
@@ -16,7 +17,7 @@ use crate::peering::authority::{Authorized, Hint};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::Connection;
 use crate::peering::plan::{AspectStatus, Plan, Step as _};
-use crate::peering::settings::{MISSING_REQUEUE, STALLED_REQUEUE, Settings};
+use crate::peering::settings::{STALLED_REQUEUE, Settings};
 
 /// The decision on one observation.
 #[derive(Clone, Debug)]
@@ -77,7 +78,7 @@ fn plan(
             (Some(_), Some(connection)) => match desired.authority().over(connection, Hint::Recorded) {
                 Ok(_) => maintain(desired, recorded, connection, aspects, now),
                 // The record is wrong. A connection with the ownership tags takes its place.
-                Err(blocker) => match owned(desired, observed).as_slice() {
+                Err(blocker) => match desired.owned(observed).as_slice() {
                     [(connection, _)] => record(connection),
                     _ => blocker.into(),
                 },
@@ -117,13 +118,6 @@ fn owned_target<'a>(desired: Desired<'_>, observed: &'a Observation) -> Option<(
     Some((connection, desired.authority().over(connection, Hint::Recorded).ok()?))
 }
 
-/// The connections with the ownership tags that EC2 proves to be the resource's own.
-pub(super) fn owned<'a>(desired: Desired<'_>, observed: &'a Observation) -> Vec<(&'a Arc<Connection>, Authorized)> {
-    let authority = desired.authority();
-    let owned = observed.owned.iter();
-    owned.filter_map(|connection| Some((connection, authority.over(connection, Hint::Tagged).ok()?))).collect()
-}
-
 /// The plan for `managementPolicy: Observe`: it only records the connection.
 fn observe_only(desired: Desired<'_>, recorded: &Recorded, observed: &Observation, now: Timestamp) -> Plan<Step> {
     let target = match &desired.spec.vpc_peering_connection_id {
@@ -149,29 +143,11 @@ fn observe_only(desired: Desired<'_>, recorded: &Recorded, observed: &Observatio
     };
     let difference = desired.authority().difference(connection);
     if let Some(difference) = difference.filter(|_| desired.spec.vpc_peering_connection_id.is_some()) {
-        return stalled(Reason::ConnectionMismatch, difference);
+        return Plan::stalled(Reason::ConnectionMismatch, difference);
     }
     if recorded.connection_id.as_ref() != Some(&connection.id) {
         let connection = Arc::clone(connection);
         return Plan::Act(Step::Record { connection, ownership: Ownership::Observed });
     }
     by_code_and_expiry(connection, now)
-}
-
-/// The wait while EC2 does not show a connection that must exist by the record. EC2 is eventually consistent, so that an
-/// absence has to last. `None` once it has.
-pub(super) fn missing(subject: &str, observed: &Observation, settings: Settings) -> Option<Plan<Step>> {
-    let left = settings.consistency_window.checked_sub(observed.missing_for).filter(|left| !left.is_zero())?;
-    Some(Plan::Wait {
-        reason: Reason::AwaitingConsistency,
-        message: format!(
-            "waiting up to {} s for EC2 to show {subject} (eventual consistency)",
-            settings.consistency_window.as_secs_f32()
-        ),
-        requeue_after: Some(left.min(MISSING_REQUEUE)),
-    })
-}
-
-pub(super) fn stalled(reason: Reason, message: String) -> Plan<Step> {
-    Plan::Stalled { reason, message, requeue_after: None }
 }

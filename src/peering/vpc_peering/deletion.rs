@@ -1,7 +1,7 @@
 //! The way of a deleted `VpcPeering` to the end of its finalizer. The status is not written on this way, so that an object
 //! that has grown to the size limit of the API server can still be deleted.
 
-use super::decide::{missing, owned};
+use super::consistency::missing;
 use super::state::{AccepterView, Desired, Observation, Recorded};
 use super::step::Step;
 use super::upkeep::{self, withdraw_routes};
@@ -10,7 +10,7 @@ use crate::peering::authority::{Authorized, Hint};
 use crate::peering::connection::{Connection, StatusCode};
 use crate::peering::plan::Plan;
 use crate::peering::settings::Settings;
-use crate::peering::tags;
+use crate::peering::upkeep::tags;
 
 pub(super) fn plan_deletion(
     desired: Desired<'_>,
@@ -34,7 +34,7 @@ pub(super) fn plan_deletion(
     let mut ours: Vec<_> =
         named.into_iter().filter_map(|(connection, target)| Some((connection, target.ok()?))).collect();
     // Other connections with the ownership tags must be deleted, too.
-    for (connection, target) in owned(desired, observed) {
+    for (connection, target) in desired.owned(observed) {
         if ours.iter().all(|(_, known)| *known != target) {
             ours.push((connection, target));
         }

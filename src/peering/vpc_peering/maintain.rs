@@ -2,7 +2,6 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::decide::stalled;
 use super::state::{Desired, Recorded};
 use super::step::Step;
 use crate::api::{Reason, TerminalState};
@@ -81,7 +80,7 @@ fn recreate(
 /// The plan for a recorded connection that EC2 has not shown for the consistency window.
 pub(super) fn not_found(desired: Desired<'_>, recorded: &Recorded, id: &str) -> Plan<Step> {
     recreate(desired, recorded, TerminalState::Deleted, id, StatusCode::Deleted.as_str()).unwrap_or_else(|| {
-        stalled(
+        Plan::stalled(
             Reason::NotFound,
             format!("EC2 no longer shows {id}: it was deleted, or it ended some hours ago. {REQUEST_AGAIN}"),
         )
@@ -100,7 +99,7 @@ pub(super) fn by_code_and_expiry(connection: &Connection, now: Timestamp) -> Pla
     };
     // EC2's status code is the proof, and its change wakes the resource. The local clock may be wrong.
     if expiration.saturating_add(CLOCK_SKEW).is_ok_and(|expired| expired <= now) {
-        return stalled(Reason::Expired, format!("{id} was not accepted before {expiration}. {REQUEST_AGAIN}"));
+        return Plan::stalled(Reason::Expired, format!("{id} was not accepted before {expiration}. {REQUEST_AGAIN}"));
     }
     let left = expiration.duration_since(now);
     let until_next = if left > EXPIRING_SOON { left - EXPIRING_SOON } else { left + CLOCK_SKEW };
@@ -117,7 +116,7 @@ pub(super) fn by_code(connection: &Connection) -> Plan<Step> {
     let wait = |reason, message| Plan::Wait { reason, message, requeue_after: None };
     let ended = |reason, state: &str, remedy: &str| {
         let from_ec2 = connection.message.as_ref().map(|message| format!(" (EC2: {message})")).unwrap_or_default();
-        stalled(reason, format!("{id} {state}{from_ec2}. {remedy}{REQUEST_AGAIN}"))
+        Plan::stalled(reason, format!("{id} {state}{from_ec2}. {remedy}{REQUEST_AGAIN}"))
     };
     match &connection.code {
         StatusCode::InitiatingRequest => wait(Reason::InitiatingRequest, format!("EC2 is checking the request {id}")),

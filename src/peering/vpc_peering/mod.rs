@@ -1,5 +1,6 @@
 //! The decision for a `VpcPeering`.
 
+mod consistency;
 mod decide;
 mod deletion;
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::decide::{missing, owned, stalled};
+use super::consistency::missing;
 use super::maintain::by_code;
 use super::state::{Desired, Observation, Recorded};
 use super::step::Step;
@@ -17,7 +17,7 @@ use crate::peering::connection::{Connection, StatusCode};
 use crate::peering::plan::Plan;
 use crate::peering::preflight::Preflight;
 use crate::peering::settings::{MAX_RECREATION_PAUSE, MAX_RECREATIONS, MISSING_REQUEUE, STALLED_REQUEUE, Settings};
-use crate::peering::tags;
+use crate::peering::upkeep::tags;
 
 /// The next step for a resource that owns no connection by its record. The order of the checks keeps it from requesting a
 /// second peering.
@@ -28,7 +28,7 @@ pub(super) fn obtain(
     now: Timestamp,
     settings: Settings,
 ) -> Plan<Step> {
-    match owned(desired, observed).as_slice() {
+    match desired.owned(observed).as_slice() {
         [] => {}
         [(connection, _)] => return record(connection),
         several => {
@@ -37,7 +37,7 @@ pub(super) fn obtain(
                 "{} all carry this resource's ownership tags; delete all but one of them in EC2",
                 ids.join(", ")
             );
-            return stalled(Reason::MultipleConnections, message);
+            return Plan::stalled(Reason::MultipleConnections, message);
         }
     }
     // The tags may be forged, or belong to a lost record. Another request could create a second peering.
@@ -66,7 +66,7 @@ pub(super) fn obtain(
         return plan;
     }
     if let Some(conflicting) = &observed.conflicting {
-        return stalled(Reason::ConnectionNotOwned, desired.authority().not_owned(conflicting));
+        return Plan::stalled(Reason::ConnectionNotOwned, desired.authority().not_owned(conflicting));
     }
     if let Some(wait) = recreation_pause(desired, recorded, now, settings) {
         return wait;
@@ -146,7 +146,7 @@ fn adopt(desired: Desired<'_>, recorded: &Recorded, observed: &Observation, id: 
     }
     match tag(desired, recorded, observed, (&target, connection)) {
         Some(plan) if !desired.spec.dry_run => plan,
-        _ => stalled(Reason::DryRun, format!("{id} can be adopted; set spec.dryRun to false to adopt it")),
+        _ => Plan::stalled(Reason::DryRun, format!("{id} can be adopted; set spec.dryRun to false to adopt it")),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{ConditionType, ManagedRoute, ManagedTag, Ownership, Side, VpcPeeringSpec, VpcPeeringStatus};
-use crate::peering::authority::{self, Authority, Authorized};
+use crate::peering::authority::{self, Authority, Authorized, Hint};
 use crate::peering::blocker::Blocker;
 use crate::peering::conditions;
 use crate::peering::connection::Connection;
@@ -60,6 +60,13 @@ impl<'a> Desired<'a> {
         let of_spec = self.spec.tags.iter().chain(sides).map(|tag| (tag.key.clone(), tag.value.clone()));
         let ownership = self.owner.tags().into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
         of_spec.chain(ownership).collect()
+    }
+
+    /// The connections with the ownership tags that EC2 proves to be the resource's own.
+    pub(super) fn owned<'b>(&self, observed: &'b Observation) -> Vec<(&'b Arc<Connection>, Authorized)> {
+        let authority = self.authority();
+        let owned = observed.owned.iter();
+        owned.filter_map(|connection| Some((connection, authority.over(connection, Hint::Tagged).ok()?))).collect()
     }
 }
 

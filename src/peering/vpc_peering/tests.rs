@@ -355,7 +355,9 @@ fn a_wait_for_consistency_never_overshoots_its_window() {
 #[test]
 fn a_connection_of_the_same_vpcs_that_is_not_ours_is_left_alone() {
     let mut conflicting = connection(StatusCode::Active);
-    for (tags, told) in [(tags(&another_owner()), "team/another"), (Default::default(), "this resource did not create it")] {
+    for (tags, told) in
+        [(tags(&another_owner()), "team/another"), (Default::default(), "this resource did not create it")]
+    {
         conflicting.tags = tags;
         let mut case = Case::new();
         case.observed.conflicting = Some(conflicting.clone().into());

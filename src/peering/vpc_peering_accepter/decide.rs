@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::assessment::Assessment;
 use super::deletion::plan_deletion;
 use super::judge::{Judgement, Verdict, foreign, judge_connection, judge_request};
 use super::state::{Desired, Observation, Recorded};
 use super::status;
 use super::step::Step;
 use super::upkeep::{self, ConnectionAspect, withdraw_routes};
-use crate::api::{AccepterDecision, ConditionType, Reason, RequestedConnection, VpcPeeringAccepterStatus};
+use crate::api::{AccepterDecision, Reason, VpcPeeringAccepterStatus};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
 use crate::peering::plan::Plan;
@@ -24,23 +25,6 @@ pub(crate) struct Decision {
     pub status: VpcPeeringAccepterStatus,
     /// Routes that stay in AWS when the finalizer goes, for an Event.
     pub left_in_aws: Vec<String>,
-}
-
-/// The decision without its status.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Assessment {
-    pub plan: Plan<Step>,
-    pub verdicts: Vec<Verdict>,
-    /// The conditions `OptionsSynced` and `RoutesReady`, if the spec asks for any.
-    pub aspects: Vec<(ConditionType, Result<(), Blocker>)>,
-    /// The message of the `AtCapacity` condition.
-    pub at_capacity: Option<String>,
-}
-
-impl From<Plan<Step>> for Assessment {
-    fn from(plan: Plan<Step>) -> Self {
-        Self { plan, verdicts: Vec::new(), aspects: Vec::new(), at_capacity: None }
-    }
 }
 
 /// Decides on the next step.
@@ -100,7 +84,7 @@ fn assess_connections(
 ) -> Assessment {
     let (judgements, at_capacity) = judge_all(desired, recorded, observed, now, settings);
     // Routes through ended connections go first: other routes may need their place.
-    let ended = recorded.accepted().filter(|record| is_gone(observed, settings, record));
+    let ended = recorded.accepted().filter(|record| observed.is_gone(record, settings));
     let mut aspects: Vec<_> = ended
         .filter_map(|record| withdraw_routes(desired, recorded, observed, &record.vpc_peering_connection_id, None))
         .collect();
@@ -177,7 +161,7 @@ fn plan_at_rest(
     });
     let missing = recorded.accepted().find(|record| {
         let is_shown = observed.connections.contains_key(&record.vpc_peering_connection_id);
-        !is_shown && !is_gone(observed, settings, record)
+        !is_shown && !observed.is_gone(record, settings)
     });
     let missing = missing.map(|record| {
         let (id, window) = (&record.vpc_peering_connection_id, settings.consistency_window.as_secs_f32());
@@ -236,17 +220,4 @@ fn not_yet_active<'a>(observed: &Observation, verdicts: &'a [Verdict]) -> Option
 
 fn code<'a>(observed: &'a Observation, verdict: &Verdict) -> Option<&'a StatusCode> {
     observed.connections.get(&verdict.id).map(|connection| &connection.code)
-}
-
-/// Whether an accepted connection is certainly gone: EC2 shows that it has ended, has shown it before, or has not shown
-/// the connection for the consistency window.
-pub(super) fn is_gone(observed: &Observation, settings: Settings, record: &RequestedConnection) -> bool {
-    let id = &record.vpc_peering_connection_id;
-    match observed.connections.get(id) {
-        Some(connection) => connection.code.has_ended(),
-        None => {
-            record.code.as_deref().is_some_and(|code| StatusCode::from(code).has_ended())
-                || observed.missing_for.get(id).is_some_and(|missing| *missing >= settings.consistency_window)
-        }
-    }
 }

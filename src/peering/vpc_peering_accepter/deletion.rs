@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use super::decide::is_gone;
 use super::judge::{foreign, is_tagged_ours, rule};
 use super::rules::Rule;
 use super::state::{Desired, Observation, Recorded};
@@ -45,7 +44,7 @@ pub(super) fn plan_deletion(
         aspects.extend(withdraw_routes(desired, recorded, observed, id, live));
         aspects.extend(live.and_then(|(target, connection)| withdraw_tags(desired, recorded, connection, target)));
         let is_lost = |record: &RequestedConnection| {
-            !observed.connections.contains_key(*id) && !is_gone(observed, settings, record)
+            !observed.connections.contains_key(*id) && !observed.is_gone(record, settings)
         };
         if recorded.acceptance(id).is_some_and(is_lost) {
             let message =

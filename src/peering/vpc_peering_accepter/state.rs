@@ -7,12 +7,13 @@ use std::time::Duration;
 use crate::api::{ManagedRoute, RequestedConnection, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus};
 use crate::peering::authority::{self, Authority, Authorized};
 use crate::peering::blocker::Blocker;
-use crate::peering::connection::Connection;
+use crate::peering::connection::{Connection, StatusCode};
 use crate::peering::endpoints::Endpoint;
 use crate::peering::limits::Permissions;
 use crate::peering::owner::Owner;
 use crate::peering::plan::Aspect;
 use crate::peering::routes::RouteTables;
+use crate::peering::settings::Settings;
 
 /// The desired state, and the object that it comes from.
 #[derive(Clone, Copy, Debug)]
@@ -108,4 +109,19 @@ pub(crate) struct Observation {
     pub is_settled: bool,
     /// The refusals of AWS whose next attempt is not due yet.
     pub refused: BTreeMap<(String, Aspect), Blocker>,
+}
+
+impl Observation {
+    /// Whether an accepted connection is certainly gone: EC2 shows that it has ended, has shown it before, or has not shown
+    /// the connection for the consistency window.
+    pub(super) fn is_gone(&self, record: &RequestedConnection, settings: Settings) -> bool {
+        let id = &record.vpc_peering_connection_id;
+        match self.connections.get(id) {
+            Some(connection) => connection.code.has_ended(),
+            None => {
+                record.code.as_deref().is_some_and(|code| StatusCode::from(code).has_ended())
+                    || self.missing_for.get(id).is_some_and(|missing| *missing >= settings.consistency_window)
+            }
+        }
+    }
 }

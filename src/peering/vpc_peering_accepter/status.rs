@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
-use super::decide::{Assessment, is_gone};
+use super::assessment::Assessment;
 use super::judge::Verdict;
 use super::state::{Desired, Observation, Recorded};
 use super::step::Step;
@@ -161,7 +161,7 @@ pub(super) fn describe(
         let id = &record.vpc_peering_connection_id;
         let has_routes = recorded.routes.iter().any(|route| route.vpc_peering_connection_id == *id);
         let is_shown = observed.connections.contains_key(id);
-        if !is_shown && (has_routes || !is_gone(observed, settings, record)) {
+        if !is_shown && (has_routes || !observed.is_gone(record, settings)) {
             listed.insert(id.clone(), record.clone());
         }
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::decide::{Assessment, assess, blocked};
+use super::assessment::Assessment;
+use super::decide::{assess, blocked};
 use super::rules::{self, Rule};
 use super::state::{Desired, Observation, Recorded};
 use super::status::{describe, record_acceptance};

@@ -12,8 +12,7 @@ use crate::peering::connection::{Connection, StatusCode};
 use crate::peering::plan::{Aspect, AspectStatus, Step as _};
 use crate::peering::routes::{self, Routing, Trust};
 use crate::peering::settings::MAX_ROUTES;
-use crate::peering::tags;
-use crate::peering::upkeep::{self, UpkeepStep};
+use crate::peering::upkeep::{self, UpkeepStep, tags};
 
 const SIDE: Side = Side::Accepter;
 

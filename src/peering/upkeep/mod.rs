@@ -1,95 +1,20 @@
 //! Upkeep of one end of one connection: its tags, DNS options and routes. Both kinds use it.
 
+mod step;
+pub(super) mod tags;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::authority::Authorized;
 use super::blocker::Blocker;
 use super::connection::Connection;
 use super::limits::Limits;
-use super::plan::{Aspect, AspectStatus, Calls};
-use super::routes::{self, RouteChange, RouteStep, Routing};
+use super::plan::{Aspect, AspectStatus};
+use super::routes::{self, Routing};
 use super::settings::EFFECT_REQUEUE;
-use super::tags;
-use crate::api::{ConditionType, ManagedRoute, ManagedTag, PeeringOptions, Reason, Side};
+use crate::api::{ConditionType, ManagedTag, PeeringOptions, Reason, Side};
 
-/// A change to one end of a connection, or to the record of such changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum UpkeepStep {
-    /// Record the tags of the spec that the operator sets.
-    RecordTags {
-        tags: BTreeSet<ManagedTag>,
-    },
-    Tag {
-        id: Authorized,
-        tags: BTreeMap<String, String>,
-    },
-    Untag {
-        id: Authorized,
-        keys: BTreeSet<String>,
-    },
-    SetOptions {
-        id: Authorized,
-        allow_dns_resolution_from_remote_vpc: bool,
-    },
-    /// Record the routes that the operator creates.
-    RecordRoutes {
-        routes: BTreeSet<ManagedRoute>,
-    },
-    /// Change routes, with one call each.
-    ChangeRoutes {
-        changes: Vec<RouteChange>,
-    },
-}
-
-impl UpkeepStep {
-    /// The change in AWS, as a verb phrase. `None` for a record.
-    pub(crate) fn change(&self, side: Side) -> Option<String> {
-        let list = |keys: Vec<&String>| keys.into_iter().cloned().collect::<Vec<_>>().join(", ");
-        match self {
-            Self::RecordTags { .. } | Self::RecordRoutes { .. } => None,
-            Self::Tag { id, tags } => Some(format!("set the tags {} on {id}", list(tags.keys().collect()))),
-            Self::Untag { id, keys } => Some(format!("remove the tags {} from {id}", list(keys.iter().collect()))),
-            Self::SetOptions { id, .. } => Some(format!("set the DNS options of the {side} of {id}")),
-            Self::ChangeRoutes { changes } => Some(format!("change {} routes of the {side}", changes.len())),
-        }
-    }
-
-    pub(crate) fn is_destructive(&self) -> bool {
-        match self {
-            Self::Untag { .. } => true,
-            Self::ChangeRoutes { changes } => changes.iter().any(RouteChange::is_destructive),
-            Self::RecordTags { .. } | Self::Tag { .. } | Self::SetOptions { .. } | Self::RecordRoutes { .. } => false,
-        }
-    }
-
-    pub(crate) fn calls(&self, side: Side) -> Option<Calls> {
-        match self {
-            Self::RecordTags { .. } | Self::RecordRoutes { .. } => None,
-            Self::Tag { .. } => Some(Calls::one("CreateTags", side)),
-            Self::Untag { .. } => Some(Calls::one("DeleteTags", side)),
-            Self::SetOptions { .. } => Some(Calls::one("ModifyVpcPeeringConnectionOptions", side)),
-            // Creating, replacing and deleting routes are three EC2 actions. One limit for all of them errs on the safe side.
-            Self::ChangeRoutes { changes } => Some(Calls { action: "CreateRoute", side, count: changes.len() }),
-        }
-    }
-
-    pub(crate) fn aspect(&self, side: Side) -> Aspect {
-        match self {
-            Self::RecordTags { .. } | Self::Tag { .. } | Self::Untag { .. } => Aspect::Tags(side),
-            Self::SetOptions { .. } => Aspect::Options(side),
-            Self::RecordRoutes { .. } | Self::ChangeRoutes { .. } => Aspect::Routes(side),
-        }
-    }
-}
-
-impl From<RouteStep> for UpkeepStep {
-    fn from(step: RouteStep) -> Self {
-        match step {
-            RouteStep::Record(routes) => Self::RecordRoutes { routes },
-            RouteStep::Change(changes) => Self::ChangeRoutes { changes },
-        }
-    }
-}
+pub(crate) use step::UpkeepStep;
 
 /// The tags of one end.
 pub(crate) fn tags(

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::authority::{Authority, Authorized};
-use super::connection::Connection;
-use super::owner::Owner;
-use super::upkeep::UpkeepStep;
+use super::step::UpkeepStep;
 use crate::api::ManagedTag;
+use crate::peering::authority::{Authority, Authorized};
+use crate::peering::connection::Connection;
+use crate::peering::owner::Owner;
 
 /// The next step towards the `wanted` tags at one end. `managed` are the tags that the operator has set there.
 ///
