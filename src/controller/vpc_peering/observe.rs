@@ -102,8 +102,6 @@ pub(super) async fn observe(
             listing = sources.requester.query(filters.clone(), look.since.max(listing.as_of)).await;
             continue;
         }
-        observed.older_claim =
-            recorded.owned_id().is_none().then(|| claims::older(object, context, &peers.ends)).flatten();
         // After a restart, the time of the last change is unknown.
         observed.is_settled = last_write.elapsed() > context.settings.consistency_window;
         observed.tables = tables.clone();
@@ -177,7 +175,7 @@ async fn accepter_view(sources: &Sources, peers: &Peers, observed: &Observation,
     }
 }
 
-/// Adds what this process remembers.
+/// Adds the views of the cluster and of this process.
 fn add_state(
     object: &VpcPeering,
     context: &Context,
@@ -189,6 +187,7 @@ fn add_state(
     let (owner, stored) = (owner(context, object), object.status.clone().unwrap_or_default());
     let proven = proven(desired(object, context, peers, &owner, &stored), observed);
     let is_needed = |id: &str| recorded.routes.iter().any(|route| route.vpc_peering_connection_id == id);
+    observed.older_claim = recorded.owned_id().is_none().then(|| claims::older(object, context, &peers.ends)).flatten();
     let code = observed.recorded.as_ref().map(|connection| connection.code.clone());
     with_state(context, object, |state| {
         let missing = observed.lacks(recorded).then_some("");

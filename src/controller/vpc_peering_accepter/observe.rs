@@ -70,8 +70,7 @@ pub(super) async fn observe(
         Some(tables) => Some(inventories::route_tables(&tables, vpc_id, since).await),
         None => None,
     };
-    let ids = recorded.accepted().map(|record| (CONNECTION_ID, &record.vpc_peering_connection_id));
-    let filters: Filters = ids.chain([(ACCEPTER_VPC_ID, vpc_id)]).collect();
+    let filters = related(&recorded, vpc_id);
     let mut listing = inventory.query(filters.clone(), since).await;
     loop {
         let retry_after = listing.retry_after();
@@ -106,6 +105,12 @@ pub(super) async fn observe(
             None => return Ok(observed),
         }
     }
+}
+
+/// Filters for the connections to the VPC, and those that are recorded as accepted.
+fn related(recorded: &Recorded, vpc_id: &str) -> Filters {
+    let ids = recorded.accepted().map(|record| (CONNECTION_ID, record.vpc_peering_connection_id.as_str()));
+    ids.chain([(ACCEPTER_VPC_ID, vpc_id)]).collect()
 }
 
 /// The connections to the VPC, and those that are recorded as accepted.

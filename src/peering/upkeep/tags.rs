@@ -48,7 +48,8 @@ pub(crate) fn ownership_keys(
     takes_orphans: bool,
 ) -> BTreeSet<String> {
     let tags = &connection.tags;
-    if !authority.is_ours(tags) && !(takes_orphans && authority.is_predecessors(tags)) {
+    let is_ours = authority.is_ours(tags) || (takes_orphans && authority.is_predecessors(tags));
+    if !is_ours {
         return BTreeSet::new();
     }
     authority.keys().into_iter().filter(|key| tags.contains_key(*key)).map(str::to_owned).collect()

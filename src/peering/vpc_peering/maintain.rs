@@ -115,7 +115,7 @@ pub(super) fn by_code(connection: &Connection) -> Plan<Step> {
     let id = &connection.id;
     let wait = |reason, message| Plan::Wait { reason, message, requeue_after: None };
     let ended = |reason, state: &str, remedy: &str| {
-        let from_ec2 = connection.message.as_ref().map(|message| format!(" (EC2: {message})")).unwrap_or_default();
+        let from_ec2 = connection.message.as_ref().map(|message| format!(" (EC2 says: {message})")).unwrap_or_default();
         Plan::stalled(reason, format!("{id} {state}{from_ec2}. {remedy}{REQUEST_AGAIN}"))
     };
     match &connection.code {

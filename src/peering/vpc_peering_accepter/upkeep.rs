@@ -120,7 +120,8 @@ pub(super) fn withdraw_routes(
 ) -> Option<ConnectionAspect> {
     let has_record = !recorded.routes_through(id).0.is_empty();
     let is_active = connection.is_some_and(|(_, connection)| connection.code == StatusCode::Active);
-    if !has_record && !(is_active && desired.spec.routes.is_some()) {
+    let may_have_routes = has_record || (is_active && desired.spec.routes.is_some());
+    if !may_have_routes {
         return None;
     }
     let end = connection.map(|(target, connection)| (target, &connection.requester));

@@ -68,7 +68,13 @@ pub async fn no_more_than_max_connections_are_accepted(world: World) -> Result<(
     accepter.until_accepted(&first).await?;
     let vpc = ec2::create_vpc(&world.ec2, "10.9.0.0/16").await?;
     let second = request(&world, &accepter, &vpc).await?;
-    let object = accepter.until_not_accepted(&second, AccepterDecision::Pending, "as many connections live").await?;
+    let object = accepter
+        .until_not_accepted(
+            &second,
+            AccepterDecision::Pending,
+            "the number of live connections has reached spec.maxConnections",
+        )
+        .await?;
     ensure!(
         condition(&object, "AtCapacity").is_some_and(|condition| condition.message.contains(&second)),
         "{object:?}"

@@ -75,7 +75,7 @@ pub async fn a_namespace_that_is_not_allowed_makes_no_call(world: World) -> Resu
     accepter.delete().await?;
     accepter
         .until("kept", |object| {
-            condition(object, "Ready").is_some_and(|ready| ready.message.contains("not removed before that is mended"))
+            condition(object, "Ready").is_some_and(|ready| ready.message.contains("not removed until this is solved"))
         })
         .await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
