@@ -259,8 +259,12 @@ pub async fn a_role_takes_over_a_connection_only_while_it_may(world: World) -> R
     world.simulator().detach_policy(&role, "adoption").await?;
     // From here on it is one of its own.
     world.patch(json!({"spec": {"tags": [{"key": "a", "value": "b"}]}})).await?;
-    world.ask_to_look("tagged").await?;
-    world.until_ready().await?;
+    eventually("tagged", LIMIT, async || {
+        let peerings = world.peerings().await?;
+        ensure!(peerings.iter().flat_map(|peering| peering.tags()).any(|tag| tag.key() == Some("a")), "{peerings:?}");
+        Ok(())
+    })
+    .await?;
     world.delete().await?;
     world.until_gone().await
 }
