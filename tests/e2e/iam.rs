@@ -257,8 +257,12 @@ pub async fn a_role_adopts_a_connection_only_while_its_policy_allows_it(world: W
     world.simulator().detach_policy(&role, "adoption").await?;
     // The connection now carries ownership tags, so the grant is no longer needed.
     world.patch(json!({"spec": {"tags": [{"key": "a", "value": "b"}]}})).await?;
-    world.request_reconcile("tagged").await?;
-    world.until_ready().await?;
+    eventually("tagged", LIMIT, async || {
+        let peerings = world.peerings().await?;
+        ensure!(peerings.iter().flat_map(|peering| peering.tags()).any(|tag| tag.key() == Some("a")), "{peerings:?}");
+        Ok(())
+    })
+    .await?;
     world.delete().await?;
     world.until_gone().await
 }
