@@ -2,7 +2,6 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -23,7 +22,7 @@ use super::state::ReconcileState;
 use crate::api::{FINALIZER, RECONCILE_AT, Side};
 use crate::aws::{Account, AwsError};
 use crate::peering::conditions;
-use crate::peering::plan::{Plan, Step};
+use crate::peering::plan::{Decision, Plan, Step};
 use crate::peering::{Blocker, Owner, Readiness};
 
 /// A kind that the operator reconciles. [`reconcile`](super::reconcile) calls these methods in order.
@@ -128,17 +127,6 @@ pub(crate) struct Look {
     pub absent_since: Instant,
     /// The poll must have begun after this time, and after the last change by the operator.
     pub since: Instant,
-}
-
-/// A plan, and the status that goes with it.
-#[derive(Debug)]
-pub(crate) struct Decision<S, T> {
-    pub plan: Plan<S>,
-    pub status: T,
-    /// Time for which the state has to last before the status is worth a write.
-    pub defer_write: Option<Duration>,
-    /// AWS resources that stay when the finalizer goes, for an Event.
-    pub left_in_aws: Vec<String>,
 }
 
 /// The outcome of a step, with the object as the API server has it now.

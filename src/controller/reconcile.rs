@@ -23,12 +23,13 @@ use super::context::Context;
 use super::credentials::still_granted;
 use super::fair_queue::{Acquired, Permit, QueuedResource};
 use super::kind::{
-    Actors, Decision, Kind, Look, Outcome, has_finalizer, is_ready, is_reconcile_requested, reconcile_at, with_state,
+    Actors, Kind, Look, Outcome, has_finalizer, is_ready, is_reconcile_requested, reconcile_at, with_state,
 };
 use super::state::{Listings, ReconcileState};
 use super::status_writer::{self, AFTER_CONFLICT};
+use crate::aws::AwsError;
 use crate::peering::Readiness;
-use crate::peering::plan::{Plan, Step};
+use crate::peering::plan::{Decision, Plan, Step};
 use crate::peering::settings::TRANSIENT;
 
 /// Brings AWS and the status closer to the spec.
@@ -173,7 +174,7 @@ async fn refused<K: Kind>(
     context: &Context,
     object: Arc<K>,
     step: K::Step,
-    error: crate::aws::AwsError,
+    error: AwsError,
 ) -> Result<Round<K>, kube::Error> {
     tracing::warn!(%error, "AWS refused a call");
     let (generation, blocker) = (object.meta().generation, blocker_of(&error));

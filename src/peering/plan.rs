@@ -25,6 +25,18 @@ pub(crate) enum Plan<S> {
     RemoveFinalizer,
 }
 
+/// The decision on one observation: the plan, and the status that goes with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Decision<S, T> {
+    pub plan: Plan<S>,
+    /// The status to write if the plan is not to act.
+    pub status: T,
+    /// Time for which the state has to last before the status is worth a write.
+    pub defer_write: Option<Duration>,
+    /// AWS resources that stay when the finalizer goes, for an Event.
+    pub left_in_aws: Vec<String>,
+}
+
 /// One effect. Each is safe to repeat.
 pub(crate) trait Step: Clone + Debug + PartialEq + Send + Sync + 'static {
     /// Identifies the aspect that a step serves. A refusal blocks the steps of the same aspect only.

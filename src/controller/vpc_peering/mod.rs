@@ -18,10 +18,11 @@ use super::blocked::Blocked;
 use super::cache::Cache;
 use super::context::Context;
 use super::index::By;
-use super::kind::{Decision, Kind, Look, Outcome, Status, has_finalizer, is_deleted, owner, with_state};
+use super::kind::{Kind, Look, Outcome, Status, has_finalizer, is_deleted, owner, with_state};
 use crate::api::{Side, VpcPeering, VpcPeeringStatus};
 use crate::aws::Filters;
 use crate::aws::calls::CONNECTION_ID;
+use crate::peering::plan::Decision;
 use crate::peering::vpc_peering::{self, Observation, Recorded, Step};
 use crate::peering::{Blocker, Owner, Plan, Readiness};
 
@@ -53,9 +54,7 @@ impl Kind for VpcPeering {
     fn decide(&self, context: &Context, actors: &Peers, observed: &Observation) -> Decision<Step, VpcPeeringStatus> {
         let (owner, stored) = (owner(context, self), self.status.clone().unwrap_or_default());
         let desired = observe::desired(self, context, actors, &owner, &stored);
-        let decision = vpc_peering::decide(desired, &recorded(self), observed, Timestamp::now(), context.settings);
-        let vpc_peering::Decision { plan, status, defer_write, left_in_aws } = decision;
-        Decision { plan, status, defer_write, left_in_aws }
+        vpc_peering::decide(desired, &recorded(self), observed, Timestamp::now(), context.settings)
     }
 
     fn plan_blocked(&self, blocker: &Blocker) -> Plan<Step> {

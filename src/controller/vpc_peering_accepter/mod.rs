@@ -12,8 +12,9 @@ use self::resolve::Accepter;
 use super::blocked::Blocked;
 use super::cache::Cache;
 use super::context::Context;
-use super::kind::{Decision, Kind, Look, Outcome, Status, has_finalizer, is_deleted, owner};
+use super::kind::{Kind, Look, Outcome, Status, has_finalizer, is_deleted, owner};
 use crate::api::{VpcPeeringAccepter, VpcPeeringAccepterStatus};
+use crate::peering::plan::Decision;
 use crate::peering::vpc_peering_accepter::{self, Observation, Recorded, Step};
 use crate::peering::{Blocker, Plan, Readiness};
 
@@ -50,9 +51,7 @@ impl Kind for VpcPeeringAccepter {
         let (owner, stored) = (owner(context, self), self.status.clone().unwrap_or_default());
         let desired = observe::desired(self, context, actors, &owner, &stored);
         let recorded = Recorded::of(self.status.as_ref());
-        let decision = vpc_peering_accepter::decide(desired, &recorded, observed, Timestamp::now(), context.settings);
-        let vpc_peering_accepter::Decision { plan, status, left_in_aws } = decision;
-        Decision { plan, status, defer_write: None, left_in_aws }
+        vpc_peering_accepter::decide(desired, &recorded, observed, Timestamp::now(), context.settings)
     }
 
     fn plan_blocked(&self, blocker: &Blocker) -> Plan<Step> {

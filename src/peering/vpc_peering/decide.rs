@@ -1,7 +1,6 @@
 //! The decision: the next step for a `VpcPeering`, and its status.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
@@ -16,20 +15,8 @@ use crate::api::{ManagementPolicy, Ownership, Reason, VpcPeeringSpec, VpcPeering
 use crate::peering::authority::{Authorized, Hint};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::Connection;
-use crate::peering::plan::{AspectStatus, Plan, Step as _};
+use crate::peering::plan::{AspectStatus, Decision, Plan, Step as _};
 use crate::peering::settings::{STALLED_REQUEUE, Settings};
-
-/// The decision on one observation.
-#[derive(Clone, Debug)]
-pub(crate) struct Decision {
-    pub plan: Plan<Step>,
-    /// The status to write if the plan is not to act.
-    pub status: VpcPeeringStatus,
-    /// Time for which the state has to last before the status is worth a write.
-    pub defer_write: Option<Duration>,
-    /// Routes that stay in AWS when the finalizer goes, for an Event.
-    pub left_in_aws: Vec<String>,
-}
 
 /// Decides on the next step.
 pub(crate) fn decide(
@@ -38,7 +25,7 @@ pub(crate) fn decide(
     observed: &Observation,
     now: Timestamp,
     settings: Settings,
-) -> Decision {
+) -> Decision<Step, VpcPeeringStatus> {
     let target = owned_target(desired, observed);
     let aspects =
         target.map(|(connection, target)| upkeep::aspects(desired, recorded, observed, (connection, &target)));

@@ -15,7 +15,7 @@ mod tests;
 mod upkeep;
 mod view;
 
-pub(crate) use decide::{Decision, blocked, decide};
+pub(crate) use decide::{blocked, decide};
 pub(crate) use state::{AccepterView, Desired, Observation, OlderClaim, Recorded};
 pub(crate) use status::{dry_run_answered, recorded_step, report_blocked, requested, without_intent};
 pub(crate) use step::Step;

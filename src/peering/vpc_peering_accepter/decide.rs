@@ -14,18 +14,8 @@ use super::upkeep::{self, ConnectionAspect, withdraw_routes};
 use crate::api::{AccepterDecision, Reason, VpcPeeringAccepterStatus};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
-use crate::peering::plan::Plan;
+use crate::peering::plan::{Decision, Plan};
 use crate::peering::settings::{MAX_CONNECTIONS, MISSING_REQUEUE, OLDER_ACCEPTER_REQUEUE, Settings};
-
-/// The decision on one observation.
-#[derive(Clone, Debug)]
-pub(crate) struct Decision {
-    pub plan: Plan<Step>,
-    /// The status to write if the plan is not to act.
-    pub status: VpcPeeringAccepterStatus,
-    /// Routes that stay in AWS when the finalizer goes, for an Event.
-    pub left_in_aws: Vec<String>,
-}
 
 /// Decides on the next step.
 pub(crate) fn decide(
@@ -34,11 +24,12 @@ pub(crate) fn decide(
     observed: &Observation,
     now: Timestamp,
     settings: Settings,
-) -> Decision {
+) -> Decision<Step, VpcPeeringAccepterStatus> {
     let assessment = assess(desired, recorded, observed, now, settings);
     let is_done = assessment.plan == Plan::RemoveFinalizer && desired.finalizer;
     Decision {
         status: status::report(desired, recorded, observed, &assessment, now, settings),
+        defer_write: None,
         left_in_aws: if is_done { upkeep::unproven_routes(desired, recorded, observed) } else { Vec::new() },
         plan: assessment.plan,
     }

@@ -12,7 +12,7 @@ mod step;
 mod tests;
 mod upkeep;
 
-pub(crate) use decide::{Decision, blocked, decide};
+pub(crate) use decide::{blocked, decide};
 pub(crate) use state::{Desired, Observation, Recorded};
 pub(crate) use status::{recorded_step, report_blocked};
 pub(crate) use step::Step;
