@@ -20,8 +20,8 @@ fn violations(folder: &Path, found: &mut Vec<String>) {
         }
         let text = std::fs::read_to_string(&path).expect("a source file");
         for (line, text) in text.lines().enumerate().filter(|(_, text)| !text.trim_start().starts_with("//")) {
-            let uses = |name: &&str| {
-                text.match_indices(*name).any(|(start, _)| {
+            let uses = |name: &&&str| {
+                text.match_indices(**name).any(|(start, _)| {
                     let before = text[..start].chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '_');
                     let after = &text[start + name.len()..];
                     !before && (after.starts_with("::") || after.starts_with('_') && name.starts_with("aws"))
