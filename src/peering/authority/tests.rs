@@ -163,6 +163,7 @@ fn every_table() -> Routes {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
 
+    /// One property with its inputs. It exceeds 60 lines because the check needs every input.
     #[test]
     fn no_step_of_a_peering_touches_what_is_not_its_own(
         connections in any_connections(),
@@ -243,6 +244,7 @@ proptest! {
         }
     }
 
+    /// One property with its inputs. It exceeds 60 lines because the check needs every input.
     #[test]
     fn no_step_of_an_accepter_touches_what_is_not_its_own(
         connections in any_connections(),

@@ -158,6 +158,7 @@ fn short(plan: &RoutesPlan) -> Vec<String> {
     }
 }
 
+/// One table of all states of one route, so that a missing row is visible. It is longer than 60 lines for that reason.
 #[test]
 fn a_route_goes_through_its_states_one_step_at_a_time() {
     // One destination in the main table. Columns: the record, the routes in EC2, and the step if the spec asks for the
@@ -680,6 +681,7 @@ impl Model {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
+    /// One scenario from start to end. It exceeds 60 lines because its checks share the initial state.
     #[test]
     fn every_interleaving_ends_with_the_wanted_routes_and_keeps_those_of_others(
         world in any_world(),

@@ -1,4 +1,5 @@
-//! The decision as tables of situations and their next steps.
+//! The decision as tables of situations and their next steps. The file exceeds 400 lines because all tables share one
+//! notation of situations and steps.
 
 #![allow(clippy::unwrap_used)]
 
@@ -36,7 +37,7 @@ fn managed(tags: &[(&str, &str)]) -> BTreeSet<ManagedTag> {
     tags.iter().map(|(key, value)| ManagedTag { key: (*key).into(), value: (*value).into() }).collect()
 }
 
-/// A situation; each test changes what it is about.
+/// A situation. Each test changes its subject.
 #[derive(Clone)]
 struct Case {
     spec: VpcPeeringSpec,
@@ -51,7 +52,7 @@ struct Case {
 }
 
 impl Case {
-    /// A new resource that has its finalizer, and no peering.
+    /// A new resource with its finalizer and without a peering.
     fn new() -> Self {
         Self {
             spec: spec(),
@@ -66,7 +67,7 @@ impl Case {
         }
     }
 
-    /// A resource whose peering is recorded, and shown with this code.
+    /// A resource with a recorded peering that EC2 shows with this code.
     fn with(code: StatusCode) -> Self {
         Self::showing(connection(code))
     }
@@ -105,7 +106,7 @@ impl Case {
         decide(desired, &self.recorded, &self.observed, NOW, SETTINGS).plan
     }
 
-    /// The decision in a few words.
+    /// The decision in short notation.
     fn said(&self) -> String {
         said(&self.decide())
     }
@@ -151,7 +152,7 @@ fn said(plan: &Plan) -> String {
     }
 }
 
-/// Keys, our own prefix left out.
+/// The keys without the operator's prefix.
 fn list<'a>(keys: impl IntoIterator<Item = &'a String>) -> String {
     keys.into_iter().map(|key| key.trim_start_matches("vpcpeering.dev/")).collect::<Vec<_>>().join(" ")
 }
@@ -399,7 +400,7 @@ fn a_pending_request_is_waited_for_until_it_expires() {
     assert_eq!(case(&pending).said(), "stalled: Expired");
 }
 
-/// A resource whose accepter is of another account and region, where we see this.
+/// A resource whose accepter is in another account and region, with this view there.
 fn elsewhere(code: StatusCode, view: Result<Option<Connection>, Blocker>) -> Case {
     let mut case = Case::showing(across(code));
     case.ends.accepter.region = "us-west-2".into();
@@ -416,7 +417,7 @@ fn across(code: StatusCode) -> Connection {
     connection
 }
 
-/// The same as its accepter sees it, with these tags.
+/// The accepter's view of that connection, with these tags.
 fn seen_there(code: StatusCode, tags: Tags) -> Connection {
     Connection { tags, ..across(code) }
 }
@@ -474,11 +475,11 @@ fn each_place_has_its_own_tags() {
         tags.extend(keys.iter().map(|key| ((*key).into(), "".into())));
         tags
     };
-    // Both ends in one place.
+    // Both ends have the same tags.
     let mut case = Case::with(StatusCode::Active);
     (case.spec.requester.tags, case.spec.accepter.tags) = (Box::new([tag("r")]), Box::new([tag("a")]));
     assert_eq!(case.said(), "record tags a= r=");
-    // Each in its own.
+    // Each end has its own tags.
     let mut case = elsewhere(StatusCode::Active, Ok(Some(seen_there(StatusCode::Active, with(&["x"])))));
     (case.spec.requester.tags, case.spec.accepter.tags) = (Box::new([tag("r")]), Box::new([tag("a")]));
     case.recorded.managed_tags = managed(&[("r", "")]);
@@ -644,7 +645,7 @@ fn an_observed_connection_is_not_ours() {
     assert_eq!(case.deleted().said(), "remove finalizer");
 }
 
-/// A resource that wants to take over `connection`.
+/// A resource that names `connection` for adoption.
 fn adoption(connection: Connection) -> Case {
     let mut case = Case::new();
     case.spec.vpc_peering_connection_id = Some(connection.id.clone());
@@ -716,7 +717,7 @@ fn an_orphan_is_adopted_only_between_the_same_vpcs() {
     assert_eq!(case.said(), "tag pcx-1 uid", "between the same VPCs it is taken over");
     case.is_cluster_unique = false;
     assert_eq!(case.said(), "stalled: ConnectionNotOwned", "another cluster may go by the same ID");
-    // Beside our own it goes.
+    // Beside an owned connection, the orphan is deleted.
     let mut beside = Case::with(StatusCode::Active);
     beside.observed.orphaned = vec![Connection { id: "pcx-9".into(), ..left }.into()];
     assert_eq!(beside.said(), "delete orphan pcx-9");
@@ -745,7 +746,7 @@ fn tags_on_a_connection_between_other_vpcs_make_nothing_ours() {
     case.observed.recorded = Some(connection(StatusCode::Deleted).into());
     case.observed.owned.remove(0);
     assert_eq!(case.clone().deleted().said(), "remove finalizer");
-    // Without a record it might be what is left of a lost one: a person decides, and nothing is requested beside it.
+    // Without a record, it may belong to a lost record: a person decides, and nothing is requested.
     let mut case = Case::new();
     case.observed.owned = vec![forged.into()];
     case.observed.preflight = Some(Preflight::Passed);
@@ -772,7 +773,7 @@ fn a_record_is_no_proof() {
             assert_eq!(case.clone().deleted().said(), "remove finalizer", "{code}");
             case.spec.deletion_policy = DeletionPolicy::Retain;
             assert_eq!(case.clone().deleted().said(), "remove finalizer", "{code}");
-            // The connection that is ours is recorded in its place.
+            // The connection with the proof is recorded in its place.
             case.observed.owned = vec![Connection { id: "pcx-2".into(), ..connection(StatusCode::Active) }.into()];
             assert_eq!(case.said(), "record pcx-2 as Owned", "{code}");
         }

@@ -1,5 +1,5 @@
-//! Who may peer: a request against the lists of the spec, and where routes may lead. What EC2 does not show of a request, and
-//! what an entry does not say, never lets it in.
+//! The lists `spec.accept` and `spec.deny`: the rule for a request, and the rule for the routes of an accepted connection. A
+//! part of a request that EC2 does not show, and a field that an entry lacks, never allow anything.
 
 use std::collections::BTreeSet;
 
@@ -9,33 +9,30 @@ use crate::api::{AcceptedRequests, AllowedRegions, DeniedRequests, VpcInfo};
 use crate::peering::limits::allows;
 use crate::peering::routes::{Trust, cidr_blocks, parse_all};
 
-/// What the lists say of a request.
+/// The rule for a request, with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rule {
-    /// `accept` names it, and `deny` does not.
+pub(super) enum Rule {
     Accept,
-    /// `deny` names it.
     Deny(String),
-    /// Neither does, or that cannot be told.
+    /// No list matches the request, or EC2 does not show enough of it.
     Neither(String),
 }
 
-/// Where the routes of an accepted connection may lead.
+/// The rule for the routes of an accepted connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RouteRule {
-    /// To these.
+pub(super) enum RouteRule {
+    /// Routes to these CIDR blocks.
     Trust(Trust),
-    /// Nowhere: no entry of `accept` is for the requester, or `deny` is.
+    /// No routes: no entry of `accept` matches the requester, or `deny` does.
     Nowhere(String),
-    /// An entry does not say what it allows, as those of an older version do not: nothing is added, and nothing is removed.
+    /// An entry of an older version lacks a field. No route is added or removed.
     Incomplete(String),
 }
 
-/// What the lists say of the requests of this requester.
-#[must_use]
-pub fn judge(accept: &[AcceptedRequests], deny: &[DeniedRequests], requester: &VpcInfo) -> Rule {
+/// The rule for the requests of this requester.
+pub(super) fn judge(accept: &[AcceptedRequests], deny: &[DeniedRequests], requester: &VpcInfo) -> Rule {
     let (Some(owner), Some(vpc), Some(region)) = (&requester.owner_id, &requester.vpc_id, &requester.region) else {
-        return Rule::Neither("EC2 does not show who asks".into());
+        return Rule::Neither("EC2 does not show the account, the VPC and the region of the requester".into());
     };
     let blocks = blocks(requester);
     let mut undecided = None;
@@ -48,7 +45,7 @@ pub fn judge(accept: &[AcceptedRequests], deny: &[DeniedRequests], requester: &V
                 let overlaps = |one: &IpNet| denied.iter().any(|other| one.contains(other) || other.contains(one));
                 if let Some(block) = blocks.iter().find(|block| overlaps(block)) {
                     return Rule::Deny(format!(
-                        "spec.deny[{number}] matches it: its CIDR block {block} overlaps one there"
+                        "spec.deny[{number}] matches it: its CIDR block {block} overlaps a denied one"
                     ));
                 }
             }
@@ -62,18 +59,18 @@ pub fn judge(accept: &[AcceptedRequests], deny: &[DeniedRequests], requester: &V
         let field = |name: &str| format!("spec.accept[{number}].{name}");
         let listed = entry.cidr_blocks.as_ref().and_then(|blocks| blocks.list.as_ref());
         let why_not = if let Some(missing) = missing(entry) {
-            format!("{} is missing, which allows none; say all: true or list", field(missing))
+            format!("{} is missing, which allows none; set all: true or list", field(missing))
         } else if !entry.vpcs.as_ref().is_some_and(|vpcs| allows(vpcs, vpc)) {
-            format!("{} does not name {vpc}", field("vpcs"))
+            format!("{} does not list {vpc}", field("vpcs"))
         } else if !entry.regions.as_ref().is_some_and(|regions| allows_region(regions, region)) {
-            format!("{} does not name {region}", field("regions"))
+            format!("{} does not list {region}", field("regions"))
         } else if entry.cidr_blocks.as_ref().is_some_and(|blocks| blocks.all) {
             return Rule::Accept;
         } else if let Some(blocks) = &blocks {
             let allowed = parse_all(listed.into_iter().flatten());
             match blocks.iter().find(|block| !allowed.iter().any(|allowed| allowed.contains(*block))) {
                 None => return Rule::Accept,
-                Some(block) => format!("its CIDR block {block} lies in none of {}", field("cidrBlocks")),
+                Some(block) => format!("its CIDR block {block} is not within a block of {}", field("cidrBlocks")),
             }
         } else {
             unseen(&field("cidrBlocks"))
@@ -83,10 +80,9 @@ pub fn judge(accept: &[AcceptedRequests], deny: &[DeniedRequests], requester: &V
     Rule::Neither(closest.unwrap_or_else(|| format!("no entry of spec.accept is for account {owner}")))
 }
 
-/// Where the routes of an accepted connection may lead. `recorded` are the requester's CIDR blocks when the connection first
-/// became active, if that is known; `account` is the accepter's.
-#[must_use]
-pub fn routes(
+/// The rule for the routes of an accepted connection. `account` is the accepter's account. `recorded` are the requester's
+/// CIDR blocks when the connection first became active, or empty before.
+pub(super) fn routes(
     accept: &[AcceptedRequests],
     deny: &[DeniedRequests],
     requester: &VpcInfo,
@@ -109,7 +105,7 @@ pub fn routes(
     if matching.is_empty() {
         if let Some(missing) = entries.iter().find_map(|entry| missing(entry)) {
             return RouteRule::Incomplete(format!(
-                "{missing} of the entry of spec.accept for account {owner} is missing, which allows none; its routes are left as they are until it says all: true or list"
+                "{missing} of the entry of spec.accept for account {owner} is missing, which allows none; its routes stay as they are until you set all: true or list"
             ));
         }
         let message = "it was accepted earlier; no entry of spec.accept allows it now, so it has no routes";
@@ -128,7 +124,7 @@ pub fn routes(
     })
 }
 
-/// The field that an entry does not have.
+/// The field that an entry lacks.
 fn missing(entry: &AcceptedRequests) -> Option<&'static str> {
     let fields = [
         ("vpcs", entry.vpcs.as_ref().is_none_or(|vpcs| !vpcs.all && vpcs.list.is_none())),
@@ -142,7 +138,8 @@ fn allows_region(regions: &AllowedRegions, region: &str) -> bool {
     regions.all || regions.list.iter().flatten().any(|allowed| allowed == region)
 }
 
-/// Whether an entry of `deny` names the requester, CIDR blocks aside. A field that is absent names everybody: it denies more.
+/// Whether an entry of `deny` matches the requester, apart from its CIDR blocks. An absent field matches every requester, so
+/// that the entry denies more.
 fn names(entry: &DeniedRequests, requester: &VpcInfo) -> bool {
     let is = |list: &[String], value: &Option<smol_str::SmolStr>| {
         list.is_empty() || value.as_ref().is_some_and(|value| list.iter().any(|named| named == value))
@@ -152,15 +149,15 @@ fn names(entry: &DeniedRequests, requester: &VpcInfo) -> bool {
         && is(&entry.regions, &requester.region)
 }
 
-/// Every CIDR block of the requester; none unless EC2 shows them all. The primary one alone is not all.
+/// The CIDR blocks of the requester. `None` unless EC2 shows all of them; the primary block alone is not all.
 fn blocks(requester: &VpcInfo) -> Option<BTreeSet<IpNet>> {
     let number = requester.cidr_block_set.len() + requester.ipv6_cidr_block_set.len();
     let blocks = cidr_blocks(requester);
-    // One that cannot be read would be missing.
+    // A block that does not parse would be missing.
     let is_whole = !requester.cidr_block_set.is_empty() && blocks.len() >= number;
     is_whole.then_some(blocks)
 }
 
 fn unseen(field: &str) -> String {
-    format!("{field} cannot be checked, since EC2 does not show the requester's CIDR blocks")
+    format!("{field} cannot be checked, because EC2 does not show the CIDR blocks of the requester")
 }

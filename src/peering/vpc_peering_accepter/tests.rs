@@ -1,4 +1,5 @@
-//! The decision as a table: every request against the lists, every code of a connection, every kind of owner.
+//! The decision as tables: every request against the lists, every code of a connection, every kind of owner. The file
+//! exceeds 400 lines because all tables share one notation of situations.
 
 #![allow(clippy::expect_used, clippy::type_complexity)]
 
@@ -70,7 +71,7 @@ fn connection(id: &str, code: StatusCode) -> Connection {
     }
 }
 
-/// An entry that lets every request of an account in.
+/// An entry that allows every request of an account.
 fn any_of(account: &str) -> AcceptedRequests {
     AcceptedRequests {
         owner_id: account.into(),
@@ -89,7 +90,7 @@ fn spec() -> VpcPeeringAccepterSpec {
     VpcPeeringAccepterSpec { vpc_id: Some(VPC.into()), accept, ..VpcPeeringAccepterSpec::default() }
 }
 
-/// A resource, what is recorded of it, and what is seen.
+/// A situation. Each test changes its subject.
 struct Case {
     spec: VpcPeeringAccepterSpec,
     status: VpcPeeringAccepterStatus,
@@ -117,7 +118,7 @@ impl Case {
         }
     }
 
-    /// With a connection on record as accepted, an hour ago, with its tags.
+    /// With a connection that was accepted an hour ago and has its tags.
     fn accepted(mut self, id: &str) -> Self {
         let began = self.now - k8s_openapi::jiff::SignedDuration::from_hours(1);
         record_acceptance(&mut self.status, &connection(id, StatusCode::Active), began);
@@ -155,7 +156,7 @@ impl Case {
         }
     }
 
-    /// What was decided on the first connection.
+    /// The decision on the first connection.
     fn verdict(&self) -> Option<AccepterDecision> {
         self.assess().verdicts.first().map(|verdict| verdict.decision)
     }
@@ -185,7 +186,7 @@ fn a_request_is_accepted_only_where_an_entry_matches_whole() {
         cidr_blocks: Some(AllowedCidrBlocks { all: false, list: list(&[block]) }),
         ..any.clone()
     };
-    // What a null, an empty object or an older version leaves.
+    // A null, an empty object or an object of an older version.
     let incomplete = AcceptedRequests { owner_id: THEIRS.into(), ..AcceptedRequests::default() };
     let no_blocks = AcceptedRequests { cidr_blocks: Some(AllowedCidrBlocks::default()), ..any.clone() };
     let empty = AcceptedRequests { vpcs: Some(AllowedVpcs { all: false, list: list(&[]) }), ..any.clone() };
@@ -203,26 +204,31 @@ fn a_request_is_accepted_only_where_an_entry_matches_whole() {
     let nobody = VpcInfo { owner_id: None, ..whole.clone() };
     let nowhere = VpcInfo { region: None, ..whole.clone() };
     let rows: [(&str, Vec<AcceptedRequests>, &VpcInfo, Option<&str>); 20] = [
-        ("nothing said", vec![incomplete], &whole, Some("spec.accept[0].vpcs is missing, which allows none")),
-        ("no blocks said", vec![no_blocks], &whole, Some("spec.accept[0].cidrBlocks is missing, which allows none")),
-        ("an empty list of VPCs", vec![empty], &whole, Some("spec.accept[0].vpcs does not name vpc-1")),
+        ("all fields missing", vec![incomplete], &whole, Some("spec.accept[0].vpcs is missing, which allows none")),
+        ("no blocks", vec![no_blocks], &whole, Some("spec.accept[0].cidrBlocks is missing, which allows none")),
+        ("an empty list of VPCs", vec![empty], &whole, Some("spec.accept[0].vpcs does not list vpc-1")),
         ("an empty list", vec![], &whole, Some("no entry of spec.accept is for account 111111111111")),
         ("another account", vec![AcceptedRequests { owner_id: OURS.into(), ..any.clone() }], &whole, Some("no entry")),
         ("the account", vec![any.clone()], &whole, None),
         ("the VPC", vec![vpcs(&["vpc-2", "vpc-1"])], &whole, None),
-        ("another VPC", vec![vpcs(&["vpc-2"])], &whole, Some("spec.accept[0].vpcs does not name vpc-1")),
+        ("another VPC", vec![vpcs(&["vpc-2"])], &whole, Some("spec.accept[0].vpcs does not list vpc-1")),
         ("the region", vec![regions("eu-west-1")], &whole, None),
-        ("another region", vec![regions("eu-west-2")], &whole, Some("spec.accept[0].regions does not name eu-west-1")),
+        ("another region", vec![regions("eu-west-2")], &whole, Some("spec.accept[0].regions does not list eu-west-1")),
         ("blocks within", vec![cidrs("10.0.0.0/8")], &whole, None),
-        ("one block without", vec![cidrs("10.1.0.0/16")], &whole, Some("its CIDR block 10.2.0.0/16 lies in none of")),
-        ("a smaller block", vec![cidrs("10.1.0.0/24")], &whole, Some("lies in none of")),
-        ("no IPv6 allowed", vec![cidrs("10.0.0.0/8")], &with_ipv6, Some("2001:db8::/56 lies in none of")),
+        (
+            "one block without",
+            vec![cidrs("10.1.0.0/16")],
+            &whole,
+            Some("its CIDR block 10.2.0.0/16 is not within a block of"),
+        ),
+        ("a smaller block", vec![cidrs("10.1.0.0/24")], &whole, Some("is not within a block of")),
+        ("no IPv6 allowed", vec![cidrs("10.0.0.0/8")], &with_ipv6, Some("2001:db8::/56 is not within a block of")),
         ("hidden blocks", vec![cidrs("0.0.0.0/0")], &hidden, Some("cannot be checked")),
         ("the primary block alone", vec![cidrs("0.0.0.0/0")], &primary_alone, Some("cannot be checked")),
         ("an unreadable block", vec![cidrs("0.0.0.0/0")], &unreadable, Some("cannot be checked")),
         ("the second entry", vec![vpcs(&["vpc-2"]), any.clone()], &whole, None),
-        ("nobody knows who", vec![any.clone()], &nobody, Some("EC2 does not show who asks")),
-        ("nobody knows where", vec![any.clone()], &nowhere, Some("EC2 does not show who asks")),
+        ("unknown account", vec![any.clone()], &nobody, Some("EC2 does not show the account")),
+        ("unknown region", vec![any.clone()], &nowhere, Some("EC2 does not show the account")),
     ];
     for (name, accept, requester, why_not) in rows {
         match (rules::judge(&accept, &[], requester), why_not) {
@@ -300,7 +306,7 @@ fn routes_of_an_accepted_connection_follow_its_entry() {
         removed.plan()
     );
     assert_eq!(removed.verdict(), Some(AccepterDecision::Accepted));
-    // An entry that does not say what it allows, as those of an older version, changes nothing.
+    // An incomplete entry of an older version changes nothing.
     let incomplete = case(vec![AcceptedRequests { owner_id: THEIRS.into(), ..AcceptedRequests::default() }]);
     let plan = incomplete.plan();
     let Plan::Stalled { reason: Reason::InvalidRequest, message, .. } = plan else { panic!("{plan:?}") };
@@ -334,7 +340,7 @@ fn only_requests_to_exactly_our_vpc_are_ours() {
 }
 
 #[test]
-fn what_others_own_is_never_touched() {
+fn a_connection_of_another_owner_is_never_touched() {
     let another = Owner { name: "another".into(), uid: "another".into(), ..owner() };
     let earlier = Owner { uid: "earlier".into(), ..owner() };
     for code in every_code().into_iter().filter(|code| !code.has_ended()) {
@@ -349,7 +355,7 @@ fn what_others_own_is_never_touched() {
             case.spec.deny = vec![DeniedRequests { owner_id: Some(THEIRS.into()), ..DeniedRequests::default() }];
             case.spec.reject = true;
             assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Ignored)), "{code} {tags:?}");
-            // Not even where we had accepted it.
+            // The same for a connection that is recorded as accepted.
             let mut case = case.accepted("pcx-1");
             case.observed.connections.insert("pcx-1".into(), theirs.into());
             assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Ignored)), "{code} {tags:?}");
@@ -357,7 +363,7 @@ fn what_others_own_is_never_touched() {
             assert_eq!(case.plan(), Plan::RemoveFinalizer, "{code} {tags:?}");
         }
     }
-    // An earlier resource of our name is gone: what it left is ours.
+    // The connection of a deleted resource of the same name is ours.
     let left = Connection { tags: tags(earlier.accepter_tags()), ..connection("pcx-1", StatusCode::Active) };
     assert_eq!(Case::new([left]).step(), Some(Step::RecordAcceptance { id: Authorized::unchecked("pcx-1") }));
 }
@@ -385,7 +391,7 @@ fn every_code_of_a_connection_that_is_not_ours_and_of_one_that_is() {
 }
 
 #[test]
-fn what_is_denied_is_rejected_only_when_asked_to() {
+fn a_denied_request_is_rejected_only_if_the_spec_asks_for_it() {
     let mut case = Case::new([pending("pcx-1")]);
     case.spec.deny = vec![DeniedRequests { vpc_ids: vec!["vpc-11111111".into()], ..DeniedRequests::default() }];
     assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Denied)));
@@ -393,7 +399,7 @@ fn what_is_denied_is_rejected_only_when_asked_to() {
     assert_eq!(case.step(), Some(Step::Reject { id: Authorized::unchecked("pcx-1") }));
     case.observed.connections = BTreeMap::from([("pcx-1".into(), connection("pcx-1", StatusCode::Rejected).into())]);
     assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Rejected)));
-    // It stays so when the lists change.
+    // The verdict stays when the lists change.
     case.status = case.described();
     case.spec.deny.clear();
     assert_eq!(case.verdict(), Some(AccepterDecision::Rejected));
@@ -408,7 +414,7 @@ fn there_is_room_for_so_many_and_the_others_wait() {
     let active = connection("pcx-4", StatusCode::Active);
     let mut case = Case::new(requests.into_iter().chain([active])).accepted("pcx-4");
     case.spec.max_connections = Some(2);
-    // What waits longest comes first.
+    // The request that expires first comes first.
     assert_eq!(case.step(), Some(Step::RecordAcceptance { id: Authorized::unchecked("pcx-2") }));
     let decision = case.assess();
     assert!(decision.at_capacity.is_some_and(|message| message.starts_with("pcx-3")));
@@ -421,7 +427,7 @@ fn there_is_room_for_so_many_and_the_others_wait() {
 }
 
 #[test]
-fn who_is_no_longer_let_in_is_forgotten_only_when_it_was_certainly_not_accepted() {
+fn a_request_that_is_no_longer_allowed_is_forgotten_only_if_it_was_certainly_not_accepted() {
     let mut case = Case::new([pending("pcx-1")]).accepted("pcx-1");
     case.spec.accept.clear();
     case.observed.is_settled = false;
@@ -555,7 +561,7 @@ fn routes_through_a_connection_that_has_ended_go_and_then_its_record() {
 }
 
 #[test]
-fn what_ec2_does_not_show_is_believed_to_be_gone_after_a_while() {
+fn a_connection_that_ec2_does_not_show_counts_as_gone_after_the_window() {
     let mut case = Case::new([]).accepted("pcx-1");
     assert!(matches!(case.plan(), Plan::Wait { reason: Reason::AwaitingConsistency, .. }), "{:?}", case.plan());
     assert_eq!(case.described().connections.len(), 1);
@@ -594,7 +600,7 @@ fn a_deletion_takes_routes_and_tags_away_and_leaves_the_connection() {
 }
 
 #[test]
-fn who_may_not_act_lets_go_only_of_nothing() {
+fn a_blocked_resource_loses_its_finalizer_only_if_it_owns_nothing() {
     let blocker = Blocker::stalled(Reason::IdentityNotAllowed, "no".into());
     let nothing = Recorded::default();
     let something = Recorded::of(Some(&Case::new([]).accepted("pcx-1").status));

@@ -25,15 +25,15 @@ pub async fn a_request_without_a_full_match_is_not_accepted(world: World) -> Res
     left(json!([]), "no entry of spec.accept is for account 111111111111").await?;
     left(json!([accept_any("333333333333", json!({}))]), "no entry of spec.accept is for account 111111111111").await?;
     let entry = |fields: Value| json!([accept_any(ACCOUNT, fields)]);
-    left(entry(json!({"vpcs": {"list": ["vpc-00000000"]}})), "spec.accept[0].vpcs does not name").await?;
-    left(entry(json!({"regions": {"list": ["eu-west-1"]}})), "spec.accept[0].regions does not name").await?;
+    left(entry(json!({"vpcs": {"list": ["vpc-00000000"]}})), "spec.accept[0].vpcs does not list").await?;
+    left(entry(json!({"regions": {"list": ["eu-west-1"]}})), "spec.accept[0].regions does not list").await?;
     left(entry(json!({"cidrBlocks": {"list": ["10.0.0.0/8"]}})), "EC2 does not show").await?;
     world.simulator().set(&json!({"cidr_blocks_of_requests": true})).await?;
-    left(entry(json!({"cidrBlocks": {"list": ["10.1.0.0/24"]}})), "lies in none of").await?;
+    left(entry(json!({"cidrBlocks": {"list": ["10.1.0.0/24"]}})), "is not within a block of").await?;
     ensure!(world.calls("AcceptVpcPeeringConnection").await? == 0);
     accepter.apply(json!({"accept": entry(json!({"cidrBlocks": {"list": ["10.0.0.0/8"]}}))})).await?;
     accepter.until_accepted(&id).await?;
-    // What has been accepted stays, whatever the list says later.
+    // An accepted connection stays when the list changes.
     accepter.apply(json!({"accept": []})).await?;
     accepter.until_accepted(&id).await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! What the schema of `VpcPeeringAccepter` rejects.
+//! The rules of the schema of `VpcPeeringAccepter`.
 
 use anyhow::{Context, Result, ensure};
 use kube::api::{Patch, PatchParams};
