@@ -77,22 +77,19 @@ pub(super) async fn observe(
         let snapshot =
             listing.outcome.as_ref().map_err(|error| Blocked::Unreadable { error: error.clone(), retry_after })?;
         let connections = connections(snapshot, vpc_id, &recorded);
-        let missing: Vec<&str> = recorded
-            .accepted()
-            .map(|record| record.vpc_peering_connection_id.as_str())
-            .filter(|id| !connections.contains_key(*id))
-            .collect();
+        let missing = missing(&recorded, &connections);
         if (!missing.is_empty() || is_reconcile_requested(object)) && listing.as_of < look.absent_since {
             listing = inventory.query(filters.clone(), look.absent_since).await;
             continue;
         }
         let (owner, stored) = (owner(context, object), object.status.clone().unwrap_or_default());
         let proven = proven(desired(object, context, accepter, &owner, &stored), &connections, &recorded);
+        let older_accepter = older::older(object, context, &accepter.end);
         let observed = with_state(context, object, |state| Observation {
             missing_for: state.missing_for(missing, listing.as_of),
             remembered: state.proven(proven, |id| is_recorded_route(&recorded, id)),
             refused: state.refused(object.metadata.generation),
-            older_accepter: older::older(object, context, &accepter.end),
+            older_accepter,
             // After a restart, the time of the last change is unknown.
             is_settled: last_write.elapsed() > context.settings.consistency_window,
             tables: tables.clone(),
@@ -117,6 +114,12 @@ fn related(recorded: &Recorded, vpc_id: &str) -> Filters {
 fn connections(snapshot: &Snapshot, vpc_id: &str, recorded: &Recorded) -> BTreeMap<String, Arc<Connection>> {
     let accepted = recorded.accepted().filter_map(|record| snapshot.get(&record.vpc_peering_connection_id));
     snapshot.to(vpc_id).chain(accepted).map(|connection| (connection.id.clone(), connection.clone())).collect()
+}
+
+/// The IDs of connections that are recorded as accepted, and that EC2 does not show.
+fn missing<'a>(recorded: &'a Recorded, connections: &BTreeMap<String, Arc<Connection>>) -> Vec<&'a str> {
+    let accepted = recorded.accepted().map(|record| record.vpc_peering_connection_id.as_str());
+    accepted.filter(|id| !connections.contains_key(*id)).collect()
 }
 
 fn is_recorded_route(recorded: &Recorded, id: &str) -> bool {

@@ -274,7 +274,11 @@ proptest! {
             vpc_peering_accepter::record_acceptance(&mut status, &connection, Timestamp::UNIX_EPOCH);
         }
         let recorded = vpc_peering_accepter::Recorded::of(Some(&status));
-        let end = Endpoint { vpc_id: "vpc-22222222".into(), region: "eu-central-1".into(), owner_id: Some("111111111111".into()) };
+        let end = Endpoint {
+            vpc_id: "vpc-22222222".into(),
+            region: "eu-central-1".into(),
+            owner_id: Some("111111111111".into()),
+        };
         let (owner, permissions) = (owner(), permissions());
         let snapshot: Snapshot = connections.iter().cloned().collect();
         let seen = snapshot.to("vpc-22222222").chain(records.iter().filter_map(|id| snapshot.get(id)));
@@ -323,7 +327,8 @@ proptest! {
         if let Some(id) = id {
             let connection = shown(id);
             prop_assert!(connection.is_some_and(is_ours_to_see), "{step:?}: {connection:?}");
-            if let (vpc_peering_accepter::Step::Accept { .. } | vpc_peering_accepter::Step::RecordAcceptance { .. }, Some(connection)) = (&step, connection) {
+            use vpc_peering_accepter::Step::{Accept, RecordAcceptance};
+            if let (Accept { .. } | RecordAcceptance { .. }, Some(connection)) = (&step, connection) {
                 let is_let_in = accepts && connection.requester.vpc_id.as_deref() == Some("vpc-11111111");
                 let is_tagged = connection.tags.get(Owner::ACCEPTER_UID).is_some_and(|uid| *uid == owner.uid);
                 prop_assert!(is_let_in || is_tagged, "{step:?}: {connection:?}");

@@ -691,7 +691,10 @@ proptest! {
     ) {
         let specs: Vec<Option<Routes>> = disturbances
             .iter()
-            .filter_map(|disturbance| if let Disturbance::Edit(routes) = disturbance { Some(routes.clone()) } else { None })
+            .filter_map(|disturbance| match disturbance {
+                Disturbance::Edit(routes) => Some(routes.clone()),
+                _ => None,
+            })
             .chain([routes.clone()])
             .collect();
         let mut case = Case { recorded: recorded.clone(), ..Case::new(routes, &[], &[]) };
@@ -716,7 +719,11 @@ proptest! {
             }
         };
         let foreign: World =
-            world.iter().filter(|(entry, target)| !is_ours(entry, target)).map(|(entry, target)| (entry.clone(), target.clone())).collect();
+            world
+                .iter()
+                .filter(|(entry, target)| !is_ours(entry, target))
+                .map(|(entry, target)| (entry.clone(), target.clone()))
+                .collect();
 
         let mut model = Model { case, views: vec![world], last_change: 0 };
         model.case.routes = specs.last().unwrap().clone();
@@ -731,15 +738,20 @@ proptest! {
         let ours = Target::Peering(OURS.into());
         for entry in &now_wanted {
             let is_there = model.world().get(entry) == Some(&ours);
-            let is_conflict = plan.conflicts.iter().any(|conflict| (&conflict.route_table_id, &conflict.route.destination) == (&entry.0, &entry.1));
+            let is_conflict = plan.conflicts.iter().any(|conflict| {
+                (&conflict.route_table_id, &conflict.route.destination) == (&entry.0, &entry.1)
+            });
             prop_assert!(is_there != is_conflict, "{:?}: {:?}", entry, model.world().get(entry));
             prop_assert_eq!(is_conflict, foreign.get(entry).is_some_and(|target| *target != ours), "{:?}", entry);
         }
         // No other route of the resource is left. The exception is an unrecorded route that a spec named too briefly to
         // be acted on.
         for (entry, target) in model.world() {
-            let may_stay = *target == ours && model.views[0].get(entry) == Some(target) && !recorded.iter().any(|route| names(entry, route));
-            prop_assert!(now_wanted.contains(entry) || foreign.get(entry) == Some(target) || may_stay, "orphaned: {:?} {:?}", entry, target);
+            let may_stay = *target == ours
+                && model.views[0].get(entry) == Some(target)
+                && !recorded.iter().any(|route| names(entry, route));
+            let is_explained = now_wanted.contains(entry) || foreign.get(entry) == Some(target) || may_stay;
+            prop_assert!(is_explained, "orphaned: {:?} {:?}", entry, target);
         }
         for route in &model.case.recorded {
             let entry = (route.route_table_id.clone(), route.destination_cidr_block.parse().unwrap());

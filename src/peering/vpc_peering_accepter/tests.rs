@@ -173,6 +173,7 @@ fn pending(id: &str) -> Connection {
     connection(id, StatusCode::PendingAcceptance)
 }
 
+/// One table of entries and requests. It exceeds 60 lines because its rows share many variants.
 #[test]
 fn a_request_is_accepted_only_where_an_entry_matches_whole() {
     let any = any_of(THEIRS);
