@@ -75,7 +75,7 @@ pub struct VpcPeeringStatus {
     pub recreations: Option<i32>,
     /// The last value of the annotation `vpcpeering.dev/reconcile-at` that the operator has handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reconcile_at: Option<Box<str>>,
+    pub last_handled_reconcile_at: Option<String>,
     /// The time of the last intent to create a connection. It is written before the call to EC2 and removed when the
     /// answer is recorded. If it is set and there is no ID, EC2 may have created a connection whose ID the operator has
     /// not received.

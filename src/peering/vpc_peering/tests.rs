@@ -382,7 +382,7 @@ fn a_pending_request_is_waited_for_until_it_expires() {
     let mut pending = connection(StatusCode::PendingAcceptance);
     pending.accepter.owner_id = Some("222222222222".into());
     let week = SignedDuration::from_hours(7 * 24);
-    pending.expiration_time = Some(Box::new(NOW + week));
+    pending.expiration_time = Some(NOW + week);
     let case = |pending: &Connection| {
         let mut case = Case::showing(pending.clone());
         case.observed.accepter = AccepterView::Nobody;
@@ -393,9 +393,9 @@ fn a_pending_request_is_waited_for_until_it_expires() {
     assert!(
         matches!(&plan, Plan::Wait { requeue_after: Some(left), message, .. } if *left == (week - EXPIRING_SOON).unsigned_abs() && message.contains("222222222222"))
     );
-    pending.expiration_time = Some(Box::new(NOW - SignedDuration::from_mins(10)));
+    pending.expiration_time = Some(NOW - SignedDuration::from_mins(10));
     assert_eq!(case(&pending).said(), "wait: PendingAcceptance", "our clock may be ahead");
-    pending.expiration_time = Some(Box::new(NOW - CLOCK_SKEW));
+    pending.expiration_time = Some(NOW - CLOCK_SKEW);
     assert_eq!(case(&pending).said(), "stalled: Expired");
 }
 

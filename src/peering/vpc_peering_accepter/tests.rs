@@ -402,9 +402,9 @@ fn what_is_denied_is_rejected_only_when_asked_to() {
 #[test]
 fn there_is_room_for_so_many_and_the_others_wait() {
     let mut requests = [pending("pcx-1"), pending("pcx-2"), pending("pcx-3")];
-    requests[2].expiration_time = "2026-01-02T00:00:00Z".parse().ok().map(Box::new);
-    requests[1].expiration_time = "2026-01-01T18:00:00Z".parse().ok().map(Box::new);
-    requests[0].expiration_time = "2026-01-03T00:00:00Z".parse().ok().map(Box::new);
+    requests[2].expiration_time = "2026-01-02T00:00:00Z".parse().ok();
+    requests[1].expiration_time = "2026-01-01T18:00:00Z".parse().ok();
+    requests[0].expiration_time = "2026-01-03T00:00:00Z".parse().ok();
     let active = connection("pcx-4", StatusCode::Active);
     let mut case = Case::new(requests.into_iter().chain([active])).accepted("pcx-4");
     case.spec.max_connections = Some(2);
