@@ -36,7 +36,7 @@ pub(crate) struct ReconcileState<S: Step> {
     pub proven: BTreeSet<Authorized>,
     /// The resource version of the last write, and its time.
     written: Option<(u64, Instant)>,
-    pub preflight: Option<Box<CheckedVpcs>>,
+    pub preflight: Option<CheckedVpcs>,
     /// The inventories that the object uses. Those that no object uses are not polled.
     pub listings: Listings,
     failures: BTreeMap<Option<S::Aspect>, Failure<S>>,
