@@ -27,7 +27,7 @@ pub struct VpcPeeringStatus {
     /// The VPC and region of both ends, as resolved before the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = MapMerge::Atomic)]
-    pub ends: Option<Box<StatusEnds>>,
+    pub ends: Option<StatusEnds>,
     /// The requester's end, as EC2 describes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = MapMerge::Atomic)]

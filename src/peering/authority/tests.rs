@@ -175,7 +175,7 @@ proptest! {
         forged_tag in any::<bool>(),
     ) {
         let mut wanted = spec();
-        wanted.requester.routes = has_routes.then(|| Box::new(every_table()));
+        wanted.requester.routes = has_routes.then(every_table);
         wanted.requester.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
         wanted.tags = Box::new([Tag { key: "Name".into(), value: "x".into() }]);
         wanted.vpc_peering_connection_id = adopts.map(str::to_owned);

@@ -95,7 +95,7 @@ pub(crate) fn recorded_step(
     let working = match step {
         Step::Record { connection, ownership } => {
             describe(&mut status, connection, *ownership);
-            status.ends = Some(Box::new(desired.ends.to_status()));
+            status.ends = Some(desired.ends.to_status());
             format!("found {}", connection.id)
         }
         Step::Retire { id, code, recreations } => {
@@ -149,7 +149,7 @@ pub(crate) fn requested<'a>(
             .filter(|(key, _)| !Owner::is_ownership_key(key))
             .map(|(key, value)| ManagedTag { key: key.into(), value: value.into() })
             .collect(),
-        ends: Some(Box::new(Endpoints::to_status(ends))),
+        ends: Some(Endpoints::to_status(ends)),
         last_handled_reconcile_at: desired.reconcile_at.map(ToOwned::to_owned),
         ..stored(desired.status)
     };

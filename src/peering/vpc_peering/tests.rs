@@ -544,10 +544,10 @@ fn routes_are_made_when_active_and_go_before_the_peering() {
     let mut shown = connection(StatusCode::Active);
     shown.accepter.cidr_block = Some("10.2.0.0/16".into());
     let mut case = Case::showing(shown);
-    case.spec.requester.routes = Some(Box::new(crate::api::Routes {
+    case.spec.requester.routes = Some(crate::api::Routes {
         route_tables: crate::api::RouteTableSelector { main: true, ..Default::default() },
         destination_cidr_blocks: Vec::new(),
-    }));
+    });
     case.observed.tables.insert(Side::Requester, table(&[]));
     assert_eq!(case.said(), "record 1 routes, requester");
     case.recorded.routes = match case.decide() {
