@@ -274,7 +274,7 @@ pub(crate) fn describe(status: &mut VpcPeeringStatus, connection: &Connection, o
 /// Copies the tags of the accepter's end, if it has tags of its own. After an error the last known ones stay.
 fn describe_accepter(status: &mut VpcPeeringStatus, view: &AccepterView) {
     match view {
-        AccepterView::Nobody | AccepterView::Same => status.accepter_tags = Box::default(),
+        AccepterView::Nobody | AccepterView::Same => status.accepter_tags = Vec::new(),
         AccepterView::Elsewhere(Ok(shown)) => {
             let tags = shown.iter().flat_map(|connection| &connection.tags);
             status.accepter_tags =
@@ -307,9 +307,9 @@ fn retire(status: &mut VpcPeeringStatus, id: &str, code: &str, recreations: u32,
     status.expiration_time = None;
     status.requester_vpc_info = None;
     status.accepter_vpc_info = None;
-    status.tags = Box::default();
-    status.accepter_tags = Box::default();
-    status.accepter_managed_tags = Box::default();
+    status.tags = Vec::new();
+    status.accepter_tags = Vec::new();
+    status.accepter_managed_tags = Vec::new();
     status.accepted_cidr_blocks = None;
 }
 

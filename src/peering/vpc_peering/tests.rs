@@ -476,11 +476,11 @@ fn each_place_has_its_own_tags() {
     };
     // Both ends in one place.
     let mut case = Case::with(StatusCode::Active);
-    (case.spec.requester.tags, case.spec.accepter.tags) = (Box::new([tag("r")]), Box::new([tag("a")]));
+    (case.spec.requester.tags, case.spec.accepter.tags) = (vec![tag("r")], vec![tag("a")]);
     assert_eq!(case.said(), "record tags a= r=");
     // Each in its own.
     let mut case = elsewhere(StatusCode::Active, Ok(Some(seen_there(StatusCode::Active, with(&["x"])))));
-    (case.spec.requester.tags, case.spec.accepter.tags) = (Box::new([tag("r")]), Box::new([tag("a")]));
+    (case.spec.requester.tags, case.spec.accepter.tags) = (vec![tag("r")], vec![tag("a")]);
     case.recorded.managed_tags = managed(&[("r", "")]);
     case.recorded.accepter_managed_tags = managed(&[("a", "")]);
     assert_eq!(case.said(), "tag pcx-1 r");
@@ -613,12 +613,8 @@ fn observe_looks_and_writes_nothing_to_aws() {
             let mut case = Case::with(code.clone());
             case.spec.management_policy = ManagementPolicy::Observe;
             case.spec.acceptance = acceptance;
-            case.spec.recreate_on = Box::new([
-                TerminalState::Expired,
-                TerminalState::Deleted,
-                TerminalState::Rejected,
-                TerminalState::Failed,
-            ]);
+            case.spec.recreate_on =
+                vec![TerminalState::Expired, TerminalState::Deleted, TerminalState::Rejected, TerminalState::Failed];
             case.reconcile_requested = true;
             if let Some(connection) = case.observed.recorded.as_mut().map(Arc::make_mut) {
                 connection.tags.clear();
@@ -740,7 +736,7 @@ fn tags_on_a_connection_between_other_vpcs_make_nothing_ours() {
     let mut case = Case::with(StatusCode::Active);
     case.observed.owned.push(forged.clone().into());
     assert_eq!(case.said(), "settled");
-    case.spec.recreate_on = Box::new([TerminalState::Deleted]);
+    case.spec.recreate_on = vec![TerminalState::Deleted];
     assert_eq!(case.clone().deleted().said(), "delete pcx-1");
     case.observed.recorded = Some(connection(StatusCode::Deleted).into());
     case.observed.owned.remove(0);
@@ -767,7 +763,7 @@ fn a_record_is_no_proof() {
             forged.tags.clear();
             change(&mut forged);
             let mut case = Case::showing(forged.clone());
-            case.spec.requester.tags = Box::new([crate::api::Tag { key: "a".into(), value: "b".into() }]);
+            case.spec.requester.tags = vec![crate::api::Tag { key: "a".into(), value: "b".into() }];
             assert_eq!(case.said(), "stalled: ConnectionMismatch", "{code}");
             assert_eq!(case.clone().deleted().said(), "remove finalizer", "{code}");
             case.spec.deletion_policy = DeletionPolicy::Retain;
@@ -841,10 +837,10 @@ fn an_ended_peering_is_requested_again_only_if_the_spec_asks_for_it() {
     for (code, end) in &ends {
         let mut case = Case::with(code.clone());
         for (_, other) in ends.iter().filter(|(_, other)| other != end) {
-            case.spec.recreate_on = Box::new([*other]);
+            case.spec.recreate_on = vec![*other];
             assert!(case.said().starts_with("stalled"), "{code}, {other:?}");
         }
-        case.spec.recreate_on = Box::new([*end]);
+        case.spec.recreate_on = vec![*end];
         assert_eq!(case.said(), format!("retire pcx-1 ({code}), 1"));
         case.recorded.recreations = MAX_RECREATIONS;
         assert!(case.said().starts_with("stalled"), "{code}: the cap");
@@ -860,7 +856,7 @@ fn a_connection_that_ec2_forgot_counts_as_deleted() {
     let mut case = Case::new();
     case.recorded.connection_id = Some("pcx-1".into());
     case.recorded.ownership = Some(Ownership::Owned);
-    case.spec.recreate_on = Box::new([TerminalState::Deleted]);
+    case.spec.recreate_on = vec![TerminalState::Deleted];
     assert_eq!(case.said(), "wait: AwaitingConsistency");
     case.observed.missing_for = SETTINGS.consistency_window;
     assert_eq!(case.said(), "retire pcx-1 (deleted), 1");
@@ -894,7 +890,7 @@ fn tags_of_ours_are_repaired_and_those_of_others_left_alone() {
         let at_rest = case.said();
         assert!(["settled", "wait: PendingAcceptance"].contains(&at_rest.as_str()));
 
-        case.spec.tags = Box::new([crate::api::Tag { key: "Name".into(), value: "new".into() }]);
+        case.spec.tags = vec![crate::api::Tag { key: "Name".into(), value: "new".into() }];
         assert_eq!(case.said(), "record tags Name=new");
         case.recorded.managed_tags = managed(&[("Name", "new")]);
         assert_eq!(case.said(), "tag pcx-1 Name");
@@ -912,7 +908,7 @@ fn tags_of_ours_are_repaired_and_those_of_others_left_alone() {
             .tags
             .insert("vpcpeering.dev/uid".into(), "uid".into());
 
-        case.spec.tags = Box::default();
+        case.spec.tags = Vec::new();
         assert_eq!(case.said(), "untag pcx-1 Name");
         case.observed.recorded.as_mut().map(Arc::make_mut).unwrap().tags.remove("Name");
         assert_eq!(case.said(), "record tags ");

@@ -197,7 +197,7 @@ fn a_request_is_accepted_only_where_an_entry_matches_whole() {
         ..hidden.clone()
     };
     let with_ipv6 = VpcInfo {
-        ipv6_cidr_block_set: Box::new([crate::api::Ipv6CidrBlock { ipv6_cidr_block: "2001:db8::/56".into() }]),
+        ipv6_cidr_block_set: vec![crate::api::Ipv6CidrBlock { ipv6_cidr_block: "2001:db8::/56".into() }],
         ..whole.clone()
     };
     let nobody = VpcInfo { owner_id: None, ..whole.clone() };
