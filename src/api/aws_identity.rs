@@ -153,5 +153,5 @@ pub struct AwsIdentityStatus {
 pub struct IdentityReference {
     /// The name of the `AwsIdentity`.
     #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
-    pub name: Box<str>,
+    pub name: String,
 }

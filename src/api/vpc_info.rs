@@ -13,11 +13,11 @@ pub struct VpcInfo {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cidr_block: Option<SmolStr>,
     /// The IPv4 CIDR blocks of the VPC.
-    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
-    pub cidr_block_set: Box<[CidrBlock]>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cidr_block_set: Vec<CidrBlock>,
     /// The IPv6 CIDR blocks of the VPC.
-    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
-    pub ipv6_cidr_block_set: Box<[Ipv6CidrBlock]>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ipv6_cidr_block_set: Vec<Ipv6CidrBlock>,
     /// The AWS account that owns the VPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner_id: Option<SmolStr>,

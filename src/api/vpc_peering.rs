@@ -122,10 +122,10 @@ pub struct VpcPeeringSpec {
     /// leaves tags of others unchanged. EC2 stores the tags of a connection separately in the account and region of
     /// each end. They are set at both ends if the operator acts for both.
     // EC2 allows 50 tags on a resource. The operator adds four, and each end may have ten of its own.
-    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 36))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
-    pub tags: Box<[Tag]>,
+    pub tags: Vec<Tag>,
     /// Asks EC2 whether the request would succeed, reports the answer in the condition `DryRunSucceeded`, and creates
     /// nothing. An existing peering connection is left unchanged. Defaults to false.
     #[serde(default)]
@@ -138,10 +138,10 @@ pub struct VpcPeeringSpec {
     /// and `Failed`. The operator waits before each request, twice as long each time up to one hour, and requests at
     /// most eight connections in a row. Defaults to none, because EC2 does not show whether a connection ended by
     /// accident or by decision. Cannot be set together with `vpcPeeringConnectionId`.
-    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 4))]
     #[x_kube(merge_strategy = ListMerge::Set)]
-    pub recreate_on: Box<[TerminalState]>,
+    pub recreate_on: Vec<TerminalState>,
     /// Stops all writes to AWS, including the deletion of the peering connection. The operator still reports what EC2
     /// shows. Defaults to false.
     #[serde(default)]
@@ -179,7 +179,7 @@ pub struct PeeringSide {
     /// Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("vpcSelector cannot be changed: create another VpcPeering instead"))]
-    pub vpc_selector: Option<Box<VpcSelector>>,
+    pub vpc_selector: Option<VpcSelector>,
     /// The ID of the AWS account that owns the VPC: 12 digits. Defaults to the account of `identityRef`. Without
     /// `identityRef`, the accepter's account defaults to the requester's, and the requester's to the account of the
     /// operator's own credentials. Immutable.
@@ -205,12 +205,12 @@ pub struct PeeringSide {
     /// The routes from this end's VPC to the other end. The operator creates them when the peering connection is
     /// active, repairs them, and removes them before it deletes the connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub routes: Option<Box<Routes>>,
+    pub routes: Option<Routes>,
     /// Tags of the peering connection at this end only, in addition to `spec.tags`, at most 10.
-    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
-    pub tags: Box<[Tag]>,
+    pub tags: Vec<Tag>,
 }
 
 /// Selects a VPC by its tags.

@@ -236,7 +236,7 @@ pub struct VpcPeeringAccepterStatus {
     pub routes: Vec<ManagedRoute>,
     /// The last value of the annotation `vpcpeering.dev/reconcile-at` that the operator has handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reconcile_at: Option<Box<str>>,
+    pub last_handled_reconcile_at: Option<String>,
     /// The generation of the spec that this status describes; -1 until the operator has written a status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,

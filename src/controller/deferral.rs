@@ -17,11 +17,11 @@ use crate::peering::settings::TRANSIENT;
 #[derive(Debug, Default)]
 pub(crate) struct Deferral {
     /// The connection that EC2 has created, while the status shows only the intent.
-    pub created: Option<Box<str>>,
+    pub created: Option<String>,
     /// The end of the last call, if EC2 goes on by itself.
     handed_over: Option<Instant>,
     /// The transient code that EC2 shows, and the start of the first poll that showed it.
-    transient: Option<Box<(StatusCode, Instant)>>,
+    transient: Option<(StatusCode, Instant)>,
 }
 
 impl Deferral {
@@ -47,7 +47,7 @@ impl Deferral {
         match &self.transient {
             Some(shown) if shown.0 == *code => polled.saturating_duration_since(shown.1),
             _ => {
-                self.transient = Some(Box::new((code.clone(), polled)));
+                self.transient = Some((code.clone(), polled));
                 Duration::ZERO
             }
         }

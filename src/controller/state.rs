@@ -36,7 +36,7 @@ pub(crate) struct ReconcileState<S: Step> {
     pub proven: BTreeSet<Authorized>,
     /// The resource version of the last write, and its time.
     written: Option<(u64, Instant)>,
-    pub preflight: Option<Box<CheckedVpcs>>,
+    pub preflight: Option<CheckedVpcs>,
     /// The inventories that the object uses. Those that no object uses are not polled.
     pub listings: Listings,
     failures: BTreeMap<Option<S::Aspect>, Failure<S>>,
@@ -201,7 +201,7 @@ fn backoff(class: Class) -> ExponentialBackoff {
 
 /// The states of all objects of one kind, by UID.
 #[derive(Debug)]
-pub(crate) struct ReconcileStates<S: Step>(Mutex<HashMap<String, Box<ReconcileState<S>>>>);
+pub(crate) struct ReconcileStates<S: Step>(Mutex<HashMap<String, ReconcileState<S>>>);
 
 impl<S: Step> Default for ReconcileStates<S> {
     fn default() -> Self {
@@ -224,7 +224,7 @@ impl<S: Step> ReconcileStates<S> {
         self.lock().remove(uid);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Box<ReconcileState<S>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, ReconcileState<S>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -60,12 +60,12 @@ pub fn spec() -> VpcPeeringSpec {
         requester: PeeringSide { region: Some("eu-central-1".into()), ..side("vpc-11111111") },
         accepter: side("vpc-22222222"),
         acceptance: Default::default(),
-        tags: Box::default(),
+        tags: Vec::new(),
         dry_run: false,
         deletion_policy: Default::default(),
         vpc_peering_connection_id: None,
         management_policy: Default::default(),
-        recreate_on: Box::default(),
+        recreate_on: Vec::new(),
         suspend: false,
     }
 }

@@ -27,7 +27,7 @@ pub struct VpcPeeringStatus {
     /// The VPC and region of both ends, as resolved before the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = MapMerge::Atomic)]
-    pub ends: Option<Box<StatusEnds>>,
+    pub ends: Option<StatusEnds>,
     /// The requester's end, as EC2 describes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = MapMerge::Atomic)]
@@ -37,45 +37,45 @@ pub struct VpcPeeringStatus {
     #[x_kube(merge_strategy = MapMerge::Atomic)]
     pub accepter_vpc_info: Option<VpcInfo>,
     /// All tags of the peering connection in the requester's account and region, including tags that others set.
-    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub tags: Box<[StatusTag]>,
+    pub tags: Vec<StatusTag>,
     /// All tags of the peering connection in the accepter's account and region. Present only if the accepter is in
     /// another account or region and the operator acts for it.
-    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub accepter_tags: Box<[StatusTag]>,
+    pub accepter_tags: Vec<StatusTag>,
     /// Whether this resource owns the peering connection or only observes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ownership: Option<Ownership>,
     /// The tags from the spec that the operator has set at the requester's end. A tag is recorded before the call to
     /// EC2. It is removed only if EC2 still shows the recorded value.
-    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub managed_tags: Box<[ManagedTag]>,
+    pub managed_tags: Vec<ManagedTag>,
     /// The same as `managedTags` for the accepter's end, if it is in another account or region.
-    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub accepter_managed_tags: Box<[ManagedTag]>,
+    pub accepter_managed_tags: Vec<ManagedTag>,
     /// The CIDR blocks of the accepter at the time when the connection first became active. Present only if the
     /// operator does not act for the accepter. A block that is added later gets no route until `destinationCidrBlocks`
     /// lists it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub accepted_cidr_blocks: Option<Box<[SmolStr]>>,
+    pub accepted_cidr_blocks: Option<Vec<SmolStr>>,
     /// The routes that the operator has created for this resource. A route is recorded before the call to EC2. Only
     /// recorded routes are replaced or deleted.
-    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
-    pub routes: Box<[ManagedRoute]>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<ManagedRoute>,
     /// The last five connections that this resource owned and that have ended, newest last.
-    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
-    pub history: Box<[EndedConnection]>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<EndedConnection>,
     /// The number of consecutive new requests because of `recreateOn`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recreations: Option<i32>,
     /// The last value of the annotation `vpcpeering.dev/reconcile-at` that the operator has handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reconcile_at: Option<Box<str>>,
+    pub last_handled_reconcile_at: Option<String>,
     /// The time of the last intent to create a connection. It is written before the call to EC2 and removed when the
     /// answer is recorded. If it is set and there is no ID, EC2 may have created a connection whose ID the operator has
     /// not received.

@@ -193,11 +193,8 @@ fn read(connection: VpcPeeringConnection, action: &'static str) -> Result<Connec
     Ok(Connection {
         id: connection.vpc_peering_connection_id.ok_or_else(|| incomplete("an ID"))?,
         code: status.code.map(|code| StatusCode::from(code.as_str())).ok_or_else(|| incomplete("a status code"))?,
-        message: status.message.filter(|message| !message.is_empty()).map(Into::into),
-        expiration_time: connection
-            .expiration_time
-            .and_then(|time| Timestamp::from_second(time.secs()).ok())
-            .map(Box::new),
+        message: status.message.filter(|message| !message.is_empty()),
+        expiration_time: connection.expiration_time.and_then(|time| Timestamp::from_second(time.secs()).ok()),
         requester: connection.requester_vpc_info.map(read_end).unwrap_or_default(),
         accepter: connection.accepter_vpc_info.map(read_end).unwrap_or_default(),
         tags: connection

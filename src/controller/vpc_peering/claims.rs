@@ -71,7 +71,7 @@ fn claim_of(credentials: &Credentials, own_account: Option<&str>, object: &VpcPe
         Some(_) => grant(Side::Accepter).map(|(grant, defaults)| (Some(grant), defaults))?,
         None => (None, IdentityDefaults::default()),
     };
-    let recorded = object.status.as_ref().and_then(|status| status.ends.as_deref());
+    let recorded = object.status.as_ref().and_then(|status| status.ends.as_ref());
     let [requester_location, accepter_location] = locations(spec, recorded, &of_requester, &of_accepter).ok()?;
     let vpc = |side: &PeeringSide, recorded: Option<&StatusEnd>| {
         side.vpc_id.clone().or_else(|| recorded.map(|end| end.vpc_id.clone())).map(|id| id.to_string())

@@ -125,7 +125,7 @@ impl Effect<'_> {
             Ok(preflight) => {
                 let checked =
                     CheckedVpcs { generation: self.object.metadata.generation, at: Instant::now(), preflight };
-                with_state(self.context, self.object, |state| state.preflight = Some(Box::new(checked)));
+                with_state(self.context, self.object, |state| state.preflight = Some(checked));
                 self.done()
             }
             Err(error) => self.refused(error),
@@ -177,7 +177,7 @@ impl Effect<'_> {
                 let note = format!("created {}", connection.id);
                 context.events.publish(&object, EventType::Normal, StepEvent::Created.as_str(), &note);
                 let next = with_connection(&object, &connection.id);
-                with_state(context, &object, |state| state.deferral.created = Some(connection.id.into()));
+                with_state(context, &object, |state| state.deferral.created = Some(connection.id));
                 Ok(Outcome::Done(Box::new(next)))
             }
             // EC2 may have created the connection.

@@ -59,7 +59,7 @@ pub(super) async fn resolve(object: &VpcPeering, context: &Context) -> Result<Pe
     let spec = &object.spec;
     let grants = grants(object, context).await?;
     admit_known_ends(spec, &grants)?;
-    let recorded = object.status.as_ref().and_then(|status| status.ends.as_deref());
+    let recorded = object.status.as_ref().and_then(|status| status.ends.as_ref());
     let connection_id = object.status.as_ref().and_then(|status| status.vpc_peering_connection_id.as_deref());
     let adopts = spec.vpc_peering_connection_id.is_some() && connection_id.is_none();
     if adopts && spec.management_policy == ManagementPolicy::Full {

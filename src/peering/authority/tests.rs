@@ -57,7 +57,7 @@ fn any_tags() -> Vec<Tags> {
 /// Any connection that EC2 may show: any status code, the ends of the spec or others, and tags that anybody may have
 /// set.
 fn any_connection(id: &'static str) -> impl Strategy<Value = Connection> {
-    let block = |block: &str| Box::new([CidrBlock { cidr_block: block.into() }]);
+    let block = |block: &str| vec![CidrBlock { cidr_block: block.into() }];
     (prop::sample::select(every_code()), prop::sample::select(any_tags()), 0..7usize, 0..4usize).prop_map(
         move |(code, tags, ends, kind)| {
             let mut connection = Connection { id: id.into(), tags, ..connection(code) };
@@ -176,9 +176,9 @@ proptest! {
         forged_tag in any::<bool>(),
     ) {
         let mut wanted = spec();
-        wanted.requester.routes = has_routes.then(|| Box::new(every_table()));
+        wanted.requester.routes = has_routes.then(every_table);
         wanted.requester.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
-        wanted.tags = Box::new([Tag { key: "Name".into(), value: "x".into() }]);
+        wanted.tags = vec![Tag { key: "Name".into(), value: "x".into() }];
         wanted.vpc_peering_connection_id = adopts.map(str::to_owned);
         wanted.deletion_policy = if retains { DeletionPolicy::Retain } else { DeletionPolicy::Delete };
         let forged = ManagedTag { key: "Owner".into(), value: "somebody".into() };

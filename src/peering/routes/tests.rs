@@ -48,8 +48,8 @@ fn other() -> VpcInfo {
     let ipv4 = |block: &str| CidrBlock { cidr_block: block.into() };
     VpcInfo {
         cidr_block: Some("10.1.0.0/16".into()),
-        cidr_block_set: Box::new([ipv4("10.1.0.0/16"), ipv4("10.2.0.5/16")]),
-        ipv6_cidr_block_set: Box::new([Ipv6CidrBlock { ipv6_cidr_block: "2001:db8::/56".into() }]),
+        cidr_block_set: vec![ipv4("10.1.0.0/16"), ipv4("10.2.0.5/16")],
+        ipv6_cidr_block_set: vec![Ipv6CidrBlock { ipv6_cidr_block: "2001:db8::/56".into() }],
         ..VpcInfo::default()
     }
 }

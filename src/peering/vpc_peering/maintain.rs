@@ -94,7 +94,7 @@ pub(super) fn by_code_and_expiry(connection: &Connection, now: Timestamp) -> Pla
     }
     let id = &connection.id;
     let owner = connection.accepter.owner_id.as_deref().unwrap_or("the accepter's owner");
-    let Some(&expiration) = connection.expiration_time.as_deref() else {
+    let Some(expiration) = connection.expiration_time else {
         return by_code(connection);
     };
     // EC2's status code is the proof, and its change wakes the resource. The local clock may be wrong.

@@ -46,7 +46,7 @@ pub(super) fn report(
         keep_first_blocks(&mut status, &observed.accepter, connection);
     }
     if readiness.reason != Reason::AwaitingConsistency {
-        status.last_handled_reconcile_at = desired.reconcile_at.map(Into::into);
+        status.last_handled_reconcile_at = desired.reconcile_at.map(ToOwned::to_owned);
     }
     let is_active = connection.is_some_and(|connection| connection.code == StatusCode::Active);
     let seen = Seen {
@@ -68,7 +68,7 @@ pub(crate) fn report_blocked(
 ) -> VpcPeeringStatus {
     let mut status = stored(status);
     if let Some(answered) = answered {
-        status.last_handled_reconcile_at = Some(answered.into());
+        status.last_handled_reconcile_at = Some(answered.to_owned());
     }
     conclude(status, spec, readiness, None, generation, now)
 }
@@ -95,12 +95,12 @@ pub(crate) fn recorded_step(
     let working = match step {
         Step::Record { connection, ownership } => {
             describe(&mut status, connection, *ownership);
-            status.ends = Some(Box::new(desired.ends.to_status()));
+            status.ends = Some(desired.ends.to_status());
             format!("found {}", connection.id)
         }
         Step::Retire { id, code, recreations } => {
             retire(&mut status, id, code, *recreations, now);
-            status.last_handled_reconcile_at = desired.reconcile_at.map(Into::into);
+            status.last_handled_reconcile_at = desired.reconcile_at.map(ToOwned::to_owned);
             let readiness = Readiness::working(Reason::AwaitingRecreation, format!("{id} ended with the code {code}"));
             return Some(conclude(status, desired.spec, &readiness, None, desired.generation, now));
         }
@@ -149,8 +149,8 @@ pub(crate) fn requested<'a>(
             .filter(|(key, _)| !Owner::is_ownership_key(key))
             .map(|(key, value)| ManagedTag { key: key.into(), value: value.into() })
             .collect(),
-        ends: Some(Box::new(Endpoints::to_status(ends))),
-        last_handled_reconcile_at: desired.reconcile_at.map(Into::into),
+        ends: Some(Endpoints::to_status(ends)),
+        last_handled_reconcile_at: desired.reconcile_at.map(ToOwned::to_owned),
         ..stored(desired.status)
     };
     let readiness = Readiness::working(Reason::InitiatingRequest, "requesting the peering connection from EC2");
@@ -182,7 +182,7 @@ pub(crate) fn dry_run_answered(
     let answer = following(find(&status.conditions, kind), answer);
     status.conditions.retain(|other| other.type_ != answer.type_);
     status.conditions.push(answer);
-    status.last_handled_reconcile_at = desired.reconcile_at.map(Into::into);
+    status.last_handled_reconcile_at = desired.reconcile_at.map(ToOwned::to_owned);
     conclude(status, desired.spec, readiness, None, generation, now)
 }
 
@@ -241,7 +241,7 @@ fn details(
     };
     let pending = connection.filter(|connection| connection.code == StatusCode::PendingAcceptance);
     let expiring = pending.and_then(|connection| {
-        let (id, expiration) = (&connection.id, *connection.expiration_time.as_deref()?);
+        let (id, expiration) = (&connection.id, connection.expiration_time?);
         let message = format!("{id} expires at {expiration} unless it is accepted");
         let soon = expiration > now && expiration.duration_since(now) <= EXPIRING_SOON;
         soon.then(|| present(ConditionType::ExpiringSoon, Reason::PendingAcceptance, &message))
@@ -260,7 +260,7 @@ pub(crate) fn describe(status: &mut VpcPeeringStatus, connection: &Connection, o
         code: connection.code.as_str().into(),
         message: connection.message.as_deref().map(Into::into),
     });
-    status.expiration_time = connection.expiration_time.as_deref().map(|time| to_the_second(*time));
+    status.expiration_time = connection.expiration_time.map(to_the_second);
     status.requester_vpc_info = Some(connection.requester.clone());
     status.accepter_vpc_info = Some(connection.accepter.clone());
     status.tags =
@@ -274,7 +274,7 @@ pub(crate) fn describe(status: &mut VpcPeeringStatus, connection: &Connection, o
 /// Copies the tags of the accepter's end, if it has tags of its own. After an error the last known ones stay.
 fn describe_accepter(status: &mut VpcPeeringStatus, view: &AccepterView) {
     match view {
-        AccepterView::Nobody | AccepterView::Same => status.accepter_tags = Box::default(),
+        AccepterView::Nobody | AccepterView::Same => status.accepter_tags = Vec::new(),
         AccepterView::Elsewhere(Ok(shown)) => {
             let tags = shown.iter().flat_map(|connection| &connection.tags);
             status.accepter_tags =
@@ -307,9 +307,9 @@ fn retire(status: &mut VpcPeeringStatus, id: &str, code: &str, recreations: u32,
     status.expiration_time = None;
     status.requester_vpc_info = None;
     status.accepter_vpc_info = None;
-    status.tags = Box::default();
-    status.accepter_tags = Box::default();
-    status.accepter_managed_tags = Box::default();
+    status.tags = Vec::new();
+    status.accepter_tags = Vec::new();
+    status.accepter_managed_tags = Vec::new();
     status.accepted_cidr_blocks = None;
 }
 
@@ -366,7 +366,7 @@ mod tests {
     fn the_last_day_before_expiry_has_a_condition() {
         let mut pending = connection(StatusCode::PendingAcceptance);
         for (hours, warned) in [(25, false), (24, true), (1, true), (0, false), (-1, false)] {
-            pending.expiration_time = Some(Box::new(NOW + SignedDuration::from_hours(hours)));
+            pending.expiration_time = Some(NOW + SignedDuration::from_hours(hours));
             let details = details(&spec(), &[], seen(&pending), 1, NOW);
             assert_eq!(types(&details), if warned { vec![("ExpiringSoon", "True")] } else { vec![] }, "{hours} hours");
         }

@@ -383,7 +383,7 @@ fn a_pending_request_is_waited_for_until_it_expires() {
     let mut pending = connection(StatusCode::PendingAcceptance);
     pending.accepter.owner_id = Some("222222222222".into());
     let week = SignedDuration::from_hours(7 * 24);
-    pending.expiration_time = Some(Box::new(NOW + week));
+    pending.expiration_time = Some(NOW + week);
     let case = |pending: &Connection| {
         let mut case = Case::showing(pending.clone());
         case.observed.accepter = AccepterView::Nobody;
@@ -394,9 +394,9 @@ fn a_pending_request_is_waited_for_until_it_expires() {
     assert!(
         matches!(&plan, Plan::Wait { requeue_after: Some(left), message, .. } if *left == (week - EXPIRING_SOON).unsigned_abs() && message.contains("222222222222"))
     );
-    pending.expiration_time = Some(Box::new(NOW - SignedDuration::from_mins(10)));
+    pending.expiration_time = Some(NOW - SignedDuration::from_mins(10));
     assert_eq!(case(&pending).said(), "wait: PendingAcceptance", "our clock may be ahead");
-    pending.expiration_time = Some(Box::new(NOW - CLOCK_SKEW));
+    pending.expiration_time = Some(NOW - CLOCK_SKEW);
     assert_eq!(case(&pending).said(), "stalled: Expired");
 }
 
@@ -477,11 +477,11 @@ fn each_place_has_its_own_tags() {
     };
     // Both ends have the same tags.
     let mut case = Case::with(StatusCode::Active);
-    (case.spec.requester.tags, case.spec.accepter.tags) = (Box::new([tag("r")]), Box::new([tag("a")]));
+    (case.spec.requester.tags, case.spec.accepter.tags) = (vec![tag("r")], vec![tag("a")]);
     assert_eq!(case.said(), "record tags a= r=");
     // Each end has its own tags.
     let mut case = elsewhere(StatusCode::Active, Ok(Some(seen_there(StatusCode::Active, with(&["x"])))));
-    (case.spec.requester.tags, case.spec.accepter.tags) = (Box::new([tag("r")]), Box::new([tag("a")]));
+    (case.spec.requester.tags, case.spec.accepter.tags) = (vec![tag("r")], vec![tag("a")]);
     case.recorded.managed_tags = managed(&[("r", "")]);
     case.recorded.accepter_managed_tags = managed(&[("a", "")]);
     assert_eq!(case.said(), "tag pcx-1 r");
@@ -545,10 +545,10 @@ fn routes_are_made_when_active_and_go_before_the_peering() {
     let mut shown = connection(StatusCode::Active);
     shown.accepter.cidr_block = Some("10.2.0.0/16".into());
     let mut case = Case::showing(shown);
-    case.spec.requester.routes = Some(Box::new(crate::api::Routes {
+    case.spec.requester.routes = Some(crate::api::Routes {
         route_tables: crate::api::RouteTableSelector { main: true, ..Default::default() },
         destination_cidr_blocks: Vec::new(),
-    }));
+    });
     case.observed.tables.insert(Side::Requester, table(&[]));
     assert_eq!(case.said(), "record 1 routes, requester");
     case.recorded.routes = match case.decide() {
@@ -614,12 +614,8 @@ fn observe_looks_and_writes_nothing_to_aws() {
             let mut case = Case::with(code.clone());
             case.spec.management_policy = ManagementPolicy::Observe;
             case.spec.acceptance = acceptance;
-            case.spec.recreate_on = Box::new([
-                TerminalState::Expired,
-                TerminalState::Deleted,
-                TerminalState::Rejected,
-                TerminalState::Failed,
-            ]);
+            case.spec.recreate_on =
+                vec![TerminalState::Expired, TerminalState::Deleted, TerminalState::Rejected, TerminalState::Failed];
             case.reconcile_requested = true;
             if let Some(connection) = case.observed.recorded.as_mut().map(Arc::make_mut) {
                 connection.tags.clear();
@@ -741,7 +737,7 @@ fn tags_on_a_connection_between_other_vpcs_make_nothing_ours() {
     let mut case = Case::with(StatusCode::Active);
     case.observed.owned.push(forged.clone().into());
     assert_eq!(case.said(), "settled");
-    case.spec.recreate_on = Box::new([TerminalState::Deleted]);
+    case.spec.recreate_on = vec![TerminalState::Deleted];
     assert_eq!(case.clone().deleted().said(), "delete pcx-1");
     case.observed.recorded = Some(connection(StatusCode::Deleted).into());
     case.observed.owned.remove(0);
@@ -768,7 +764,7 @@ fn a_record_is_no_proof() {
             forged.tags.clear();
             change(&mut forged);
             let mut case = Case::showing(forged.clone());
-            case.spec.requester.tags = Box::new([crate::api::Tag { key: "a".into(), value: "b".into() }]);
+            case.spec.requester.tags = vec![crate::api::Tag { key: "a".into(), value: "b".into() }];
             assert_eq!(case.said(), "stalled: ConnectionMismatch", "{code}");
             assert_eq!(case.clone().deleted().said(), "remove finalizer", "{code}");
             case.spec.deletion_policy = DeletionPolicy::Retain;
@@ -842,10 +838,10 @@ fn an_ended_peering_is_requested_again_only_if_the_spec_asks_for_it() {
     for (code, end) in &ends {
         let mut case = Case::with(code.clone());
         for (_, other) in ends.iter().filter(|(_, other)| other != end) {
-            case.spec.recreate_on = Box::new([*other]);
+            case.spec.recreate_on = vec![*other];
             assert!(case.said().starts_with("stalled"), "{code}, {other:?}");
         }
-        case.spec.recreate_on = Box::new([*end]);
+        case.spec.recreate_on = vec![*end];
         assert_eq!(case.said(), format!("retire pcx-1 ({code}), 1"));
         case.recorded.recreations = MAX_RECREATIONS;
         assert!(case.said().starts_with("stalled"), "{code}: the cap");
@@ -861,7 +857,7 @@ fn a_connection_that_ec2_forgot_counts_as_deleted() {
     let mut case = Case::new();
     case.recorded.connection_id = Some("pcx-1".into());
     case.recorded.ownership = Some(Ownership::Owned);
-    case.spec.recreate_on = Box::new([TerminalState::Deleted]);
+    case.spec.recreate_on = vec![TerminalState::Deleted];
     assert_eq!(case.said(), "wait: AwaitingConsistency");
     case.observed.missing_for = SETTINGS.consistency_window;
     assert_eq!(case.said(), "retire pcx-1 (deleted), 1");
@@ -895,7 +891,7 @@ fn tags_of_ours_are_repaired_and_those_of_others_left_alone() {
         let at_rest = case.said();
         assert!(["settled", "wait: PendingAcceptance"].contains(&at_rest.as_str()));
 
-        case.spec.tags = Box::new([crate::api::Tag { key: "Name".into(), value: "new".into() }]);
+        case.spec.tags = vec![crate::api::Tag { key: "Name".into(), value: "new".into() }];
         assert_eq!(case.said(), "record tags Name=new");
         case.recorded.managed_tags = managed(&[("Name", "new")]);
         assert_eq!(case.said(), "tag pcx-1 Name");
@@ -913,7 +909,7 @@ fn tags_of_ours_are_repaired_and_those_of_others_left_alone() {
             .tags
             .insert("vpcpeering.dev/uid".into(), "uid".into());
 
-        case.spec.tags = Box::default();
+        case.spec.tags = Vec::new();
         assert_eq!(case.said(), "untag pcx-1 Name");
         case.observed.recorded.as_mut().map(Arc::make_mut).unwrap().tags.remove("Name");
         assert_eq!(case.said(), "record tags ");

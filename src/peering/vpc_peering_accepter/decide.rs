@@ -113,7 +113,7 @@ fn judge_all(
     let mut at_capacity = None;
     // Requests that the operator was about to accept come first, then those that expire first.
     requests.sort_by_key(|request| {
-        (recorded.acceptance(&request.id).is_none(), request.expiration_time.as_deref().copied(), request.id.clone())
+        (recorded.acceptance(&request.id).is_none(), request.expiration_time, request.id.clone())
     });
     for request in requests {
         let record = recorded.acceptance(&request.id);

@@ -44,7 +44,7 @@ pub(super) fn report(
         describe(&mut status, &assessment.verdicts, recorded, observed, settings);
     }
     if readiness.reason != Reason::AwaitingConsistency {
-        status.last_handled_reconcile_at = desired.reconcile_at.map(Into::into);
+        status.last_handled_reconcile_at = desired.reconcile_at.map(ToOwned::to_owned);
     }
     let generation = desired.generation;
     let present = |kind, reason, message: &str| condition(kind, "True", reason, message, generation, now);
@@ -67,7 +67,7 @@ pub(crate) fn report_blocked(
 ) -> VpcPeeringAccepterStatus {
     let mut status = status.clone();
     if let Some(answered) = answered {
-        status.last_handled_reconcile_at = Some(answered.into());
+        status.last_handled_reconcile_at = Some(answered.to_owned());
     }
     let kept = [ConditionType::OptionsSynced, ConditionType::RoutesReady, ConditionType::AtCapacity];
     let kept = kept.into_iter().filter_map(|kind| find(&status.conditions, kind).cloned()).collect();

@@ -199,7 +199,7 @@ fn a_request_is_accepted_only_where_an_entry_matches_whole() {
         ..hidden.clone()
     };
     let with_ipv6 = VpcInfo {
-        ipv6_cidr_block_set: Box::new([crate::api::Ipv6CidrBlock { ipv6_cidr_block: "2001:db8::/56".into() }]),
+        ipv6_cidr_block_set: vec![crate::api::Ipv6CidrBlock { ipv6_cidr_block: "2001:db8::/56".into() }],
         ..whole.clone()
     };
     let nobody = VpcInfo { owner_id: None, ..whole.clone() };
@@ -409,9 +409,9 @@ fn a_denied_request_is_rejected_only_if_the_spec_asks_for_it() {
 #[test]
 fn there_is_room_for_so_many_and_the_others_wait() {
     let mut requests = [pending("pcx-1"), pending("pcx-2"), pending("pcx-3")];
-    requests[2].expiration_time = "2026-01-02T00:00:00Z".parse().ok().map(Box::new);
-    requests[1].expiration_time = "2026-01-01T18:00:00Z".parse().ok().map(Box::new);
-    requests[0].expiration_time = "2026-01-03T00:00:00Z".parse().ok().map(Box::new);
+    requests[2].expiration_time = "2026-01-02T00:00:00Z".parse().ok();
+    requests[1].expiration_time = "2026-01-01T18:00:00Z".parse().ok();
+    requests[0].expiration_time = "2026-01-03T00:00:00Z".parse().ok();
     let active = connection("pcx-4", StatusCode::Active);
     let mut case = Case::new(requests.into_iter().chain([active])).accepted("pcx-4");
     case.spec.max_connections = Some(2);
