@@ -130,7 +130,7 @@ pub struct VpcPeeringSpec {
     /// nothing. An existing peering connection is left unchanged. Defaults to false.
     #[serde(default)]
     pub dry_run: bool,
-    /// The fate of the peering connection when this resource is deleted. `Delete`: the operator deletes it.
+    /// The effect of deleting this resource. `Delete`: the operator deletes the peering connection.
     /// `Retain`: it stays in AWS, without ownership tags. Defaults to `Delete`.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
@@ -270,7 +270,7 @@ pub enum TerminalState {
     Failed,
 }
 
-/// The fate of the peering connection when its resource is deleted.
+/// The effect of deleting a resource on its peering connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
     /// The operator deletes the connection.

@@ -123,7 +123,7 @@ fn judge_accepted(
         }
     };
     let message = match upkeep::route_rule(desired, recorded, connection) {
-        RouteRule::Nowhere(message) if desired.spec.routes.is_some() && !has_ended => Some(message),
+        RouteRule::NoRoutes(message) if desired.spec.routes.is_some() && !has_ended => Some(message),
         _ => None,
     };
     let aspects = match &connection.code {

@@ -1,5 +1,5 @@
-//! The lists `spec.accept` and `spec.deny`: the rule for a request, and the rule for the routes of an accepted connection. A
-//! part of a request that EC2 does not show, and a field that an entry lacks, never allow anything.
+//! The lists `spec.accept` and `spec.deny`. They decide on requests, and on the routes of accepted connections. An entry
+//! without one of its fields accepts nothing. A value that EC2 does not show matches no entry of `accept`.
 
 use std::collections::BTreeSet;
 
@@ -9,79 +9,101 @@ use crate::api::{AcceptedRequests, AllowedRegions, DeniedRequests, VpcInfo};
 use crate::peering::limits::allows;
 use crate::peering::routes::{Trust, cidr_blocks, parse_all};
 
-/// The rule for a request, with its reason.
+/// The decision of the lists on a request, with its reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Rule {
     Accept,
     Deny(String),
-    /// No list matches the request, or EC2 does not show enough of it.
+    /// No entry matches the request, or EC2 does not show the values that the entries need.
     Neither(String),
 }
 
-/// The rule for the routes of an accepted connection.
+/// The decision of the lists on the routes of an accepted connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RouteRule {
-    /// Routes to these CIDR blocks.
+    /// The CIDR blocks of the requester that may get routes.
     Trust(Trust),
-    /// No routes: no entry of `accept` matches the requester, or `deny` does.
-    Nowhere(String),
-    /// An entry of an older version lacks a field. No route is added or removed.
+    /// No entry of `accept` matches the requester, or an entry of `deny` does.
+    NoRoutes(String),
+    /// The only entry for the requester lacks a field, which older versions of the CRD allowed. No route is added or
+    /// removed, because the intent is unknown.
     Incomplete(String),
 }
 
-/// The rule for the requests of this requester.
+/// Decides on a request. `deny` overrides `accept`.
 pub(super) fn judge(accept: &[AcceptedRequests], deny: &[DeniedRequests], requester: &VpcInfo) -> Rule {
     let (Some(owner), Some(vpc), Some(region)) = (&requester.owner_id, &requester.vpc_id, &requester.region) else {
-        return Rule::Neither("EC2 does not show the account, the VPC and the region of the requester".into());
+        let message =
+            "EC2 does not show the account, VPC and region of the requester, so no entry of spec.accept matches";
+        return Rule::Neither(message.into());
     };
-    let blocks = blocks(requester);
-    let mut undecided = None;
-    for (number, entry) in deny.iter().enumerate().filter(|(_, entry)| names(entry, requester)) {
-        let denied = parse_all(&entry.cidr_blocks);
-        match &blocks {
-            _ if entry.cidr_blocks.is_empty() => return Rule::Deny(format!("spec.deny[{number}] matches it")),
-            None => undecided = Some(unseen(&format!("spec.deny[{number}].cidrBlocks"))),
-            Some(blocks) => {
-                let overlaps = |one: &IpNet| denied.iter().any(|other| one.contains(other) || other.contains(one));
-                if let Some(block) = blocks.iter().find(|block| overlaps(block)) {
-                    return Rule::Deny(format!(
-                        "spec.deny[{number}] matches it: its CIDR block {block} overlaps a denied one"
-                    ));
-                }
-            }
+    let blocks = all_cidr_blocks(requester);
+    if let Some(rule) = judge_denial(deny, requester, blocks.as_ref()) {
+        return rule;
+    }
+    let mut reason = format!("no entry of spec.accept is for account {owner}");
+    for (index, entry) in accept.iter().enumerate().filter(|(_, entry)| entry.owner_id == *owner) {
+        match mismatch(index, entry, (vpc, region), blocks.as_ref()) {
+            None => return Rule::Accept,
+            Some(mismatch) => reason = mismatch,
         }
     }
-    if let Some(undecided) = undecided {
-        return Rule::Neither(undecided);
-    }
-    let mut closest = None;
-    for (number, entry) in accept.iter().enumerate().filter(|(_, entry)| entry.owner_id == *owner) {
-        let field = |name: &str| format!("spec.accept[{number}].{name}");
-        let listed = entry.cidr_blocks.as_ref().and_then(|blocks| blocks.list.as_ref());
-        let why_not = if let Some(missing) = missing(entry) {
-            format!("{} is missing, which allows none; set all: true or list", field(missing))
-        } else if !entry.vpcs.as_ref().is_some_and(|vpcs| allows(vpcs, vpc)) {
-            format!("{} does not list {vpc}", field("vpcs"))
-        } else if !entry.regions.as_ref().is_some_and(|regions| allows_region(regions, region)) {
-            format!("{} does not list {region}", field("regions"))
-        } else if entry.cidr_blocks.as_ref().is_some_and(|blocks| blocks.all) {
-            return Rule::Accept;
-        } else if let Some(blocks) = &blocks {
-            let allowed = parse_all(listed.into_iter().flatten());
-            match blocks.iter().find(|block| !allowed.iter().any(|allowed| allowed.contains(*block))) {
-                None => return Rule::Accept,
-                Some(block) => format!("its CIDR block {block} is not within a block of {}", field("cidrBlocks")),
-            }
-        } else {
-            unseen(&field("cidrBlocks"))
-        };
-        closest = Some(why_not);
-    }
-    Rule::Neither(closest.unwrap_or_else(|| format!("no entry of spec.accept is for account {owner}")))
+    Rule::Neither(reason)
 }
 
-/// The rule for the routes of an accepted connection. `account` is the accepter's account. `recorded` are the requester's
-/// CIDR blocks when the connection first became active, or empty before.
+/// Decides on a request by `spec.deny` alone. `None` if no entry matches.
+fn judge_denial(deny: &[DeniedRequests], requester: &VpcInfo, blocks: Option<&BTreeSet<IpNet>>) -> Option<Rule> {
+    let mut undecided = None;
+    for (index, entry) in deny.iter().enumerate().filter(|(_, entry)| matches(entry, requester)) {
+        if entry.cidr_blocks.is_empty() {
+            return Some(Rule::Deny(format!("spec.deny[{index}] matches it")));
+        }
+        let Some(blocks) = blocks else {
+            undecided = Some(Rule::Neither(unknown_blocks(&format!("spec.deny[{index}].cidrBlocks"))));
+            continue;
+        };
+        let denied = parse_all(&entry.cidr_blocks);
+        let overlaps = |one: &IpNet| denied.iter().any(|other| one.contains(other) || other.contains(one));
+        if let Some(block) = blocks.iter().find(|block| overlaps(block)) {
+            return Some(Rule::Deny(format!(
+                "spec.deny[{index}] matches it: its CIDR block {block} overlaps a block of cidrBlocks"
+            )));
+        }
+    }
+    undecided
+}
+
+/// The reason why an entry for the requester's account does not accept a request. `None` if it does.
+fn mismatch(
+    index: usize,
+    entry: &AcceptedRequests,
+    (vpc, region): (&str, &str),
+    blocks: Option<&BTreeSet<IpNet>>,
+) -> Option<String> {
+    let field = |name: &str| format!("spec.accept[{index}].{name}");
+    if let Some(missing) = missing_field(entry) {
+        return Some(format!(
+            "{} has neither all: true nor a list, so the entry accepts no request; set one of them",
+            field(missing)
+        ));
+    }
+    if !entry.vpcs.as_ref().is_some_and(|vpcs| allows(vpcs, vpc)) {
+        return Some(format!("{} does not list {vpc}", field("vpcs")));
+    }
+    if !entry.regions.as_ref().is_some_and(|regions| allows_region(regions, region)) {
+        return Some(format!("{} does not list {region}", field("regions")));
+    }
+    if entry.cidr_blocks.as_ref().is_some_and(|blocks| blocks.all) {
+        return None;
+    }
+    let Some(blocks) = blocks else { return Some(unknown_blocks(&field("cidrBlocks"))) };
+    let allowed = parse_all(entry.cidr_blocks.iter().filter_map(|blocks| blocks.list.as_ref()).flatten());
+    let outside = blocks.iter().find(|block| !allowed.iter().any(|allowed| allowed.contains(*block)))?;
+    Some(format!("its CIDR block {outside} is not within a block of {}", field("cidrBlocks")))
+}
+
+/// Decides on the routes of an accepted connection. `account` is the accepter's account. `recorded` are the CIDR blocks
+/// that the requester had when the connection first became active. They are empty before.
 pub(super) fn routes(
     accept: &[AcceptedRequests],
     deny: &[DeniedRequests],
@@ -90,26 +112,28 @@ pub(super) fn routes(
     recorded: &[String],
 ) -> RouteRule {
     let owner = requester.owner_id.as_deref().unwrap_or_default();
-    let denies = |entry: &&DeniedRequests| names(entry, requester);
+    let denies = |entry: &&DeniedRequests| matches(entry, requester);
     if deny.iter().filter(denies).any(|entry| entry.cidr_blocks.is_empty()) {
-        return RouteRule::Nowhere("it was accepted earlier; spec.deny matches it now, so it has no routes".into());
+        let message = "it was accepted earlier, but an entry of spec.deny matches it now, so it gets no routes";
+        return RouteRule::NoRoutes(message.into());
     }
     let entries: Vec<_> = accept.iter().filter(|entry| entry.owner_id == owner).collect();
-    let matches = |entry: &&&AcceptedRequests| {
+    let is_match = |entry: &&&AcceptedRequests| {
         let vpc = requester.vpc_id.as_deref().unwrap_or_default();
         let region = requester.region.as_deref().unwrap_or_default();
         entry.vpcs.as_ref().is_some_and(|vpcs| allows(vpcs, vpc))
             && entry.regions.as_ref().is_some_and(|regions| allows_region(regions, region))
     };
-    let matching: Vec<_> = entries.iter().filter(matches).filter_map(|entry| entry.cidr_blocks.as_ref()).collect();
+    let matching: Vec<_> = entries.iter().filter(is_match).filter_map(|entry| entry.cidr_blocks.as_ref()).collect();
     if matching.is_empty() {
-        if let Some(missing) = entries.iter().find_map(|entry| missing(entry)) {
+        if let Some(missing) = entries.iter().find_map(|entry| missing_field(entry)) {
             return RouteRule::Incomplete(format!(
-                "{missing} of the entry of spec.accept for account {owner} is missing, which allows none; its routes stay as they are until you set all: true or list"
+                "{missing} of the entry of spec.accept for account {owner} has neither all: true nor a list, so its \
+                 routes stay as they are; set one of them"
             ));
         }
-        let message = "it was accepted earlier; no entry of spec.accept allows it now, so it has no routes";
-        return RouteRule::Nowhere(message.into());
+        let message = "it was accepted earlier, but no entry of spec.accept matches it now, so it gets no routes";
+        return RouteRule::NoRoutes(message.into());
     }
     let is_own = account == Some(owner);
     let is_any = matching.iter().any(|blocks| blocks.all);
@@ -124,8 +148,8 @@ pub(super) fn routes(
     })
 }
 
-/// The field that an entry lacks.
-fn missing(entry: &AcceptedRequests) -> Option<&'static str> {
+/// The first field of the entry that has neither `all: true` nor a list.
+fn missing_field(entry: &AcceptedRequests) -> Option<&'static str> {
     let fields = [
         ("vpcs", entry.vpcs.as_ref().is_none_or(|vpcs| !vpcs.all && vpcs.list.is_none())),
         ("regions", entry.regions.as_ref().is_none_or(|regions| !regions.all && regions.list.is_none())),
@@ -138,26 +162,27 @@ fn allows_region(regions: &AllowedRegions, region: &str) -> bool {
     regions.all || regions.list.iter().flatten().any(|allowed| allowed == region)
 }
 
-/// Whether an entry of `deny` matches the requester, apart from its CIDR blocks. An absent field matches every requester, so
-/// that the entry denies more.
-fn names(entry: &DeniedRequests, requester: &VpcInfo) -> bool {
-    let is = |list: &[String], value: &Option<smol_str::SmolStr>| {
-        list.is_empty() || value.as_ref().is_some_and(|value| list.iter().any(|named| named == value))
+/// Whether an entry of `deny` matches the requester, apart from its CIDR blocks. An absent field matches every requester,
+/// so that the entry denies more.
+fn matches(entry: &DeniedRequests, requester: &VpcInfo) -> bool {
+    let is_listed = |list: &[String], value: &Option<smol_str::SmolStr>| {
+        list.is_empty() || value.as_ref().is_some_and(|value| list.iter().any(|listed| listed == value))
     };
     entry.owner_id.as_deref().is_none_or(|denied| requester.owner_id.as_deref() == Some(denied))
-        && is(&entry.vpc_ids, &requester.vpc_id)
-        && is(&entry.regions, &requester.region)
+        && is_listed(&entry.vpc_ids, &requester.vpc_id)
+        && is_listed(&entry.regions, &requester.region)
 }
 
-/// The CIDR blocks of the requester. `None` unless EC2 shows all of them; the primary block alone is not all.
-fn blocks(requester: &VpcInfo) -> Option<BTreeSet<IpNet>> {
-    let number = requester.cidr_block_set.len() + requester.ipv6_cidr_block_set.len();
+/// The CIDR blocks of the requester. `None` unless EC2 shows all of them. The field `cidrBlock` contains only the primary
+/// block, so it does not suffice.
+fn all_cidr_blocks(requester: &VpcInfo) -> Option<BTreeSet<IpNet>> {
+    let count = requester.cidr_block_set.len() + requester.ipv6_cidr_block_set.len();
     let blocks = cidr_blocks(requester);
-    // A block that does not parse would be missing.
-    let is_whole = !requester.cidr_block_set.is_empty() && blocks.len() >= number;
-    is_whole.then_some(blocks)
+    // A block that does not parse is missing from `blocks`.
+    let is_complete = !requester.cidr_block_set.is_empty() && blocks.len() >= count;
+    is_complete.then_some(blocks)
 }
 
-fn unseen(field: &str) -> String {
-    format!("{field} cannot be checked, because EC2 does not show the CIDR blocks of the requester")
+fn unknown_blocks(field: &str) -> String {
+    format!("{field} cannot be checked, because EC2 does not show all CIDR blocks of the requester")
 }

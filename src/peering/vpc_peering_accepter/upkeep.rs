@@ -96,7 +96,7 @@ fn repair_routes(
     }
     let (trust, asks_for_routes) = match route_rule(desired, recorded, connection) {
         RouteRule::Trust(trust) => (trust, desired.spec.routes.is_some()),
-        RouteRule::Nowhere(_) => (Trust::default(), false),
+        RouteRule::NoRoutes(_) => (Trust::default(), false),
         RouteRule::Incomplete(reason) => {
             let blocker = Blocker::stalled(Reason::InvalidRequest, format!("{id}: {reason}"));
             return Some(AspectStatus::blocked(Aspect::Routes(SIDE), blocker));
