@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use crate::api::{AcceptedRequests, AllowedRegions, DeniedRequests, VpcInfo};
+use crate::api::{AcceptedRequests, AllowedRegions, DeniedRequests, Text, VpcInfo};
 use crate::peering::limits::allows;
 use crate::peering::routes::{Trust, cidr_blocks, parse_all};
 
@@ -144,7 +144,7 @@ fn allows_region(regions: &AllowedRegions, region: &str) -> bool {
 
 /// Whether an entry of `deny` names the requester, CIDR blocks aside. A field that is absent names everybody: it denies more.
 fn names(entry: &DeniedRequests, requester: &VpcInfo) -> bool {
-    let is = |list: &[String], value: &Option<smol_str::SmolStr>| {
+    let is = |list: &[String], value: &Option<Text>| {
         list.is_empty() || value.as_ref().is_some_and(|value| list.iter().any(|named| named == value))
     };
     entry.owner_id.as_deref().is_none_or(|denied| requester.owner_id.as_deref() == Some(denied))
