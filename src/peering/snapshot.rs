@@ -22,7 +22,8 @@ pub(crate) struct Snapshot {
 }
 
 /// Positions by the hash of a key, sorted by hash. The keys are not stored: this saves 6.3 MiB at 10,000 resources,
-/// compared with a `HashMap<String, Vec<u32>>` per index. The caller compares the keys of the connections that it finds.
+/// compared with a `HashMap<String, Vec<u32>>` per index. The caller compares the keys of the connections that it
+/// finds.
 #[derive(Clone, Debug, Default)]
 struct Index(Vec<(u32, u32)>);
 
