@@ -3,7 +3,8 @@
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use smol_str::SmolStr;
+
+use super::Text;
 
 /// A tag of an AWS resource. Limits:
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions>.
@@ -31,7 +32,7 @@ pub struct Tag {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct ManagedTag {
     /// The key of the tag.
-    pub key: SmolStr,
+    pub key: Text,
     /// The value that the operator set.
-    pub value: SmolStr,
+    pub value: Text,
 }

@@ -2,7 +2,8 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use smol_str::SmolStr;
+
+use super::Text;
 
 /// One end of a peering connection, as EC2 describes it in `VpcPeeringConnectionVpcInfo`.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcPeeringConnectionVpcInfo.html>
@@ -11,7 +12,7 @@ use smol_str::SmolStr;
 pub struct VpcInfo {
     /// The primary IPv4 CIDR block of the VPC. EC2 returns CIDR blocks only while the connection is active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cidr_block: Option<SmolStr>,
+    pub cidr_block: Option<Text>,
     /// The IPv4 CIDR blocks of the VPC.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cidr_block_set: Vec<CidrBlock>,
@@ -20,13 +21,13 @@ pub struct VpcInfo {
     pub ipv6_cidr_block_set: Vec<Ipv6CidrBlock>,
     /// The AWS account that owns the VPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner_id: Option<SmolStr>,
+    pub owner_id: Option<Text>,
     /// The ID of the VPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vpc_id: Option<SmolStr>,
+    pub vpc_id: Option<Text>,
     /// The AWS region of the VPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub region: Option<SmolStr>,
+    pub region: Option<Text>,
     /// The peering options of this end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peering_options: Option<PeeringOptions>,
@@ -37,7 +38,7 @@ pub struct VpcInfo {
 #[serde(rename_all = "camelCase")]
 pub struct CidrBlock {
     /// The block in CIDR notation, for example `10.0.0.0/16`.
-    pub cidr_block: SmolStr,
+    pub cidr_block: Text,
 }
 
 /// An IPv6 CIDR block.
@@ -45,7 +46,7 @@ pub struct CidrBlock {
 #[serde(rename_all = "camelCase")]
 pub struct Ipv6CidrBlock {
     /// The block in CIDR notation, for example `2001:db8::/56`.
-    pub ipv6_cidr_block: SmolStr,
+    pub ipv6_cidr_block: Text,
 }
 
 /// The peering options of one end: what it permits the other end to do.

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use smol_str::SmolStr;
 
+use super::Text;
 use super::aws_identity::IdentityReference;
 use super::routes::Routes;
 use super::side::Side;
@@ -173,7 +173,7 @@ pub struct PeeringSide {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 21), regex(pattern = r"^vpc-([0-9a-f]{8}|[0-9a-f]{17})$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("vpcId cannot be changed: create another VpcPeering instead"))]
-    pub vpc_id: Option<SmolStr>,
+    pub vpc_id: Option<Text>,
     /// Selects the VPC by its tags. Exactly one VPC of the account and region must match. The operator looks it up
     /// once, before the request; later changes of the tags have no effect. Set either `vpcId` or `vpcSelector`.
     /// Immutable.
@@ -186,14 +186,14 @@ pub struct PeeringSide {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 12), regex(pattern = r"^[0-9]{12}$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("ownerId cannot be changed: create another VpcPeering instead"))]
-    pub owner_id: Option<SmolStr>,
+    pub owner_id: Option<Text>,
     /// The AWS region of the VPC, for example `eu-central-1`. Defaults to `defaultRegion` of the `AwsIdentity` in
     /// `identityRef`. If there is none, the accepter's region defaults to the requester's; the requester's region is
     /// then required. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("region cannot be changed: create another VpcPeering instead"))]
-    pub region: Option<SmolStr>,
+    pub region: Option<Text>,
     /// The `AwsIdentity` that the operator uses for this end. Without it, the operator uses its own credentials for the
     /// requester, and the requester's credentials for an accepter in the same account. It does not act for an accepter
     /// in another account.

@@ -98,8 +98,8 @@ pub(crate) trait Kind:
     /// Prepares for a state that EC2 leaves by itself: refreshes the view that will show the next one.
     fn await_ec2(&self, _context: &Context, _actors: &Self::Actors) {}
 
-    /// Shares texts that many objects have in common. For the tags in the status of a `VpcPeering`, this saves 2.4 MiB at
-    /// 10,000 resources.
+    /// Shares texts that many objects have in common. For the tags in the status of a `VpcPeering`, this saves 2.4 MiB
+    /// at 10,000 resources.
     fn share(&mut self, _cluster: &SmolStr) {}
 
     /// Receives each event of the watch before the store does.

@@ -10,14 +10,12 @@
 use std::fmt;
 use std::ops::Deref;
 
-use smol_str::SmolStr;
-
 use super::blocker::Blocker;
 use super::connection::{Connection, Tags};
 use super::endpoints::Endpoint;
 use super::limits::Permissions;
 use super::owner::Owner;
-use crate::api::{Reason, Side};
+use crate::api::{Reason, Side, Text};
 
 /// The ID of a connection that a resource may act on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,7 +132,7 @@ impl Authority<'_> {
         None
     }
 
-    fn mismatch(&self, connection: &Connection, side: Side, field: (&str, &str, &Option<SmolStr>)) -> String {
+    fn mismatch(&self, connection: &Connection, side: Side, field: (&str, &str, &Option<Text>)) -> String {
         let (id, (name, wanted, shown)) = (&connection.id, field);
         let place = match self.ownership {
             Ownership::Peering => format!("spec.{side}.{name}"),

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use smol_str::SmolStr;
-
 use super::connection::Tags;
+use crate::api::Text;
 
 /// The resource that a peering connection belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,11 +95,11 @@ impl Owner {
 
     /// Returns an equal text that shares its memory. The keys of the ownership tags and the cluster ID occur in every
     /// connection and every status.
-    pub(crate) fn share(text: &SmolStr, cluster: &SmolStr) -> SmolStr {
+    pub(crate) fn share(text: &Text, cluster: &Text) -> Text {
         if text == cluster {
             return cluster.clone();
         }
-        Self::KEYS.into_iter().find(|key| text == key).map_or_else(|| text.clone(), SmolStr::new_static)
+        Self::KEYS.into_iter().find(|key| text == key).map_or_else(|| text.clone(), Text::new_static)
     }
 
     /// Whether the tags name this owner. The UID and the cluster ID decide; the names are for people.

@@ -4,8 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use smol_str::SmolStr;
 
+use crate::api::Text;
 use crate::api::routes::ManagedRoute;
 use crate::api::tag::ManagedTag;
 use crate::api::vpc_info::VpcInfo;
@@ -16,7 +16,7 @@ use crate::api::vpc_info::VpcInfo;
 pub struct VpcPeeringStatus {
     /// The ID of the peering connection, for example `pcx-0a1b2c3d4e5f67890`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vpc_peering_connection_id: Option<SmolStr>,
+    pub vpc_peering_connection_id: Option<Text>,
     /// The status code and message that EC2 shows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = MapMerge::Atomic)]
@@ -62,7 +62,7 @@ pub struct VpcPeeringStatus {
     /// lists it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub accepted_cidr_blocks: Option<Vec<SmolStr>>,
+    pub accepted_cidr_blocks: Option<Vec<Text>>,
     /// The routes that the operator has created for this resource. A route is recorded before the call to EC2. Only
     /// recorded routes are replaced or deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -106,9 +106,9 @@ pub struct StatusEnds {
 #[serde(rename_all = "camelCase")]
 pub struct StatusEnd {
     /// The ID of the VPC.
-    pub vpc_id: SmolStr,
+    pub vpc_id: Text,
     /// The AWS region of the VPC.
-    pub region: SmolStr,
+    pub region: Text,
 }
 
 /// The status of a peering connection: EC2's `VpcPeeringConnectionStateReason`.
@@ -116,19 +116,19 @@ pub struct StatusEnd {
 pub struct PeeringStatus {
     /// EC2's status code: `initiating-request`, `pending-acceptance`, `provisioning`, `active`, `failed`, `rejected`,
     /// `expired`, `deleting`, `deleted`, or one that EC2 adds later.
-    pub code: SmolStr,
+    pub code: Text,
     /// EC2's status message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub message: Option<SmolStr>,
+    pub message: Option<Text>,
 }
 
 /// A tag that EC2 shows on the peering connection. Anybody may have set it, and its key may be reserved.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct StatusTag {
     /// The key of the tag.
-    pub key: SmolStr,
+    pub key: Text,
     /// The value of the tag.
-    pub value: SmolStr,
+    pub value: Text,
 }
 
 /// How the resource relates to the peering connection.

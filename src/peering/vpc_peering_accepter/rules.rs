@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use crate::api::{AcceptedRequests, AllowedRegions, DeniedRequests, VpcInfo};
+use crate::api::{AcceptedRequests, AllowedRegions, DeniedRequests, Text, VpcInfo};
 use crate::peering::limits::allows;
 use crate::peering::routes::{Trust, cidr_blocks, parse_all};
 
@@ -165,7 +165,7 @@ fn allows_region(regions: &AllowedRegions, region: &str) -> bool {
 /// Whether an entry of `deny` matches the requester, apart from its CIDR blocks. An absent field matches every requester,
 /// so that the entry denies more.
 fn matches(entry: &DeniedRequests, requester: &VpcInfo) -> bool {
-    let is_listed = |list: &[String], value: &Option<smol_str::SmolStr>| {
+    let is_listed = |list: &[String], value: &Option<Text>| {
         list.is_empty() || value.as_ref().is_some_and(|value| list.iter().any(|listed| listed == value))
     };
     entry.owner_id.as_deref().is_none_or(|denied| requester.owner_id.as_deref() == Some(denied))
