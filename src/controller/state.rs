@@ -201,7 +201,7 @@ fn backoff(class: Class) -> ExponentialBackoff {
 
 /// The states of all objects of one kind, by UID.
 #[derive(Debug)]
-pub(crate) struct ReconcileStates<S: Step>(Mutex<HashMap<String, ReconcileState<S>>>);
+pub(crate) struct ReconcileStates<S: Step>(Mutex<HashMap<String, Box<ReconcileState<S>>>>);
 
 impl<S: Step> Default for ReconcileStates<S> {
     fn default() -> Self {
@@ -224,7 +224,7 @@ impl<S: Step> ReconcileStates<S> {
         self.lock().remove(uid);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, ReconcileState<S>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Box<ReconcileState<S>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
