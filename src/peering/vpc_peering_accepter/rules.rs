@@ -1,5 +1,5 @@
-//! The lists `spec.accept` and `spec.deny`. They decide on requests, and on the routes of accepted connections. An entry
-//! without one of its fields accepts nothing. A value that EC2 does not show matches no entry of `accept`.
+//! The lists `spec.accept` and `spec.deny`. They decide on requests, and on the routes of accepted connections. An
+//! entry without one of its fields accepts nothing. A value that EC2 does not show matches no entry of `accept`.
 
 use std::collections::BTreeSet;
 
@@ -162,8 +162,8 @@ fn allows_region(regions: &AllowedRegions, region: &str) -> bool {
     regions.all || regions.list.iter().flatten().any(|allowed| allowed == region)
 }
 
-/// Whether an entry of `deny` matches the requester, apart from its CIDR blocks. An absent field matches every requester,
-/// so that the entry denies more.
+/// Whether an entry of `deny` matches the requester, apart from its CIDR blocks. An absent field matches every
+/// requester, so that the entry denies more.
 fn matches(entry: &DeniedRequests, requester: &VpcInfo) -> bool {
     let is_listed = |list: &[String], value: &Option<Text>| {
         list.is_empty() || value.as_ref().is_some_and(|value| list.iter().any(|listed| listed == value))
@@ -173,8 +173,8 @@ fn matches(entry: &DeniedRequests, requester: &VpcInfo) -> bool {
         && is_listed(&entry.regions, &requester.region)
 }
 
-/// The CIDR blocks of the requester. `None` unless EC2 shows all of them. The field `cidrBlock` contains only the primary
-/// block, so it does not suffice.
+/// The CIDR blocks of the requester. `None` unless EC2 shows all of them. The field `cidrBlock` contains only the
+/// primary block, so it does not suffice.
 fn all_cidr_blocks(requester: &VpcInfo) -> Option<BTreeSet<IpNet>> {
     let count = requester.cidr_block_set.len() + requester.ipv6_cidr_block_set.len();
     let blocks = cidr_blocks(requester);

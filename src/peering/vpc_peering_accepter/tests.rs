@@ -1,5 +1,5 @@
-//! The decision as tables: every request against the lists, every code of a connection, every kind of owner. The file
-//! exceeds 400 lines because all tables share one notation of situations.
+//! The decision as tables of situations: requests and lists, status codes of a connection, and owners. The file exceeds
+//! 400 lines because all tables use the same notation, [`Case`].
 
 #![allow(clippy::expect_used, clippy::type_complexity)]
 
@@ -118,7 +118,7 @@ impl Case {
         }
     }
 
-    /// With a connection that was accepted an hour ago and has its tags.
+    /// Adds the record of a connection that was accepted an hour ago, and the tags to the connection.
     fn accepted(mut self, id: &str) -> Self {
         let began = self.now - k8s_openapi::jiff::SignedDuration::from_hours(1);
         record_acceptance(&mut self.status, &connection(id, StatusCode::Active), began);
@@ -156,7 +156,7 @@ impl Case {
         }
     }
 
-    /// The decision on the first connection.
+    /// The decision on the connection with the lowest ID.
     fn verdict(&self) -> Option<AccepterDecision> {
         self.assess().verdicts.first().map(|verdict| verdict.decision)
     }
@@ -173,9 +173,9 @@ fn pending(id: &str) -> Connection {
     connection(id, StatusCode::PendingAcceptance)
 }
 
-/// One table of entries and requests. It exceeds 60 lines because its rows share many variants.
+/// One table of entries and requests. It exceeds 60 lines because the rows share the variants of entries and requesters.
 #[test]
-fn a_request_is_accepted_only_where_an_entry_matches_whole() {
+fn a_request_is_accepted_only_if_one_entry_matches_every_value() {
     let any = any_of(THEIRS);
     let vpcs =
         |ids: &[&str]| AcceptedRequests { vpcs: Some(AllowedVpcs { all: false, list: list(ids) }), ..any.clone() };
@@ -187,13 +187,13 @@ fn a_request_is_accepted_only_where_an_entry_matches_whole() {
         cidr_blocks: Some(AllowedCidrBlocks { all: false, list: list(&[block]) }),
         ..any.clone()
     };
-    // A null, an empty object or an object of an older version.
+    // Fields that are null, `{}`, or absent as in older versions.
     let incomplete = AcceptedRequests { owner_id: THEIRS.into(), ..AcceptedRequests::default() };
     let no_blocks = AcceptedRequests { cidr_blocks: Some(AllowedCidrBlocks::default()), ..any.clone() };
     let empty = AcceptedRequests { vpcs: Some(AllowedVpcs { all: false, list: list(&[]) }), ..any.clone() };
     let whole = info(THEIRS, "vpc-1", "eu-west-1", &["10.1.0.0/16", "10.2.0.0/16"]);
     let hidden = info(THEIRS, "vpc-1", "eu-west-1", &[]);
-    let primary_alone = VpcInfo { cidr_block: Some("10.1.0.0/16".into()), ..hidden.clone() };
+    let primary_only = VpcInfo { cidr_block: Some("10.1.0.0/16".into()), ..hidden.clone() };
     let unreadable = VpcInfo {
         cidr_block_set: ["10.1.0.0/16", "?"].map(|block| CidrBlock { cidr_block: block.into() }).into(),
         ..hidden.clone()
@@ -202,11 +202,11 @@ fn a_request_is_accepted_only_where_an_entry_matches_whole() {
         ipv6_cidr_block_set: vec![crate::api::Ipv6CidrBlock { ipv6_cidr_block: "2001:db8::/56".into() }],
         ..whole.clone()
     };
-    let nobody = VpcInfo { owner_id: None, ..whole.clone() };
-    let nowhere = VpcInfo { region: None, ..whole.clone() };
+    let without_account = VpcInfo { owner_id: None, ..whole.clone() };
+    let without_region = VpcInfo { region: None, ..whole.clone() };
     let rows: [(&str, Vec<AcceptedRequests>, &VpcInfo, Option<&str>); 20] = [
-        ("all fields missing", vec![incomplete], &whole, Some("spec.accept[0].vpcs is missing, which allows none")),
-        ("no blocks", vec![no_blocks], &whole, Some("spec.accept[0].cidrBlocks is missing, which allows none")),
+        ("all fields missing", vec![incomplete], &whole, Some("spec.accept[0].vpcs has neither")),
+        ("no blocks", vec![no_blocks], &whole, Some("spec.accept[0].cidrBlocks has neither")),
         ("an empty list of VPCs", vec![empty], &whole, Some("spec.accept[0].vpcs does not list vpc-1")),
         ("an empty list", vec![], &whole, Some("no entry of spec.accept is for account 111111111111")),
         ("another account", vec![AcceptedRequests { owner_id: OURS.into(), ..any.clone() }], &whole, Some("no entry")),
@@ -217,7 +217,7 @@ fn a_request_is_accepted_only_where_an_entry_matches_whole() {
         ("another region", vec![regions("eu-west-2")], &whole, Some("spec.accept[0].regions does not list eu-west-1")),
         ("blocks within", vec![cidrs("10.0.0.0/8")], &whole, None),
         (
-            "one block without",
+            "one block outside",
             vec![cidrs("10.1.0.0/16")],
             &whole,
             Some("its CIDR block 10.2.0.0/16 is not within a block of"),
@@ -225,23 +225,23 @@ fn a_request_is_accepted_only_where_an_entry_matches_whole() {
         ("a smaller block", vec![cidrs("10.1.0.0/24")], &whole, Some("is not within a block of")),
         ("no IPv6 allowed", vec![cidrs("10.0.0.0/8")], &with_ipv6, Some("2001:db8::/56 is not within a block of")),
         ("hidden blocks", vec![cidrs("0.0.0.0/0")], &hidden, Some("cannot be checked")),
-        ("the primary block alone", vec![cidrs("0.0.0.0/0")], &primary_alone, Some("cannot be checked")),
+        ("only the primary block", vec![cidrs("0.0.0.0/0")], &primary_only, Some("cannot be checked")),
         ("an unreadable block", vec![cidrs("0.0.0.0/0")], &unreadable, Some("cannot be checked")),
         ("the second entry", vec![vpcs(&["vpc-2"]), any.clone()], &whole, None),
-        ("unknown account", vec![any.clone()], &nobody, Some("EC2 does not show the account")),
-        ("unknown region", vec![any.clone()], &nowhere, Some("EC2 does not show the account")),
+        ("unknown account", vec![any.clone()], &without_account, Some("EC2 does not show the account")),
+        ("unknown region", vec![any.clone()], &without_region, Some("EC2 does not show the account")),
     ];
     for (name, accept, requester, why_not) in rows {
         match (rules::judge(&accept, &[], requester), why_not) {
             (Rule::Accept, None) => {}
-            (Rule::Neither(said), Some(expected)) if said.contains(expected) => {}
-            (rule, expected) => panic!("{name}: {rule:?}, and not {expected:?}"),
+            (Rule::Neither(reason), Some(expected)) if reason.contains(expected) => {}
+            (rule, expected) => panic!("{name}: got {rule:?}, expected {expected:?}"),
         }
     }
 }
 
 #[test]
-fn deny_wins_and_what_it_cannot_see_is_left_alone() {
+fn deny_overrides_accept_and_hidden_blocks_match_neither() {
     let accept = [any_of(THEIRS)];
     let none = DeniedRequests::default;
     let shown = info(THEIRS, "vpc-1", "eu-west-1", &["10.1.0.0/16"]);
@@ -264,12 +264,12 @@ fn deny_wins_and_what_it_cannot_see_is_left_alone() {
         ("hidden blocks", cidr("10.2.0.0/16"), &hidden, "neither"),
     ];
     for (name, deny, requester, expected) in rows {
-        let said = match rules::judge(&accept, &[deny], requester) {
+        let rule = match rules::judge(&accept, &[deny], requester) {
             Rule::Accept => "accept",
             Rule::Deny(_) => "deny",
             Rule::Neither(_) => "neither",
         };
-        assert_eq!(said, expected, "{name}");
+        assert_eq!(rule, expected, "{name}");
     }
 }
 
@@ -299,7 +299,7 @@ fn routes_of_an_accepted_connection_follow_its_entry() {
         "{:?}",
         wanted.plan()
     );
-    // Without the entry the routes go, and the connection stays.
+    // Without the entry, the routes are removed and the connection stays.
     let removed = case(Vec::new());
     assert!(
         matches!(removed.step(), Some(Step::Upkeep { step: UpkeepStep::ChangeRoutes { .. }, .. })),
@@ -315,7 +315,7 @@ fn routes_of_an_accepted_connection_follow_its_entry() {
 }
 
 #[test]
-fn an_acceptance_is_recorded_before_it_is_asked_for() {
+fn an_acceptance_is_recorded_before_the_call() {
     let mut case = Case::new([pending("pcx-1")]);
     assert_eq!(case.step(), Some(Step::RecordAcceptance { id: Authorized::unchecked("pcx-1") }));
     record_acceptance(&mut case.status, &pending("pcx-1"), case.now);
@@ -325,11 +325,11 @@ fn an_acceptance_is_recorded_before_it_is_asked_for() {
 }
 
 #[test]
-fn only_requests_to_exactly_our_vpc_are_ours() {
+fn only_requests_to_this_vpc_are_decided() {
     let others: [(&str, fn(&mut VpcInfo)); 4] = [
         ("another VPC", |end| end.vpc_id = Some("vpc-3".into())),
         ("another account", |end| end.owner_id = Some(THEIRS.into())),
-        ("nobody knows whose", |end| end.owner_id = None),
+        ("an unknown account", |end| end.owner_id = None),
         ("another region", |end| end.region = Some("eu-west-1".into())),
     ];
     for (name, change) in others {
@@ -364,13 +364,13 @@ fn a_connection_of_another_owner_is_never_touched() {
             assert_eq!(case.plan(), Plan::RemoveFinalizer, "{code} {tags:?}");
         }
     }
-    // The connection of a deleted resource of the same name is ours.
+    // A connection of a deleted resource with the same name belongs to this resource.
     let left = Connection { tags: tags(earlier.accepter_tags()), ..connection("pcx-1", StatusCode::Active) };
     assert_eq!(Case::new([left]).step(), Some(Step::RecordAcceptance { id: Authorized::unchecked("pcx-1") }));
 }
 
 #[test]
-fn every_code_of_a_connection_that_is_not_ours_and_of_one_that_is() {
+fn every_code_has_its_decision_before_and_after_acceptance() {
     for code in every_code() {
         let case = Case::new([connection("pcx-1", code.clone())]);
         let expected = match &code {
@@ -386,8 +386,8 @@ fn every_code_of_a_connection_that_is_not_ours_and_of_one_that_is() {
         let expected =
             (code == StatusCode::PendingAcceptance).then(|| Step::Accept { id: Authorized::unchecked("pcx-1") });
         assert_eq!(case.step(), expected, "{code}");
-        let is_steady = matches!(case.plan(), Plan::Settled { .. });
-        assert_eq!(is_steady, code == StatusCode::Active || code == StatusCode::InitiatingRequest || code.has_ended());
+        let is_settled = matches!(case.plan(), Plan::Settled { .. });
+        assert_eq!(is_settled, code == StatusCode::Active || code == StatusCode::InitiatingRequest || code.has_ended());
     }
 }
 
@@ -400,14 +400,14 @@ fn a_denied_request_is_rejected_only_if_the_spec_asks_for_it() {
     assert_eq!(case.step(), Some(Step::Reject { id: Authorized::unchecked("pcx-1") }));
     case.observed.connections = BTreeMap::from([("pcx-1".into(), connection("pcx-1", StatusCode::Rejected).into())]);
     assert_eq!((case.step(), case.verdict()), (None, Some(AccepterDecision::Rejected)));
-    // The verdict stays when the lists change.
+    // The decision stays when the lists change.
     case.status = case.described();
     case.spec.deny.clear();
     assert_eq!(case.verdict(), Some(AccepterDecision::Rejected));
 }
 
 #[test]
-fn there_is_room_for_so_many_and_the_others_wait() {
+fn requests_beyond_max_connections_wait() {
     let mut requests = [pending("pcx-1"), pending("pcx-2"), pending("pcx-3")];
     requests[2].expiration_time = "2026-01-02T00:00:00Z".parse().ok();
     requests[1].expiration_time = "2026-01-01T18:00:00Z".parse().ok();
@@ -422,13 +422,13 @@ fn there_is_room_for_so_many_and_the_others_wait() {
     let of = |id: &str| decision.verdicts.iter().find(|verdict| verdict.id == id).map(|verdict| verdict.decision);
     assert_eq!(of("pcx-1"), Some(AccepterDecision::Pending));
     case.spec.max_connections = Some(0);
-    assert_eq!(case.step(), None, "what is accepted stays");
+    assert_eq!(case.step(), None, "accepted connections stay");
     case.spec.max_connections = None;
     assert_eq!(case.assess().at_capacity, None);
 }
 
 #[test]
-fn a_request_that_is_no_longer_allowed_is_forgotten_only_if_it_was_certainly_not_accepted() {
+fn a_recorded_acceptance_is_dropped_only_after_the_consistency_window() {
     let mut case = Case::new([pending("pcx-1")]).accepted("pcx-1");
     case.spec.accept.clear();
     case.observed.is_settled = false;
@@ -441,7 +441,7 @@ fn a_request_that_is_no_longer_allowed_is_forgotten_only_if_it_was_certainly_not
 }
 
 #[test]
-fn the_older_one_decides_and_the_younger_keeps_what_it_has() {
+fn the_older_accepter_decides_and_the_younger_keeps_its_connections() {
     let older = "VpcPeeringAccepter team/older".to_owned();
     let mut case = Case::new([pending("pcx-1")]);
     case.observed.older_accepter = Some(older);
@@ -479,7 +479,7 @@ fn route(id: &str) -> ManagedRoute {
 }
 
 #[test]
-fn tags_options_and_routes_follow_in_turn_and_none_waits_for_another() {
+fn tags_options_and_routes_are_repaired_in_order_and_block_no_other() {
     let active = |id| Connection {
         requester: info(THEIRS, "vpc-11111111", "eu-west-1", &["10.1.0.0/16"]),
         ..connection(id, StatusCode::Active)
@@ -513,7 +513,7 @@ fn tags_options_and_routes_follow_in_turn_and_none_waits_for_another() {
             Some(PeeringOptions { allow_dns_resolution_from_remote_vpc: Some(true), ..PeeringOptions::default() });
     }
     assert!(matches!(case.plan(), Plan::Settled { .. }), "{:?}", case.plan());
-    // Another connection with the same block leaves the route where it is.
+    // A second connection with the same block does not take over the route.
     case.observed.connections.insert("pcx-2".into(), active("pcx-2").into());
     case.spec.options = None;
     let case = case.accepted("pcx-2");
@@ -521,19 +521,19 @@ fn tags_options_and_routes_follow_in_turn_and_none_waits_for_another() {
 }
 
 #[test]
-fn options_and_routes_are_not_as_wanted_before_the_connection_is_active() {
-    for (code, is_so) in [(StatusCode::Provisioning, false), (StatusCode::Deleted, true)] {
+fn options_and_routes_are_pending_until_the_connection_is_active() {
+    for (code, is_ok) in [(StatusCode::Provisioning, false), (StatusCode::Deleted, true)] {
         let mut case = Case::new([connection("pcx-1", code)]).accepted("pcx-1");
         with_routes(&mut case, "10.1.0.0/16", None);
         case.spec.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
         let outcomes = case.assess().aspects;
         assert_eq!(outcomes.len(), 2);
-        assert!(outcomes.iter().all(|(_, outcome)| outcome.is_ok() == is_so), "{outcomes:?}");
+        assert!(outcomes.iter().all(|(_, outcome)| outcome.is_ok() == is_ok), "{outcomes:?}");
     }
 }
 
 #[test]
-fn routes_through_a_connection_that_has_ended_go_and_then_its_record() {
+fn an_ended_connection_loses_its_routes_and_then_its_record() {
     let deleted = || connection("pcx-1", StatusCode::Deleted);
     let mut case = Case::new([deleted()]).accepted("pcx-1");
     case.status.routes = vec![route("pcx-1")];
@@ -546,11 +546,11 @@ fn routes_through_a_connection_that_has_ended_go_and_then_its_record() {
     case.spec.routes = None;
     assert!(
         matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::ChangeRoutes { .. }, .. })),
-        "the spec no longer matters"
+        "routes of an ended connection do not depend on the spec"
     );
     case.observed.connections.clear();
     case.status.connections[0].code = Some("deleted".into());
-    assert_eq!(case.described().connections.len(), 1, "its routes are not gone yet");
+    assert_eq!(case.described().connections.len(), 1, "the record stays until its routes are removed");
     with_routes(&mut case, "10.1.0.0/16", None);
     assert_eq!(
         case.step(),
@@ -562,7 +562,7 @@ fn routes_through_a_connection_that_has_ended_go_and_then_its_record() {
 }
 
 #[test]
-fn a_connection_that_ec2_does_not_show_counts_as_gone_after_the_window() {
+fn a_missing_connection_counts_as_deleted_after_the_consistency_window() {
     let mut case = Case::new([]).accepted("pcx-1");
     assert!(matches!(case.plan(), Plan::Wait { reason: Reason::AwaitingConsistency, .. }), "{:?}", case.plan());
     assert_eq!(case.described().connections.len(), 1);
@@ -576,7 +576,7 @@ fn a_connection_that_ec2_does_not_show_counts_as_gone_after_the_window() {
 }
 
 #[test]
-fn a_deletion_takes_routes_and_tags_away_and_leaves_the_connection() {
+fn a_deletion_removes_routes_and_tags_and_keeps_the_connection() {
     let mut case = Case::new([connection("pcx-1", StatusCode::Active), pending("pcx-2")]).accepted("pcx-1");
     case.status.routes = vec![route("pcx-1")];
     with_routes(&mut case, "10.1.0.0/16", Some(Target::Peering("pcx-1".into())));
@@ -612,7 +612,7 @@ fn a_blocked_resource_loses_its_finalizer_only_if_it_owns_nothing() {
 }
 
 #[test]
-fn the_status_lists_all_that_is_accepted_and_not_more_than_a_hundred_others() {
+fn the_status_lists_every_accepted_connection_and_at_most_a_hundred_others() {
     let requests = (0..150).map(|number| pending(&format!("pcx-{number:03}")));
     let mut case = Case::new(requests.chain([connection("pcx-999", StatusCode::Active)])).accepted("pcx-999");
     case.spec.accept.clear();
