@@ -108,6 +108,7 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         adoption::a_connection_that_does_not_match_is_not_touched,
         adoption::observe_never_writes_to_aws,
         ends::overlapping_cidr_blocks_are_reported_without_a_request,
+        ends::a_disassociated_cidr_block_does_not_overlap,
         ends::a_failed_request_is_reported,
         ends::a_rejected_request_is_reported_and_repeated_on_demand,
         ends::a_pending_request_is_reported_before_it_expires,

@@ -40,6 +40,30 @@ async fn a_request_expires_when_the_clock_moves_seven_days() {
 }
 
 #[tokio::test]
+async fn a_disassociated_block_is_shown_for_an_hour() {
+    let (_server, cloud, client) = start(at_once()).await;
+    let (ec2, id) = (cloud.ec2(HERE), cloud.vpc(HERE, "10.0.0.0/16").await.unwrap());
+    let associate = || ec2.associate_vpc_cidr_block().vpc_id(&id).cidr_block("10.1.0.0/24").send();
+    let states = async || -> Vec<String> {
+        let shown = ec2.describe_vpcs().vpc_ids(&id).send().await.unwrap();
+        let set = shown.vpcs()[0].cidr_block_association_set();
+        set.iter().map(|block| block.cidr_block_state().unwrap().state().unwrap().to_string()).collect()
+    };
+    let added = associate().await.unwrap().cidr_block_association.unwrap().association_id.unwrap();
+    assert_eq!(states().await, ["associated", "associated"]);
+    ec2.disassociate_vpc_cidr_block().association_id(&added).send().await.unwrap();
+    assert_eq!(states().await, ["associated", "disassociated"]);
+    client.advance(Duration::from_secs(3599)).await.unwrap();
+    assert_eq!(states().await, ["associated", "disassociated"]);
+    client.advance(Duration::from_secs(1)).await.unwrap();
+    assert_eq!(states().await, ["associated"]);
+    associate().await.unwrap();
+    ec2.disassociate_vpc_cidr_block().association_id(&added).send().await.unwrap();
+    associate().await.unwrap();
+    assert_eq!(states().await, ["associated", "associated"], "an associated block has one association");
+}
+
+#[tokio::test]
 async fn the_clock_runs_at_a_factor() {
     let (_server, cloud, client) = start(Settings::default()).await;
     let (vpc, peer) = cloud.pair().await.unwrap();
