@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use aws_sdk_ec2::types::{Filter, RouteState};
+use aws_sdk_ec2::types::{Filter, RouteOrigin, RouteState};
 use ipnet::IpNet;
 use smol_str::SmolStr;
 
@@ -139,8 +139,13 @@ fn read(table: aws_sdk_ec2::types::RouteTable) -> Option<RouteTable> {
     })
 }
 
-/// Skips a route to a prefix list: it cannot have the same destination as a managed route.
+/// Skips a route to a prefix list: it cannot have the same destination as a managed route. Skips a propagated route: a
+/// static route to the same destination can exist beside it, and takes priority.
+/// <https://docs.aws.amazon.com/vpc/latest/userguide/route-tables-priority.html>
 fn read_route(route: aws_sdk_ec2::types::Route) -> Option<Route> {
+    if route.origin == Some(RouteOrigin::EnableVgwRoutePropagation) {
+        return None;
+    }
     let destination: IpNet = route.destination_cidr_block.or(route.destination_ipv6_cidr_block)?.parse().ok()?;
     // A route to an instance also has a network interface ID; the instance ID is the more useful one in messages.
     let other = || {
@@ -254,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_route_target_is_read() {
+    fn every_kind_of_static_route_is_read() {
         let to = |block: &str| SdkRoute::builder().destination_cidr_block(block);
         let rows = [
             (to("10.1.0.0/16").vpc_peering_connection_id("pcx-1"), Some(("10.1.0.0/16", "pcx-1", false))),
@@ -268,6 +273,11 @@ mod tests {
             (to("10.2.0.0/16").network_interface_id("eni-1"), Some(("10.2.0.0/16", "eni-1", false))),
             (to("10.3.0.0/16"), Some(("10.3.0.0/16", "a target of an unknown kind", false))),
             (SdkRoute::builder().destination_prefix_list_id("pl-1").gateway_id("vpce-1"), None),
+            (
+                to("10.4.0.0/16").gateway_id("vgw-1").origin(RouteOrigin::CreateRoute),
+                Some(("10.4.0.0/16", "vgw-1", false)),
+            ),
+            (to("10.4.0.0/16").gateway_id("vgw-1").origin(RouteOrigin::EnableVgwRoutePropagation), None),
         ];
         for (shown, expected) in rows {
             let shown = shown.build();

@@ -17,12 +17,12 @@ pub(crate) struct RouteTable {
     pub main: bool,
     /// The tags that the describing account sees.
     pub tags: BTreeMap<String, String>,
-    /// Every route to a CIDR block, including local and propagated routes. A destination may occur twice, because a
-    /// propagated route can exist beside a static one.
+    /// Every static route to a CIDR block, including local routes. Propagated routes are left out: EC2 allows a static
+    /// route beside them.
     pub routes: Vec<Route>,
 }
 
-/// A route as EC2 shows it.
+/// A static route as EC2 shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     pub destination: IpNet,

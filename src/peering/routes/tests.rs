@@ -243,7 +243,7 @@ fn a_route_goes_through_its_states_one_step_at_a_time() {
             &["record nothing"],
             &["record nothing"],
         ],
-        // A propagated route beside ours changes nothing.
+        // Another route beside ours changes nothing.
         [
             &["main 10.1.0.0/16 pcx-ours"],
             &["10.1.0.0/16 vgw-1", "10.1.0.0/16 pcx-ours"],
@@ -267,7 +267,7 @@ fn a_route_goes_through_its_states_one_step_at_a_time() {
 fn a_route_with_another_target_is_a_conflict_and_blocks_no_other_route() {
     let rows = [
         ("10.1.0.0/16 nat-1", Some("main already has a route to 10.1.0.0/16 through nat-1,")),
-        ("10.1.0.0/16 vgw-propagated", Some("main already has a route to 10.1.0.0/16 through vgw-propagated,")),
+        ("10.1.0.0/16 vgw-1", Some("main already has a route to 10.1.0.0/16 through vgw-1,")),
         ("10.1.0.0/16 pcx-other!", Some("main already has a route to 10.1.0.0/16 through pcx-other (a blackhole),")),
         ("2001:db8::/56 eni-1", Some("main already has a route to 2001:db8::/56 through eni-1,")),
         // Another destination is no conflict.

@@ -1,6 +1,7 @@
 //! The actions on route tables and routes.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -8,7 +9,7 @@ use super::{Context, Handler, done, write_tags};
 use crate::error::{Error, Result};
 use crate::protocol::{Filters, Page, Params, Xml};
 use crate::world::id::ResourceKind;
-use crate::world::route::{Route, Target};
+use crate::world::route::{Origin, Route, Target};
 use crate::world::vpc::parse_block;
 use crate::world::{Call, RouteTable, Tags, Vpc, World};
 
@@ -93,7 +94,7 @@ fn take_route(params: &mut Params) -> Result<Route> {
             return Err(Error::new("InvalidParameterCombination", "A route has exactly one target."));
         }
     };
-    Ok(Route { destination, target })
+    Ok(Route { destination, target, origin: Origin::CreateRoute })
 }
 
 /// EC2 clears the host bits of a block: 100.68.0.18/18 becomes 100.68.0.0/18.
@@ -195,7 +196,11 @@ fn shown_routes(world: &World, table: &RouteTable) -> Vec<ShownRoute> {
             Target::Gateway(id) => (Some(id.clone()), None),
         };
         let state = if world.is_route_active(route) { "active" } else { "blackhole" };
-        ShownRoute { destination: route.destination, gateway, peering, state, origin: "CreateRoute" }
+        let origin = match route.origin {
+            Origin::CreateRoute => "CreateRoute",
+            Origin::EnableVgwRoutePropagation => "EnableVgwRoutePropagation",
+        };
+        ShownRoute { destination: route.destination, gateway, peering, state, origin }
     });
     local.chain(made).collect()
 }
@@ -220,7 +225,14 @@ fn write(xml: &mut Xml, world: &World, call: &Call, table: &RouteTable) {
         xml.text("main", true);
         xml.element("associationState", |xml| xml.text("state", "associated"));
     });
-    xml.element("propagatingVgwSet", |_| {});
+    let propagated = table.routes.iter().filter(|route| !route.is_static());
+    let gateways: BTreeSet<&str> = propagated
+        .filter_map(|route| match &route.target {
+            Target::Gateway(id) => Some(id.as_str()),
+            Target::Peering(_) => None,
+        })
+        .collect();
+    xml.list("propagatingVgwSet", gateways, |xml, id| xml.text("gatewayId", id));
     write_tags(xml, world.tags(&call.location, &table.id));
 }
 

@@ -64,6 +64,34 @@ async fn a_disassociated_block_is_shown_for_an_hour() {
 }
 
 #[tokio::test]
+async fn a_static_route_can_exist_beside_a_propagated_one() {
+    let (_server, cloud, client) = start(at_once()).await;
+    let (ec2, id) = (cloud.ec2(HERE), cloud.active().await.unwrap());
+    let mut scene = serde_json::to_value(client.save().await.unwrap()).unwrap();
+    let table = &mut scene["route_tables"][0];
+    let (destination, target) = ("10.9.0.0/16", json!({ "gateway": "vgw-1" }));
+    let origin = "enable-vgw-route-propagation";
+    table["routes"] = json!([{ "destination": destination, "target": target, "origin": origin }]);
+    let table = table["id"].as_str().unwrap().to_owned();
+    client.load(&serde_json::from_value(scene).unwrap()).await.unwrap();
+    let shown = async || -> Vec<String> {
+        let shown = ec2.describe_route_tables().route_table_ids(&table).send().await.unwrap();
+        let table = &shown.route_tables()[0];
+        assert_eq!(table.propagating_vgws()[0].gateway_id(), Some("vgw-1"));
+        let routes = table.routes().iter().filter(|route| route.destination_cidr_block() == Some("10.9.0.0/16"));
+        routes.map(|route| route.origin().unwrap().to_string()).collect()
+    };
+    assert_eq!(shown().await, ["EnableVgwRoutePropagation"]);
+    let delete = || ec2.delete_route().route_table_id(&table).destination_cidr_block("10.9.0.0/16").send();
+    refused_with(delete().await, "InvalidRoute.NotFound").unwrap();
+    let create = ec2.create_route().route_table_id(&table).destination_cidr_block("10.9.0.0/16");
+    create.vpc_peering_connection_id(&id).send().await.unwrap();
+    assert_eq!(shown().await, ["EnableVgwRoutePropagation", "CreateRoute"]);
+    delete().await.unwrap();
+    assert_eq!(shown().await, ["EnableVgwRoutePropagation"]);
+}
+
+#[tokio::test]
 async fn the_clock_runs_at_a_factor() {
     let (_server, cloud, client) = start(Settings::default()).await;
     let (vpc, peer) = cloud.pair().await.unwrap();
