@@ -143,6 +143,7 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         routes::an_added_cidr_block_gets_a_route_and_a_removed_one_loses_it,
         routes::a_route_with_another_target_is_never_touched,
         routes::a_propagated_route_is_no_conflict,
+        routes::a_gateway_route_table_gets_no_route,
         routes::routes_of_a_deleted_peering_are_moved_to_the_new_one,
         identities::a_namespace_that_is_not_allowed_makes_no_aws_call,
         identities::own_credentials_are_limited_to_listed_namespaces,

@@ -187,6 +187,34 @@ pub async fn a_propagated_route_is_no_conflict(world: World) -> Result<()> {
     Ok(())
 }
 
+pub async fn a_gateway_route_table_gets_no_route(world: World) -> Result<()> {
+    let answer = world.ec2.create_route_table().vpc_id(&world.requester).send().await?;
+    let of_gateway = answer.route_table.and_then(|table| table.route_table_id).context("no table")?;
+    change_tables(&world, |table| {
+        if table["id"] == *of_gateway {
+            table["gateway_id"] = json!("igw-0123456789abcdef0");
+        }
+    })
+    .await?;
+    let _operator = world.operator.start().await?;
+    let mut manifest = world.manifest();
+    manifest["spec"]["requester"]["routes"] = json!({"routeTables": {"all": true}});
+    world.apply(&manifest).await?;
+    let object = world.until_ready().await?;
+    ensure!(condition(&object, "RoutesReady").is_some_and(|ready| ready.status == "True"), "{object:?}");
+    ensure!(world.calls("CreateRoute").await? == 1);
+
+    let named = json!({"all": null, "ids": [of_gateway]});
+    world.patch(json!({"spec": {"requester": {"routes": {"routeTables": named}}}})).await?;
+    let object = world.until_stalled("InvalidRequest").await?;
+    let ready = condition(&object, "RoutesReady").context("no RoutesReady")?;
+    for part in ["spec.requester.routes.routeTables.ids", of_gateway.as_str(), "igw-0123456789abcdef0"] {
+        ensure!(ready.message.contains(part), "{part}: {ready:?}");
+    }
+    ensure!(world.calls("CreateRoute").await? == 1);
+    Ok(())
+}
+
 pub async fn routes_of_a_deleted_peering_are_moved_to_the_new_one(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let mut manifest = world.manifest();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use aws_sdk_ec2::types::{Filter, RouteOrigin, RouteState};
+use aws_sdk_ec2::types::{Filter, RouteOrigin, RouteState, RouteTableAssociation, RouteTableAssociationStateCode};
 use ipnet::IpNet;
 use smol_str::SmolStr;
 
@@ -129,6 +129,7 @@ fn read(table: aws_sdk_ec2::types::RouteTable) -> Option<RouteTable> {
         id: table.route_table_id?,
         vpc_id: table.vpc_id.unwrap_or_default(),
         main: associations.iter().any(|association| association.main == Some(true)),
+        gateway_id: associations.into_iter().filter(is_current).find_map(|association| association.gateway_id),
         tags: table
             .tags
             .unwrap_or_default()
@@ -137,6 +138,12 @@ fn read(table: aws_sdk_ec2::types::RouteTable) -> Option<RouteTable> {
             .collect(),
         routes: table.routes.unwrap_or_default().into_iter().filter_map(read_route).collect(),
     })
+}
+
+/// Whether the association is neither ended nor failed.
+fn is_current(association: &RouteTableAssociation) -> bool {
+    let state = association.association_state.as_ref().and_then(|state| state.state.as_ref());
+    !matches!(state, Some(RouteTableAssociationStateCode::Disassociated | RouteTableAssociationStateCode::Failed))
 }
 
 /// Skips a route to a prefix list: it cannot have the same destination as a managed route. Skips a propagated route: a
@@ -179,7 +186,7 @@ fn read_route(route: aws_sdk_ec2::types::Route) -> Option<Route> {
 mod tests {
     use std::error::Error;
 
-    use aws_sdk_ec2::types::{Route as SdkRoute, RouteTable as SdkRouteTable, RouteTableAssociation, Tag};
+    use aws_sdk_ec2::types::{Route as SdkRoute, RouteTable as SdkRouteTable, RouteTableAssociationState, Tag};
     use ec2_simulator::Client;
     use ec2_simulator::journal::Query;
 
@@ -298,11 +305,22 @@ mod tests {
             id: "rtb-1".into(),
             vpc_id: "vpc-1".into(),
             main: true,
+            gateway_id: None,
             tags: [("tier".to_owned(), "private".to_owned())].into(),
             routes: Vec::new(),
         };
         assert_eq!(read(tagged), Some(expected.clone()));
         assert_eq!(read(table.build()), Some(RouteTable { main: false, tags: [].into(), ..expected }));
         assert_eq!(read(SdkRouteTable::builder().build()), None);
+        for (state, gateway_id) in [
+            (RouteTableAssociationStateCode::Associated, Some("igw-1")),
+            (RouteTableAssociationStateCode::Disassociated, None),
+            (RouteTableAssociationStateCode::Failed, None),
+        ] {
+            let state = RouteTableAssociationState::builder().state(state).build();
+            let gateway = RouteTableAssociation::builder().gateway_id("igw-1").association_state(state.clone());
+            let table = SdkRouteTable::builder().route_table_id("rtb-1").associations(gateway.build()).build();
+            assert_eq!(read(table).and_then(|table| table.gateway_id).as_deref(), gateway_id, "{state:?}");
+        }
     }
 }

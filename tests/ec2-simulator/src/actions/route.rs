@@ -219,10 +219,11 @@ fn write(xml: &mut Xml, world: &World, call: &Call, table: &RouteTable) {
         xml.text("state", route.state);
         xml.text("origin", route.origin);
     });
-    xml.list("associationSet", table.main.then_some(()), |xml, ()| {
+    xml.list("associationSet", is_associated(table).then_some(()), |xml, ()| {
         xml.text("routeTableAssociationId", association_id(table));
         xml.text("routeTableId", &table.id);
-        xml.text("main", true);
+        xml.text("main", table.main);
+        xml.optional("gatewayId", table.gateway_id.as_ref());
         xml.element("associationState", |xml| xml.text("state", "associated"));
     });
     let propagated = table.routes.iter().filter(|route| !route.is_static());
@@ -236,7 +237,12 @@ fn write(xml: &mut Xml, world: &World, call: &Call, table: &RouteTable) {
     write_tags(xml, world.tags(&call.location, &table.id));
 }
 
-/// The simulator associates only main route tables, each with its VPC.
+/// The simulator associates main route tables with their VPC, and the tables of a scene with their gateway. A table has
+/// at most one association.
+fn is_associated(table: &RouteTable) -> bool {
+    table.main || table.gateway_id.is_some()
+}
+
 fn association_id(table: &RouteTable) -> String {
     table.id.replacen("rtb-", "rtbassoc-", 1)
 }
@@ -246,9 +252,10 @@ fn values<'a>(world: &World, table: &'a RouteTable, name: &str) -> Vec<Cow<'a, s
         shown_routes(world, table).into_iter().filter_map(value).map(Cow::Owned).collect()
     };
     match name {
-        "association.main" if table.main => vec!["true".into()],
-        "association.route-table-association-id" if table.main => vec![association_id(table).into()],
-        "association.route-table-id" if table.main => vec![table.id.as_str().into()],
+        "association.gateway-id" => table.gateway_id.iter().map(|id| id.as_str().into()).collect(),
+        "association.main" if is_associated(table) => vec![table.main.to_string().into()],
+        "association.route-table-association-id" if is_associated(table) => vec![association_id(table).into()],
+        "association.route-table-id" if is_associated(table) => vec![table.id.as_str().into()],
         "owner-id" => vec![table.location.account.as_str().into()],
         "route-table-id" => vec![table.id.as_str().into()],
         "route.destination-cidr-block" => of_routes(|route| match route.destination {

@@ -19,6 +19,10 @@ pub struct RouteTable {
     /// Whether it is the main route table, which is created with the VPC.
     #[serde(default)]
     pub(crate) main: bool,
+    /// The internet gateway or virtual private gateway that the table is associated with. Only a scene can contain such
+    /// a table. <https://docs.aws.amazon.com/vpc/latest/userguide/gateway-route-tables.html>
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) gateway_id: Option<String>,
     /// Routes except the local ones, which are derived from the CIDR blocks of the VPC.
     #[serde(default)]
     pub(crate) routes: Vec<Route>,
@@ -63,7 +67,7 @@ pub enum Target {
 impl RouteTable {
     /// Creates an empty route table.
     pub(crate) fn new(id: String, vpc: &Vpc, main: bool) -> Self {
-        Self { id, location: vpc.location.clone(), vpc_id: vpc.id.clone(), main, routes: Vec::new() }
+        Self { id, location: vpc.location.clone(), vpc_id: vpc.id.clone(), main, gateway_id: None, routes: Vec::new() }
     }
 
     fn static_routes(&self) -> impl Iterator<Item = &Route> {
@@ -180,6 +184,11 @@ impl World {
 
     fn check_target(&self, call: &Call, table: &RouteTable, target: &Target) -> Result<()> {
         let Target::Peering(id) = target else { return Ok(()) };
+        if table.gateway_id.is_some() {
+            // The message is quoted in hashicorp/terraform 26018.
+            let message = "Route target is not supported. This route only supports interface and instance targets.";
+            return Err(Error::new("InvalidParameterValue", message));
+        }
         let peering = self.peering(call, id)?;
         if !peering.phase.is_live() {
             return Err(ResourceKind::VpcPeeringConnection.not_found(&[id]));

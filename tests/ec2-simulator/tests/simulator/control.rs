@@ -11,7 +11,7 @@ use ec2_simulator::world::{AccessKey, Role, Tags};
 use ec2_simulator::{Client, Fault, Kind, Scene, Server, Settings};
 use serde_json::json;
 
-use crate::cloud::{Cloud, HERE, at_once, code_of, frozen, id_of, refused_with, simulator};
+use crate::cloud::{Cloud, HERE, at_once, code_of, filter, frozen, id_of, refused_with, simulator};
 
 async fn start(settings: Settings) -> (Server, Cloud, Client) {
     let server = simulator(settings, frozen()).await;
@@ -89,6 +89,28 @@ async fn a_static_route_can_exist_beside_a_propagated_one() {
     assert_eq!(shown().await, ["EnableVgwRoutePropagation", "CreateRoute"]);
     delete().await.unwrap();
     assert_eq!(shown().await, ["EnableVgwRoutePropagation"]);
+}
+
+#[tokio::test]
+async fn a_gateway_route_table_refuses_routes_through_a_peering() {
+    let (_server, cloud, client) = start(at_once()).await;
+    let (ec2, id) = (cloud.ec2(HERE), cloud.active().await.unwrap());
+    let vpc = cloud.describe(HERE, &id).await.unwrap().requester_vpc_info.unwrap().vpc_id.unwrap();
+    let made = ec2.create_route_table().vpc_id(vpc).send().await.unwrap();
+    let table = made.route_table.unwrap().route_table_id.unwrap();
+    let mut scene = serde_json::to_value(client.save().await.unwrap()).unwrap();
+    let of_gateway = scene["route_tables"].as_array_mut().unwrap().iter_mut().find(|shown| shown["id"] == *table);
+    of_gateway.unwrap()["gateway_id"] = json!("igw-1");
+    client.load(&serde_json::from_value(scene).unwrap()).await.unwrap();
+    let by_gateway = filter("association.gateway-id", &["igw-1"]);
+    let shown = ec2.describe_route_tables().filters(by_gateway).send().await.unwrap();
+    let [shown] = shown.route_tables() else { panic!("{shown:?}") };
+    assert_eq!(shown.route_table_id(), Some(table.as_str()));
+    let [association] = shown.associations() else { panic!("{shown:?}") };
+    assert_eq!((association.main(), association.gateway_id()), (Some(false), Some("igw-1")));
+    let create = ec2.create_route().route_table_id(&table).destination_cidr_block("10.1.0.0/16");
+    let outcome = create.vpc_peering_connection_id(&id).send().await;
+    refused_with(outcome, "InvalidParameterValue").unwrap();
 }
 
 #[tokio::test]
