@@ -21,7 +21,7 @@ pub(crate) enum Preflight {
 pub(crate) struct Vpc {
     pub id: String,
     pub owner_id: Option<String>,
-    /// All associated CIDR blocks, IPv4 and IPv6.
+    /// All CIDR blocks that are associated, or about to be, IPv4 and IPv6.
     pub cidr_blocks: Vec<String>,
 }
 

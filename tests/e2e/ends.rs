@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use environment::ec2;
 use serde_json::{Value, json};
 
-use super::world::{OTHER_ACCOUNT, World, condition, connection_id, status_code};
+use super::world::{OTHER_ACCOUNT, REGION, World, condition, connection_id, status_code};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -22,6 +22,22 @@ pub async fn overlapping_cidr_blocks_are_reported_without_a_request(world: World
     let message = message(&object);
     ensure!(message.contains("10.1.0.0/16") && message.contains("10.1.128.0/20"), "{message}");
     ensure!(world.calls("CreateVpcPeeringConnection").await? == 0);
+    Ok(())
+}
+
+pub async fn a_disassociated_cidr_block_does_not_overlap(world: World) -> Result<()> {
+    let requester = ec2::create_vpc(&world.ec2, "10.71.0.0/16").await?;
+    let accepter = ec2::create_vpc(&world.ec2, "10.72.0.0/16").await?;
+    let block = world.ec2.associate_vpc_cidr_block().vpc_id(&accepter).cidr_block("10.71.128.0/20").send().await?;
+    let association = block.cidr_block_association.and_then(|block| block.association_id).context("no ID")?;
+    world.ec2.disassociate_vpc_cidr_block().association_id(association).send().await?;
+    let shown = world.ec2.describe_vpcs().vpc_ids(&accepter).send().await?;
+    let blocks = shown.vpcs().first().context("no VPC")?.cidr_block_association_set();
+    ensure!(blocks.len() == 2, "EC2 no longer shows the disassociated block: {blocks:?}");
+    let _operator = world.operator.start().await?;
+    let ends = json!({"requester": {"vpcId": requester, "region": REGION}, "accepter": {"vpcId": accepter}});
+    world.apply(&world.manifest_with(ends)).await?;
+    world.until_ready().await?;
     Ok(())
 }
 

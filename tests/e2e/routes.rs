@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use aws_sdk_ec2::Client as Ec2;
 use environment::eventually;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::both_ends::BothEnds;
 use super::world::{World, condition, connection_id};
@@ -152,6 +152,66 @@ pub async fn a_route_with_another_target_is_never_touched(world: World) -> Resul
     world.until_ready().await?;
     let both = [(table.as_str(), destination, id.as_str()), (free.as_str(), destination, id.as_str())];
     until_routes("both", &world.ec2, &world.requester, &both).await?;
+    Ok(())
+}
+
+/// Changes each route table of the simulator, as a scene describes it.
+async fn change_tables(world: &World, change: impl Fn(&mut Value)) -> Result<()> {
+    let mut scene = serde_json::to_value(world.simulator().save().await?)?;
+    scene["route_tables"].as_array_mut().context("no route tables")?.iter_mut().for_each(change);
+    world.simulator().load(&serde_json::from_value(scene)?).await?;
+    Ok(())
+}
+
+pub async fn a_propagated_route_is_no_conflict(world: World) -> Result<()> {
+    let propagated = json!({
+        "destination": "10.2.0.0/16",
+        "target": {"gateway": "vgw-0123456789abcdef0"},
+        "origin": "enable-vgw-route-propagation",
+    });
+    change_tables(&world, |table| table["routes"] = json!([propagated])).await?;
+    let _operator = world.operator.start().await?;
+    let mut manifest = world.manifest();
+    manifest["spec"]["requester"]["routes"] = json!({"routeTables": {"all": true}});
+    world.apply(&manifest).await?;
+    let object = world.until_ready().await?;
+    let id = connection_id(&object).context("no ID")?.to_owned();
+    let table = main_table(&world.ec2, &world.requester).await?;
+    until_routes("beside it", &world.ec2, &world.requester, &[(table.as_str(), "10.2.0.0/16", id.as_str())]).await?;
+    world.delete().await?;
+    world.until_gone().await?;
+    let shown = world.ec2.describe_route_tables().route_table_ids(&table).send().await?;
+    let routes = shown.route_tables().iter().flat_map(|table| table.routes());
+    let left = routes.filter(|route| route.destination_cidr_block() == Some("10.2.0.0/16"));
+    ensure!(left.count() == 1, "only the propagated route is left: {shown:?}");
+    Ok(())
+}
+
+pub async fn a_gateway_route_table_gets_no_route(world: World) -> Result<()> {
+    let answer = world.ec2.create_route_table().vpc_id(&world.requester).send().await?;
+    let of_gateway = answer.route_table.and_then(|table| table.route_table_id).context("no table")?;
+    change_tables(&world, |table| {
+        if table["id"] == *of_gateway {
+            table["gateway_id"] = json!("igw-0123456789abcdef0");
+        }
+    })
+    .await?;
+    let _operator = world.operator.start().await?;
+    let mut manifest = world.manifest();
+    manifest["spec"]["requester"]["routes"] = json!({"routeTables": {"all": true}});
+    world.apply(&manifest).await?;
+    let object = world.until_ready().await?;
+    ensure!(condition(&object, "RoutesReady").is_some_and(|ready| ready.status == "True"), "{object:?}");
+    ensure!(world.calls("CreateRoute").await? == 1);
+
+    let named = json!({"all": null, "ids": [of_gateway]});
+    world.patch(json!({"spec": {"requester": {"routes": {"routeTables": named}}}})).await?;
+    let object = world.until_stalled("InvalidRequest").await?;
+    let ready = condition(&object, "RoutesReady").context("no RoutesReady")?;
+    for part in ["spec.requester.routes.routeTables.ids", of_gateway.as_str(), "igw-0123456789abcdef0"] {
+        ensure!(ready.message.contains(part), "{part}: {ready:?}");
+    }
+    ensure!(world.calls("CreateRoute").await? == 1);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use aws_sdk_ec2::types::{Filter, RouteState};
+use aws_sdk_ec2::types::{Filter, RouteOrigin, RouteState, RouteTableAssociation, RouteTableAssociationStateCode};
 use ipnet::IpNet;
 use smol_str::SmolStr;
 
@@ -129,6 +129,7 @@ fn read(table: aws_sdk_ec2::types::RouteTable) -> Option<RouteTable> {
         id: table.route_table_id?,
         vpc_id: table.vpc_id.unwrap_or_default(),
         main: associations.iter().any(|association| association.main == Some(true)),
+        gateway_id: associations.into_iter().filter(is_current).find_map(|association| association.gateway_id),
         tags: table
             .tags
             .unwrap_or_default()
@@ -139,8 +140,19 @@ fn read(table: aws_sdk_ec2::types::RouteTable) -> Option<RouteTable> {
     })
 }
 
-/// Skips a route to a prefix list: it cannot have the same destination as a managed route.
+/// Whether the association is neither ended nor failed.
+fn is_current(association: &RouteTableAssociation) -> bool {
+    let state = association.association_state.as_ref().and_then(|state| state.state.as_ref());
+    !matches!(state, Some(RouteTableAssociationStateCode::Disassociated | RouteTableAssociationStateCode::Failed))
+}
+
+/// Skips a route to a prefix list: it cannot have the same destination as a managed route. Skips a propagated route: a
+/// static route to the same destination can exist beside it, and takes priority.
+/// <https://docs.aws.amazon.com/vpc/latest/userguide/route-tables-priority.html>
 fn read_route(route: aws_sdk_ec2::types::Route) -> Option<Route> {
+    if route.origin == Some(RouteOrigin::EnableVgwRoutePropagation) {
+        return None;
+    }
     let destination: IpNet = route.destination_cidr_block.or(route.destination_ipv6_cidr_block)?.parse().ok()?;
     // A route to an instance also has a network interface ID; the instance ID is the more useful one in messages.
     let other = || {
@@ -174,7 +186,7 @@ fn read_route(route: aws_sdk_ec2::types::Route) -> Option<Route> {
 mod tests {
     use std::error::Error;
 
-    use aws_sdk_ec2::types::{Route as SdkRoute, RouteTable as SdkRouteTable, RouteTableAssociation, Tag};
+    use aws_sdk_ec2::types::{Route as SdkRoute, RouteTable as SdkRouteTable, RouteTableAssociationState, Tag};
     use ec2_simulator::Client;
     use ec2_simulator::journal::Query;
 
@@ -254,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_route_target_is_read() {
+    fn every_kind_of_static_route_is_read() {
         let to = |block: &str| SdkRoute::builder().destination_cidr_block(block);
         let rows = [
             (to("10.1.0.0/16").vpc_peering_connection_id("pcx-1"), Some(("10.1.0.0/16", "pcx-1", false))),
@@ -268,6 +280,11 @@ mod tests {
             (to("10.2.0.0/16").network_interface_id("eni-1"), Some(("10.2.0.0/16", "eni-1", false))),
             (to("10.3.0.0/16"), Some(("10.3.0.0/16", "a target of an unknown kind", false))),
             (SdkRoute::builder().destination_prefix_list_id("pl-1").gateway_id("vpce-1"), None),
+            (
+                to("10.4.0.0/16").gateway_id("vgw-1").origin(RouteOrigin::CreateRoute),
+                Some(("10.4.0.0/16", "vgw-1", false)),
+            ),
+            (to("10.4.0.0/16").gateway_id("vgw-1").origin(RouteOrigin::EnableVgwRoutePropagation), None),
         ];
         for (shown, expected) in rows {
             let shown = shown.build();
@@ -288,11 +305,22 @@ mod tests {
             id: "rtb-1".into(),
             vpc_id: "vpc-1".into(),
             main: true,
+            gateway_id: None,
             tags: [("tier".to_owned(), "private".to_owned())].into(),
             routes: Vec::new(),
         };
         assert_eq!(read(tagged), Some(expected.clone()));
         assert_eq!(read(table.build()), Some(RouteTable { main: false, tags: [].into(), ..expected }));
         assert_eq!(read(SdkRouteTable::builder().build()), None);
+        for (state, gateway_id) in [
+            (RouteTableAssociationStateCode::Associated, Some("igw-1")),
+            (RouteTableAssociationStateCode::Disassociated, None),
+            (RouteTableAssociationStateCode::Failed, None),
+        ] {
+            let state = RouteTableAssociationState::builder().state(state).build();
+            let gateway = RouteTableAssociation::builder().gateway_id("igw-1").association_state(state.clone());
+            let table = SdkRouteTable::builder().route_table_id("rtb-1").associations(gateway.build()).build();
+            assert_eq!(read(table).and_then(|table| table.gateway_id).as_deref(), gateway_id, "{state:?}");
+        }
     }
 }

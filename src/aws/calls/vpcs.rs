@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use aws_sdk_ec2::types::Filter;
+use aws_sdk_ec2::types::{Filter, VpcCidrBlockStateCode};
 
 use crate::aws::ec2::Ec2;
 use crate::aws::error::AwsError;
@@ -40,14 +40,56 @@ fn escape_wildcards(value: &str) -> String {
     value.replace('\\', r"\\").replace('*', r"\*").replace('?', r"\?")
 }
 
+/// EC2 shows a block for an hour or longer after its disassociation. Such a block does not prevent a peering
+/// (hashicorp/terraform-provider-aws 32967, hashicorp/terraform 12895).
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcCidrBlockState.html>
+fn is_in_use(state: Option<&VpcCidrBlockStateCode>) -> bool {
+    matches!(state, Some(VpcCidrBlockStateCode::Associated | VpcCidrBlockStateCode::Associating))
+}
+
 fn read_vpc(vpc: aws_sdk_ec2::types::Vpc) -> Vpc {
     let primary = vpc.cidr_block.into_iter();
-    let ipv4 = vpc.cidr_block_association_set.unwrap_or_default().into_iter().filter_map(|block| block.cidr_block);
+    let ipv4 = vpc.cidr_block_association_set.unwrap_or_default().into_iter();
+    let ipv4 =
+        ipv4.filter(|block| block.cidr_block_state.as_ref().is_some_and(|state| is_in_use(state.state.as_ref())));
+    let ipv6 = vpc.ipv6_cidr_block_association_set.unwrap_or_default().into_iter();
     let ipv6 =
-        vpc.ipv6_cidr_block_association_set.unwrap_or_default().into_iter().filter_map(|block| block.ipv6_cidr_block);
+        ipv6.filter(|block| block.ipv6_cidr_block_state.as_ref().is_some_and(|state| is_in_use(state.state.as_ref())));
+    let (ipv4, ipv6) = (ipv4.filter_map(|block| block.cidr_block), ipv6.filter_map(|block| block.ipv6_cidr_block));
     Vpc {
         id: vpc.vpc_id.unwrap_or_default(),
         owner_id: vpc.owner_id,
         cidr_blocks: primary.chain(ipv4).chain(ipv6).collect::<BTreeSet<_>>().into_iter().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::types::{
+        Vpc as SdkVpc, VpcCidrBlockAssociation, VpcCidrBlockState, VpcCidrBlockStateCode, VpcIpv6CidrBlockAssociation,
+    };
+
+    use super::*;
+
+    #[test]
+    fn only_associated_cidr_blocks_are_read() {
+        for (state, counts) in [
+            (VpcCidrBlockStateCode::Associated, true),
+            (VpcCidrBlockStateCode::Associating, true),
+            (VpcCidrBlockStateCode::Disassociating, false),
+            (VpcCidrBlockStateCode::Disassociated, false),
+            (VpcCidrBlockStateCode::Failing, false),
+            (VpcCidrBlockStateCode::Failed, false),
+        ] {
+            let shown = VpcCidrBlockState::builder().state(state.clone()).build();
+            let ipv4 = VpcCidrBlockAssociation::builder().cidr_block("10.1.0.0/16").cidr_block_state(shown.clone());
+            let ipv6 =
+                VpcIpv6CidrBlockAssociation::builder().ipv6_cidr_block("2001:db8::/56").ipv6_cidr_block_state(shown);
+            let vpc = SdkVpc::builder().vpc_id("vpc-1").cidr_block("10.0.0.0/16");
+            let vpc = vpc.cidr_block_association_set(ipv4.build()).ipv6_cidr_block_association_set(ipv6.build());
+            let expected: &[&str] =
+                if counts { &["10.0.0.0/16", "10.1.0.0/16", "2001:db8::/56"] } else { &["10.0.0.0/16"] };
+            assert_eq!(read_vpc(vpc.build()).cidr_blocks, expected, "{state:?}");
+        }
     }
 }

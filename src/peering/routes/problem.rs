@@ -29,6 +29,12 @@ pub(crate) enum RouteProblem {
         actual_vpc_id: String,
         vpc_id: String,
     },
+    /// The table is associated with a gateway.
+    TableOfGateway {
+        field: String,
+        id: String,
+        gateway_id: String,
+    },
     /// The selector matches no table.
     NoTable {
         field: String,
@@ -73,7 +79,7 @@ impl RouteProblem {
             | Self::NoTable { .. }
             | Self::NoCidrBlocks
             | Self::TooManyRoutes { .. } => Reason::RouteTableNotFound,
-            Self::OutsideOtherEnd { .. } => Reason::InvalidRequest,
+            Self::TableOfGateway { .. } | Self::OutsideOtherEnd { .. } => Reason::InvalidRequest,
             Self::UnexpectedCidrBlock { .. } => Reason::UnexpectedCidrBlock,
             Self::Unproven { .. } => Reason::RouteConflict,
         }
@@ -100,8 +106,17 @@ impl fmt::Display for RouteProblem {
             Self::TableOfAnotherVpc { field, id, actual_vpc_id, vpc_id } => {
                 write!(f, "{field}: {id} is a route table of {actual_vpc_id}, not of {vpc_id}; remove it from the list")
             }
+            Self::TableOfGateway { field, id, gateway_id } => {
+                write!(
+                    f,
+                    "{field}: {id} is the route table of the gateway {gateway_id}, and EC2 refuses routes through a peering connection in it; remove it from the list"
+                )
+            }
             Self::NoTable { field, vpc_id } => {
-                write!(f, "{field}: EC2 shows no matching route table of {vpc_id} to these credentials")
+                write!(
+                    f,
+                    "{field}: EC2 shows no matching route table of {vpc_id} to these credentials; route tables of gateways do not match"
+                )
             }
             Self::NoCidrBlocks => f.write_str("EC2 does not show the CIDR blocks of the other end yet"),
             Self::OutsideOtherEnd { field, destination, blocks } => {

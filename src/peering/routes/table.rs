@@ -15,14 +15,18 @@ pub(crate) struct RouteTable {
     pub vpc_id: String,
     /// Whether it is the main route table of its VPC.
     pub main: bool,
+    /// The internet gateway or virtual private gateway that the table is associated with. EC2 refuses routes through a
+    /// peering connection in such a table.
+    /// <https://docs.aws.amazon.com/vpc/latest/userguide/gateway-route-tables.html>
+    pub gateway_id: Option<String>,
     /// The tags that the describing account sees.
     pub tags: BTreeMap<String, String>,
-    /// Every route to a CIDR block, including local and propagated routes. A destination may occur twice, because a
-    /// propagated route can exist beside a static one.
+    /// Every static route to a CIDR block, including local routes. Propagated routes are left out: EC2 allows a static
+    /// route beside them.
     pub routes: Vec<Route>,
 }
 
-/// A route as EC2 shows it.
+/// A static route as EC2 shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
     pub destination: IpNet,
@@ -105,7 +109,11 @@ impl<T: Into<Arc<RouteTable>>> FromIterator<T> for RouteTables {
 }
 
 impl RouteTableSelector {
+    /// Whether it selects the table. A table of a gateway cannot have the routes, so no selector matches it.
     pub(super) fn matches(&self, table: &RouteTable) -> bool {
+        if table.gateway_id.is_some() {
+            return false;
+        }
         let has = |(key, value): (&String, &String)| table.tags.get(key) == Some(value);
         self.all
             || (self.main && table.main)

@@ -39,6 +39,7 @@ fn table(id: &str, routes: &[&str]) -> RouteTable {
         id: id.to_owned(),
         vpc_id: if id == "foreign" { "vpc-2".into() } else { VPC.into() },
         main: id == "main",
+        gateway_id: None,
         tags: [("name".to_owned(), id.to_owned()), ("tier".to_owned(), "private".to_owned())].into(),
         routes: routes.iter().map(|text| route(text)).collect(),
     }
@@ -244,7 +245,7 @@ fn a_route_goes_through_its_states_one_step_at_a_time() {
             &["record nothing"],
             &["record nothing"],
         ],
-        // A propagated route beside ours changes nothing.
+        // Another route beside ours changes nothing.
         [
             &["main 10.1.0.0/16 pcx-ours"],
             &["10.1.0.0/16 vgw-1", "10.1.0.0/16 pcx-ours"],
@@ -268,7 +269,7 @@ fn a_route_goes_through_its_states_one_step_at_a_time() {
 fn a_route_with_another_target_is_a_conflict_and_blocks_no_other_route() {
     let rows = [
         ("10.1.0.0/16 nat-1", Some("main already has a route to 10.1.0.0/16 through nat-1,")),
-        ("10.1.0.0/16 vgw-propagated", Some("main already has a route to 10.1.0.0/16 through vgw-propagated,")),
+        ("10.1.0.0/16 vgw-1", Some("main already has a route to 10.1.0.0/16 through vgw-1,")),
         ("10.1.0.0/16 pcx-other!", Some("main already has a route to 10.1.0.0/16 through pcx-other (a blackhole),")),
         ("2001:db8::/56 eni-1", Some("main already has a route to 2001:db8::/56 through eni-1,")),
         // Another destination is no conflict.
@@ -327,6 +328,24 @@ fn a_selector_matches_by_all_main_ids_or_tags() {
     }
     let none = Case::new(Some(to(main_table(), &[])), &[table("rtb-1", &[])], &[]).repair();
     assert!(none.blocker().unwrap().message.starts_with("spec.requester.routes.routeTables.main: "), "{none:?}");
+}
+
+#[test]
+fn a_gateway_route_table_gets_no_route_and_is_reported_if_an_id_names_it() {
+    let of_gateway = RouteTable { gateway_id: Some("igw-1".into()), ..table("rtb-1", &[]) };
+    let tables = [table("main", &[]), of_gateway.clone()];
+    let named = "spec.requester.routes.routeTables.ids: rtb-1 is the route table of the gateway igw-1,";
+    for (selector, problem) in
+        [(every_table(), None), (tags(&[("tier", "private")]), None), (ids(&["main", "rtb-1"]), Some(named))]
+    {
+        let plan = Case::new(Some(to(selector.clone(), &["10.1.0.0/16"])), &tables, &[]).repair();
+        assert_eq!(short(&plan), ["record main 10.1.0.0/16 pcx-ours"], "{selector:?}");
+        let message = plan.blocker().map(|blocker| blocker.message);
+        assert_eq!(message.is_some(), problem.is_some(), "{selector:?}: {message:?}");
+        assert!(message.unwrap_or_default().starts_with(problem.unwrap_or_default()), "{selector:?}");
+    }
+    let only = Case::new(Some(to(every_table(), &[])), &[of_gateway], &[]).repair();
+    assert_eq!(only.blocker().map(|blocker| blocker.reason), Some(Reason::RouteTableNotFound));
 }
 
 #[test]

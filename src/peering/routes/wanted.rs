@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::cidr::{cidr_blocks, parse};
 use super::problem::RouteProblem;
 use super::routing::Routing;
-use super::table::RouteEntry;
+use super::table::{RouteEntry, RouteTable};
 use crate::api::{RouteTableSelector, Routes};
 
 /// The entries that the spec asks for. `None` if EC2 does not show the CIDR blocks of the other end.
@@ -41,14 +41,14 @@ fn tables(routing: Routing<'_>, selector: &RouteTableSelector, problems: &mut Ve
         .collect();
     let field = |name: &str| format!("{}.routeTables.{name}", routing.field);
     for id in selector.ids.iter().filter(|id| !selected.contains(*id)) {
-        problems.push(match routing.tables.get(id) {
-            None => RouteProblem::UnknownTable { field: field("ids"), id: id.clone() },
-            Some(table) => RouteProblem::TableOfAnotherVpc {
-                field: field("ids"),
-                id: id.clone(),
-                actual_vpc_id: table.vpc_id.clone(),
-                vpc_id: routing.vpc_id.to_owned(),
-            },
+        let (field, id) = (field("ids"), id.clone());
+        let vpc_id = routing.vpc_id.to_owned();
+        problems.push(match routing.tables.get(&id) {
+            None => RouteProblem::UnknownTable { field, id },
+            Some(RouteTable { gateway_id: Some(gateway_id), vpc_id: actual, .. }) if *actual == vpc_id => {
+                RouteProblem::TableOfGateway { field, id, gateway_id: gateway_id.clone() }
+            }
+            Some(table) => RouteProblem::TableOfAnotherVpc { field, id, actual_vpc_id: table.vpc_id.clone(), vpc_id },
         });
     }
     if selected.is_empty() && selector.ids.is_empty() {

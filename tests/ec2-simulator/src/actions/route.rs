@@ -1,6 +1,7 @@
 //! The actions on route tables and routes.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -8,7 +9,7 @@ use super::{Context, Handler, done, write_tags};
 use crate::error::{Error, Result};
 use crate::protocol::{Filters, Page, Params, Xml};
 use crate::world::id::ResourceKind;
-use crate::world::route::{Route, Target};
+use crate::world::route::{Origin, Route, Target};
 use crate::world::vpc::parse_block;
 use crate::world::{Call, RouteTable, Tags, Vpc, World};
 
@@ -93,7 +94,7 @@ fn take_route(params: &mut Params) -> Result<Route> {
             return Err(Error::new("InvalidParameterCombination", "A route has exactly one target."));
         }
     };
-    Ok(Route { destination, target })
+    Ok(Route { destination, target, origin: Origin::CreateRoute })
 }
 
 /// EC2 clears the host bits of a block: 100.68.0.18/18 becomes 100.68.0.0/18.
@@ -195,7 +196,11 @@ fn shown_routes(world: &World, table: &RouteTable) -> Vec<ShownRoute> {
             Target::Gateway(id) => (Some(id.clone()), None),
         };
         let state = if world.is_route_active(route) { "active" } else { "blackhole" };
-        ShownRoute { destination: route.destination, gateway, peering, state, origin: "CreateRoute" }
+        let origin = match route.origin {
+            Origin::CreateRoute => "CreateRoute",
+            Origin::EnableVgwRoutePropagation => "EnableVgwRoutePropagation",
+        };
+        ShownRoute { destination: route.destination, gateway, peering, state, origin }
     });
     local.chain(made).collect()
 }
@@ -214,17 +219,30 @@ fn write(xml: &mut Xml, world: &World, call: &Call, table: &RouteTable) {
         xml.text("state", route.state);
         xml.text("origin", route.origin);
     });
-    xml.list("associationSet", table.main.then_some(()), |xml, ()| {
+    xml.list("associationSet", is_associated(table).then_some(()), |xml, ()| {
         xml.text("routeTableAssociationId", association_id(table));
         xml.text("routeTableId", &table.id);
-        xml.text("main", true);
+        xml.text("main", table.main);
+        xml.optional("gatewayId", table.gateway_id.as_ref());
         xml.element("associationState", |xml| xml.text("state", "associated"));
     });
-    xml.element("propagatingVgwSet", |_| {});
+    let propagated = table.routes.iter().filter(|route| !route.is_static());
+    let gateways: BTreeSet<&str> = propagated
+        .filter_map(|route| match &route.target {
+            Target::Gateway(id) => Some(id.as_str()),
+            Target::Peering(_) => None,
+        })
+        .collect();
+    xml.list("propagatingVgwSet", gateways, |xml, id| xml.text("gatewayId", id));
     write_tags(xml, world.tags(&call.location, &table.id));
 }
 
-/// The simulator associates only main route tables, each with its VPC.
+/// The simulator associates main route tables with their VPC, and the tables of a scene with their gateway. A table has
+/// at most one association.
+fn is_associated(table: &RouteTable) -> bool {
+    table.main || table.gateway_id.is_some()
+}
+
 fn association_id(table: &RouteTable) -> String {
     table.id.replacen("rtb-", "rtbassoc-", 1)
 }
@@ -234,9 +252,10 @@ fn values<'a>(world: &World, table: &'a RouteTable, name: &str) -> Vec<Cow<'a, s
         shown_routes(world, table).into_iter().filter_map(value).map(Cow::Owned).collect()
     };
     match name {
-        "association.main" if table.main => vec!["true".into()],
-        "association.route-table-association-id" if table.main => vec![association_id(table).into()],
-        "association.route-table-id" if table.main => vec![table.id.as_str().into()],
+        "association.gateway-id" => table.gateway_id.iter().map(|id| id.as_str().into()).collect(),
+        "association.main" if is_associated(table) => vec![table.main.to_string().into()],
+        "association.route-table-association-id" if is_associated(table) => vec![association_id(table).into()],
+        "association.route-table-id" if is_associated(table) => vec![table.id.as_str().into()],
         "owner-id" => vec![table.location.account.as_str().into()],
         "route-table-id" => vec![table.id.as_str().into()],
         "route.destination-cidr-block" => of_routes(|route| match route.destination {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use ipnet::{IpNet, Ipv4Net};
+use jiff::Timestamp;
 
 use super::{Context, Handler, done, write_tags};
 use crate::error::{Error, Result};
@@ -172,7 +173,7 @@ impl Handler for Describe {
         let passes = |vpc: &&Vpc| {
             (self.ids.is_empty() || self.ids.contains(&vpc.id))
                 && self.page.after().is_none_or(|after| vpc.id.as_str() > after)
-                && self.filters.match_all(|| world.tags(&call.location, &vpc.id), |name| values(vpc, name))
+                && self.filters.match_all(|| world.tags(&call.location, &vpc.id), |name| values(vpc, call.now, name))
         };
         let mut xml = Xml::default();
         self.page.write(
@@ -191,13 +192,11 @@ fn write(xml: &mut Xml, world: &World, call: &Call, vpc: &Vpc, state: &str) {
     xml.text("ownerId", &vpc.location.account);
     xml.text("state", state);
     xml.optional("cidrBlock", vpc.cidr_blocks.first());
-    xml.list("cidrBlockAssociationSet", &vpc.cidr_blocks, |xml, block| {
-        write_block(xml, vpc, IpNet::V4(*block), "associated");
-    });
-    if !vpc.ipv6_cidr_blocks.is_empty() {
-        xml.list("ipv6CidrBlockAssociationSet", &vpc.ipv6_cidr_blocks, |xml, block| {
-            write_block(xml, vpc, IpNet::V6(*block), "associated");
-        });
+    let (ipv4, ipv6): (Vec<_>, Vec<_>) =
+        vpc.associations(call.now).partition(|(block, _)| matches!(block, IpNet::V4(_)));
+    xml.list("cidrBlockAssociationSet", ipv4, |xml, (block, state)| write_block(xml, vpc, block, state));
+    if !ipv6.is_empty() {
+        xml.list("ipv6CidrBlockAssociationSet", ipv6, |xml, (block, state)| write_block(xml, vpc, block, state));
     }
     xml.text("dhcpOptionsId", DHCP_OPTIONS_ID);
     xml.text("instanceTenancy", "default");
@@ -208,21 +207,23 @@ fn write(xml: &mut Xml, world: &World, call: &Call, vpc: &Vpc, state: &str) {
 const DHCP_OPTIONS_ID: &str = "dopt-00000000000000000";
 const IPV6_POOL: &str = "Amazon";
 
-fn values<'a>(vpc: &'a Vpc, name: &str) -> Vec<Cow<'a, str>> {
-    let ipv6 = vpc.ipv6_cidr_blocks.len();
-    let ids = |blocks: &mut dyn Iterator<Item = IpNet>| blocks.map(|block| vpc.association_id(block).into()).collect();
+fn values<'a>(vpc: &'a Vpc, now: Timestamp, name: &str) -> Vec<Cow<'a, str>> {
+    let of = |is_ipv4: bool, value: &dyn Fn(IpNet, &'static str) -> Cow<'a, str>| {
+        let associations = vpc.associations(now).filter(|(block, _)| matches!(block, IpNet::V4(_)) == is_ipv4);
+        associations.map(|(block, state)| value(block, state)).collect()
+    };
+    let id = |block: IpNet, _: &'static str| vpc.association_id(block).into();
+    let block = |block: IpNet, _: &'static str| block.to_string().into();
     match name {
         "cidr" => vpc.cidr_blocks.first().map(|block| block.to_string().into()).into_iter().collect(),
-        "cidr-block-association.association-id" => ids(&mut vpc.cidr_blocks.iter().copied().map(IpNet::V4)),
-        "cidr-block-association.cidr-block" => vpc.cidr_blocks.iter().map(|block| block.to_string().into()).collect(),
-        "cidr-block-association.state" => vec!["associated".into()],
+        "cidr-block-association.association-id" => of(true, &id),
+        "cidr-block-association.cidr-block" => of(true, &block),
+        "cidr-block-association.state" => of(true, &|_, state| state.into()),
         "dhcp-options-id" => vec![DHCP_OPTIONS_ID.into()],
-        "ipv6-cidr-block-association.association-id" => ids(&mut vpc.ipv6_cidr_blocks.iter().copied().map(IpNet::V6)),
-        "ipv6-cidr-block-association.ipv6-cidr-block" => {
-            vpc.ipv6_cidr_blocks.iter().map(|block| block.to_string().into()).collect()
-        }
-        "ipv6-cidr-block-association.ipv6-pool" if ipv6 > 0 => vec![IPV6_POOL.into()],
-        "ipv6-cidr-block-association.state" if ipv6 > 0 => vec!["associated".into()],
+        "ipv6-cidr-block-association.association-id" => of(false, &id),
+        "ipv6-cidr-block-association.ipv6-cidr-block" => of(false, &block),
+        "ipv6-cidr-block-association.ipv6-pool" => of(false, &|_, _| IPV6_POOL.into()),
+        "ipv6-cidr-block-association.state" => of(false, &|_, state| state.into()),
         "is-default" => vec!["false".into()],
         "owner-id" => vec![vpc.location.account.as_str().into()],
         "state" => vec!["available".into()],

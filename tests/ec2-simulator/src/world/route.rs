@@ -19,6 +19,10 @@ pub struct RouteTable {
     /// Whether it is the main route table, which is created with the VPC.
     #[serde(default)]
     pub(crate) main: bool,
+    /// The internet gateway or virtual private gateway that the table is associated with. Only a scene can contain such
+    /// a table. <https://docs.aws.amazon.com/vpc/latest/userguide/gateway-route-tables.html>
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) gateway_id: Option<String>,
     /// Routes except the local ones, which are derived from the CIDR blocks of the VPC.
     #[serde(default)]
     pub(crate) routes: Vec<Route>,
@@ -29,6 +33,27 @@ pub struct RouteTable {
 pub struct Route {
     pub(crate) destination: IpNet,
     pub(crate) target: Target,
+    #[serde(default)]
+    pub(crate) origin: Origin,
+}
+
+/// How a route came into its table. <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Route.html>
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// A static route.
+    #[default]
+    CreateRoute,
+    /// Propagated by the virtual private gateway that is its target. Only a scene can contain such a route. A static
+    /// route to the same destination can exist beside it.
+    /// <https://docs.aws.amazon.com/vpc/latest/userguide/route-tables-priority.html>
+    EnableVgwRoutePropagation,
+}
+
+impl Route {
+    pub(crate) fn is_static(&self) -> bool {
+        self.origin == Origin::CreateRoute
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,11 +67,15 @@ pub enum Target {
 impl RouteTable {
     /// Creates an empty route table.
     pub(crate) fn new(id: String, vpc: &Vpc, main: bool) -> Self {
-        Self { id, location: vpc.location.clone(), vpc_id: vpc.id.clone(), main, routes: Vec::new() }
+        Self { id, location: vpc.location.clone(), vpc_id: vpc.id.clone(), main, gateway_id: None, routes: Vec::new() }
     }
 
-    fn has_route(&self, destination: IpNet) -> bool {
-        self.routes.iter().any(|route| route.destination == destination)
+    fn static_routes(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter().filter(|route| route.is_static())
+    }
+
+    fn has_static_route(&self, destination: IpNet) -> bool {
+        self.static_routes().any(|route| route.destination == destination)
     }
 
     fn no_route(&self, destination: IpNet) -> Error {
@@ -93,16 +122,16 @@ impl World {
         Ok(table)
     }
 
-    /// Adds a route. A route through a pending request is a `blackhole` until the connection is active. Fails if the
-    /// table has a route for the destination, is full, or the target does not belong to its VPC.
+    /// Adds a static route. A route through a pending request is a `blackhole` until the connection is active. Fails if the
+    /// table has a static route for the destination, is full, or the target does not belong to its VPC.
     pub(crate) fn create_route(&mut self, call: &Call, table_id: &str, route: Route) -> Result<()> {
         let table = self.table(call, table_id)?;
-        if table.has_route(route.destination) || self.is_local(table, route.destination) {
+        if table.has_static_route(route.destination) || self.is_local(table, route.destination) {
             let message = format!("The route identified by {} already exists.", route.destination);
             return Err(Error::new("RouteAlreadyExists", message));
         }
         self.check_target(call, table, &route.target)?;
-        if table.routes.len() >= self.settings.quotas.routes_per_table {
+        if table.static_routes().count() >= self.settings.quotas.routes_per_table {
             return Err(Error::new("RouteLimitExceeded", "The maximum number of routes has been reached."));
         }
         call.proceed()?;
@@ -110,10 +139,10 @@ impl World {
         Ok(())
     }
 
-    /// Changes the target of a route. Fails if the route does not exist, or the target does not belong to the VPC.
+    /// Changes the target of a static route. Fails if the route does not exist, or the target does not belong to the VPC.
     pub(crate) fn replace_route(&mut self, call: &Call, table_id: &str, route: Route) -> Result<()> {
         let table = self.table(call, table_id)?;
-        if !table.has_route(route.destination) {
+        if !table.has_static_route(route.destination) {
             let message = format!(
                 "There is no route defined for '{}' in the route table. Use CreateRoute instead.",
                 route.destination
@@ -123,7 +152,8 @@ impl World {
         self.check_target(call, table, &route.target)?;
         call.proceed()?;
         self.change_table(table_id, |table| {
-            let existing = table.routes.iter_mut().find(|existing| existing.destination == route.destination);
+            let is_same = |existing: &&mut Route| existing.is_static() && existing.destination == route.destination;
+            let existing = table.routes.iter_mut().find(is_same);
             if let Some(existing) = existing {
                 *existing = route;
             }
@@ -131,18 +161,20 @@ impl World {
         Ok(())
     }
 
-    /// Removes a route. Fails if the route does not exist or is a local route.
+    /// Removes a static route. Fails if the route does not exist or is a local route.
     pub(crate) fn delete_route(&mut self, call: &Call, table_id: &str, destination: IpNet) -> Result<()> {
         let table = self.table(call, table_id)?;
         if self.is_local(table, destination) {
             let message = format!("cannot remove local route {destination} in route table {table_id}");
             return Err(Error::new("InvalidParameterValue", message));
         }
-        if !table.has_route(destination) {
+        if !table.has_static_route(destination) {
             return Err(table.no_route(destination));
         }
         call.proceed()?;
-        self.change_table(table_id, |table| table.routes.retain(|route| route.destination != destination));
+        self.change_table(table_id, |table| {
+            table.routes.retain(|route| !route.is_static() || route.destination != destination);
+        });
         Ok(())
     }
 
@@ -152,6 +184,11 @@ impl World {
 
     fn check_target(&self, call: &Call, table: &RouteTable, target: &Target) -> Result<()> {
         let Target::Peering(id) = target else { return Ok(()) };
+        if table.gateway_id.is_some() {
+            // The message is quoted in hashicorp/terraform 26018.
+            let message = "Route target is not supported. This route only supports interface and instance targets.";
+            return Err(Error::new("InvalidParameterValue", message));
+        }
         let peering = self.peering(call, id)?;
         if !peering.phase.is_live() {
             return Err(ResourceKind::VpcPeeringConnection.not_found(&[id]));

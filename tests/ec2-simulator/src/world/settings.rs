@@ -108,7 +108,7 @@ pub struct Quotas {
     pub cidr_blocks_per_vpc: usize,
     /// Maximum outstanding requests of an account and region.
     pub outstanding: usize,
-    /// Maximum routes in a route table, without the local routes.
+    /// Maximum static routes in a route table, without the local routes.
     pub routes_per_table: usize,
     /// Maximum tags of a resource:
     /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions>.

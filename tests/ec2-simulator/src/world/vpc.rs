@@ -1,11 +1,14 @@
 //! VPCs, their CIDR blocks and their DNS attributes.
 
+use std::time::Duration;
+
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::call::{Call, Location};
 use super::id::ResourceKind;
-use super::peering::{Phase, Side};
+use super::peering::{Phase, Side, saturating_add};
 use super::route::RouteTable;
 use super::tag::Tags;
 use super::{World, tag};
@@ -24,6 +27,9 @@ pub struct Vpc {
     /// The IPv6 blocks.
     #[serde(default)]
     pub ipv6_cidr_blocks: Vec<Ipv6Net>,
+    /// Blocks that were disassociated. `DescribeVpcs` shows them for a while.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disassociated: Vec<Disassociated>,
     /// `enableDnsSupport`
     #[serde(default = "enabled")]
     pub dns_support: bool,
@@ -35,6 +41,19 @@ pub struct Vpc {
 fn enabled() -> bool {
     true
 }
+
+/// A block that was disassociated from a VPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disassociated {
+    /// The block.
+    pub block: IpNet,
+    /// The time from which `DescribeVpcs` no longer shows it.
+    pub hidden_from: Timestamp,
+}
+
+/// How long `DescribeVpcs` shows a disassociated block, by the simulator's clock. AWS does not document it. Users
+/// observed 30 minutes to more than an hour (lyft/cni-ipvlan-vpc-k8s 49).
+const DISASSOCIATED_VISIBILITY: Duration = Duration::from_secs(60 * 60);
 
 /// The IPv6 block of a new VPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,13 +83,20 @@ impl Vpc {
         format!("vpc-cidr-assoc-{:017x}", input.bytes().fold(0xcbf2_9ce4_8422_2325, mix))
     }
 
-    /// All CIDR blocks, IPv4 and IPv6.
+    /// All associated CIDR blocks, IPv4 and IPv6.
     pub(crate) fn blocks(&self) -> impl Iterator<Item = IpNet> + '_ {
         let ipv4 = self.cidr_blocks.iter().copied().map(IpNet::V4);
         ipv4.chain(self.ipv6_cidr_blocks.iter().copied().map(IpNet::V6))
     }
 
-    /// Whether any CIDR block overlaps any CIDR block of the other VPC.
+    /// The CIDR blocks that `DescribeVpcs` shows, each with the state of its association.
+    pub(crate) fn associations(&self, now: Timestamp) -> impl Iterator<Item = (IpNet, &'static str)> + '_ {
+        let shown = self.disassociated.iter().filter(move |entry| now < entry.hidden_from);
+        let disassociated = shown.map(|entry| (entry.block, "disassociated"));
+        self.blocks().map(|block| (block, "associated")).chain(disassociated)
+    }
+
+    /// Whether any associated CIDR block overlaps any CIDR block of the other VPC.
     /// <https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html#vpc-peering-limitations>
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         self.blocks().any(|one| other.blocks().any(|two| one.contains(&two) || two.contains(&one)))
@@ -119,6 +145,7 @@ impl World {
                 Ipv6Block::Provided => self.provide_ipv6_block().into_iter().collect(),
                 Ipv6Block::Own(block) => vec![block.trunc()],
             },
+            disassociated: Vec::new(),
             dns_support: true,
             dns_hostnames: false,
         };
@@ -170,6 +197,8 @@ impl World {
         call.proceed()?;
         let block = block.or_else(|| self.provide_ipv6_block().map(IpNet::V6));
         let vpc = self.vpcs.get_mut(id).zip(block).map(|(vpc, block)| {
+            // An association ID is unique to a VPC and a block.
+            vpc.disassociated.retain(|entry| entry.block != block);
             match block {
                 IpNet::V4(block) => vpc.cidr_blocks.push(block),
                 IpNet::V6(block) => vpc.ipv6_cidr_blocks.push(block),
@@ -230,6 +259,9 @@ impl World {
         if let Some(vpc) = self.vpcs.get_mut(&vpc.id) {
             vpc.cidr_blocks.retain(|other| IpNet::V4(*other) != block);
             vpc.ipv6_cidr_blocks.retain(|other| IpNet::V6(*other) != block);
+            vpc.disassociated.retain(|entry| call.now < entry.hidden_from);
+            let hidden_from = saturating_add(call.now, DISASSOCIATED_VISIBILITY);
+            vpc.disassociated.push(Disassociated { block, hidden_from });
         }
         Ok((vpc, block))
     }
@@ -330,6 +362,7 @@ mod tests {
             location: Location::new("111111111111", "us-east-1"),
             cidr_blocks: ipv4.iter().map(|block| block.parse().unwrap()).collect(),
             ipv6_cidr_blocks: ipv6.iter().map(|block| block.parse().unwrap()).collect(),
+            disassociated: Vec::new(),
             dns_support: true,
             dns_hostnames: false,
         }

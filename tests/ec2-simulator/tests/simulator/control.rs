@@ -11,7 +11,7 @@ use ec2_simulator::world::{AccessKey, Role, Tags};
 use ec2_simulator::{Client, Fault, Kind, Scene, Server, Settings};
 use serde_json::json;
 
-use crate::cloud::{Cloud, HERE, at_once, code_of, frozen, id_of, refused_with, simulator};
+use crate::cloud::{Cloud, HERE, at_once, code_of, filter, frozen, id_of, refused_with, simulator};
 
 async fn start(settings: Settings) -> (Server, Cloud, Client) {
     let server = simulator(settings, frozen()).await;
@@ -37,6 +37,80 @@ async fn a_request_expires_when_the_clock_moves_seven_days() {
     refused_with(gone, "InvalidVpcPeeringConnectionID.NotFound").unwrap();
     assert!(client.set_time(before.now).await.is_err(), "the clock does not move backwards");
     assert!(client.run_at(-1.0).await.is_err());
+}
+
+#[tokio::test]
+async fn a_disassociated_block_is_shown_for_an_hour() {
+    let (_server, cloud, client) = start(at_once()).await;
+    let (ec2, id) = (cloud.ec2(HERE), cloud.vpc(HERE, "10.0.0.0/16").await.unwrap());
+    let associate = || ec2.associate_vpc_cidr_block().vpc_id(&id).cidr_block("10.1.0.0/24").send();
+    let states = async || -> Vec<String> {
+        let shown = ec2.describe_vpcs().vpc_ids(&id).send().await.unwrap();
+        let set = shown.vpcs()[0].cidr_block_association_set();
+        set.iter().map(|block| block.cidr_block_state().unwrap().state().unwrap().to_string()).collect()
+    };
+    let added = associate().await.unwrap().cidr_block_association.unwrap().association_id.unwrap();
+    assert_eq!(states().await, ["associated", "associated"]);
+    ec2.disassociate_vpc_cidr_block().association_id(&added).send().await.unwrap();
+    assert_eq!(states().await, ["associated", "disassociated"]);
+    client.advance(Duration::from_secs(3599)).await.unwrap();
+    assert_eq!(states().await, ["associated", "disassociated"]);
+    client.advance(Duration::from_secs(1)).await.unwrap();
+    assert_eq!(states().await, ["associated"]);
+    associate().await.unwrap();
+    ec2.disassociate_vpc_cidr_block().association_id(&added).send().await.unwrap();
+    associate().await.unwrap();
+    assert_eq!(states().await, ["associated", "associated"], "an associated block has one association");
+}
+
+#[tokio::test]
+async fn a_static_route_can_exist_beside_a_propagated_one() {
+    let (_server, cloud, client) = start(at_once()).await;
+    let (ec2, id) = (cloud.ec2(HERE), cloud.active().await.unwrap());
+    let mut scene = serde_json::to_value(client.save().await.unwrap()).unwrap();
+    let table = &mut scene["route_tables"][0];
+    let (destination, target) = ("10.9.0.0/16", json!({ "gateway": "vgw-1" }));
+    let origin = "enable-vgw-route-propagation";
+    table["routes"] = json!([{ "destination": destination, "target": target, "origin": origin }]);
+    let table = table["id"].as_str().unwrap().to_owned();
+    client.load(&serde_json::from_value(scene).unwrap()).await.unwrap();
+    let shown = async || -> Vec<String> {
+        let shown = ec2.describe_route_tables().route_table_ids(&table).send().await.unwrap();
+        let table = &shown.route_tables()[0];
+        assert_eq!(table.propagating_vgws()[0].gateway_id(), Some("vgw-1"));
+        let routes = table.routes().iter().filter(|route| route.destination_cidr_block() == Some("10.9.0.0/16"));
+        routes.map(|route| route.origin().unwrap().to_string()).collect()
+    };
+    assert_eq!(shown().await, ["EnableVgwRoutePropagation"]);
+    let delete = || ec2.delete_route().route_table_id(&table).destination_cidr_block("10.9.0.0/16").send();
+    refused_with(delete().await, "InvalidRoute.NotFound").unwrap();
+    let create = ec2.create_route().route_table_id(&table).destination_cidr_block("10.9.0.0/16");
+    create.vpc_peering_connection_id(&id).send().await.unwrap();
+    assert_eq!(shown().await, ["EnableVgwRoutePropagation", "CreateRoute"]);
+    delete().await.unwrap();
+    assert_eq!(shown().await, ["EnableVgwRoutePropagation"]);
+}
+
+#[tokio::test]
+async fn a_gateway_route_table_refuses_routes_through_a_peering() {
+    let (_server, cloud, client) = start(at_once()).await;
+    let (ec2, id) = (cloud.ec2(HERE), cloud.active().await.unwrap());
+    let vpc = cloud.describe(HERE, &id).await.unwrap().requester_vpc_info.unwrap().vpc_id.unwrap();
+    let made = ec2.create_route_table().vpc_id(vpc).send().await.unwrap();
+    let table = made.route_table.unwrap().route_table_id.unwrap();
+    let mut scene = serde_json::to_value(client.save().await.unwrap()).unwrap();
+    let of_gateway = scene["route_tables"].as_array_mut().unwrap().iter_mut().find(|shown| shown["id"] == *table);
+    of_gateway.unwrap()["gateway_id"] = json!("igw-1");
+    client.load(&serde_json::from_value(scene).unwrap()).await.unwrap();
+    let by_gateway = filter("association.gateway-id", &["igw-1"]);
+    let shown = ec2.describe_route_tables().filters(by_gateway).send().await.unwrap();
+    let [shown] = shown.route_tables() else { panic!("{shown:?}") };
+    assert_eq!(shown.route_table_id(), Some(table.as_str()));
+    let [association] = shown.associations() else { panic!("{shown:?}") };
+    assert_eq!((association.main(), association.gateway_id()), (Some(false), Some("igw-1")));
+    let create = ec2.create_route().route_table_id(&table).destination_cidr_block("10.1.0.0/16");
+    let outcome = create.vpc_peering_connection_id(&id).send().await;
+    refused_with(outcome, "InvalidParameterValue").unwrap();
 }
 
 #[tokio::test]
