@@ -27,7 +27,13 @@ const THREADS: usize = 4;
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// The namespaces whose resources are reconciled, separated by commas. Defaults to all namespaces.
-    #[arg(long, visible_alias = "namespace", env = "WATCH_NAMESPACE", value_delimiter = ',', value_parser = watched_namespace)]
+    #[arg(
+        long,
+        visible_alias = "namespace",
+        env = "WATCH_NAMESPACE",
+        value_delimiter = ',',
+        value_parser = watched_namespace
+    )]
     watch_namespaces: Vec<String>,
 
     /// Reconcile only the resources that match this label selector, for example `team=blue` or `shard in (1,2)`. If

@@ -110,7 +110,7 @@ async fn write(object: &AwsIdentity, context: &Context, status: &AwsIdentityStat
     api.patch_status(&object.name_any(), &PatchParams::apply(MANAGER).force(), &Patch::Apply(patch)).await?;
     let before = object.status.as_ref().and_then(|status| conditions::find(&status.conditions, ConditionType::Ready));
     if let Some(ready) = conditions::find(&status.conditions, ConditionType::Ready)
-        && conditions::is_news(before, ready)
+        && conditions::has_changed(before, ready)
     {
         let type_ = if ready.status == "True" { EventType::Normal } else { EventType::Warning };
         context.events.publish(object, type_, &ready.reason, &ready.message);

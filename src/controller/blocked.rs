@@ -1,4 +1,4 @@
-//! The reasons for which a reconcile ends before its decision. All of them take one road to the status.
+//! The reasons for which a reconcile ends before its decision, and their way into the status.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl Blocked {
         }
     }
 
-    /// The summary of the resource. `None` leaves a ready resource as it is while AWS only asks to wait.
+    /// The summary of the resource. `None` keeps a ready resource ready while AWS only asks to wait.
     pub(super) fn readiness<S>(&self, plan: &Plan<S>, is_ready: bool) -> Option<Readiness> {
         match self {
             Self::Unreadable { error, .. } if error.class == Class::Wait && is_ready => None,

@@ -35,7 +35,7 @@ pub(crate) struct OwnCredentials {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OwnNamespaces {
     All,
-    /// These. An empty list allows no namespace.
+    /// The listed namespaces. An empty list allows no namespace.
     List(BTreeSet<String>),
 }
 
@@ -59,7 +59,8 @@ pub(crate) struct Grant {
 }
 
 impl Grant {
-    /// The defaults of this principal for its end. AWS knows the account of the operator's own credentials.
+    /// The defaults of this principal for its end. `own_account` is the account of the operator's own credentials, if it
+    /// is known.
     pub(super) fn defaults(&self, own_account: Option<&str>) -> IdentityDefaults {
         match &self.principal {
             Principal::Own => IdentityDefaults { account_id: own_account.map(str::to_owned), region: None },

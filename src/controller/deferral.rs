@@ -1,5 +1,6 @@
-//! Deferred status writes. EC2 leaves some states by itself within two seconds. To write each of them would double the
-//! writes per peering, so that the status skips such a state unless it lasts:
+//! Deferred status writes. Some states of a connection are transient: EC2 leaves them within two seconds, without a
+//! call. A write for each of them would double the writes per peering. So the status skips such a state unless it
+//! lasts:
 //!
 //! - After `Create` and `Accept`, the reconcile ends and waits for the next poll of EC2 ([`Deferral::hand_over`]).
 //! - The ID of a created connection stays in memory until the next status write ([`Deferral::created`]). After a crash,
@@ -18,7 +19,7 @@ use crate::peering::settings::TRANSIENT;
 pub(crate) struct Deferral {
     /// The connection that EC2 has created, while the status shows only the intent.
     pub created: Option<String>,
-    /// The end of the last call, if EC2 goes on by itself.
+    /// The end of the last call, if a transient state follows it.
     handed_over: Option<Instant>,
     /// The transient code that EC2 shows, and the start of the first poll that showed it.
     transient: Option<(StatusCode, Instant)>,
@@ -30,8 +31,8 @@ impl Deferral {
         self.handed_over = None;
     }
 
-    /// Time until the next reconcile, while EC2 goes on by itself and no poll since then has ended. `polled` is the start of
-    /// the newest poll.
+    /// Time until the next reconcile. `None` unless a transient state follows the last call, and no poll has begun
+    /// since. `polled` is the start of the newest poll.
     pub(super) fn until_polled(&self, polled: Option<Instant>, now: Instant) -> Option<Duration> {
         let handed_over = self.handed_over?;
         let is_polled = polled.is_some_and(|polled| polled > handed_over);
@@ -40,7 +41,7 @@ impl Deferral {
 
     /// Time for which EC2 has shown this code, if it is transient. `polled` is the start of the poll that shows it.
     pub(super) fn transient_for(&mut self, code: Option<&StatusCode>, polled: Instant) -> Duration {
-        let Some(code) = code.filter(|code| code.is_in_motion()) else {
+        let Some(code) = code.filter(|code| code.is_transient()) else {
             self.transient = None;
             return Duration::ZERO;
         };
@@ -53,7 +54,7 @@ impl Deferral {
         }
     }
 
-    /// EC2 goes on by itself from now.
+    /// Waits for the next poll after a call that a transient state follows.
     pub(super) fn hand_over(&mut self, now: Instant) {
         self.handed_over = Some(now);
     }
@@ -64,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_handed_over_object_waits_for_a_poll_but_not_for_long() {
+    fn an_object_waits_for_the_poll_after_a_call_only_for_a_limited_time() {
         let (mut deferral, start) = (Deferral::default(), Instant::now());
         assert_eq!(deferral.until_polled(None, start), None);
         deferral.hand_over(start);

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::truncate::truncate;
 
-/// Maximum concurrent requests that publish Events. It is low, so that status writes go first.
+/// Maximum concurrent requests that publish Events. It is low, so that status writes have priority.
 const MAX_CONCURRENT_REQUESTS: usize = 4;
 
 /// Number of running reconciles above which Events wait: a burst of resources loads the API server enough.

@@ -62,7 +62,7 @@ pub(crate) trait Kind:
         look: Look,
     ) -> impl Future<Output = Result<Self::Observation, Blocked>> + Send;
 
-    /// Decides on the next step. Pure but for the clock.
+    /// Decides on the next step. Reads nothing but its input and the clock.
     fn decide(
         &self,
         context: &Context,
@@ -95,14 +95,14 @@ pub(crate) trait Kind:
         None
     }
 
-    /// Prepares for a state that EC2 leaves by itself: refreshes the view that will show the next one.
+    /// Asks for a new poll of EC2, which will show the state after a transient one.
     fn await_ec2(&self, _context: &Context, _actors: &Self::Actors) {}
 
     /// Shares texts that many objects have in common. For the tags in the status of a `VpcPeering`, this saves 2.4 MiB
     /// at 10,000 resources.
     fn share(&mut self, _cluster: &SmolStr) {}
 
-    /// Receives each event of the watch before the store does.
+    /// Receives each event of the watch before the store shows it.
     fn follow(_: &Context, _: &Event<Self>) {}
 }
 

@@ -167,8 +167,8 @@ impl Start<'_> {
             })
     }
 
-    /// Watches the identities, and reconciles their status. An operator of some namespaces leaves cluster-scoped resources
-    /// to the cluster-wide operator, and only watches.
+    /// Watches the identities, and reconciles their status. An operator of some namespaces leaves cluster-scoped
+    /// resources to the cluster-wide operator, and only watches.
     fn run_identities<S>(
         &self,
         store: Writer<AwsIdentity>,

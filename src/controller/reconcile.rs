@@ -7,7 +7,7 @@
 //! 5. `execute`: one step. The next round observes its effect.
 //! 6. `report`: the status write, when no step is left.
 //!
-//! A blocker at any of them takes the way of [`end_blocked`] to the status.
+//! A blocker at any of them ends the reconcile, and [`end_blocked`] writes it to the status.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +61,8 @@ async fn rounds<K: Kind>(context: &Context, object: Arc<K>) -> Result<Action, ku
     if is_reconcile_requested(&*object) {
         with_state(context, &*object, ReconcileState::start_over);
     }
-    // Large, short-lived futures are boxed so that this one stays small: a thousand of them may wait for an EC2 listing.
+    // Large, short-lived futures are boxed so that this one stays small: a thousand of them may wait for an EC2
+    // listing.
     let actors = match Box::pin(object.resolve(context)).await {
         Ok(actors) => actors,
         Err(blocked) => {
@@ -120,7 +121,7 @@ async fn round<K: Kind>(
         return Ok(Round::End(Action::requeue(Duration::ZERO)));
     }
     let observed = if step.is_destructive() {
-        // The first look may be out of date. The step must follow from a look that began after the permit.
+        // The first observation may be out of date. A destructive step needs one that began after the permit.
         let now = Instant::now();
         let observed = match object.observe(context, actors, Look { absent_since: now, since: now }).await {
             Ok(observed) => observed,
@@ -143,7 +144,8 @@ async fn round<K: Kind>(
     }
 }
 
-/// A permit for the calls of a step, if it makes any that change AWS. The error is the time since which the object waits.
+/// A permit for the calls of a step, if it makes any that change AWS. The error is the time since which the object
+/// waits.
 async fn acquire<K: Kind>(
     context: &Context,
     object: &K,

@@ -1,5 +1,5 @@
-//! The reconcile state: what this process remembers of an object. A restart loses it without harm, because the status holds
-//! the record that has to last.
+//! The reconcile state: what this process remembers of an object. A restart loses it without harm, because the status
+//! holds the record that has to last.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,8 +29,8 @@ pub(crate) struct ReconcileState<S: Step> {
     /// The end of the last call that changed EC2. An older listing may not show its effect.
     pub last_write: Option<Instant>,
     pub deferral: Deferral,
-    /// By connection, the start of the first poll that lacked it although the record says that it exists. A `VpcPeering`
-    /// has one entry, with the empty ID.
+    /// The start of the first poll that lacked a recorded connection, by connection ID. A `VpcPeering` has one entry,
+    /// with the empty ID.
     pub missing_since: BTreeMap<String, Instant>,
     /// The connections of recorded routes that EC2 has shown as the object's own.
     pub proven: BTreeSet<Authorized>,
@@ -60,9 +60,9 @@ impl<S: Step> Default for ReconcileState<S> {
 /// The inventories that an object uses.
 #[derive(Debug, Default)]
 pub(crate) struct Listings {
-    /// Of connections, the requester's first.
+    /// The inventories of connections. That of the requester's end is first.
     pub connections: Vec<Arc<Inventory<Snapshot>>>,
-    /// Held so that they are polled.
+    /// The inventories of route tables. An inventory is polled until its last reference is dropped.
     pub _route_tables: Vec<Arc<Inventory<RouteTables>>>,
 }
 
@@ -87,8 +87,8 @@ struct Failure<S> {
 }
 
 impl<S: Step> ReconcileState<S> {
-    /// Time for which this step must not be repeated. Every status write wakes its object. Without a pause, the same call
-    /// would follow an error at once.
+    /// Time for which this step must not be repeated. Every status write wakes its object. Without a pause, the same
+    /// call would follow an error at once.
     pub(super) fn pause_before(&self, step: &S, generation: Option<i64>) -> Option<Duration> {
         let failure = self.failures.get(&step.aspect());
         let failure = failure.filter(|failure| failure.step == *step && failure.generation == generation)?;
@@ -107,8 +107,8 @@ impl<S: Step> ReconcileState<S> {
         refused.collect()
     }
 
-    /// Time to wait for the watch to show the last write: an older object would only cause a conflict. The wait ends where
-    /// versions cannot be compared, or have gone backwards as after a restored backup.
+    /// Time to wait for the watch to show the last write: an older object would only cause a conflict. The wait ends
+    /// when versions cannot be compared, or have gone backwards as after a restored backup.
     /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>
     pub(super) fn until_cached(&self, version: Option<&str>) -> Option<Duration> {
         let (written, at) = self.written?;
@@ -116,7 +116,7 @@ impl<S: Step> ReconcileState<S> {
         if shown >= written { None } else { CACHE_WAIT.checked_sub(at.elapsed()) }
     }
 
-    /// Time until the next reconcile, while EC2 goes on by itself.
+    /// Time until the next reconcile, if a poll of EC2 will show the effect of the last call before.
     pub(super) fn until_polled(&self, now: Instant) -> Option<Duration> {
         let listings = self.listings.connections.iter().filter_map(|inventory| inventory.latest());
         self.deferral.until_polled(listings.map(|listing| listing.last_polled).max(), now)
@@ -133,7 +133,8 @@ impl<S: Step> ReconcileState<S> {
         self.written = version.and_then(|version| version.parse().ok()).map(|version| (version, Instant::now()));
     }
 
-    /// By connection, the time for which EC2 has not shown it, including the poll that began at `polled`.
+    /// The time for which EC2 has not shown a connection, by connection ID. It includes the poll that began at
+    /// `polled`.
     pub(super) fn missing_for<'a>(
         &mut self,
         missing: impl IntoIterator<Item = &'a str>,
@@ -148,8 +149,8 @@ impl<S: Step> ReconcileState<S> {
         times.collect()
     }
 
-    /// Adds connections that EC2 shows as the object's own, and returns all that recorded routes still need. EC2 shows an
-    /// ended connection for some hours only.
+    /// Adds connections that EC2 shows as the object's own, and returns all that recorded routes still need. EC2 shows
+    /// an ended connection for some hours only.
     pub(super) fn proven(
         &mut self,
         shown: impl IntoIterator<Item = Authorized>,

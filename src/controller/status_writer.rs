@@ -17,7 +17,7 @@ use super::index::By;
 use super::kind::{Kind, Status, has_finalizer, stored_conditions, with_state};
 use super::watch::decode::Wire;
 use crate::api::{ConditionType, FINALIZER, Reason, StepEvent};
-use crate::peering::conditions::{find, is_news};
+use crate::peering::conditions::{find, has_changed};
 
 /// The operator's name in `managedFields`.
 pub(super) const MANAGER: &str = "vpc-peering-operator";
@@ -28,8 +28,8 @@ pub(super) const AFTER_CONFLICT: Duration = Duration::from_millis(200);
 /// Pause after any other error of the API server.
 const AFTER_API_ERROR: Duration = Duration::from_secs(5);
 
-/// Writes a status, and publishes Events for its news. The write is guarded by the resource version: a reconcile of an old
-/// object fails here with 409, before it asks AWS for a change.
+/// Writes a status, and publishes Events for its news. The write is guarded by the resource version: a reconcile of an
+/// old object fails here with 409, before it asks AWS for a change.
 pub(super) async fn write<K: Kind>(context: &Context, object: &K, status: K::Status) -> Result<K, kube::Error> {
     if object.status() == Some(&status) {
         return Ok(object.clone());
@@ -39,7 +39,8 @@ pub(super) async fn write<K: Kind>(context: &Context, object: &K, status: K::Sta
     Ok(written)
 }
 
-/// An update of the whole status. It costs the API server less than server-side apply, and nobody else writes the status.
+/// An update of the whole status. It costs the API server less than server-side apply, and nobody else writes the
+/// status.
 async fn replace_status<K: Kind>(context: &Context, object: &K, status: &K::Status) -> Result<K, kube::Error> {
     let mut updated = object.clone();
     *updated.status_mut() = Some(status.clone());
@@ -63,9 +64,10 @@ fn publish_news<K: Kind>(context: &Context, object: &K, previous: &[Condition], 
         let is_problem = find(current, ConditionType::Stalled).is_some()
             || ready.status == "Unknown"
             || reason.is_some_and(|reason| reason.is_trouble());
-        // Emit an Event when the reason changes; for problems, also when the message changes. `Created` reports a request.
+        // Emit an Event when the reason changes; for problems, also when the message changes. `Created` reports a
+        // request.
         let is_reported = match before(ConditionType::Ready) {
-            previous if is_problem => is_news(previous, ready),
+            previous if is_problem => has_changed(previous, ready),
             _ if reason == Some(&Reason::InitiatingRequest) => false,
             Some(previous) => previous.reason != ready.reason || previous.status != ready.status,
             None => true,
@@ -75,7 +77,7 @@ fn publish_news<K: Kind>(context: &Context, object: &K, previous: &[Condition], 
             publish(type_, &ready.reason, &ready.message);
         }
     }
-    let news = |kind| find(current, kind).filter(|condition| is_news(before(kind), condition));
+    let news = |kind| find(current, kind).filter(|condition| has_changed(before(kind), condition));
     for (kind, event) in [
         (ConditionType::ExpiringSoon, StepEvent::ExpiringSoon),
         (ConditionType::UnexpectedConnection, StepEvent::UnexpectedConnection),
@@ -164,6 +166,7 @@ pub(super) fn retry<K: Kind>(object: Arc<K>, error: &kube::Error, _: Arc<Context
     if is_conflict(error) {
         return Action::requeue(AFTER_CONFLICT);
     }
-    tracing::warn!(namespace = object.namespace(), object = %object.name_any(), %error, "the API server refused a request");
+    let (namespace, object) = (object.namespace(), object.name_any());
+    tracing::warn!(namespace, %object, %error, "the API server refused a request");
     Action::requeue(AFTER_API_ERROR)
 }

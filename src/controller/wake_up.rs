@@ -1,5 +1,5 @@
-//! The one channel of wake-ups: everything but the watch that causes a reconcile. A wake-up only wakes; the reconcile then
-//! looks for itself.
+//! The channel of wake-ups. A wake-up is any cause of a reconcile except the watch. It carries no data: the reconcile
+//! reads the state itself.
 
 use std::sync::Arc;
 

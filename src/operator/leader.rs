@@ -158,13 +158,19 @@ impl Elector {
                 _ = &mut resigned => {
                     self.until.send_replace(Some(Timestamp::MIN));
                     if let Ok(manager) = manager && let Err(error) = manager.release().await {
-                        tracing::warn!(lease = %self.election.name, %error, "cannot release the Lease; another replica acquires it when it expires");
+                        tracing::warn!(
+                            lease = %self.election.name,
+                            %error,
+                            "cannot release the Lease; another replica acquires it when it expires"
+                        );
                     }
                     return;
                 }
                 // A new manager acquires a released Lease at once. The old one waits until the Lease that it last read
                 // expires.
-                () = self.read_until_released() => tracing::debug!(lease = %self.election.name, "another replica released the Lease"),
+                () = self.read_until_released() => {
+                    tracing::debug!(lease = %self.election.name, "another replica released the Lease");
+                }
                 error = compete => {
                     tracing::warn!(lease = %self.election.name, %error, "cannot acquire or renew the Lease; retrying");
                     sleep(RETRY_DELAY).await;
@@ -238,7 +244,8 @@ impl Elector {
             is_new
         });
         if changed {
-            tracing::debug!(lease = %self.election.name, identity = %self.identity, %until, "the leadership has changed");
+            let (lease, identity) = (&self.election.name, &self.identity);
+            tracing::debug!(%lease, %identity, %until, "the leadership has changed");
         }
     }
 }

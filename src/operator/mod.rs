@@ -76,7 +76,9 @@ pub(crate) async fn run(settings: Settings, service: Service) -> Result<()> {
             () = shutdown::within(controller, stop) => {}
             // Drops the running reconciliations. Without the leadership, the EC2 client refuses their next request
             // anyway.
-            () = leadership.lost() => bail!("lost the Lease {}; exiting, so that only the new leader reconciles", leadership.lease()),
+            () = leadership.lost() => {
+                bail!("lost the Lease {}; exiting, so that only the new leader reconciles", leadership.lease())
+            }
         }
     }
     if let Some(candidate) = candidate {
@@ -89,8 +91,8 @@ pub(crate) async fn run(settings: Settings, service: Service) -> Result<()> {
 /// The UID of the namespace `kube-system`. It is the customary ID of a cluster, because the namespace exists as long as
 /// the cluster.
 async fn cluster_uid(client: Client) -> Result<String> {
-    let namespace = Api::<Namespace>::all(client).get("kube-system").await.context(
-        "cannot read the namespace kube-system, whose UID is the cluster ID; grant the verb get on it, or set --cluster-id",
-    )?;
+    let message = "cannot read the namespace kube-system, whose UID is the cluster ID; grant the verb get on it, or set \
+                   --cluster-id";
+    let namespace = Api::<Namespace>::all(client).get("kube-system").await.context(message)?;
     namespace.uid().context("the namespace kube-system has no UID; set --cluster-id")
 }

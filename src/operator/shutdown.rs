@@ -39,6 +39,8 @@ pub(crate) async fn within(work: impl Future<Output = ()>, mut stop: watch::Rece
     };
     tokio::select! {
         () = work => {}
-        () = deadline => tracing::warn!("stopping before the running reconciliations have finished; the next process continues their steps"),
+        () = deadline => tracing::warn!(
+            "stopping before the running reconciliations have finished; the next process continues their steps"
+        ),
     }
 }

@@ -121,12 +121,12 @@ pub(crate) fn aspect_condition(
     }
 }
 
-/// The condition that replaces `previous`. The transition time stays while the status does. The message stays while only
-/// the request ID in it has changed, so that a repeated error costs no write.
+/// The condition that replaces `previous`. The transition time stays while the status does. The message stays while
+/// only the request ID in it has changed, so that a repeated error costs no write.
 pub(crate) fn following(previous: Option<&Condition>, mut condition: Condition) -> Condition {
     if let Some(previous) = previous.filter(|previous| previous.status == condition.status) {
         condition.last_transition_time = previous.last_transition_time.clone();
-        if !is_news(Some(previous), &condition) {
+        if !has_changed(Some(previous), &condition) {
             condition.message.clone_from(&previous.message);
         }
     }
@@ -141,7 +141,7 @@ pub(crate) fn all_following(previous: &[Condition], conditions: impl IntoIterato
 }
 
 /// Whether a condition differs from the previous one in more than the ID of a request.
-pub(crate) fn is_news(previous: Option<&Condition>, condition: &Condition) -> bool {
+pub(crate) fn has_changed(previous: Option<&Condition>, condition: &Condition) -> bool {
     previous.is_none_or(|previous| {
         previous.status != condition.status
             || previous.reason != condition.reason

@@ -64,7 +64,7 @@ impl StatusCode {
     }
 
     /// Whether the code is transient: EC2 or an owner is expected to change it.
-    pub(crate) fn is_in_motion(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::InitiatingRequest | Self::PendingAcceptance | Self::Provisioning | Self::Deleting => true,
             Self::Active | Self::Failed | Self::Rejected | Self::Expired | Self::Deleted | Self::Unknown(_) => false,

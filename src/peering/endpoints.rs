@@ -59,8 +59,8 @@ impl Location {
     }
 }
 
-/// The locations of both ends, requester first. The spec comes before the record, and the record before the identities: an
-/// identity that is edited later moves no peering.
+/// The locations of both ends, requester first. The spec comes before the record, and the record before the identities:
+/// an identity that is edited later moves no peering.
 ///
 /// # Errors
 /// If the spec and an identity contradict each other, or the requester's region is missing.

@@ -1,5 +1,5 @@
-//! The domain: the rules for a VPC peering connection and its two ends. Everything here is pure: no Kubernetes client, no
-//! AWS SDK, no clock and no async runtime. `tests/purity.rs` checks the imports.
+//! The domain: the rules for a VPC peering connection and its two ends. Everything here is pure: no Kubernetes client,
+//! no AWS SDK, no clock and no async runtime. `tests/purity.rs` checks the imports.
 //!
 //! `vpc_peering` and `vpc_peering_accepter` decide for one kind each. They share `upkeep`, which keeps the tags, DNS
 //! options and routes of one end of one connection.

@@ -48,13 +48,13 @@ pub(crate) trait Step: Clone + Debug + PartialEq + Send + Sync + 'static {
     /// The change in AWS, as a verb phrase for messages. `None` for a step that changes nothing in AWS.
     fn change(&self) -> Option<String>;
 
-    /// Whether the step deletes something or redirects traffic. Such a step needs a look at EC2 that has just been made.
+    /// Whether the step deletes something or redirects traffic. Such a step needs a new read of EC2.
     fn is_destructive(&self) -> bool;
 
     /// The EC2 calls that change AWS. `None` for a step that changes nothing in AWS.
     fn calls(&self) -> Option<Calls>;
 
-    /// Whether EC2 goes on by itself after this step, for instance from `provisioning` to `active`.
+    /// Whether a transient state follows this step, such as `provisioning` after the acceptance.
     fn is_continued_by_ec2(&self) -> bool {
         false
     }

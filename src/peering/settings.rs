@@ -13,7 +13,8 @@ pub(crate) const EFFECT_REQUEUE: Duration = Duration::from_secs(5);
 /// Interval between looks at a blocker that no event reports, such as a VPC that is created in AWS.
 pub(crate) const STALLED_REQUEUE: Duration = Duration::from_secs(60);
 
-/// Interval between looks at an older `VpcPeeringAccepter` of the same VPC. A look costs neither an AWS call nor a write.
+/// Interval between looks at an older `VpcPeeringAccepter` of the same VPC. A look costs neither an AWS call nor a
+/// write.
 pub(crate) const OLDER_ACCEPTER_REQUEUE: Duration = Duration::from_secs(5);
 
 /// The most requests in a row that replace a peering that has ended.
@@ -41,8 +42,8 @@ pub(crate) const MAX_ROUTES: usize = 1000;
 /// The settings of the decision.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Time for which EC2 must not show a recorded connection before the operator believes that it is gone. EC2 promises no
-    /// bound: <https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>.
+    /// Time for which EC2 must not show a recorded connection before the operator believes that it is gone. EC2
+    /// promises no bound: <https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>.
     pub consistency_window: Duration,
     /// Pause before a peering that has ended is requested again. It doubles with each request in a row.
     pub recreation_pause: Duration,

@@ -55,12 +55,12 @@ impl Snapshot {
     }
 
     /// The connections of this cluster with a transient status code.
-    pub(crate) fn in_motion(&self, cluster: &str) -> impl Iterator<Item = &Arc<Connection>> {
+    pub(crate) fn transient(&self, cluster: &str) -> impl Iterator<Item = &Arc<Connection>> {
         let is_of_cluster = move |connection: &&Arc<Connection>| {
             let clusters = [Owner::CLUSTER, Owner::ACCEPTER_CLUSTER].map(|key| connection.tags.get(key));
             clusters.into_iter().flatten().any(|owner| owner == cluster)
         };
-        self.connections.iter().filter(|connection| connection.code.is_in_motion()).filter(is_of_cluster)
+        self.connections.iter().filter(|connection| connection.code.is_transient()).filter(is_of_cluster)
     }
 
     /// The IDs of the connections that differ from those of `earlier`, and the [`requests_to`] keys of their accepter

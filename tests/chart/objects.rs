@@ -73,7 +73,8 @@ pub async fn identities_are_rendered_from_the_values(shared: Arc<Shared>) -> Res
         "allowOptions": false,
         "allowAdoption": false,
     });
-    let values = json!({"identities": {"partner": spec, "other": {"accountId": "333333333333", "roleArn": "arn:aws:iam::333333333333:role/x"}}});
+    let other = json!({"accountId": "333333333333", "roleArn": "arn:aws:iam::333333333333:role/x"});
+    let values = json!({"identities": {"partner": spec, "other": other}});
     for (arguments, is_known) in
         [(vec![], false), (vec!["--api-versions", "vpcpeering.dev/v1alpha1/AwsIdentity"], true)]
     {

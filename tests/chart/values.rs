@@ -27,7 +27,10 @@ pub fn combinations() -> Vec<(&'static str, Value)> {
             "a selector in one namespace, and an event queue",
             json!({
                 "watchSelector": "shard in (1,2)", "watchNamespaces": ["watched"],
-                "operator": {"eventQueueUrl": "https://sqs.eu-central-1.amazonaws.com/111111111111/peerings", "maxConcurrentReconciles": 0},
+                "operator": {
+                    "eventQueueUrl": "https://sqs.eu-central-1.amazonaws.com/111111111111/peerings",
+                    "maxConcurrentReconciles": 0,
+                },
             }),
         ),
         (
@@ -47,20 +50,31 @@ pub fn combinations() -> Vec<(&'static str, Value)> {
         (
             "RBAC, service account and CRDs that exist already",
             json!({
-                "rbac": {"create": false}, "serviceAccount": {"create": false, "name": "mine"}, "crds": {"install": false},
+                "rbac": {"create": false}, "serviceAccount": {"create": false, "name": "mine"},
+                "crds": {"install": false},
             }),
         ),
         (
             "IRSA",
-            json!({"serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::111111111111:role/x"}}}),
+            json!({"serviceAccount": {
+                "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::111111111111:role/x"},
+            }}),
         ),
         (
             "all monitoring objects",
             json!({"metrics": {
                 "service": {"enabled": true, "annotations": {"a": "b"}},
-                "serviceMonitor": {"enabled": true, "labels": {"release": "prometheus"}, "relabelings": [{"targetLabel": "x", "replacement": "y"}]},
-                "podMonitor": {"enabled": true, "metricRelabelings": [{"action": "drop", "sourceLabels": ["region"], "regex": "x"}]},
-                "prometheusRule": {"enabled": true, "labels": {"release": "prometheus"}, "runbookUrl": "https://example.com/runbook"},
+                "serviceMonitor": {
+                    "enabled": true, "labels": {"release": "prometheus"},
+                    "relabelings": [{"targetLabel": "x", "replacement": "y"}],
+                },
+                "podMonitor": {
+                    "enabled": true,
+                    "metricRelabelings": [{"action": "drop", "sourceLabels": ["region"], "regex": "x"}],
+                },
+                "prometheusRule": {
+                    "enabled": true, "labels": {"release": "prometheus"}, "runbookUrl": "https://example.com/runbook",
+                },
                 "dashboard": {"enabled": true, "namespace": "watched", "annotations": {"grafana_folder": "AWS"}},
             }}),
         ),
@@ -74,13 +88,17 @@ pub fn combinations() -> Vec<(&'static str, Value)> {
         ("the optional admission policies", json!({"admission": {"deletionProtection": true, "identityUse": true}})),
         (
             "the optional admission policies for two namespaces",
-            json!({"watchNamespaces": ["watched", "watched-too"], "admission": {"deletionProtection": true, "identityUse": true}}),
+            json!({
+                "watchNamespaces": ["watched", "watched-too"],
+                "admission": {"deletionProtection": true, "identityUse": true},
+            }),
         ),
         ("no admission policy", json!({"admission": {"status": false, "finalizer": false}})),
         (
             "all settings of the pod",
             json!({
-                "nameOverride": "peerings", "commonLabels": {"team": "network"}, "commonAnnotations": {"owner": "network"},
+                "nameOverride": "peerings",
+                "commonLabels": {"team": "network"}, "commonAnnotations": {"owner": "network"},
                 "image": {"repository": "registry.example.com/operator", "digest": digest},
                 "imagePullSecrets": [{"name": "registry"}],
                 "replicas": 3, "podDisruptionBudget": {"maxUnavailable": "50%"},
@@ -98,10 +116,14 @@ pub fn combinations() -> Vec<(&'static str, Value)> {
                 }]}},
                 "topologySpreadConstraints": [
                     {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"},
-                    {"maxSkew": 2, "topologyKey": "x", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": {"a": "b"}}},
+                    {
+                        "maxSkew": 2, "topologyKey": "x", "whenUnsatisfiable": "ScheduleAnyway",
+                        "labelSelector": {"matchLabels": {"a": "b"}},
+                    },
                 ],
                 "operator": {"extraArgs": ["--log-level=debug"], "otlpEndpoint": "http://collector:4318"},
-                "dnsPolicy": "None", "dnsConfig": {"nameservers": ["10.0.0.10"]}, "schedulerName": "other", "runtimeClassName": "gvisor",
+                "dnsPolicy": "None", "dnsConfig": {"nameservers": ["10.0.0.10"]},
+                "schedulerName": "other", "runtimeClassName": "gvisor",
                 "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["ec2.internal"]}],
                 "initContainers": [container("first")], "extraContainers": [container("proxy")],
                 "extraObjects": [{

@@ -86,7 +86,8 @@ async fn demo() -> Result<()> {
 
 async fn show_conditions_and_events(control_plane: &ControlPlane) -> Result<()> {
     say("the conditions and the Events");
-    let ready = "custom-columns=NAME:.metadata.name,READY:.status.conditions[0].status,REASON:.status.conditions[0].reason,MESSAGE:.status.conditions[0].message";
+    let ready = "custom-columns=NAME:.metadata.name,READY:.status.conditions[0].status,\
+                 REASON:.status.conditions[0].reason,MESSAGE:.status.conditions[0].message";
     print!("{}", control_plane.kubectl(&["get", "vpcpeerings", "-o", ready]).await?);
     let events = "custom-columns=OBJECT:.regarding.name,TYPE:.type,REASON:.reason,NOTE:.note";
     let order = "--sort-by=.eventTime";

@@ -27,7 +27,7 @@ const FILES: [&str; 6] = [
     "deploy/examples/accepter.yaml",
 ];
 
-/// With the CRDs of Argo CD and Flux, and the restricted Pod Security Standard enforced.
+/// The API server has the CRDs of Argo CD and Flux, and enforces the restricted Pod Security Standard.
 pub async fn the_api_server_accepts_every_overlay_and_example(world: World) -> Result<()> {
     let control_plane = &world.shared.with_own_control_plane().await?.control_plane;
     let schemas = prepare("tests/control-plane/build.sh gitops-crds")?;

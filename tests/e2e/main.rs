@@ -320,12 +320,12 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 }
 
 impl Shared {
-    /// With a control plane of its own, for tests that stop it or change what is cluster-wide.
+    /// Returns a copy with its own control plane, for tests that stop it or change cluster-scoped objects.
     async fn with_own_control_plane(&self) -> Result<Arc<Self>> {
         Ok(Arc::new(Self { control_plane: ControlPlane::start().await?, moto: Arc::clone(&self.moto) }))
     }
 
-    /// With a control plane of its own that has neither the CRDs nor anything else of `deploy/`.
+    /// Returns a copy with its own control plane, in which nothing from `deploy/` is installed, not even the CRDs.
     async fn with_empty_control_plane(&self) -> Result<Arc<Self>> {
         Ok(Arc::new(Self { control_plane: ControlPlane::bare().await?, moto: Arc::clone(&self.moto) }))
     }

@@ -185,7 +185,12 @@ pub async fn a_large_region_is_polled_with_filters(world: World) -> Result<()> {
         |number: usize| json!({"account": "111111111111", "region": REGION, "vpc_id": format!("vpc-{number:017x}")});
     let peerings = (0..OTHERS).map(|number| {
         let (requester, accepter) = (end(2 * number), end(2 * number + 1));
-        json!({"id": format!("pcx-{number:017x}"), "requester": requester, "accepter": accepter, "phase": {"code": "active"}})
+        json!({
+            "id": format!("pcx-{number:017x}"),
+            "requester": requester,
+            "accepter": accepter,
+            "phase": {"code": "active"},
+        })
     });
     scene["peerings"] = peerings.collect();
     world.simulator().load(&serde_json::from_value(scene)?).await?;

@@ -42,7 +42,9 @@ pub async fn every_schema_rule_rejects_with_a_readable_message(world: World) -> 
             "spec.accepter.routes.routeTables.ids",
         ),
         (
-            json!({"accepter": {"vpcId": "vpc-00000000", "routes": {"routeTables": {"all": true}, "destinationCidrBlocks": ["x"]}}}),
+            json!({"accepter": {
+                "vpcId": "vpc-00000000", "routes": {"routeTables": {"all": true}, "destinationCidrBlocks": ["x"]},
+            }}),
             "destinationCidrBlocks must be CIDR blocks",
         ),
         (

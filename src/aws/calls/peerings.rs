@@ -83,7 +83,7 @@ impl View for Snapshot {
     }
 
     fn transient(&self, cluster: &str) -> Filters {
-        self.in_motion(cluster).map(|connection| (CONNECTION_ID, &connection.id)).collect()
+        self.transient(cluster).map(|connection| (CONNECTION_ID, &connection.id)).collect()
     }
 }
 

@@ -27,7 +27,7 @@ impl Ec2 {
         region: &str,
         ids: impl IntoIterator<Item = String>,
     ) -> Result<HashMap<String, Vpc>, AwsError> {
-        // With the VpcId parameter instead of a filter, one unknown ID would fail the call for all.
+        // A filter instead of the VpcId parameter: one unknown ID in VpcId would fail the call for all.
         let ids = Filter::builder().name("vpc-id").set_values(Some(ids.into_iter().collect())).build();
         let answer = self.read_client(region).describe_vpcs().filters(ids).send().await;
         let vpcs = answer.map_err(|error| self.error("DescribeVpcs", &error))?.vpcs.unwrap_or_default();

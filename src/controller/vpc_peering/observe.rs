@@ -22,7 +22,7 @@ use crate::controller::kind::{
 use crate::controller::state::Listings;
 use crate::peering::routes::RouteTables;
 use crate::peering::vpc_peering::{AccepterView, Desired, Observation, Recorded, view};
-use crate::peering::{Authorized, Blocker, Connection, Endpoints, Hint, Owner, Snapshot};
+use crate::peering::{Authorized, Blocker, Connection, Endpoints, Owner, Snapshot};
 
 /// The desired state of the object.
 pub(super) fn desired<'a>(
@@ -50,7 +50,7 @@ pub(super) fn desired<'a>(
 /// The inventories that the object uses.
 struct Sources {
     requester: Arc<Inventory<Snapshot>>,
-    /// That of the accepter's end, if it is in another account or region.
+    /// The inventory of the accepter's end, if that is in another account or region.
     accepter: Option<Arc<Inventory<Snapshot>>>,
     route_tables: BTreeMap<Side, Arc<Inventory<RouteTables>>>,
 }
@@ -185,7 +185,7 @@ fn add_state(
     observed: &mut Observation,
 ) {
     let (owner, stored) = (owner(context, object), object.status.clone().unwrap_or_default());
-    let proven = proven(desired(object, context, peers, &owner, &stored), observed);
+    let proven = proven(desired(object, context, peers, &owner, &stored), recorded, observed);
     let is_needed = |id: &str| recorded.routes.iter().any(|route| route.vpc_peering_connection_id == id);
     observed.older_claim = recorded.owned_id().is_none().then(|| claims::older(object, context, &peers.ends)).flatten();
     let code = observed.recorded.as_ref().map(|connection| connection.code.clone());
@@ -200,11 +200,9 @@ fn add_state(
 }
 
 /// The connections that EC2 shows as the object's own now.
-fn proven(desired: Desired<'_>, observed: &Observation) -> Vec<Authorized> {
+fn proven(desired: Desired<'_>, recorded: &Recorded, observed: &Observation) -> Vec<Authorized> {
     let authority = desired.authority();
-    let recorded = observed.recorded.iter().map(|connection| (connection, Hint::Recorded));
-    let shown = recorded.chain(observed.earlier.iter().map(|connection| (connection, Hint::Tagged)));
-    shown.filter_map(|(connection, hint)| authority.over(connection, hint).ok()).collect()
+    observed.routed(recorded).filter_map(|(connection, hint)| authority.over(connection, hint).ok()).collect()
 }
 
 /// Sets the AWS IDs whose changes wake the object.

@@ -1,5 +1,5 @@
-//! The identities that act for a `VpcPeering`, and its two ends. Every check that needs no AWS call comes before the first
-//! AWS call.
+//! The identities that act for a `VpcPeering`, and its two ends. Every check that needs no AWS call comes before the
+//! first AWS call.
 
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ pub(super) async fn resolve(object: &VpcPeering, context: &Context) -> Result<Pe
     if adopts && spec.management_policy == ManagementPolicy::Full {
         Permissions { requester: Some(grants.requester.limits.clone()), accepter: None }.adoption()?;
     }
-    // AWS knows the account of the operator's own credentials. The regions can be judged without it.
+    // The account of the operator's own credentials needs an AWS call. The check of the regions needs none.
     let of_accepter = grants.accepter.as_ref().map(|grant| grant.defaults(None)).unwrap_or_default();
     admit_regions(spec, &grants, &locations(spec, recorded, &grants.requester.defaults(None), &of_accepter)?)?;
 
@@ -137,7 +137,7 @@ async fn own_grant_of(
     })
 }
 
-/// Checks the VPCs and accounts that the spec alone tells.
+/// Checks the VPCs and accounts that the spec names.
 fn admit_known_ends(spec: &VpcPeeringSpec, grants: &Grants) -> Result<(), Blocker> {
     let account = |grant: &Grant| grant.defaults(None).account_id;
     let Grants { requester, accepter } = grants;
@@ -179,7 +179,7 @@ fn admit_regions(spec: &VpcPeeringSpec, grants: &Grants, [requester, accepter]: 
     Ok(())
 }
 
-/// Another account sees nothing of the recorded peering, and would take it for deleted.
+/// Rejects another account: it does not see the recorded peering, and the operator would treat the peering as deleted.
 fn check_recorded_owner(object: &VpcPeering, principal: &Principal, account_id: &str) -> Result<(), Blocker> {
     let status = object.status.as_ref();
     let recorded = status.and_then(|status| status.requester_vpc_info.as_ref()?.owner_id.as_deref());

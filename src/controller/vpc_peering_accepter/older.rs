@@ -7,8 +7,8 @@ use crate::aws::regions;
 use crate::controller::context::Context;
 use crate::peering::Endpoint;
 
-/// An older resource for the same VPC of the same account and region: its kind and name. One without permission to act for
-/// the VPC does not count.
+/// An older resource for the same VPC of the same account and region: its kind and name. One without permission to act
+/// for the VPC does not count.
 pub(super) fn older(object: &VpcPeeringAccepter, context: &Context, end: &Endpoint) -> Option<String> {
     let age = |object: &VpcPeeringAccepter| (object.creation_timestamp(), object.uid());
     let older = context.accepters.store.find(|other| age(other) < age(object) && decides(other, context, end))?;

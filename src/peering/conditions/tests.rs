@@ -10,10 +10,10 @@ fn types(conditions: &[Condition]) -> Vec<(&str, &str)> {
 }
 
 fn readiness(plan: &Plan<Step>) -> Readiness {
-    Readiness::under(plan).unwrap_or_else(|| panic!("{plan:?} has no summary"))
+    Readiness::under(plan).unwrap_or_else(|| panic!("{plan:?} has no readiness"))
 }
 
-/// The conditions of a readiness after those of an earlier one.
+/// The conditions of `readiness`, as they follow the previous conditions.
 fn after(previous: &[Condition], readiness: &Readiness, generation: i64, now: Timestamp) -> Vec<Condition> {
     let conditions = readiness.conditions(generation, now).into_iter();
     let before = |condition: &Condition| previous.iter().find(|before| before.type_ == condition.type_);
@@ -43,7 +43,7 @@ fn every_plan_shows_the_conditions_that_kstatus_reads() {
 }
 
 #[test]
-fn the_transition_time_is_that_of_the_last_real_change() {
+fn the_transition_time_changes_only_with_the_status() {
     let later = NOW + SignedDuration::from_secs(9);
     let pending =
         readiness(&Plan::Wait { reason: Reason::PendingAcceptance, message: "a".into(), requeue_after: None });
@@ -56,11 +56,11 @@ fn the_transition_time_is_that_of_the_last_real_change() {
 }
 
 #[test]
-fn a_repeated_error_is_no_news() {
+fn an_error_with_another_request_id_is_not_a_change() {
     let error = |id: &str| Readiness::working(Reason::AwsError, format!("InternalError{REQUEST_ID}{id})"));
     let first = error("r-1").conditions(1, NOW);
     let second = after(&first, &error("r-2"), 1, NOW + SignedDuration::from_secs(9));
     assert_eq!(first, second);
     let another = Readiness::working(Reason::AwsError, format!("Unavailable{REQUEST_ID}r-3)"));
-    assert!(is_news(first.first(), &another.conditions(1, NOW)[0]));
+    assert!(has_changed(first.first(), &another.conditions(1, NOW)[0]));
 }

@@ -14,7 +14,7 @@ pub(crate) fn cidr_blocks(end: &VpcInfo) -> BTreeSet<IpNet> {
     end.cidr_block.iter().chain(ipv4).chain(ipv6).filter_map(|block| parse(block)).collect()
 }
 
-/// Parses CIDR blocks. Texts that are none are left out.
+/// Parses CIDR blocks. Invalid ones are left out.
 pub(crate) fn parse_all<'a>(blocks: impl IntoIterator<Item = &'a String>) -> BTreeSet<IpNet> {
     blocks.into_iter().filter_map(|block| parse(block)).collect()
 }

@@ -1,17 +1,16 @@
-//! Tests of the route rules: tables of single decisions, and a model of EC2 with crashes and stale views. The file
-//! exceeds 400 lines because both share the notation of routes and records.
+//! Tests of the route rules, as tables of single decisions. The file exceeds 400 lines because all tables use the same
+//! notation of routes and records. [`interleavings`] uses it, too.
 
 #![allow(clippy::unwrap_used)]
+
+mod interleavings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use proptest::prelude::*;
 
 use super::plan::RoutesPlan;
 use super::problem::RouteProblem;
-use super::table::RouteEntry;
-use super::wanted::wanted;
 use super::*;
 use crate::api::{CidrBlock, Ipv6CidrBlock, ManagedRoute, Reason, RouteTableSelector, Routes, Side, VpcInfo};
 use crate::peering::authority::Authorized;
@@ -159,109 +158,119 @@ fn short(plan: &RoutesPlan) -> Vec<String> {
     }
 }
 
-/// One table of all states of one route, so that a missing row is visible. It is longer than 60 lines for that reason.
+/// One destination in the main table: the record, the routes in EC2, and the step if the spec asks for the route, if it
+/// no longer does, and before the peering is deleted.
+type Row = [&'static [&'static str]; 5];
+
+/// EC2 shows no route, or one through our connection.
+const THROUGH_OURS: &[Row] = &[
+    // No record and no route.
+    [&[], &[], &["record main 10.1.0.0/16 pcx-ours"], &[], &[]],
+    [
+        &["main 10.1.0.0/16 pcx-ours"],
+        &[],
+        &["create the route to 10.1.0.0/16 through pcx-ours in main"],
+        &["record nothing"],
+        &["record nothing"],
+    ],
+    // Recorded and present.
+    [
+        &["main 10.1.0.0/16 pcx-ours"],
+        &["10.1.0.0/16 pcx-ours"],
+        &[],
+        &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+        &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+    ],
+    // Only the spec names the route: the record was lost, or somebody created the route by hand.
+    [
+        &[],
+        &["10.1.0.0/16 pcx-ours"],
+        &["record main 10.1.0.0/16 pcx-ours"],
+        &[],
+        &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+    ],
+    // A blackhole through our connection.
+    [
+        &["main 10.1.0.0/16 pcx-ours"],
+        &["10.1.0.0/16 pcx-ours!"],
+        &["replace the route to 10.1.0.0/16 through pcx-ours in main"],
+        &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+        &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+    ],
+];
+
+/// EC2 shows a route through the connection that ours replaces, or showed one before the replacement.
+const THROUGH_EARLIER: &[Row] = &[
+    // Both connections are recorded, then the target is replaced.
+    [
+        &["main 10.1.0.0/16 pcx-earlier"],
+        &["10.1.0.0/16 pcx-earlier!"],
+        &["record main 10.1.0.0/16 pcx-earlier", "record main 10.1.0.0/16 pcx-ours"],
+        &["delete the route to 10.1.0.0/16 through pcx-earlier in main"],
+        &["delete the route to 10.1.0.0/16 through pcx-earlier in main"],
+    ],
+    [
+        &["main 10.1.0.0/16 pcx-earlier", "main 10.1.0.0/16 pcx-ours"],
+        &["10.1.0.0/16 pcx-earlier!"],
+        &["replace the route to 10.1.0.0/16 through pcx-ours in main"],
+        &["delete the route to 10.1.0.0/16 through pcx-earlier in main"],
+        &["delete the route to 10.1.0.0/16 through pcx-earlier in main"],
+    ],
+    [
+        &["main 10.1.0.0/16 pcx-earlier", "main 10.1.0.0/16 pcx-ours"],
+        &["10.1.0.0/16 pcx-ours"],
+        &["record main 10.1.0.0/16 pcx-ours"],
+        &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+        &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+    ],
+    [
+        &["main 10.1.0.0/16 pcx-earlier"],
+        &["10.1.0.0/16 pcx-ours"],
+        &["record main 10.1.0.0/16 pcx-ours"],
+        &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+        &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+    ],
+    // The record does not name the earlier connection for this entry, so the route is not ours.
+    [&[], &["10.1.0.0/16 pcx-earlier!"], &[], &[], &[]],
+    [
+        &["main 10.1.0.0/16 pcx-ours"],
+        &["10.1.0.0/16 pcx-earlier!"],
+        &["record nothing"],
+        &["record nothing"],
+        &["record nothing"],
+    ],
+];
+
+/// EC2 shows a route that somebody else created.
+const OF_OTHERS: &[Row] = &[
+    [&[], &["10.1.0.0/16 nat-1"], &[], &[], &[]],
+    [
+        &["main 10.1.0.0/16 pcx-ours"],
+        &["10.1.0.0/16 nat-1"],
+        &["record nothing"],
+        &["record nothing"],
+        &["record nothing"],
+    ],
+    // Another route beside ours changes nothing.
+    [
+        &["main 10.1.0.0/16 pcx-ours"],
+        &["10.1.0.0/16 vgw-1", "10.1.0.0/16 pcx-ours"],
+        &[],
+        &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+        &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
+    ],
+];
+
 #[test]
-fn a_route_goes_through_its_states_one_step_at_a_time() {
-    // One destination in the main table. Columns: the record, the routes in EC2, and the step if the spec asks for the
-    // route, if it no longer does, and before the peering is deleted.
-    let rows: &[[&[&str]; 5]] = &[
-        // No record and no route.
-        [&[], &[], &["record main 10.1.0.0/16 pcx-ours"], &[], &[]],
-        [
-            &["main 10.1.0.0/16 pcx-ours"],
-            &[],
-            &["create the route to 10.1.0.0/16 through pcx-ours in main"],
-            &["record nothing"],
-            &["record nothing"],
-        ],
-        // Recorded and present.
-        [
-            &["main 10.1.0.0/16 pcx-ours"],
-            &["10.1.0.0/16 pcx-ours"],
-            &[],
-            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
-            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
-        ],
-        // Only the spec names the route: the record was lost, or somebody created the route by hand.
-        [
-            &[],
-            &["10.1.0.0/16 pcx-ours"],
-            &["record main 10.1.0.0/16 pcx-ours"],
-            &[],
-            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
-        ],
-        // A blackhole through our connection.
-        [
-            &["main 10.1.0.0/16 pcx-ours"],
-            &["10.1.0.0/16 pcx-ours!"],
-            &["replace the route to 10.1.0.0/16 through pcx-ours in main"],
-            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
-            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
-        ],
-        // Through the connection that ours replaces: both are recorded, then the target is replaced.
-        [
-            &["main 10.1.0.0/16 pcx-earlier"],
-            &["10.1.0.0/16 pcx-earlier!"],
-            &["record main 10.1.0.0/16 pcx-earlier", "record main 10.1.0.0/16 pcx-ours"],
-            &["delete the route to 10.1.0.0/16 through pcx-earlier in main"],
-            &["delete the route to 10.1.0.0/16 through pcx-earlier in main"],
-        ],
-        [
-            &["main 10.1.0.0/16 pcx-earlier", "main 10.1.0.0/16 pcx-ours"],
-            &["10.1.0.0/16 pcx-earlier!"],
-            &["replace the route to 10.1.0.0/16 through pcx-ours in main"],
-            &["delete the route to 10.1.0.0/16 through pcx-earlier in main"],
-            &["delete the route to 10.1.0.0/16 through pcx-earlier in main"],
-        ],
-        [
-            &["main 10.1.0.0/16 pcx-earlier", "main 10.1.0.0/16 pcx-ours"],
-            &["10.1.0.0/16 pcx-ours"],
-            &["record main 10.1.0.0/16 pcx-ours"],
-            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
-            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
-        ],
-        [
-            &["main 10.1.0.0/16 pcx-earlier"],
-            &["10.1.0.0/16 pcx-ours"],
-            &["record main 10.1.0.0/16 pcx-ours"],
-            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
-            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
-        ],
-        // The record does not name the earlier connection for this entry, so the route is not ours.
-        [&[], &["10.1.0.0/16 pcx-earlier!"], &[], &[], &[]],
-        [
-            &["main 10.1.0.0/16 pcx-ours"],
-            &["10.1.0.0/16 pcx-earlier!"],
-            &["record nothing"],
-            &["record nothing"],
-            &["record nothing"],
-        ],
-        // A route of somebody else.
-        [&[], &["10.1.0.0/16 nat-1"], &[], &[], &[]],
-        [
-            &["main 10.1.0.0/16 pcx-ours"],
-            &["10.1.0.0/16 nat-1"],
-            &["record nothing"],
-            &["record nothing"],
-            &["record nothing"],
-        ],
-        // Another route beside ours changes nothing.
-        [
-            &["main 10.1.0.0/16 pcx-ours"],
-            &["10.1.0.0/16 vgw-1", "10.1.0.0/16 pcx-ours"],
-            &[],
-            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
-            &["delete the route to 10.1.0.0/16 through pcx-ours in main"],
-        ],
-    ];
-    for [recorded, shown, wanted, unwanted, withdrawn] in rows {
+fn every_state_of_a_route_has_its_next_step() {
+    for [recorded, shown, wanted, unwanted, withdrawn] in [THROUGH_OURS, THROUGH_EARLIER, OF_OTHERS].concat() {
         let row = format!("{recorded:?} {shown:?}");
         let tables = [table("main", shown)];
         let spec = Some(to(main_table(), &["10.1.0.0/16"]));
         let with = Case::new(spec, &tables, recorded);
-        assert_eq!(short(&with.repair()), *wanted, "wanted: {row}");
-        assert_eq!(short(&Case::new(None, &tables, recorded).repair()), *unwanted, "unwanted: {row}");
-        assert_eq!(short(&with.withdraw()), *withdrawn, "withdrawn: {row}");
+        assert_eq!(short(&with.repair()), wanted, "wanted: {row}");
+        assert_eq!(short(&Case::new(None, &tables, recorded).repair()), unwanted, "unwanted: {row}");
+        assert_eq!(short(&with.withdraw()), withdrawn, "withdrawn: {row}");
     }
 }
 
@@ -349,7 +358,7 @@ fn a_gateway_route_table_gets_no_route_and_is_reported_if_an_id_names_it() {
 }
 
 #[test]
-fn destinations_are_the_blocks_of_the_other_end_or_parts_of_them() {
+fn destinations_lie_within_the_blocks_of_the_other_end() {
     let rows: &[(&[&str], &[&str], &[&str])] = &[
         (&[], &["10.1.0.0/16", "10.2.0.0/16", "2001:db8::/56"], &[]),
         (&["10.1.9.9/24"], &["10.1.9.0/24"], &[]),
@@ -408,13 +417,13 @@ fn a_block_of_another_account_gets_a_route_only_if_it_is_allowed() {
         assert_eq!(reason == Some(Reason::UnexpectedCidrBlock), !unexpected.is_empty());
         (short(&plan).iter().map(of).collect(), unexpected)
     };
-    // Of the recorded blocks, only private ones (RFC 1918, RFC 6598, RFC 4193) and IPv6 ones get routes.
+    // Among the recorded blocks, only private ones (RFC 1918, RFC 6598, RFC 4193) and IPv6 ones get routes.
     let first = ["10.1.0.0/16", "100.64.0.0/16", "203.0.113.0/24", "172.16.0.0/11", "2001:db8::/56", "fd00::/48"];
     let recorded = Trust { recorded: blocks(&first), by_destination: true, ..Trust::default() };
     let (made, unexpected) = routed(recorded.clone(), &[]);
     assert_eq!(made, ["10.1.0.0/16", "100.64.0.0/16", "2001:db8::/56", "fd00::/48"]);
     assert_eq!(unexpected, ["10.200.0.0/16", "172.0.0.0/11", "203.0.113.0/24", "2001:db8:ffff::/56"]);
-    // A destination in the spec is permission enough.
+    // A destination in the spec permits its route.
     let (made, unexpected) = routed(recorded.clone(), &["203.0.113.0/25", "10.200.0.0/16"]);
     assert_eq!((made.len(), unexpected.len()), (2, 0));
     // An allow list permits the blocks within it. A destination of the spec outside the list gets no route.
@@ -487,7 +496,7 @@ fn recorded_routes_that_the_spec_no_longer_asks_for_are_removed() {
 }
 
 #[test]
-fn no_route_leaves_the_record_before_ec2_had_time_to_show_it() {
+fn a_missing_route_stays_in_the_record_during_the_consistency_window() {
     let recorded = ["main 10.1.0.0/16 pcx-ours"];
     let mut case = Case::new(None, &[table("main", &[])], &recorded);
     case.is_settled = false;
@@ -513,7 +522,11 @@ fn the_records_of_the_other_end_stay() {
     case.tables = [table("main", &["10.1.0.0/16 pcx-earlier"])].into_iter().collect();
     case.routes = Some(to(main_table(), &["10.1.0.0/16"]));
     let plan = case.repair();
-    assert_eq!((plan.step, plan.conflicts.len()), (None, 1), "nor does one through an earlier connection");
+    assert_eq!(
+        (plan.step, plan.conflicts.len()),
+        (None, 1),
+        "a record of the other end through an earlier connection proves nothing at this end"
+    );
     case.recorded = [theirs.clone(), managed("gone 10.1.0.0/16 pcx-ours")].into();
     assert_eq!(case.withdraw().step, Some(RouteStep::Record([theirs].into())));
 }
@@ -562,228 +575,5 @@ fn the_changes_since_a_snapshot_are_the_vpcs_whose_tables_differ() {
     for (now, changed) in rows {
         let changed: BTreeSet<String> = changed.iter().map(|id| (*id).to_owned()).collect();
         assert_eq!(of(now).changes_since(&all), changed, "{now:?}");
-    }
-}
-
-/// The tables, destinations and targets of the model.
-const TABLES: [&str; 4] = ["main", "rtb-1", "rtb-2", "foreign"];
-const BLOCKS: [&str; 5] = ["10.1.0.0/16", "10.2.0.0/16", "2001:db8::/56", "10.9.0.0/16", "10.1.0.0/17"];
-const TARGETS: [&str; 4] = [OURS, EARLIER, "pcx-other", "nat-1"];
-
-/// The most passes by which EC2's view lags behind.
-const LAG: usize = 3;
-
-type World = BTreeMap<RouteEntry, Target>;
-
-fn any_entry() -> impl Strategy<Value = RouteEntry> {
-    (prop::sample::select(&TABLES[..]), prop::sample::select(&BLOCKS[..]))
-        .prop_map(|(table, block)| (table.to_owned(), block.parse().unwrap()))
-}
-
-fn any_routes() -> impl Strategy<Value = Option<Routes>> {
-    let selector = prop_oneof![
-        Just(every_table()),
-        Just(main_table()),
-        Just(ids(&["rtb-1", "rtb-2"])),
-        Just(ids(&["rtb-1", "foreign"])),
-        Just(tags(&[("name", "rtb-2")])),
-        Just(tags(&[("tier", "private")])),
-    ];
-    let destinations = prop::sample::subsequence(&BLOCKS[..], 0..=BLOCKS.len());
-    prop::option::weighted(0.8, (selector, destinations).prop_map(|(selector, blocks)| to(selector, &blocks)))
-}
-
-fn any_world() -> impl Strategy<Value = World> {
-    let target = prop::sample::select(&TARGETS[..]);
-    prop::collection::btree_map(any_entry(), target.prop_map(|target| route(&format!("::/0 {target}")).target), 0..12)
-}
-
-fn any_record() -> impl Strategy<Value = BTreeSet<ManagedRoute>> {
-    let entry = (any_entry(), prop::sample::select(&[OURS, EARLIER][..]))
-        .prop_map(|((table, block), id)| managed(&format!("{table} {block} {id}")));
-    prop::collection::btree_set(entry, 0..8)
-}
-
-/// A disturbance of one pass.
-#[derive(Clone, Debug)]
-enum Disturbance {
-    Nothing,
-    /// The process dies after this many changes of the step.
-    Crash(usize),
-    /// EC2 shows its state from this many passes ago.
-    Stale(usize),
-    /// The user edits the spec.
-    Edit(Option<Routes>),
-}
-
-fn disturbance() -> impl Strategy<Value = Disturbance> {
-    prop_oneof![
-        3 => Just(Disturbance::Nothing),
-        2 => (0..4usize).prop_map(Disturbance::Crash),
-        3 => (1..=LAG).prop_map(Disturbance::Stale),
-        1 => any_routes().prop_map(Disturbance::Edit),
-    ]
-}
-
-/// The route tables of EC2, and a resource that has routes in them.
-struct Model {
-    case: Case,
-    views: Vec<World>,
-    last_change: usize,
-}
-
-impl Model {
-    fn world(&self) -> &World {
-        self.views.last().unwrap()
-    }
-
-    fn shown(world: &World) -> RouteTables {
-        let routes = |id: &str| {
-            let here = world.iter().filter(|((table, _), _)| table == id);
-            here.map(|((_, destination), target)| Route {
-                destination: *destination,
-                target: target.clone(),
-                is_blackhole: *target == Target::Peering(EARLIER.into()),
-            })
-            .collect()
-        };
-        TABLES.iter().map(|id| RouteTable { routes: routes(id), ..table(id, &[]) }).collect()
-    }
-
-    /// An EC2 call. EC2 refuses to create a route that exists, and to replace one that does not.
-    fn call(world: &mut World, change: &RouteChange) {
-        let ManagedRoute { route_table_id, destination_cidr_block, vpc_peering_connection_id, .. } = change.route();
-        let entry = (route_table_id.clone(), destination_cidr_block.parse().unwrap());
-        let target = Target::Peering(vpc_peering_connection_id.clone());
-        match change {
-            RouteChange::Create(_) => _ = world.entry(entry).or_insert(target),
-            RouteChange::Replace(_) => _ = world.entry(entry).and_modify(|existing| *existing = target),
-            RouteChange::Delete(_) => _ = world.remove(&entry),
-        }
-    }
-
-    fn pass(&mut self, disturbance: Disturbance, decide: fn(Routing<'_>) -> RoutesPlan) -> RoutesPlan {
-        let now = self.views.len();
-        let lag = if let Disturbance::Stale(lag) = disturbance { lag } else { 0 };
-        self.case.tables = Self::shown(&self.views[now.saturating_sub(1 + lag)]);
-        self.case.is_settled = now - self.last_change > LAG;
-        if let Disturbance::Edit(routes) = &disturbance {
-            self.case.routes = routes.clone();
-        }
-        let plan = decide(self.case.routing());
-        let survives = if let Disturbance::Crash(changes) = disturbance { changes } else { usize::MAX };
-        let mut world = self.world().clone();
-        match &plan.step {
-            Some(RouteStep::Record(record)) if survives > 0 => self.case.recorded = record.clone(),
-            Some(RouteStep::Change(changes)) => {
-                changes.iter().take(survives).for_each(|change| Self::call(&mut world, change));
-                self.last_change = now;
-            }
-            Some(RouteStep::Record(_)) | None => {}
-        }
-        self.views.push(world);
-        plan
-    }
-
-    /// Runs passes until the plan has no step and awaits nothing.
-    fn rest(&mut self, decide: fn(Routing<'_>) -> RoutesPlan) -> RoutesPlan {
-        for _ in 0..30 {
-            let plan = self.pass(Disturbance::Nothing, decide);
-            if plan.step.is_none() && !plan.awaits_ec2 {
-                return plan;
-            }
-        }
-        panic!("the passes do not end: {:?}", decide(self.case.routing()));
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// One scenario from start to end. It exceeds 60 lines because its checks share the initial state.
-    #[test]
-    fn every_interleaving_ends_with_the_wanted_routes_and_keeps_those_of_others(
-        world in any_world(),
-        recorded in any_record(),
-        routes in any_routes(),
-        disturbances in prop::collection::vec(disturbance(), 0..20),
-    ) {
-        let specs: Vec<Option<Routes>> = disturbances
-            .iter()
-            .filter_map(|disturbance| match disturbance {
-                Disturbance::Edit(routes) => Some(routes.clone()),
-                _ => None,
-            })
-            .chain([routes.clone()])
-            .collect();
-        let mut case = Case { recorded: recorded.clone(), ..Case::new(routes, &[], &[]) };
-        case.tables = Model::shown(&world);
-        let mut wants = |routes: Option<Routes>| {
-            case.routes = routes;
-            wanted(case.routing(), &mut Vec::new()).unwrap()
-        };
-        let ever_wanted: BTreeSet<RouteEntry> = specs.iter().cloned().flat_map(&mut wants).collect();
-        let names = |entry: &RouteEntry, route: &ManagedRoute| {
-            route.route_table_id == entry.0 && route.destination_cidr_block == entry.1.to_string()
-        };
-        // The rule for the routes of the resource, applied to the initial state.
-        let is_ours = |entry: &RouteEntry, target: &Target| {
-            let Target::Peering(id) = target else { return false };
-            let of_vpc = entry.0 != "foreign";
-            let mut records = recorded.iter().filter(|route| names(entry, route));
-            of_vpc && if id == OURS {
-                ever_wanted.contains(entry) || records.next().is_some()
-            } else {
-                records.any(|route| route.vpc_peering_connection_id == *id)
-            }
-        };
-        let foreign: World =
-            world
-                .iter()
-                .filter(|(entry, target)| !is_ours(entry, target))
-                .map(|(entry, target)| (entry.clone(), target.clone()))
-                .collect();
-
-        let mut model = Model { case, views: vec![world], last_change: 0 };
-        model.case.routes = specs.last().unwrap().clone();
-        for disturbance in disturbances {
-            model.pass(disturbance, repair);
-            for (entry, target) in &foreign {
-                prop_assert_eq!(model.world().get(entry), Some(target), "changed at {:?}", entry);
-            }
-        }
-        let plan = model.rest(repair);
-        let now_wanted = wanted(model.case.routing(), &mut Vec::new()).unwrap();
-        let ours = Target::Peering(OURS.into());
-        for entry in &now_wanted {
-            let is_there = model.world().get(entry) == Some(&ours);
-            let is_conflict = plan.conflicts.iter().any(|conflict| {
-                (&conflict.route_table_id, &conflict.route.destination) == (&entry.0, &entry.1)
-            });
-            prop_assert!(is_there != is_conflict, "{:?}: {:?}", entry, model.world().get(entry));
-            prop_assert_eq!(is_conflict, foreign.get(entry).is_some_and(|target| *target != ours), "{:?}", entry);
-        }
-        // No other route of the resource is left. The exception is an unrecorded route that a spec named too briefly to
-        // be acted on.
-        for (entry, target) in model.world() {
-            let may_stay = *target == ours
-                && model.views[0].get(entry) == Some(target)
-                && !recorded.iter().any(|route| names(entry, route));
-            let is_explained = now_wanted.contains(entry) || foreign.get(entry) == Some(target) || may_stay;
-            prop_assert!(is_explained, "orphaned: {:?} {:?}", entry, target);
-        }
-        for route in &model.case.recorded {
-            let entry = (route.route_table_id.clone(), route.destination_cidr_block.parse().unwrap());
-            prop_assert_eq!(model.world().get(&entry), Some(&ours), "recorded but missing: {:?}", route);
-        }
-
-        model.rest(|routing| withdraw(routing, true));
-        prop_assert!(model.case.recorded.is_empty(), "{:?}", model.case.recorded);
-        for entry in &now_wanted {
-            prop_assert!(model.world().get(entry) != Some(&ours), "orphaned: {:?}", entry);
-        }
-        for (entry, target) in &foreign {
-            prop_assert_eq!(model.world().get(entry), Some(target), "changed at {:?}", entry);
-        }
     }
 }

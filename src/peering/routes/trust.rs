@@ -1,4 +1,4 @@
-//! Which CIDR blocks of the other end may get routes.
+//! The CIDR blocks of the other end that may get routes.
 
 use std::collections::BTreeSet;
 
@@ -6,22 +6,23 @@ use ipnet::IpNet;
 
 use super::cidr::is_private;
 
-/// Which CIDR blocks of the other end may get routes. The account of the other end can add blocks to its VPC at any
+/// The CIDR blocks of the other end that may get routes. The account of the other end can add blocks to its VPC at any
 /// time. Such a block must not get a route here without consent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Trust {
-    /// Every block may: the operator acts for the other end, too.
+    /// Every block may get a route, because the operator acts for the other end, too.
     pub all: bool,
-    /// A block within one of these may. The spec lists them.
+    /// The spec lists these blocks. A block within one of them may get a route.
     pub listed: BTreeSet<IpNet>,
-    /// The blocks of the other end when the peering first became active. The private and the IPv6 blocks among them
-    /// may.
+    /// The blocks of the other end when the peering first became active. The private blocks and the IPv6 blocks among
+    /// them may get routes.
     pub recorded: BTreeSet<IpNet>,
-    /// No block that overlaps one of these may. This overrides all other fields.
+    /// No block that overlaps one of these gets a route. This overrides all other fields.
     pub denied: BTreeSet<IpNet>,
     /// Whether a destination of the spec may get a route because the spec names it.
     pub by_destination: bool,
-    /// How to allow another block, as a verb phrase. `None`: by adding it to the destinations of the spec.
+    /// The advice in messages on how to allow another block. `None` if the user adds it to the destinations of the
+    /// spec.
     pub to_allow: Option<String>,
 }
 

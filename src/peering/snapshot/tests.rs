@@ -17,7 +17,7 @@ fn ids(connections: &[Arc<Connection>]) -> Vec<&str> {
 }
 
 #[test]
-fn the_recorded_connection_is_shown_with_any_code_and_owned_ones_until_they_end() {
+fn the_recorded_connection_is_shown_with_any_code_and_owned_connections_until_they_end() {
     let connections = vec![named("pcx-1", StatusCode::Deleted, &owner()), named("pcx-2", StatusCode::Active, &owner())];
     let observed = observe(connections, Some("pcx-1"));
     assert_eq!(observed.recorded.map(|connection| connection.id.clone()).as_deref(), Some("pcx-1"));
@@ -61,13 +61,13 @@ fn created_deleted_and_changed_connections_are_reported() {
 }
 
 #[test]
-fn only_connections_of_this_cluster_count_as_in_motion() {
+fn only_connections_of_this_cluster_count_as_transient() {
     let cluster = &owner().cluster;
     let snapshot = |connection: Connection| [connection].into_iter().collect::<Snapshot>();
-    assert!(snapshot(named("pcx-1", StatusCode::Provisioning, &owner())).in_motion(cluster).next().is_some());
-    assert!(snapshot(named("pcx-1", StatusCode::Active, &owner())).in_motion(cluster).next().is_none());
+    assert!(snapshot(named("pcx-1", StatusCode::Provisioning, &owner())).transient(cluster).next().is_some());
+    assert!(snapshot(named("pcx-1", StatusCode::Active, &owner())).transient(cluster).next().is_none());
     let theirs = Owner { cluster: "other".into(), ..owner() };
-    assert!(snapshot(named("pcx-1", StatusCode::Provisioning, &theirs)).in_motion(cluster).next().is_none());
+    assert!(snapshot(named("pcx-1", StatusCode::Provisioning, &theirs)).transient(cluster).next().is_none());
 }
 
 #[test]

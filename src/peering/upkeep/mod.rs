@@ -26,8 +26,8 @@ pub(crate) fn tags(
     AspectStatus::with_step(Aspect::Tags(side), tags::repair(wanted, managed, shown))
 }
 
-/// The DNS options of one end. `wanted` is compared with EC2's view, not with the last request. An option that EC2 does not
-/// show has its default, false.
+/// The DNS options of one end. `wanted` is compared with EC2's view, not with the last request. An option that EC2 does
+/// not show has its default, false.
 pub(crate) fn options(
     side: Side,
     wanted: bool,
@@ -63,8 +63,8 @@ pub(crate) fn routes(routing: Routing<'_>, limits: Option<&Limits>) -> AspectSta
     }
 }
 
-/// The removal of the routes of one end. With `keeps_record`, the record follows the routes. Without it, the status is not
-/// written any more, so that an object that has grown to the size limit of the API server can still be deleted.
+/// The removal of the routes of one end. With `keeps_record`, the record follows the routes. Without it, the status is
+/// not written any more, so that an object that has grown to the size limit of the API server can still be deleted.
 pub(crate) fn withdraw_routes(
     routing: Routing<'_>,
     keeps_record: bool,
@@ -87,8 +87,8 @@ pub(crate) fn withdraw_routes(
     }
 }
 
-/// The conditions `OptionsSynced` and `RoutesReady`, for those that the spec asks for. `awaited` is a connection that has to
-/// become active first.
+/// The conditions `OptionsSynced` and `RoutesReady`, for those that the spec asks for. `awaited` is a connection that
+/// has to become active first.
 pub(crate) fn conditions<'a, S: 'a>(
     statuses: impl Iterator<Item = &'a AspectStatus<S>> + Clone,
     (asks_for_options, asks_for_routes): (bool, bool),

@@ -63,7 +63,8 @@ impl UpkeepStep {
             Self::Tag { .. } => Some(Calls::one("CreateTags", side)),
             Self::Untag { .. } => Some(Calls::one("DeleteTags", side)),
             Self::SetOptions { .. } => Some(Calls::one("ModifyVpcPeeringConnectionOptions", side)),
-            // Creating, replacing and deleting routes are three EC2 actions. One limit for all of them errs on the safe side.
+            // Creating, replacing and deleting routes are three EC2 actions. One limit for all of them errs on the safe
+            // side.
             Self::ChangeRoutes { changes } => Some(Calls { action: "CreateRoute", side, count: changes.len() }),
         }
     }

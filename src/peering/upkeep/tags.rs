@@ -10,7 +10,7 @@ use crate::peering::owner::Owner;
 
 /// The next step towards the `wanted` tags at one end. `managed` are the tags that the operator has set there.
 ///
-/// - A tag of the spec is recorded before it is set. After a crash the record still tells that it is the operator's.
+/// - A tag of the spec is recorded before it is set. After a crash, the record still shows that the operator set it.
 /// - A tag is removed only while EC2 shows the value that the operator has set.
 /// - Ownership tags need no record: their values are known.
 pub(crate) fn repair(
@@ -40,8 +40,8 @@ pub(crate) fn repair(
     (*managed != of_spec).then_some(UpkeepStep::RecordTags { tags: of_spec })
 }
 
-/// The keys of the ownership tags that EC2 shows, if they name this resource. `VpcPeeringAccepter` also takes the tags of
-/// an earlier resource of the same name, which `takes_orphans` permits.
+/// The keys of the ownership tags that EC2 shows, if they name this resource. `VpcPeeringAccepter` also takes the tags
+/// of an earlier resource of the same name, which `takes_orphans` permits.
 pub(crate) fn ownership_keys(
     authority: &Authority<'_>,
     connection: &Connection,

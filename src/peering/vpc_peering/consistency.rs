@@ -6,8 +6,8 @@ use crate::api::Reason;
 use crate::peering::plan::Plan;
 use crate::peering::settings::{MISSING_REQUEUE, Settings};
 
-/// The wait while EC2 does not show a connection that must exist by the record. EC2 is eventually consistent, so that an
-/// absence has to last. `None` once it has.
+/// The wait while EC2 does not show a connection that must exist by the record. EC2 is eventually consistent, so that
+/// an absence has to last. `None` once it has.
 pub(super) fn missing(subject: &str, observed: &Observation, settings: Settings) -> Option<Plan<Step>> {
     let left = settings.consistency_window.checked_sub(observed.missing_for).filter(|left| !left.is_zero())?;
     Some(Plan::Wait {

@@ -1,5 +1,5 @@
-//! The way of a deleted `VpcPeering` to the end of its finalizer. The status is not written on this way, so that an object
-//! that has grown to the size limit of the API server can still be deleted.
+//! The deletion of a `VpcPeering`, until its finalizer is removed. No step writes the status, so that an object that
+//! has grown to the size limit of the API server can still be deleted.
 
 use super::consistency::missing;
 use super::state::{AccepterView, Desired, Observation, Recorded};
@@ -99,8 +99,8 @@ fn delete_or_disown(
     }
 }
 
-/// The removal of the ownership tags from a connection that stays. The accepter's tags go first: the requester's tags are
-/// needed to find the connection.
+/// The removal of the ownership tags from a connection that stays. The accepter's tags go first: the requester's tags
+/// are needed to find the connection.
 fn disown(
     desired: Desired<'_>,
     observed: &Observation,

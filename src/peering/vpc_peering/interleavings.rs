@@ -1,6 +1,6 @@
-//! Random interleavings of crashes, lost replies, lag and refusals. In the end exactly one live peering exists for the
-//! resource, or none after its deletion, and no connection of others has changed. The decisions are the real ones, and EC2
-//! is the simulator. The effects are those of `controller::vpc_peering`, with a possible crash between any two.
+//! Random interleavings of crashes, lost replies, lag and refusals. In the end, exactly one live peering exists for the
+//! resource, or none after its deletion, and no foreign connection has changed. The test runs the real decision against
+//! the EC2 simulator. It repeats the effects of `controller::vpc_peering`, with a possible crash between any two.
 
 #![allow(clippy::unwrap_used)]
 
@@ -28,7 +28,7 @@ use crate::peering::testing::{another_owner, ends, owner, permissions, spec, tag
 use crate::peering::upkeep::UpkeepStep;
 use crate::peering::{Connection, Endpoints, Preflight, Settings, Snapshot, StatusCode};
 
-/// The longest lag of EC2, in seconds. A missing connection is believed to be gone after twice this time.
+/// The longest lag of EC2, in seconds. The consistency window is twice as long.
 const LAG: u8 = 30;
 const SETTINGS: Settings = Settings {
     consistency_window: Duration::from_secs(60),
@@ -40,7 +40,7 @@ const SETTINGS: Settings = Settings {
 #[derive(Clone, Copy, Debug)]
 enum Disturbance {
     Nothing,
-    /// The process dies before the step, between its parts, or after its effect and before that is written down.
+    /// The process dies before the step, between its parts, or after its effect and before the status write.
     CrashBefore,
     CrashBetween,
     CrashAfter,
@@ -117,7 +117,7 @@ impl Model {
             .collect();
         model.ends.requester.vpc_id = vpcs[0].clone();
         model.ends.accepter.vpc_id = vpcs[1].clone();
-        // Two that are not ours: one that has nothing to do with us, and perhaps one that is in our way.
+        // A foreign connection between other VPCs, and optionally one between the VPCs of the spec.
         model.request(&vpcs[0], &vpcs[2], &tags_of(&another_owner()));
         if conflicting {
             model.request(&vpcs[0], &vpcs[1], &Tags::new());
@@ -186,7 +186,7 @@ impl Model {
         }
     }
 
-    /// All connections of others.
+    /// The connections that this resource does not own.
     fn foreign(&self) -> Vec<(String, Phase, Tags)> {
         let peerings = self.ec2.peerings().iter().map(|peering| (peering, self.connection(peering).tags));
         let foreign = peerings.filter(|(_, tags)| !owner().is_named_by(tags));
@@ -198,7 +198,7 @@ impl Model {
         all.filter(|connection| owner().is_named_by(&connection.tags) && !connection.code.has_ended()).collect()
     }
 
-    /// The status, with the answer of EC2 that is not written yet.
+    /// The status, with the reply of EC2 that is not written yet.
     fn known(&self) -> VpcPeeringStatus {
         let mut status = self.status.clone();
         let is_unanswered = status.vpc_peering_connection_id.is_none() && status.creation_started_at.is_some();
@@ -272,7 +272,7 @@ impl Model {
             | Plan::DryRunSucceeded
             | Plan::Suspended { .. }
             | Plan::Stalled { .. } => {
-                // Nothing is written while EC2 is about to go on, however long that takes.
+                // A transient state causes no status write.
                 let is_transient = |connection: &Arc<Connection>| {
                     matches!(connection.code, StatusCode::InitiatingRequest | StatusCode::Provisioning)
                 };
@@ -308,7 +308,7 @@ impl Model {
                 self.status.managed_tags = tags.into_iter().collect()
             }
             _ if is_aws && matches!(disturbance, Disturbance::Throttle | Disturbance::CrashBetween) => {}
-            // The next look shows a refusal.
+            // The next pass observes a refusal.
             Step::Accept { id, .. } => drop(self.ec2.accept_peering(&self.call(), &id)),
             Step::Upkeep { step: UpkeepStep::Tag { id, tags }, .. } => {
                 drop(self.ec2.create_tags(&self.call(), &[id.to_string()], &tags))
@@ -381,15 +381,16 @@ proptest! {
         let ours = model.ours();
         if model.deleted {
             prop_assert!(model.gone, "the finalizer is stuck: {:?}", model.status);
-            prop_assert!(ours.is_empty(), "left behind: {ours:?}");
+            prop_assert!(ours.is_empty(), "not deleted: {ours:?}");
         } else if conflicting {
-            prop_assert!(ours.is_empty(), "made beside one that was there: {ours:?}");
+            prop_assert!(ours.is_empty(), "created beside a conflicting connection: {ours:?}");
         } else {
             prop_assert_eq!(ours.len(), 1);
             prop_assert_eq!(&ours[0].code, &StatusCode::Active);
             prop_assert_eq!(Some(ours[0].id.as_str()), model.status.vpc_peering_connection_id.as_deref());
         }
-        let kept: Vec<_> = model.foreign().into_iter().filter(|(id, _, _)| foreign.iter().any(|(known, _, _)| known == id)).collect();
+        let is_initial = |(id, _, _): &(String, Phase, Tags)| foreign.iter().any(|(initial, _, _)| initial == id);
+        let kept: Vec<_> = model.foreign().into_iter().filter(is_initial).collect();
         prop_assert_eq!(kept, foreign);
     }
 }

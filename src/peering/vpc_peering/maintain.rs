@@ -1,4 +1,4 @@
-//! An owned connection: its upkeep while it is live, and the way on when it has ended.
+//! An owned connection: its upkeep while it is live, and the next step after it has ended.
 
 use k8s_openapi::jiff::Timestamp;
 

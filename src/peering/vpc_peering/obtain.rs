@@ -1,4 +1,4 @@
-//! The way to a connection: find it by its tags, adopt it, or request it.
+//! How a resource gets its connection: it finds one by its tags, adopts one, or requests one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +19,8 @@ use crate::peering::preflight::Preflight;
 use crate::peering::settings::{MAX_RECREATION_PAUSE, MAX_RECREATIONS, MISSING_REQUEUE, STALLED_REQUEUE, Settings};
 use crate::peering::upkeep::tags;
 
-/// The next step for a resource that owns no connection by its record. The order of the checks keeps it from requesting a
-/// second peering.
+/// The next step for a resource that owns no connection by its record. The order of the checks keeps it from requesting
+/// a second peering.
 pub(super) fn obtain(
     desired: Desired<'_>,
     recorded: &Recorded,
@@ -91,8 +91,8 @@ pub(super) fn record(connection: &Arc<Connection>) -> Plan<Step> {
     Plan::Act(Step::Record { connection: Arc::clone(connection), ownership: Ownership::Owned })
 }
 
-/// A connection with the ownership tags that does not join the VPCs of the spec. The tags prove nothing: everybody who may
-/// set tags in the account can set these.
+/// A connection with the ownership tags that does not join the VPCs of the spec. The tags prove nothing: everybody who
+/// may set tags in the account can set these.
 fn unexpected_connection(desired: Desired<'_>, observed: &Observation) -> Option<Blocker> {
     let authority = desired.authority();
     let difference = observed.owned.iter().find_map(|connection| authority.difference(connection))?;
@@ -102,8 +102,8 @@ fn unexpected_connection(desired: Desired<'_>, observed: &Observation) -> Option
     Some(Blocker { requeue_after: Some(STALLED_REQUEUE), ..Blocker::stalled(Reason::ConnectionMismatch, message) })
 }
 
-/// The message of the `UnexpectedConnection` condition: such a connection, or one with the tags of an earlier resource of
-/// this name.
+/// The message of the `UnexpectedConnection` condition: such a connection, or one with the tags of an earlier resource
+/// of this name.
 pub(super) fn unexpected_tags(desired: Desired<'_>, observed: &Observation) -> Option<String> {
     let authority = desired.authority();
     let of_orphan = || {

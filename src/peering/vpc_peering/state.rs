@@ -185,6 +185,14 @@ impl Observation {
         one.chain(&self.owned).chain(&self.orphaned).chain(&self.earlier)
     }
 
+    /// The connections of recorded routes, with the reason to believe that each is the owner's. A connection that the record
+    /// only observes needs the ownership tags.
+    pub(crate) fn routed<'a>(&'a self, recorded: &Recorded) -> impl Iterator<Item = (&'a Arc<Connection>, Hint)> {
+        let hint = if recorded.owned_id().is_some() { Hint::Recorded } else { Hint::Tagged };
+        let of_record = self.recorded.iter().map(move |connection| (connection, hint));
+        of_record.chain(self.earlier.iter().map(|connection| (connection, Hint::Tagged)))
+    }
+
     /// Whether EC2 shows no connection that is, or may be, the owner's.
     pub(crate) fn is_empty(&self) -> bool {
         self.recorded.is_none() && self.owned.is_empty()

@@ -57,7 +57,8 @@ pub(super) fn report(
     conclude(status, desired.spec, &readiness, Some(seen), desired.generation, now)
 }
 
-/// The status of a resource about which nothing new was seen. `answered` is the annotation value that the status answers.
+/// The status of a resource about which nothing new was seen. `answered` is the annotation value that the status
+/// answers.
 pub(crate) fn report_blocked(
     spec: &VpcPeeringSpec,
     status: &VpcPeeringStatus,
@@ -73,8 +74,8 @@ pub(crate) fn report_blocked(
     conclude(status, spec, readiness, None, generation, now)
 }
 
-/// Time for which the state has to last before it is worth a write: EC2 leaves `initiating-request` and `provisioning` by
-/// itself, mostly within two seconds.
+/// Time for which the state has to last before it is worth a write: EC2 leaves `initiating-request` and `provisioning`
+/// by itself, mostly within two seconds.
 pub(super) fn defer_write(desired: Desired<'_>, observed: &Observation, plan: &Plan<Step>) -> Option<Duration> {
     let is_transient = matches!(plan, Plan::Wait { reason: Reason::InitiatingRequest | Reason::Provisioning, .. });
     let is_reported = desired.status.observed_generation != Some(desired.generation)
@@ -136,7 +137,7 @@ pub(crate) fn recorded_step(
     Some(conclude(status, desired.spec, &readiness, None, desired.generation, now))
 }
 
-/// The status before a request. It is written first, so that a crash leaves a trace by which to find the connection.
+/// The status before a request. It is written first, so that the connection can be found after a crash.
 pub(crate) fn requested<'a>(
     desired: Desired<'_>,
     tags: impl Iterator<Item = (&'a String, &'a String)>,
@@ -284,8 +285,8 @@ fn describe_accepter(status: &mut VpcPeeringStatus, view: &AccepterView) {
     }
 }
 
-/// Records the accepter's CIDR blocks when the peering is first active and no identity acts for the accepter. Blocks that
-/// the other account adds later get no routes without a person's permission.
+/// Records the accepter's CIDR blocks when the peering is first active and no identity acts for the accepter. Blocks
+/// that the other account adds later get no routes without a person's permission.
 fn keep_first_blocks(status: &mut VpcPeeringStatus, view: &AccepterView, connection: &Connection) {
     let is_first = connection.code == StatusCode::Active && status.accepted_cidr_blocks.is_none();
     let blocks = cidr_blocks(&connection.accepter);

@@ -184,13 +184,14 @@ pub(super) fn withdraw_routes(
     let target = target.map(|(target, connection)| (target, other_end(connection, side)));
     let inputs = Inputs { desired, recorded, observed, target, side };
     let status = inputs.decide(|routing| upkeep::withdraw_routes(routing, false, id))?;
-    // Without a record, unreadable route tables hold up no deletion.
+    // Unreadable route tables do not block the deletion if no route is recorded.
     let is_due = status.step.is_some()
         || (status.blocker.is_some() && (has_record || inputs.tables().is_some_and(Result::is_ok)));
     is_due.then(|| status.unless_refused(observed.refused.get(&Aspect::Routes(side))))
 }
 
-/// The recorded routes that stay in AWS after the deletion, because EC2 does not prove that they are the resource's own.
+/// The recorded routes that stay in AWS after the deletion, because EC2 does not prove that they are the resource's
+/// own.
 pub(super) fn unproven_routes(desired: Desired<'_>, recorded: &Recorded, observed: &Observation) -> Vec<String> {
     let plans = SIDES.into_iter().filter_map(|side| {
         let inputs = Inputs { desired, recorded, observed, target: None, side };
@@ -262,7 +263,7 @@ impl Inputs<'_> {
         };
         let unknown = VpcInfo::default();
         let other = self.target.map_or(&unknown, |(_, other)| other);
-        let (earlier, others) = earlier(desired, observed);
+        let (earlier, others) = earlier(desired, recorded, observed);
         Some(Ok(decide(Routing {
             side,
             vpc_id: &desired.ends.side(side).vpc_id,
@@ -281,12 +282,16 @@ impl Inputs<'_> {
     }
 }
 
-/// The connections of recorded routes: those that are proven to be the resource's own, and those that are proven not to be.
-fn earlier(desired: Desired<'_>, observed: &Observation) -> (BTreeSet<Authorized>, BTreeSet<String>) {
+/// The connections of recorded routes: those that are proven to be the resource's own, and those that are proven not to
+/// be.
+fn earlier(
+    desired: Desired<'_>,
+    recorded: &Recorded,
+    observed: &Observation,
+) -> (BTreeSet<Authorized>, BTreeSet<String>) {
     let authority = desired.authority();
     let (mut ours, mut others) = (observed.remembered.clone(), BTreeSet::new());
-    let recorded = observed.recorded.iter().map(|connection| (connection, Hint::Recorded));
-    for (connection, hint) in observed.earlier.iter().map(|connection| (connection, Hint::Tagged)).chain(recorded) {
+    for (connection, hint) in observed.routed(recorded) {
         match authority.over(connection, hint) {
             Ok(target) => _ = ours.insert(target),
             Err(_) => _ = others.insert(connection.id.clone()),

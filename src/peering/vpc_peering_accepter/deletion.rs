@@ -1,5 +1,5 @@
-//! The way of a deleted `VpcPeeringAccepter` to the end of its finalizer: its routes and tags go, the connections stay. It
-//! works from the record and from EC2, so that no spec can block it.
+//! The deletion of a `VpcPeeringAccepter`, until its finalizer is removed. It removes routes and tags, and keeps the
+//! connections. It works from the record and from EC2, so that no spec can block it.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The judgement on one connection to the VPC: whose it is, and the decision on the request.
+//! The judgement on one connection to the VPC: its owner, and the decision on the request.
 
 use super::rules::{self, RouteRule, Rule};
 use super::state::{Desired, Observation, Recorded};

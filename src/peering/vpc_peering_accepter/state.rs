@@ -112,8 +112,8 @@ pub(crate) struct Observation {
 }
 
 impl Observation {
-    /// Whether an accepted connection is certainly gone: EC2 shows that it has ended, has shown it before, or has not shown
-    /// the connection for the consistency window.
+    /// Whether an accepted connection is certainly gone: EC2 shows that it has ended, has shown it before, or has not
+    /// shown the connection for the consistency window.
     pub(super) fn is_gone(&self, record: &RequestedConnection, settings: Settings) -> bool {
         let id = &record.vpc_peering_connection_id;
         match self.connections.get(id) {

@@ -56,7 +56,8 @@ pub(super) fn report(
     conclude(status, desired.spec, &readiness, details, generation, now)
 }
 
-/// The status of a resource about which nothing new was seen. `answered` is the annotation value that the status answers.
+/// The status of a resource about which nothing new was seen. `answered` is the annotation value that the status
+/// answers.
 pub(crate) fn report_blocked(
     spec: &VpcPeeringAccepterSpec,
     status: &VpcPeeringAccepterStatus,
@@ -218,8 +219,8 @@ fn described(verdict: &Verdict, connection: &Connection, record: Option<&Request
     }
 }
 
-/// The requester's CIDR blocks when the connection is first active and the requester is another account. Blocks that the
-/// other account adds later get no routes without a person's permission.
+/// The requester's CIDR blocks when the connection is first active and the requester is another account. Blocks that
+/// the other account adds later get no routes without a person's permission.
 fn first_blocks(connection: &Connection) -> Vec<String> {
     let is_foreign = connection.requester.owner_id != connection.accepter.owner_id;
     if connection.code != StatusCode::Active || !is_foreign {

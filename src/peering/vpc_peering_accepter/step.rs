@@ -9,7 +9,8 @@ use crate::peering::upkeep::UpkeepStep;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     AddFinalizer,
-    /// Record the intent to accept a request. It comes first, so that a crash leaves no accepted connection without upkeep.
+    /// Record the intent to accept a request. It comes first, so that a crash leaves no accepted connection without
+    /// upkeep.
     RecordAcceptance {
         id: Authorized,
     },

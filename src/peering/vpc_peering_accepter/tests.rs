@@ -156,7 +156,7 @@ impl Case {
         }
     }
 
-    /// The decision on the connection with the lowest ID.
+    /// The first decision in the status.
     fn verdict(&self) -> Option<AccepterDecision> {
         self.assess().verdicts.first().map(|verdict| verdict.decision)
     }
@@ -173,7 +173,7 @@ fn pending(id: &str) -> Connection {
     connection(id, StatusCode::PendingAcceptance)
 }
 
-/// One table of entries and requests. It exceeds 60 lines because the rows share the variants of entries and requesters.
+/// One table of entries and requests. It exceeds 60 lines because the rows share variants of entries and requesters.
 #[test]
 fn a_request_is_accepted_only_if_one_entry_matches_every_value() {
     let any = any_of(THEIRS);

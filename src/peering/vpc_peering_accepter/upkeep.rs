@@ -109,8 +109,8 @@ fn repair_routes(
     Some(AspectStatus { blocker, ..status })
 }
 
-/// The removal of the routes through a connection that has ended, or that the operator disowns. `None` if nothing is left
-/// to do. `connection` is the live connection, if EC2 proves that it is the resource's own.
+/// The removal of the routes through a connection that has ended, or that the operator disowns. `None` if nothing is
+/// left to do. `connection` is the live connection, if EC2 proves that it is the resource's own.
 pub(super) fn withdraw_routes(
     desired: Desired<'_>,
     recorded: &Recorded,
@@ -130,13 +130,14 @@ pub(super) fn withdraw_routes(
     let keeps_record = !desired.deleted;
     let status =
         inputs.decide((&Trust::all(), is_active), |routing| upkeep::withdraw_routes(routing, keeps_record, id))?;
-    // Without a record, unreadable route tables hold up nothing.
+    // Unreadable route tables do not block the removal if no route is recorded.
     let is_readable = matches!(observed.tables, Some(Ok(_)));
     let is_due = status.step.is_some() || (status.blocker.is_some() && (has_record || is_readable));
     is_due.then(|| ConnectionAspect::of_end(id, status))
 }
 
-/// The recorded routes that stay in AWS after the deletion, because EC2 does not prove that they are the resource's own.
+/// The recorded routes that stay in AWS after the deletion, because EC2 does not prove that they are the resource's
+/// own.
 pub(super) fn unproven_routes(desired: Desired<'_>, recorded: &Recorded, observed: &Observation) -> Vec<String> {
     let ids: BTreeSet<&String> = recorded.routes.iter().map(|route| &route.vpc_peering_connection_id).collect();
     let plans = ids.into_iter().filter_map(|id| {

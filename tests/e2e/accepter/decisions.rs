@@ -1,4 +1,4 @@
-//! Which requests a `VpcPeeringAccepter` accepts, rejects or leaves pending.
+//! The requests that a `VpcPeeringAccepter` accepts, rejects or leaves pending.
 
 use std::time::Duration;
 
@@ -43,7 +43,13 @@ pub async fn a_denied_request_is_rejected_if_reject_is_set(world: World) -> Resu
     let accepter = AccepterEnd::of_another_account(&world).await?;
     let _operator = world.operator.start().await?;
     let id = request_by_resource(&world, &accepter).await?;
-    let spec = |reject: bool| json!({"accept": [accept_any(ACCOUNT, json!({}))], "deny": [{"vpcIds": [world.requester]}], "reject": reject});
+    let spec = |reject: bool| {
+        json!({
+            "accept": [accept_any(ACCOUNT, json!({}))],
+            "deny": [{"vpcIds": [world.requester]}],
+            "reject": reject,
+        })
+    };
     accepter.apply(spec(false)).await?;
     accepter.until_not_accepted(&id, AccepterDecision::Denied, "spec.deny[0] matches it").await?;
     ensure!(world.calls("RejectVpcPeeringConnection").await? == 0);

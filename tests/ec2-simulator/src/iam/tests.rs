@@ -17,7 +17,8 @@ fn policy(statements: Value) -> Policy {
 /// Whether a request with these condition keys meets a condition.
 fn is_met(operator: &str, key: &str, values: Value, context: &[(&str, &str)]) -> bool {
     let statement = json!([{
-        "Sid": "One", "Effect": "Allow", "Action": "ec2:CreateTags", "Resource": "*", "Condition": {operator: {key: values}},
+        "Sid": "One", "Effect": "Allow", "Action": "ec2:CreateTags", "Resource": "*",
+        "Condition": {operator: {key: values}},
     }]);
     let context = context.iter().copied().collect();
     policy(statement).statements[0].applies("ec2:CreateTags", "arn:aws:ec2:eu-west-1:111111111111:vpc/vpc-1", &context)
@@ -104,11 +105,23 @@ fn a_document_with_an_unsupported_element_is_rejected() {
         json!({"Sid": "A", "Effect": "Allow", "Action": "*"}),
         json!({"Sid": "A", "Effect": "Allow", "Action": "*", "Resource": "*", "Principal": {"AWS": "*"}}),
         json!({"Sid": "A", "Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"StringIs": {"a:k": "x"}}}),
-        json!({"Sid": "A", "Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"NullIfExists": {"a:k": "true"}}}),
+        json!({
+            "Sid": "A", "Effect": "Allow", "Action": "*", "Resource": "*",
+            "Condition": {"NullIfExists": {"a:k": "true"}},
+        }),
         json!({"Sid": "A", "Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"Null": {"a:k": "x"}}}),
-        json!({"Sid": "A", "Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"StringEquals": {"a:k": []}}}),
-        json!({"Sid": "A", "Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"StringEquals": {"a:k": "${x"}}}),
-        json!({"Sid": "A", "Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"StringEquals": {"a:k": "${x, 'y'}"}}}),
+        json!({
+            "Sid": "A", "Effect": "Allow", "Action": "*", "Resource": "*",
+            "Condition": {"StringEquals": {"a:k": []}},
+        }),
+        json!({
+            "Sid": "A", "Effect": "Allow", "Action": "*", "Resource": "*",
+            "Condition": {"StringEquals": {"a:k": "${x"}},
+        }),
+        json!({
+            "Sid": "A", "Effect": "Allow", "Action": "*", "Resource": "*",
+            "Condition": {"StringEquals": {"a:k": "${x, 'y'}"}},
+        }),
     ] {
         let document = json!({"Version": "2012-10-17", "Statement": [statement]});
         assert!(Policy::parse(&document).is_err(), "{document}");
@@ -221,7 +234,8 @@ fn unlisted_condition_keys_and_resources_are_reported() {
     let connection = "arn:aws:ec2:*:222222222222:vpc-peering-connection/*";
     let with = |action: Value, resource: &str, operator: &str, key: &str, value: &str| {
         let statement = json!([{
-            "Sid": "One", "Effect": "Allow", "Action": action, "Resource": resource, "Condition": {operator: {key: value}},
+            "Sid": "One", "Effect": "Allow", "Action": action, "Resource": resource,
+            "Condition": {operator: {key: value}},
         }]);
         reference::problems(&policy(statement))
     };

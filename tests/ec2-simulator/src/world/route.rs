@@ -122,8 +122,8 @@ impl World {
         Ok(table)
     }
 
-    /// Adds a static route. A route through a pending request is a `blackhole` until the connection is active. Fails if the
-    /// table has a static route for the destination, is full, or the target does not belong to its VPC.
+    /// Adds a static route. A route through a pending request is a `blackhole` until the connection is active. Fails if
+    /// the table has a static route for the destination, is full, or the target does not belong to its VPC.
     pub(crate) fn create_route(&mut self, call: &Call, table_id: &str, route: Route) -> Result<()> {
         let table = self.table(call, table_id)?;
         if table.has_static_route(route.destination) || self.is_local(table, route.destination) {
@@ -139,7 +139,8 @@ impl World {
         Ok(())
     }
 
-    /// Changes the target of a static route. Fails if the route does not exist, or the target does not belong to the VPC.
+    /// Changes the target of a static route. Fails if the route does not exist, or the target does not belong to the
+    /// VPC.
     pub(crate) fn replace_route(&mut self, call: &Call, table_id: &str, route: Route) -> Result<()> {
         let table = self.table(call, table_id)?;
         if !table.has_static_route(route.destination) {

@@ -199,7 +199,10 @@ async fn a_scene_can_be_written_by_hand() {
                 "id": "vpc-0000000000000000a", "account": "111111111111", "region": "us-east-1",
                 "cidr_blocks": ["10.0.0.0/16", "10.9.0.0/16"], "ipv6_cidr_blocks": ["2600:1f00::/56"]
             },
-            { "id": "vpc-0000000000000000b", "account": "222222222222", "region": "eu-west-1", "cidr_blocks": ["10.1.0.0/16"] }
+            {
+                "id": "vpc-0000000000000000b", "account": "222222222222", "region": "eu-west-1",
+                "cidr_blocks": ["10.1.0.0/16"]
+            }
         ],
         "peerings": [{
             "id": "pcx-0000000000000000c",
@@ -207,7 +210,9 @@ async fn a_scene_can_be_written_by_hand() {
             "accepter": { "account": "222222222222", "region": "eu-west-1", "vpc_id": "vpc-0000000000000000b" },
             "phase": { "code": "active" }
         }],
-        "tags": [{ "account": "111111111111", "region": "us-east-1", "resource": "pcx-0000000000000000c", "tags": { "a": "b" } }]
+        "tags": [{
+            "account": "111111111111", "region": "us-east-1", "resource": "pcx-0000000000000000c", "tags": { "a": "b" }
+        }]
     }))
     .unwrap();
     client.set(&json!({ "any_role": true })).await.unwrap();

@@ -47,16 +47,22 @@ macro_rules! checks {
 const API: &str = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/";
 const BLOCKS: &str =
     "https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html#add-cidr-block-restrictions";
+const CONNECTION: &str = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcPeeringConnection.html";
+const DELETION: &str = "https://docs.aws.amazon.com/vpc/latest/peering/delete-vpc-peering-connection.html";
 const ERRORS: &str = "https://docs.aws.amazon.com/ec2/latest/devguide/errors-overview.html";
 const LIFECYCLE: &str = "https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html#vpc-peering-lifecycle";
+const LOCAL_ROUTES: &str = "https://docs.aws.amazon.com/vpc/latest/userguide/RouteTables.html#route-table-routes";
 const OPTIONS: &str =
     "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyVpcPeeringConnectionOptions.html";
 const PAGES: &str = "https://docs.aws.amazon.com/ec2/latest/devguide/pagination.html";
 const FILTERS: &str = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVpcPeeringConnections.html";
 const ROUTES: &str = "https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-routing.html";
 const TAGS: &str = "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions";
+const PROVIDER_ERRORS: &str = "hashicorp/terraform-provider-aws internal/service/ec2/errors.go";
 const REPEATS: &str = "hashicorp/terraform-provider-aws 27750 and 27751: AWS promises nothing";
 const SWAPPED: &str = "hashicorp/terraform-provider-aws 44315, and the code in the list of errors";
+const TRANSITIONS: &str = "hashicorp/terraform 7465 and 2322";
+const VPC_INFO: &str = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcPeeringConnectionVpcInfo.html";
 
 const CHECKS: &[Check] = checks! {
     vpcs::vpcs_are_created_and_deleted: Agrees;
@@ -65,11 +71,12 @@ const CHECKS: &[Check] = checks! {
     vpcs::dns_attributes_are_set_separately: Agrees;
     vpcs::an_amazon_ipv6_block_is_shown: Agrees;
     vpcs::malformed_and_unknown_ids_have_different_errors: Differs("InvalidVpcID.NotFound", ERRORS);
-    vpcs::a_vpc_with_a_peering_cannot_be_deleted: Differs("it was not refused", "https://docs.aws.amazon.com/vpc/latest/peering/delete-vpc-peering-connection.html");
+    vpcs::a_vpc_with_a_peering_cannot_be_deleted: Differs("it was not refused", DELETION);
     vpcs::ipv4_blocks_are_associated_and_disassociated: Agrees;
     vpcs::ipv6_blocks_are_associated_and_disassociated: Agrees;
     vpcs::the_primary_block_cannot_be_disassociated: Agrees;
-    vpcs::an_unknown_association_is_not_found: Differs("InvalidVpcCidrBlockAssociationIdError.NotFound", "hashicorp/terraform-provider-aws internal/service/ec2/errors.go");
+    vpcs::an_unknown_association_is_not_found:
+        Differs("InvalidVpcCidrBlockAssociationIdError.NotFound", PROVIDER_ERRORS);
     vpcs::a_vpc_has_at_most_five_blocks: Agrees;
     vpcs::sizes_of_associated_blocks_are_limited: Differs("it was not refused", BLOCKS);
     vpcs::an_associated_block_must_not_overlap: Differs("was not refused", BLOCKS);
@@ -78,11 +85,12 @@ const CHECKS: &[Check] = checks! {
     peerings::a_request_expires_in_seven_days: Differs("no time", LIFECYCLE);
     peerings::an_accepted_request_becomes_active: Agrees;
     peerings::accepting_provisions_first: Differs("code: Some(Active)", LIFECYCLE);
-    peerings::only_active_connections_show_blocks: Differs("while pending", "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcPeeringConnection.html");
+    peerings::only_active_connections_show_blocks: Differs("while pending", CONNECTION);
     peerings::a_rejected_request_stays_visible: Agrees;
     peerings::a_deleted_connection_stays_visible: Agrees;
     peerings::a_rejected_request_cannot_be_accepted: Agrees;
-    peerings::the_error_names_the_invalid_transition: Differs("is not in the correct state for the request", "hashicorp/terraform 7465 and 2322");
+    peerings::the_error_names_the_invalid_transition:
+        Differs("is not in the correct state for the request", TRANSITIONS);
     peerings::a_rejected_request_cannot_be_deleted: Differs("it was not refused", LIFECYCLE);
     peerings::an_unknown_connection_is_not_found: Differs("InvalidVpcPeeringConnectionId.NotFound", ERRORS);
     peerings::overlapping_blocks_fail_later: Differs("does not become failed", LIFECYCLE);
@@ -98,7 +106,7 @@ const CHECKS: &[Check] = checks! {
     peerings::options_need_dns_host_names: Differs("it was not refused", ERRORS);
     peerings::options_of_another_account_cannot_be_set: Differs("it was not refused", OPTIONS);
     peerings::options_are_set_in_the_region_of_their_end: Differs("it was not refused", OPTIONS);
-    peerings::an_associated_block_is_shown: Differs("the new block is not shown", "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcPeeringConnectionVpcInfo.html");
+    peerings::an_associated_block_is_shown: Differs("the new block is not shown", VPC_INFO);
     peerings::a_dry_run_changes_nothing: Differs("it was not refused", API);
     peerings::the_error_names_the_missing_parameter: Differs("InvalidVpcID.NotFound", ERRORS);
     reading::filters_match: Differs("status-code", FILTERS);
@@ -120,7 +128,7 @@ const CHECKS: &[Check] = checks! {
     routes::ipv6_routes_are_created_replaced_and_deleted: Agrees;
     routes::a_duplicate_route_is_rejected: Agrees;
     routes::an_unknown_route_is_not_found: Agrees;
-    routes::a_local_route_cannot_be_deleted: Differs("it was not refused", "https://docs.aws.amazon.com/vpc/latest/userguide/RouteTables.html#route-table-routes");
+    routes::a_local_route_cannot_be_deleted: Differs("it was not refused", LOCAL_ROUTES);
     identities::a_key_has_an_account: Agrees;
     identities::a_role_acts_in_its_account: Agrees;
     identities::an_unknown_key_is_rejected: Differs("it was not refused", ERRORS);
