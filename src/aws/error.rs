@@ -7,6 +7,8 @@ use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::RequestId;
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_smithy_types::error::ErrorMetadata;
 use thiserror::Error as ThisError;
 
@@ -18,6 +20,10 @@ use crate::peering::conditions::REQUEST_ID;
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
 const TRANSIENT_STATE: &[&str] =
     &["IncorrectState", "InvalidStateTransition", "InvalidState", "DependencyViolation", "RouteAlreadyExists"];
+
+/// The token of the operator's own session, or its web identity token, has expired. The SDK renews both.
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>
+const EXPIRED: &str = "ExpiredTokenException";
 
 /// The resource no longer exists. EC2 uses two spellings of some codes.
 const GONE: &[&str] = &[
@@ -35,13 +41,15 @@ const PERMISSIONS: &[&str] = &[
     "AuthFailure",
     "Blocked",
     "ExpiredToken",
-    "ExpiredTokenException",
     "IncompleteSignature",
     "InvalidClientTokenId",
     "InvalidSecurity",
+    "MalformedPolicyDocument",
     "MissingAuthenticationToken",
     "OptInRequired",
+    "PackedPolicyTooLarge",
     "PendingVerification",
+    "RegionDisabledException",
     "RequestExpired",
     "SignatureDoesNotMatch",
     "UnauthorizedOperation",
@@ -66,9 +74,10 @@ pub enum Class {
 /// A call to AWS that failed.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
 #[error(
-    "{action}{}: {}{message}{}",
+    "{action}{}: {}{}{}",
     .caller.as_ref().map(|caller| format!(" by {caller}")).unwrap_or_default(),
     .code.as_ref().map(|code| format!("{code}: ")).unwrap_or_default(),
+    with_hint(.message, .code.as_deref()),
     .request_id.as_ref().map(|id| format!("{REQUEST_ID}{id})")).unwrap_or_default()
 )]
 pub struct AwsError {
@@ -145,12 +154,12 @@ impl AwsError {
 
 /// Whether this module classifies the code, or [`super::interceptor::CompletedRequest`] uses it for a missing code.
 pub fn is_known_code(code: &str) -> bool {
-    let known = [THROTTLING_ERRORS, TRANSIENT_ERRORS, TRANSIENT_STATE, PERMISSIONS, GONE];
+    let known = [THROTTLING_ERRORS, TRANSIENT_ERRORS, TRANSIENT_STATE, &[EXPIRED], PERMISSIONS, GONE];
     ["OK", "Timeout", "NoAnswer"].contains(&code) || known.iter().any(|codes| codes.contains(&code))
 }
 
 fn classify(code: &str) -> Class {
-    if THROTTLING_ERRORS.contains(&code) || TRANSIENT_ERRORS.contains(&code) || TRANSIENT_STATE.contains(&code) {
+    if [THROTTLING_ERRORS, TRANSIENT_ERRORS, TRANSIENT_STATE, &[EXPIRED]].iter().any(|codes| codes.contains(&code)) {
         return Class::Wait;
     }
     if PERMISSIONS.contains(&code) {
@@ -171,6 +180,31 @@ fn classify(code: &str) -> Class {
             Class::FixSpec
         }
         _ => Class::Broken,
+    }
+}
+
+/// The remedy, for codes whose message from AWS does not contain it.
+fn hint(code: &str) -> Option<&'static str> {
+    Some(match code {
+        // EKS Pod Identity's own session tags use most of the limit.
+        // <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html#id_session-tags_know>
+        "PackedPolicyTooLarge" => {
+            "remove spec.sessionTags; with EKS Pod Identity, set disableSessionTags on the association"
+        }
+        "MalformedPolicyDocument" => "correct the session policy of the operator's credentials",
+        // <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_enable-regions.html>
+        "RegionDisabledException" => {
+            "activate STS for that region in the account, or change spec.defaultRegion of the AwsIdentity"
+        }
+        _ => return None,
+    })
+}
+
+/// AWS's message, with the remedy for its code.
+fn with_hint(message: &str, code: Option<&str>) -> String {
+    match code.and_then(hint) {
+        Some(hint) => format!("{}; {hint}", message.trim_end_matches('.')),
+        None => message.to_owned(),
     }
 }
 
@@ -214,9 +248,13 @@ fn credentials(error: &(dyn Error + 'static)) -> Option<AwsError> {
     Some(refusal)
 }
 
-/// AWS's code and message. EC2's operation errors are untyped and wrap them.
+/// AWS's code and message. EC2's operation errors are untyped and wrap them. Those of STS are typed and own them.
 pub(super) fn metadata<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a ErrorMetadata> {
-    chain(error).find_map(|error| error.downcast_ref::<ErrorMetadata>())
+    chain(error).find_map(|error| {
+        let assumed = || error.downcast_ref::<AssumeRoleError>().map(ProvideErrorMetadata::meta);
+        let web_identity = || error.downcast_ref::<AssumeRoleWithWebIdentityError>().map(ProvideErrorMetadata::meta);
+        error.downcast_ref::<ErrorMetadata>().or_else(assumed).or_else(web_identity)
+    })
 }
 
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
@@ -258,6 +296,52 @@ mod tests {
             ("SomethingNew", Class::Broken),
         ] {
             assert_eq!(classify(code), class, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_typed_sts_error_has_its_code_and_a_short_message() {
+        use aws_sdk_sts::types::error::{
+            ExpiredTokenException, MalformedPolicyDocumentException, PackedPolicyTooLargeException,
+            RegionDisabledException,
+        };
+        let sentence = "Packed policy consumes 105% of allotted space, please use smaller policy.";
+        let meta = |code: &str| ErrorMetadata::builder().code(code).message(sentence).build();
+        let packed = PackedPolicyTooLargeException::builder().meta(meta("PackedPolicyTooLarge")).build();
+        let malformed = MalformedPolicyDocumentException::builder().meta(meta("MalformedPolicyDocument")).build();
+        let disabled = RegionDisabledException::builder().meta(meta("RegionDisabledException")).build();
+        let expired = ExpiredTokenException::builder().meta(meta("ExpiredTokenException")).build();
+        let web = AssumeRoleWithWebIdentityError::ExpiredTokenException(expired.clone());
+        for (error, code, class) in [
+            (
+                CredentialsError::provider_error(AssumeRoleError::PackedPolicyTooLargeException(packed)),
+                "PackedPolicyTooLarge",
+                Class::FixPermissions,
+            ),
+            (
+                CredentialsError::invalid_configuration(AssumeRoleError::MalformedPolicyDocumentException(malformed)),
+                "MalformedPolicyDocument",
+                Class::FixPermissions,
+            ),
+            (
+                CredentialsError::invalid_configuration(AssumeRoleError::RegionDisabledException(disabled)),
+                "RegionDisabledException",
+                Class::FixPermissions,
+            ),
+            (
+                CredentialsError::provider_error(AssumeRoleError::ExpiredTokenException(expired)),
+                "ExpiredTokenException",
+                Class::Wait,
+            ),
+            (CredentialsError::provider_error(web), "ExpiredTokenException", Class::Wait),
+        ] {
+            let refusal = credentials(&error).unwrap_or_else(|| AwsError::incomplete("none", ""));
+            assert_eq!((refusal.code.as_deref(), refusal.class), (Some(code), class));
+            let caller = "AwsIdentity payments (arn:aws:iam::222222222222:role/vpc-peering)".to_owned();
+            let text = AwsError { caller: Some(caller), ..refusal }.to_string();
+            assert!(text.contains(sentence.trim_end_matches('.')), "{text}");
+            assert!(text.chars().count() < 300, "{text}");
+            assert_eq!(hint(code).is_some(), class == Class::FixPermissions, "{code}");
         }
     }
 

@@ -151,6 +151,7 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         identities::a_changed_identity_reference_is_checked_again,
         identities::a_selector_matches_the_labels_of_the_namespace,
         identities::a_peering_of_another_resource_cannot_be_adopted,
+        identities::an_sts_refusal_has_its_code_and_remedy,
         identities::an_identity_reports_whether_its_role_works,
         iam::a_role_adopts_a_connection_only_while_its_policy_allows_it,
         security::forgery::a_forged_connection_id_is_not_trusted,
