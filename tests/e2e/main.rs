@@ -171,6 +171,7 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         errors::a_quota_that_is_nearly_used_up_is_reported,
         errors::a_dry_run_reports_the_answer_and_creates_nothing,
         errors::a_missing_permission_is_reported_and_retried,
+        errors::a_tag_policy_violation_names_the_tag,
         errors::a_refused_deletion_keeps_the_finalizer_and_is_reported,
         errors::a_lost_reply_makes_no_second_peering,
         errors::a_truncated_reply_makes_no_second_peering,
