@@ -1,4 +1,5 @@
-//! Errors of AWS calls, classified by how the operator reacts.
+//! Errors of AWS calls, classified by how the operator reacts. The file exceeds 400 lines because its test lists every
+//! documented code beside the rules.
 
 use std::error::Error;
 
@@ -7,6 +8,8 @@ use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::RequestId;
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
+use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_smithy_types::error::ErrorMetadata;
 use thiserror::Error as ThisError;
 
@@ -19,6 +22,10 @@ use crate::peering::conditions::REQUEST_ID;
 const TRANSIENT_STATE: &[&str] =
     &["IncorrectState", "InvalidStateTransition", "InvalidState", "DependencyViolation", "RouteAlreadyExists"];
 
+/// The token of the operator's own session, or its web identity token, has expired. The SDK renews both.
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>
+const EXPIRED: &str = "ExpiredTokenException";
+
 /// The resource no longer exists. EC2 uses two spellings of some codes.
 const GONE: &[&str] = &[
     "InvalidRoute.NotFound",
@@ -28,6 +35,10 @@ const GONE: &[&str] = &[
     "InvalidVpcPeeringConnectionId.NotFound",
 ];
 
+/// A tag policy of the organization refuses a tag.
+/// <https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_policies_tag-policies.html>
+const TAG_POLICY_VIOLATION: &str = "TagPolicyViolation";
+
 /// The credentials are invalid, expired or not authorized.
 const PERMISSIONS: &[&str] = &[
     "AccessDenied",
@@ -35,13 +46,15 @@ const PERMISSIONS: &[&str] = &[
     "AuthFailure",
     "Blocked",
     "ExpiredToken",
-    "ExpiredTokenException",
     "IncompleteSignature",
     "InvalidClientTokenId",
     "InvalidSecurity",
+    "MalformedPolicyDocument",
     "MissingAuthenticationToken",
     "OptInRequired",
+    "PackedPolicyTooLarge",
     "PendingVerification",
+    "RegionDisabledException",
     "RequestExpired",
     "SignatureDoesNotMatch",
     "UnauthorizedOperation",
@@ -66,9 +79,10 @@ pub enum Class {
 /// A call to AWS that failed.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
 #[error(
-    "{action}{}: {}{message}{}",
+    "{action}{}: {}{}{}",
     .caller.as_ref().map(|caller| format!(" by {caller}")).unwrap_or_default(),
     .code.as_ref().map(|code| format!("{code}: ")).unwrap_or_default(),
+    with_hint(.message, .code.as_deref()),
     .request_id.as_ref().map(|id| format!("{REQUEST_ID}{id})")).unwrap_or_default()
 )]
 pub struct AwsError {
@@ -145,12 +159,13 @@ impl AwsError {
 
 /// Whether this module classifies the code, or [`super::interceptor::CompletedRequest`] uses it for a missing code.
 pub fn is_known_code(code: &str) -> bool {
-    let known = [THROTTLING_ERRORS, TRANSIENT_ERRORS, TRANSIENT_STATE, PERMISSIONS, GONE];
+    let known =
+        [THROTTLING_ERRORS, TRANSIENT_ERRORS, TRANSIENT_STATE, &[EXPIRED, TAG_POLICY_VIOLATION], PERMISSIONS, GONE];
     ["OK", "Timeout", "NoAnswer"].contains(&code) || known.iter().any(|codes| codes.contains(&code))
 }
 
 fn classify(code: &str) -> Class {
-    if THROTTLING_ERRORS.contains(&code) || TRANSIENT_ERRORS.contains(&code) || TRANSIENT_STATE.contains(&code) {
+    if [THROTTLING_ERRORS, TRANSIENT_ERRORS, TRANSIENT_STATE, &[EXPIRED]].iter().any(|codes| codes.contains(&code)) {
         return Class::Wait;
     }
     if PERMISSIONS.contains(&code) {
@@ -163,14 +178,38 @@ fn classify(code: &str) -> Class {
         // The owner of the accepter VPC must act.
         "OperationNotPermitted" => Class::FixPermissions,
         // A user must request a higher quota, or need fewer resources.
-        "VpcPeeringConnectionAlreadyExists" | "VpcPeeringConnectionsPerVpcLimitExceeded" | "UnsupportedOperation" => {
-            Class::FixSpec
-        }
+        "VpcPeeringConnectionAlreadyExists" | "UnsupportedOperation" | TAG_POLICY_VIOLATION => Class::FixSpec,
         _ if code.ends_with("LimitExceeded") => Class::FixSpec,
         _ if code.starts_with("Invalid") || code.starts_with("Missing") || code.ends_with(".NotFound") => {
             Class::FixSpec
         }
         _ => Class::Broken,
+    }
+}
+
+/// The remedy, for codes whose message from AWS does not contain it.
+fn hint(code: &str) -> Option<&'static str> {
+    Some(match code {
+        // EKS Pod Identity's own session tags use most of the limit.
+        // <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html#id_session-tags_know>
+        "PackedPolicyTooLarge" => {
+            "remove spec.sessionTags; with EKS Pod Identity, set disableSessionTags on the association"
+        }
+        "MalformedPolicyDocument" => "correct the session policy of the operator's credentials",
+        // <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_enable-regions.html>
+        "RegionDisabledException" => {
+            "activate STS for that region in the account, or change spec.defaultRegion of the AwsIdentity"
+        }
+        TAG_POLICY_VIOLATION => "correct that tag in spec.tags, or change the tag policy of the AWS organization",
+        _ => return None,
+    })
+}
+
+/// AWS's message, with the remedy for its code.
+fn with_hint(message: &str, code: Option<&str>) -> String {
+    match code.and_then(hint) {
+        Some(hint) => format!("{}; {hint}", message.trim_end_matches('.')),
+        None => message.to_owned(),
     }
 }
 
@@ -214,9 +253,13 @@ fn credentials(error: &(dyn Error + 'static)) -> Option<AwsError> {
     Some(refusal)
 }
 
-/// AWS's code and message. EC2's operation errors are untyped and wrap them.
+/// AWS's code and message. EC2's operation errors are untyped and wrap them. Those of STS are typed and own them.
 pub(super) fn metadata<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a ErrorMetadata> {
-    chain(error).find_map(|error| error.downcast_ref::<ErrorMetadata>())
+    chain(error).find_map(|error| {
+        let assumed = || error.downcast_ref::<AssumeRoleError>().map(ProvideErrorMetadata::meta);
+        let web_identity = || error.downcast_ref::<AssumeRoleWithWebIdentityError>().map(ProvideErrorMetadata::meta);
+        error.downcast_ref::<ErrorMetadata>().or_else(assumed).or_else(web_identity)
+    })
 }
 
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
@@ -227,37 +270,126 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 mod tests {
     use super::*;
 
+    /// Every code that AWS documents for the operator's calls, with its class and a part of its hint.
+    const CODES: &[(&str, Class, &str)] = &[
+        // Codes of every action: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
+        ("RequestLimitExceeded", Class::Wait, ""),
+        ("Throttling", Class::Wait, ""),
+        ("ThrottlingException", Class::Wait, ""),
+        ("RequestTimeout", Class::Wait, ""),
+        ("InternalError", Class::Broken, ""),
+        ("InternalFailure", Class::Broken, ""),
+        ("Unavailable", Class::Broken, ""),
+        ("ServiceUnavailable", Class::Broken, ""),
+        ("AuthFailure", Class::FixPermissions, ""),
+        ("Blocked", Class::FixPermissions, ""),
+        ("IncompleteSignature", Class::FixPermissions, ""),
+        ("InvalidClientTokenId", Class::FixPermissions, ""),
+        ("MissingAuthenticationToken", Class::FixPermissions, ""),
+        ("OptInRequired", Class::FixPermissions, ""),
+        ("PendingVerification", Class::FixPermissions, ""),
+        ("RequestExpired", Class::FixPermissions, ""),
+        ("SignatureDoesNotMatch", Class::FixPermissions, ""),
+        ("UnauthorizedOperation", Class::FixPermissions, ""),
+        ("OperationNotPermitted", Class::FixPermissions, ""),
+        ("DependencyViolation", Class::Wait, ""),
+        ("IncorrectState", Class::Wait, ""),
+        ("InvalidState", Class::Wait, ""),
+        ("InvalidAction", Class::FixSpec, ""),
+        ("InvalidFilter", Class::FixSpec, ""),
+        ("InvalidNextToken", Class::FixSpec, ""),
+        ("InvalidParameter", Class::FixSpec, ""),
+        ("InvalidParameterCombination", Class::FixSpec, ""),
+        ("InvalidParameterValue", Class::FixSpec, ""),
+        ("MissingParameter", Class::FixSpec, ""),
+        ("UnsupportedOperation", Class::FixSpec, ""),
+        ("SomethingNew", Class::Broken, ""),
+        // VPCs, CIDR blocks and connections.
+        ("InvalidVpcID.NotFound", Class::FixSpec, ""),
+        ("InvalidVpcID.Malformed", Class::FixSpec, ""),
+        ("InvalidVpcPeeringConnectionID.NotFound", Class::Gone, ""),
+        ("InvalidVpcPeeringConnectionId.NotFound", Class::Gone, ""),
+        ("InvalidVpcPeeringConnectionId.Malformed", Class::FixSpec, ""),
+        ("InvalidVpcPeeringConnectionState.DnsHostnamesDisabled", Class::FixSpec, ""),
+        ("InvalidStateTransition", Class::Wait, ""),
+        ("VpcPeeringConnectionAlreadyExists", Class::FixSpec, ""),
+        ("VpcPeeringConnectionsPerVpcLimitExceeded", Class::FixSpec, ""),
+        ("OutstandingVpcPeeringConnectionLimitExceeded", Class::FixSpec, ""),
+        ("ActiveVpcPeeringConnectionPerVpcLimitExceeded", Class::FixSpec, ""),
+        // Route tables and routes.
+        ("RouteAlreadyExists", Class::Wait, ""),
+        ("RouteLimitExceeded", Class::FixSpec, ""),
+        ("InvalidRoute.NotFound", Class::Gone, ""),
+        ("InvalidRoute.Malformed", Class::FixSpec, ""),
+        ("InvalidRouteTableID.NotFound", Class::Gone, ""),
+        ("InvalidRouteTableId.NotFound", Class::Gone, ""),
+        ("InvalidRouteTableId.Malformed", Class::FixSpec, ""),
+        // Tags.
+        ("TagLimitExceeded", Class::FixSpec, ""),
+        ("TagPolicyViolation", Class::FixSpec, "spec.tags"),
+        ("InvalidTagKey.Malformed", Class::FixSpec, ""),
+        ("InvalidID", Class::FixSpec, ""),
+        // STS: <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
+        ("AccessDenied", Class::FixPermissions, ""),
+        ("ExpiredToken", Class::FixPermissions, ""),
+        ("ExpiredTokenException", Class::Wait, ""),
+        ("MalformedPolicyDocument", Class::FixPermissions, "session policy"),
+        ("PackedPolicyTooLarge", Class::FixPermissions, "disableSessionTags"),
+        ("RegionDisabledException", Class::FixPermissions, "activate STS"),
+    ];
+
     #[test]
-    fn every_code_has_its_class() {
-        for (code, class) in [
-            ("RequestLimitExceeded", Class::Wait),
-            ("Throttling", Class::Wait),
-            ("RequestTimeout", Class::Wait),
-            ("InvalidStateTransition", Class::Wait),
-            ("IncorrectState", Class::Wait),
-            ("InvalidVpcID.NotFound", Class::FixSpec),
-            ("InvalidVpcID.Malformed", Class::FixSpec),
-            ("InvalidParameterValue", Class::FixSpec),
-            ("MissingParameter", Class::FixSpec),
-            ("VpcPeeringConnectionAlreadyExists", Class::FixSpec),
-            ("OutstandingVpcPeeringConnectionLimitExceeded", Class::FixSpec),
-            ("ActiveVpcPeeringConnectionPerVpcLimitExceeded", Class::FixSpec),
-            ("UnauthorizedOperation", Class::FixPermissions),
-            ("OperationNotPermitted", Class::FixPermissions),
-            ("AuthFailure", Class::FixPermissions),
-            ("ExpiredToken", Class::FixPermissions),
-            ("InvalidClientTokenId", Class::FixPermissions),
-            ("InvalidVpcPeeringConnectionID.NotFound", Class::Gone),
-            ("InvalidRoute.NotFound", Class::Gone),
-            ("InvalidRouteTableID.NotFound", Class::Gone),
-            ("RouteAlreadyExists", Class::Wait),
-            ("RouteLimitExceeded", Class::FixSpec),
-            ("InvalidVpcPeeringConnectionState.DnsHostnamesDisabled", Class::FixSpec),
-            ("InternalError", Class::Broken),
-            ("Unavailable", Class::Broken),
-            ("SomethingNew", Class::Broken),
+    fn every_code_has_its_class_and_its_hint() {
+        for (code, class, part) in CODES {
+            assert_eq!(classify(code), *class, "{code}");
+            assert_eq!(hint(code).is_some(), !part.is_empty(), "{code}");
+            assert!(hint(code).unwrap_or_default().contains(part), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_typed_sts_error_has_its_code_and_a_short_message() {
+        use aws_sdk_sts::types::error::{
+            ExpiredTokenException, MalformedPolicyDocumentException, PackedPolicyTooLargeException,
+            RegionDisabledException,
+        };
+        let sentence = "Packed policy consumes 105% of allotted space, please use smaller policy.";
+        let meta = |code: &str| ErrorMetadata::builder().code(code).message(sentence).build();
+        let packed = PackedPolicyTooLargeException::builder().meta(meta("PackedPolicyTooLarge")).build();
+        let malformed = MalformedPolicyDocumentException::builder().meta(meta("MalformedPolicyDocument")).build();
+        let disabled = RegionDisabledException::builder().meta(meta("RegionDisabledException")).build();
+        let expired = ExpiredTokenException::builder().meta(meta("ExpiredTokenException")).build();
+        let web = AssumeRoleWithWebIdentityError::ExpiredTokenException(expired.clone());
+        for (error, code, class) in [
+            (
+                CredentialsError::provider_error(AssumeRoleError::PackedPolicyTooLargeException(packed)),
+                "PackedPolicyTooLarge",
+                Class::FixPermissions,
+            ),
+            (
+                CredentialsError::invalid_configuration(AssumeRoleError::MalformedPolicyDocumentException(malformed)),
+                "MalformedPolicyDocument",
+                Class::FixPermissions,
+            ),
+            (
+                CredentialsError::invalid_configuration(AssumeRoleError::RegionDisabledException(disabled)),
+                "RegionDisabledException",
+                Class::FixPermissions,
+            ),
+            (
+                CredentialsError::provider_error(AssumeRoleError::ExpiredTokenException(expired)),
+                "ExpiredTokenException",
+                Class::Wait,
+            ),
+            (CredentialsError::provider_error(web), "ExpiredTokenException", Class::Wait),
         ] {
-            assert_eq!(classify(code), class, "{code}");
+            let refusal = credentials(&error).unwrap_or_else(|| AwsError::incomplete("none", ""));
+            assert_eq!((refusal.code.as_deref(), refusal.class), (Some(code), class));
+            let caller = "AwsIdentity payments (arn:aws:iam::222222222222:role/vpc-peering)".to_owned();
+            let text = AwsError { caller: Some(caller), ..refusal }.to_string();
+            assert!(text.contains(sentence.trim_end_matches('.')), "{text}");
+            assert!(text.chars().count() < 300, "{text}");
+            assert_eq!(hint(code).is_some(), class == Class::FixPermissions, "{code}");
         }
     }
 

@@ -60,6 +60,31 @@ pub async fn a_missing_permission_is_reported_and_retried(world: World) -> Resul
     Ok(())
 }
 
+pub async fn a_tag_policy_violation_names_the_tag(world: World) -> Result<()> {
+    let sentence = "The tag policy does not allow the specified value for the following tag key: 'CostCenter'.";
+    let kind = Kind::Error { code: "TagPolicyViolation".into(), message: Some(sentence.into()), status: None };
+    let fault = world.fault("CreateVpcPeeringConnection", None, kind).await?;
+    let _operator = world.operator.start().await?;
+    world
+        .apply(&world.manifest_with(json!({"dryRun": true, "tags": [{"key": "CostCenter", "value": "none"}]})))
+        .await?;
+    let object = world.until_stalled("InvalidRequest").await?;
+    ensure!(condition(&object, "DryRunSucceeded").is_some_and(|condition| condition.status == "False"), "{object:?}");
+    world.patch(json!({"spec": {"dryRun": false}})).await?;
+    let is_requested = |object: &vpc_peering_operator::api::VpcPeering| {
+        condition(object, "DryRunSucceeded").is_none() && condition(object, "Stalled").is_some()
+    };
+    let object = world.until("refused", is_requested).await?;
+    let message = &condition(&object, "Ready").context("no condition")?.message;
+    for part in ["TagPolicyViolation", "CostCenter", "spec.tags"] {
+        ensure!(message.contains(part), "{message}");
+    }
+    world.simulator().remove_fault(fault).await?;
+    world.request_reconcile("corrected").await?;
+    world.until_ready().await?;
+    Ok(())
+}
+
 pub async fn a_refused_deletion_keeps_the_finalizer_and_is_reported(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use ec2_simulator::Kind;
 use environment::{ec2, eventually};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use std::time::Duration;
-use vpc_peering_operator::api::AwsIdentity;
+use vpc_peering_operator::api::{AwsIdentity, VpcPeering};
 
 use super::both_ends::BothEnds;
 use super::world::{OTHER_ACCOUNT, OTHER_REGION, REGION, World, condition, connection_id};
@@ -176,6 +177,42 @@ pub async fn a_peering_of_another_resource_cannot_be_adopted(world: World) -> Re
     thief.delete().await?;
     thief.until_gone().await?;
     ensure!(world.live_peerings().await?.len() == 1);
+    Ok(())
+}
+
+pub async fn an_sts_refusal_has_its_code_and_remedy(world: World) -> Result<()> {
+    let identity = world.apply_identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {"all": true}})).await?;
+    let vpc = ec2::create_vpc(&world.client_in_account(OTHER_ACCOUNT, REGION).await?, "10.3.0.0/16").await?;
+    let _operator = world.operator.start().await?;
+    let accepter = json!({"vpcId": vpc, "ownerId": OTHER_ACCOUNT, "identityRef": {"name": identity}});
+    let packed = "Packed policy consumes 105% of allotted space, please use smaller policy.";
+    let disabled = "STS is not activated in this region for account:222222222222.";
+    let expired = "The security token included in the request is expired";
+    for (code, sentence, progress, remedy) in [
+        ("PackedPolicyTooLarge", packed, "Stalled", "disableSessionTags"),
+        ("MalformedPolicyDocument", "The policy is malformed.", "Stalled", "policy"),
+        ("RegionDisabledException", disabled, "Stalled", "activate STS"),
+        ("ExpiredTokenException", expired, "Reconciling", ""),
+    ] {
+        let kind = Kind::Error { code: code.to_owned(), message: Some(sentence.to_owned()), status: Some(400) };
+        let fault = world.fault("AssumeRole", None, kind).await?;
+        world.apply(&world.manifest_with(json!({"accepter": accepter}))).await?;
+        world.request_reconcile(code).await?;
+        let reported = |object: &VpcPeering| {
+            let message = condition(object, "Ready").map_or("", |ready| ready.message.as_str());
+            // The name of the role depends on the test.
+            let answer = message.split_once("): ").map_or("", |(_, answer)| answer);
+            answer.starts_with(code)
+                && answer.contains(sentence.trim_end_matches('.'))
+                && answer.contains(remedy)
+                && answer.chars().count() < 300
+                && condition(object, progress).is_some()
+        };
+        world.until(code, reported).await?;
+        world.simulator().remove_fault(fault).await?;
+    }
+    world.request_reconcile("renewed").await?;
+    world.until_ready().await?;
     Ok(())
 }
 
