@@ -13,7 +13,7 @@ use tracing::instrument;
 
 use super::blocked::blocker_of;
 use super::context::Context;
-use super::credentials::role;
+use super::identity_grants::role;
 use super::status_writer::{MANAGER, is_conflict, is_not_found};
 use crate::api::{AwsIdentity, AwsIdentityStatus, ConditionType, Reason};
 use crate::aws::{AwsError, CallerIdentity, Principal};

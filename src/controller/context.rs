@@ -7,9 +7,9 @@ use smol_str::SmolStr;
 use tokio::time::Instant;
 
 use super::cache::Cache;
-use super::credentials::Credentials;
 use super::event_publisher::EventPublisher;
 use super::fair_queue::FairQueue;
+use super::identity_grants::Credentials;
 use crate::api::{VpcPeering, VpcPeeringAccepter};
 use crate::aws::Accounts;
 use crate::peering::{Settings, vpc_peering, vpc_peering_accepter};

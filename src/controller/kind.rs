@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::blocked::Blocked;
 use super::cache::Cache;
 use super::context::Context;
-use super::credentials::Grant;
+use super::identity_grants::Grant;
 use super::state::ReconcileState;
 use crate::api::{FINALIZER, RECONCILE_AT, Side};
 use crate::aws::{Account, AwsError};

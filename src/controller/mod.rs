@@ -4,14 +4,14 @@
 mod aws_identity;
 mod blocked;
 mod cache;
+mod cache_age;
 mod context;
-mod credentials;
-mod deferral;
+mod deferred_writes;
 mod endpoint;
 mod event_publisher;
 mod fair_queue;
-mod freshness;
 mod hooks;
+mod identity_grants;
 mod index;
 mod inventories;
 mod kind;
@@ -42,15 +42,15 @@ use crate::aws::{Accounts, Interceptor, event_queue};
 use crate::peering;
 
 pub(crate) use context::Context;
-pub(crate) use credentials::{OwnCredentials, OwnNamespaces};
 pub(crate) use hooks::ReconcileHooks;
+pub(crate) use identity_grants::{OwnCredentials, OwnNamespaces};
 pub(crate) use kind::{Kind, Status};
 pub(crate) use scope::Scope;
 
-use credentials::Credentials;
+use cache_age::CacheAge;
 use fair_queue::FairQueue;
-use freshness::Freshness;
 use hooks::hooked;
+use identity_grants::Credentials;
 use wake_up::{WakeUp, WakeUps, Woken};
 
 /// Concurrent reconciles of large objects of one kind. Each may take several MiB. Small objects do not wait for them.
@@ -86,7 +86,7 @@ pub(crate) async fn run(
     let (accepters, accepter_writer) = reflector::store();
     let (identities, identity_writer) = reflector::store();
     let (namespaces, namespace_writer) = reflector::store();
-    let listed = (Freshness::default(), Freshness::default());
+    let listed = (CacheAge::default(), CacheAge::default());
     let credentials =
         Credentials { identities, namespaces, listed: listed.clone(), own: settings.own_credentials.clone() };
     let (on_change, on_permit) = (wake.clone(), wake.clone());
@@ -173,7 +173,7 @@ impl Start<'_> {
         &self,
         store: Writer<AwsIdentity>,
         wake: WakeUps,
-        freshness: Freshness,
+        cache_age: CacheAge,
         shutdown: S,
     ) -> impl Future<Output = ()> + use<S>
     where
@@ -182,7 +182,7 @@ impl Start<'_> {
         let (context, hooks) = (Arc::clone(self.context), Arc::clone(self.hooks));
         let on_identity = move |name| wake.send(WakeUp::Identity(name));
         let identities = Api::all(context.client.clone());
-        let watched = watch::identities(identities, store, on_identity, freshness);
+        let watched = watch::identities(identities, store, on_identity, cache_age);
         if !self.settings.scope.namespaces.is_empty() {
             return watched.take_until(shutdown).for_each(|_| async {}).boxed();
         }

@@ -20,8 +20,8 @@ use tracing::{Span, instrument};
 
 use super::blocked::{Blocked, blocker_of};
 use super::context::Context;
-use super::credentials::still_granted;
 use super::fair_queue::{Acquired, Permit, QueuedResource};
+use super::identity_grants::still_granted;
 use super::kind::{
     Actors, Kind, Look, Outcome, has_finalizer, is_ready, is_reconcile_requested, reconcile_at, with_state,
 };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
-use super::deferral::Deferral;
+use super::deferred_writes::Deferral;
 use crate::aws::{Class, Inventory};
 use crate::peering::plan::Step;
 use crate::peering::routes::RouteTables;

@@ -8,7 +8,7 @@ use kube::runtime::watcher::Event;
 use crate::api::vpc_peering::StatusEnd;
 use crate::api::{ManagementPolicy, PeeringSide, Side, VpcPeering};
 use crate::controller::context::Context;
-use crate::controller::credentials::Credentials;
+use crate::controller::identity_grants::Credentials;
 use crate::controller::index::{By, Index, Key};
 use crate::peering::endpoints::{IdentityDefaults, locations};
 use crate::peering::vpc_peering::OlderClaim;

@@ -151,7 +151,7 @@ impl Effect<'_> {
     }
 
     /// Writes the intent, and then sends the request. The ID in the answer stays in memory until the next status write:
-    /// see [`deferral`](crate::controller::deferral).
+    /// see [`deferred_writes`](crate::controller::deferred_writes).
     async fn create(&self) -> Result<Outcome<VpcPeering>, kube::Error> {
         let (context, request) = (self.context, self.request());
         // A new session takes time, and AWS may refuse it.

@@ -9,7 +9,7 @@ use crate::api::{AllowedRegions, ManagementPolicy, Reason, Side, VpcPeering, Vpc
 use crate::aws::{Account, Principal, regions};
 use crate::controller::blocked::Blocked;
 use crate::controller::context::Context;
-use crate::controller::credentials::Grant;
+use crate::controller::identity_grants::Grant;
 use crate::controller::kind::Actors;
 use crate::controller::vpc_selector;
 use crate::peering::endpoints::{Location, locations};

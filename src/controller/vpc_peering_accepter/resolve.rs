@@ -8,7 +8,7 @@ use crate::api::{Reason, Side, VpcPeeringAccepter};
 use crate::aws::{Account, regions};
 use crate::controller::blocked::Blocked;
 use crate::controller::context::Context;
-use crate::controller::credentials::Grant;
+use crate::controller::identity_grants::Grant;
 use crate::controller::kind::Actors;
 use crate::controller::vpc_selector;
 use crate::peering::{Blocker, Endpoint, Permissions};

@@ -18,7 +18,7 @@ use super::changes::{Change, as_changes, decodable, present, stored};
 use super::decode::{Undecodable, Wire};
 use super::relist;
 use crate::api::AwsIdentity;
-use crate::controller::freshness::Freshness;
+use crate::controller::cache_age::CacheAge;
 
 /// Interval between complete listings.
 const RELIST_AFTER: Duration = Duration::from_secs(300);
@@ -29,7 +29,7 @@ pub(in crate::controller) fn identities(
     api: Api<Wire<AwsIdentity>>,
     store: Writer<AwsIdentity>,
     changed: impl Fn(String) + Send + 'static,
-    freshness: Freshness,
+    cache_age: CacheAge,
 ) -> impl Stream<Item = Result<AwsIdentity, watcher::Error>> + Send {
     // The status of an identity changes nothing for its users.
     let mut generations = HashMap::new();
@@ -39,7 +39,7 @@ pub(in crate::controller) fn identities(
             changed(name);
         }
     };
-    let events = cached(move || watcher(api.clone(), relist::config()), store.as_reader(), freshness);
+    let events = cached(move || watcher(api.clone(), relist::config()), store.as_reader(), cache_age);
     stored(events, store)
         .inspect(move |change| report(change))
         .filter_map(present)
@@ -53,10 +53,10 @@ pub(in crate::controller) async fn namespaces(
     api: Api<Wire<PartialObjectMeta<Namespace>, true>>,
     store: Writer<PartialObjectMeta<Namespace>>,
     changed: impl Fn(String) + Send + 'static,
-    freshness: Freshness,
+    cache_age: CacheAge,
 ) {
     let mut labels = HashMap::new();
-    let events = cached(move || watcher(api.clone(), relist::config()), store.as_reader(), freshness);
+    let events = cached(move || watcher(api.clone(), relist::config()), store.as_reader(), cache_age);
     let mut changes = std::pin::pin!(stored(events, store));
     while let Some(change) = changes.next().await {
         let hash = |namespace: &PartialObjectMeta<Namespace>| {
@@ -90,12 +90,12 @@ fn news<K: Resource, T: PartialEq>(
     (name, is_news)
 }
 
-/// The events of a cache that permissions are read from, with regular complete listings. `freshness` records each
+/// The events of a cache that permissions are read from, with regular complete listings. `cache_age` records each
 /// listing.
 fn cached<K, S, const LABELS: bool>(
     start: impl Fn() -> S + Clone + Send,
     known: Store<K>,
-    freshness: Freshness,
+    cache_age: CacheAge,
 ) -> impl Stream<Item = Event<K>> + Send
 where
     K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
@@ -109,5 +109,5 @@ where
         };
         std::future::ready(decodable(event, &store, report))
     });
-    as_changes(decoded, move || known.state(), move || freshness.listed())
+    as_changes(decoded, move || known.state(), move || cache_age.listed())
 }

@@ -108,7 +108,7 @@ mod tests {
     use k8s_openapi::api::core::v1::Namespace;
 
     use super::*;
-    use crate::controller::freshness::Freshness;
+    use crate::controller::cache_age::CacheAge;
     use crate::controller::watch::changes::as_changes;
     use crate::controller::watch::testing::{namespace, text};
 
@@ -116,26 +116,26 @@ mod tests {
     async fn freshness_ages_while_no_listing_completes() {
         // A tenth of a second instead of five minutes. The third listing never ends.
         let interval = Duration::from_millis(100);
-        let (listings, freshness) = (Arc::new(AtomicUsize::new(0)), Freshness::default());
-        assert_eq!(freshness.age(), Duration::MAX, "nothing has been listed");
+        let (listings, cache_age) = (Arc::new(AtomicUsize::new(0)), CacheAge::default());
+        assert_eq!(cache_age.age(), Duration::MAX, "nothing has been listed");
         let count = Arc::clone(&listings);
         let watch = move || {
             let number = count.fetch_add(1, Ordering::Relaxed);
             let events = [Event::Init, Event::InitApply(namespace("a", "1")), Event::InitDone];
             stream::iter(events.into_iter().take(if number < 2 { 3 } else { 2 }).map(Ok)).chain(stream::pending())
         };
-        let fresh = freshness.clone();
+        let fresh = cache_age.clone();
         let mut changes = Box::pin(as_changes(events(watch, Some(interval), None), Vec::new, move || fresh.listed()));
         let mut seen = Vec::new();
         while let Ok(Some(event)) = tokio::time::timeout(interval * 5, changes.next()).await {
             seen.push(text(&event));
             if seen.len() == 3 {
-                assert_eq!(freshness.age(), Duration::MAX, "the store does not show it yet");
+                assert_eq!(cache_age.age(), Duration::MAX, "the store does not show it yet");
             }
         }
         assert_eq!(seen, ["begin", "list a", "done", "apply a", "apply a"]);
         assert_eq!(listings.load(Ordering::Relaxed), 3);
-        let age = freshness.age();
+        let age = cache_age.age();
         assert!((interval * 5..Duration::from_secs(60)).contains(&age), "{age:?}");
     }
 

@@ -9,7 +9,7 @@ use kube::core::PartialObjectMeta;
 use kube::core::{Selector, SelectorExt};
 use kube::runtime::reflector::{ObjectRef, Store};
 
-use super::freshness::Freshness;
+use super::cache_age::CacheAge;
 use crate::api::{AllowedRegions, AwsIdentity, AwsIdentitySpec, Reason};
 use crate::aws::{Principal, Role};
 use crate::peering::endpoints::IdentityDefaults;
@@ -45,7 +45,7 @@ pub(crate) struct Credentials {
     /// The namespaces with their labels.
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
     /// The age of both stores.
-    pub listed: (Freshness, Freshness),
+    pub listed: (CacheAge, CacheAge),
     pub own: OwnCredentials,
 }
 

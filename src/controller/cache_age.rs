@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 /// The end of the last complete listing of a cache.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Freshness(Arc<Mutex<Option<Instant>>>);
+pub(crate) struct CacheAge(Arc<Mutex<Option<Instant>>>);
 
-impl Freshness {
+impl CacheAge {
     /// Time since the end of the last complete listing. [`Duration::MAX`] before the first one is complete.
     pub(super) fn age(&self) -> Duration {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).map_or(Duration::MAX, |listed| listed.elapsed())
