@@ -180,7 +180,7 @@ pub async fn a_recreated_resource_adopts_its_orphaned_peering(world: World) -> R
     world.delete().await?;
     world.shared.control_plane.remove_finalizers("vpcpeering", &world.namespace, &world.name).await?;
     world.until_gone().await?;
-    // Between other VPCs the earlier one's is left alone, since its tags prove nothing, and a person is told.
+    // An orphan between other VPCs is only reported: its tags prove nothing.
     let third = environment::ec2::create_vpc(&world.ec2, "10.3.0.0/16").await?;
     world.apply(&world.manifest_with(json!({"accepter": {"vpcId": third}}))).await?;
     let _operator = world.operator.start().await?;
