@@ -148,6 +148,17 @@ pub(super) fn owner(context: &Context, object: &impl Kind) -> Owner {
     }
 }
 
+/// The kind and name of `other`, for a message to `reader`. The name of a resource in another namespace is confidential.
+pub(super) fn name_for<K: Kind>(reader: &K, other: &K) -> String {
+    let kind = K::kind(&());
+    match other.namespace() {
+        namespace if namespace == reader.namespace() => {
+            format!("{kind} {}/{}", namespace.unwrap_or_default(), other.name_any())
+        }
+        _ => format!("a {kind} of another namespace"),
+    }
+}
+
 /// Reads or changes the reconcile state of an object.
 pub(super) fn with_state<K: Kind, T>(
     context: &Context,

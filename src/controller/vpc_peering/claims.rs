@@ -10,6 +10,7 @@ use crate::api::{ManagementPolicy, PeeringSide, Side, VpcPeering};
 use crate::controller::context::Context;
 use crate::controller::identity_grants::Credentials;
 use crate::controller::index::{By, Index, Key};
+use crate::controller::kind::name_for;
 use crate::peering::endpoints::{IdentityDefaults, locations};
 use crate::peering::vpc_peering::OlderClaim;
 use crate::peering::{Endpoint, Endpoints, Permissions};
@@ -38,14 +39,7 @@ pub(super) fn older(object: &VpcPeering, context: &Context, ends: &Endpoints) ->
         .filter(|other| age(other) < age(object))
         .filter(|other| claim_of(&context.credentials, own_account, other).as_ref() == Some(&claim));
     let older = older.next()?;
-    // The name of a resource in another namespace is confidential.
-    let resource = match older.namespace() {
-        namespace if namespace == object.namespace() => {
-            format!("VpcPeering {}/{}", namespace.unwrap_or_default(), older.name_any())
-        }
-        _ => "a VpcPeering of another namespace".to_owned(),
-    };
-    Some(OlderClaim { resource, is_deleted: older.metadata.deletion_timestamp.is_some() })
+    Some(OlderClaim { resource: name_for(object, &older), is_deleted: older.metadata.deletion_timestamp.is_some() })
 }
 
 /// The resources that may have a claim to a peering of these VPCs. [`claim_of`] decides.

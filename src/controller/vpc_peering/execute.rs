@@ -31,8 +31,8 @@ pub(super) async fn execute(
     observed: &Observation,
     step: &Step,
 ) -> Result<Outcome<VpcPeering>, kube::Error> {
-    let (owner, stored) = (owner(context, object), object.status.clone().unwrap_or_default());
-    let desired = desired(object, context, peers, &owner, &stored);
+    let owner = owner(context, object);
+    let desired = desired(object, context, peers, &owner);
     let effect = Effect { object, context, peers, observed, desired };
     if let Some(status) = vpc_peering::recorded_step(step, desired, observed, Timestamp::now()) {
         return Ok(Outcome::Done(Box::new(write(context, object, status).await?)));
@@ -203,8 +203,8 @@ impl Effect<'_> {
     }
 
     async fn forget_intent(&self, object: VpcPeering, readiness: &Readiness) -> Result<VpcPeering, kube::Error> {
-        let stored = object.status.clone().unwrap_or_default();
-        let status = without_intent(&object.spec, &stored, readiness, self.generation(), Timestamp::now());
+        let status =
+            without_intent(&object.spec, object.status.as_ref(), readiness, self.generation(), Timestamp::now());
         write(self.context, &object, status).await
     }
 

@@ -52,8 +52,8 @@ impl Kind for VpcPeering {
     }
 
     fn decide(&self, context: &Context, actors: &Peers, observed: &Observation) -> Decision<Step, VpcPeeringStatus> {
-        let (owner, stored) = (owner(context, self), self.status.clone().unwrap_or_default());
-        let desired = observe::desired(self, context, actors, &owner, &stored);
+        let owner = owner(context, self);
+        let desired = observe::desired(self, context, actors, &owner);
         vpc_peering::decide(desired, &recorded(self), observed, Timestamp::now(), context.settings)
     }
 
@@ -62,9 +62,8 @@ impl Kind for VpcPeering {
     }
 
     fn report_blocked(&self, readiness: &Readiness, answered: Option<&str>, now: Timestamp) -> VpcPeeringStatus {
-        let stored = self.status.clone().unwrap_or_default();
         let generation = self.metadata.generation.unwrap_or_default();
-        vpc_peering::report_blocked(&self.spec, &stored, readiness, answered, generation, now)
+        vpc_peering::report_blocked(&self.spec, self.status.as_ref(), readiness, answered, generation, now)
     }
 
     async fn execute(

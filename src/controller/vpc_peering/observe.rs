@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use super::claims;
 use super::recorded;
 use super::resolve::Peers;
-use crate::api::{Side, VpcPeering, VpcPeeringSpec, VpcPeeringStatus};
+use crate::api::{Side, VpcPeering, VpcPeeringSpec};
 use crate::aws::calls::{CONNECTION_ID, REQUESTER_VPC_ID};
 use crate::aws::{Filters, Inventory, Listing, View};
 use crate::controller::blocked::Blocked;
@@ -30,7 +30,6 @@ pub(super) fn desired<'a>(
     context: &Context,
     peers: &'a Peers,
     owner: &'a Owner,
-    status: &'a VpcPeeringStatus,
 ) -> Desired<'a> {
     Desired {
         owner,
@@ -43,7 +42,7 @@ pub(super) fn desired<'a>(
         reconcile_requested: is_reconcile_requested(object),
         reconcile_at: reconcile_at(object),
         generation: object.metadata.generation.unwrap_or_default(),
-        status,
+        status: object.status.as_ref(),
     }
 }
 
@@ -184,8 +183,8 @@ fn add_state(
     listing: &Listing<Snapshot>,
     observed: &mut Observation,
 ) {
-    let (owner, stored) = (owner(context, object), object.status.clone().unwrap_or_default());
-    let proven = proven(desired(object, context, peers, &owner, &stored), recorded, observed);
+    let owner = owner(context, object);
+    let proven = proven(desired(object, context, peers, &owner), recorded, observed);
     let is_needed = |id: &str| recorded.routes.iter().any(|route| route.vpc_peering_connection_id == id);
     observed.older_claim = recorded.owned_id().is_none().then(|| claims::older(object, context, &peers.ends)).flatten();
     let code = observed.recorded.as_ref().map(|connection| connection.code.clone());

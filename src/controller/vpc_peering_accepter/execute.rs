@@ -20,8 +20,8 @@ pub(super) async fn execute(
     observed: &Observation,
     step: &Step,
 ) -> Result<Outcome<VpcPeeringAccepter>, kube::Error> {
-    let (owner, stored) = (owner(context, object), object.status.clone().unwrap_or_default());
-    let desired = desired(object, context, accepter, &owner, &stored);
+    let owner = owner(context, object);
+    let desired = desired(object, context, accepter, &owner);
     if let Some(status) = vpc_peering_accepter::recorded_step(step, desired, observed, Timestamp::now()) {
         return Ok(Outcome::Done(Box::new(write(context, object, status).await?)));
     }

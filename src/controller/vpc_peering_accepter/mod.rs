@@ -48,8 +48,8 @@ impl Kind for VpcPeeringAccepter {
         actors: &Accepter,
         observed: &Observation,
     ) -> Decision<Step, VpcPeeringAccepterStatus> {
-        let (owner, stored) = (owner(context, self), self.status.clone().unwrap_or_default());
-        let desired = observe::desired(self, context, actors, &owner, &stored);
+        let owner = owner(context, self);
+        let desired = observe::desired(self, context, actors, &owner);
         let recorded = Recorded::of(self.status.as_ref());
         vpc_peering_accepter::decide(desired, &recorded, observed, Timestamp::now(), context.settings)
     }
@@ -65,9 +65,8 @@ impl Kind for VpcPeeringAccepter {
         answered: Option<&str>,
         now: Timestamp,
     ) -> VpcPeeringAccepterStatus {
-        let stored = self.status.clone().unwrap_or_default();
         let generation = self.metadata.generation.unwrap_or_default();
-        vpc_peering_accepter::report_blocked(&self.spec, &stored, readiness, answered, generation, now)
+        vpc_peering_accepter::report_blocked(&self.spec, self.status.as_ref(), readiness, answered, generation, now)
     }
 
     async fn execute(

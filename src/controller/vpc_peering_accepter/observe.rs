@@ -7,7 +7,7 @@ use kube::ResourceExt;
 
 use super::older;
 use super::resolve::Accepter;
-use crate::api::{VpcPeeringAccepter, VpcPeeringAccepterStatus};
+use crate::api::VpcPeeringAccepter;
 use crate::aws::Filters;
 use crate::aws::calls::{ACCEPTER_VPC_ID, CONNECTION_ID};
 use crate::controller::blocked::Blocked;
@@ -28,7 +28,6 @@ pub(super) fn desired<'a>(
     context: &Context,
     accepter: &'a Accepter,
     owner: &'a Owner,
-    status: &'a VpcPeeringAccepterStatus,
 ) -> Desired<'a> {
     Desired {
         owner,
@@ -40,7 +39,7 @@ pub(super) fn desired<'a>(
         finalizer: has_finalizer(object),
         reconcile_at: reconcile_at(object),
         generation: object.metadata.generation.unwrap_or_default(),
-        status,
+        status: object.status.as_ref(),
     }
 }
 
@@ -82,8 +81,8 @@ pub(super) async fn observe(
             listing = inventory.query(filters.clone(), look.absent_since).await;
             continue;
         }
-        let (owner, stored) = (owner(context, object), object.status.clone().unwrap_or_default());
-        let proven = proven(desired(object, context, accepter, &owner, &stored), &connections, &recorded);
+        let owner = owner(context, object);
+        let proven = proven(desired(object, context, accepter, &owner), &connections, &recorded);
         let older_accepter = older::older(object, context, &accepter.end);
         let observed = with_state(context, object, |state| Observation {
             missing_for: state.missing_for(missing, listing.as_of),

@@ -5,6 +5,7 @@ use kube::ResourceExt;
 use crate::api::VpcPeeringAccepter;
 use crate::aws::regions;
 use crate::controller::context::Context;
+use crate::controller::kind::name_for;
 use crate::peering::Endpoint;
 
 /// An older resource for the same VPC of the same account and region: its kind and name. One without permission to act
@@ -12,13 +13,7 @@ use crate::peering::Endpoint;
 pub(super) fn older(object: &VpcPeeringAccepter, context: &Context, end: &Endpoint) -> Option<String> {
     let age = |object: &VpcPeeringAccepter| (object.creation_timestamp(), object.uid());
     let older = context.accepters.store.find(|other| age(other) < age(object) && decides(other, context, end))?;
-    // The name of a resource in another namespace is confidential.
-    Some(match older.namespace() {
-        namespace if namespace == object.namespace() => {
-            format!("VpcPeeringAccepter {}/{}", namespace.unwrap_or_default(), older.name_any())
-        }
-        _ => "a VpcPeeringAccepter of another namespace".to_owned(),
-    })
+    Some(name_for(object, &older))
 }
 
 fn decides(other: &VpcPeeringAccepter, context: &Context, end: &Endpoint) -> bool {

@@ -246,7 +246,7 @@ impl PeeringState {
             reconcile_requested: false,
             reconcile_at: None,
             generation: 1,
-            status: &crate::api::VpcPeeringStatus::default(),
+            status: None,
         };
         match decide(desired, &recorded, &observed, Timestamp::UNIX_EPOCH, SETTINGS).plan {
             Plan::Act(step) => Some(step),
@@ -358,7 +358,7 @@ impl AccepterState {
             finalizer: true,
             reconcile_at: None,
             generation: 1,
-            status: &status,
+            status: Some(&status),
         };
         match vpc_peering_accepter::decide(desired, &recorded, &observed, Timestamp::UNIX_EPOCH, SETTINGS).plan {
             Plan::Act(step) => Some(step),

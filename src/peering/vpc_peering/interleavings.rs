@@ -262,7 +262,7 @@ impl Model {
             reconcile_requested: false,
             reconcile_at: None,
             generation: 1,
-            status: &VpcPeeringStatus::default(),
+            status: None,
         };
         match decide(desired, &recorded, &observed, self.now, SETTINGS).plan {
             Plan::Act(step) => self.take(step, disturbance),

@@ -38,7 +38,7 @@ pub(crate) struct Desired<'a> {
     pub reconcile_at: Option<&'a str>,
     pub generation: i64,
     /// The status as it is stored.
-    pub status: &'a VpcPeeringStatus,
+    pub status: Option<&'a VpcPeeringStatus>,
 }
 
 impl<'a> Desired<'a> {

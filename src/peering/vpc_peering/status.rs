@@ -61,7 +61,7 @@ pub(super) fn report(
 /// answers.
 pub(crate) fn report_blocked(
     spec: &VpcPeeringSpec,
-    status: &VpcPeeringStatus,
+    status: Option<&VpcPeeringStatus>,
     readiness: &Readiness,
     answered: Option<&str>,
     generation: i64,
@@ -78,9 +78,10 @@ pub(crate) fn report_blocked(
 /// by itself, mostly within two seconds.
 pub(super) fn defer_write(desired: Desired<'_>, observed: &Observation, plan: &Plan<Step>) -> Option<Duration> {
     let is_transient = matches!(plan, Plan::Wait { reason: Reason::InitiatingRequest | Reason::Provisioning, .. });
-    let is_reported = desired.status.observed_generation != Some(desired.generation)
+    let observed_generation = desired.status.and_then(|status| status.observed_generation);
+    let is_reported = observed_generation != Some(desired.generation)
         || desired.reconcile_requested
-        || is_ready(&desired.status.conditions);
+        || desired.status.is_some_and(|status| is_ready(&status.conditions));
     let left = TRANSIENT.saturating_sub(observed.transient_for);
     (is_transient && !is_reported && !left.is_zero()).then_some(left)
 }
@@ -161,7 +162,7 @@ pub(crate) fn requested<'a>(
 /// The status without the intent, after EC2 has certainly created nothing.
 pub(crate) fn without_intent(
     spec: &VpcPeeringSpec,
-    status: &VpcPeeringStatus,
+    status: Option<&VpcPeeringStatus>,
     readiness: &Readiness,
     generation: i64,
     now: Timestamp,
@@ -188,8 +189,8 @@ pub(crate) fn dry_run_answered(
 }
 
 /// The stored status to go on from. The intent ends with the record of its connection.
-fn stored(status: &VpcPeeringStatus) -> VpcPeeringStatus {
-    let mut status = status.clone();
+fn stored(status: Option<&VpcPeeringStatus>) -> VpcPeeringStatus {
+    let mut status = status.cloned().unwrap_or_default();
     if status.vpc_peering_connection_id.is_some() {
         status.creation_started_at = None;
     }

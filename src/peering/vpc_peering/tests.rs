@@ -20,7 +20,7 @@ use super::state::{AccepterView, Desired, Observation, OlderClaim, Recorded};
 use super::step::Step;
 use crate::api::{
     Acceptance, DeletionPolicy, ManagedTag, ManagementPolicy, Ownership, Reason, Side, SideOptions, TerminalState,
-    VpcPeeringSpec, VpcPeeringStatus,
+    VpcPeeringSpec,
 };
 use crate::peering::connection::Tags;
 use crate::peering::plan::Aspect;
@@ -107,7 +107,7 @@ impl Case {
             reconcile_requested: self.reconcile_requested,
             reconcile_at: None,
             generation: 1,
-            status: &VpcPeeringStatus::default(),
+            status: None,
         };
         decide(desired, &self.recorded, &self.observed, NOW, SETTINGS).plan
     }

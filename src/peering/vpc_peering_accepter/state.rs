@@ -33,7 +33,7 @@ pub(crate) struct Desired<'a> {
     pub reconcile_at: Option<&'a str>,
     pub generation: i64,
     /// The status as it is stored.
-    pub status: &'a VpcPeeringAccepterStatus,
+    pub status: Option<&'a VpcPeeringAccepterStatus>,
 }
 
 impl<'a> Desired<'a> {

@@ -33,7 +33,7 @@ pub(super) fn report(
     now: Timestamp,
     settings: Settings,
 ) -> VpcPeeringAccepterStatus {
-    let mut status = desired.status.clone();
+    let mut status = desired.status.cloned().unwrap_or_default();
     let Some(mut readiness) = Readiness::under(&assessment.plan) else { return status };
     if matches!(assessment.plan, Plan::Settled { .. }) {
         readiness.reason = Reason::Synced;
@@ -60,13 +60,13 @@ pub(super) fn report(
 /// answers.
 pub(crate) fn report_blocked(
     spec: &VpcPeeringAccepterSpec,
-    status: &VpcPeeringAccepterStatus,
+    status: Option<&VpcPeeringAccepterStatus>,
     readiness: &Readiness,
     answered: Option<&str>,
     generation: i64,
     now: Timestamp,
 ) -> VpcPeeringAccepterStatus {
-    let mut status = status.clone();
+    let mut status = status.cloned().unwrap_or_default();
     if let Some(answered) = answered {
         status.last_handled_reconcile_at = Some(answered.to_owned());
     }
@@ -82,7 +82,7 @@ pub(crate) fn recorded_step(
     observed: &Observation,
     now: Timestamp,
 ) -> Option<VpcPeeringAccepterStatus> {
-    let mut status = desired.status.clone();
+    let mut status = desired.status.cloned().unwrap_or_default();
     locate(&mut status, desired.end);
     match step {
         Step::RecordAcceptance { id } => {

@@ -140,7 +140,7 @@ impl Case {
             finalizer: true,
             reconcile_at: None,
             generation: 1,
-            status: &self.status,
+            status: Some(&self.status),
         };
         assess(desired, &Recorded::of(Some(&self.status)), &self.observed, self.now, SETTINGS)
     }
