@@ -63,6 +63,7 @@ impl Error {
                 Self { message, ..general }
             }
             Service::Sts => Self::new("AccessDenied", reason).with_status(403),
+            Service::Quotas => Self::new("AccessDeniedException", reason),
         }
     }
 
@@ -71,6 +72,7 @@ impl Error {
         match service {
             Service::Ec2 => Self::new("RequestLimitExceeded", "Request limit exceeded.").with_status(503),
             Service::Sts => Self::new("Throttling", "Rate exceeded"),
+            Service::Quotas => Self::new("TooManyRequestsException", "Rate exceeded").with_status(429),
         }
     }
 }

@@ -96,7 +96,10 @@ async fn serve(simulator: &Simulator, request: Request<Incoming>) -> Result<Resp
     }
     let header = |name: HeaderName| head.headers.get(name)?.to_str().ok().map(str::to_owned);
     let call = HttpRequest {
-        params: Params::parse(query, &body),
+        params: match header(HeaderName::from_static("x-amz-target")) {
+            Some(target) => Params::of_json(&target, &body),
+            None => Params::parse(query, &body),
+        },
         authorization: header(AUTHORIZATION),
         security_token: header(HeaderName::from_static("x-amz-security-token")),
     };
@@ -107,7 +110,7 @@ async fn serve(simulator: &Simulator, request: Request<Incoming>) -> Result<Resp
         Delivery::Whole => ResponseBody::whole(reply.body),
     };
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    respond(status, "text/xml;charset=UTF-8", body, Some(&reply.request_id))
+    respond(status, reply.media_type, body, Some(&reply.request_id))
 }
 
 fn respond(

@@ -12,7 +12,7 @@ use crate::faults::{Delivery, Effects, Faults};
 use crate::iam::{self, Decision, Policies};
 use crate::journal::{Entry, Journal};
 use crate::protocol::signature::Scope;
-use crate::protocol::{Params, Xml, answer};
+use crate::protocol::{Content, Params, answer};
 use crate::random::Random;
 use crate::throttle::Throttle;
 use crate::world::identity::Service;
@@ -57,6 +57,7 @@ pub(crate) struct HttpRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HttpReply {
     pub(crate) status: u16,
+    pub(crate) media_type: &'static str,
     pub(crate) body: String,
     pub(crate) request_id: String,
     pub(crate) delivery: Delivery,
@@ -213,7 +214,7 @@ impl State {
         caller: &Caller,
         location: &Location,
         effects: &Effects,
-    ) -> Result<Xml> {
+    ) -> Result<Content> {
         if incoming.action.is_empty() {
             return Err(Error::new("MissingAction", "The request must contain the parameter Action"));
         }
@@ -284,13 +285,13 @@ impl State {
         &mut self,
         incoming: IncomingCall,
         caller: Option<Caller>,
-        result: Result<Xml>,
+        result: Result<Content>,
         effects: Effects,
     ) -> HttpReply {
         let service = incoming.service();
         let IncomingCall { params, action, scope, request_id, allowed_by, denied, .. } = incoming;
         let (status, code, body) = match result {
-            Ok(xml) => (200, None, answer::success(service, &action, &request_id, &xml)),
+            Ok(content) => (200, None, answer::success(service, &action, &request_id, &content)),
             Err(error) => (error.status, Some(error.code.clone()), answer::failure(service, &request_id, &error)),
         };
         let (account, arn, session) =
@@ -312,7 +313,7 @@ impl State {
             request_id: request_id.clone(),
         });
         let delivery = if effects.hang.is_some() { Delivery::Nothing } else { effects.delivery };
-        HttpReply { status, body, request_id, delivery }
+        HttpReply { status, media_type: answer::media_type(service), body, request_id, delivery }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod describe_peerings;
 mod peering;
+mod quota;
 mod route;
 mod sts;
 mod tag;
@@ -10,7 +11,7 @@ mod vpc;
 use jiff::Timestamp;
 
 use crate::error::{Error, Result};
-use crate::protocol::{Params, Xml};
+use crate::protocol::{Content, Params, Xml};
 use crate::world::identity::Service;
 use crate::world::{Call, Caller, Tags, World};
 
@@ -38,7 +39,7 @@ pub(crate) struct Action {
     pub(crate) service: Service,
     /// Selects the token bucket: mutating actions have a smaller one.
     pub(crate) is_mutating: bool,
-    run: fn(Params, &mut World, &Context<'_>) -> Result<Xml>,
+    run: fn(Params, &mut World, &Context<'_>) -> Result<Content>,
 }
 
 impl Action {
@@ -54,6 +55,10 @@ impl Action {
         Self { name, service: Service::Sts, is_mutating: false, run: run::<A> }
     }
 
+    const fn service_quotas(name: &'static str, run: fn(Params, &mut World, &Context<'_>) -> Result<Content>) -> Self {
+        Self { name, service: Service::Quotas, is_mutating: false, run }
+    }
+
     /// Returns `InvalidAction` if the simulator does not implement the action.
     pub(crate) fn find(service: Service, name: &str) -> Result<Self> {
         let found = ACTIONS.iter().find(|action| action.service == service && action.name == name);
@@ -62,7 +67,7 @@ impl Action {
             .ok_or_else(|| Error::new("InvalidAction", format!("The action {name} is not valid for this web service.")))
     }
 
-    pub(crate) fn run(&self, params: Params, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+    pub(crate) fn run(&self, params: Params, world: &mut World, context: &Context<'_>) -> Result<Content> {
         (self.run)(params, world, context)
     }
 }
@@ -89,14 +94,15 @@ const ACTIONS: &[Action] = &[
     Action::mutating::<peering::ModifyOptions>("ModifyVpcPeeringConnectionOptions"),
     Action::mutating::<peering::Reject>("RejectVpcPeeringConnection"),
     Action::mutating::<route::Replace>("ReplaceRoute"),
+    Action::service_quotas("GetServiceQuota", quota::get),
     Action::sts::<sts::AssumeRole>("AssumeRole"),
     Action::sts::<sts::GetCallerIdentity>("GetCallerIdentity"),
 ];
 
-fn run<A: Handler>(mut params: Params, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+fn run<A: Handler>(mut params: Params, world: &mut World, context: &Context<'_>) -> Result<Content> {
     let action = A::parse(&mut params)?;
     params.finish()?;
-    action.handle(world, context)
+    action.handle(world, context).map(Content::Xml)
 }
 
 /// The response of an action that returns nothing but success.

@@ -3,6 +3,7 @@
 //! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html>
 //! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecuritytokenservice.html>
 //! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsqs.html>
+//! <https://docs.aws.amazon.com/service-authorization/latest/reference/list_servicequotas.html>
 
 use super::policy::{Policy, Statement};
 
@@ -142,6 +143,7 @@ pub const ACTIONS: &[Action] = &[
     },
     Action { name: "ec2:RejectVpcPeeringConnection", resources: &[CONNECTION], keys: REGION },
     Action { name: "ec2:ReplaceRoute", resources: &[ROUTE_TABLE], keys: REGION },
+    Action { name: "servicequotas:GetServiceQuota", resources: &[], keys: &[] },
     Action { name: "sqs:DeleteMessage", resources: &[QUEUE], keys: &[] },
     Action { name: "sqs:ReceiveMessage", resources: &[QUEUE], keys: &[] },
     Action {

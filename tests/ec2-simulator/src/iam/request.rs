@@ -34,6 +34,7 @@ pub(crate) fn authorization_requests(
     match service {
         Service::Ec2 => builder.ec2_action(action, &mut params).unwrap_or_default(),
         Service::Sts => builder.sts_action(action, &mut params),
+        Service::Quotas => builder.without_resource(&format!("servicequotas:{action}")),
     }
 }
 
@@ -44,6 +45,13 @@ struct RequestBuilder<'a> {
 }
 
 impl RequestBuilder<'_> {
+    /// An action that the reference lists without resource types.
+    fn without_resource(&self, name: &str) -> Vec<AuthorizationRequest> {
+        let Some(action) = reference::action(name) else { return Vec::new() };
+        let context = self.context(|key| action.lists("", key), Vec::new());
+        vec![AuthorizationRequest { action: name.to_owned(), resource: "*".into(), context }]
+    }
+
     fn ec2_action(&self, action: &str, params: &mut Params) -> Option<Vec<AuthorizationRequest>> {
         let name = format!("ec2:{action}");
         let Some(action) = reference::action(&name) else { return self.other_ec2_action(name, params) };
@@ -76,10 +84,7 @@ impl RequestBuilder<'_> {
                 resources.iter().map(request).collect::<Option<_>>()?
             }
             // The other actions have no resource types.
-            _ => {
-                let context = self.context(|key| action.lists("", key), Vec::new());
-                vec![AuthorizationRequest { action: name, resource: "*".into(), context }]
-            }
+            _ => self.without_resource(&name),
         })
     }
 

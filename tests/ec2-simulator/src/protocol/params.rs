@@ -19,6 +19,15 @@ impl Params {
         Self(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
     }
 
+    /// Parses a JSON body. The target, such as `ServiceQuotasV20190624.GetServiceQuota`, ends with the action.
+    pub(crate) fn of_json(target: &str, body: &[u8]) -> Self {
+        let fields: BTreeMap<String, serde_json::Value> = serde_json::from_slice(body).unwrap_or_default();
+        let text = |value: serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let fields = fields.into_iter().map(|(name, value)| (name, text(value)));
+        let action = target.rsplit('.').next().unwrap_or_default().to_owned();
+        Self(fields.chain([("Action".to_owned(), action)]).collect())
+    }
+
     pub(crate) fn into_map(self) -> BTreeMap<String, String> {
         self.0
     }

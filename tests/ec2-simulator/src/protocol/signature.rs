@@ -34,7 +34,11 @@ impl Scope {
             [key_id, _date, region, service, "aws4_request"] => Ok(Self {
                 key_id: key_id.to_owned(),
                 region: region.to_owned(),
-                service: if service == "sts" { Service::Sts } else { Service::Ec2 },
+                service: match service {
+                    "sts" => Service::Sts,
+                    "servicequotas" => Service::Quotas,
+                    _ => Service::Ec2,
+                },
             }),
             _ => Err(Error::new("IncompleteSignature", "The credential scope does not conform to AWS standards.")),
         }

@@ -114,6 +114,7 @@ pub(crate) struct Session {
 pub(crate) enum Service {
     Ec2,
     Sts,
+    Quotas,
 }
 
 /// The secret of every access key.
@@ -204,6 +205,10 @@ impl World {
                     Error::new("AuthFailure", "AWS was not able to validate the provided access credentials")
                         .with_status(401)
                 }
+                Service::Quotas => {
+                    let message = "The security token included in the request is invalid.";
+                    Error::new("UnrecognizedClientException", message)
+                }
                 Service::Sts => {
                     Error::new("InvalidClientTokenId", "The security token included in the request is invalid.")
                         .with_status(403)
@@ -213,6 +218,9 @@ impl World {
         if key.expires.is_some_and(|expires| expires <= now) {
             return Err(match service {
                 Service::Ec2 => Error::new("RequestExpired", "Request has expired."),
+                Service::Quotas => {
+                    Error::new("ExpiredTokenException", "The security token included in the request is expired")
+                }
                 Service::Sts => {
                     Error::new("ExpiredToken", "The security token included in the request is expired").with_status(403)
                 }
