@@ -84,7 +84,9 @@ impl Bench {
             })
             .collect();
         let mut settings = settings;
-        settings["quotas"] = json!({"outstanding": 1_000_000});
+        if settings["quotas"].is_null() {
+            settings["quotas"] = json!({"outstanding": 1_000_000});
+        }
         let scene: Scene = serde_json::from_value(json!({"vpcs": vpcs, "settings": settings}))?;
         simulator.load(&scene).await?;
         let program = std::env::var_os("OPERATOR")

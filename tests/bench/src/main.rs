@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `load` | many resources at once, an idle operator, one more resource, a restart |
 //! | `locations` | an idle operator with many accounts and regions |
+//! | `quota` | AWS's default quota of outstanding requests |
 //! | `throttling` | EC2's documented request limits |
 //! | `external_changes` | changes that others make in AWS |
 
@@ -12,6 +13,7 @@ mod bench;
 mod external_changes;
 mod load;
 mod locations;
+mod quota;
 mod report;
 mod resources;
 mod throttling;
@@ -41,6 +43,8 @@ async fn main() -> Result<()> {
         println!("many accounts and regions …");
         rows.extend(locations::measure().await?);
     }
+    println!("100 resources with the default quota of outstanding requests …");
+    rows.extend(quota::measure(100).await?);
     println!("{throttled_size} resources with EC2's request limits, and external changes …");
     // Both mostly wait, so they run concurrently.
     let (throttled, external) = tokio::try_join!(throttling::measure(throttled_size), async {
