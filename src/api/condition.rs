@@ -105,6 +105,8 @@ closed_list! {
             "Use VPCs whose CIDR blocks do not overlap.";
         AwaitingConsistency: "EC2 does not show an expected connection or change yet. The operator waits for EC2's eventual consistency (`--consistency-window`).",
             "Nothing.";
+        AwaitingQuota: "An AWS quota on peering connections or requests is used up. The operator sends the request when there is room, in fair order. The message names the quota.",
+            "Have requests accepted or rejected, delete connections that nobody needs, or request a higher quota from AWS. Allow `servicequotas:GetServiceQuota`, so that the operator knows the account's own quotas.";
         AwaitingRecreation: "The peering has ended, and the operator requests a new one after a pause, because of `spec.recreateOn`. The pause doubles with each consecutive request.",
             "Nothing.";
         Suspended: "`spec.suspend` stops the next step, which the message names.",
@@ -169,7 +171,7 @@ closed_list! {
         DeletionRequested: "The operator requested the deletion of the connection from EC2.", "Nothing.";
         ExpiringSoon: "A request that nobody has accepted expires within 24 hours.",
             "Ask the owner of the accepter's account to accept it.";
-        NearQuota: "The operator sends a request while at least 90 % of a default AWS quota are used.",
+        NearQuota: "The operator sends a request while at least 90 % of an AWS quota are used.",
             "Request a quota increase from AWS, if you have not done so.";
         UnexpectedConnection: "A connection between other VPCs has the ownership tags of this resource or of an earlier one. The operator does not change it.",
             "Remove the tags from the connection. Find out who set them.";
@@ -183,6 +185,13 @@ closed_list! {
 impl Reason {
     /// Whether the Event of this reason is a warning although the cause may pass without an action.
     pub(crate) fn is_trouble(self) -> bool {
-        matches!(self, Self::AwaitingConsistency | Self::AwaitingRecreation | Self::Throttled | Self::AwsError)
+        matches!(
+            self,
+            Self::AwaitingConsistency
+                | Self::AwaitingQuota
+                | Self::AwaitingRecreation
+                | Self::Throttled
+                | Self::AwsError
+        )
     }
 }

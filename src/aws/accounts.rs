@@ -19,6 +19,7 @@ use super::interceptor::{Interceptor, SdkInterceptor};
 use super::inventory::Inventories;
 use super::inventory::poller::{ChangeListener, PollSettings};
 use super::principal::Principal;
+use super::quota_lookup::QuotaLookup;
 use super::sessions::{Sessions, assume};
 use super::vpc_lookup::VpcLookup;
 use crate::peering::routes::RouteTables;
@@ -59,6 +60,7 @@ pub struct Account {
     pub peerings: Inventories<Snapshot>,
     pub route_tables: Inventories<RouteTables>,
     pub vpcs: VpcLookup,
+    pub quotas: QuotaLookup,
     ec2: Arc<Ec2>,
     sts: aws_sdk_sts::Client,
     base: SdkConfig,
@@ -135,6 +137,7 @@ impl Accounts {
                 for account in accounts {
                     account.ec2.forget_idle(IDLE_TIMEOUT);
                     account.vpcs.forget_idle(IDLE_TIMEOUT);
+                    account.quotas.forget_idle(IDLE_TIMEOUT);
                 }
                 tokio::time::sleep(SWEEP_INTERVAL).await;
             }
@@ -219,12 +222,14 @@ impl Account {
         });
         let sdk_interceptor = SdkInterceptor { interceptor: Arc::clone(&interceptor), account: Arc::clone(&id) };
         let sts = aws_sdk_sts::config::Builder::from(&config).interceptor(sdk_interceptor).build();
+        let quotas = QuotaLookup::new(principal.clone(), config.clone(), Arc::clone(&interceptor), Arc::clone(&id));
         let ec2 = Arc::new(Ec2::new(principal.clone(), config, Arc::clone(&interceptor), Arc::clone(&id)));
         Self {
             principal,
             peerings: Inventories::new(Arc::clone(&ec2), poll_settings.clone()),
             route_tables: Inventories::new(Arc::clone(&ec2), poll_settings.clone()),
             vpcs: VpcLookup::new(Arc::clone(&ec2)),
+            quotas,
             ec2,
             sts: aws_sdk_sts::Client::from_conf(sts),
             base: base.clone(),

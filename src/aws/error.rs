@@ -8,6 +8,7 @@ use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::RequestId;
+use aws_sdk_servicequotas::operation::get_service_quota::GetServiceQuotaError;
 use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
 use aws_smithy_types::error::ErrorMetadata;
@@ -21,6 +22,15 @@ use crate::peering::conditions::REQUEST_ID;
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
 const TRANSIENT_STATE: &[&str] =
     &["IncorrectState", "InvalidStateTransition", "InvalidState", "DependencyViolation", "RouteAlreadyExists"];
+
+/// A quota on peering connections or requests is used up. There is room again when a request is answered, or a connection
+/// is deleted.
+/// <https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-peering>
+const PEERING_QUOTAS: &[&str] = &[
+    "OutstandingVpcPeeringConnectionLimitExceeded",
+    "ActiveVpcPeeringConnectionPerVpcLimitExceeded",
+    "VpcPeeringConnectionsPerVpcLimitExceeded",
+];
 
 /// The token of the operator's own session, or its web identity token, has expired. The SDK renews both.
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>
@@ -138,6 +148,7 @@ impl AwsError {
     /// The reason of the condition that reports this error.
     pub fn reason(&self) -> Reason {
         match self.class {
+            _ if self.is_quota_exceeded() => Reason::AwaitingQuota,
             Class::Wait if self.is_throttling() => Reason::Throttled,
             Class::Wait | Class::Broken => Reason::AwsError,
             Class::FixSpec => Reason::InvalidRequest,
@@ -155,17 +166,32 @@ impl AwsError {
     pub fn is_throttling(&self) -> bool {
         self.code.as_deref().is_some_and(|code| THROTTLING_ERRORS.contains(&code))
     }
+
+    /// Whether EC2 refused a request because a quota on peering connections or requests is used up.
+    pub fn is_quota_exceeded(&self) -> bool {
+        self.code.as_deref().is_some_and(|code| PEERING_QUOTAS.contains(&code))
+    }
 }
 
 /// Whether this module classifies the code, or [`super::interceptor::CompletedRequest`] uses it for a missing code.
 pub fn is_known_code(code: &str) -> bool {
-    let known =
-        [THROTTLING_ERRORS, TRANSIENT_ERRORS, TRANSIENT_STATE, &[EXPIRED, TAG_POLICY_VIOLATION], PERMISSIONS, GONE];
+    let known: [&[&str]; 7] = [
+        THROTTLING_ERRORS,
+        TRANSIENT_ERRORS,
+        TRANSIENT_STATE,
+        PEERING_QUOTAS,
+        &[EXPIRED, TAG_POLICY_VIOLATION],
+        PERMISSIONS,
+        GONE,
+    ];
     ["OK", "Timeout", "NoAnswer"].contains(&code) || known.iter().any(|codes| codes.contains(&code))
 }
 
 fn classify(code: &str) -> Class {
-    if [THROTTLING_ERRORS, TRANSIENT_ERRORS, TRANSIENT_STATE, &[EXPIRED]].iter().any(|codes| codes.contains(&code)) {
+    if [THROTTLING_ERRORS, TRANSIENT_ERRORS, TRANSIENT_STATE, PEERING_QUOTAS, &[EXPIRED]]
+        .iter()
+        .any(|codes| codes.contains(&code))
+    {
         return Class::Wait;
     }
     if PERMISSIONS.contains(&code) {
@@ -253,12 +279,14 @@ fn credentials(error: &(dyn Error + 'static)) -> Option<AwsError> {
     Some(refusal)
 }
 
-/// AWS's code and message. EC2's operation errors are untyped and wrap them. Those of STS are typed and own them.
+/// AWS's code and message. EC2's operation errors are untyped and wrap them. Those of STS and Service Quotas are typed
+/// and own them.
 pub(super) fn metadata<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a ErrorMetadata> {
     chain(error).find_map(|error| {
         let assumed = || error.downcast_ref::<AssumeRoleError>().map(ProvideErrorMetadata::meta);
+        let quota = || error.downcast_ref::<GetServiceQuotaError>().map(ProvideErrorMetadata::meta);
         let web_identity = || error.downcast_ref::<AssumeRoleWithWebIdentityError>().map(ProvideErrorMetadata::meta);
-        error.downcast_ref::<ErrorMetadata>().or_else(assumed).or_else(web_identity)
+        error.downcast_ref::<ErrorMetadata>().or_else(assumed).or_else(web_identity).or_else(quota)
     })
 }
 
@@ -313,9 +341,9 @@ mod tests {
         ("InvalidVpcPeeringConnectionState.DnsHostnamesDisabled", Class::FixSpec, ""),
         ("InvalidStateTransition", Class::Wait, ""),
         ("VpcPeeringConnectionAlreadyExists", Class::FixSpec, ""),
-        ("VpcPeeringConnectionsPerVpcLimitExceeded", Class::FixSpec, ""),
-        ("OutstandingVpcPeeringConnectionLimitExceeded", Class::FixSpec, ""),
-        ("ActiveVpcPeeringConnectionPerVpcLimitExceeded", Class::FixSpec, ""),
+        ("VpcPeeringConnectionsPerVpcLimitExceeded", Class::Wait, ""),
+        ("OutstandingVpcPeeringConnectionLimitExceeded", Class::Wait, ""),
+        ("ActiveVpcPeeringConnectionPerVpcLimitExceeded", Class::Wait, ""),
         // Route tables and routes.
         ("RouteAlreadyExists", Class::Wait, ""),
         ("RouteLimitExceeded", Class::FixSpec, ""),

@@ -46,7 +46,7 @@ impl CompletedRequest<'_> {
     }
 
     pub fn is_write(&self) -> bool {
-        !self.action.starts_with("Describe")
+        !["Describe", "Get"].iter().any(|prefix| self.action.starts_with(prefix))
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod event_queue;
 mod interceptor;
 pub(crate) mod inventory;
 mod principal;
+mod quota_lookup;
 mod rate_limit;
 pub(crate) mod regions;
 mod sessions;

@@ -56,8 +56,8 @@ impl RateLimit {
         self.0.is_some()
     }
 
-    /// Takes the tokens for these calls. The error is the time until a call is allowed.
-    pub fn try_acquire(&mut self, calls: f64, now: Instant) -> Result<(), Duration> {
+    /// Whether a call is allowed. The error is the time until one is.
+    pub fn check(&mut self, now: Instant) -> Result<(), Duration> {
         if !self.is_limited(now) {
             return Ok(());
         }
@@ -66,9 +66,14 @@ impl RateLimit {
         if limited.tokens < 1.0 {
             return Err(Duration::from_secs_f64((1.0 - limited.tokens) / limited.per_second));
         }
-        // The balance may become negative: later calls then wait longer.
-        limited.tokens -= calls;
         Ok(())
+    }
+
+    /// Takes the tokens for these calls. The balance may become negative: later calls then wait longer.
+    pub fn acquire(&mut self, calls: f64) {
+        if let Some(limited) = &mut self.0 {
+            limited.tokens -= calls;
+        }
     }
 
     /// EC2 accepted calls that were acquired at this time.
@@ -130,6 +135,14 @@ impl Limited {
 mod tests {
     use super::*;
 
+    fn try_acquire(rate: &mut RateLimit, now: Instant) -> bool {
+        let is_allowed = rate.check(now).is_ok();
+        if is_allowed {
+            rate.acquire(1.0);
+        }
+        is_allowed
+    }
+
     /// Simulates an EC2 token bucket and constant demand. Returns the numbers of accepted and throttled calls. A call
     /// is sent at the next full `beat` after it was acquired, because a reconcile may have to read from EC2 first.
     fn run(capacity: f64, refill: f64, beat: Duration, seconds: u32) -> (f64, f64) {
@@ -143,7 +156,7 @@ mod tests {
             bucket = (bucket + refill / 100.0).min(capacity);
             // Without a limit, eight calls are in flight at once.
             let at_once = if rate.is_limited(now) { usize::MAX } else { 8 - allowed.len() };
-            allowed.extend((0..at_once).map_while(|_| rate.try_acquire(1.0, now).ok().map(|()| now)));
+            allowed.extend((0..at_once).map_while(|_| try_acquire(&mut rate, now).then_some(now)));
             if rate.is_limited(now) && !passed.as_millis().is_multiple_of(beat.as_millis()) {
                 continue;
             }
@@ -186,9 +199,9 @@ mod tests {
         for answer in 1..8 {
             rate.throttled(start, later(answer));
         }
-        assert!(rate.try_acquire(1.0, later(7)).is_err());
+        assert!(!try_acquire(&mut rate, later(7)));
         // At the documented rate, each call takes a fifth of a second.
-        let accepted = (0..1_000).filter(|step| rate.try_acquire(1.0, later(7 + step)).is_ok()).count();
+        let accepted = (0..1_000).filter(|step| try_acquire(&mut rate, later(7 + step))).count();
         assert!((4..=5).contains(&accepted), "{accepted}");
     }
 

@@ -18,6 +18,7 @@ use super::blocked::Blocked;
 use super::cache::Cache;
 use super::context::Context;
 use super::identity_grants::Grant;
+use super::quota_room::Demand;
 use super::state::ReconcileState;
 use crate::api::{FINALIZER, RECONCILE_AT, Side};
 use crate::aws::{Account, AwsError};
@@ -84,6 +85,11 @@ pub(crate) trait Kind:
         observed: &Self::Observation,
         step: &Self::Step,
     ) -> impl Future<Output = Result<Outcome<Self>, kube::Error>> + Send;
+
+    /// The AWS quotas that need room for a step.
+    fn demand(&self, _actors: &Self::Actors, _step: &Self::Step) -> Option<Demand> {
+        None
+    }
 
     /// The object with the answer of EC2 that its status does not show yet.
     fn with_unwritten_answer(object: Arc<Self>, _context: &Context) -> Arc<Self> {

@@ -15,6 +15,8 @@ mod identity_grants;
 mod index;
 mod inventories;
 mod kind;
+mod queued_resource;
+mod quota_room;
 mod reconcile;
 mod scope;
 mod state;

@@ -15,22 +15,25 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
+use kube::runtime::events::EventType;
 use tokio::time::Instant;
 use tracing::{Span, instrument};
 
 use super::blocked::{Blocked, blocker_of};
 use super::context::Context;
-use super::fair_queue::{Acquired, Permit, QueuedResource};
+use super::fair_queue::{Acquired, Permit, Queued, Wish};
 use super::identity_grants::still_granted;
 use super::kind::{
     Actors, Kind, Look, Outcome, has_finalizer, is_ready, is_reconcile_requested, reconcile_at, with_state,
 };
+use super::queued_resource::QueuedResource;
 use super::state::{Listings, ReconcileState};
 use super::status_writer::{self, AFTER_CONFLICT};
+use crate::api::StepEvent;
 use crate::aws::AwsError;
 use crate::peering::Readiness;
 use crate::peering::plan::{Decision, Plan, Step};
-use crate::peering::settings::TRANSIENT;
+use crate::peering::settings::{STALLED_REQUEUE, TRANSIENT};
 
 /// Brings AWS and the status closer to the spec.
 ///
@@ -115,7 +118,7 @@ async fn round<K: Kind>(
     }
     let permit = match acquire(context, &*object, actors, &step).await {
         Ok(permit) => permit,
-        Err(queued_since) => return Box::pin(report_queued(context, &*object, queued_since)).await.map(Round::End),
+        Err(queued) => return Box::pin(report_queued(context, &*object, queued)).await.map(Round::End),
     };
     if !still_granted(&context.credentials, &object.namespace().unwrap_or_default(), actors.grants()) {
         return Ok(Round::End(Action::requeue(Duration::ZERO)));
@@ -134,9 +137,15 @@ async fn round<K: Kind>(
     } else {
         observed
     };
+    if let Some(warning) = permit.as_ref().and_then(Permit::near_quota) {
+        context.events.publish(&*object, EventType::Warning, StepEvent::NearQuota.as_str(), warning);
+    }
     let outcome = Box::pin(object.execute(context, actors, &observed, &step)).await?;
     if let Some(permit) = permit {
-        permit.complete(matches!(&outcome, Outcome::Refused(_, error) if error.is_throttling()));
+        permit.complete(match &outcome {
+            Outcome::Done(next) => Ok(next.connection_id()),
+            Outcome::Refused(_, error) => Err(error),
+        });
     }
     match outcome {
         Outcome::Done(next) => Ok(done(context, Arc::from(next), actors, &step)),
@@ -144,20 +153,20 @@ async fn round<K: Kind>(
     }
 }
 
-/// A permit for the calls of a step, if it makes any that change AWS. The error is the time since which the object
-/// waits.
+/// A permit for the calls of a step, if it makes any that change AWS. The error is the place of the object in the queue.
 async fn acquire<K: Kind>(
     context: &Context,
     object: &K,
     actors: &K::Actors,
     step: &K::Step,
-) -> Result<Option<Permit>, Instant> {
+) -> Result<Option<Permit>, Queued> {
     let Some(calls) = step.calls() else { return Ok(None) };
     let Some((account, region)) = actors.at(calls.side) else { return Ok(None) };
     let bucket = (account.label(), region.to_owned(), calls.action);
-    match context.queue.acquire(bucket, QueuedResource::of(object), calls.count).await {
+    let wish = Wish { calls: calls.count, demand: object.demand(actors, step) };
+    match context.queue.acquire(bucket, QueuedResource::of(object), wish).await {
         Acquired::Permit(permit) => Ok(Some(permit)),
-        Acquired::Queued { since } => Err(since),
+        Acquired::Queued(queued) => Err(queued),
     }
 }
 
@@ -221,15 +230,16 @@ async fn end_blocked<K: Kind>(context: &Context, object: &K, blocked: &Blocked) 
 }
 
 /// Reports that the object waits in the fair queue, once that lasts. The queue wakes the object.
-async fn report_queued<K: Kind>(context: &Context, object: &K, since: Instant) -> Result<Action, kube::Error> {
-    if let Some(left) = TRANSIENT.checked_sub(since.elapsed()) {
+async fn report_queued<K: Kind>(context: &Context, object: &K, queued: Queued) -> Result<Action, kube::Error> {
+    if let Some(left) = TRANSIENT.checked_sub(queued.since.elapsed()) {
         return Ok(Action::requeue(left));
     }
     if !is_ready(object) {
-        let status = object.report_blocked(&Readiness::queued(), None, Timestamp::now());
+        let status = object.report_blocked(&Readiness::queued(queued.shortage.as_ref()), None, Timestamp::now());
         status_writer::write(context, object, status).await?;
     }
-    Ok(Action::await_change())
+    // The cause of the wait may change.
+    Ok(Action::requeue(STALLED_REQUEUE))
 }
 
 async fn remove_finalizer<K: Kind>(

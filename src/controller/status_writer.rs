@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::context::Context;
 use super::index::By;
 use super::kind::{Kind, Status, has_finalizer, stored_conditions, with_state};
+use super::queued_resource::QueuedResource;
 use super::watch::decode::Wire;
 use crate::api::{ConditionType, FINALIZER, Reason, StepEvent};
 use crate::peering::conditions::{find, has_changed};
@@ -136,6 +137,7 @@ pub(super) fn forget<K: Kind>(context: &Context, object: &K) {
     let cache = K::cache(context);
     cache.states.forget(object.meta().uid.as_deref().unwrap_or_default());
     cache.index.set(By::AwsId, &object.namespace().unwrap_or_default(), &object.name_any(), [""; 0]);
+    context.queue.forget(&QueuedResource::of(object));
 }
 
 /// The outcome of a reconcile. An object that was deleted meanwhile is forgotten.

@@ -8,9 +8,9 @@ use kube::runtime::reflector::ObjectRef;
 use tokio::sync::mpsc;
 
 use super::context::Context;
-use super::fair_queue::QueuedResource;
 use super::index::By;
 use super::kind::Kind;
+use super::queued_resource::QueuedResource;
 use crate::api::{VpcPeering, VpcPeeringAccepter};
 
 /// A cause to reconcile objects.

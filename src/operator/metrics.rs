@@ -69,6 +69,10 @@ definitions! {
         "Number of requests that AWS throttled";
     INVENTORY_AGE: "gauge" "vpcpeering_inventory_age_seconds" ["account", "region"],
         "Time since the start of the last successful listing of the peering connections of the account and region";
+    QUOTA_LIMIT: "gauge" "vpcpeering_quota_limit" ["account", "region", "quota"],
+        "AWS quota on peering connections: active_per_vpc or outstanding. The default until Service Quotas tells the account's own value";
+    QUOTA_USED: "gauge" "vpcpeering_quota_used" ["account", "region", "quota"],
+        "Use of the AWS quota; for active_per_vpc, that of the VPC with the most active connections";
     PEERINGS: "gauge" "vpcpeering_peerings" ["code"],
         "Number of VpcPeering resources by EC2 status code of their peering connection; none if there is no connection";
     RESOURCES: "gauge" "vpcpeering_resources" ["kind", "ready", "reason"],
@@ -90,6 +94,8 @@ pub(super) struct ScrapeValues {
     pub(super) leader: (String, bool),
     /// The time since the last successful listing, by account and region.
     pub(super) inventory_ages: BTreeMap<(String, String), Duration>,
+    /// The use and the limit of each quota, by account and region.
+    pub(super) quotas: BTreeMap<(String, String, &'static str), QuotaUse>,
     /// The number of `VpcPeering` resources by EC2 status code.
     pub(super) peerings: BTreeMap<String, u32>,
     /// The number of resources by kind, and by status and reason of `Ready`.
@@ -98,6 +104,13 @@ pub(super) struct ScrapeValues {
     pub(super) expiry: Option<f64>,
     /// Seconds since the oldest deletionTimestamp, by kind.
     pub(super) deletions: BTreeMap<String, f64>,
+}
+
+/// The use of a quota.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct QuotaUse {
+    pub(super) used: usize,
+    pub(super) limit: usize,
 }
 
 type Labels = Vec<(&'static str, String)>;
@@ -189,15 +202,7 @@ impl Metrics {
         LONGEST_WORK.gauge(&mut registry, running().map(|(controller, times)| ([*controller; 2], longest(times))));
         let (name, leads) = &scraped.leader;
         LEADER.gauge(&mut registry, [([name.as_str()], f64::from(u8::from(*leads)))]);
-        let mut ages: BTreeMap<_, Duration> = BTreeMap::new();
-        for ((account, region), age) in &scraped.inventory_ages {
-            let LabelValues { accounts, regions, .. } = &self.label_values;
-            let labels = [accounts.label(account, |_| false), regions.label(region, regions::is_known)];
-            // Several inventories may share the label `other`: the oldest counts.
-            let oldest = ages.entry(labels).or_default();
-            *oldest = age.max(oldest).to_owned();
-        }
-        INVENTORY_AGE.gauge(&mut registry, ages.into_iter().map(|(labels, age)| (labels, age.as_secs_f64())));
+        self.register_inventories(&mut registry, scraped);
         let peerings = scraped.peerings.iter().map(|(code, number)| ([status_code(code)], f64::from(*number)));
         PEERINGS.gauge(&mut registry, peerings);
         let resources = scraped.resources.iter().map(|((kind, ready, reason), number)| {
@@ -210,6 +215,35 @@ impl Metrics {
         let mut text = String::new();
         prometheus_text::encode(&mut text, &registry)?;
         Ok(text)
+    }
+}
+
+impl Metrics {
+    /// Registers the metrics that have one value for each account and region.
+    fn register_inventories(&self, registry: &mut Registry, scraped: &ScrapeValues) {
+        let LabelValues { accounts, regions, .. } = &self.label_values;
+        let mut ages: BTreeMap<_, Duration> = BTreeMap::new();
+        for ((account, region), age) in &scraped.inventory_ages {
+            let labels = [accounts.label(account, |_| false), regions.label(region, regions::is_known)];
+            // Several inventories may share the label `other`: the oldest counts.
+            let oldest = ages.entry(labels).or_default();
+            *oldest = age.max(oldest).to_owned();
+        }
+        INVENTORY_AGE.gauge(registry, ages.into_iter().map(|(labels, age)| (labels, age.as_secs_f64())));
+        let mut quotas: BTreeMap<_, QuotaUse> = BTreeMap::new();
+        for ((account, region, quota), value) in &scraped.quotas {
+            let labels = [accounts.label(account, |_| false), regions.label(region, regions::is_known), quota];
+            // Of those that share the label `other`, the one with the least room counts.
+            let fullest = quotas.entry(labels).or_insert(*value);
+            if value.used * fullest.limit > fullest.used * value.limit {
+                *fullest = *value;
+            }
+        }
+        let of = |number: fn(&QuotaUse) -> usize| {
+            quotas.iter().map(move |(labels, value)| (*labels, number(value) as f64)).collect::<Vec<_>>()
+        };
+        QUOTA_LIMIT.gauge(registry, of(|value| value.limit));
+        QUOTA_USED.gauge(registry, of(|value| value.used));
     }
 }
 

@@ -13,10 +13,11 @@ use tokio::sync::SetOnce;
 use tokio::time::{Instant, sleep};
 
 use super::leader::Leadership;
-use super::metrics::{Metrics, ScrapeValues};
+use super::metrics::{Metrics, QuotaUse, ScrapeValues};
 use crate::api::{ConditionType, VpcPeering};
 use crate::aws::{Account, AwsError, CompletedRequest, Interceptor, Inventory};
 use crate::controller::{Context, Kind, ReconcileHooks, Status as _};
+use crate::peering::quota::QuotaKind;
 use crate::peering::{Snapshot, conditions};
 
 /// Time after which a reconciliation or a listing counts as stuck. It is longer than either takes with all retries and
@@ -119,6 +120,7 @@ impl Monitor {
                 let oldest = values.inventory_ages.entry((account, region)).or_default();
                 *oldest = age.max(*oldest);
             }
+            context.accounts.all().iter().for_each(|account| values.add_quotas(account));
             let now = Timestamp::now();
             context.peerings.store.state().iter().for_each(|object| values.count_peering(object, now));
             context.accepters.store.state().iter().for_each(|object| values.count(&**object, now));
@@ -149,6 +151,20 @@ fn inventories(accounts: &[Arc<Account>]) -> Vec<(String, String, Arc<Inventory<
 }
 
 impl ScrapeValues {
+    /// Adds the quotas of an account in each region in use. Two identities may act in one account: they see the same.
+    fn add_quotas(&mut self, account: &Account) {
+        let Some(id) = account.known_id() else { return };
+        for (region, inventory) in account.peerings.all() {
+            let Some(snapshot) = inventory.latest().and_then(|listing| listing.outcome.ok()) else { continue };
+            let quotas = account.quotas.of(&region);
+            for kind in QuotaKind::ALL {
+                let used = kind.most_used(&snapshot, id, &region);
+                let value = QuotaUse { used, limit: quotas.get(kind).limit_beside(kind, used) };
+                self.quotas.insert((id.to_owned(), region.clone(), kind.label()), value);
+            }
+        }
+    }
+
     /// Counts a resource of either kind.
     fn count<K: Kind>(&mut self, object: &K, now: Timestamp) {
         let kind = K::kind(&()).into_owned();

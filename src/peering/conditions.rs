@@ -5,6 +5,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::blocker::{Blocker, Progress};
 use super::plan::Plan;
+use super::quota::Shortage;
 use crate::api::{ConditionType, Reason};
 
 /// Separates the text of an AWS error from the ID of the one request that it belongs to.
@@ -51,12 +52,15 @@ impl Readiness {
         Self { ready: Some(false), progress: Progress::Reconciling, reason, message: message.into() }
     }
 
-    /// A resource that waits in the fair queue.
-    pub(crate) fn queued() -> Self {
-        Self::working(
-            Reason::Throttled,
-            "waiting for a permit: EC2 limits the request rate, and other resources are ahead",
-        )
+    /// A resource that waits in the fair queue, for room in a quota or for the rate limit.
+    pub(crate) fn queued(shortage: Option<&Shortage>) -> Self {
+        match shortage {
+            Some(Shortage(message)) => Self::working(Reason::AwaitingQuota, message),
+            None => Self::working(
+                Reason::Throttled,
+                "waiting for a permit: EC2 limits the request rate, and other resources are ahead",
+            ),
+        }
     }
 
     /// A resource whose dry run has succeeded.

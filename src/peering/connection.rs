@@ -63,6 +63,37 @@ impl StatusCode {
         }
     }
 
+    /// Whether nobody has answered the request yet. It counts towards the quota of outstanding requests.
+    pub(crate) fn is_outstanding(&self) -> bool {
+        match self {
+            Self::InitiatingRequest | Self::PendingAcceptance => true,
+            Self::Provisioning
+            | Self::Active
+            | Self::Deleting
+            | Self::Failed
+            | Self::Rejected
+            | Self::Expired
+            | Self::Deleted
+            | Self::Unknown(_) => false,
+        }
+    }
+
+    /// Whether the request was accepted and the connection has not ended. It counts towards the quota of active
+    /// connections of both VPCs.
+    pub(crate) fn is_accepted(&self) -> bool {
+        match self {
+            Self::Provisioning | Self::Active => true,
+            Self::InitiatingRequest
+            | Self::PendingAcceptance
+            | Self::Deleting
+            | Self::Failed
+            | Self::Rejected
+            | Self::Expired
+            | Self::Deleted
+            | Self::Unknown(_) => false,
+        }
+    }
+
     /// Whether the code is transient: EC2 or an owner is expected to change it.
     pub(crate) fn is_transient(&self) -> bool {
         match self {

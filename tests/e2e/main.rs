@@ -26,6 +26,7 @@ mod metrics;
 mod outages;
 mod ownership;
 mod prune;
+mod quotas;
 mod restarts;
 mod routes;
 mod scale;
@@ -168,6 +169,10 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         security::permissions::an_emptied_allow_list_allows_nobody,
         security::routes::a_route_is_described_again_before_its_deletion,
         iam::own_credentials_can_reject_a_denied_request,
+        quotas::a_request_waits_until_a_quota_has_room,
+        quotas::a_vpc_without_room_delays_only_its_own_requests,
+        quotas::many_requests_stay_within_the_quota_of_outstanding_requests,
+        quotas::without_service_quotas_the_defaults_hold_and_ec2_decides,
         errors::a_quota_that_is_nearly_used_up_is_reported,
         errors::a_dry_run_reports_the_answer_and_creates_nothing,
         errors::a_missing_permission_is_reported_and_retried,

@@ -58,6 +58,13 @@ impl<V: View> Inventory<V> {
         self.listing.borrow().clone()
     }
 
+    /// Announces each listing that follows.
+    pub fn listings(&self) -> watch::Receiver<Option<Listing<V>>> {
+        let mut listings = self.listing.clone();
+        listings.mark_unchanged();
+        listings
+    }
+
     /// The latest listing, if it contains a newer poll than `listing`. It also answers the query that `listing`
     /// answered.
     pub fn newer_than(&self, listing: &Listing<V>) -> Option<Listing<V>> {

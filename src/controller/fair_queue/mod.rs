@@ -1,16 +1,21 @@
-//! A fair queue for EC2 calls that change something. While EC2 limits the rate, namespaces take turns, so that the many
-//! resources of one namespace do not delay those of another.
+//! A fair queue for EC2 calls that change something. While EC2 limits the rate, or a quota has no room, namespaces take
+//! turns, so that the many resources of one namespace do not delay those of another.
 
-use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+mod order;
+
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kube::{Resource, ResourceExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
-use crate::aws::RateLimit;
+use self::order::FairOrder;
+use super::queued_resource::QueuedResource;
+use super::quota_room::{Demand, Reservations};
+use crate::aws::{AwsError, Listing, RateLimit};
+use crate::peering::Snapshot;
+use crate::peering::quota::Shortage;
 
 /// Maximum concurrent EC2 writes per (account, region, action). Until throttling is first seen, only this bounds the
 /// rate.
@@ -19,78 +24,114 @@ const MAX_CONCURRENT_CALLS: usize = 8;
 /// Lifetime of a permit that its resource does not claim: the resource is gone, or its next step is another one.
 const UNCLAIMED_PERMIT_LIFETIME: Duration = Duration::from_secs(15);
 
+/// Pause between checks whether a quota has room again, for changes that no listing of the requester's end reports.
+const ROOM_RECHECK: Duration = Duration::from_secs(5);
+
 /// Account, region and action. EC2 has a rate limit for each.
 pub(crate) type Bucket = (String, String, &'static str);
-
-/// A resource that waits for a permit.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct QueuedResource {
-    pub kind: Cow<'static, str>,
-    pub namespace: String,
-    pub name: String,
-}
-
-impl QueuedResource {
-    pub(super) fn of<K: Resource<DynamicType = ()>>(object: &K) -> Self {
-        Self { kind: K::kind(&()), namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
-    }
-}
 
 type Notify = Arc<dyn Fn(QueuedResource) + Send + Sync>;
 
 /// The queues of all buckets.
 pub(crate) struct FairQueue {
     buckets: Mutex<HashMap<Bucket, Arc<BucketQueue>>>,
+    reservations: Arc<Reservations>,
     notify: Notify,
+}
+
+/// A step that needs a permit.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    /// The number of EC2 calls.
+    pub calls: usize,
+    /// The quotas that need room for the step.
+    pub demand: Option<Demand>,
 }
 
 #[derive(Debug)]
 struct BucketQueue {
     running: Arc<Semaphore>,
+    reservations: Arc<Reservations>,
+    /// A resource was queued, or a reservation has ended.
+    changed: tokio::sync::Notify,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     rate: RateLimit,
-    /// The queue: namespaces in the order of their turns, each with its resources and their number of calls.
-    namespaces: VecDeque<(String, VecDeque<(QueuedResource, f64)>)>,
-    /// The queued resources, and the time from which each has waited.
-    queued: HashMap<QueuedResource, Instant>,
-    /// Permits that no resource has claimed yet, and the time of each.
-    unclaimed: HashMap<QueuedResource, Instant>,
+    queue: FairOrder<Wish>,
+    /// Permits that no resource has claimed yet.
+    unclaimed: HashMap<QueuedResource, Granted>,
     /// A task serves the queue.
     is_served: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Granted {
+    at: Instant,
+    /// A quota of which the permit uses nearly the last part.
+    near_quota: Option<String>,
 }
 
 /// The answer to a request for a permit.
 #[derive(Debug)]
 pub(crate) enum Acquired {
     Permit(Permit),
-    /// The resource is notified when its permit is ready. It then calls [`FairQueue::acquire`] again.
-    Queued {
-        /// The time from which the resource has waited.
-        since: Instant,
-    },
+    Queued(Queued),
+}
+
+/// A place in the queue. The resource is notified when its permit is ready. It then calls [`FairQueue::acquire`] again.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    /// The time from which the resource has waited.
+    pub since: Instant,
+    /// The quota that has no room. `None` if the rate limit alone delays the resource.
+    pub shortage: Option<Shortage>,
 }
 
 /// Permission to make the EC2 calls of one step.
 #[derive(Debug)]
 pub(crate) struct Permit {
     queue: Arc<BucketQueue>,
-    calls: f64,
-    granted: Instant,
+    resource: QueuedResource,
+    calls: usize,
+    /// Whether the permit holds room in quotas.
+    is_reserved: bool,
+    granted: Granted,
     _running: Option<OwnedSemaphorePermit>,
 }
 
+/// The turn that the queue gives next.
+enum Next {
+    Granted(QueuedResource),
+    /// The rate allows the next call after this time.
+    RateLimited(Duration),
+    /// No quota has room for any resource of the queue.
+    NoRoom(Option<Demand>),
+    Empty,
+}
+
 impl Permit {
-    /// Reports the outcome of the calls to the rate limiter.
-    pub(super) fn complete(self, throttled: bool) {
+    /// The warning that the step uses nearly the last part of a quota.
+    pub(super) fn near_quota(&self) -> Option<&str> {
+        self.granted.near_quota.as_deref()
+    }
+
+    /// Reports the answer of EC2: the connection of the resource, or the error.
+    pub(super) fn complete(self, answer: Result<Option<&str>, &AwsError>) {
+        if self.is_reserved {
+            match answer {
+                Ok(connection) => self.queue.reservations.created(&self.resource, connection),
+                Err(error) => self.queue.reservations.refused(&self.resource, error),
+            }
+            self.queue.changed.notify_one();
+        }
         let (mut state, now) = (self.queue.state(), Instant::now());
-        if throttled {
-            state.rate.throttled(self.granted, now);
+        if answer.is_err_and(AwsError::is_throttling) {
+            state.rate.throttled(self.granted.at, now);
         } else {
-            state.rate.accepted(self.calls, self.granted, now);
+            state.rate.accepted(self.calls as f64, self.granted.at, now);
         }
     }
 }
@@ -98,96 +139,149 @@ impl Permit {
 impl FairQueue {
     /// An empty queue. It calls `notify` when a queued resource gets its permit.
     pub(super) fn new(notify: impl Fn(QueuedResource) + Send + Sync + 'static) -> Self {
-        Self { buckets: Mutex::default(), notify: Arc::new(notify) }
+        Self { buckets: Mutex::default(), reservations: Arc::default(), notify: Arc::new(notify) }
     }
 
-    /// Requests a permit for a step that makes this number of calls.
-    pub(super) async fn acquire(&self, bucket: Bucket, resource: QueuedResource, calls: usize) -> Acquired {
+    /// Requests a permit for a step.
+    pub(super) async fn acquire(&self, bucket: Bucket, resource: QueuedResource, wish: Wish) -> Acquired {
         let queue = {
             let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(buckets.entry(bucket).or_default())
+            let new = || Arc::new(BucketQueue::new(Arc::clone(&self.reservations)));
+            Arc::clone(buckets.entry(bucket).or_insert_with(new))
         };
         // The semaphore is never closed.
         let running = Arc::clone(&queue.running).acquire_owned().await.ok();
-        let (now, calls) = (Instant::now(), calls as f64);
+        let now = Instant::now();
         let mut state = queue.state();
-        let unclaimed = state.unclaimed.remove(&resource);
-        let unclaimed = unclaimed.filter(|granted| now.duration_since(*granted) < UNCLAIMED_PERMIT_LIFETIME);
-        if let Some(granted) = unclaimed.or_else(|| (!state.rate.is_limited(now)).then_some(now)) {
+        if let Some(granted) = state.claim(&queue.reservations, &resource, &wish, now) {
             drop(state);
-            return Acquired::Permit(Permit { queue, calls, granted, _running: running });
+            let (calls, is_reserved) = (wish.calls, wish.demand.is_some());
+            return Acquired::Permit(Permit { queue, resource, calls, is_reserved, granted, _running: running });
         }
-        let since = state.enqueue(resource, calls, now);
+        let reservations = &queue.reservations;
+        let shortage = wish.demand.as_ref().and_then(|demand| reservations.shortage(&resource, demand));
+        let since = state.queue.add(resource, wish, now);
         if !std::mem::replace(&mut state.is_served, true) {
             tokio::spawn(serve(Arc::clone(&queue), Arc::clone(&self.notify)));
         }
-        Acquired::Queued { since }
+        queue.changed.notify_one();
+        Acquired::Queued(Queued { since, shortage })
+    }
+
+    /// Drops the places and permits of a deleted resource, so that they delay no other.
+    pub(super) fn forget(&self, resource: &QueuedResource) {
+        let buckets: Vec<_> = {
+            let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+            buckets.values().cloned().collect()
+        };
+        self.reservations.forget(resource);
+        for queue in buckets {
+            let mut state = queue.state();
+            state.queue.take(|other, _| other == resource);
+            state.unclaimed.remove(resource);
+            queue.changed.notify_one();
+        }
     }
 }
 
 impl BucketQueue {
+    fn new(reservations: Arc<Reservations>) -> Self {
+        Self {
+            running: Arc::new(Semaphore::new(MAX_CONCURRENT_CALLS)),
+            reservations,
+            changed: tokio::sync::Notify::new(),
+            state: Mutex::default(),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Default for BucketQueue {
-    fn default() -> Self {
-        Self { running: Arc::new(Semaphore::new(MAX_CONCURRENT_CALLS)), state: Mutex::default() }
-    }
-}
-
 impl State {
-    /// Appends a resource to the queue of its namespace, and returns the time from which it has waited. A resource that
-    /// is queued already keeps its place.
-    fn enqueue(&mut self, resource: QueuedResource, calls: f64, now: Instant) -> Instant {
-        if let Some(since) = self.queued.get(&resource) {
-            return *since;
+    /// The permit that the queue has granted to a resource, or a new one if nothing delays it.
+    fn claim(
+        &mut self,
+        reservations: &Reservations,
+        resource: &QueuedResource,
+        wish: &Wish,
+        now: Instant,
+    ) -> Option<Granted> {
+        let unclaimed = self.unclaimed.remove(resource);
+        let unclaimed = unclaimed.filter(|granted| now.duration_since(granted.at) < UNCLAIMED_PERMIT_LIFETIME);
+        if unclaimed.is_some() {
+            reservations.claimed(resource);
+            return unclaimed;
         }
-        self.queued.insert(resource.clone(), now);
-        let position = self.namespaces.iter().position(|(namespace, _)| *namespace == resource.namespace);
-        match position.and_then(|position| self.namespaces.get_mut(position)) {
-            Some((_, resources)) => resources.push_back((resource, calls)),
-            None => self.namespaces.push_back((resource.namespace.clone(), VecDeque::from([(resource, calls)]))),
+        if self.rate.is_limited(now) || wish.demand.is_some() && !self.queue.is_empty() {
+            return None;
         }
-        now
+        let near_quota = reserve(reservations, resource, wish).ok()?;
+        reservations.claimed(resource);
+        Some(Granted { at: now, near_quota })
     }
 
-    /// Grants the next resource its permit, or returns the time to wait until the rate allows that. `None` if the queue
-    /// is empty.
-    fn grant_next(&mut self, now: Instant) -> Option<Result<QueuedResource, Duration>> {
-        let (namespace, mut resources) = self.namespaces.pop_front()?;
-        let calls = resources.front().map_or(1.0, |(_, calls)| *calls);
-        if let Err(wait) = self.rate.try_acquire(calls, now) {
-            self.namespaces.push_front((namespace, resources));
-            return Some(Err(wait));
+    /// Grants the next resource its permit.
+    fn grant_next(&mut self, reservations: &Reservations, now: Instant) -> Next {
+        if self.queue.is_empty() {
+            return Next::Empty;
         }
-        let next = resources.pop_front();
-        if !resources.is_empty() {
-            self.namespaces.push_back((namespace, resources));
+        if let Err(wait) = self.rate.check(now) {
+            return Next::RateLimited(wait);
         }
-        let (resource, _) = next?;
-        self.queued.remove(&resource);
-        self.unclaimed.retain(|_, granted| now.duration_since(*granted) < UNCLAIMED_PERMIT_LIFETIME);
-        self.unclaimed.insert(resource.clone(), now);
-        Some(Ok(resource))
+        let mut near_quota = None;
+        let next = self.queue.take(|resource, wish| {
+            let room = reserve(reservations, resource, wish);
+            room.map(|warning| near_quota = warning).is_ok()
+        });
+        let Some((resource, wish)) = next else {
+            return Next::NoRoom(self.queue.first().and_then(|wish| wish.demand.clone()));
+        };
+        self.rate.acquire(wish.calls as f64);
+        self.unclaimed.retain(|_, granted| now.duration_since(granted.at) < UNCLAIMED_PERMIT_LIFETIME);
+        self.unclaimed.insert(resource.clone(), Granted { at: now, near_quota });
+        Next::Granted(resource)
     }
 }
 
-/// Grants permits at the rate that EC2 allows until the queue is empty.
+fn reserve(reservations: &Reservations, resource: &QueuedResource, wish: &Wish) -> Result<Option<String>, Shortage> {
+    match &wish.demand {
+        Some(demand) => reservations.reserve(resource, demand),
+        None => Ok(None),
+    }
+}
+
+/// Grants permits, at the rate that EC2 allows and within the quotas, until the queue is empty.
 async fn serve(queue: Arc<BucketQueue>, notify: Notify) {
+    let mut listings = None;
     loop {
         let next = {
             let mut state = queue.state();
-            let next = state.grant_next(Instant::now());
-            state.is_served = next.is_some();
+            let next = state.grant_next(&queue.reservations, Instant::now());
+            state.is_served = !matches!(next, Next::Empty);
             next
         };
         match next {
-            Some(Ok(resource)) => notify(resource),
-            Some(Err(wait)) => tokio::time::sleep(wait).await,
-            None => return,
+            Next::Granted(resource) => notify(resource),
+            Next::RateLimited(wait) => tokio::time::sleep(wait).await,
+            Next::NoRoom(demand) => match &mut listings {
+                // A listing may have arrived since the check.
+                None => listings = demand.as_ref().map(Demand::listings),
+                Some(changes) => tokio::select! {
+                    () = queue.changed.notified() => {}
+                    () = next_listing(changes) => {}
+                    () = tokio::time::sleep(ROOM_RECHECK) => listings = None,
+                },
+            },
+            Next::Empty => return,
         }
+    }
+}
+/// Waits for a new listing. Without its poller there is none any more.
+async fn next_listing(listings: &mut watch::Receiver<Option<Listing<Snapshot>>>) {
+    if listings.changed().await.is_err() {
+        std::future::pending().await
     }
 }
 
@@ -205,10 +299,18 @@ mod tests {
         ("111111111111".into(), "eu-central-1".into(), action)
     }
 
+    fn throttled() -> AwsError {
+        AwsError { code: Some("RequestLimitExceeded".into()), ..AwsError::incomplete("Create", "too many calls") }
+    }
+
+    fn one_call() -> Wish {
+        Wish { calls: 1, demand: None }
+    }
+
     async fn permit(queue: &FairQueue, resource: QueuedResource) -> Option<Permit> {
-        match queue.acquire(bucket("Create"), resource, 1).await {
+        match queue.acquire(bucket("Create"), resource, one_call()).await {
             Acquired::Permit(permit) => Some(permit),
-            Acquired::Queued { .. } => None,
+            Acquired::Queued(_) => None,
         }
     }
 
@@ -217,7 +319,7 @@ mod tests {
         let (sender, mut notified) = mpsc::unbounded_channel();
         let queue = FairQueue::new(move |resource| _ = sender.send(resource));
         if let Some(first) = permit(&queue, resource("crowd", 0)).await {
-            first.complete(true);
+            first.complete(Err(&throttled()));
         }
         for number in 0..5_000 {
             assert!(
@@ -238,17 +340,22 @@ mod tests {
         assert!(permit(&queue, resource("single", 0)).await.is_some(), "the granted permit can be claimed");
         assert!(permit(&queue, resource("single", 0)).await.is_none(), "a permit can be claimed only once");
         assert!(
-            matches!(queue.acquire(bucket("Accept"), resource("crowd", 0), 1).await, Acquired::Permit(_)),
+            matches!(queue.acquire(bucket("Accept"), resource("crowd", 0), one_call()).await, Acquired::Permit(_)),
             "another action has a rate limit of its own"
         );
     }
 
-    #[test]
-    fn a_resource_is_queued_only_once() {
-        let (mut state, now) = (State::default(), Instant::now());
-        state.enqueue(resource("a", 1), 1.0, now);
-        state.enqueue(resource("a", 1), 1.0, now);
-        assert!(matches!(state.grant_next(now), Some(Ok(_))) && state.grant_next(now).is_none());
-        assert!(state.queued.is_empty() && state.unclaimed.len() == 1);
+    #[tokio::test]
+    async fn a_deleted_resource_leaves_the_queue() {
+        let (sender, mut notified) = mpsc::unbounded_channel();
+        let queue = FairQueue::new(move |resource| _ = sender.send(resource));
+        if let Some(first) = permit(&queue, resource("a", 0)).await {
+            first.complete(Err(&throttled()));
+        }
+        for number in [1, 2] {
+            assert!(permit(&queue, resource("a", number)).await.is_none());
+        }
+        queue.forget(&resource("a", 1));
+        assert_eq!(notified.recv().await, Some(resource("a", 2)));
     }
 }

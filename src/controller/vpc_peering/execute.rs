@@ -158,9 +158,6 @@ impl Effect<'_> {
         let ec2 = self.requester_ec2().await;
         let object =
             write(context, self.object, requested(self.desired, request.tags.iter(), Timestamp::now())).await?;
-        if let Some(warning) = &self.observed.near_quota {
-            context.events.publish(&object, EventType::Warning, StepEvent::NearQuota.as_str(), warning);
-        }
         with_state(context, &object, |state| {
             state.missing_since.clear();
             state.deferral.created = None;

@@ -19,6 +19,7 @@ use super::cache::Cache;
 use super::context::Context;
 use super::index::By;
 use super::kind::{Kind, Look, Outcome, Status, has_finalizer, is_deleted, owner, with_state};
+use super::quota_room::Demand;
 use crate::api::{Side, VpcPeering, VpcPeeringStatus};
 use crate::aws::Filters;
 use crate::aws::calls::CONNECTION_ID;
@@ -74,6 +75,10 @@ impl Kind for VpcPeering {
         step: &Step,
     ) -> Result<Outcome<Self>, kube::Error> {
         execute::execute(self, context, actors, observed, step).await
+    }
+
+    fn demand(&self, actors: &Peers, step: &Step) -> Option<Demand> {
+        (*step == Step::Create).then(|| actors.demand())
     }
 
     fn with_unwritten_answer(object: Arc<Self>, context: &Context) -> Arc<Self> {

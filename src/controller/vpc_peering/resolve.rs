@@ -11,9 +11,10 @@ use crate::controller::blocked::Blocked;
 use crate::controller::context::Context;
 use crate::controller::identity_grants::Grant;
 use crate::controller::kind::Actors;
+use crate::controller::quota_room::{Demand, DemandEnd};
 use crate::controller::vpc_selector;
 use crate::peering::endpoints::{Location, locations};
-use crate::peering::{Blocker, Endpoints, Limits, Permissions};
+use crate::peering::{Blocker, Endpoint, Endpoints, Limits, Permissions};
 
 /// The accounts that act for both ends.
 #[derive(Clone, Debug)]
@@ -34,6 +35,20 @@ impl Peers {
         match side {
             Side::Requester => Some(&self.requester),
             Side::Accepter => self.accepter.as_ref(),
+        }
+    }
+
+    /// The room in the quotas of both ends that a new connection needs.
+    pub(super) fn demand(&self) -> Demand {
+        let end = |account: &Arc<Account>, end: &Endpoint| DemandEnd {
+            account: Arc::clone(account),
+            region: end.region.clone(),
+            vpc_id: end.vpc_id.clone(),
+            inventory: account.peerings.of(&end.region),
+        };
+        Demand {
+            requester: end(&self.requester, &self.ends.requester),
+            accepter: self.accepter.as_ref().map(|account| end(account, &self.ends.accepter)),
         }
     }
 }

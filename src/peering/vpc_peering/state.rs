@@ -140,8 +140,6 @@ pub(crate) struct Observation {
     pub conflicting: Option<Arc<Connection>>,
     /// An older resource of this cluster that claims the same VPCs.
     pub older_claim: Option<OlderClaim>,
-    /// A warning about an AWS quota that one more connection may exceed.
-    pub near_quota: Option<String>,
     /// The result of the last check of the two VPCs, if it is recent.
     pub preflight: Option<Preflight>,
     /// Time for which EC2 has not shown a connection that must exist by the record.

@@ -35,7 +35,6 @@ pub(crate) fn view(
         .collect();
     Observation {
         recorded: recorded.connection_id.as_ref().and_then(|id| snapshot.get(id)).cloned(),
-        near_quota: snapshot.quota_warning([requester, accepter]),
         wanted: wanted.and_then(|id| snapshot.get(id)).cloned(),
         owned: snapshot.owned_by(&owner.uid).filter(is_live).filter(is_owned).cloned().collect(),
         orphaned: snapshot.owned_by_namesakes(owner).filter(is_live).filter(is_namesakes).cloned().collect(),

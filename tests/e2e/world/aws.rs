@@ -58,10 +58,10 @@ impl World {
     /// Number of calls to EC2. Calls to STS do not count.
     pub async fn ec2_calls(&self) -> Result<u64> {
         let counters = self.simulator().journal(&Query::default()).await?.counters;
-        let of_sts = ["AssumeRole", "GetCallerIdentity"];
+        let other_services = ["AssumeRole", "GetCallerIdentity", "GetServiceQuota"];
         Ok(counters
             .iter()
-            .filter(|(action, _)| !of_sts.contains(&action.as_str()))
+            .filter(|(action, _)| !other_services.contains(&action.as_str()))
             .map(|(_, counter)| counter.calls)
             .sum())
     }
