@@ -19,8 +19,16 @@ use crate::peering::conditions::REQUEST_ID;
 
 /// The resource is in a transient state, or has changed since the last poll. A later reconcile succeeds.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
-const TRANSIENT_STATE: &[&str] =
-    &["IncorrectState", "InvalidStateTransition", "InvalidState", "DependencyViolation", "RouteAlreadyExists"];
+const TRANSIENT_STATE: &[&str] = &[
+    "IncorrectState",
+    "InvalidStateTransition",
+    "InvalidState",
+    "DependencyViolation",
+    "RouteAlreadyExists",
+    // Undocumented. Calls on routes return it for a short time, so Terraform repeats them:
+    // <https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/ec2/vpc_route.go>
+    "InvalidParameterException",
+];
 
 /// The token of the operator's own session, or its web identity token, has expired. The SDK renews both.
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>
@@ -318,6 +326,7 @@ mod tests {
         ("ActiveVpcPeeringConnectionPerVpcLimitExceeded", Class::FixSpec, ""),
         // Route tables and routes.
         ("RouteAlreadyExists", Class::Wait, ""),
+        ("InvalidParameterException", Class::Wait, ""),
         ("RouteLimitExceeded", Class::FixSpec, ""),
         ("InvalidRoute.NotFound", Class::Gone, ""),
         ("InvalidRoute.Malformed", Class::FixSpec, ""),

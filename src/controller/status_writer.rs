@@ -18,6 +18,7 @@ use super::kind::{Kind, Status, has_finalizer, stored_conditions, with_state};
 use super::watch::decode::Wire;
 use crate::api::{ConditionType, FINALIZER, Reason, StepEvent};
 use crate::peering::conditions::{find, has_changed};
+use crate::peering::routes::RouteChange;
 
 /// The operator's name in `managedFields`.
 pub(super) const MANAGER: &str = "vpc-peering-operator";
@@ -99,6 +100,13 @@ pub(super) fn publish_left_in_aws<K: Kind>(context: &Context, object: &K, left: 
     if !left.is_empty() {
         let note = format!("left in AWS: {}", left.join("; "));
         context.events.publish(object, EventType::Warning, StepEvent::LeftInAws.as_str(), &note);
+    }
+}
+
+/// Records EC2's answers to route calls. The flag of each is whether it has succeeded.
+pub(super) fn changed_routes<K: Kind>(context: &Context, object: &K, changes: &[(RouteChange, bool)]) {
+    if !changes.is_empty() {
+        with_state(context, object, |state| state.changed_routes(changes, Instant::now()));
     }
 }
 

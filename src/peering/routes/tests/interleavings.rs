@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use super::super::plan::RoutesPlan;
 use super::super::table::RouteEntry;
 use super::super::wanted::wanted;
-use super::super::{Route, RouteChange, RouteStep, RouteTable, RouteTables, Routing, Target, repair, withdraw};
+use super::super::{
+    Route, RouteAnswers, RouteChange, RouteStep, RouteTable, RouteTables, Routing, Target, repair, withdraw,
+};
 use super::{Case, EARLIER, OURS, every_table, ids, main_table, managed, route, table, tags, to};
 use crate::api::{ManagedRoute, Routes};
 
@@ -75,7 +77,8 @@ fn disturbance() -> impl Strategy<Value = Disturbance> {
 struct Model {
     case: Case,
     views: Vec<World>,
-    last_change: usize,
+    /// The pass of the last call that created or replaced a route, or of the start of the process.
+    last_creation: usize,
 }
 
 impl Model {
@@ -96,15 +99,21 @@ impl Model {
         TABLES.iter().map(|id| RouteTable { routes: routes(id), ..table(id, &[]) }).collect()
     }
 
-    /// An EC2 call. EC2 refuses to create a route that exists, and to replace one that does not.
-    fn call(world: &mut World, change: &RouteChange) {
+    /// An EC2 call, and whether it succeeds. EC2 refuses to create a route that exists, and to replace one that does not.
+    fn call(world: &mut World, change: &RouteChange) -> bool {
         let ManagedRoute { route_table_id, destination_cidr_block, vpc_peering_connection_id, .. } = change.route();
         let entry = (route_table_id.clone(), destination_cidr_block.parse().unwrap());
         let target = Target::Peering(vpc_peering_connection_id.clone());
+        let exists = world.contains_key(&entry);
         match change {
             RouteChange::Create(_) => _ = world.entry(entry).or_insert(target),
             RouteChange::Replace(_) => _ = world.entry(entry).and_modify(|existing| *existing = target),
             RouteChange::Delete(_) => _ = world.remove(&entry),
+        }
+        match change {
+            RouteChange::Create(_) => !exists,
+            RouteChange::Replace(_) => exists,
+            RouteChange::Delete(_) => true,
         }
     }
 
@@ -112,7 +121,7 @@ impl Model {
         let now = self.views.len();
         let lag = if let Disturbance::Stale(lag) = disturbance { lag } else { 0 };
         self.case.tables = Self::shown(&self.views[now.saturating_sub(1 + lag)]);
-        self.case.is_settled = now - self.last_change > LAG;
+        self.case.answers.is_settled = now - self.last_creation > LAG;
         if let Disturbance::Edit(routes) = &disturbance {
             self.case.routes = routes.clone();
         }
@@ -122,10 +131,19 @@ impl Model {
         match &plan.step {
             Some(RouteStep::Record(record)) if survives > 0 => self.case.recorded = record.clone(),
             Some(RouteStep::Change(changes)) => {
-                changes.iter().take(survives).for_each(|change| Self::call(&mut world, change));
-                self.last_change = now;
+                for change in changes.iter().take(survives) {
+                    let has_succeeded = Self::call(&mut world, change);
+                    self.case.answers.deleted.answered(change, has_succeeded);
+                    if !matches!(change, RouteChange::Delete(_)) {
+                        self.last_creation = now;
+                    }
+                }
             }
             Some(RouteStep::Record(_)) | None => {}
+        }
+        if matches!(disturbance, Disturbance::Crash(_)) {
+            self.case.answers = RouteAnswers::default();
+            self.last_creation = now;
         }
         self.views.push(world);
         plan
@@ -162,7 +180,7 @@ impl History {
     fn model(&self) -> Model {
         let mut case = Case { recorded: self.recorded.clone(), ..Case::new(self.routes.clone(), &[], &[]) };
         case.tables = Model::shown(&self.world);
-        Model { case, views: vec![self.world.clone()], last_change: 0 }
+        Model { case, views: vec![self.world.clone()], last_creation: 0 }
     }
 
     /// The entries that any version of the spec asks for.
