@@ -35,7 +35,10 @@ fn route(side: Side, destination: &str, id: &str) -> ManagedRoute {
 fn routes_through_an_ended_connection_are_removed_before_anything_else() {
     let removal = "requester: delete the route to 10.2.0.0/16 through pcx-1 in rtb-requester";
     for code in every_code() {
-        let case = with_routes(Case::with(code.clone()), "pcx-1");
+        let mut case = with_routes(Case::with(code.clone()), "pcx-1");
+        let route_tables = crate::api::RouteTableSelector { all: true, ..Default::default() };
+        let routes = crate::api::Routes { route_tables, destination_cidr_blocks: Vec::new() };
+        (case.spec.requester.routes, case.spec.accepter.routes) = (Some(routes.clone()), Some(routes));
         assert_eq!(case.summary() == removal, code.has_ended(), "{code}: {}", case.summary());
     }
     let mut case = with_routes(Case::with(StatusCode::Deleted), "pcx-1");
