@@ -236,6 +236,7 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         accepter::decisions::a_connection_of_a_vpc_peering_is_ignored,
         accepter::routes::two_requesters_with_one_cidr_block_are_reported_as_such,
         accepter::routes::each_destination_leads_to_the_requester_that_has_it,
+        accepter::routes::routes_to_a_requester_that_deleted_its_connection_are_removed,
         accepter::faults::a_missing_permission_blocks_nothing_else,
         accepter::faults::a_namespace_that_is_not_allowed_makes_no_call,
         accepter::validation::every_rule_of_the_accepter_schema_rejects_invalid_values,

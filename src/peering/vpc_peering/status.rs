@@ -49,27 +49,13 @@ pub(super) fn report(
         status.last_handled_reconcile_at = desired.reconcile_at.map(ToOwned::to_owned);
     }
     let is_active = connection.is_some_and(|connection| connection.code == StatusCode::Active);
-    let awaited = (!is_active).then(|| awaited(&status, plan));
+    let awaited = (!is_active).then(|| upkeep::awaited(&status, plan));
     let seen = Seen {
         connection,
         aspects: upkeep::conditions(desired, aspects, awaited),
         unexpected: unexpected_tags(desired, observed),
     };
     conclude(status, desired.spec, &readiness, Some(seen), desired.generation, now)
-}
-
-/// The reason why the options and routes wait for an active connection.
-fn awaited(status: &VpcPeeringStatus, plan: &Plan<Step>) -> Blocker {
-    let owned = status.vpc_peering_connection_id.as_ref().filter(|_| status.ownership == Some(Ownership::Owned));
-    match (owned, plan) {
-        (Some(id), Plan::Stalled { reason: reason @ (Reason::Deleted | Reason::NotFound), .. }) => Blocker::stalled(
-            *reason,
-            format!(
-                "{id} no longer exists, so its routes are removed; the next active connection gets options and routes"
-            ),
-        ),
-        _ => Blocker::stalled(Reason::Updating, "waiting for the peering to become active".into()),
-    }
 }
 
 /// The status of a resource about which nothing new was seen. `answered` is the annotation value that the status

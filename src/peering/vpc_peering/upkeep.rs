@@ -3,11 +3,11 @@
 use super::routes::{self, SIDES, no_identity};
 use super::state::{AccepterView, Desired, Observation, Recorded};
 use super::step::Step;
-use crate::api::{Acceptance, ConditionType, DeletionPolicy, Reason, Side};
+use crate::api::{Acceptance, ConditionType, DeletionPolicy, Ownership, Reason, Side, VpcPeeringStatus};
 use crate::peering::authority::{Authorized, Hint};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
-use crate::peering::plan::{Aspect, AspectStatus, Step as _};
+use crate::peering::plan::{Aspect, AspectStatus, Plan, Step as _};
 use crate::peering::settings::{MISSING_REQUEUE, Settings};
 use crate::peering::upkeep;
 
@@ -67,6 +67,20 @@ pub(super) fn conditions(
         .any(|side| side.options.is_some_and(|options| options.allow_dns_resolution_from_remote_vpc.is_some()));
     let routes = sides.iter().any(|side| side.routes.is_some());
     upkeep::conditions(statuses.iter(), (options, routes), awaited, Step::change)
+}
+
+/// The reason why the options and routes wait for an active connection.
+pub(super) fn awaited(status: &VpcPeeringStatus, plan: &Plan<Step>) -> Blocker {
+    let owned = status.vpc_peering_connection_id.as_ref().filter(|_| status.ownership == Some(Ownership::Owned));
+    match (owned, plan) {
+        (Some(id), Plan::Stalled { reason: reason @ (Reason::Deleted | Reason::NotFound), .. }) => Blocker::stalled(
+            *reason,
+            format!(
+                "{id} no longer exists, so its routes are removed; the next active connection gets options and routes"
+            ),
+        ),
+        _ => Blocker::stalled(Reason::Updating, "waiting for the peering to become active".into()),
+    }
 }
 
 /// The ends whose tags this end carries. EC2 keeps the tags of a connection by account and region.

@@ -100,3 +100,23 @@ pub async fn each_destination_leads_to_the_requester_that_has_it(world: World) -
     hub.until_told("Synced", &[]).await?;
     hub.until_routes(&[("10.81.0.0/16", 0), ("10.82.7.0/24", 1)]).await
 }
+
+/// The requester deletes its connection while the operator is stopped. The tags in EC2 prove whose routes they are.
+pub async fn routes_to_a_requester_that_deleted_its_connection_are_removed(world: World) -> Result<()> {
+    let operator = world.operator.start().await?;
+    let routes = json!({"routeTables": {"main": true}});
+    let hub =
+        Hub::with_spokes(&world, routes, &[&["10.81.0.0/16", "100.64.0.0/16"], &["10.82.0.0/16", "100.64.0.0/16"]])
+            .await?;
+    hub.until_told("RouteConflict", &["100.64.0.0/16"]).await?;
+    let served = hub.routes().await?;
+    let holder = served.iter().find(|(to, _)| to == "100.64.0.0/16").context("no route")?.1;
+    operator.terminate().await?;
+    world.ec2.delete_vpc_peering_connection().vpc_peering_connection_id(&hub.ids[holder]).send().await?;
+    let _operator = world.operator.start().await?;
+    // The other requester takes over the block that both had.
+    let (other, own) = if holder == 0 { (1, "10.82.0.0/16") } else { (0, "10.81.0.0/16") };
+    hub.until_routes(&[(own, other), ("100.64.0.0/16", other)]).await?;
+    hub.until_told("Synced", &[]).await?;
+    Ok(())
+}
