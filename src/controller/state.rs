@@ -288,6 +288,28 @@ mod tests {
         assert!(state.refused(Some(1)).is_empty());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn only_a_created_route_starts_the_consistency_window() {
+        let window = Duration::from_secs(60);
+        let route = ManagedRoute {
+            side: Side::Requester,
+            route_table_id: "rtb-1".into(),
+            destination_cidr_block: "10.2.0.0/16".into(),
+            vpc_peering_connection_id: "pcx-1".into(),
+        };
+        let (recorded, started) = (BTreeSet::from([route.clone()]), Instant::now());
+        let mut state = ReconcileState::<Step>::default();
+        assert!(!state.route_answers(&recorded, started, window).is_settled, "calls before the start are unknown");
+        tokio::time::advance(window * 2).await;
+        state.changed_routes(&[(RouteChange::Delete(route.clone()), true)], Instant::now());
+        let answers = state.route_answers(&recorded, started, window);
+        assert!(answers.is_settled && answers.deleted != DeletedRoutes::default());
+        state.changed_routes(&[(RouteChange::Create(route), false)], Instant::now());
+        assert_eq!(state.route_answers(&recorded, started, window), RouteAnswers::default());
+        tokio::time::advance(window * 2).await;
+        assert!(state.route_answers(&BTreeSet::new(), started, window).is_settled);
+    }
+
     #[test]
     fn a_refused_step_waits_and_another_does_not() {
         let mut state = ReconcileState::default();

@@ -27,15 +27,15 @@ use report::Row;
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    let start = Instant::now();
     let bench = std::env::var("BENCH").unwrap_or_default();
     let (sizes, throttled_size) = match (bench.as_str(), bench.parse()) {
         ("quick", _) => (vec![1_000], 240),
-        ("deletion", _) => return finish(&deletion::measure().await?, Instant::now()),
+        ("deletion", _) => return finish(&deletion::measure().await?, start),
         (_, Ok(size)) => (vec![size], size),
         ("", _) => (vec![1_000, 10_000], 500),
         _ => anyhow::bail!("BENCH is {bench:?}; it must be `quick`, `deletion`, a number of resources, or unset"),
     };
-    let start = Instant::now();
     let mut rows = Vec::new();
     for size in sizes {
         println!("{size} resources …");

@@ -13,6 +13,7 @@ use super::super::{
 };
 use super::{Case, EARLIER, OURS, every_table, ids, main_table, managed, route, table, tags, to};
 use crate::api::{ManagedRoute, Routes};
+use crate::peering::authority::Authorized;
 
 const TABLES: [&str; 4] = ["main", "rtb-1", "rtb-2", "foreign"];
 const BLOCKS: [&str; 5] = ["10.1.0.0/16", "10.2.0.0/16", "2001:db8::/56", "10.9.0.0/16", "10.1.0.0/17"];
@@ -86,13 +87,16 @@ impl Model {
         self.views.last().unwrap()
     }
 
-    fn shown(world: &World) -> RouteTables {
+    fn shown(world: &World, is_connected: bool) -> RouteTables {
+        let is_gone =
+            |target: &Target| *target == Target::Peering(EARLIER.into()) || (!is_connected && *target == ours());
+
         let routes = |id: &str| {
             let here = world.iter().filter(|((table, _), _)| table == id);
             here.map(|((_, destination), target)| Route {
                 destination: *destination,
                 target: target.clone(),
-                is_blackhole: *target == Target::Peering(EARLIER.into()),
+                is_blackhole: is_gone(target),
             })
             .collect()
         };
@@ -120,7 +124,7 @@ impl Model {
     fn pass(&mut self, disturbance: Disturbance, decide: fn(Routing<'_>) -> RoutesPlan) -> RoutesPlan {
         let now = self.views.len();
         let lag = if let Disturbance::Stale(lag) = disturbance { lag } else { 0 };
-        self.case.tables = Self::shown(&self.views[now.saturating_sub(1 + lag)]);
+        self.case.tables = Self::shown(&self.views[now.saturating_sub(1 + lag)], self.case.is_connected);
         self.case.answers.is_settled = now - self.last_creation > LAG;
         if let Disturbance::Edit(routes) = &disturbance {
             self.case.routes = routes.clone();
@@ -179,7 +183,7 @@ fn any_history() -> impl Strategy<Value = History> {
 impl History {
     fn model(&self) -> Model {
         let mut case = Case { recorded: self.recorded.clone(), ..Case::new(self.routes.clone(), &[], &[]) };
-        case.tables = Model::shown(&self.world);
+        case.tables = Model::shown(&self.world, true);
         Model { case, views: vec![self.world.clone()], last_creation: 0 }
     }
 
@@ -283,6 +287,35 @@ proptest! {
         prop_assert!(model.case.recorded.is_empty(), "{:?}", model.case.recorded);
         for entry in &wanted {
             prop_assert!(model.world().get(entry) != Some(&ours()), "orphaned: {:?}", entry);
+        }
+        check_foreign_routes(&model, &foreign)?;
+    }
+
+    /// The connection ends. EC2 shows it as deleted, or has shown it before.
+    #[test]
+    fn every_interleaving_after_the_end_removes_the_recorded_routes(
+        history in any_history(),
+        is_shown in any::<bool>(),
+        disturbances in prop::collection::vec(disturbance(), 0..10),
+    ) {
+        let (mut model, foreign) = (history.model(), history.foreign());
+        for disturbance in &history.disturbances {
+            model.pass(disturbance.clone(), repair);
+        }
+        model.rest(repair);
+        let recorded = model.case.recorded.clone();
+        model.case.is_connected = false;
+        let proof = if is_shown { &mut model.case.earlier } else { &mut model.case.remembered };
+        proof.insert(Authorized::unchecked(OURS));
+        for disturbance in &disturbances {
+            model.pass(disturbance.clone(), |routing| withdraw(routing, true));
+            check_foreign_routes(&model, &foreign)?;
+        }
+        model.rest(|routing| withdraw(routing, true));
+        prop_assert!(model.case.recorded.is_empty(), "{:?}", model.case.recorded);
+        for route in &recorded {
+            let entry = (route.route_table_id.clone(), route.destination_cidr_block.parse().unwrap());
+            prop_assert!(model.world().get(&entry) != Some(&ours()), "left: {:?}", entry);
         }
         check_foreign_routes(&model, &foreign)?;
     }
