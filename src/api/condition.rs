@@ -89,7 +89,7 @@ closed_list! {
             "Contact the owner, then set the annotation `vpcpeering.dev/reconcile-at` to a new value: the operator sends a new request.";
         Expired: "Nobody accepted the request within seven days: `expired`.",
             "Set the annotation `vpcpeering.dev/reconcile-at` to a new value: the operator sends a new request. Have it accepted within seven days.";
-        Deleted: "Somebody other than the operator deleted the peering: `deleted`.",
+        Deleted: "Somebody other than the operator deleted the peering: `deleted`. The operator removes its routes.",
             "If the peering is still wanted, set the annotation `vpcpeering.dev/reconcile-at` to a new value: the operator sends a new request. Otherwise delete the resource.";
         NotFound: "EC2 does not show the connection, or no longer shows it.",
             "If `spec.vpcPeeringConnectionId` is set, check the ID, the account and the region. Otherwise proceed as for `Deleted`.";
@@ -119,8 +119,8 @@ closed_list! {
             "Nothing.";
         MaxConnections: "The number of accepted connections has reached `spec.maxConnections`.",
             "Raise `spec.maxConnections`, or delete one of the connections in EC2.";
-        RouteConflict: "A route table has a route to the same destination with another target. The operator does not change it.",
-            "Delete that route, or remove its route table or destination from the spec.";
+        RouteConflict: "A route table has a route to the same destination with another target. The operator does not change it. The target may be another connection of the same `VpcPeeringAccepter`, whose requester has the same CIDR block.",
+            "Delete that route, or remove its route table or destination from the spec. For two requesters with the same CIDR block, set `destinationCidrBlocks` to destinations that only one of them has.";
         RouteTableNotFound: "A route table of the spec does not exist or does not belong to the VPC, or no route table matches.",
             "Correct `routeTables` in the spec, or the route tables in EC2.";
         UnexpectedCidrBlock: "The other end belongs to another account and has a CIDR block that the spec does not allow. The operator creates no route to it.",

@@ -15,8 +15,10 @@ use super::side::Side;
 pub struct Routes {
     /// Selects the route tables of this end's VPC in which the operator creates the routes.
     pub route_tables: RouteTableSelector,
-    /// The destinations of the routes, at most 50. Each must lie within a CIDR block of the other end. Defaults to
-    /// every IPv4 and IPv6 CIDR block of the other end, including blocks that are added later. If the operator does not
+    /// The destinations of the routes, at most 50. Each must lie within a CIDR block of the other end. For a
+    /// `VpcPeeringAccepter`, each leads to the requester that has it. An IPv6 destination needs an IPv6 CIDR block in
+    /// this end's VPC. Defaults to every CIDR block of the other end, including blocks that are added later; IPv6 blocks
+    /// only if this end's VPC has IPv6. If the operator does not
     /// act for the other end, the default excludes public IPv4 blocks and blocks that are added later. To permit such a
     /// block, list it here for a `VpcPeering`, or in `cidrBlocks` of an `accept` entry for a `VpcPeeringAccepter`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -20,8 +20,16 @@ use crate::peering::conditions::REQUEST_ID;
 
 /// The resource is in a transient state, or has changed since the last poll. A later reconcile succeeds.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
-const TRANSIENT_STATE: &[&str] =
-    &["IncorrectState", "InvalidStateTransition", "InvalidState", "DependencyViolation", "RouteAlreadyExists"];
+const TRANSIENT_STATE: &[&str] = &[
+    "IncorrectState",
+    "InvalidStateTransition",
+    "InvalidState",
+    "DependencyViolation",
+    "RouteAlreadyExists",
+    // Undocumented. Calls on routes return it for a short time, so Terraform repeats them:
+    // <https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/ec2/vpc_route.go>
+    "InvalidParameterException",
+];
 
 /// A quota on peering connections or requests is used up. There is room again when a request is answered, or a connection
 /// is deleted.
@@ -346,6 +354,7 @@ mod tests {
         ("ActiveVpcPeeringConnectionPerVpcLimitExceeded", Class::Wait, ""),
         // Route tables and routes.
         ("RouteAlreadyExists", Class::Wait, ""),
+        ("InvalidParameterException", Class::Wait, ""),
         ("RouteLimitExceeded", Class::FixSpec, ""),
         ("InvalidRoute.NotFound", Class::Gone, ""),
         ("InvalidRoute.Malformed", Class::FixSpec, ""),

@@ -12,22 +12,30 @@ pub(super) struct Endpoint<'a> {
     pub side: Side,
 }
 
-/// A call's answer, and the Event that reports its success.
+/// The answer to the calls of a step, and the Event that reports their success.
 pub(super) struct Answer {
     pub result: Result<(), AwsError>,
     pub event: StepEvent,
     pub note: String,
+    /// The route calls, and whether each has succeeded.
+    pub routes: Vec<(RouteChange, bool)>,
+}
+
+impl Answer {
+    pub(super) fn new(result: Result<(), AwsError>, event: StepEvent, note: String) -> Self {
+        Self { result, event, note, routes: Vec::new() }
+    }
 }
 
 impl Endpoint<'_> {
     pub(super) async fn accept(&self, id: &str) -> Answer {
         let result = self.ec2.accept_vpc_peering_connection(self.region, id).await;
-        Answer { result, event: StepEvent::Accepted, note: format!("accepted {id} in {}", self.region) }
+        Answer::new(result, StepEvent::Accepted, format!("accepted {id} in {}", self.region))
     }
 
     pub(super) async fn reject(&self, id: &str) -> Answer {
         let result = self.ec2.reject_vpc_peering_connection(self.region, id).await;
-        Answer { result, event: StepEvent::Rejected, note: format!("rejected {id} in {}", self.region) }
+        Answer::new(result, StepEvent::Rejected, format!("rejected {id} in {}", self.region))
     }
 
     /// Makes the calls of an upkeep step. `None` for a step that only records.
@@ -47,24 +55,26 @@ impl Endpoint<'_> {
                 format!("set allowDnsResolutionFromRemoteVpc of the {side} of {id} to {allow}"),
             ),
             UpkeepStep::ChangeRoutes { changes } => {
-                let note = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                (self.change_routes(changes).await, StepEvent::RoutesChanged, note)
+                return Some(self.change_routes(changes).await);
             }
         };
-        Some(Answer { result, event, note })
+        Some(Answer::new(result, event, note))
     }
 
-    /// Makes each change, also after one that was refused. Returns the first error.
-    async fn change_routes(&self, changes: &[RouteChange]) -> Result<(), AwsError> {
+    /// Makes each change, also after one that was refused. The result is the first error.
+    async fn change_routes(&self, changes: &[RouteChange]) -> Answer {
+        let note = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         let mut result = Ok(());
+        let mut routes = Vec::new();
         for change in changes {
             let answer = match change {
                 RouteChange::Delete(route) => self.ec2.delete_route(self.region, route).await,
                 RouteChange::Replace(route) => self.ec2.replace_route(self.region, route).await,
                 RouteChange::Create(route) => self.ec2.create_route(self.region, route).await,
             };
+            routes.push((change.clone(), answer.is_ok()));
             result = result.and(answer);
         }
-        result
+        Answer { routes, ..Answer::new(result, StepEvent::RoutesChanged, note) }
     }
 }

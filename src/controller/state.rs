@@ -9,9 +9,10 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
 use super::deferred_writes::Deferral;
+use crate::api::ManagedRoute;
 use crate::aws::{Class, Inventory};
 use crate::peering::plan::Step;
-use crate::peering::routes::RouteTables;
+use crate::peering::routes::{DeletedRoutes, RouteAnswers, RouteChange, RouteTables};
 use crate::peering::{Authorized, Blocker, Preflight, Snapshot};
 
 /// Time for which the result of a check of the VPCs counts.
@@ -28,6 +29,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 pub(crate) struct ReconcileState<S: Step> {
     /// The end of the last call that changed EC2. An older listing may not show its effect.
     pub last_write: Option<Instant>,
+    /// The end of the last call that created or replaced a route, whether EC2 refused it or not.
+    last_route: Option<Instant>,
+    deleted_routes: DeletedRoutes,
     pub deferral: Deferral,
     /// The start of the first poll that lacked a recorded connection, by connection ID. A `VpcPeering` has one entry,
     /// with the empty ID.
@@ -46,6 +50,8 @@ impl<S: Step> Default for ReconcileState<S> {
     fn default() -> Self {
         Self {
             last_write: None,
+            last_route: None,
+            deleted_routes: DeletedRoutes::default(),
             deferral: Deferral::default(),
             missing_since: BTreeMap::new(),
             proven: BTreeSet::new(),
@@ -126,6 +132,29 @@ impl<S: Step> ReconcileState<S> {
     pub(super) fn wrote_to_ec2(&mut self, now: Instant) {
         self.last_write = Some(now);
         self.deferral.reset();
+    }
+
+    /// EC2 has answered route calls. The flag of each is whether it has succeeded.
+    pub(super) fn changed_routes(&mut self, changes: &[(RouteChange, bool)], now: Instant) {
+        for (change, has_succeeded) in changes {
+            self.deleted_routes.answered(change, *has_succeeded);
+            if !matches!(change, RouteChange::Delete(_)) {
+                self.last_route = Some(now);
+            }
+        }
+    }
+
+    /// EC2's answers to the route calls of this process. `started` is the start of the process: before it, the time of
+    /// the last call is unknown.
+    pub(super) fn route_answers(
+        &mut self,
+        recorded: &BTreeSet<ManagedRoute>,
+        started: Instant,
+        consistency_window: Duration,
+    ) -> RouteAnswers {
+        self.deleted_routes.retain(recorded);
+        let is_settled = self.last_route.unwrap_or(started).elapsed() > consistency_window;
+        RouteAnswers { is_settled, deleted: self.deleted_routes.clone() }
     }
 
     /// The API server has accepted a write.
@@ -257,6 +286,28 @@ mod tests {
         assert!(state.refused(Some(2)).is_empty(), "an edited spec is tried at once");
         state.succeeded(&tag(Side::Accepter));
         assert!(state.refused(Some(1)).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_created_route_starts_the_consistency_window() {
+        let window = Duration::from_secs(60);
+        let route = ManagedRoute {
+            side: Side::Requester,
+            route_table_id: "rtb-1".into(),
+            destination_cidr_block: "10.2.0.0/16".into(),
+            vpc_peering_connection_id: "pcx-1".into(),
+        };
+        let (recorded, started) = (BTreeSet::from([route.clone()]), Instant::now());
+        let mut state = ReconcileState::<Step>::default();
+        assert!(!state.route_answers(&recorded, started, window).is_settled, "calls before the start are unknown");
+        tokio::time::advance(window * 2).await;
+        state.changed_routes(&[(RouteChange::Delete(route.clone()), true)], Instant::now());
+        let answers = state.route_answers(&recorded, started, window);
+        assert!(answers.is_settled && answers.deleted != DeletedRoutes::default());
+        state.changed_routes(&[(RouteChange::Create(route), false)], Instant::now());
+        assert_eq!(state.route_answers(&recorded, started, window), RouteAnswers::default());
+        tokio::time::advance(window * 2).await;
+        assert!(state.route_answers(&BTreeSet::new(), started, window).is_settled);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::queued_resource::QueuedResource;
 use super::watch::decode::Wire;
 use crate::api::{ConditionType, FINALIZER, Reason, StepEvent};
 use crate::peering::conditions::{find, has_changed};
+use crate::peering::routes::RouteChange;
 
 /// The operator's name in `managedFields`.
 pub(super) const MANAGER: &str = "vpc-peering-operator";
@@ -100,6 +101,13 @@ pub(super) fn publish_left_in_aws<K: Kind>(context: &Context, object: &K, left: 
     if !left.is_empty() {
         let note = format!("left in AWS: {}", left.join("; "));
         context.events.publish(object, EventType::Warning, StepEvent::LeftInAws.as_str(), &note);
+    }
+}
+
+/// Records EC2's answers to route calls. The flag of each is whether it has succeeded.
+pub(super) fn changed_routes<K: Kind>(context: &Context, object: &K, changes: &[(RouteChange, bool)]) {
+    if !changes.is_empty() {
+        with_state(context, object, |state| state.changed_routes(changes, Instant::now()));
     }
 }
 

@@ -116,6 +116,17 @@ impl<S> Plan<S> {
             Self::Act(_) | Self::DryRunSucceeded | Self::Suspended { .. } | Self::RemoveFinalizer => None,
         }
     }
+
+    /// The same plan, with the next reconcile after at most this time.
+    pub(crate) fn within(mut self, limit: Option<Duration>) -> Self {
+        if let Self::Wait { requeue_after, .. }
+        | Self::Stalled { requeue_after, .. }
+        | Self::Settled { requeue_after, .. } = &mut self
+        {
+            *requeue_after = requeue_after.iter().copied().chain(limit).min();
+        }
+        self
+    }
 }
 
 impl<S: Step> Plan<S> {
@@ -155,6 +166,12 @@ impl<S> AspectStatus<S> {
 
     pub(crate) fn blocked(aspect: Aspect, blocker: Blocker) -> Self {
         Self { blocker: Some(blocker), ..Self::settled(aspect) }
+    }
+
+    /// Time until the next look at the aspect, if no event reports a change.
+    pub(crate) fn next_look(&self) -> Option<Duration> {
+        let of_blocker = self.blocker.as_ref().and_then(|blocker| blocker.requeue_after);
+        self.requeue_after.into_iter().chain(of_blocker).min()
     }
 
     pub(crate) fn map<T>(self, step: impl FnOnce(S) -> T) -> AspectStatus<T> {

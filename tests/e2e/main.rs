@@ -9,6 +9,7 @@ mod both_ends;
 mod bounds;
 mod crashes;
 mod deploy;
+mod ended_routes;
 mod ends;
 mod errors;
 mod events;
@@ -146,6 +147,11 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         routes::a_propagated_route_is_no_conflict,
         routes::a_gateway_route_table_gets_no_route,
         routes::routes_of_a_deleted_peering_are_moved_to_the_new_one,
+        routes::a_peering_with_routes_is_deleted_within_seconds_with_default_settings,
+        routes::a_vpc_without_ipv6_gets_no_ipv6_route,
+        routes::an_invalid_parameter_exception_of_a_route_call_is_retried,
+        ended_routes::routes_through_a_connection_that_the_other_side_deleted_are_removed,
+        ended_routes::routes_through_a_connection_that_ec2_no_longer_shows_are_reported,
         identities::a_namespace_that_is_not_allowed_makes_no_aws_call,
         identities::own_credentials_are_limited_to_listed_namespaces,
         identities::a_withdrawn_permission_stops_every_call,
@@ -233,6 +239,9 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         accepter::decisions::no_more_than_max_connections_are_accepted,
         accepter::decisions::the_older_of_two_accepters_decides,
         accepter::decisions::a_connection_of_a_vpc_peering_is_ignored,
+        accepter::routes::two_requesters_with_one_cidr_block_are_reported_as_such,
+        accepter::routes::each_destination_leads_to_the_requester_that_has_it,
+        accepter::routes::routes_to_a_requester_that_deleted_its_connection_are_removed,
         accepter::faults::a_missing_permission_blocks_nothing_else,
         accepter::faults::a_namespace_that_is_not_allowed_makes_no_call,
         accepter::validation::every_rule_of_the_accepter_schema_rejects_invalid_values,

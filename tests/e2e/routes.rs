@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use aws_sdk_ec2::Client as Ec2;
+use ec2_simulator::Kind;
 use environment::eventually;
 use serde_json::{Value, json};
 
@@ -28,13 +29,13 @@ pub async fn through_peerings(ec2: &Ec2, vpc: &str) -> Result<BTreeSet<(String, 
         .collect())
 }
 
-async fn main_table(ec2: &Ec2, vpc: &str) -> Result<String> {
+pub async fn main_table(ec2: &Ec2, vpc: &str) -> Result<String> {
     let tables = ec2.describe_route_tables().send().await?.route_tables.unwrap_or_default();
     let table = tables.into_iter().find(|table| table.vpc_id.as_deref() == Some(vpc)).context("no table")?;
     table.route_table_id.context("no ID")
 }
 
-async fn until_routes(what: &str, ec2: &Ec2, vpc: &str, expected: &[(&str, &str, &str)]) -> Result<()> {
+pub async fn until_routes(what: &str, ec2: &Ec2, vpc: &str, expected: &[(&str, &str, &str)]) -> Result<()> {
     let expected: BTreeSet<_> = expected.iter().map(|(a, b, c)| ((*a).into(), (*b).into(), (*c).into())).collect();
     eventually(what, LIMIT, async || {
         let shown = through_peerings(ec2, vpc).await?;
@@ -233,5 +234,90 @@ pub async fn routes_of_a_deleted_peering_are_moved_to_the_new_one(world: World) 
     let second = connection_id(&object).context("no ID")?.to_owned();
     let table = main_table(&world.ec2, &world.requester).await?;
     until_routes("moved", &world.ec2, &world.requester, &[(table.as_str(), "10.2.0.0/16", second.as_str())]).await?;
+    Ok(())
+}
+
+/// The upper limit of a deletion with default settings. Measured: about 2 s.
+const DELETION: Duration = Duration::from_secs(20);
+
+/// With default settings, a wait for EC2's eventual consistency takes 60 s.
+pub async fn a_peering_with_routes_is_deleted_within_seconds_with_default_settings(world: World) -> Result<()> {
+    let defaults = ["POLL_INTERVAL", "CONSISTENCY_WINDOW", "RECREATION_PAUSE"];
+    let operator = defaults.into_iter().fold(world.operator.clone(), |operator, name| operator.without(name));
+    let _operator = operator.start().await?;
+    let mut ends = BothEnds::far_apart(&world).await?;
+    for end in ["requester", "accepter"] {
+        ends.manifest["spec"][end]["routes"] = json!({"routeTables": {"all": true}});
+    }
+    ends.apply().await?;
+    world.until_ready().await?;
+    world.delete().await?;
+    let start = std::time::Instant::now();
+    world.until_gone().await?;
+    ensure!(start.elapsed() < DELETION, "the deletion took {:?}", start.elapsed());
+    until_routes("gone", &world.ec2, &ends.world.requester, &[]).await?;
+    until_routes("gone", &ends.accepter, &ends.accepter_vpc, &[]).await?;
+    Ok(())
+}
+
+/// A VPC with an IPv6 block from Amazon's pool. Returns the VPC and the block.
+async fn dual_stack_vpc(ec2: &Ec2, cidr_block: &str) -> Result<(String, String)> {
+    let answer = ec2.create_vpc().cidr_block(cidr_block).amazon_provided_ipv6_cidr_block(true).send().await?;
+    let vpc = answer.vpc.context("no VPC")?;
+    let block = vpc.ipv6_cidr_block_association_set().first().and_then(|block| block.ipv6_cidr_block());
+    Ok((vpc.vpc_id().context("no ID")?.to_owned(), block.context("no IPv6 block")?.to_owned()))
+}
+
+pub async fn a_vpc_without_ipv6_gets_no_ipv6_route(world: World) -> Result<()> {
+    let (accepter, block) = dual_stack_vpc(&world.ec2, "10.2.0.0/16").await?;
+    let _operator = world.operator.start().await?;
+    let mut manifest = world.manifest_with(json!({"accepter": {"vpcId": accepter}}));
+    manifest["spec"]["requester"]["routes"] = json!({"routeTables": {"main": true}});
+    world.apply(&manifest).await?;
+    let object = world.until_ready().await?;
+    let id = connection_id(&object).context("no ID")?.to_owned();
+    let table = main_table(&world.ec2, &world.requester).await?;
+    let ipv4 = (table.as_str(), "10.2.0.0/16", id.as_str());
+    until_routes("IPv4", &world.ec2, &world.requester, &[ipv4]).await?;
+
+    // A destination that the user names is reported.
+    let named = json!({"destinationCidrBlocks": ["10.2.0.0/16", block]});
+    world.patch(json!({"spec": {"requester": {"routes": named}}})).await?;
+    let object = world.until_stalled("InvalidRequest").await?;
+    let told = condition(&object, "RoutesReady").context("no RoutesReady")?;
+    for part in ["spec.requester.routes.destinationCidrBlocks", block.as_str(), world.requester.as_str(), "IPv6"] {
+        ensure!(told.message.contains(part), "{part}: {told:?}");
+    }
+    let calls = world.journal("CreateRoute").await?;
+    ensure!(calls.iter().all(|call| !call.parameters.contains_key("DestinationIpv6CidrBlock")), "{calls:?}");
+
+    // With an IPv6 block, the VPC gets the route.
+    let associate = world.ec2.associate_vpc_cidr_block().vpc_id(&world.requester);
+    associate.amazon_provided_ipv6_cidr_block(true).send().await?;
+    world.until_ready().await?;
+    until_routes("both", &world.ec2, &world.requester, &[ipv4, (ipv4.0, &block, ipv4.2)]).await
+}
+
+/// EC2 returns `InvalidParameterException` for a route while another change to the table is under way.
+pub async fn an_invalid_parameter_exception_of_a_route_call_is_retried(world: World) -> Result<()> {
+    let kind = Kind::Error { code: "InvalidParameterException".into(), message: None, status: None };
+    world.fault("CreateRoute", Some(2), kind.clone()).await?;
+    world.fault("DeleteRoute", Some(1), kind).await?;
+    let _operator = world.operator.start().await?;
+    let mut manifest = world.manifest();
+    manifest["spec"]["requester"]["routes"] = json!({"routeTables": {"main": true}});
+    world.apply(&manifest).await?;
+    let object = world
+        .until("ready", |object| {
+            let stalled = condition(object, "Stalled");
+            assert!(stalled.is_none(), "{stalled:?}");
+            condition(object, "Ready").is_some_and(|ready| ready.status == "True")
+        })
+        .await?;
+    ensure!(condition(&object, "RoutesReady").is_some_and(|ready| ready.status == "True"), "{object:?}");
+    ensure!(world.calls("CreateRoute").await? == 3);
+    world.delete().await?;
+    world.until_gone().await?;
+    ensure!(world.calls("DeleteRoute").await? == 2);
     Ok(())
 }

@@ -205,6 +205,8 @@ mod tests {
     async fn routes_of_both_families_are_created_replaced_and_deleted() -> Result<(), Box<dyn Error>> {
         let (_server, ec2) = testing::instant_simulator().await?;
         let ours = testing::vpc(&ec2, REGION, "10.0.0.0/16").await?;
+        let add = ec2.read_client(REGION).associate_vpc_cidr_block().vpc_id(&ours);
+        add.amazon_provided_ipv6_cidr_block(true).send().await?;
         let (one, two) =
             (testing::vpc(&ec2, REGION, "10.1.0.0/16").await?, testing::vpc(&ec2, REGION, "10.2.0.0/16").await?);
         let (first, second) =

@@ -16,7 +16,7 @@ use crate::controller::context::Context;
 use crate::controller::endpoint::{Answer, Endpoint};
 use crate::controller::kind::{Outcome, owner, with_state};
 use crate::controller::state::CheckedVpcs;
-use crate::controller::status_writer::{add_finalizer, write, wrote_to_ec2};
+use crate::controller::status_writer::{add_finalizer, changed_routes, write, wrote_to_ec2};
 use crate::peering::preflight::{self, Preflight};
 use crate::peering::vpc_peering::{
     self, Desired, Observation, Step, dry_run_answered, requested, sides_tagged_with, without_intent,
@@ -105,11 +105,13 @@ impl Effect<'_> {
     async fn delete(&self, id: &str, note: String) -> Outcome<VpcPeering> {
         let (ec2, region) = (self.requester_ec2().await, &self.peers.ends.requester.region);
         let result = ec2.delete_vpc_peering_connection(region, id).await;
-        self.answered(Answer { result, event: StepEvent::DeletionRequested, note })
+        self.answered(Answer::new(result, StepEvent::DeletionRequested, note))
     }
 
-    fn answered(&self, Answer { result, event, note }: Answer) -> Outcome<VpcPeering> {
+    fn answered(&self, answer: Answer) -> Outcome<VpcPeering> {
+        let Answer { result, event, note, routes } = answer;
         wrote_to_ec2(self.context, self.object);
+        changed_routes(self.context, self.object, &routes);
         match result {
             Ok(()) => {
                 self.context.events.publish(self.object, EventType::Normal, event.as_str(), &note);

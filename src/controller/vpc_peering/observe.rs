@@ -101,8 +101,6 @@ pub(super) async fn observe(
             listing = sources.requester.query(filters.clone(), look.since.max(listing.as_of)).await;
             continue;
         }
-        // After a restart, the time of the last change is unknown.
-        observed.is_settled = last_write.elapsed() > context.settings.consistency_window;
         observed.tables = tables.clone();
         observed.accepter = Box::pin(accepter_view(&sources, peers, &observed, look)).await;
         add_state(object, context, peers, &recorded, &listing, &mut observed);
@@ -195,6 +193,8 @@ fn add_state(
         observed.preflight = state.preflight(object.metadata.generation);
         observed.refused = state.refused(object.metadata.generation);
         observed.remembered = state.proven(proven, is_needed);
+        let window = context.settings.consistency_window;
+        observed.route_answers = state.route_answers(&recorded.routes, context.started, window);
     });
 }
 

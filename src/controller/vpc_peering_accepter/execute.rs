@@ -9,7 +9,7 @@ use crate::api::{Side, VpcPeeringAccepter};
 use crate::controller::context::Context;
 use crate::controller::endpoint::{Answer, Endpoint};
 use crate::controller::kind::{Outcome, owner};
-use crate::controller::status_writer::{add_finalizer, write, wrote_to_ec2};
+use crate::controller::status_writer::{add_finalizer, changed_routes, write, wrote_to_ec2};
 use crate::peering::vpc_peering_accepter::{self, Observation, Step};
 
 /// Takes one step.
@@ -37,8 +37,9 @@ pub(super) async fn execute(
         Step::AddFinalizer | Step::RecordAcceptance { .. } => None,
     };
     let object = Box::new(object.clone());
-    let Some(Answer { result, event, note }) = answer else { return Ok(Outcome::Done(object)) };
+    let Some(Answer { result, event, note, routes }) = answer else { return Ok(Outcome::Done(object)) };
     wrote_to_ec2(context, &*object);
+    changed_routes(context, &*object, &routes);
     Ok(match result {
         Ok(()) => {
             context.events.publish(&*object, EventType::Normal, event.as_str(), &note);

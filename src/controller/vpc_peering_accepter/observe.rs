@@ -83,6 +83,7 @@ pub(super) async fn observe(
         }
         let owner = owner(context, object);
         let proven = proven(desired(object, context, accepter, &owner), &connections, &recorded);
+        let window = context.settings.consistency_window;
         let older_accepter = older::older(object, context, &accepter.end);
         let observed = with_state(context, object, |state| Observation {
             missing_for: state.missing_for(missing, listing.as_of),
@@ -90,7 +91,8 @@ pub(super) async fn observe(
             refused: state.refused(object.metadata.generation),
             older_accepter,
             // After a restart, the time of the last change is unknown.
-            is_settled: last_write.elapsed() > context.settings.consistency_window,
+            is_settled: last_write.elapsed() > window,
+            route_answers: state.route_answers(&recorded.routes, context.started, window),
             tables: tables.clone(),
             connections,
         });

@@ -20,7 +20,7 @@ use crate::api::{
 use crate::peering::connection::StatusCode;
 use crate::peering::plan::Plan;
 use crate::peering::preflight::Preflight;
-use crate::peering::routes::{Route, RouteChange, RouteTable, RouteTables, Target};
+use crate::peering::routes::{Route, RouteAnswers, RouteChange, RouteTable, RouteTables, Target};
 use crate::peering::settings::Settings;
 use crate::peering::snapshot::Snapshot;
 use crate::peering::testing::{another_owner, connection, ends, every_code, owner, permissions, spec, tags};
@@ -232,7 +232,7 @@ impl PeeringState {
         let mut observed = view(&snapshot, &owner, &recorded, &ends, spec.vpc_peering_connection_id.as_ref());
         observed.preflight = Some(Preflight::Passed);
         observed.accepter = if self.is_foreign { AccepterView::Nobody } else { AccepterView::Same };
-        observed.is_settled = self.is_settled;
+        observed.route_answers.is_settled = self.is_settled;
         observed.missing_for = if self.is_settled { SETTINGS.consistency_window } else { Duration::ZERO };
         observed.tables = BTreeMap::from([(Side::Requester, Ok(Arc::clone(&self.tables)))]);
         let desired = Desired {
@@ -335,6 +335,7 @@ impl AccepterState {
             missing_for: self.records.iter().map(|id| ((*id).to_owned(), window)).collect(),
             tables: Some(Ok(Arc::clone(&self.tables))),
             is_settled: self.is_settled,
+            route_answers: RouteAnswers { is_settled: self.is_settled, ..RouteAnswers::default() },
             ..vpc_peering_accepter::Observation::default()
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! - `table`: the route tables that EC2 shows, and the tables that a selector matches.
 //! - `cidr`, `trust`: CIDR blocks, and those of the other end that may get routes.
+//! - `answers`: EC2's answers to earlier calls.
 //! - `routing`: the input of a decision.
 //! - `wanted`: the routes that the spec asks for.
 //! - `plan`: the decision, which compares the spec, the record and EC2.
 //! - `problem`: the messages about routes that cannot be created.
 
+mod answers;
 mod cidr;
 mod plan;
 mod problem;
@@ -15,6 +17,7 @@ mod table;
 mod trust;
 mod wanted;
 
+pub(crate) use answers::{DeletedRoutes, RouteAnswers};
 pub(crate) use cidr::{cidr_blocks, parse_all};
 pub(crate) use plan::{RouteChange, RouteStep, repair, withdraw};
 pub(crate) use routing::Routing;

@@ -128,7 +128,12 @@ impl Draft<'_> {
                 self.changes.push(RouteChange::Replace(routing.managed_route(wanted, entry)));
             }
             (Some(_), None, Some(route)) => {
-                self.conflicts.push(RouteConflict { route_table_id: entry.0.clone(), route: (*route).clone() });
+                self.conflicts.push(RouteConflict {
+                    route_table_id: entry.0.clone(),
+                    route: (*route).clone(),
+                    sibling: routing.sibling(route).map(|sibling| sibling.requester.clone()),
+                    field: routing.field.to_owned(),
+                });
             }
             (Some(wanted), None, None) => {
                 self.changes.push(RouteChange::Create(routing.managed_route(wanted, entry)));
@@ -144,7 +149,7 @@ impl Draft<'_> {
             own.is_some_and(|(_, id)| connection.is_none() || id.as_str() == route.vpc_peering_connection_id)
         };
         for route in records.into_iter().filter(|route| !is_needed(route)) {
-            if routing.is_settled {
+            if routing.answers.proves_absence(route) {
                 self.record.remove(route);
             } else {
                 self.awaits_ec2 = true;

@@ -5,13 +5,17 @@ use std::fmt;
 use ipnet::IpNet;
 
 use super::table::Route;
-use crate::api::Reason;
+use crate::api::{Reason, Requester};
 
-/// A route to a wanted destination that does not belong to the resource.
+/// A route to a wanted destination that does not lead through the connection, and that the operator leaves alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RouteConflict {
     pub route_table_id: String,
     pub route: Route,
+    /// The requester of another connection of the resource, if the route leads through that connection.
+    pub sibling: Option<Requester>,
+    /// The field of the routes, such as `spec.routes`.
+    pub field: String,
 }
 
 /// The reason why a route of the spec is missing.
@@ -40,13 +44,19 @@ pub(crate) enum RouteProblem {
         field: String,
         vpc_id: String,
     },
-    /// EC2 does not show the CIDR blocks of the other end. Until it does, the routes stay as they are.
+    /// EC2 does not show the CIDR blocks of both ends. Until it does, the routes stay as they are.
     NoCidrBlocks,
     /// A destination does not lie within one CIDR block of the other end.
     OutsideOtherEnd {
         field: String,
         destination: String,
         blocks: Vec<IpNet>,
+    },
+    /// A destination of the spec is an IPv6 block, and the VPC has none.
+    NoIpv6 {
+        field: String,
+        destination: IpNet,
+        vpc_id: String,
     },
     /// The other end belongs to another account and has a CIDR block that may not get routes.
     UnexpectedCidrBlock {
@@ -79,7 +89,7 @@ impl RouteProblem {
             | Self::NoTable { .. }
             | Self::NoCidrBlocks
             | Self::TooManyRoutes { .. } => Reason::RouteTableNotFound,
-            Self::TableOfGateway { .. } | Self::OutsideOtherEnd { .. } => Reason::InvalidRequest,
+            Self::TableOfGateway { .. } | Self::OutsideOtherEnd { .. } | Self::NoIpv6 { .. } => Reason::InvalidRequest,
             Self::UnexpectedCidrBlock { .. } => Reason::UnexpectedCidrBlock,
             Self::Unproven { .. } => Reason::RouteConflict,
         }
@@ -88,7 +98,17 @@ impl RouteProblem {
 
 impl fmt::Display for RouteConflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { route_table_id, route: Route { destination, target, is_blackhole } } = self;
+        let Self { route_table_id, route: Route { destination, target, is_blackhole }, sibling, field } = self;
+        if let Some(requester) = sibling {
+            let vpc = requester.vpc_id.as_deref().unwrap_or("an unknown VPC");
+            return write!(
+                f,
+                "{route_table_id} has a route to {destination} through {target}, another connection of this resource, \
+                 because its requester {vpc} has the same CIDR block, and a route table has one route per destination; \
+                 remove the block from one of the two VPCs, or list in {field}.destinationCidrBlocks only destinations \
+                 that one of them has"
+            );
+        }
         let blackhole = if *is_blackhole { " (a blackhole)" } else { "" };
         write!(
             f,
@@ -118,12 +138,18 @@ impl fmt::Display for RouteProblem {
                     "{field}: EC2 shows no matching route table of {vpc_id} to these credentials; route tables of gateways do not match"
                 )
             }
-            Self::NoCidrBlocks => f.write_str("EC2 does not show the CIDR blocks of the other end yet"),
+            Self::NoCidrBlocks => f.write_str("EC2 does not show the CIDR blocks of both ends yet"),
             Self::OutsideOtherEnd { field, destination, blocks } => {
                 let blocks = blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 write!(
                     f,
                     "{field}: {destination} does not lie within one CIDR block of the other end ({blocks}), so it gets no route; correct or remove it"
+                )
+            }
+            Self::NoIpv6 { field, destination, vpc_id } => {
+                write!(
+                    f,
+                    "{field}: {destination} is an IPv6 block, and {vpc_id} has no IPv6 CIDR block, so it gets no route; associate an IPv6 CIDR block with {vpc_id}, or remove the destination"
                 )
             }
             Self::UnexpectedCidrBlock { block, tables, to_allow } => {

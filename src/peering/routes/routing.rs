@@ -1,11 +1,12 @@
 //! The input of a decision on the routes of one end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::answers::RouteAnswers;
 use super::cidr::parse;
 use super::table::{Route, RouteEntry, RouteTables, Target};
 use super::trust::Trust;
-use crate::api::{ManagedRoute, Routes, Side, VpcInfo};
+use crate::api::{ManagedRoute, RequestedConnection, Routes, Side, VpcInfo};
 use crate::peering::authority::Authorized;
 
 /// The input of a decision on the routes of one end.
@@ -20,21 +21,31 @@ pub(crate) struct Routing<'a> {
     pub field: &'a str,
     /// The connection of the resource. `None` if EC2 does not prove that it belongs to the resource.
     pub connection: Option<&'a Authorized>,
-    /// Earlier connections of the resource, which EC2 shows now or has shown to this process.
+    /// Earlier connections of the resource, which EC2 shows.
     pub earlier: &'a BTreeSet<Authorized>,
+    /// Earlier connections of the resource, which EC2 has shown to this process and does not show any more. A route
+    /// belongs to the resource through one of these only if it is a blackhole, which proves that the connection is gone.
+    pub remembered: &'a BTreeSet<Authorized>,
     /// Connections that EC2 shows, and that do not belong to the resource.
     pub others: &'a BTreeSet<String>,
+    /// The other accepted connections that the resource records, by ID, for messages. Empty for a `VpcPeering`.
+    pub siblings: &'a BTreeMap<String, RequestedConnection>,
+    /// This end, as the active connection shows it.
+    pub own: &'a VpcInfo,
     /// The other end, as the active connection shows it.
     pub other: &'a VpcInfo,
+    /// Whether the other connections of the resource share the destinations of the spec. A destination that does not
+    /// lie within this other end is then for another one.
+    pub shares_destinations: bool,
     /// The CIDR blocks of the other end that may get routes.
     pub trust: &'a Trust,
     /// The route tables of the account and region of this end.
     pub tables: &'a RouteTables,
     /// The recorded routes of both ends. They include the routes through earlier connections to the same destinations.
     pub recorded: &'a BTreeSet<ManagedRoute>,
-    /// Whether EC2 has had time to show the last change. Until then no route leaves the record: a route that EC2 does
-    /// not show yet would be orphaned.
-    pub is_settled: bool,
+    /// EC2's answers to earlier calls. A recorded route leaves the record only if they prove that it is gone. A route
+    /// that EC2 does not show yet would otherwise be orphaned.
+    pub answers: &'a RouteAnswers,
     /// The most routes of this end.
     pub limit: usize,
 }
@@ -63,10 +74,13 @@ impl<'a> Routing<'a> {
     /// The connection of a route that belongs to the resource. The target of such a route is one of these:
     /// - the connection of the resource, if the record or the spec names the entry, which the caller ensures;
     /// - an earlier connection of the resource, if the record names it for this entry.
+    /// - an earlier connection that EC2 does not show any more, if the route is also a blackhole.
     pub(super) fn own_target(&self, route: &Route, records: &[&ManagedRoute]) -> Option<&'a Authorized> {
         let Target::Peering(id) = &route.target else { return None };
-        let earlier = || self.earlier.iter().find(|earlier| earlier.as_str() == id && is_recorded(id, records));
-        self.connection.filter(|connection| connection.as_str() == id).or_else(earlier)
+        let remembered = self.remembered.iter().filter(|_| route.is_blackhole);
+        let mut earlier = self.earlier.iter().chain(remembered).filter(|earlier| earlier.as_str() == id);
+        let current = self.connection.filter(|connection| connection.as_str() == id);
+        current.or_else(|| earlier.next().filter(|_| is_recorded(id, records)))
     }
 
     /// The connection of a recorded route if EC2 does not show that connection. The record alone proves nothing,
@@ -75,6 +89,12 @@ impl<'a> Routing<'a> {
         let Target::Peering(id) = &route.target else { return None };
         let is_unproven = self.own_target(route, records).is_none() && !self.others.contains(id);
         (is_recorded(id, records) && is_unproven).then_some(id)
+    }
+
+    /// The record of another connection of the resource that is the target of the route.
+    pub(super) fn sibling(&self, route: &Route) -> Option<&'a RequestedConnection> {
+        let Target::Peering(id) = &route.target else { return None };
+        self.siblings.get(id).filter(|sibling| sibling.accepted_at.is_some())
     }
 }
 

@@ -12,7 +12,10 @@ use ipnet::IpNet;
 use super::plan::RoutesPlan;
 use super::problem::RouteProblem;
 use super::*;
-use crate::api::{CidrBlock, Ipv6CidrBlock, ManagedRoute, Reason, RouteTableSelector, Routes, Side, VpcInfo};
+use crate::api::{
+    CidrBlock, Ipv6CidrBlock, ManagedRoute, Reason, RequestedConnection, Requester, RouteTableSelector, Routes, Side,
+    VpcInfo,
+};
 use crate::peering::authority::Authorized;
 use crate::peering::settings::MAX_ROUTES;
 
@@ -54,6 +57,28 @@ fn other() -> VpcInfo {
     }
 }
 
+fn own() -> VpcInfo {
+    VpcInfo {
+        cidr_block: Some("10.0.0.0/16".into()),
+        cidr_block_set: vec![CidrBlock { cidr_block: "10.0.0.0/16".into() }],
+        ipv6_cidr_block_set: vec![Ipv6CidrBlock { ipv6_cidr_block: "2001:db8:ff00::/56".into() }],
+        ..VpcInfo::default()
+    }
+}
+
+fn requested() -> RequestedConnection {
+    RequestedConnection {
+        vpc_peering_connection_id: "pcx-2".into(),
+        requester: Requester::default(),
+        code: None,
+        decision: crate::api::AccepterDecision::Accepted,
+        message: None,
+        accepted_at: None,
+        managed_tags: Vec::new(),
+        accepted_cidr_blocks: Vec::new(),
+    }
+}
+
 fn managed(text: &str) -> ManagedRoute {
     let [route_table_id, destination_cidr_block, vpc_peering_connection_id] =
         text.split(' ').map(str::to_owned).collect::<Vec<_>>().try_into().unwrap();
@@ -91,12 +116,18 @@ struct Case {
     routes: Option<Routes>,
     tables: RouteTables,
     recorded: BTreeSet<ManagedRoute>,
+    own: VpcInfo,
     other: VpcInfo,
+    shares_destinations: bool,
     ours: Authorized,
+    /// Whether EC2 shows our connection as active.
+    is_connected: bool,
     earlier: BTreeSet<Authorized>,
+    remembered: BTreeSet<Authorized>,
     others: BTreeSet<String>,
+    siblings: BTreeMap<String, RequestedConnection>,
     trust: Trust,
-    is_settled: bool,
+    answers: RouteAnswers,
 }
 
 impl Case {
@@ -106,12 +137,17 @@ impl Case {
             routes,
             tables,
             recorded: record(recorded),
+            own: own(),
             other: other(),
+            shares_destinations: false,
             ours: Authorized::unchecked(OURS),
+            is_connected: true,
             earlier: BTreeSet::from([Authorized::unchecked(EARLIER)]),
+            remembered: BTreeSet::new(),
             others: BTreeSet::new(),
+            siblings: BTreeMap::new(),
             trust: Trust::all(),
-            is_settled: true,
+            answers: RouteAnswers { is_settled: true, ..RouteAnswers::default() },
         }
     }
 
@@ -121,14 +157,18 @@ impl Case {
             vpc_id: VPC,
             routes: self.routes.as_ref(),
             field: "spec.requester.routes",
-            connection: Some(&self.ours),
+            connection: Some(&self.ours).filter(|_| self.is_connected),
             earlier: &self.earlier,
+            remembered: &self.remembered,
             others: &self.others,
+            siblings: &self.siblings,
+            own: &self.own,
             other: &self.other,
+            shares_destinations: self.shares_destinations,
             trust: &self.trust,
             tables: &self.tables,
             recorded: &self.recorded,
-            is_settled: self.is_settled,
+            answers: &self.answers,
             limit: MAX_ROUTES,
         }
     }
@@ -499,13 +539,96 @@ fn recorded_routes_that_the_spec_no_longer_asks_for_are_removed() {
 fn a_missing_route_stays_in_the_record_during_the_consistency_window() {
     let recorded = ["main 10.1.0.0/16 pcx-ours"];
     let mut case = Case::new(None, &[table("main", &[])], &recorded);
-    case.is_settled = false;
+    case.answers.is_settled = false;
     for plan in [case.repair(), case.withdraw()] {
         assert_eq!(short(&plan), ["wait"]);
     }
     // Other changes do not wait.
     case.routes = Some(to(main_table(), &["10.1.0.0/16"]));
     assert_eq!(short(&case.repair()), ["create the route to 10.1.0.0/16 through pcx-ours in main"]);
+}
+
+#[test]
+fn a_route_that_ec2_confirmed_as_deleted_leaves_the_record_at_once() {
+    let recorded = ["main 10.1.0.0/16 pcx-ours", "main 10.2.0.0/16 pcx-ours"];
+    let mut case = Case::new(None, &[table("main", &[])], &recorded);
+    case.answers.is_settled = false;
+    let [first, second] = recorded.map(managed);
+    case.answers.deleted.answered(&RouteChange::Delete(first.clone()), true);
+    case.answers.deleted.answered(&RouteChange::Delete(second.clone()), false);
+    assert_eq!(short(&case.repair()), ["record main 10.2.0.0/16 pcx-ours"], "the second deletion was refused");
+    case.answers.deleted.answered(&RouteChange::Delete(second.clone()), true);
+    let gone = withdraw(case.routing(), false);
+    assert_eq!((gone.step, gone.awaits_ec2), (None, false));
+    // The same place at the other end is another route.
+    let mut other_end = case.answers.deleted.clone();
+    other_end.retain(&[ManagedRoute { side: Side::Accepter, ..first.clone() }].into());
+    assert_eq!(other_end, DeletedRoutes::default());
+    // A call that may have created the route again ends the proof, also without an answer.
+    case.answers.deleted.answered(&RouteChange::Create(second), false);
+    assert_eq!(short(&case.repair()), ["record main 10.2.0.0/16 pcx-ours"]);
+    case.recorded.remove(&first);
+    assert_eq!(short(&case.repair()), ["wait"]);
+}
+
+#[test]
+fn a_remembered_connection_proves_only_a_blackhole() {
+    let recorded = ["main 10.1.0.0/16 pcx-gone"];
+    let mut case = Case::new(None, &[table("main", &["10.1.0.0/16 pcx-gone!"])], &recorded);
+    case.remembered.insert(Authorized::unchecked("pcx-gone"));
+    assert_eq!(short(&case.withdraw()), ["delete the route to 10.1.0.0/16 through pcx-gone in main"]);
+    // The route is active, so the connection exists, although EC2 does not show it.
+    case.tables = [table("main", &["10.1.0.0/16 pcx-gone"])].into_iter().collect();
+    let plan = case.withdraw();
+    assert_eq!((plan.step, plan.problems.len()), (None, 1));
+    // The record does not name the entry.
+    case.recorded = record(&["main 10.2.0.0/16 pcx-gone"]);
+    assert_eq!(short(&case.withdraw()), ["record nothing"]);
+}
+
+#[test]
+fn a_vpc_without_ipv6_gets_only_ipv4_routes() {
+    let ipv4 = ["record main 10.1.0.0/16 pcx-ours", "record main 10.2.0.0/16 pcx-ours"];
+    let mut case = Case::new(Some(to(main_table(), &[])), &[table("main", &[])], &[]);
+    case.own.ipv6_cidr_block_set.clear();
+    let plan = case.repair();
+    assert_eq!((short(&plan), plan.problems.len()), (ipv4.map(str::to_owned).to_vec(), 0));
+    // A destination that the user names is reported.
+    case.routes = Some(to(main_table(), &["10.1.0.0/16", "2001:db8::/64"]));
+    let plan = case.repair();
+    assert_eq!(short(&plan), &ipv4[..1]);
+    let blocker = plan.blocker().unwrap();
+    let parts = ["spec.requester.routes.destinationCidrBlocks", "2001:db8::/64", VPC, "no IPv6 CIDR block"];
+    assert!(parts.iter().all(|part| blocker.message.contains(part)), "{blocker:?}");
+    assert_eq!(blocker.reason, Reason::InvalidRequest);
+    // EC2 does not show the blocks of this end: nothing changes.
+    case.own = VpcInfo::default();
+    assert_eq!(case.repair().problems, [RouteProblem::NoCidrBlocks]);
+}
+
+#[test]
+fn a_route_through_another_connection_of_the_resource_is_reported_as_such() {
+    let mut case = Case::new(Some(to(main_table(), &["10.1.0.0/16"])), &[table("main", &["10.1.0.0/16 pcx-2"])], &[]);
+    let requester = Requester { vpc_id: Some("vpc-7".into()), ..Requester::default() };
+    let accepted_at = Some(crate::peering::conditions::to_the_second(k8s_openapi::jiff::Timestamp::UNIX_EPOCH));
+    let sibling = RequestedConnection { requester, accepted_at, ..requested() };
+    let not_accepted = RequestedConnection { accepted_at: None, ..sibling.clone() };
+    for (sibling, expected) in [(sibling, "another connection of this resource"), (not_accepted, "did not create")] {
+        case.siblings = [("pcx-2".to_owned(), sibling)].into();
+        let plan = case.repair();
+        assert_eq!((plan.step.clone(), plan.conflicts.len()), (None, 1));
+        let blocker = plan.blocker().unwrap();
+        assert!(blocker.message.contains(expected) && blocker.message.contains("pcx-2"), "{blocker:?}");
+        assert_eq!(blocker.reason, Reason::RouteConflict);
+    }
+}
+
+#[test]
+fn connections_that_share_destinations_take_their_own() {
+    let mut case = Case::new(Some(to(main_table(), &["10.1.0.0/16", "10.3.0.0/16"])), &[table("main", &[])], &[]);
+    case.shares_destinations = true;
+    let plan = case.repair();
+    assert_eq!((short(&plan), plan.problems.len()), (vec!["record main 10.1.0.0/16 pcx-ours".to_owned()], 0));
 }
 
 #[test]

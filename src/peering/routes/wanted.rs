@@ -10,7 +10,7 @@ use super::routing::Routing;
 use super::table::{RouteEntry, RouteTable};
 use crate::api::{RouteTableSelector, Routes};
 
-/// The entries that the spec asks for. `None` if EC2 does not show the CIDR blocks of the other end.
+/// The entries that the spec asks for. `None` if EC2 does not show the CIDR blocks of both ends.
 pub(super) fn wanted(routing: Routing<'_>, problems: &mut Vec<RouteProblem>) -> Option<BTreeSet<RouteEntry>> {
     let Some(routes) = routing.routes.filter(|_| routing.connection.is_some()) else { return Some(BTreeSet::new()) };
     let tables = tables(routing, &routes.route_tables, problems);
@@ -62,8 +62,8 @@ fn tables(routing: Routing<'_>, selector: &RouteTableSelector, problems: &mut Ve
     selected
 }
 
-/// The destinations that may get routes. Each lies within one CIDR block of the other end. `None` if EC2 does not show
-/// these blocks.
+/// The destinations that may get routes. Each lies within one CIDR block of the other end, and has an address family of
+/// this end. `None` if EC2 does not show the blocks of both ends.
 fn destinations(
     routing: Routing<'_>,
     routes: &Routes,
@@ -71,23 +71,32 @@ fn destinations(
     problems: &mut Vec<RouteProblem>,
 ) -> Option<BTreeSet<IpNet>> {
     let blocks = cidr_blocks(routing.other);
-    if blocks.is_empty() {
+    if blocks.is_empty() || cidr_blocks(routing.own).is_empty() {
         problems.push(RouteProblem::NoCidrBlocks);
         return None;
     }
     let field = || format!("{}.destinationCidrBlocks", routing.field);
+    // AWS does not document its answer to an IPv6 route in a VPC without IPv6, so the operator does not ask for one.
+    let has_family = |block: &IpNet| matches!(block, IpNet::V4(_)) || !routing.own.ipv6_cidr_block_set.is_empty();
     let mut destinations = BTreeSet::new();
     let mut unexpected = BTreeSet::new();
     if routes.destination_cidr_blocks.is_empty() {
-        (destinations, unexpected) = blocks.into_iter().partition(|block| routing.trust.allows(block));
+        (destinations, unexpected) =
+            blocks.into_iter().filter(has_family).partition(|block| routing.trust.allows(block));
     } else {
         for text in &routes.destination_cidr_blocks {
             let is_within = |one: &IpNet| blocks.iter().any(|other| other.contains(one));
             match parse(text).filter(is_within) {
+                Some(destination) if !has_family(&destination) => problems.push(RouteProblem::NoIpv6 {
+                    field: field(),
+                    destination,
+                    vpc_id: routing.vpc_id.to_owned(),
+                }),
                 Some(destination) if routing.trust.allows_destination(&destination) => {
                     _ = destinations.insert(destination);
                 }
                 Some(destination) => _ = unexpected.insert(destination),
+                None if routing.shares_destinations => {}
                 None => problems.push(RouteProblem::OutsideOtherEnd {
                     field: field(),
                     destination: text.clone(),

@@ -87,12 +87,12 @@ pub(crate) fn withdraw_routes(
     }
 }
 
-/// The conditions `OptionsSynced` and `RoutesReady`, for those that the spec asks for. `awaited` is a connection that
-/// has to become active first.
+/// The conditions `OptionsSynced` and `RoutesReady`, for those that the spec asks for. `awaited` is the reason to wait
+/// for an active connection.
 pub(crate) fn conditions<'a, S: 'a>(
     statuses: impl Iterator<Item = &'a AspectStatus<S>> + Clone,
     (asks_for_options, asks_for_routes): (bool, bool),
-    awaited: Option<&str>,
+    awaited: Option<Blocker>,
     change: impl Fn(&S) -> Option<String>,
 ) -> Vec<(ConditionType, Result<(), Blocker>)> {
     let condition = |kind, is_about: fn(Aspect) -> bool| {
@@ -105,8 +105,7 @@ pub(crate) fn conditions<'a, S: 'a>(
                 change(step).map_or("next: update the record in the status".into(), |change| format!("next: {change}")),
             )
         });
-        let waits = || awaited.map(|id| updating(format!("waiting for {id} to become active")));
-        (kind, blocker.or(next).or_else(waits).map_or(Ok(()), Err))
+        (kind, blocker.or(next).or_else(|| awaited.clone()).map_or(Ok(()), Err))
     };
     let options = asks_for_options
         .then(|| condition(ConditionType::OptionsSynced, |aspect| matches!(aspect, Aspect::Options(_))));

@@ -26,10 +26,10 @@ pub(crate) fn decide(
     now: Timestamp,
     settings: Settings,
 ) -> Decision<Step, VpcPeeringStatus> {
-    let target = owned_target(desired, observed);
-    let aspects =
-        target.map(|(connection, target)| upkeep::aspects(desired, recorded, observed, (connection, &target)));
-    let aspects = aspects.unwrap_or_default();
+    let aspects = match owned_target(desired, observed) {
+        Some((connection, target)) => upkeep::aspects(desired, recorded, observed, (connection, &target), settings),
+        None => upkeep::aspects_without_connection(desired, recorded, observed, settings),
+    };
     let plan = plan(desired, recorded, observed, &aspects, now, settings);
     Decision {
         status: status::report(desired, observed, &plan, &aspects, now),
@@ -50,6 +50,8 @@ fn plan(
     now: Timestamp,
     settings: Settings,
 ) -> Plan<Step> {
+    // Without a live connection, the aspects are the routes through earlier ones. They go before a new request.
+    let leftovers = if owned_target(desired, observed).is_some() { &[] } else { aspects };
     let plan = if desired.deleted {
         plan_deletion(desired, recorded, observed, settings)
     } else if !desired.finalizer {
@@ -58,8 +60,10 @@ fn plan(
         observe_only(desired, recorded, observed, now)
     } else if let Err(blocker) = desired.permissions.admit(&desired.ends.requester, &desired.ends.accepter) {
         blocker.into()
+    } else if let Some(step) = leftovers.iter().find_map(|status| status.step.clone()) {
+        Plan::Act(step)
     } else {
-        match (recorded.owned_id(), &observed.recorded) {
+        let plan = match (recorded.owned_id(), &observed.recorded) {
             (None, _) => obtain(desired, recorded, observed, now, settings),
             (Some(id), None) => missing(id, observed, settings).unwrap_or_else(|| not_found(desired, recorded, id)),
             (Some(_), Some(connection)) => match desired.authority().over(connection, Hint::Recorded) {
@@ -70,7 +74,8 @@ fn plan(
                     _ => blocker.into(),
                 },
             },
-        }
+        };
+        plan.within(leftovers.iter().filter_map(AspectStatus::next_look).min())
     };
     let refusal = match &plan {
         Plan::Act(step) => step.aspect().and_then(|aspect| observed.refused.get(&aspect)),

@@ -2,11 +2,12 @@
 //! has grown to the size limit of the API server can still be deleted.
 
 use super::consistency::missing;
+use super::routes::{self, SIDES};
 use super::state::{AccepterView, Desired, Observation, Recorded};
 use super::step::Step;
-use super::upkeep::{self, withdraw_routes};
 use crate::api::{DeletionPolicy, ManagementPolicy, Reason, Side};
 use crate::peering::authority::{Authorized, Hint};
+use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
 use crate::peering::plan::Plan;
 use crate::peering::settings::Settings;
@@ -54,11 +55,14 @@ pub(super) fn plan_deletion(
             return wait;
         }
         let target = ours.first().map(|(connection, target)| (target, &***connection));
-        let sides = [Side::Requester, Side::Accepter].into_iter();
-        let mut routes = sides.filter_map(|side| withdraw_routes(desired, recorded, observed, target, side));
-        if let Some(status) = routes.next() {
-            let blocked = || status.blocker.map_or(Plan::RemoveFinalizer, Plan::from);
-            return status.step.map_or_else(blocked, Plan::Act);
+        let withdraw = |side| routes::withdraw(desired, recorded, observed, target, side);
+        let routes: Vec<_> = SIDES.into_iter().filter_map(withdraw).collect();
+        // A blocker of one end delays no step of the other.
+        if let Some(step) = routes.iter().find_map(|status| status.step.clone()) {
+            return Plan::Act(step);
+        }
+        if let Some(blocker) = Blocker::join(routes.iter().filter_map(|status| status.blocker.as_ref())) {
+            return blocker.into();
         }
     }
     let next = ours.iter().find_map(|(connection, target)| delete_or_disown(desired, observed, connection, target));
@@ -68,7 +72,7 @@ pub(super) fn plan_deletion(
 /// The routes that stay in AWS, because nothing proves that they are the resource's own.
 pub(super) fn left_in_aws(desired: Desired<'_>, recorded: &Recorded, observed: &Observation) -> Vec<String> {
     if desired.finalizer && desired.spec.deletion_policy == DeletionPolicy::Delete {
-        upkeep::unproven_routes(desired, recorded, observed)
+        routes::unproven(desired, recorded, observed)
     } else {
         Vec::new()
     }

@@ -7,6 +7,7 @@ mod deletion;
 mod interleavings;
 mod maintain;
 mod obtain;
+mod routes;
 mod state;
 mod status;
 mod step;

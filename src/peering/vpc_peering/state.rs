@@ -16,7 +16,7 @@ use crate::peering::limits::Permissions;
 use crate::peering::owner::Owner;
 use crate::peering::plan::Aspect;
 use crate::peering::preflight::Preflight;
-use crate::peering::routes::RouteTables;
+use crate::peering::routes::{RouteAnswers, RouteTables};
 
 /// The desired state, and the object that it comes from.
 #[derive(Clone, Copy, Debug)]
@@ -150,8 +150,8 @@ pub(crate) struct Observation {
     pub accepter: AccepterView,
     /// The route tables of each end whose routes the operator manages.
     pub tables: BTreeMap<Side, Result<Arc<RouteTables>, Blocker>>,
-    /// Whether EC2 has had time to show the last change.
-    pub is_settled: bool,
+    /// EC2's answers to the route calls of this process.
+    pub route_answers: RouteAnswers,
     /// The refusals of AWS whose next attempt is not due yet.
     pub refused: BTreeMap<Aspect, Blocker>,
 }

@@ -49,9 +49,10 @@ pub(super) fn report(
         status.last_handled_reconcile_at = desired.reconcile_at.map(ToOwned::to_owned);
     }
     let is_active = connection.is_some_and(|connection| connection.code == StatusCode::Active);
+    let awaited = (!is_active).then(|| upkeep::awaited(&status, plan));
     let seen = Seen {
         connection,
-        aspects: upkeep::conditions(desired, aspects, is_active),
+        aspects: upkeep::conditions(desired, aspects, awaited),
         unexpected: unexpected_tags(desired, observed),
     };
     conclude(status, desired.spec, &readiness, Some(seen), desired.generation, now)

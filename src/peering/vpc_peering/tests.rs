@@ -5,6 +5,7 @@
 
 mod adoption;
 mod consistency;
+mod ended_routes;
 mod ownership;
 mod recreation;
 mod upkeep;
@@ -24,7 +25,7 @@ use crate::api::{
 };
 use crate::peering::connection::Tags;
 use crate::peering::plan::Aspect;
-use crate::peering::routes::RouteTables;
+use crate::peering::routes::{RouteAnswers, RouteTables};
 use crate::peering::settings::{CLOCK_SKEW, EXPIRING_SOON, MAX_RECREATIONS};
 use crate::peering::testing::{another_owner, connection, ends, every_code, owner, permissions, spec, tags};
 use crate::peering::upkeep::UpkeepStep;
@@ -69,7 +70,11 @@ impl Case {
             finalizer: true,
             reconcile_requested: false,
             recorded: Recorded::default(),
-            observed: Observation { accepter: AccepterView::Same, is_settled: true, ..Observation::default() },
+            observed: Observation {
+                accepter: AccepterView::Same,
+                route_answers: RouteAnswers { is_settled: true, ..RouteAnswers::default() },
+                ..Observation::default()
+            },
         }
     }
 

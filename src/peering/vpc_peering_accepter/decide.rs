@@ -6,6 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::assessment::Assessment;
 use super::deletion::plan_deletion;
+use super::destinations::unserved;
 use super::judge::{Judgement, Verdict, foreign, judge_connection, judge_request};
 use super::state::{Desired, Observation, Recorded};
 use super::status;
@@ -82,6 +83,7 @@ fn assess_connections(
     let (verdicts, of_connections): (Vec<_>, Vec<_>) =
         judgements.into_iter().map(|judgement| (judgement.verdict, judgement.aspects)).unzip();
     aspects.extend(of_connections.into_iter().flatten());
+    aspects.extend(unserved(desired, observed, &verdicts));
     let aspects: Vec<_> = aspects.into_iter().map(|aspect| aspect.unless_refused(observed)).collect();
     let plan = aspects
         .iter()

@@ -3,6 +3,7 @@
 mod assessment;
 mod decide;
 mod deletion;
+mod destinations;
 mod judge;
 mod rules;
 mod state;

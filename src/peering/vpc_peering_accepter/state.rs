@@ -12,7 +12,7 @@ use crate::peering::endpoints::Endpoint;
 use crate::peering::limits::Permissions;
 use crate::peering::owner::Owner;
 use crate::peering::plan::Aspect;
-use crate::peering::routes::RouteTables;
+use crate::peering::routes::{RouteAnswers, RouteTables};
 use crate::peering::settings::Settings;
 
 /// The desired state, and the object that it comes from.
@@ -107,6 +107,8 @@ pub(crate) struct Observation {
     pub older_accepter: Option<String>,
     /// Whether EC2 has had time to show the last change.
     pub is_settled: bool,
+    /// EC2's answers to the route calls of this process.
+    pub route_answers: RouteAnswers,
     /// The refusals of AWS whose next attempt is not due yet.
     pub refused: BTreeMap<(String, Aspect), Blocker>,
 }

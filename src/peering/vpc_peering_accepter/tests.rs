@@ -16,13 +16,13 @@ use super::state::{Desired, Observation, Recorded};
 use super::status::{describe, record_acceptance};
 use super::step::Step;
 use crate::api::{
-    AcceptedRequests, AccepterDecision, AllowedCidrBlocks, AllowedRegions, AllowedVpcs, CidrBlock, DeniedRequests,
-    ManagedRoute, PeeringOptions, Reason, RouteTableSelector, Routes, Side, SideOptions, VpcInfo,
+    AcceptedRequests, AccepterDecision, AllowedCidrBlocks, AllowedRegions, AllowedVpcs, CidrBlock, ConditionType,
+    DeniedRequests, ManagedRoute, PeeringOptions, Reason, RouteTableSelector, Routes, Side, SideOptions, VpcInfo,
     VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
 };
 use crate::peering::connection::Tags;
 use crate::peering::plan::Aspect;
-use crate::peering::routes::{Route, RouteTable, RouteTables, Target};
+use crate::peering::routes::{Route, RouteAnswers, RouteTable, RouteTables, Target};
 use crate::peering::testing::{every_code, permissions};
 use crate::peering::upkeep::UpkeepStep;
 use crate::peering::{Authorized, Blocker, Connection, Endpoint, Owner, Permissions, Plan, Settings, StatusCode};
@@ -66,7 +66,7 @@ fn connection(id: &str, code: StatusCode) -> Connection {
         message: None,
         expiration_time: None,
         requester: info(THEIRS, "vpc-11111111", "eu-west-1", &[]),
-        accepter: info(OURS, VPC, "eu-central-1", &[]),
+        accepter: info(OURS, VPC, "eu-central-1", &["10.9.0.0/16"]),
         tags: Tags::new(),
     }
 }
@@ -105,7 +105,8 @@ impl Case {
     fn new(connections: impl IntoIterator<Item = Connection>) -> Self {
         let connections =
             connections.into_iter().map(|connection| (connection.id.clone(), connection.into())).collect();
-        let observed = Observation { connections, is_settled: true, ..Observation::default() };
+        let route_answers = RouteAnswers { is_settled: true, ..RouteAnswers::default() };
+        let observed = Observation { connections, is_settled: true, route_answers, ..Observation::default() };
         let now = "2026-01-01T12:00:00Z".parse().expect("a time");
         Self {
             spec: spec(),
@@ -530,6 +531,36 @@ fn options_and_routes_are_pending_until_the_connection_is_active() {
         assert_eq!(outcomes.len(), 2);
         assert!(outcomes.iter().all(|(_, outcome)| outcome.is_ok() == is_ok), "{outcomes:?}");
     }
+}
+
+#[test]
+fn each_destination_leads_to_the_requester_that_has_it() {
+    let spoke = |id: &str, blocks: &[&str]| Connection {
+        requester: info(THEIRS, &format!("vpc-of-{id}"), "eu-west-1", blocks),
+        ..connection(id, StatusCode::Active)
+    };
+    let mut case = Case::new([spoke("pcx-1", &["10.81.0.0/16"]), spoke("pcx-2", &["10.82.0.0/16"])])
+        .accepted("pcx-1")
+        .accepted("pcx-2");
+    with_routes(&mut case, "10.81.0.0/16", None);
+    let destinations = |case: &mut Case, blocks: &[&str]| {
+        let blocks = blocks.iter().map(|block| (*block).to_owned()).collect();
+        case.spec.routes.as_mut().expect("routes").destination_cidr_blocks = blocks;
+    };
+    let reported = |case: &Case| {
+        let of_routes = case.assess().aspects.into_iter().find(|(kind, _)| *kind == ConditionType::RoutesReady);
+        of_routes.and_then(|(_, outcome)| outcome.err()).map(|blocker| blocker.message).unwrap_or_default()
+    };
+    destinations(&mut case, &["10.81.0.0/16", "10.82.7.0/24"]);
+    assert!(!reported(&case).contains("destinationCidrBlocks"), "{}", reported(&case));
+    destinations(&mut case, &["10.81.0.0/16", "10.83.0.0/16", "0.0.0.0/0"]);
+    let message = reported(&case);
+    assert!(message.contains("contains 10.83.0.0/16, 0.0.0.0/0,"), "{message}");
+    assert!(message.contains("(pcx-1: 10.81.0.0/16; pcx-2: 10.82.0.0/16)"), "{message}");
+    assert_eq!(message.matches("10.83.0.0/16").count(), 1, "{message}");
+    // EC2 does not show the blocks of one requester, which may contain the destination.
+    case.observed.connections.insert("pcx-2".into(), spoke("pcx-2", &[]).into());
+    assert!(!reported(&case).contains("10.83.0.0/16"), "{}", reported(&case));
 }
 
 #[test]

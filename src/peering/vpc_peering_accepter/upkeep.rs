@@ -29,6 +29,11 @@ impl ConnectionAspect {
         Self { id: id.to_owned(), status }
     }
 
+    /// A blocker of the routes of all connections. It shows with one of them.
+    pub(super) fn routes_of_all(id: &str, blocker: Blocker) -> Self {
+        Self::of_end(id, AspectStatus::blocked(Aspect::Routes(SIDE), blocker))
+    }
+
     fn of_end(id: &str, status: AspectStatus<UpkeepStep>) -> Self {
         let status = status.map(|step| Step::Upkeep { id: id.to_owned(), step });
         Self { id: id.to_owned(), status }
@@ -73,6 +78,7 @@ pub(super) fn conditions(
 ) -> Vec<(ConditionType, Result<(), Blocker>)> {
     let options = desired.spec.options.is_some_and(|options| options.allow_dns_resolution_from_remote_vpc.is_some());
     let asked = (options, desired.spec.routes.is_some());
+    let awaited = awaited.map(|id| Blocker::stalled(Reason::Updating, format!("waiting for {id} to become active")));
     upkeep::conditions(aspects.iter().map(|aspect| &aspect.status), asked, awaited, Step::change)
 }
 
@@ -103,7 +109,7 @@ fn repair_routes(
         }
     };
     let limits = desired.permissions.at(SIDE);
-    let inputs = Inputs { desired, recorded, observed, id, end: Some((target, &connection.requester)) };
+    let inputs = Inputs { desired, recorded, observed, id, live: Some((target, connection)) };
     let status = inputs.decide((&trust, asks_for_routes), |routing| upkeep::routes(routing, limits))?;
     let blocker = status.blocker.map(|blocker| Blocker { message: format!("{id}: {}", blocker.message), ..blocker });
     Some(AspectStatus { blocker, ..status })
@@ -124,8 +130,7 @@ pub(super) fn withdraw_routes(
     if !may_have_routes {
         return None;
     }
-    let end = connection.map(|(target, connection)| (target, &connection.requester));
-    let inputs = Inputs { desired, recorded, observed, id, end };
+    let inputs = Inputs { desired, recorded, observed, id, live: connection };
     // The status of a deleted resource is not written any more.
     let keeps_record = !desired.deleted;
     let status =
@@ -141,7 +146,7 @@ pub(super) fn withdraw_routes(
 pub(super) fn unproven_routes(desired: Desired<'_>, recorded: &Recorded, observed: &Observation) -> Vec<String> {
     let ids: BTreeSet<&String> = recorded.routes.iter().map(|route| &route.vpc_peering_connection_id).collect();
     let plans = ids.into_iter().filter_map(|id| {
-        let inputs = Inputs { desired, recorded, observed, id, end: None };
+        let inputs = Inputs { desired, recorded, observed, id, live: None };
         inputs.with_routing((&Trust::all(), false), |routing| routes::withdraw(routing, false))?.ok()
     });
     plans.flat_map(|plan| plan.problems).map(|problem| problem.to_string()).collect()
@@ -169,8 +174,8 @@ struct Inputs<'a> {
     recorded: &'a Recorded,
     observed: &'a Observation,
     id: &'a str,
-    /// The connection and the requester's end, if EC2 proves that the connection is the resource's own.
-    end: Option<(&'a Authorized, &'a VpcInfo)>,
+    /// The live connection, if EC2 proves that it is the resource's own.
+    live: Option<(&'a Authorized, &'a Connection)>,
 }
 
 impl Inputs<'_> {
@@ -200,27 +205,32 @@ impl Inputs<'_> {
             Ok(tables) => tables,
             Err(blocker) => return Some(Err(blocker.clone())),
         };
-        let (own, others) = self.recorded.routes_through(self.id);
+        let (through_this, others) = self.recorded.routes_through(self.id);
         let unknown = VpcInfo::default();
         // EC2 shows for hours that an ended connection was the resource's own.
         let shown = observed.connections.get(self.id);
         let proof = shown.map(|shown| desired.authority().over(shown, Hint::Tagged).ok());
-        let is_foreign = matches!(proof, Some(None)) && self.end.is_none();
-        let mut earlier = observed.remembered.clone();
-        earlier.extend(proof.flatten());
+        let is_foreign = matches!(proof, Some(None)) && self.live.is_none();
+        let remembered = observed.remembered.iter().filter(|id| shown.is_none() && id.as_str() == self.id);
+        let (own, other) =
+            self.live.map_or((&unknown, &unknown), |(_, connection)| (&connection.accepter, &connection.requester));
         Some(Ok(decide(Routing {
             side: SIDE,
             vpc_id: &desired.end.vpc_id,
             routes: desired.spec.routes.as_ref().filter(|_| asks_for_routes),
             field: "spec.routes",
-            connection: self.end.map(|(target, _)| target),
-            earlier: &earlier,
+            connection: self.live.map(|(target, _)| target),
+            earlier: &proof.flatten().into_iter().collect(),
+            remembered: &remembered.cloned().collect(),
             others: &is_foreign.then(|| self.id.to_owned()).into_iter().collect(),
-            other: self.end.map_or(&unknown, |(_, other)| other),
+            siblings: &self.recorded.connections,
+            own,
+            other,
+            shares_destinations: true,
             trust,
             tables,
-            recorded: &own,
-            is_settled: observed.is_settled,
+            recorded: &through_this,
+            answers: &observed.route_answers,
             // One status records the routes of all connections.
             limit: MAX_ROUTES.saturating_sub(others.len()),
         })))

@@ -141,15 +141,15 @@ impl Bench {
         Ok(())
     }
 
-    /// Applies a resource. `spec` has the fields besides requester and accepter.
+    /// Applies a resource. `spec` has the fields besides the VPCs, the region and the identity.
     pub async fn apply_with(&self, name: &str, number: usize, mut spec: Value) -> Result<()> {
         let Location { account, region } = &self.locations[number % self.locations.len()];
-        let mut requester = json!({"vpcId": requester(number), "region": region});
+        spec["requester"]["vpcId"] = requester(number).into();
+        spec["requester"]["region"] = (*region).into();
         if account != OWN_ACCOUNT {
-            requester["identityRef"] = json!({"name": account});
+            spec["requester"]["identityRef"] = json!({"name": account});
         }
-        spec["requester"] = requester;
-        spec["accepter"] = json!({"vpcId": accepter(number)});
+        spec["accepter"]["vpcId"] = accepter(number).into();
         let manifest = json!({
             "apiVersion": "vpcpeering.dev/v1alpha1",
             "kind": "VpcPeering",

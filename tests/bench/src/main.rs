@@ -8,8 +8,10 @@
 //! | `quota` | AWS's default quota of outstanding requests |
 //! | `throttling` | EC2's documented request limits |
 //! | `external_changes` | changes that others make in AWS |
+//! | `deletion` | a deletion with default settings |
 
 mod bench;
+mod deletion;
 mod external_changes;
 mod load;
 mod locations;
@@ -23,17 +25,19 @@ use std::time::Instant;
 
 use anyhow::Result;
 use environment::repository;
+use report::Row;
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    let start = Instant::now();
     let bench = std::env::var("BENCH").unwrap_or_default();
     let (sizes, throttled_size) = match (bench.as_str(), bench.parse()) {
         ("quick", _) => (vec![1_000], 240),
+        ("deletion", _) => return finish(&deletion::measure().await?, start),
         (_, Ok(size)) => (vec![size], size),
         ("", _) => (vec![1_000, 10_000], 500),
-        _ => anyhow::bail!("BENCH is {bench:?}; it must be `quick`, a number of resources, or unset"),
+        _ => anyhow::bail!("BENCH is {bench:?}; it must be `quick`, `deletion`, a number of resources, or unset"),
     };
-    let start = Instant::now();
     let mut rows = Vec::new();
     for size in sizes {
         println!("{size} resources …");
@@ -51,7 +55,13 @@ async fn main() -> Result<()> {
         if bench == "quick" { Ok(Vec::new()) } else { external_changes::measure().await }
     })?;
     rows.extend(throttled.into_iter().chain(external));
-    report::print(&rows);
+    rows.extend(deletion::measure().await?);
+    finish(&rows, start)
+}
+
+/// Prints and writes the report.
+fn finish(rows: &[Row], start: Instant) -> Result<()> {
+    report::print(rows);
     println!("in {:.0} s", start.elapsed().as_secs_f64());
-    report::write(&rows, &repository().join("target/bench.json"))
+    report::write(rows, &repository().join("target/bench.json"))
 }

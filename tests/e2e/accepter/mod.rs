@@ -4,6 +4,7 @@
 pub mod decisions;
 mod end;
 pub mod faults;
+pub mod routes;
 pub mod validation;
 
 use std::time::Duration;

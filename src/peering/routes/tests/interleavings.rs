@@ -8,9 +8,12 @@ use proptest::prelude::*;
 use super::super::plan::RoutesPlan;
 use super::super::table::RouteEntry;
 use super::super::wanted::wanted;
-use super::super::{Route, RouteChange, RouteStep, RouteTable, RouteTables, Routing, Target, repair, withdraw};
+use super::super::{
+    Route, RouteAnswers, RouteChange, RouteStep, RouteTable, RouteTables, Routing, Target, repair, withdraw,
+};
 use super::{Case, EARLIER, OURS, every_table, ids, main_table, managed, route, table, tags, to};
 use crate::api::{ManagedRoute, Routes};
+use crate::peering::authority::Authorized;
 
 const TABLES: [&str; 4] = ["main", "rtb-1", "rtb-2", "foreign"];
 const BLOCKS: [&str; 5] = ["10.1.0.0/16", "10.2.0.0/16", "2001:db8::/56", "10.9.0.0/16", "10.1.0.0/17"];
@@ -75,7 +78,8 @@ fn disturbance() -> impl Strategy<Value = Disturbance> {
 struct Model {
     case: Case,
     views: Vec<World>,
-    last_change: usize,
+    /// The pass of the last call that created or replaced a route, or of the start of the process.
+    last_creation: usize,
 }
 
 impl Model {
@@ -83,36 +87,45 @@ impl Model {
         self.views.last().unwrap()
     }
 
-    fn shown(world: &World) -> RouteTables {
+    fn shown(world: &World, is_connected: bool) -> RouteTables {
+        let is_gone =
+            |target: &Target| *target == Target::Peering(EARLIER.into()) || (!is_connected && *target == ours());
+
         let routes = |id: &str| {
             let here = world.iter().filter(|((table, _), _)| table == id);
             here.map(|((_, destination), target)| Route {
                 destination: *destination,
                 target: target.clone(),
-                is_blackhole: *target == Target::Peering(EARLIER.into()),
+                is_blackhole: is_gone(target),
             })
             .collect()
         };
         TABLES.iter().map(|id| RouteTable { routes: routes(id), ..table(id, &[]) }).collect()
     }
 
-    /// An EC2 call. EC2 refuses to create a route that exists, and to replace one that does not.
-    fn call(world: &mut World, change: &RouteChange) {
+    /// An EC2 call, and whether it succeeds. EC2 refuses to create a route that exists, and to replace one that does not.
+    fn call(world: &mut World, change: &RouteChange) -> bool {
         let ManagedRoute { route_table_id, destination_cidr_block, vpc_peering_connection_id, .. } = change.route();
         let entry = (route_table_id.clone(), destination_cidr_block.parse().unwrap());
         let target = Target::Peering(vpc_peering_connection_id.clone());
+        let exists = world.contains_key(&entry);
         match change {
             RouteChange::Create(_) => _ = world.entry(entry).or_insert(target),
             RouteChange::Replace(_) => _ = world.entry(entry).and_modify(|existing| *existing = target),
             RouteChange::Delete(_) => _ = world.remove(&entry),
+        }
+        match change {
+            RouteChange::Create(_) => !exists,
+            RouteChange::Replace(_) => exists,
+            RouteChange::Delete(_) => true,
         }
     }
 
     fn pass(&mut self, disturbance: Disturbance, decide: fn(Routing<'_>) -> RoutesPlan) -> RoutesPlan {
         let now = self.views.len();
         let lag = if let Disturbance::Stale(lag) = disturbance { lag } else { 0 };
-        self.case.tables = Self::shown(&self.views[now.saturating_sub(1 + lag)]);
-        self.case.is_settled = now - self.last_change > LAG;
+        self.case.tables = Self::shown(&self.views[now.saturating_sub(1 + lag)], self.case.is_connected);
+        self.case.answers.is_settled = now - self.last_creation > LAG;
         if let Disturbance::Edit(routes) = &disturbance {
             self.case.routes = routes.clone();
         }
@@ -122,10 +135,19 @@ impl Model {
         match &plan.step {
             Some(RouteStep::Record(record)) if survives > 0 => self.case.recorded = record.clone(),
             Some(RouteStep::Change(changes)) => {
-                changes.iter().take(survives).for_each(|change| Self::call(&mut world, change));
-                self.last_change = now;
+                for change in changes.iter().take(survives) {
+                    let has_succeeded = Self::call(&mut world, change);
+                    self.case.answers.deleted.answered(change, has_succeeded);
+                    if !matches!(change, RouteChange::Delete(_)) {
+                        self.last_creation = now;
+                    }
+                }
             }
             Some(RouteStep::Record(_)) | None => {}
+        }
+        if matches!(disturbance, Disturbance::Crash(_)) {
+            self.case.answers = RouteAnswers::default();
+            self.last_creation = now;
         }
         self.views.push(world);
         plan
@@ -161,8 +183,8 @@ fn any_history() -> impl Strategy<Value = History> {
 impl History {
     fn model(&self) -> Model {
         let mut case = Case { recorded: self.recorded.clone(), ..Case::new(self.routes.clone(), &[], &[]) };
-        case.tables = Model::shown(&self.world);
-        Model { case, views: vec![self.world.clone()], last_change: 0 }
+        case.tables = Model::shown(&self.world, true);
+        Model { case, views: vec![self.world.clone()], last_creation: 0 }
     }
 
     /// The entries that any version of the spec asks for.
@@ -265,6 +287,35 @@ proptest! {
         prop_assert!(model.case.recorded.is_empty(), "{:?}", model.case.recorded);
         for entry in &wanted {
             prop_assert!(model.world().get(entry) != Some(&ours()), "orphaned: {:?}", entry);
+        }
+        check_foreign_routes(&model, &foreign)?;
+    }
+
+    /// The connection ends. EC2 shows it as deleted, or has shown it before.
+    #[test]
+    fn every_interleaving_after_the_end_removes_the_recorded_routes(
+        history in any_history(),
+        is_shown in any::<bool>(),
+        disturbances in prop::collection::vec(disturbance(), 0..10),
+    ) {
+        let (mut model, foreign) = (history.model(), history.foreign());
+        for disturbance in &history.disturbances {
+            model.pass(disturbance.clone(), repair);
+        }
+        model.rest(repair);
+        let recorded = model.case.recorded.clone();
+        model.case.is_connected = false;
+        let proof = if is_shown { &mut model.case.earlier } else { &mut model.case.remembered };
+        proof.insert(Authorized::unchecked(OURS));
+        for disturbance in &disturbances {
+            model.pass(disturbance.clone(), |routing| withdraw(routing, true));
+            check_foreign_routes(&model, &foreign)?;
+        }
+        model.rest(|routing| withdraw(routing, true));
+        prop_assert!(model.case.recorded.is_empty(), "{:?}", model.case.recorded);
+        for route in &recorded {
+            let entry = (route.route_table_id.clone(), route.destination_cidr_block.parse().unwrap());
+            prop_assert!(model.world().get(&entry) != Some(&ours()), "left: {:?}", entry);
         }
         check_foreign_routes(&model, &foreign)?;
     }

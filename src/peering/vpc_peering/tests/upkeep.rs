@@ -134,6 +134,7 @@ fn routes_are_created_when_active_and_deleted_before_the_peering() {
     };
     let ours = ("10.2.0.0/16", Target::Peering("pcx-1".into()));
     let mut shown = connection(StatusCode::Active);
+    shown.requester.cidr_block = Some("10.1.0.0/16".into());
     shown.accepter.cidr_block = Some("10.2.0.0/16".into());
     let mut case = Case::showing(shown);
     case.spec.requester.routes = Some(crate::api::Routes {

@@ -130,6 +130,7 @@ impl World {
             let message = format!("The route identified by {} already exists.", route.destination);
             return Err(Error::new("RouteAlreadyExists", message));
         }
+        self.check_family(table, route.destination)?;
         self.check_target(call, table, &route.target)?;
         if table.static_routes().count() >= self.settings.quotas.routes_per_table {
             return Err(Error::new("RouteLimitExceeded", "The maximum number of routes has been reached."));
@@ -150,6 +151,7 @@ impl World {
             );
             return Err(Error::new("InvalidParameterValue", message));
         }
+        self.check_family(table, route.destination)?;
         self.check_target(call, table, &route.target)?;
         call.proceed()?;
         self.change_table(table_id, |table| {
@@ -181,6 +183,17 @@ impl World {
 
     fn is_local(&self, table: &RouteTable, destination: IpNet) -> bool {
         self.vpc_of(table).is_some_and(|vpc| vpc.blocks().any(|block| block == destination))
+    }
+
+    /// AWS does not document its answer to an IPv6 route in a VPC without an IPv6 block. The simulator refuses it, so that
+    /// no client depends on the answer.
+    fn check_family(&self, table: &RouteTable, destination: IpNet) -> Result<()> {
+        let has_ipv6 = self.vpc_of(table).is_some_and(|vpc| !vpc.ipv6_cidr_blocks.is_empty());
+        if matches!(destination, IpNet::V4(_)) || has_ipv6 {
+            return Ok(());
+        }
+        let message = format!("The VPC {} of the route table {} has no IPv6 CIDR block.", table.vpc_id, table.id);
+        Err(Error::new("InvalidParameterValue", message))
     }
 
     fn check_target(&self, call: &Call, table: &RouteTable, target: &Target) -> Result<()> {

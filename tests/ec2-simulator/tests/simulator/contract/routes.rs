@@ -14,6 +14,15 @@ async fn table_and_connection(cloud: &Cloud) -> Result<(String, String)> {
     Ok((table.route_table.and_then(|table| table.route_table_id).context("no table")?, id))
 }
 
+/// Adds an IPv6 block to the requester's VPC.
+async fn add_ipv6_block(cloud: &Cloud, id: &str) -> Result<()> {
+    let shown = cloud.describe(HERE, id).await?;
+    let vpc = shown.requester_vpc_info().and_then(|end| end.vpc_id()).context("no VPC")?;
+    let add = cloud.ec2(HERE).associate_vpc_cidr_block().vpc_id(vpc);
+    add.amazon_provided_ipv6_cidr_block(true).send().await?;
+    Ok(())
+}
+
 /// The route to the peer, if the table has it.
 async fn route(cloud: &Cloud, table: &str) -> Result<Option<Route>> {
     let shown = cloud.ec2(HERE).describe_route_tables().route_table_ids(table).send().await?;
@@ -88,6 +97,7 @@ pub(super) async fn a_local_route_cannot_be_deleted(cloud: &Cloud) -> Result<()>
 pub(super) async fn ipv6_routes_are_created_replaced_and_deleted(cloud: &Cloud) -> Result<()> {
     const PEER: &str = "2001:db8:1::/56";
     let (ec2, (table, id)) = (cloud.ec2(HERE), table_and_connection(cloud).await?);
+    add_ipv6_block(cloud, &id).await?;
     let targets = async || -> Result<Vec<String>> {
         let shown = ec2.describe_route_tables().route_table_ids(&table).send().await?;
         let routes = shown.route_tables().iter().flat_map(|table| table.routes());
