@@ -37,11 +37,11 @@ pub(super) fn aspects(
         statuses.extend(SIDES.into_iter().filter_map(routes));
     }
     statuses.extend(orphans(desired, observed));
-    let unless_refused = |status: AspectStatus<Step>| {
-        let refusal = observed.refused.get(&status.aspect);
-        status.unless_refused(refusal)
+    let unless_held = |status: AspectStatus<Step>| {
+        let aspect = status.aspect;
+        status.unless_refused(observed.refused.get(&aspect)).unless_unseen(observed.unseen.get(&aspect))
     };
-    statuses.into_iter().map(unless_refused).collect()
+    statuses.into_iter().map(unless_held).collect()
 }
 
 /// The conditions `OptionsSynced` and `RoutesReady`.

@@ -82,7 +82,7 @@ fn assess_connections(
     let (verdicts, of_connections): (Vec<_>, Vec<_>) =
         judgements.into_iter().map(|judgement| (judgement.verdict, judgement.aspects)).unzip();
     aspects.extend(of_connections.into_iter().flatten());
-    let aspects: Vec<_> = aspects.into_iter().map(|aspect| aspect.unless_refused(observed)).collect();
+    let aspects: Vec<_> = aspects.into_iter().map(|aspect| aspect.unless_held(observed)).collect();
     let plan = aspects
         .iter()
         .find_map(|aspect| aspect.status.step.clone())

@@ -9,6 +9,7 @@ use crate::peering::authority::Hint;
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
 use crate::peering::owner::Owner;
+use crate::peering::quota::counts_as_active;
 use crate::peering::settings::MISSING_REQUEUE;
 
 /// The decision on a connection, for the status.
@@ -122,22 +123,15 @@ fn judge_accepted(
             return Judgement { aspects, ..accepted(None) };
         }
     };
-    let message = match upkeep::route_rule(desired, recorded, connection) {
+    let violation = upkeep::violation(desired, recorded, connection).map(|blocker| blocker.message);
+    let message = violation.or_else(|| match upkeep::route_rule(desired, recorded, connection) {
         RouteRule::NoRoutes(message) if desired.spec.routes.is_some() && !has_ended => Some(message),
         _ => None,
-    };
-    let aspects = match &connection.code {
-        StatusCode::Provisioning | StatusCode::Active => {
-            upkeep::aspects(desired, recorded, observed, (connection, &target))
-        }
-        StatusCode::InitiatingRequest
-        | StatusCode::PendingAcceptance
-        | StatusCode::Failed
-        | StatusCode::Rejected
-        | StatusCode::Expired
-        | StatusCode::Deleting
-        | StatusCode::Deleted
-        | StatusCode::Unknown(_) => Vec::new(),
+    });
+    let aspects = if counts_as_active(connection) {
+        upkeep::aspects(desired, recorded, observed, (connection, &target))
+    } else {
+        Vec::new()
     };
     Judgement { aspects, ..accepted(message) }
 }
