@@ -26,7 +26,7 @@ use crate::peering::connection::Tags;
 use crate::peering::plan::{Plan, Step as _};
 use crate::peering::testing::{another_owner, ends, owner, permissions, spec, tags as tags_of};
 use crate::peering::upkeep::UpkeepStep;
-use crate::peering::{Connection, Endpoints, Preflight, Settings, Snapshot, StatusCode};
+use crate::peering::{Connection, Endpoints, Owner, Preflight, Settings, Snapshot, StatusCode};
 
 /// The longest lag of EC2, in seconds. The consistency window is twice as long.
 const LAG: u8 = 30;
