@@ -53,7 +53,7 @@ closed_list! {
             "Wait. The message says for what.";
         Stalled: "Present and True if nothing changes until somebody acts. Never present together with `Reconciling`.",
             "Read its reason and message, and fix the cause.";
-        DryRunSucceeded: "The answer of EC2 to a dry run: True if the request would have succeeded.",
+        DryRunSucceeded: "The answer of EC2 to a dry run: True if the credentials have the permissions for the request. EC2 checks nothing else in a dry run: overlapping CIDR blocks, quotas and a wrong accepter show only after the request.",
             "Set `spec.dryRun` to false to make the request.";
         ExpiringSoon: "Present and True if a request that nobody has accepted expires within 24 hours.",
             "Ask the owner of the accepter's account to accept it.";
@@ -111,11 +111,11 @@ closed_list! {
             "Nothing.";
         Suspended: "`spec.suspend` stops the next step, which the message names.",
             "Set `spec.suspend` to false to resume.";
-        DryRun: "`spec.dryRun` is set, and EC2 has answered the dry run.",
+        DryRun: "`spec.dryRun` is set, and EC2 has confirmed the permissions for the request.",
             "Set `spec.dryRun` to false to make the request.";
         Synced: "The options or routes match the spec.",
             "Nothing.";
-        Updating: "The operator is changing the options or routes, or waits until the peering is active.",
+        Updating: "The operator is changing tags, options or routes, waits until EC2 shows such a change, or waits until the peering is active.",
             "Nothing.";
         MaxConnections: "The number of accepted connections has reached `spec.maxConnections`.",
             "Raise `spec.maxConnections`, or delete one of the connections in EC2.";
@@ -123,13 +123,13 @@ closed_list! {
             "Delete that route, or remove its route table or destination from the spec. For two requesters with the same CIDR block, set `destinationCidrBlocks` to destinations that only one of them has.";
         RouteTableNotFound: "A route table of the spec does not exist or does not belong to the VPC, or no route table matches.",
             "Correct `routeTables` in the spec, or the route tables in EC2.";
-        UnexpectedCidrBlock: "The other end belongs to another account and has a CIDR block that the spec does not allow. The operator creates no route to it.",
+        UnexpectedCidrBlock: "The other end has a CIDR block that the spec does not allow. The operator creates no route to it. If a new connection of a `VpcPeeringAccepter` has such a block, it gets no routes at all.",
             "If the block is wanted, add it to the field that the message names. Otherwise ask the owner of the other end.";
         IdentityNotFound: "The `AwsIdentity` does not exist, or the operator cannot read it.",
             "Create the `AwsIdentity`, or correct `identityRef`.";
         IdentityNotAllowed: "The namespace may not use the `AwsIdentity`, or may not use the operator's own credentials. The operator made no AWS call.",
             "Ask an administrator to allow the namespace, or set `identityRef` to another `AwsIdentity`.";
-        IdentityMismatch: "The `AwsIdentity` belongs to another account than the VPC or the recorded peering.",
+        IdentityMismatch: "The identity belongs to another account than the VPC or the recorded peering. Only the owner of a VPC that is shared by AWS RAM can peer it.",
             "Correct `identityRef` or `ownerId`.";
         VpcNotAllowed: "The `AwsIdentity` may not be used for this VPC. The operator made no AWS call.",
             "Ask an administrator to add the VPC to `allowedVpcs` of the `AwsIdentity`, or use another VPC.";

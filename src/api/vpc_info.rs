@@ -10,7 +10,8 @@ use super::Text;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct VpcInfo {
-    /// The primary IPv4 CIDR block of the VPC. EC2 returns CIDR blocks only while the connection is active.
+    /// The primary IPv4 CIDR block of the VPC. A pending request shows CIDR blocks of the requester only, and perhaps not
+    /// all of them. A connection shows those of both ends while it is provisioning or active, and none after its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cidr_block: Option<Text>,
     /// The IPv4 CIDR blocks of the VPC.

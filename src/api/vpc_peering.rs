@@ -126,8 +126,10 @@ pub struct VpcPeeringSpec {
     #[schemars(length(max = 36))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
     pub tags: Vec<Tag>,
-    /// Asks EC2 whether the request would succeed, reports the answer in the condition `DryRunSucceeded`, and creates
-    /// nothing. An existing peering connection is left unchanged. Defaults to false.
+    /// Asks EC2 whether the credentials have the permissions for the request, reports the answer in the condition
+    /// `DryRunSucceeded`, and creates nothing. EC2 checks nothing else: overlapping CIDR blocks, quotas and a wrong
+    /// accepter show only after the request. The operator itself checks the VPCs that it can see. An existing peering
+    /// connection is left unchanged. Defaults to false.
     #[serde(default)]
     pub dry_run: bool,
     /// The effect of deleting this resource. `Delete`: the operator deletes the peering connection.

@@ -99,7 +99,8 @@ pub struct VpcPeeringAccepterSpec {
     pub identity_ref: Option<IdentityReference>,
     /// The requests to accept, at most 100 entries. A request is accepted if it matches one of them and no entry of
     /// `deny`. Defaults to none: then no request is accepted. Connections that were accepted earlier stay accepted when
-    /// an entry is removed.
+    /// an entry is removed. To accept a request from another region also accepts multipath resilience, if the requester
+    /// has asked for it. AWS may charge for it, and the operator cannot see it.
     // AWS on peer phishing: https://docs.aws.amazon.com/vpc/latest/peering/accept-vpc-peering-connection.html
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100))]
@@ -155,8 +156,9 @@ pub struct AcceptedRequests {
     /// The allowed AWS regions of the requester's VPC. Required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regions: Option<AllowedRegions>,
-    /// The allowed CIDR blocks of the requester's VPC. Every block of the VPC must lie within one of these. If EC2 does
-    /// not show the blocks of a request, it is accepted only if all blocks are allowed. Required.
+    /// The allowed CIDR blocks of the requester's VPC. Every block of the VPC must lie within one of these. A pending
+    /// request may not show all blocks, so they are checked again when the connection is active: if a block is not
+    /// allowed then, the connection stays, gets no routes, and the condition `Stalled` names the block. Required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cidr_blocks: Option<AllowedCidrBlocks>,
 }
@@ -189,8 +191,10 @@ pub struct DeniedRequests {
     )]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub regions: Vec<String>,
-    /// CIDR blocks, at most 50. A request matches if a block of the requester's VPC overlaps one of these. If EC2 does
-    /// not show the blocks of a request, it is neither accepted nor rejected. If absent, every block matches.
+    /// CIDR blocks, at most 50. A request matches if a block of the requester's VPC overlaps one of these. A pending
+    /// request may not show all blocks, so they are checked again when the connection is active: if a block matches
+    /// then, the connection stays, gets no routes, and the condition `Stalled` names the block. If absent, every block
+    /// matches.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 50), inner(length(max = 43)))]
     #[x_kube(

@@ -21,10 +21,13 @@ use crate::peering::conditions::REQUEST_ID;
 /// The resource is in a transient state, or has changed since the last poll. A later reconcile succeeds.
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
 const TRANSIENT_STATE: &[&str] = &[
+    "ConcurrentTagAccess",
     "IncorrectState",
-    "InvalidStateTransition",
+    "InvalidNextToken",
+    "InvalidPaginationToken",
     "InvalidState",
-    "DependencyViolation",
+    "InvalidStateTransition",
+    "RetryableError",
     "RouteAlreadyExists",
     // Undocumented. Calls on routes return it for a short time, so Terraform repeats them:
     // <https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/ec2/vpc_route.go>
@@ -37,12 +40,26 @@ const TRANSIENT_STATE: &[&str] = &[
 const PEERING_QUOTAS: &[&str] = &[
     "OutstandingVpcPeeringConnectionLimitExceeded",
     "ActiveVpcPeeringConnectionPerVpcLimitExceeded",
+    "PendingVpcPeeringConnectionLimitExceeded",
     "VpcPeeringConnectionsPerVpcLimitExceeded",
 ];
 
 /// The token of the operator's own session, or its web identity token, has expired. The SDK renews both.
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>
 const EXPIRED: &str = "ExpiredTokenException";
+
+/// AWS could not reach the identity provider of a web identity token. AWS advises a retry.
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html>
+const IDENTITY_PROVIDER_UNREACHABLE: &str = "IDPCommunicationError";
+
+/// Errors of a well-formed request for an end of a connection that EC2 does not act on yet, although it shows the state
+/// that the call needs: action, code, and a part of the message. EC2 is eventually consistent
+/// (hashicorp/terraform-provider-aws 30423, hashicorp/terraform 8733).
+const TOO_EARLY: &[(&str, &str, &str)] = &[
+    ("AcceptVpcPeeringConnection", "InvalidVpcPeeringConnectionID.NotFound", ""),
+    ("AcceptVpcPeeringConnection", "InvalidVpcPeeringConnectionId.NotFound", ""),
+    ("ModifyVpcPeeringConnectionOptions", "OperationNotPermitted", "is not active"),
+];
 
 /// The resource no longer exists. EC2 uses two spellings of some codes.
 const GONE: &[&str] = &[
@@ -61,14 +78,18 @@ const TAG_POLICY_VIOLATION: &str = "TagPolicyViolation";
 const PERMISSIONS: &[&str] = &[
     "AccessDenied",
     "AccessDeniedException",
+    "AccountDisabled",
     "AuthFailure",
     "Blocked",
     "ExpiredToken",
+    "IDPRejectedClaim",
     "IncompleteSignature",
     "InvalidClientTokenId",
-    "InvalidSecurity",
+    "InvalidIdentityToken",
+    "InvalidSecurity.RequestHasExpired",
     "MalformedPolicyDocument",
     "MissingAuthenticationToken",
+    "NotAuthorized",
     "OptInRequired",
     "PackedPolicyTooLarge",
     "PendingVerification",
@@ -130,7 +151,7 @@ impl AwsError {
         let (class, ambiguous) = match (error, code.as_deref()) {
             (SdkError::ConstructionFailure(_), _) => (Class::Broken, false),
             (SdkError::ServiceError(service), Some(code)) => {
-                let class = classify(code);
+                let class = classify_answer(action, code, error.message().unwrap_or_default());
                 (class, class == Class::Broken && service.raw().status().is_server_error())
             }
             _ => (Class::Broken, true),
@@ -183,23 +204,23 @@ impl AwsError {
 
 /// Whether this module classifies the code, or [`super::interceptor::CompletedRequest`] uses it for a missing code.
 pub fn is_known_code(code: &str) -> bool {
-    let known: [&[&str]; 7] = [
-        THROTTLING_ERRORS,
-        TRANSIENT_ERRORS,
-        TRANSIENT_STATE,
-        PEERING_QUOTAS,
-        &[EXPIRED, TAG_POLICY_VIOLATION],
-        PERMISSIONS,
-        GONE,
-    ];
+    let single = [EXPIRED, IDENTITY_PROVIDER_UNREACHABLE, TAG_POLICY_VIOLATION];
+    let known = [THROTTLING_ERRORS, TRANSIENT_ERRORS, TRANSIENT_STATE, PEERING_QUOTAS, &single, PERMISSIONS, GONE];
     ["OK", "Timeout", "NoAnswer"].contains(&code) || known.iter().any(|codes| codes.contains(&code))
 }
 
+/// The class of an answer. A few codes have another class after some actions.
+fn classify_answer(action: &str, code: &str, message: &str) -> Class {
+    let is_too_early = TOO_EARLY.iter().any(|(early_action, early_code, part)| {
+        *early_action == action && *early_code == code && message.contains(part)
+    });
+    if is_too_early { Class::Wait } else { classify(code) }
+}
+
 fn classify(code: &str) -> Class {
-    if [THROTTLING_ERRORS, TRANSIENT_ERRORS, TRANSIENT_STATE, PEERING_QUOTAS, &[EXPIRED]]
-        .iter()
-        .any(|codes| codes.contains(&code))
-    {
+    let single = [EXPIRED, IDENTITY_PROVIDER_UNREACHABLE];
+    let passing = [THROTTLING_ERRORS, TRANSIENT_ERRORS, TRANSIENT_STATE, PEERING_QUOTAS, &single];
+    if passing.iter().any(|codes| codes.contains(&code)) {
         return Class::Wait;
     }
     if PERMISSIONS.contains(&code) {
@@ -211,8 +232,15 @@ fn classify(code: &str) -> Class {
     match code {
         // The owner of the accepter VPC must act.
         "OperationNotPermitted" => Class::FixPermissions,
+        // The operator's requests are malformed, or the endpoint is not that of EC2 or STS. No spec can correct that.
+        "InvalidAction" | "InvalidFilter" | "InvalidQueryParameter" | "MissingAction" => Class::Broken,
+        "DependencyViolation"
+        | "Unsupported"
+        | "UnsupportedOperation"
+        | "ValidationError"
+        | "VpcPeeringConnectionAlreadyExists"
+        | TAG_POLICY_VIOLATION => Class::FixSpec,
         // A user must request a higher quota, or need fewer resources.
-        "VpcPeeringConnectionAlreadyExists" | "UnsupportedOperation" | TAG_POLICY_VIOLATION => Class::FixSpec,
         _ if code.ends_with("LimitExceeded") => Class::FixSpec,
         _ if code.starts_with("Invalid") || code.starts_with("Missing") || code.ends_with(".NotFound") => {
             Class::FixSpec
@@ -306,9 +334,11 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 mod tests {
     use super::*;
 
-    /// Every code that AWS documents for the operator's calls, with its class and a part of its hint.
+    /// Every code that AWS documents for the operator's calls, with its class and a part of its hint. Codes without a
+    /// source below are those of the EC2 page:
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>.
     const CODES: &[(&str, Class, &str)] = &[
-        // Codes of every action: <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
+        // Codes of every action.
         ("RequestLimitExceeded", Class::Wait, ""),
         ("Throttling", Class::Wait, ""),
         ("ThrottlingException", Class::Wait, ""),
@@ -328,12 +358,28 @@ mod tests {
         ("SignatureDoesNotMatch", Class::FixPermissions, ""),
         ("UnauthorizedOperation", Class::FixPermissions, ""),
         ("OperationNotPermitted", Class::FixPermissions, ""),
-        ("DependencyViolation", Class::Wait, ""),
+        // "Remove the dependencies first, then retry your request."
+        ("DependencyViolation", Class::FixSpec, ""),
         ("IncorrectState", Class::Wait, ""),
         ("InvalidState", Class::Wait, ""),
-        ("InvalidAction", Class::FixSpec, ""),
-        ("InvalidFilter", Class::FixSpec, ""),
-        ("InvalidNextToken", Class::FixSpec, ""),
+        ("InvalidAction", Class::Broken, ""),
+        ("InvalidFilter", Class::Broken, ""),
+        ("InvalidQueryParameter", Class::Broken, ""),
+        ("MissingAction", Class::Broken, ""),
+        ("MalformedQueryString", Class::Broken, ""),
+        ("UnknownParameter", Class::Broken, ""),
+        // The token of a listing has expired. The next listing begins without one.
+        ("InvalidNextToken", Class::Wait, ""),
+        ("InvalidPaginationToken", Class::Wait, ""),
+        // "Allow sufficient wait time for the previous request to complete, then retry your request."
+        ("ConcurrentTagAccess", Class::Wait, ""),
+        ("RetryableError", Class::Wait, ""),
+        ("ServerInternal", Class::Broken, ""),
+        ("AccountDisabled", Class::FixPermissions, ""),
+        // The clocks differ by more than five minutes.
+        ("InvalidSecurity.RequestHasExpired", Class::FixPermissions, ""),
+        ("Unsupported", Class::FixSpec, ""),
+        ("ValidationError", Class::FixSpec, ""),
         ("InvalidParameter", Class::FixSpec, ""),
         ("InvalidParameterCombination", Class::FixSpec, ""),
         ("InvalidParameterValue", Class::FixSpec, ""),
@@ -352,10 +398,12 @@ mod tests {
         ("VpcPeeringConnectionsPerVpcLimitExceeded", Class::Wait, ""),
         ("OutstandingVpcPeeringConnectionLimitExceeded", Class::Wait, ""),
         ("ActiveVpcPeeringConnectionPerVpcLimitExceeded", Class::Wait, ""),
+        ("PendingVpcPeeringConnectionLimitExceeded", Class::Wait, ""),
         // Route tables and routes.
         ("RouteAlreadyExists", Class::Wait, ""),
         ("InvalidParameterException", Class::Wait, ""),
         ("RouteLimitExceeded", Class::FixSpec, ""),
+        ("ResourceCountLimitExceeded", Class::FixSpec, ""),
         ("InvalidRoute.NotFound", Class::Gone, ""),
         ("InvalidRoute.Malformed", Class::FixSpec, ""),
         ("InvalidRouteTableID.NotFound", Class::Gone, ""),
@@ -366,8 +414,15 @@ mod tests {
         ("TagPolicyViolation", Class::FixSpec, "spec.tags"),
         ("InvalidTagKey.Malformed", Class::FixSpec, ""),
         ("InvalidID", Class::FixSpec, ""),
-        // STS: <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
+        // STS: <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>,
+        // <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRoleWithWebIdentity.html> and
+        // <https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html>
         ("AccessDenied", Class::FixPermissions, ""),
+        ("AccessDeniedException", Class::FixPermissions, ""),
+        ("NotAuthorized", Class::FixPermissions, ""),
+        ("IDPCommunicationError", Class::Wait, ""),
+        ("IDPRejectedClaim", Class::FixPermissions, ""),
+        ("InvalidIdentityToken", Class::FixPermissions, ""),
         ("ExpiredToken", Class::FixPermissions, ""),
         ("ExpiredTokenException", Class::Wait, ""),
         ("MalformedPolicyDocument", Class::FixPermissions, "session policy"),
@@ -381,6 +436,22 @@ mod tests {
             assert_eq!(classify(code), *class, "{code}");
             assert_eq!(hint(code).is_some(), !part.is_empty(), "{code}");
             assert!(hint(code).unwrap_or_default().contains(part), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_call_that_is_too_early_is_repeated() {
+        let not_active = "Peering pcx-1 is not active. Peering options can be added only to active peerings.";
+        let denied = "User 111111111111 does not have permission to modify the accepter side peering options";
+        let not_found = "InvalidVpcPeeringConnectionID.NotFound";
+        for (action, code, message, class) in [
+            ("ModifyVpcPeeringConnectionOptions", "OperationNotPermitted", not_active, Class::Wait),
+            ("ModifyVpcPeeringConnectionOptions", "OperationNotPermitted", denied, Class::FixPermissions),
+            ("AcceptVpcPeeringConnection", "OperationNotPermitted", not_active, Class::FixPermissions),
+            ("AcceptVpcPeeringConnection", not_found, "", Class::Wait),
+            ("DeleteVpcPeeringConnection", not_found, "", Class::Gone),
+        ] {
+            assert_eq!(classify_answer(action, code, message), class, "{action}: {code}: {message}");
         }
     }
 

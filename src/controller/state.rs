@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::deferred_writes::Deferral;
 use crate::api::ManagedRoute;
 use crate::aws::{Class, Inventory};
-use crate::peering::plan::Step;
+use crate::peering::plan::{Step, Unseen};
 use crate::peering::routes::{DeletedRoutes, RouteAnswers, RouteChange, RouteTables};
 use crate::peering::{Authorized, Blocker, Preflight, Snapshot};
 
@@ -44,6 +44,8 @@ pub(crate) struct ReconcileState<S: Step> {
     /// The inventories that the object uses. Those that no object uses are not polled.
     pub listings: Listings,
     failures: BTreeMap<Option<S::Aspect>, Failure<S>>,
+    /// The last successful change of each aspect whose effect EC2 may show late, and its time.
+    sent: BTreeMap<S::Aspect, (S, Instant)>,
 }
 
 impl<S: Step> Default for ReconcileState<S> {
@@ -59,6 +61,7 @@ impl<S: Step> Default for ReconcileState<S> {
             preflight: None,
             listings: Listings::default(),
             failures: BTreeMap::new(),
+            sent: BTreeMap::new(),
         }
     }
 }
@@ -217,6 +220,19 @@ impl<S: Step> ReconcileState<S> {
 
     pub(super) fn succeeded(&mut self, step: &S) {
         self.failures.remove(&step.aspect());
+        if let Some(aspect) = step.aspect().filter(|_| step.covers(step)) {
+            self.sent.insert(aspect, (step.clone(), Instant::now()));
+        }
+    }
+
+    /// The changes whose effect EC2 does not show yet, until the consistency window is over. `is_shown` answers by a
+    /// view of EC2 that is newer than the change.
+    pub(super) fn unseen(&mut self, window: Duration, is_shown: impl Fn(&S) -> bool) -> BTreeMap<S::Aspect, Unseen<S>> {
+        self.sent.retain(|_, (step, at)| at.elapsed() < window && !is_shown(step));
+        let unseen = self.sent.iter().map(|(aspect, (step, at))| {
+            (aspect.clone(), Unseen { step: step.clone(), left: window.saturating_sub(at.elapsed()) })
+        });
+        unseen.collect()
     }
 }
 
@@ -308,6 +324,31 @@ mod tests {
         assert_eq!(state.route_answers(&recorded, started, window), RouteAnswers::default());
         tokio::time::advance(window * 2).await;
         assert!(state.route_answers(&BTreeSet::new(), started, window).is_settled);
+    }
+
+    #[test]
+    fn a_change_is_unseen_until_ec2_shows_it_or_the_window_is_over() {
+        let mut state = ReconcileState::default();
+        let id = Authorized::unchecked("pcx-1");
+        let tag = |keys: &[&str]| Step::Upkeep {
+            side: Side::Requester,
+            step: UpkeepStep::Tag {
+                id: id.clone(),
+                tags: keys.iter().map(|key| ((*key).to_owned(), "1".to_owned())).collect(),
+            },
+        };
+        let sent = tag(&["a", "b"]);
+        state.succeeded(&sent);
+        state.succeeded(&Step::Preflight);
+        let window = Duration::from_secs(60);
+        let unseen = state.unseen(window, |_| false);
+        assert_eq!(unseen.keys().collect::<Vec<_>>(), [&Aspect::Tags(Side::Requester)]);
+        let blocks = |step: &Step| unseen.values().any(|unseen| unseen.blocker(step).is_some());
+        assert!(blocks(&sent) && blocks(&tag(&["a"])), "a part of the change is not repeated");
+        assert!(!blocks(&tag(&["a", "c"])), "a new tag is set at once");
+        assert!(state.unseen(Duration::ZERO, |_| false).is_empty(), "after the window, the change is repeated");
+        state.succeeded(&sent);
+        assert!(state.unseen(window, |_| true).is_empty());
     }
 
     #[test]

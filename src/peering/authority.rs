@@ -195,8 +195,8 @@ impl Authority<'_> {
             && tags.get(uid).is_some_and(|uid| *uid != self.owner.uid)
     }
 
-    /// Whether any of the tags names another owner. One differing tag is enough.
-    fn is_anothers(&self, tags: &Tags) -> bool {
+    /// Whether any of the tags names another owner. One differing tag is enough. Absent tags name nobody.
+    pub(crate) fn is_anothers(&self, tags: &Tags) -> bool {
         let [cluster, _, _, uid] = self.keys();
         let differs = |key: &str, ours: &str| tags.get(key).is_some_and(|value| value != ours);
         differs(uid, &self.owner.uid) || differs(cluster, &self.owner.cluster)

@@ -65,7 +65,8 @@ impl Readiness {
 
     /// A resource whose dry run has succeeded.
     pub(crate) fn dry_run_succeeded() -> Self {
-        let message = "EC2 would accept this request; set spec.dryRun to false to make it".into();
+        // <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonParameters.html>
+        let message = "the credentials have the permissions for this request; a dry run checks neither quotas nor the VPC of another account; set spec.dryRun to false to make the request".into();
         Self { ready: Some(false), progress: Progress::Settled, reason: Reason::DryRun, message }
     }
 

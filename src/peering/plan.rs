@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use super::blocker::{Blocker, Progress};
+use super::settings::EFFECT_REQUEUE;
 use crate::api::{Reason, Side};
 
 /// The next action for a resource.
@@ -54,9 +55,33 @@ pub(crate) trait Step: Clone + Debug + PartialEq + Send + Sync + 'static {
     /// The EC2 calls that change AWS. `None` for a step that changes nothing in AWS.
     fn calls(&self) -> Option<Calls>;
 
+    /// Whether the effect of this step includes that of `other`. Only for calls whose effect EC2 may show late: tags and
+    /// options. Such a step covers itself.
+    fn covers(&self, other: &Self) -> bool {
+        let _ = other;
+        false
+    }
+
     /// Whether a transient state follows this step, such as `provisioning` after the acceptance.
     fn is_continued_by_ec2(&self) -> bool {
         false
+    }
+}
+
+/// A step that EC2 has carried out, and whose effect it does not show yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unseen<S> {
+    pub step: S,
+    /// The rest of the consistency window. After it, the step may be repeated.
+    pub left: Duration,
+}
+
+impl<S: Step> Unseen<S> {
+    /// The wait, if it makes this step unnecessary.
+    pub(crate) fn blocker(&self, step: &S) -> Option<Blocker> {
+        let change = self.step.change().filter(|_| self.step.covers(step))?;
+        let message = format!("waiting for EC2 to show a change that it has accepted (eventual consistency): {change}");
+        Some(Blocker::passing(Reason::Updating, message, self.left.min(EFFECT_REQUEUE)))
     }
 }
 
@@ -183,6 +208,17 @@ impl<S> AspectStatus<S> {
     pub(crate) fn unless_refused(self, refusal: Option<&Blocker>) -> Self {
         match refusal.filter(|_| self.step.is_some()) {
             Some(refusal) => Self { step: None, blocker: Some(refusal.clone()), ..self },
+            None => self,
+        }
+    }
+}
+
+impl<S: Step> AspectStatus<S> {
+    /// The same state while EC2 does not show the effect of the step, which it has carried out.
+    pub(crate) fn unless_unseen(self, unseen: Option<&Unseen<S>>) -> Self {
+        let blocker = self.step.as_ref().zip(unseen).and_then(|(step, unseen)| unseen.blocker(step));
+        match blocker {
+            Some(blocker) => Self { step: None, blocker: Some(blocker), ..self },
             None => self,
         }
     }

@@ -25,7 +25,7 @@ pub(crate) struct Vpc {
     pub cidr_blocks: Vec<String>,
 }
 
-/// Checks that both VPCs exist and that their CIDR blocks do not overlap. `accepter` is `None` if the operator cannot
+/// Checks that both VPCs exist, that they belong to the accounts that act, and that their CIDR blocks do not overlap. `accepter` is `None` if the operator cannot
 /// read it.
 /// <https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html#vpc-peering-limitations>
 pub(crate) fn check(ends: &Endpoints, requester: Option<&Vpc>, accepter: Option<Option<&Vpc>>) -> Preflight {
@@ -38,6 +38,13 @@ pub(crate) fn check(ends: &Endpoints, requester: Option<&Vpc>, accepter: Option<
             ),
         }
     };
+    let of_requester = ends.requester.owner_id.as_deref();
+    let of_accepter = ends.accepter.owner_id.as_deref().or(of_requester);
+    let seen = [(Side::Requester, requester, of_requester), (Side::Accepter, accepter.flatten(), of_accepter)];
+    let mut is_shared = seen.into_iter().map(|(side, vpc, account)| shared(&format!("spec.{side}"), vpc?, account?));
+    if let Some(message) = is_shared.find_map(|message| message) {
+        return Preflight::Refused { reason: Reason::IdentityMismatch, message };
+    }
     match (requester, accepter) {
         (None, _) => absent(Side::Requester, ""),
         // Only EC2 can check a VPC of another account.
@@ -46,6 +53,17 @@ pub(crate) fn check(ends: &Endpoints, requester: Option<&Vpc>, accepter: Option<
         (_, Some(None)) => absent(Side::Accepter, ", or set spec.accepter.ownerId if it belongs to another account"),
         (Some(requester), Some(Some(accepter))) => overlap(requester, accepter),
     }
+}
+
+/// The reason why the account of an identity cannot peer a VPC that it sees: another account owns the VPC and shares it
+/// by AWS RAM. `field` is the part of the spec that names the VPC, and `account` that of the identity.
+/// <https://docs.aws.amazon.com/vpc/latest/userguide/vpc-sharing.html>
+pub(crate) fn shared(field: &str, vpc: &Vpc, account: &str) -> Option<String> {
+    let owner = vpc.owner_id.as_deref().filter(|owner| *owner != account)?;
+    let id = &vpc.id;
+    Some(format!(
+        "{field}.vpcId: account {owner} owns {id} and shares it with account {account}, whose identity acts; only the owner can peer a shared VPC, so EC2 was not asked; set {field}.identityRef to an AwsIdentity of account {owner}"
+    ))
 }
 
 fn overlap(requester: &Vpc, accepter: &Vpc) -> Preflight {
@@ -70,6 +88,7 @@ fn overlap(requester: &Vpc, accepter: &Vpc) -> Preflight {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::expect_used)]
     use super::*;
     use crate::peering::testing::ends;
 
@@ -90,6 +109,35 @@ mod tests {
         assert_eq!(message(&ends, Some(&vpc), None), "", "a VPC of another account");
         ends.accepter.owner_id = vpc.owner_id.clone();
         assert!(!message(&ends, Some(&vpc), Some(None)).contains("spec.accepter.ownerId"));
+    }
+
+    #[test]
+    fn a_shared_vpc_is_refused_with_its_owner() {
+        let vpc = |id: &str, owner: &str| Vpc { id: id.into(), owner_id: Some(owner.into()), cidr_blocks: Vec::new() };
+        let (own, shared) = (vpc("vpc-1", "111111111111"), vpc("vpc-2", "333333333333"));
+        let mut ends = ends();
+        ends.requester.owner_id = own.owner_id.clone();
+        let check = |ends: &Endpoints, requester: &Vpc, accepter: &Vpc| match check(
+            ends,
+            Some(requester),
+            Some(Some(accepter)),
+        ) {
+            Preflight::Passed => None,
+            Preflight::Refused { reason, message } => Some((reason, message)),
+        };
+        assert_eq!(check(&ends, &own, &own), None);
+        for (requester, accepter, field) in [(&shared, &own, "spec.requester"), (&own, &shared, "spec.accepter")] {
+            let (reason, message) = check(&ends, requester, accepter).expect("refused");
+            assert_eq!(reason, Reason::IdentityMismatch);
+            for part in
+                [&format!("{field}.vpcId: account 333333333333 owns vpc-2"), &format!("set {field}.identityRef")]
+            {
+                assert!(message.contains(part.as_str()), "{message}");
+            }
+        }
+        // The accepter's identity belongs to the owner.
+        ends.accepter.owner_id = shared.owner_id.clone();
+        assert_eq!(check(&ends, &own, &shared), None);
     }
 
     #[test]

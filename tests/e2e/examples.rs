@@ -18,8 +18,6 @@ const CONNECTION: &str = "pcx-0123456789abcdef0";
 pub async fn every_example_works(world: World) -> Result<()> {
     let operator = world.operator.clone().with("OWN_CREDENTIALS_NAMESPACES", &world.namespace);
     let _operator = operator.with("OWN_CREDENTIALS_ALLOW_ADOPTION", "true").start().await?;
-    // EC2 shows the CIDR blocks of a request. Without them, `cidrBlocks` of the accepter cannot match.
-    world.simulator().set(&json!({"cidr_blocks_of_requests": true})).await?;
     let mut files: Vec<PathBuf> = std::fs::read_dir(repository().join("deploy/examples"))?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;

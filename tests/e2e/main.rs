@@ -7,6 +7,7 @@ mod accepter;
 mod adoption;
 mod both_ends;
 mod bounds;
+mod consistency;
 mod crashes;
 mod deploy;
 mod ended_routes;
@@ -188,6 +189,10 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         errors::a_truncated_reply_makes_no_second_peering,
         errors::a_stale_listing_makes_no_second_peering,
         errors::throttled_calls_are_retried,
+        consistency::a_change_that_ec2_shows_late_is_made_once,
+        consistency::an_answer_without_tags_is_no_connection_of_others,
+        consistency::a_call_that_is_too_early_is_repeated,
+        consistency::a_shared_vpc_is_refused_before_ec2_is_asked,
         errors::the_operator_recovers_from_five_hundred_throttled_calls,
         errors::the_operator_recovers_from_expired_credentials,
         errors::suspension_stops_all_writes,
@@ -235,6 +240,7 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         accepter::an_accepter_completes_a_peering_across_accounts,
         accepter::an_accepter_completes_a_peering_of_another_cluster,
         accepter::decisions::a_request_without_a_full_match_is_not_accepted,
+        accepter::decisions::a_connection_is_judged_again_once_all_its_blocks_are_shown,
         accepter::decisions::a_denied_request_is_rejected_if_reject_is_set,
         accepter::decisions::no_more_than_max_connections_are_accepted,
         accepter::decisions::the_older_of_two_accepters_decides,

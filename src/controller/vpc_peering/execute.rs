@@ -167,10 +167,16 @@ impl Effect<'_> {
         let answer = ec2.create_vpc_peering_connection(&request).await;
         wrote_to_ec2(context, &object);
         match answer {
-            // EC2 may answer with an existing connection. Its tags tell whether it is the new one.
-            Ok(connection) if tags_without_aws(&connection) != request.tags => {
+            // EC2 may answer with an existing connection. Its tags tell whether it is that of another owner.
+            Ok(connection) if self.desired.authority().is_anothers(&connection.tags) => {
                 let message = self.desired.authority().not_owned(&connection);
                 self.refuse_existing(object, message).await
+            }
+            // AWS does not document whether the answer shows the tags of the request. The recorded intent stays, and
+            // the next look shows whose connection it is.
+            Ok(connection) if tags_without_aws(&connection) != request.tags => {
+                tracing::info!(id = connection.id, "EC2 answered without the tags of the request; waiting for a poll");
+                Ok(Outcome::Done(Box::new(object)))
             }
             Ok(connection) => {
                 let note = format!("created {}", connection.id);

@@ -22,10 +22,10 @@ use super::kind::{Kind, Look, Outcome, Status, has_finalizer, is_deleted, owner,
 use super::quota_room::Demand;
 use crate::api::{Side, VpcPeering, VpcPeeringStatus};
 use crate::aws::Filters;
-use crate::aws::calls::CONNECTION_ID;
+use crate::aws::calls::{CONNECTION_ID, REQUESTER_VPC_ID};
 use crate::peering::plan::Decision;
 use crate::peering::vpc_peering::{self, Observation, Recorded, Step};
-use crate::peering::{Blocker, Owner, Plan, Readiness};
+use crate::peering::{Blocker, Endpoint, Owner, Plan, Readiness};
 
 impl Kind for VpcPeering {
     type Step = Step;
@@ -104,8 +104,13 @@ impl Kind for VpcPeering {
         let id = self.connection_id();
         let (namespace, name) = (self.namespace().unwrap_or_default(), self.name_any());
         context.peerings.index.set(By::AwsId, &namespace, &name, id);
-        let filters = id.map(|id| Filters::default().and(CONNECTION_ID, id));
-        actors.requester.peerings.of(&actors.ends.requester.region).refresh(filters);
+        let Endpoint { vpc_id, region, .. } = &actors.ends.requester;
+        let filters = Filters::default();
+        let filters = match id {
+            Some(id) => filters.and(CONNECTION_ID, id),
+            None => filters.and(REQUESTER_VPC_ID, vpc_id),
+        };
+        actors.requester.peerings.of(region).refresh(Some(filters));
     }
 
     fn share(&mut self, cluster: &SmolStr) {

@@ -192,6 +192,7 @@ fn add_state(
         observed.transient_for = state.deferral.transient_for(code.as_ref(), listing.as_of);
         observed.preflight = state.preflight(object.metadata.generation);
         observed.refused = state.refused(object.metadata.generation);
+        observed.unseen = state.unseen(context.settings.consistency_window, |step| observed.shows(step));
         observed.remembered = state.proven(proven, is_needed);
         let window = context.settings.consistency_window;
         observed.route_answers = state.route_answers(&recorded.routes, context.started, window);

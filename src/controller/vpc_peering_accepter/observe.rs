@@ -85,10 +85,11 @@ pub(super) async fn observe(
         let proven = proven(desired(object, context, accepter, &owner), &connections, &recorded);
         let window = context.settings.consistency_window;
         let older_accepter = older::older(object, context, &accepter.end);
-        let observed = with_state(context, object, |state| Observation {
+        let mut observed = with_state(context, object, |state| Observation {
             missing_for: state.missing_for(missing, listing.as_of),
             remembered: state.proven(proven, |id| is_recorded_route(&recorded, id)),
             refused: state.refused(object.metadata.generation),
+            unseen: BTreeMap::new(),
             older_accepter,
             // After a restart, the time of the last change is unknown.
             is_settled: last_write.elapsed() > window,
@@ -96,6 +97,9 @@ pub(super) async fn observe(
             tables: tables.clone(),
             connections,
         });
+        let window = context.settings.consistency_window;
+        let unseen = with_state(context, object, |state| state.unseen(window, |step| observed.shows(step)));
+        observed.unseen = unseen;
         watch_ids(object, context, vpc_id, &recorded, has_routes);
         // A change that was reported before the object asked to be woken by it.
         match inventory.newer_than(&listing) {

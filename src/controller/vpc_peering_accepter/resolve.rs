@@ -11,7 +11,8 @@ use crate::controller::context::Context;
 use crate::controller::identity_grants::Grant;
 use crate::controller::kind::Actors;
 use crate::controller::vpc_selector;
-use crate::peering::{Blocker, Endpoint, Permissions};
+use crate::peering::settings::STALLED_REQUEUE;
+use crate::peering::{Blocker, Endpoint, Permissions, preflight};
 
 /// The account that acts for the accepter's end.
 #[derive(Clone, Debug)]
@@ -71,7 +72,27 @@ pub(super) async fn resolve(object: &VpcPeeringAccepter, context: &Context) -> R
         }
     };
     limits.vpc("spec.vpcId", &vpc_id)?;
+    if status.is_none_or(|status| status.owner_id.is_none()) {
+        check_owner(&account, region, &vpc_id, &account_id).await?;
+    }
     let end = Endpoint { vpc_id, region: region.to_owned(), owner_id: Some(account_id) };
     let permissions = Permissions { requester: None, accepter: Some(limits.clone()) };
     Ok(Accepter { end, account, permissions, grants: [grant] })
+}
+
+/// Rejects a VPC that another account shares: EC2 shows requests only to the owner. The status records the owner, so
+/// that one call per resource suffices. Without the permission to look, the check is left out.
+async fn check_owner(account: &Account, region: &str, vpc_id: &str, account_id: &str) -> Result<(), Blocked> {
+    let vpc = match account.vpcs.get(region, vpc_id).await {
+        Ok(vpc) => vpc,
+        Err(error) if error.code.as_deref() == Some("UnauthorizedOperation") => None,
+        Err(error) => return Err(error.into()),
+    };
+    match vpc.and_then(|vpc| preflight::shared("spec", &vpc, account_id)) {
+        None => Ok(()),
+        Some(message) => {
+            let blocker = Blocker::stalled(Reason::IdentityMismatch, message);
+            Err(Blocker { requeue_after: Some(STALLED_REQUEUE), ..blocker }.into())
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::{ManagedRoute, ManagedTag, Side};
 use crate::peering::authority::Authorized;
+use crate::peering::connection::Connection;
 use crate::peering::plan::{Aspect, Calls};
 use crate::peering::routes::{RouteChange, RouteStep};
 
@@ -46,6 +47,45 @@ impl UpkeepStep {
             Self::Untag { id, keys } => Some(format!("remove the tags {} from {id}", list(keys.iter().collect()))),
             Self::SetOptions { id, .. } => Some(format!("set the DNS options of the {side} of {id}")),
             Self::ChangeRoutes { changes } => Some(format!("change {} routes of the {side}", changes.len())),
+        }
+    }
+
+    /// See [`Step::covers`](crate::peering::plan::Step::covers).
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tag { id, tags }, Self::Tag { id: of, tags: others }) => {
+                id == of && others.iter().all(|(key, value)| tags.get(key) == Some(value))
+            }
+            (Self::Untag { id, keys }, Self::Untag { id: of, keys: others }) => id == of && keys.is_superset(others),
+            (Self::SetOptions { .. }, Self::SetOptions { .. }) => self == other,
+            _ => false,
+        }
+    }
+
+    /// The connection whose tags or options the step changes.
+    pub(crate) fn connection_id(&self) -> Option<&Authorized> {
+        match self {
+            Self::Tag { id, .. } | Self::Untag { id, .. } | Self::SetOptions { id, .. } => Some(id),
+            Self::RecordTags { .. } | Self::RecordRoutes { .. } | Self::ChangeRoutes { .. } => None,
+        }
+    }
+
+    /// Whether EC2 shows the new tags or options of an end.
+    pub(crate) fn is_shown_by(&self, side: Side, connection: &Connection) -> bool {
+        match self {
+            Self::Tag { tags, .. } => {
+                tags.iter().all(|(key, value)| connection.tags.get(key.as_str()).is_some_and(|shown| shown == value))
+            }
+            Self::Untag { keys, .. } => !keys.iter().any(|key| connection.tags.contains_key(key.as_str())),
+            Self::SetOptions { allow_dns_resolution_from_remote_vpc: wanted, .. } => {
+                let end = match side {
+                    Side::Requester => &connection.requester,
+                    Side::Accepter => &connection.accepter,
+                };
+                let shown = end.peering_options.as_ref();
+                shown.and_then(|options| options.allow_dns_resolution_from_remote_vpc).unwrap_or_default() == *wanted
+            }
+            Self::RecordTags { .. } | Self::RecordRoutes { .. } | Self::ChangeRoutes { .. } => true,
         }
     }
 

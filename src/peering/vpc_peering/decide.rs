@@ -77,11 +77,14 @@ fn plan(
         };
         plan.within(leftovers.iter().filter_map(AspectStatus::next_look).min())
     };
-    let refusal = match &plan {
-        Plan::Act(step) => step.aspect().and_then(|aspect| observed.refused.get(&aspect)),
+    let held = match &plan {
+        Plan::Act(step) => step.aspect().and_then(|aspect| {
+            let unseen = || observed.unseen.get(&aspect)?.blocker(step);
+            observed.refused.get(&aspect).cloned().or_else(unseen)
+        }),
         _ => None,
     };
-    refusal.map_or(plan, |refusal| refusal.clone().into()).unless_suspended(desired.spec.suspend)
+    held.map_or(plan, Plan::from).unless_suspended(desired.spec.suspend)
 }
 
 /// The plan while the operator must not, or cannot, ask AWS. A deleted resource that owns nothing still loses its

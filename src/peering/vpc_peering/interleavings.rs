@@ -26,7 +26,7 @@ use crate::peering::connection::Tags;
 use crate::peering::plan::{Plan, Step as _};
 use crate::peering::testing::{another_owner, ends, owner, permissions, spec, tags as tags_of};
 use crate::peering::upkeep::UpkeepStep;
-use crate::peering::{Connection, Endpoints, Preflight, Settings, Snapshot, StatusCode};
+use crate::peering::{Connection, Endpoints, Owner, Preflight, Settings, Snapshot, StatusCode};
 
 /// The longest lag of EC2, in seconds. The consistency window is twice as long.
 const LAG: u8 = 30;
@@ -80,6 +80,8 @@ struct Model {
     views: Vec<(Timestamp, Vec<Connection>)>,
     spec: VpcPeeringSpec,
     ends: Endpoints,
+    /// Whether EC2 answers a request without the tags of the connection.
+    answers_without_tags: bool,
     // The state in the API server.
     status: VpcPeeringStatus,
     finalizer: bool,
@@ -92,7 +94,7 @@ struct Model {
 }
 
 impl Model {
-    fn new(repeat_request: RepeatRequest, conflicting: bool) -> Self {
+    fn new(repeat_request: RepeatRequest, conflicting: bool, answers_without_tags: bool) -> Self {
         let settings = Ec2Settings { repeat_request, ..Ec2Settings::default() };
         let mut model = Self {
             ec2: World::new(settings, 1),
@@ -100,6 +102,7 @@ impl Model {
             views: Vec::new(),
             spec: spec(),
             ends: ends(),
+            answers_without_tags,
             status: VpcPeeringStatus::default(),
             finalizer: false,
             deleted: false,
@@ -341,11 +344,15 @@ impl Model {
             (None, _) => self.status.creation_started_at = None,
             (Some(id), _) => {
                 let peering = self.ec2.peerings().get(&id).unwrap().clone();
-                let connection = self.connection(&peering);
-                if connection.tags == wanted {
-                    self.created = Some(connection);
-                } else {
+                let mut connection = self.connection(&peering);
+                if self.answers_without_tags {
+                    connection.tags = Tags::new();
+                }
+                let is_anothers = connection.tags.get(Owner::UID).is_some_and(|uid| *uid != owner().uid);
+                if is_anothers {
                     self.status.creation_started_at = None;
+                } else if connection.tags == wanted {
+                    self.created = Some(connection);
                 }
             }
         }
@@ -365,8 +372,9 @@ proptest! {
         ],
         conflicting in prop::bool::weighted(0.2),
         retain in prop::bool::weighted(0.2),
+        answers_without_tags in prop::bool::weighted(0.2),
     ) {
-        let mut model = Model::new(repeat, conflicting);
+        let mut model = Model::new(repeat, conflicting, answers_without_tags);
         if retain {
             model.spec.deletion_policy = DeletionPolicy::Retain;
         }

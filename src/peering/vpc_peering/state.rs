@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::step::Step;
 use crate::api::{ConditionType, ManagedRoute, ManagedTag, Ownership, Side, VpcPeeringSpec, VpcPeeringStatus};
 use crate::peering::authority::{self, Authority, Authorized, Hint};
 use crate::peering::blocker::Blocker;
@@ -14,7 +15,7 @@ use crate::peering::connection::Connection;
 use crate::peering::endpoints::Endpoints;
 use crate::peering::limits::Permissions;
 use crate::peering::owner::Owner;
-use crate::peering::plan::Aspect;
+use crate::peering::plan::{Aspect, Unseen};
 use crate::peering::preflight::Preflight;
 use crate::peering::routes::{RouteAnswers, RouteTables};
 
@@ -154,6 +155,8 @@ pub(crate) struct Observation {
     pub route_answers: RouteAnswers,
     /// The refusals of AWS whose next attempt is not due yet.
     pub refused: BTreeMap<Aspect, Blocker>,
+    /// The changes that EC2 has accepted and does not show yet.
+    pub unseen: BTreeMap<Aspect, Unseen<Step>>,
 }
 
 /// The view from the accepter's end.
@@ -189,6 +192,20 @@ impl Observation {
         let hint = if recorded.owned_id().is_some() { Hint::Recorded } else { Hint::Tagged };
         let of_record = self.recorded.iter().map(move |connection| (connection, hint));
         of_record.chain(self.earlier.iter().map(|connection| (connection, Hint::Tagged)))
+    }
+
+    /// Whether EC2 shows the effect of a change of tags or options.
+    pub(crate) fn shows(&self, step: &Step) -> bool {
+        let Step::Upkeep { side, step } = step else { return true };
+        let Some(id) = step.connection_id() else { return true };
+        let is_it = |connection: &&Arc<Connection>| connection.id == id.as_str();
+        let connection = match (side, &self.accepter) {
+            (Side::Accepter, AccepterView::Elsewhere(view)) => {
+                view.as_ref().ok().and_then(Option::as_ref).filter(is_it)
+            }
+            _ => self.shown().find(is_it),
+        };
+        connection.is_some_and(|connection| step.is_shown_by(*side, connection))
     }
 
     /// Whether EC2 shows no connection that is, or may be, the owner's.

@@ -48,6 +48,10 @@ pub(super) fn report(
     if readiness.reason != Reason::AwaitingConsistency {
         status.last_handled_reconcile_at = desired.reconcile_at.map(ToOwned::to_owned);
     }
+    // The wait for the requested connection is over, and another owner has the connection: nothing was created.
+    if readiness.reason == Reason::ConnectionNotOwned && !desired.deleted {
+        status.creation_started_at = None;
+    }
     let is_active = connection.is_some_and(|connection| connection.code == StatusCode::Active);
     let awaited = (!is_active).then(|| upkeep::awaited(&status, plan));
     let seen = Seen {

@@ -104,6 +104,13 @@ impl plan::Step for Step {
         }
     }
 
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Upkeep { side, step }, Self::Upkeep { side: of, step: other }) => side == of && step.covers(other),
+            _ => false,
+        }
+    }
+
     fn is_continued_by_ec2(&self) -> bool {
         matches!(self, Self::Create | Self::Accept { .. })
     }

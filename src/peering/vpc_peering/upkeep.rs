@@ -34,7 +34,7 @@ pub(super) fn aspects(
         statuses.extend(ended.into_iter().filter(|status| status.step.is_some()));
     }
     statuses.extend(orphans(desired, observed));
-    unless_refused(statuses, observed)
+    unless_held(statuses, observed)
 }
 
 /// The aspects of a resource without a live connection: the routes through its earlier connections.
@@ -44,15 +44,15 @@ pub(super) fn aspects_without_connection(
     observed: &Observation,
     settings: Settings,
 ) -> Vec<AspectStatus<Step>> {
-    unless_refused(routes::withdraw_ended(desired, recorded, observed, settings), observed)
+    unless_held(routes::withdraw_ended(desired, recorded, observed, settings), observed)
 }
 
-fn unless_refused(statuses: Vec<AspectStatus<Step>>, observed: &Observation) -> Vec<AspectStatus<Step>> {
-    let unless_refused = |status: AspectStatus<Step>| {
-        let refusal = observed.refused.get(&status.aspect);
-        status.unless_refused(refusal)
+fn unless_held(statuses: Vec<AspectStatus<Step>>, observed: &Observation) -> Vec<AspectStatus<Step>> {
+    let unless_held = |status: AspectStatus<Step>| {
+        let aspect = status.aspect;
+        status.unless_refused(observed.refused.get(&aspect)).unless_unseen(observed.unseen.get(&aspect))
     };
-    statuses.into_iter().map(unless_refused).collect()
+    statuses.into_iter().map(unless_held).collect()
 }
 
 /// The conditions `OptionsSynced` and `RoutesReady`. `awaited` is the reason to wait for an active connection.

@@ -84,7 +84,7 @@ fn assess_connections(
         judgements.into_iter().map(|judgement| (judgement.verdict, judgement.aspects)).unzip();
     aspects.extend(of_connections.into_iter().flatten());
     aspects.extend(unserved(desired, observed, &verdicts));
-    let aspects: Vec<_> = aspects.into_iter().map(|aspect| aspect.unless_refused(observed)).collect();
+    let aspects: Vec<_> = aspects.into_iter().map(|aspect| aspect.unless_held(observed)).collect();
     let plan = aspects
         .iter()
         .find_map(|aspect| aspect.status.step.clone())

@@ -53,7 +53,7 @@ pub(super) fn plan_deletion(
             aspects.push(ConnectionAspect::acceptance(id, None, Some(blocker)));
         }
     }
-    let aspects: Vec<_> = aspects.into_iter().map(|aspect| aspect.unless_refused(observed)).collect();
+    let aspects: Vec<_> = aspects.into_iter().map(|aspect| aspect.unless_held(observed)).collect();
     if let Some(step) = aspects.iter().find_map(|aspect| aspect.status.step.clone()) {
         return Plan::Act(step);
     }

@@ -122,22 +122,15 @@ fn judge_accepted(
             return Judgement { aspects, ..accepted(None) };
         }
     };
-    let message = match upkeep::route_rule(desired, recorded, connection) {
+    let violation = upkeep::violation(desired, recorded, connection).map(|blocker| blocker.message);
+    let message = violation.or_else(|| match upkeep::route_rule(desired, recorded, connection) {
         RouteRule::NoRoutes(message) if desired.spec.routes.is_some() && !has_ended => Some(message),
         _ => None,
-    };
-    let aspects = match &connection.code {
-        StatusCode::Provisioning | StatusCode::Active => {
-            upkeep::aspects(desired, recorded, observed, (connection, &target))
-        }
-        StatusCode::InitiatingRequest
-        | StatusCode::PendingAcceptance
-        | StatusCode::Failed
-        | StatusCode::Rejected
-        | StatusCode::Expired
-        | StatusCode::Deleting
-        | StatusCode::Deleted
-        | StatusCode::Unknown(_) => Vec::new(),
+    });
+    let aspects = if connection.code.is_accepted() {
+        upkeep::aspects(desired, recorded, observed, (connection, &target))
+    } else {
+        Vec::new()
     };
     Judgement { aspects, ..accepted(message) }
 }

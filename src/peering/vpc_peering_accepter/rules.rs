@@ -1,5 +1,8 @@
 //! The lists `spec.accept` and `spec.deny`. They decide on requests, and on the routes of accepted connections. An
 //! entry without one of its fields accepts nothing. A value that EC2 does not show matches no entry of `accept`.
+//!
+//! A pending request shows CIDR blocks of the requester, and perhaps not all of them. So the lists decide twice: on the
+//! blocks that the request shows ([`judge`]), and on those of the active connection ([`violation`]).
 
 use std::collections::BTreeSet;
 
@@ -37,7 +40,7 @@ pub(super) fn judge(accept: &[AcceptedRequests], deny: &[DeniedRequests], reques
             "EC2 does not show the account, VPC and region of the requester, so no entry of spec.accept matches";
         return Rule::Neither(message.into());
     };
-    let blocks = all_cidr_blocks(requester);
+    let blocks = shown_cidr_blocks(requester);
     if let Some(rule) = judge_denial(deny, requester, blocks.as_ref()) {
         return rule;
     }
@@ -100,6 +103,35 @@ fn mismatch(
     let allowed = parse_all(entry.cidr_blocks.iter().filter_map(|blocks| blocks.list.as_ref()).flatten());
     let outside = blocks.iter().find(|block| !allowed.iter().any(|allowed| allowed.contains(*block)))?;
     Some(format!("its CIDR block {outside} is not within a block of {}", field("cidrBlocks")))
+}
+
+/// The CIDR block that the lists do not allow, and the entry. `blocks` are the CIDR blocks of an active connection.
+/// `None` if the lists allow all of them. Also `None` if no entry is for the requester: [`routes`] decides then.
+pub(super) fn violation(
+    accept: &[AcceptedRequests],
+    deny: &[DeniedRequests],
+    requester: &VpcInfo,
+    blocks: &BTreeSet<IpNet>,
+) -> Option<String> {
+    let (owner, vpc, region) = (requester.owner_id.as_ref()?, requester.vpc_id.as_ref()?, requester.region.as_ref()?);
+    // An entry without blocks denies every request of the requester, and all routes: see [`routes`].
+    if deny.iter().any(|entry| entry.cidr_blocks.is_empty() && matches(entry, requester)) {
+        return None;
+    }
+    if let Some(Rule::Deny(reason)) = judge_denial(deny, requester, Some(blocks)) {
+        return Some(reason);
+    }
+    let mut reason = None;
+    for (index, entry) in accept.iter().enumerate() {
+        let is_for_requester = entry.owner_id == *owner
+            && missing_field(entry).is_none()
+            && entry.vpcs.as_ref().is_some_and(|vpcs| allows(vpcs, vpc))
+            && entry.regions.as_ref().is_some_and(|regions| allows_region(regions, region));
+        if is_for_requester {
+            reason = Some(mismatch(index, entry, (vpc, region), Some(blocks))?);
+        }
+    }
+    reason
 }
 
 /// Decides on the routes of an accepted connection. `account` is the accepter's account. `recorded` are the CIDR blocks
@@ -173,16 +205,15 @@ fn matches(entry: &DeniedRequests, requester: &VpcInfo) -> bool {
         && is_listed(&entry.regions, &requester.region)
 }
 
-/// The CIDR blocks of the requester. `None` unless EC2 shows all of them. The field `cidrBlock` contains only the
-/// primary block, so it does not suffice.
-fn all_cidr_blocks(requester: &VpcInfo) -> Option<BTreeSet<IpNet>> {
-    let count = requester.cidr_block_set.len() + requester.ipv6_cidr_block_set.len();
-    let blocks = cidr_blocks(requester);
-    // A block that does not parse is missing from `blocks`.
-    let is_complete = !requester.cidr_block_set.is_empty() && blocks.len() >= count;
-    is_complete.then_some(blocks)
+/// The CIDR blocks of the requester that EC2 shows. `None` if it shows none, or one that cannot be parsed.
+fn shown_cidr_blocks(requester: &VpcInfo) -> Option<BTreeSet<IpNet>> {
+    let ipv4 = requester.cidr_block_set.iter().map(|block| &block.cidr_block);
+    let ipv6 = requester.ipv6_cidr_block_set.iter().map(|block| &block.ipv6_cidr_block);
+    let mut shown = requester.cidr_block.iter().chain(ipv4).chain(ipv6);
+    let is_readable = shown.all(|block| block.parse::<IpNet>().is_ok());
+    Some(cidr_blocks(requester)).filter(|blocks| is_readable && !blocks.is_empty())
 }
 
 fn unknown_blocks(field: &str) -> String {
-    format!("{field} cannot be checked, because EC2 does not show all CIDR blocks of the requester")
+    format!("{field} cannot be checked, because EC2 does not show the CIDR blocks of the requester")
 }

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::{ManagedRoute, RequestedConnection, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus};
+use super::step::Step;
+use crate::api::{ManagedRoute, RequestedConnection, Side, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus};
 use crate::peering::authority::{self, Authority, Authorized};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
 use crate::peering::endpoints::Endpoint;
 use crate::peering::limits::Permissions;
 use crate::peering::owner::Owner;
-use crate::peering::plan::Aspect;
+use crate::peering::plan::{Aspect, Unseen};
 use crate::peering::routes::{RouteAnswers, RouteTables};
 use crate::peering::settings::Settings;
 
@@ -111,9 +112,17 @@ pub(crate) struct Observation {
     pub route_answers: RouteAnswers,
     /// The refusals of AWS whose next attempt is not due yet.
     pub refused: BTreeMap<(String, Aspect), Blocker>,
+    /// The changes that EC2 has accepted and does not show yet.
+    pub unseen: BTreeMap<(String, Aspect), Unseen<Step>>,
 }
 
 impl Observation {
+    /// Whether EC2 shows the effect of a change of tags or options.
+    pub(crate) fn shows(&self, step: &Step) -> bool {
+        let Step::Upkeep { id, step } = step else { return true };
+        self.connections.get(id).is_some_and(|connection| step.is_shown_by(Side::Accepter, connection))
+    }
+
     /// Whether an accepted connection is certainly gone: EC2 shows that it has ended, has shown it before, or has not
     /// shown the connection for the consistency window.
     pub(super) fn is_gone(&self, record: &RequestedConnection, settings: Settings) -> bool {

@@ -75,4 +75,11 @@ impl plan::Step for Step {
             Self::Upkeep { step, .. } => step.calls(Side::Accepter),
         }
     }
+
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Upkeep { step, .. }, Self::Upkeep { step: other, .. }) => step.covers(other),
+            _ => false,
+        }
+    }
 }

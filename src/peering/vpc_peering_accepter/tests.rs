@@ -21,7 +21,7 @@ use crate::api::{
     VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
 };
 use crate::peering::connection::Tags;
-use crate::peering::plan::Aspect;
+use crate::peering::plan::{Aspect, Unseen};
 use crate::peering::routes::{Route, RouteAnswers, RouteTable, RouteTables, Target};
 use crate::peering::testing::{every_code, permissions};
 use crate::peering::upkeep::UpkeepStep;
@@ -205,7 +205,7 @@ fn a_request_is_accepted_only_if_one_entry_matches_every_value() {
     };
     let without_account = VpcInfo { owner_id: None, ..whole.clone() };
     let without_region = VpcInfo { region: None, ..whole.clone() };
-    let rows: [(&str, Vec<AcceptedRequests>, &VpcInfo, Option<&str>); 20] = [
+    let rows: [(&str, Vec<AcceptedRequests>, &VpcInfo, Option<&str>); 21] = [
         ("all fields missing", vec![incomplete], &whole, Some("spec.accept[0].vpcs has neither")),
         ("no blocks", vec![no_blocks], &whole, Some("spec.accept[0].cidrBlocks has neither")),
         ("an empty list of VPCs", vec![empty], &whole, Some("spec.accept[0].vpcs does not list vpc-1")),
@@ -226,7 +226,8 @@ fn a_request_is_accepted_only_if_one_entry_matches_every_value() {
         ("a smaller block", vec![cidrs("10.1.0.0/24")], &whole, Some("is not within a block of")),
         ("no IPv6 allowed", vec![cidrs("10.0.0.0/8")], &with_ipv6, Some("2001:db8::/56 is not within a block of")),
         ("hidden blocks", vec![cidrs("0.0.0.0/0")], &hidden, Some("cannot be checked")),
-        ("only the primary block", vec![cidrs("0.0.0.0/0")], &primary_only, Some("cannot be checked")),
+        ("only the primary block", vec![cidrs("10.0.0.0/8")], &primary_only, None),
+        ("another primary block", vec![cidrs("10.2.0.0/16")], &primary_only, Some("10.1.0.0/16 is not within")),
         ("an unreadable block", vec![cidrs("0.0.0.0/0")], &unreadable, Some("cannot be checked")),
         ("the second entry", vec![vpcs(&["vpc-2"]), any.clone()], &whole, None),
         ("unknown account", vec![any.clone()], &without_account, Some("EC2 does not show the account")),
@@ -313,6 +314,84 @@ fn routes_of_an_accepted_connection_follow_its_entry() {
     let plan = incomplete.plan();
     let Plan::Stalled { reason: Reason::InvalidRequest, message, .. } = plan else { panic!("{plan:?}") };
     assert!(message.contains("vpcs"), "{message}");
+}
+
+#[test]
+fn a_connection_is_judged_again_once_all_its_blocks_are_shown() {
+    let active = Connection {
+        requester: info(THEIRS, "vpc-11111111", "eu-west-1", &["10.1.0.0/16", "10.2.0.0/16"]),
+        ..connection("pcx-1", StatusCode::Active)
+    };
+    let within = |block: &str| AcceptedRequests {
+        cidr_blocks: Some(AllowedCidrBlocks { all: false, list: list(&[block]) }),
+        ..any_of(THEIRS)
+    };
+    let denied = |block: &str| DeniedRequests { cidr_blocks: vec![block.into()], ..DeniedRequests::default() };
+    let of_account = DeniedRequests { owner_id: Some(THEIRS.into()), ..DeniedRequests::default() };
+    let rows = [
+        ("allowed", vec![within("10.0.0.0/8")], vec![], None),
+        ("one block outside", vec![within("10.1.0.0/16")], vec![], Some("10.2.0.0/16 is not within a block of")),
+        ("another entry allows it", vec![within("10.1.0.0/16"), any_of(THEIRS)], vec![], None),
+        ("denied", vec![any_of(THEIRS)], vec![denied("10.2.3.0/24")], Some("10.2.0.0/16 overlaps")),
+        // These lists changed after the acceptance. The rule for routes decides.
+        ("no entry", vec![], vec![], None),
+        ("denied account", vec![within("10.1.0.0/16")], vec![of_account], None),
+    ];
+    for (name, accept, deny, violation) in rows {
+        let mut case = Case::new([active.clone()]).accepted("pcx-1");
+        (case.spec.accept, case.spec.deny) = (accept, deny);
+        with_routes(&mut case, "10.1.0.0/16", None);
+        let assessment = case.assess();
+        let Some(part) = violation else {
+            let is_reported = matches!(assessment.plan, Plan::Stalled { reason: Reason::UnexpectedCidrBlock, .. });
+            assert!(!is_reported, "{name}: {:?}", assessment.plan);
+            continue;
+        };
+        let Plan::Stalled { reason: Reason::UnexpectedCidrBlock, message, .. } = &assessment.plan else {
+            panic!("{name}: {:?}", assessment.plan)
+        };
+        assert!(message.contains(part) && message.contains("pcx-1"), "{name}: {message}");
+        assert_eq!(assessment.verdicts[0].message.as_ref(), Some(message), "{name}");
+        assert_eq!(case.verdict(), Some(AccepterDecision::Accepted), "{name}");
+        // Without routes in the spec, it is reported all the same.
+        case.spec.routes = None;
+        assert!(matches!(case.plan(), Plan::Stalled { reason: Reason::UnexpectedCidrBlock, .. }), "{name}");
+    }
+}
+
+#[test]
+fn a_block_that_is_added_later_withholds_no_other_route() {
+    let active = Connection {
+        requester: info(THEIRS, "vpc-11111111", "eu-west-1", &["10.1.0.0/16", "10.2.0.0/16"]),
+        ..connection("pcx-1", StatusCode::Active)
+    };
+    let mut case = Case::new([active]).accepted("pcx-1");
+    case.status.connections[0].accepted_cidr_blocks = vec!["10.1.0.0/16".into()];
+    case.spec.accept = vec![AcceptedRequests {
+        cidr_blocks: Some(AllowedCidrBlocks { all: false, list: list(&["10.1.0.0/16"]) }),
+        ..any_of(THEIRS)
+    }];
+    with_routes(&mut case, "10.1.0.0/16", None);
+    let step = case.step();
+    let Some(Step::Upkeep { step: UpkeepStep::RecordRoutes { routes }, .. }) = step else { panic!("{step:?}") };
+    assert_eq!(routes.into_iter().map(|route| route.destination_cidr_block).collect::<Vec<_>>(), ["10.1.0.0/16"]);
+}
+
+#[test]
+fn a_change_that_ec2_does_not_show_yet_is_not_repeated() {
+    let mut case = Case::new([connection("pcx-1", StatusCode::Active)]).accepted("pcx-1");
+    case.spec.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
+    let step = case.step().expect("a step");
+    let aspect = ("pcx-1".to_owned(), Aspect::Options(Side::Accepter));
+    case.observed.unseen.insert(aspect, Unseen { step: step.clone(), left: Duration::from_secs(60) });
+    let Plan::Wait { reason: Reason::Updating, message, requeue_after: Some(_) } = case.plan() else {
+        panic!("{:?}", case.plan())
+    };
+    assert!(message.contains("waiting for EC2 to show a change"), "{message}");
+    // An edited spec is applied at once.
+    case.spec.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(false) });
+    assert!(!matches!(case.plan(), Plan::Wait { .. }), "{:?}", case.plan());
+    assert!(!case.observed.shows(&step));
 }
 
 #[test]

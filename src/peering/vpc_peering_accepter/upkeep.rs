@@ -39,9 +39,11 @@ impl ConnectionAspect {
         Self { id: id.to_owned(), status }
     }
 
-    pub(super) fn unless_refused(self, observed: &Observation) -> Self {
-        let refusal = observed.refused.get(&(self.id.clone(), self.status.aspect));
-        Self { status: self.status.unless_refused(refusal), ..self }
+    /// The same state while AWS refuses the step, or does not show its effect yet.
+    pub(super) fn unless_held(self, observed: &Observation) -> Self {
+        let aspect = (self.id.clone(), self.status.aspect);
+        let status = self.status.unless_refused(observed.refused.get(&aspect));
+        Self { status: status.unless_unseen(observed.unseen.get(&aspect)), ..self }
     }
 }
 
@@ -59,13 +61,18 @@ pub(super) fn aspects(
     };
     let managed: BTreeSet<ManagedTag> = record.managed_tags.iter().cloned().collect();
     let mut statuses = vec![upkeep::tags(SIDE, desired.tags(), &managed, (target, connection))];
+    let violation = violation(desired, recorded, connection);
+    statuses.extend(violation.clone().map(|blocker| AspectStatus::blocked(Aspect::Acceptance, blocker)));
     if connection.code == StatusCode::Active {
         if let Some(wanted) = desired.spec.options.and_then(|options| options.allow_dns_resolution_from_remote_vpc) {
             let shown = connection.accepter.peering_options.as_ref();
             let permission = ("spec.options", desired.permissions.at(SIDE));
             statuses.push(upkeep::options(SIDE, wanted, shown, target, permission));
         }
-        statuses.extend(repair_routes(desired, recorded, observed, connection, target));
+        statuses.extend(match violation.filter(|_| desired.spec.routes.is_some()) {
+            Some(blocker) => Some(AspectStatus::blocked(Aspect::Routes(SIDE), blocker)),
+            None => repair_routes(desired, recorded, observed, connection, target),
+        });
     }
     statuses.into_iter().map(|status| ConnectionAspect::of_end(id, status)).collect()
 }
@@ -80,6 +87,29 @@ pub(super) fn conditions(
     let asked = (options, desired.spec.routes.is_some());
     let awaited = awaited.map(|id| Blocker::stalled(Reason::Updating, format!("waiting for {id} to become active")));
     upkeep::conditions(aspects.iter().map(|aspect| &aspect.status), asked, awaited, Step::change)
+}
+
+/// The reason why an active connection gets no routes: its CIDR blocks, of which a pending request may not show all,
+/// violate the lists. The connection itself stays.
+///
+/// A block that the requester adds later has no such effect, because the status records the first blocks. A connection
+/// that has routes keeps them: [`route_rule`] decides on each of its blocks.
+pub(super) fn violation(desired: Desired<'_>, recorded: &Recorded, connection: &Connection) -> Option<Blocker> {
+    let id = connection.id.as_str();
+    let record = recorded.acceptance(id)?;
+    if connection.code != StatusCode::Active || !recorded.routes_through(id).0.is_empty() {
+        return None;
+    }
+    let mut blocks = routes::cidr_blocks(&connection.requester);
+    let first = routes::parse_all(&record.accepted_cidr_blocks);
+    if !first.is_empty() {
+        blocks.retain(|block| first.contains(block));
+    }
+    let reason = rules::violation(&desired.spec.accept, &desired.spec.deny, &connection.requester, &blocks)?;
+    let message = format!(
+        "{id} is active, but now that EC2 shows all CIDR blocks of the requester, {reason}; {id} gets no routes until spec.accept and spec.deny allow all its blocks; if they are not wanted, delete {id} in EC2"
+    );
+    Some(Blocker::stalled(Reason::UnexpectedCidrBlock, message))
 }
 
 /// The rule for the routes of a connection, by the current lists of the spec.

@@ -27,8 +27,6 @@ pub async fn a_request_without_a_full_match_is_not_accepted(world: World) -> Res
     let entry = |fields: Value| json!([accept_any(ACCOUNT, fields)]);
     left(entry(json!({"vpcs": {"list": ["vpc-00000000"]}})), "spec.accept[0].vpcs does not list").await?;
     left(entry(json!({"regions": {"list": ["eu-west-1"]}})), "spec.accept[0].regions does not list").await?;
-    left(entry(json!({"cidrBlocks": {"list": ["10.0.0.0/8"]}})), "EC2 does not show").await?;
-    world.simulator().set(&json!({"cidr_blocks_of_requests": true})).await?;
     left(entry(json!({"cidrBlocks": {"list": ["10.1.0.0/24"]}})), "is not within a block of").await?;
     ensure!(world.calls("AcceptVpcPeeringConnection").await? == 0);
     accepter.apply(json!({"accept": entry(json!({"cidrBlocks": {"list": ["10.0.0.0/8"]}}))})).await?;
@@ -36,6 +34,41 @@ pub async fn a_request_without_a_full_match_is_not_accepted(world: World) -> Res
     // An accepted connection stays when the list changes.
     accepter.apply(json!({"accept": []})).await?;
     accepter.until_accepted(&id).await?;
+    Ok(())
+}
+
+/// A request that shows the primary block only. The accepted connection also has a block that the spec does not allow,
+/// so it gets no routes until the spec allows the block.
+pub async fn a_connection_is_judged_again_once_all_its_blocks_are_shown(world: World) -> Result<()> {
+    let accepter = AccepterEnd::of_another_account(&world).await?;
+    world.simulator().set(&json!({"blocks_of_requests": "primary"})).await?;
+    let add = world.ec2.associate_vpc_cidr_block().vpc_id(&world.requester).cidr_block("10.200.0.0/16");
+    add.send().await?;
+    let _operator = world.operator.start().await?;
+    let spec = |blocks: Value| {
+        let accept = json!([accept_any(ACCOUNT, json!({"cidrBlocks": {"list": blocks}}))]);
+        json!({"accept": accept, "routes": {"routeTables": {"main": true}}})
+    };
+    accepter.apply(spec(json!(["10.1.0.0/16"]))).await?;
+    let id = request(&world, &accepter, &world.requester).await?;
+    let object = accepter.until("stalled", |object| is_stalled(object, "UnexpectedCidrBlock")).await?;
+    for type_ in ["Ready", "RoutesReady"] {
+        let shown = condition(&object, type_).context("no condition")?;
+        ensure!(shown.status == "False" && shown.reason == "UnexpectedCidrBlock", "{shown:?}");
+        for part in [id.as_str(), "10.200.0.0/16", "spec.accept[0].cidrBlocks"] {
+            ensure!(shown.message.contains(part), "{shown:?}");
+        }
+    }
+    let message = entry(&object, &id).and_then(|entry| entry.message.as_ref()).context("no message")?;
+    ensure!(message.contains("10.200.0.0/16"), "{message}");
+    world.until_events(&["Accepted", "UnexpectedCidrBlock"]).await?;
+    ensure!(accepter.routes().await?.is_empty(), "{:?}", accepter.routes().await?);
+    ensure!(ec2::code(&accepter.connection(&id).await?) == "active", "the connection must stay");
+    accepter.apply(spec(json!(["10.1.0.0/16", "10.200.0.0/16"]))).await?;
+    accepter.until_accepted(&id).await?;
+    let mut routes = accepter.routes().await?;
+    routes.sort();
+    ensure!(routes == ["10.1.0.0/16", "10.200.0.0/16"], "{routes:?}");
     Ok(())
 }
 

@@ -52,7 +52,6 @@ pub async fn a_cidr_block_added_by_another_account_needs_approval(world: World) 
 /// At the accepter's end, the `accept` entry allows the block. Without the entry, all routes are removed.
 pub async fn a_cidr_block_added_by_a_requester_needs_approval(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
-    world.simulator().set(&json!({"cidr_blocks_of_requests": true})).await?;
     let (theirs, vpc) = world.another_account().await?;
     let api = Api::<VpcPeeringAccepter>::namespaced(world.client.clone(), &world.namespace);
     let all = json!({"all": true});

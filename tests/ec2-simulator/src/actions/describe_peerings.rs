@@ -4,12 +4,15 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
+use ipnet::{Ipv4Net, Ipv6Net};
+
 use super::{Context, Handler, write_tags};
 use crate::error::Result;
 use crate::protocol::{Filters, Page, Params, Xml, answer};
 use crate::world::id::ResourceKind;
-use crate::world::peering::{End, Options};
-use crate::world::{Call, Peering, Phase, Side, World};
+use crate::world::peering::Options;
+use crate::world::settings::BlocksOfRequests;
+use crate::world::{Call, Peering, Phase, Side, Tags, World};
 
 /// The filters that the API reference lists.
 const FILTERS: &[&str] = &[
@@ -57,7 +60,7 @@ impl Handler for Describe {
         call.proceed()?;
         let world = &*world;
         let passes = |peering: &&Peering| {
-            let tags = || world.tags(&call.location, &peering.id);
+            let tags = || world.shown_tags(&call.location, &peering.id);
             self.filters.match_all(tags, |name| values(world, peering, name))
         };
         let mut xml = Xml::default();
@@ -66,7 +69,7 @@ impl Handler for Describe {
             "vpcPeeringConnectionSet",
             self.candidates(world, call).filter(passes),
             |peering| peering.id.clone(),
-            |xml, peering| write(xml, world, call, peering),
+            |xml, peering| write(xml, world, peering, world.shown_tags(&call.location, &peering.id)),
         );
         Ok(xml)
     }
@@ -97,15 +100,20 @@ impl Describe {
 
 /// The response of an action that returns one connection.
 pub(super) fn response(world: &World, call: &Call, peering: &Peering) -> Xml {
+    response_with(peering, world, world.tags(&call.location, &peering.id))
+}
+
+/// The response of an action that returns one connection, with these tags.
+pub(super) fn response_with(peering: &Peering, world: &World, tags: Option<&Tags>) -> Xml {
     let mut xml = Xml::default();
-    xml.element("vpcPeeringConnection", |xml| write(xml, world, call, peering));
+    xml.element("vpcPeeringConnection", |xml| write(xml, world, peering, tags));
     xml
 }
 
-fn write(xml: &mut Xml, world: &World, call: &Call, peering: &Peering) {
+fn write(xml: &mut Xml, world: &World, peering: &Peering, tags: Option<&Tags>) {
     xml.text("vpcPeeringConnectionId", &peering.id);
     for (name, side) in [("requesterVpcInfo", Side::Requester), ("accepterVpcInfo", Side::Accepter)] {
-        xml.element(name, |xml| write_end(xml, world, peering, peering.end(side)));
+        xml.element(name, |xml| write_end(xml, world, peering, side));
     }
     xml.element("status", |xml| {
         xml.text("code", peering.phase.code());
@@ -121,30 +129,50 @@ fn write(xml: &mut Xml, world: &World, call: &Call, peering: &Peering) {
             (true, false) | (false, true) => "pending",
         },
     );
-    write_tags(xml, world.tags(&call.location, &peering.id));
+    write_tags(xml, tags);
 }
 
-fn shows_blocks(world: &World, peering: &Peering) -> bool {
-    peering.phase == Phase::Active || world.settings().cidr_blocks_of_requests
+/// Whether an end shows its CIDR blocks and options. A request shows those of the requester, an accepted connection
+/// those of both ends, and an ended connection none (ansible-collections/amazon.aws `ec2_vpc_peering`).
+fn shows_details(peering: &Peering, side: Side) -> bool {
+    match peering.phase {
+        Phase::InitiatingRequest { .. } | Phase::PendingAcceptance => side == Side::Requester,
+        Phase::Provisioning { .. } | Phase::Active => true,
+        Phase::Failed { .. }
+        | Phase::Rejected { .. }
+        | Phase::Expired { .. }
+        | Phase::Deleting { .. }
+        | Phase::Deleted { .. } => false,
+    }
 }
 
-/// The API reference documents CIDR blocks for active connections only. Options can be set on active connections only.
-/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcPeeringConnection.html>
-fn write_end(xml: &mut Xml, world: &World, peering: &Peering, end: &End) {
+/// The CIDR blocks that an end shows.
+fn shown_blocks<'a>(world: &'a World, peering: &Peering, side: Side) -> (&'a [Ipv4Net], &'a [Ipv6Net]) {
+    let vpc = world.vpc_at(peering.end(side)).filter(|_| shows_details(peering, side));
+    let Some(vpc) = vpc else { return (&[], &[]) };
+    let is_partial = !peering.phase.is_accepted() && world.settings().blocks_of_requests == BlocksOfRequests::Primary;
+    match vpc.cidr_blocks.split_first_chunk::<1>() {
+        Some((primary, _)) if is_partial => (primary, &[]),
+        _ => (&vpc.cidr_blocks, &vpc.ipv6_cidr_blocks),
+    }
+}
+
+fn write_end(xml: &mut Xml, world: &World, peering: &Peering, side: Side) {
+    let end = peering.end(side);
     xml.text("ownerId", &end.location.account);
     xml.text("vpcId", &end.vpc_id);
     xml.text("region", &end.location.region);
-    if !shows_blocks(world, peering) {
-        return;
+    let (ipv4, ipv6) = shown_blocks(world, peering, side);
+    xml.optional("cidrBlock", ipv4.first());
+    if !ipv4.is_empty() {
+        xml.list("cidrBlockSet", ipv4, |xml, block| xml.text("cidrBlock", block));
     }
-    if let Some(vpc) = world.vpc_at(end) {
-        xml.optional("cidrBlock", vpc.cidr_blocks.first());
-        xml.list("cidrBlockSet", &vpc.cidr_blocks, |xml, block| xml.text("cidrBlock", block));
-        if !vpc.ipv6_cidr_blocks.is_empty() {
-            xml.list("ipv6CidrBlockSet", &vpc.ipv6_cidr_blocks, |xml, block| xml.text("ipv6CidrBlock", block));
-        }
+    if !ipv6.is_empty() {
+        xml.list("ipv6CidrBlockSet", ipv6, |xml, block| xml.text("ipv6CidrBlock", block));
     }
-    xml.element("peeringOptions", |xml| write_options(xml, &end.options));
+    if shows_details(peering, side) {
+        xml.element("peeringOptions", |xml| write_options(xml, &world.shown_options(peering, side)));
+    }
 }
 
 pub(super) fn write_options(xml: &mut Xml, options: &Options) {
@@ -157,16 +185,14 @@ pub(super) fn write_options(xml: &mut Xml, options: &Options) {
 
 /// The values that a filter matches against. A CIDR block matches only while it is shown.
 fn values<'a>(world: &'a World, peering: &'a Peering, name: &str) -> Vec<Cow<'a, str>> {
-    let blocks = |end: &End| match world.vpc_at(end).filter(|_| shows_blocks(world, peering)) {
-        Some(vpc) => vpc.cidr_blocks.iter().map(|block| block.to_string().into()).collect(),
-        None => Vec::new(),
-    };
+    let blocks =
+        |side| shown_blocks(world, peering, side).0.iter().map(|block| block.to_string().into()).collect::<Vec<_>>();
     match name {
-        "accepter-vpc-info.cidr-block" => blocks(&peering.accepter),
+        "accepter-vpc-info.cidr-block" => blocks(Side::Accepter),
         "accepter-vpc-info.owner-id" => vec![peering.accepter.location.account.as_str().into()],
         "accepter-vpc-info.vpc-id" => vec![peering.accepter.vpc_id.as_str().into()],
         "expiration-time" => peering.expires.map(|time| answer::time(time).into()).into_iter().collect(),
-        "requester-vpc-info.cidr-block" => blocks(&peering.requester),
+        "requester-vpc-info.cidr-block" => blocks(Side::Requester),
         "requester-vpc-info.owner-id" => vec![peering.requester.location.account.as_str().into()],
         "requester-vpc-info.vpc-id" => vec![peering.requester.vpc_id.as_str().into()],
         "status-code" => vec![peering.phase.code().into()],

@@ -41,7 +41,9 @@ impl Handler for Create {
             tags: self.tags,
         };
         let peering = world.request_peering(&context.call, request)?;
-        Ok(describe_peerings::response(world, &context.call, &peering))
+        let tags = world.tags(&context.call.location, &peering.id);
+        let shown = tags.filter(|_| !world.settings().create_answer_without_tags);
+        Ok(describe_peerings::response_with(&peering, world, shown))
     }
 }
 

@@ -159,7 +159,9 @@ impl Handler for DescribeTables {
         let passes = |table: &&RouteTable| {
             (self.ids.is_empty() || self.ids.contains(&table.id))
                 && self.page.after().is_none_or(|after| table.id.as_str() > after)
-                && self.filters.match_all(|| world.tags(&call.location, &table.id), |name| values(world, table, name))
+                && self
+                    .filters
+                    .match_all(|| world.shown_tags(&call.location, &table.id), |name| values(world, table, name))
         };
         let mut xml = Xml::default();
         self.page.write(
@@ -234,7 +236,7 @@ fn write(xml: &mut Xml, world: &World, call: &Call, table: &RouteTable) {
         })
         .collect();
     xml.list("propagatingVgwSet", gateways, |xml, id| xml.text("gatewayId", id));
-    write_tags(xml, world.tags(&call.location, &table.id));
+    write_tags(xml, world.shown_tags(&call.location, &table.id));
 }
 
 /// The simulator associates main route tables with their VPC, and the tables of a scene with their gateway. A table has

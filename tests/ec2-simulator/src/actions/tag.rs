@@ -61,7 +61,7 @@ impl Handler for Describe {
 
     fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         context.call.proceed()?;
-        let all = world.all_tags(&context.call.location);
+        let all = world.all_shown_tags(&context.call.location);
         let all = all.flat_map(|(id, tags)| tags.iter().map(move |(key, value)| (id, key, value, tags)));
         let passes = |(id, key, value, tags): &(&str, &String, &String, &Tags)| {
             self.page.after().is_none_or(|after| position(id, key).as_str() > after)

@@ -166,20 +166,22 @@ impl Handler for Describe {
     fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         let call = &context.call;
         for id in &self.ids {
-            world.vpc(call, id)?;
+            world.visible_vpc(call, id)?;
         }
         call.proceed()?;
         let world = &*world;
         let passes = |vpc: &&Vpc| {
             (self.ids.is_empty() || self.ids.contains(&vpc.id))
                 && self.page.after().is_none_or(|after| vpc.id.as_str() > after)
-                && self.filters.match_all(|| world.tags(&call.location, &vpc.id), |name| values(vpc, call.now, name))
+                && self
+                    .filters
+                    .match_all(|| world.shown_tags(&call.location, &vpc.id), |name| values(vpc, call.now, name))
         };
         let mut xml = Xml::default();
         self.page.write(
             &mut xml,
             "vpcSet",
-            world.vpcs(&call.location).filter(passes),
+            world.visible_vpcs(&call.location).filter(passes),
             |vpc| vpc.id.clone(),
             |xml, vpc| write(xml, world, call, vpc, "available"),
         );
@@ -201,7 +203,7 @@ fn write(xml: &mut Xml, world: &World, call: &Call, vpc: &Vpc, state: &str) {
     xml.text("dhcpOptionsId", DHCP_OPTIONS_ID);
     xml.text("instanceTenancy", "default");
     xml.text("isDefault", false);
-    write_tags(xml, world.tags(&call.location, &vpc.id));
+    write_tags(xml, world.shown_tags(&call.location, &vpc.id));
 }
 
 const DHCP_OPTIONS_ID: &str = "dopt-00000000000000000";

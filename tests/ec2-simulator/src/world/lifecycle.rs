@@ -30,6 +30,7 @@ impl World {
     /// Applies all timed transitions that are due, each at its own time.
     pub fn advance(&mut self, now: Timestamp) {
         let visibility = self.settings.visibility.clone();
+        let lags = self.settings.lags.clone();
         while let Some((time, id)) = self.peerings.next_due(now, &visibility) {
             let Some(peering) = self.peerings.get(&id) else { continue };
             let next = match &peering.phase {
@@ -45,8 +46,14 @@ impl World {
                     continue;
                 }
             };
+            match next {
+                Phase::PendingAcceptance => self.delay_phase(&id, time, lags.acceptance),
+                Phase::Active => self.delay_phase(&id, time, lags.activation),
+                _ => {}
+            }
             self.set_phase(&id, next);
         }
+        self.lagging.advance(now);
     }
 
     /// The connections that are visible in the location of the call, sorted by ID, starting after the ID `after`.
@@ -79,7 +86,8 @@ impl World {
         }
     }
 
-    /// Requests a connection. An invalid peer VPC is not an error here: the connection becomes `failed` later.
+    /// Requests a connection. An invalid peer VPC is not an error here: the connection becomes `failed` later. A dry run
+    /// does not check quotas.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVpcPeeringConnection.html>
     ///
     /// # Errors
@@ -90,6 +98,7 @@ impl World {
         if request.options.multipath && request.peer.region == call.location.region {
             return Err(no_multipath());
         }
+        call.proceed()?;
         let existing = self.existing(&request);
         let quota = self.settings.quotas.outstanding;
         if existing.is_none() && self.peerings.outstanding_count(&call.location) >= quota {
@@ -98,9 +107,9 @@ impl World {
                 format!("You have reached the limit of {quota} outstanding VPC peering connection requests."),
             ));
         }
-        call.proceed()?;
         if let Some(existing) = existing {
             if self.settings.repeat_request == RepeatRequest::ReturnExistingWithNewTags {
+                self.delay_tags(&call.location, &existing.id, call.now);
                 self.add_tags(&call.location, &existing.id, request.tags);
             }
             return Ok(existing);
@@ -113,6 +122,7 @@ impl World {
             expires: Some(saturating_add(call.now, delays.expiry)),
             phase: Phase::InitiatingRequest { until: saturating_add(call.now, delays.initiating) },
         };
+        self.delay_tags(&call.location, &peering.id, call.now);
         self.add_tags(&call.location, &peering.id, request.tags);
         self.peerings.insert(peering.clone(), &self.settings.visibility);
         Ok(peering)
@@ -132,7 +142,7 @@ impl World {
         self.peerings.of_vpc(&request.vpc_id).find(is_same).cloned()
     }
 
-    /// Accepts a request.
+    /// Accepts a request. A dry run checks neither the phase nor quotas.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AcceptVpcPeeringConnection.html>
     ///
     /// # Errors
@@ -141,6 +151,10 @@ impl World {
     pub fn accept_peering(&mut self, call: &Call, id: &str) -> Result<Peering> {
         let peering = self.peering(call, id)?;
         check_accepter(call, peering, "accept", "accepted")?;
+        call.proceed()?;
+        if peering.phase == Phase::PendingAcceptance && !self.acts_on_phase(id) {
+            return Err(ResourceKind::VpcPeeringConnection.not_found(&[id]));
+        }
         check_pending(peering, "provisioning")?;
         let (one, two) = (&peering.requester.vpc_id, &peering.accepter.vpc_id);
         let joins_both = |other: &Peering| {
@@ -158,7 +172,6 @@ impl World {
                 return Err(Error::new("ActiveVpcPeeringConnectionPerVpcLimitExceeded", message));
             }
         }
-        call.proceed()?;
         let until = saturating_add(call.now, self.settings.delays.provisioning);
         self.change(id, |peering| {
             peering.expires = None;
@@ -175,8 +188,8 @@ impl World {
     pub(crate) fn reject_peering(&mut self, call: &Call, id: &str) -> Result<()> {
         let peering = self.peering(call, id)?;
         check_accepter(call, peering, "reject", "accepted or rejected")?;
-        check_pending(peering, "rejected")?;
         call.proceed()?;
+        check_pending(peering, "rejected")?;
         self.set_phase(id, Phase::Rejected { since: call.now });
         Ok(())
     }
@@ -188,6 +201,7 @@ impl World {
     /// If the phase does not allow it, or the caller is the accepter of a pending request from another account.
     pub fn delete_peering(&mut self, call: &Call, id: &str) -> Result<()> {
         let peering = self.peering(call, id)?;
+        call.proceed()?;
         let side = if peering.requester.location == call.location { Side::Requester } else { Side::Accepter };
         match peering.phase {
             Phase::Active => {}
@@ -195,7 +209,6 @@ impl World {
             Phase::PendingAcceptance => return Err(cannot(call, "delete", id)),
             _ => return Err(invalid_transition(peering, "deleting")),
         }
-        call.proceed()?;
         self.start_deleting(id, side, call.now);
         Ok(())
     }
@@ -211,7 +224,8 @@ impl World {
         changes: &[(Side, Option<bool>, Option<bool>)],
     ) -> Result<Peering> {
         let peering = self.peering(call, id)?;
-        if peering.phase != Phase::Active {
+        call.proceed()?;
+        if peering.phase != Phase::Active || !self.acts_on_phase(id) {
             return Err(Error::not_permitted(format!(
                 "Peering {id} is not active. Peering options can be added only to active peerings."
             )));
@@ -244,7 +258,7 @@ impl World {
                 return Err(no_multipath());
             }
         }
-        call.proceed()?;
+        self.delay_options(id, call.now);
         self.change(id, |peering| {
             for (side, dns, multipath) in changes {
                 let options = &mut peering.end_mut(*side).options;

@@ -4,6 +4,7 @@
 mod call;
 pub(crate) mod id;
 pub mod identity;
+mod lag;
 mod lifecycle;
 pub(crate) mod peering;
 mod peering_index;
@@ -39,6 +40,7 @@ pub struct World {
     tables: BTreeMap<String, RouteTable>,
     peerings: PeeringIndex,
     tags: HashMap<Location, BTreeMap<String, Tags>>,
+    lagging: lag::Lagging,
     random: Random,
 }
 
@@ -54,6 +56,7 @@ impl World {
             tables: BTreeMap::new(),
             peerings: PeeringIndex::default(),
             tags: HashMap::new(),
+            lagging: lag::Lagging::default(),
             random: Random::new(seed),
         }
     }

@@ -22,9 +22,14 @@ pub struct Settings {
     pub throttling: Option<Throttling>,
     /// Every caller can assume any role, whether the role exists or not.
     pub any_role: bool,
-    /// Connections that are not active show CIDR blocks too. The API reference excludes this in its text, but shows it
-    /// in its examples.
-    pub cidr_blocks_of_requests: bool,
+    /// The CIDR blocks of the requester that a pending request shows. The accepter's are never shown before the
+    /// acceptance.
+    pub blocks_of_requests: BlocksOfRequests,
+    /// The answer of `CreateVpcPeeringConnection` has no tags, although the connection gets them. AWS does not document
+    /// whether the answer has tags.
+    pub create_answer_without_tags: bool,
+    /// How long EC2 takes to act on, or to show, the effect of a call.
+    pub lags: Lags,
     /// The clock against which session expiry is checked.
     pub session_clock: SessionClock,
     /// Tags that every new VPC and route table gets, as an organisation's automation may set them.
@@ -58,6 +63,27 @@ impl Default for Delays {
             deleting: Duration::from_millis(500),
         }
     }
+}
+
+/// How long EC2 takes to act on, or to show, the effect of a call, in seconds of the simulator's clock. Zero by default.
+/// <https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lags {
+    /// For this time after a call that sets or removes tags, Describe shows the tags from before.
+    #[serde(with = "seconds")]
+    pub tags: Duration,
+    /// For this time after `ModifyVpcPeeringConnectionOptions`, Describe shows the options from before.
+    #[serde(with = "seconds")]
+    pub options: Duration,
+    /// For this time after a request is shown as pending, `AcceptVpcPeeringConnection` does not find it
+    /// (hashicorp/terraform-provider-aws 30423).
+    #[serde(with = "seconds")]
+    pub acceptance: Duration,
+    /// For this time after a connection is shown as active, `ModifyVpcPeeringConnectionOptions` answers that it is not
+    /// active (hashicorp/terraform 8733).
+    #[serde(with = "seconds")]
+    pub activation: Duration,
 }
 
 /// How long an ended connection stays visible, in seconds of the simulator's clock.
@@ -94,6 +120,18 @@ pub enum RepeatRequest {
     ReturnExistingWithNewTags,
     /// A new connection.
     MintNew,
+}
+
+/// The CIDR blocks of the requester that a pending request shows. It shows the primary block (ansible-collections/amazon.aws
+/// `ec2_vpc_peering`). Nobody has observed whether it shows the other account the secondary and IPv6 blocks too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BlocksOfRequests {
+    /// All blocks.
+    #[default]
+    All,
+    /// The primary IPv4 block.
+    Primary,
 }
 
 /// The quotas.

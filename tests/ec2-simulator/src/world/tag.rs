@@ -78,6 +78,7 @@ impl World {
         }
         call.proceed()?;
         for resource in resources {
+            self.delay_tags(&call.location, resource, call.now);
             self.add_tags(&call.location, resource, tags.clone());
         }
         Ok(())
@@ -98,8 +99,9 @@ impl World {
             };
             tags.is_empty() || tags.iter().any(matches)
         };
-        let here = self.tags.entry(call.location.clone()).or_default();
         for resource in resources {
+            self.delay_tags(&call.location, resource, call.now);
+            let here = self.tags.entry(call.location.clone()).or_default();
             if let Some(tags) = here.get_mut(resource) {
                 tags.retain(|key, value| !is_removed(key, value));
             }

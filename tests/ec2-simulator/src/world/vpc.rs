@@ -30,6 +30,10 @@ pub struct Vpc {
     /// Blocks that were disassociated. `DescribeVpcs` shows them for a while.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disassociated: Vec<Disassociated>,
+    /// The accounts with which the owner shares subnets of the VPC by AWS RAM. They see the VPC, but cannot peer it.
+    /// <https://docs.aws.amazon.com/vpc/latest/userguide/vpc-sharing.html>
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared_with: Vec<String>,
     /// `enableDnsSupport`
     #[serde(default = "enabled")]
     pub dns_support: bool,
@@ -102,6 +106,11 @@ impl Vpc {
         self.blocks().any(|one| other.blocks().any(|two| one.contains(&two) || two.contains(&one)))
     }
 
+    fn is_visible(&self, location: &Location) -> bool {
+        let is_shared = self.location.region == location.region && self.shared_with.contains(&location.account);
+        self.location == *location || is_shared
+    }
+
     /// Whether it has the DNS attributes that DNS resolution across a connection needs.
     pub(crate) fn resolves_names(&self) -> bool {
         self.dns_support && self.dns_hostnames
@@ -113,7 +122,19 @@ impl World {
         self.vpcs.values().filter(move |vpc| vpc.location == *location)
     }
 
-    /// A VPC in the location of the call.
+    /// The VPCs of a location, and those that other accounts share with it.
+    pub(crate) fn visible_vpcs<'a>(&'a self, location: &'a Location) -> impl Iterator<Item = &'a Vpc> {
+        self.vpcs.values().filter(move |vpc| vpc.is_visible(location))
+    }
+
+    /// A VPC that is visible in the location of the call.
+    pub(crate) fn visible_vpc(&self, call: &Call, id: &str) -> Result<&Vpc> {
+        ResourceKind::Vpc.check(id)?;
+        let visible = self.vpcs.get(id).filter(|vpc| vpc.is_visible(&call.location));
+        visible.ok_or_else(|| ResourceKind::Vpc.not_found(&[id]))
+    }
+
+    /// A VPC that belongs to the location of the call.
     pub(crate) fn vpc(&self, call: &Call, id: &str) -> Result<&Vpc> {
         ResourceKind::Vpc.check(id)?;
         let own = self.vpcs.get(id).filter(|vpc| vpc.location == call.location);
@@ -146,6 +167,7 @@ impl World {
                 Ipv6Block::Own(block) => vec![block.trunc()],
             },
             disassociated: Vec::new(),
+            shared_with: Vec::new(),
             dns_support: true,
             dns_hostnames: false,
         };
@@ -363,6 +385,7 @@ mod tests {
             cidr_blocks: ipv4.iter().map(|block| block.parse().unwrap()).collect(),
             ipv6_cidr_blocks: ipv6.iter().map(|block| block.parse().unwrap()).collect(),
             disassociated: Vec::new(),
+            shared_with: Vec::new(),
             dns_support: true,
             dns_hostnames: false,
         }

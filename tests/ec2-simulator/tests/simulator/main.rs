@@ -4,6 +4,7 @@
 
 mod binary;
 mod cloud;
+mod consistency;
 mod contract;
 mod control;
 mod faults;

@@ -510,7 +510,7 @@ fn deletion_of_a_vpc_depends_on_its_connections() {
 }
 
 #[test]
-fn a_dry_run_runs_all_checks_and_changes_nothing() {
+fn a_dry_run_checks_neither_phase_nor_quotas_and_changes_nothing() {
     let mut scenario = Scenario::new();
     let id = scenario.in_phase("pending-acceptance");
     let before = scenario.world.scene(scenario.now);
@@ -519,7 +519,7 @@ fn a_dry_run_runs_all_checks_and_changes_nothing() {
         (Actor::Requester, "accept", "OperationNotPermitted"),
         (Actor::Accepter, "reject", "DryRunOperation"),
         (Actor::Requester, "delete", "DryRunOperation"),
-        (Actor::Requester, "modify", "OperationNotPermitted"),
+        (Actor::Requester, "modify", "DryRunOperation"),
     ] {
         let call = Call { dry_run: true, ..scenario.call(actor) };
         let world = &mut scenario.world;

@@ -47,7 +47,6 @@ macro_rules! checks {
 const API: &str = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/";
 const BLOCKS: &str =
     "https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html#add-cidr-block-restrictions";
-const CONNECTION: &str = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcPeeringConnection.html";
 const DELETION: &str = "https://docs.aws.amazon.com/vpc/latest/peering/delete-vpc-peering-connection.html";
 const ERRORS: &str = "https://docs.aws.amazon.com/ec2/latest/devguide/errors-overview.html";
 const LIFECYCLE: &str = "https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html#vpc-peering-lifecycle";
@@ -60,6 +59,7 @@ const ROUTES: &str = "https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering
 const TAGS: &str = "https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions";
 const PROVIDER_ERRORS: &str = "hashicorp/terraform-provider-aws internal/service/ec2/errors.go";
 const REPEATS: &str = "hashicorp/terraform-provider-aws 27750 and 27751: AWS promises nothing";
+const SHOWN: &str = "ansible-collections/amazon.aws tests/integration/targets/ec2_vpc_peering, which runs on EC2";
 const SWAPPED: &str = "hashicorp/terraform-provider-aws 44315, and the code in the list of errors";
 const TRANSITIONS: &str = "hashicorp/terraform 7465 and 2322";
 const VPC_INFO: &str = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcPeeringConnectionVpcInfo.html";
@@ -85,7 +85,7 @@ const CHECKS: &[Check] = checks! {
     peerings::a_request_expires_in_seven_days: Differs("no time", LIFECYCLE);
     peerings::an_accepted_request_becomes_active: Agrees;
     peerings::accepting_provisions_first: Differs("code: Some(Active)", LIFECYCLE);
-    peerings::only_active_connections_show_blocks: Differs("while pending", CONNECTION);
+    peerings::each_phase_shows_its_blocks_and_options: Differs("while pending", SHOWN);
     peerings::a_rejected_request_stays_visible: Agrees;
     peerings::a_deleted_connection_stays_visible: Agrees;
     peerings::a_rejected_request_cannot_be_accepted: Agrees;

@@ -1,9 +1,9 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use aws_sdk_ec2::types::{AttributeBooleanValue, PeeringConnectionOptionsRequest};
+use aws_sdk_ec2::types::{AttributeBooleanValue, PeeringConnectionOptionsRequest, VpcPeeringConnectionVpcInfo};
 
-use crate::cloud::{ANOTHER_ACCOUNT, Cloud, ELSEWHERE, HERE, code_of, id_of, refusal, refused_with};
+use crate::cloud::{ANOTHER_ACCOUNT, Cloud, ELSEWHERE, HERE, code_of, id_of, refusal, refused_with, tag};
 
 const UNKNOWN: &str = "pcx-0123456789abcdef0";
 
@@ -53,17 +53,29 @@ pub(super) async fn accepting_provisions_first(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn only_active_connections_show_blocks(cloud: &Cloud) -> Result<()> {
-    let id = cloud.pending().await?;
-    let blocks = async || -> Result<Vec<usize>> {
+pub(super) async fn each_phase_shows_its_blocks_and_options(cloud: &Cloud) -> Result<()> {
+    let (ec2, id) = (cloud.ec2(HERE), cloud.pending().await?);
+    ec2.create_tags().resources(&id).tags(tag("a", "1")).send().await?;
+    // Requester first. Whether an end has a primary block, its list of blocks, and options.
+    let shown = async || -> Result<[[bool; 3]; 2]> {
         let shown = cloud.describe(HERE, &id).await?;
-        let ends = [shown.requester_vpc_info(), shown.accepter_vpc_info()];
-        Ok(ends.iter().flatten().map(|end| end.cidr_block().iter().count()).collect())
+        ensure!(shown.tags() == [tag("a", "1")], "tags: {shown:?}");
+        let details = |end: Option<&VpcPeeringConnectionVpcInfo>| -> Result<[bool; 3]> {
+            let end = end.context("no end")?;
+            ensure!(end.owner_id().is_some() && end.vpc_id().is_some() && end.region().is_some(), "{end:?}");
+            Ok([end.cidr_block().is_some(), !end.cidr_block_set().is_empty(), end.peering_options().is_some()])
+        };
+        Ok([details(shown.requester_vpc_info())?, details(shown.accepter_vpc_info())?])
     };
-    ensure!(blocks().await? == [0, 0], "while pending");
-    cloud.ec2(HERE).accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
+    ensure!(shown().await? == [[true; 3], [false; 3]], "while pending");
+    let accepted = ec2.accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
+    let accepted = accepted.vpc_peering_connection().context("no connection")?;
+    ensure!(accepted.accepter_vpc_info().and_then(|end| end.cidr_block()).is_some(), "while provisioning");
     cloud.settle(HERE, &id, "active").await?;
-    ensure!(blocks().await? == [1, 1], "while active");
+    ensure!(shown().await? == [[true; 3]; 2], "while active");
+    ec2.delete_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
+    cloud.settle(HERE, &id, "deleted").await?;
+    ensure!(shown().await? == [[false; 3]; 2], "once deleted");
     Ok(())
 }
 
