@@ -10,3 +10,4 @@ mod faults;
 mod iam;
 mod moto;
 mod python;
+mod sts;
