@@ -92,7 +92,7 @@ pub struct AwsError {
     pub class: Class,
     /// AWS's error code, if AWS answered.
     pub code: Option<String>,
-    /// AWS's message, or that of the SDK if AWS did not answer.
+    /// AWS's message, or a sentence of the operator if AWS did not answer.
     pub message: String,
     pub request_id: Option<String>,
     /// Whether AWS may have carried out the request.
@@ -105,8 +105,8 @@ impl AwsError {
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
-        if let Some(refusal) = credentials(error) {
-            return Self { caller: Some(principal.to_string()), ..refusal };
+        if let Some(refusal) = credentials(error, principal) {
+            return refusal;
         }
         let code = error.code().map(str::to_owned);
         let (class, ambiguous) = match (error, code.as_deref()) {
@@ -123,7 +123,7 @@ impl AwsError {
             caller: matters.then(|| principal.to_string()),
             class,
             code,
-            message: error.message().map_or_else(|| DisplayErrorContext(error).to_string(), without_encoded_message),
+            message: error.message().map_or_else(|| unanswered(action, error), without_encoded_message),
             request_id: error.request_id().map(str::to_owned),
             ambiguous,
         }
@@ -193,12 +193,17 @@ fn hint(code: &str) -> Option<&'static str> {
         // EKS Pod Identity's own session tags use most of the limit.
         // <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html#id_session-tags_know>
         "PackedPolicyTooLarge" => {
-            "remove spec.sessionTags; with EKS Pod Identity, set disableSessionTags on the association"
+            "remove spec.sessionTags, set disableSessionTags on the EKS Pod Identity association, or use \
+             --disable-session-tags"
         }
         "MalformedPolicyDocument" => "correct the session policy of the operator's credentials",
         // <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_enable-regions.html>
         "RegionDisabledException" => {
-            "activate STS for that region in the account, or change spec.defaultRegion of the AwsIdentity"
+            "or set spec.stsRegion of the AwsIdentity (default: AWS_REGION of the operator) to another region"
+        }
+        "InvalidClientTokenId" => {
+            "correct the operator's credentials, or enable the region of spec.stsRegion (default: AWS_REGION) in their \
+             account"
         }
         TAG_POLICY_VIOLATION => "correct that tag in spec.tags, or change the tag policy of the AWS organization",
         _ => return None,
@@ -229,28 +234,65 @@ fn without_encoded_message(message: &str) -> String {
     }
 }
 
-/// The error if the SDK has no credentials. The request was not sent then.
-fn credentials(error: &(dyn Error + 'static)) -> Option<AwsError> {
-    let failed = chain(error).find_map(|error| error.downcast_ref::<CredentialsError>())?;
-    let mut refusal = AwsError {
-        action: "AssumeRole",
-        caller: None,
-        class: Class::Broken,
-        code: None,
-        message: DisplayErrorContext(failed).to_string(),
-        request_id: None,
-        ambiguous: false,
+/// A sentence about a call that AWS did not answer. The text of the SDK is long and can change with each call, so only
+/// the log has it.
+fn unanswered<E>(action: &str, error: &SdkError<E, HttpResponse>) -> String
+where
+    E: Error + 'static,
+{
+    tracing::warn!(action, error = %DisplayErrorContext(error), "a call to AWS failed without an answer");
+    let sentence = match error {
+        SdkError::ConstructionFailure(_) => "the request was not sent; the log of the operator has the details",
+        SdkError::TimeoutError(_) => "AWS did not answer in time",
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => "AWS did not answer in time",
+        SdkError::DispatchFailure(_) => "AWS cannot be reached; check the network and the region",
+        SdkError::ResponseError(_) => "the answer of AWS was cut off or is unreadable",
+        _ => "AWS gave no message",
     };
+    sentence.to_owned()
+}
+
+/// The error if the SDK has no credentials. The request was not sent then.
+fn credentials(error: &(dyn Error + 'static), principal: &Principal) -> Option<AwsError> {
+    // A role is assumed with the operator's own credentials, whose error is the innermost.
+    let failed = chain(error).filter_map(|error| error.downcast_ref::<CredentialsError>()).last()?;
     if let Some(answer) = metadata(failed) {
-        refusal.code = answer.code().map(str::to_owned);
-        refusal.class = refusal.code.as_deref().map_or(Class::Broken, classify);
-        refusal.message = answer.message().unwrap_or_default().to_owned();
-        refusal.request_id = answer.request_id().map(str::to_owned);
-    } else if matches!(failed, CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)) {
-        refusal.action = "no credentials";
-        refusal.class = Class::FixPermissions;
+        let is_of_own = chain(failed).any(|error| error.is::<AssumeRoleWithWebIdentityError>());
+        let (action, caller) =
+            if is_of_own { ("AssumeRoleWithWebIdentity", &Principal::Own) } else { ("AssumeRole", principal) };
+        return Some(AwsError {
+            action,
+            caller: Some(caller.to_string()),
+            class: answer.code().map_or(Class::Broken, classify),
+            code: answer.code().map(str::to_owned),
+            message: answer.message().unwrap_or_default().to_owned(),
+            request_id: answer.request_id().map(str::to_owned),
+            ambiguous: false,
+        });
     }
-    Some(refusal)
+    tracing::warn!(error = %DisplayErrorContext(error), "there are no AWS credentials");
+    let is_of_role = chain(failed).any(|error| error.is::<SdkError<AssumeRoleError, HttpResponse>>());
+    let (action, class, message) = match failed {
+        CredentialsError::CredentialsNotLoaded(_) => (
+            "no credentials",
+            Class::FixPermissions,
+            "the operator found none; set up IRSA, EKS Pod Identity or an access key",
+        ),
+        CredentialsError::InvalidConfiguration(_) => (
+            "no credentials",
+            Class::FixPermissions,
+            "the configuration of the operator's AWS credentials is invalid; the log of the operator has the details",
+        ),
+        _ if is_of_role => (
+            "AssumeRole",
+            Class::Broken,
+            "STS cannot be reached; check the network, and the region in spec.stsRegion (default: AWS_REGION)",
+        ),
+        _ => ("no credentials", Class::Broken, "the source of the operator's credentials does not answer"),
+    };
+    let caller = is_of_role.then(|| principal.to_string());
+    let (code, request_id) = (None, None);
+    Some(AwsError { action, caller, class, code, message: message.to_owned(), request_id, ambiguous: false })
 }
 
 /// AWS's code and message. EC2's operation errors are untyped and wrap them. Those of STS are typed and own them.
@@ -383,7 +425,7 @@ mod tests {
             ),
             (CredentialsError::provider_error(web), "ExpiredTokenException", Class::Wait),
         ] {
-            let refusal = credentials(&error).unwrap_or_else(|| AwsError::incomplete("none", ""));
+            let refusal = credentials(&error, &Principal::Own).unwrap_or_else(|| AwsError::incomplete("none", ""));
             assert_eq!((refusal.code.as_deref(), refusal.class), (Some(code), class));
             let caller = "AwsIdentity payments (arn:aws:iam::222222222222:role/vpc-peering)".to_owned();
             let text = AwsError { caller: Some(caller), ..refusal }.to_string();

@@ -1,18 +1,23 @@
-//! Sessions of assumed roles. Calls that change AWS for one resource use a session of that resource, which is tagged
-//! with its identity.
+//! Sessions of assumed roles. Calls that change AWS for one resource use a session of that resource, which has its name
+//! and the tags of its cluster and namespace.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_config::identity::IdentityCache;
-use aws_config::sts::AssumeRoleProvider;
 use aws_config::{Region, SdkConfig};
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use aws_sdk_sts::Client;
+use aws_sdk_sts::operation::assume_role::builders::AssumeRoleFluentBuilder;
+use aws_sdk_sts::types::Tag;
 use tokio::time::Instant;
 
 use super::ec2::Ec2;
+use super::interceptor::SdkInterceptor;
 use super::principal::{Role, Session};
 
 /// Sessions are renewed this long before they expire.
@@ -71,21 +76,68 @@ impl Sessions {
     }
 }
 
-/// The SDK configuration of a session. The first call that needs credentials assumes the role.
-pub async fn assume(base: &SdkConfig, role: &Role, session: Session) -> SdkConfig {
-    let region = role.region.clone().map(Region::new).or_else(|| base.region().cloned());
-    let mut builder =
-        AssumeRoleProvider::builder(&role.arn).configure(base).session_name(session.name).tags(session.tags);
-    if let Some(external_id) = &role.external_id {
-        builder = builder.external_id(external_id);
+/// Opens sessions of one role.
+#[derive(Debug)]
+pub(super) struct RoleSessions {
+    /// The configuration with the operator's own credentials.
+    base: SdkConfig,
+    region: Option<Region>,
+    sts: Client,
+    role: Role,
+}
+
+impl RoleSessions {
+    /// `interceptor` observes the calls of AssumeRole.
+    pub(super) fn new(base: &SdkConfig, role: &Role, interceptor: SdkInterceptor) -> Self {
+        let region = role.sts_region.clone().map(Region::new).or_else(|| base.region().cloned());
+        let config = aws_sdk_sts::config::Builder::from(base).region(region.clone()).interceptor(interceptor);
+        Self { base: base.clone(), region, sts: Client::from_conf(config.build()), role: role.clone() }
     }
-    if let Some(region) = &region {
-        builder = builder.region(region.clone());
+
+    /// The SDK configuration of a session. The first call that needs credentials assumes the role.
+    pub(super) fn open(&self, session: Session) -> SdkConfig {
+        let Session { name, tags } = session;
+        let tags = tags.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
+        let request = self
+            .sts
+            .assume_role()
+            .role_arn(&self.role.arn)
+            .set_external_id(self.role.external_id.clone())
+            .role_session_name(name)
+            // `build` fails only without a key or a value.
+            .set_tags(Some(tags.flatten().collect()));
+        self.base
+            .to_builder()
+            .region(self.region.clone())
+            .credentials_provider(SharedCredentialsProvider::new(AssumedRole(request)))
+            // Each session has its own cache, so that its credentials are dropped with it.
+            .identity_cache(IdentityCache::lazy().buffer_time(RENEWAL_MARGIN).build())
+            .build()
     }
-    base.to_builder()
-        .region(region)
-        .credentials_provider(SharedCredentialsProvider::new(builder.build().await))
-        // Each session has its own cache, so that its credentials are dropped with it.
-        .identity_cache(IdentityCache::lazy().buffer_time(RENEWAL_MARGIN).build())
-        .build()
+}
+
+/// The credentials of a session. `AssumeRoleProvider` of aws-config takes no interceptor, so that its calls would not
+/// be in the metrics.
+#[derive(Debug)]
+struct AssumedRole(AssumeRoleFluentBuilder);
+
+impl ProvideCredentials for AssumedRole {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            let answer = self.0.clone().send().await.map_err(CredentialsError::provider_error)?;
+            let incomplete = || CredentialsError::unhandled("STS returned no credentials, or an invalid expiration");
+            let credentials = answer.credentials.ok_or_else(incomplete)?;
+            let expires = SystemTime::try_from(credentials.expiration).map_err(|_| incomplete())?;
+            Ok(Credentials::new(
+                credentials.access_key_id,
+                credentials.secret_access_key,
+                Some(credentials.session_token),
+                Some(expires),
+                "AssumeRole",
+            ))
+        })
+    }
 }
