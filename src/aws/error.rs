@@ -258,8 +258,7 @@ fn credentials(error: &(dyn Error + 'static), principal: &Principal) -> Option<A
     let failed = chain(error).filter_map(|error| error.downcast_ref::<CredentialsError>()).last()?;
     if let Some(answer) = metadata(failed) {
         let is_of_own = chain(failed).any(|error| error.is::<AssumeRoleWithWebIdentityError>());
-        let (action, caller) =
-            if is_of_own { ("AssumeRoleWithWebIdentity", &Principal::Own) } else { ("AssumeRole", principal) };
+        let (action, caller) = if is_of_own { (WEB_IDENTITY, &Principal::Own) } else { ("AssumeRole", principal) };
         return Some(AwsError {
             action,
             caller: Some(caller.to_string()),
@@ -295,6 +294,18 @@ fn credentials(error: &(dyn Error + 'static), principal: &Principal) -> Option<A
     Some(AwsError { action, caller, class, code, message: message.to_owned(), request_id, ambiguous: false })
 }
 
+/// The call by which the SDK gets the operator's own credentials with IRSA.
+pub(super) const WEB_IDENTITY: &str = "AssumeRoleWithWebIdentity";
+
+/// AWS's code if it refused the operator's own credentials for this call. A call of AssumeRole in between reports the
+/// refusal itself.
+pub(super) fn web_identity_refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a str> {
+    if chain(error).any(|error| error.is::<SdkError<AssumeRoleError, HttpResponse>>()) {
+        return None;
+    }
+    chain(error).find_map(|error| error.downcast_ref::<AssumeRoleWithWebIdentityError>())?.meta().code()
+}
+
 /// AWS's code and message. EC2's operation errors are untyped and wrap them. Those of STS are typed and own them.
 pub(super) fn metadata<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a ErrorMetadata> {
     chain(error).find_map(|error| {
@@ -326,7 +337,7 @@ mod tests {
         ("AuthFailure", Class::FixPermissions, ""),
         ("Blocked", Class::FixPermissions, ""),
         ("IncompleteSignature", Class::FixPermissions, ""),
-        ("InvalidClientTokenId", Class::FixPermissions, ""),
+        ("InvalidClientTokenId", Class::FixPermissions, "spec.stsRegion"),
         ("MissingAuthenticationToken", Class::FixPermissions, ""),
         ("OptInRequired", Class::FixPermissions, ""),
         ("PendingVerification", Class::FixPermissions, ""),
@@ -377,7 +388,7 @@ mod tests {
         ("ExpiredTokenException", Class::Wait, ""),
         ("MalformedPolicyDocument", Class::FixPermissions, "session policy"),
         ("PackedPolicyTooLarge", Class::FixPermissions, "disableSessionTags"),
-        ("RegionDisabledException", Class::FixPermissions, "activate STS"),
+        ("RegionDisabledException", Class::FixPermissions, "spec.stsRegion"),
     ];
 
     #[test]
@@ -432,6 +443,39 @@ mod tests {
             assert!(text.contains(sentence.trim_end_matches('.')), "{text}");
             assert!(text.chars().count() < 300, "{text}");
             assert_eq!(hint(code).is_some(), class == Class::FixPermissions, "{code}");
+        }
+    }
+
+    #[test]
+    fn without_credentials_the_message_is_one_sentence() {
+        let long = || "a file of the SDK is unreadable\n".repeat(20);
+        let identity = Principal::Role(crate::aws::principal::Role {
+            identity: "payments".into(),
+            account_id: "222222222222".into(),
+            arn: "arn:aws:iam::222222222222:role/vpc-peering".into(),
+            external_id: None,
+            session_tags: Default::default(),
+            sts_region: None,
+        });
+        for (error, class, part) in [
+            (CredentialsError::not_loaded(long()), Class::FixPermissions, "found none"),
+            (CredentialsError::invalid_configuration(long()), Class::FixPermissions, "configuration"),
+            (CredentialsError::provider_error(long()), Class::Broken, "does not answer"),
+            (CredentialsError::unhandled(long()), Class::Broken, "does not answer"),
+            (CredentialsError::provider_timed_out(Default::default()), Class::Broken, "does not answer"),
+            // Assuming a role needs the operator's own credentials.
+            (
+                CredentialsError::provider_error(CredentialsError::not_loaded(long())),
+                Class::FixPermissions,
+                "found none",
+            ),
+        ] {
+            for principal in [&Principal::Own, &identity] {
+                let refusal = credentials(&error, principal).unwrap_or_else(|| AwsError::incomplete("none", ""));
+                let text = refusal.to_string();
+                assert_eq!((refusal.class, refusal.action), (class, "no credentials"), "{text}");
+                assert!(text.contains(part) && text.chars().count() < 300 && !text.contains('\n'), "{text}");
+            }
         }
     }
 

@@ -141,3 +141,168 @@ impl ProvideCredentials for AssumedRole {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::error::Error;
+    use std::net::Ipv4Addr;
+    use std::sync::OnceLock;
+
+    use aws_config::BehaviorVersion;
+    use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
+    use aws_smithy_types::error::ErrorMetadata;
+    use aws_smithy_types::retry::RetryConfig;
+    use ec2_simulator::clock::Clock;
+    use ec2_simulator::journal::Query;
+    use ec2_simulator::{Client as Control, Server, Settings, Simulator};
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+    use crate::aws::error::{AwsError, Class};
+    use crate::aws::interceptor::{CompletedRequest, Interceptor};
+    use crate::aws::principal::{Principal, SessionTags};
+    use crate::aws::testing::NoInterceptor;
+
+    /// Remembers the calls that the metrics count.
+    #[derive(Debug, Default)]
+    struct Counted(Mutex<Vec<String>>);
+
+    impl Interceptor for Counted {
+        fn may_send(&self) -> bool {
+            true
+        }
+
+        fn completed(&self, request: &CompletedRequest<'_>) {
+            let CompletedRequest { action, account, region, code, .. } = request;
+            let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            counted.push(format!("{action} {account} {region} {code}"));
+        }
+    }
+
+    fn base(url: &str, region: &str) -> SdkConfig {
+        SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test")))
+            .endpoint_url(url)
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
+            .identity_cache(IdentityCache::lazy().build())
+            .retry_config(RetryConfig::disabled())
+            .region(Region::new(region.to_owned()))
+            .build()
+    }
+
+    fn role(partition: &str, sts_region: Option<&str>) -> Role {
+        Role {
+            identity: "payments".into(),
+            account_id: "222222222222".into(),
+            arn: format!("arn:{partition}:iam::222222222222:role/peering"),
+            external_id: None,
+            session_tags: BTreeMap::new(),
+            sts_region: sts_region.map(str::to_owned),
+        }
+    }
+
+    fn open(base: &SdkConfig, role: &Role, interceptor: Arc<dyn Interceptor>) -> (Principal, Ec2) {
+        let account = Arc::new(OnceLock::from(role.account_id.clone()));
+        let sdk = SdkInterceptor { interceptor: Arc::clone(&interceptor), account: Arc::clone(&account) };
+        let config = RoleSessions::new(base, role, sdk).open(role.shared_session(SessionTags::Automatic, "cluster"));
+        let principal = Principal::Role(role.clone());
+        (principal.clone(), Ec2::new(principal, config, interceptor, account))
+    }
+
+    async fn list(ec2: &Ec2, region: &str) -> Result<(), AwsError> {
+        ec2.check("DescribeVpcs", ec2.read_client(region).describe_vpcs().send().await)
+    }
+
+    async fn simulator() -> Result<(Server, Control), Box<dyn Error>> {
+        let settings = Settings {
+            any_role: true,
+            enabled_regions: BTreeMap::from([("222222222222".to_owned(), ["eu-south-1".to_owned()].into())]),
+            ..Settings::default()
+        };
+        let simulator = Simulator::new(settings, Clock::new(Timestamp::now(), 1.0), 1);
+        let server = Server::start((Ipv4Addr::LOCALHOST, 0).into(), simulator).await?;
+        let control = Control::new(&server.url());
+        Ok((server, control))
+    }
+
+    #[tokio::test]
+    async fn a_role_is_assumed_in_the_region_of_the_operator_and_counted() -> Result<(), Box<dyn Error>> {
+        let (server, control) = simulator().await?;
+        let counted = Arc::new(Counted::default());
+        for (own, partition, sts_region, at, code) in [
+            // The VPCs are in an opt-in region that only the account of the role has enabled.
+            ("eu-central-1", "aws", None, "eu-central-1", "OK"),
+            ("eu-central-1", "aws", Some("us-west-2"), "us-west-2", "OK"),
+            ("eu-central-1", "aws", Some("eu-south-1"), "eu-south-1", "InvalidClientTokenId"),
+            ("eu-central-1", "aws", Some("eu-south-2"), "eu-south-2", "InvalidClientTokenId"),
+            ("cn-north-1", "aws-cn", None, "cn-north-1", "OK"),
+            ("us-gov-west-1", "aws-us-gov", None, "us-gov-west-1", "OK"),
+        ] {
+            control.clear_journal().await?;
+            let interceptor = Arc::clone(&counted) as Arc<dyn Interceptor>;
+            let (_, ec2) = open(&base(&server.url(), own), &role(partition, sts_region), interceptor);
+            let answer = list(&ec2, "eu-south-1").await;
+            let assumed =
+                control.journal(&Query { action: Some("AssumeRole".into()), ..Query::default() }).await?.entries;
+            assert_eq!(assumed.iter().map(|call| call.region.as_str()).collect::<Vec<_>>(), [at]);
+            let mut counted = counted.0.lock().unwrap_or_else(PoisonError::into_inner);
+            assert_eq!(counted.first(), Some(&format!("AssumeRole 222222222222 {at} {code}")), "{answer:?}");
+            counted.clear();
+            match answer {
+                Ok(()) => assert_eq!(code, "OK"),
+                Err(error) => {
+                    assert_eq!(error.code.as_deref(), Some(code));
+                    assert_eq!((error.action, error.class), ("AssumeRole", Class::FixPermissions));
+                    assert!(error.to_string().contains("spec.stsRegion"), "{error}");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// With IRSA, STS refuses the operator's own credentials before any other call is sent.
+    #[tokio::test]
+    async fn a_refused_web_identity_is_counted_once() -> Result<(), Box<dyn Error>> {
+        #[derive(Debug)]
+        struct Refused;
+
+        impl ProvideCredentials for Refused {
+            fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+            where
+                Self: 'a,
+            {
+                let meta = ErrorMetadata::builder().code("AccessDenied").message("Not authorized").build();
+                let error = AssumeRoleWithWebIdentityError::generic(meta);
+                future::ProvideCredentials::ready(Err(CredentialsError::provider_error(error)))
+            }
+        }
+
+        let refused = base("http://127.0.0.1:1", "eu-central-1").to_builder();
+        let refused = refused.credentials_provider(SharedCredentialsProvider::new(Refused)).build();
+        let counted = Arc::new(Counted::default());
+        let (_, ec2) = open(&refused, &role("aws", None), Arc::clone(&counted) as Arc<dyn Interceptor>);
+        let error = list(&ec2, "eu-central-1").await.err().ok_or("it answered")?;
+        let text = "AssumeRoleWithWebIdentity by the operator's own credentials: AccessDenied: Not authorized";
+        assert_eq!(error.to_string(), text);
+        let counted = counted.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(*counted, ["AssumeRoleWithWebIdentity 222222222222 eu-central-1 AccessDenied"]);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn without_an_answer_of_sts_the_message_is_one_sentence() -> Result<(), Box<dyn Error>> {
+        // Accepts connections, and answers none.
+        let silent = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let silent = format!("http://{}", silent.local_addr()?);
+        for url in ["http://127.0.0.1:1", &silent] {
+            let (_, ec2) = open(&base(url, "eu-central-1"), &role("aws", None), Arc::new(NoInterceptor));
+            let error = list(&ec2, "eu-central-1").await.err().ok_or("it answered")?;
+            let text = error.to_string();
+            assert!(text.chars().count() < 300 && !text.contains(['{', '\n']), "{text}");
+            assert!(!text.contains("Failure") && !error.ambiguous && error.code.is_none(), "{text}");
+        }
+        Ok(())
+    }
+}
