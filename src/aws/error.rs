@@ -245,7 +245,10 @@ where
         SdkError::ConstructionFailure(_) => "the request was not sent; the log of the operator has the details",
         SdkError::TimeoutError(_) => "AWS did not answer in time",
         SdkError::DispatchFailure(failure) if failure.is_timeout() => "AWS did not answer in time",
-        SdkError::DispatchFailure(_) => "AWS cannot be reached; check the network and the region",
+        SdkError::DispatchFailure(failure) if failure.is_io() => {
+            "AWS cannot be reached; check the network and the region"
+        }
+        SdkError::DispatchFailure(_) => "AWS did not answer; the log of the operator has the details",
         SdkError::ResponseError(_) => "the answer of AWS was cut off or is unreadable",
         _ => "AWS gave no message",
     };

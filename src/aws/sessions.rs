@@ -23,6 +23,9 @@ use super::principal::{Role, Session};
 /// Sessions are renewed this long before they expire.
 const RENEWAL_MARGIN: Duration = Duration::from_secs(300);
 
+/// Timeout of a renewal, longer than all attempts of AssumeRole together, so that its own error is reported.
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Maximum number of cached sessions of all accounts together. Each takes about 40 KiB. A new session evicts the least
 /// recently used one.
 pub const MAX_SESSIONS: usize = 512;
@@ -111,7 +114,7 @@ impl RoleSessions {
             .region(self.region.clone())
             .credentials_provider(SharedCredentialsProvider::new(AssumedRole(request)))
             // Each session has its own cache, so that its credentials are dropped with it.
-            .identity_cache(IdentityCache::lazy().buffer_time(RENEWAL_MARGIN).build())
+            .identity_cache(IdentityCache::lazy().buffer_time(RENEWAL_MARGIN).load_timeout(RENEWAL_TIMEOUT).build())
             .build()
     }
 }
@@ -153,6 +156,7 @@ mod tests {
     use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
     use aws_smithy_types::error::ErrorMetadata;
     use aws_smithy_types::retry::RetryConfig;
+    use aws_smithy_types::timeout::TimeoutConfig;
     use ec2_simulator::clock::Clock;
     use ec2_simulator::journal::Query;
     use ec2_simulator::{Client as Control, Server, Settings, Simulator};
@@ -188,6 +192,7 @@ mod tests {
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .identity_cache(IdentityCache::lazy().build())
             .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(1)).build())
             .region(Region::new(region.to_owned()))
             .build()
     }
@@ -301,7 +306,7 @@ mod tests {
             let error = list(&ec2, "eu-central-1").await.err().ok_or("it answered")?;
             let text = error.to_string();
             assert!(text.chars().count() < 300 && !text.contains(['{', '\n']), "{text}");
-            assert!(!text.contains("Failure") && !error.ambiguous && error.code.is_none(), "{text}");
+            assert!(text.contains("STS cannot be reached") && !error.ambiguous && error.code.is_none(), "{text}");
         }
         Ok(())
     }

@@ -66,8 +66,8 @@ async fn credentials_of_pod_identity(world: &World) -> Result<Credentials> {
     let role = create_bare_role(world, "111111111111").await?;
     let ask = aws_sdk_sts::Client::from_conf(config).assume_role().role_arn(role).role_session_name(TEST_SESSION);
     let tags = [
-        ("eks-cluster-arn", "arn:aws:eks:eu-central-1:111111111111:cluster/production"),
-        ("eks-cluster-name", "production"),
+        ("eks-cluster-arn", "arn:aws:eks:eu-central-1:111111111111:cluster/production-1"),
+        ("eks-cluster-name", "production-1"),
         ("kubernetes-namespace", "vpc-peering-system"),
         ("kubernetes-service-account", "vpc-peering-operator"),
         ("kubernetes-pod-name", "vpc-peering-operator-7d4b9c6f5d-x2x7k"),

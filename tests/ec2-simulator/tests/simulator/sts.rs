@@ -61,8 +61,8 @@ fn packed(answer: &AssumeRoleOutput) -> Option<i32> {
 async fn inherited_tags_count_towards_the_packed_size() {
     let (_server, cloud, _) = start().await;
     let of_pod_identity = [
-        ("eks-cluster-arn", "arn:aws:eks:eu-central-1:111111111111:cluster/production"),
-        ("eks-cluster-name", "production"),
+        ("eks-cluster-arn", "arn:aws:eks:eu-central-1:111111111111:cluster/production-1"),
+        ("eks-cluster-name", "production-1"),
         ("kubernetes-namespace", "vpc-peering-system"),
         ("kubernetes-service-account", "vpc-peering-operator"),
         ("kubernetes-pod-name", "vpc-peering-operator-7d4b9c6f5d-x2x7k"),
