@@ -51,6 +51,9 @@ pub struct Session {
 /// Maximum length of a `RoleSessionName`. <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
 const SESSION_NAME: usize = 64;
 
+/// The prefix of the operator's own tags, on which IAM policies rely.
+const RESERVED: &str = "vpcpeering.dev/";
+
 impl Role {
     /// The session for read-only calls, shared by all resources.
     pub fn shared_session(&self, tags: SessionTags, cluster: &str) -> Session {
@@ -65,11 +68,13 @@ impl Role {
     }
 
     /// The session tags. Those of the operator are the fewest that the conditions of `deploy/iam` need, because STS
-    /// limits the size of all tags together. They override tags of the same keys from the `AwsIdentity`.
+    /// limits the size of all tags together. An `AwsIdentity` cannot set any tag under their prefix, even if it was
+    /// stored before the schema refused that.
     fn tags(&self, tags: SessionTags, ours: &[(&str, &str)]) -> BTreeMap<String, String> {
         let ours = ours.iter().filter(|_| tags == SessionTags::Automatic);
         let ours = ours.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        self.session_tags.clone().into_iter().chain(ours).collect()
+        let theirs = self.session_tags.iter().filter(|(key, _)| !key.to_lowercase().starts_with(RESERVED));
+        theirs.map(|(key, value)| (key.clone(), value.clone())).chain(ours).collect()
     }
 }
 
@@ -116,9 +121,14 @@ mod tests {
         assert_eq!(session.tags, tags(&[("cost", "7"), cluster, namespace]));
         let shared = role().shared_session(SessionTags::Automatic, &owner.cluster);
         assert_eq!(shared.tags, tags(&[("cost", "7"), cluster]));
-        let none = Role { session_tags: BTreeMap::new(), ..role() };
-        assert_eq!(none.session_for(SessionTags::OfIdentity, &owner).tags, tags(&[]));
-        assert_eq!(none.shared_session(SessionTags::OfIdentity, &owner.cluster).tags, tags(&[]));
+        // IAM ignores the case of tag keys.
+        let forged = [(Owner::NAMESPACE.to_uppercase(), "forged".to_owned()), ("cost".into(), "7".into())];
+        let forging = Role { session_tags: BTreeMap::from(forged), ..role() };
+        assert_eq!(forging.session_for(SessionTags::Automatic, &owner).tags, session.tags);
+        for role in [role(), forging] {
+            assert_eq!(role.session_for(SessionTags::OfIdentity, &owner).tags, tags(&[("cost", "7")]));
+            assert_eq!(role.shared_session(SessionTags::OfIdentity, &owner.cluster).tags, tags(&[("cost", "7")]));
+        }
     }
 
     /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
