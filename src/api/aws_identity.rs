@@ -9,7 +9,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::allow_list::{AllowedNamespaces, AllowedPeers, AllowedRegions, AllowedVpcs};
-use super::tag::Tag;
 
 /// AwsIdentitySpec names the role and limits its use. A permission that is absent or empty allows nothing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -64,18 +63,33 @@ pub struct AwsIdentitySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 2, max = 1224), regex(pattern = r"^[\w+=,.@:/-]+$"))]
     pub external_id: Option<String>,
-    /// Additional session tags of the assumed role, at most 46. The operator always adds four tags, which name the
-    /// cluster and the resource that it acts for.
-    // STS allows 50 session tags, and the operator adds four.
+    /// Additional session tags of the assumed role, at most 48, with at most 200 characters in all keys and values
+    /// together. The operator adds the tags `vpcpeering.dev/cluster` and `vpcpeering.dev/namespace`, unless it runs with
+    /// `--disable-session-tags`. STS limits the size of all tags together. It also counts tags that the operator's own
+    /// session passes on, such as those of EKS Pod Identity.
+    // STS allows 50 session tags, and the operator adds two.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 46))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
-    pub session_tags: Vec<Tag>,
-    /// The region of every end that refers to this identity and sets no region, for example `eu-central-1`. It is also
-    /// the region of the STS endpoint that the operator calls to assume the role.
+    #[schemars(length(max = 48))]
+    #[x_kube(
+        merge_strategy = ListMerge::Map(vec!["key".into()]),
+        validation = Rule::new("self.map(tag, size(tag.key) + size(tag.value)).sum() <= 200")
+            .message("the keys and values of sessionTags must have at most 200 characters together, because STS limits the size of all session tags; remove or shorten tags"),
+        validation = Rule::new("self.all(tag, self.exists_one(other, other.key.lowerAscii() == tag.key.lowerAscii()))")
+            .message("keys of sessionTags must differ not only in case, because STS ignores the case of keys; remove one of them"),
+    )]
+    pub session_tags: Vec<SessionTag>,
+    /// The region of every end that refers to this identity and sets no region, for example `eu-central-1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$"))]
     pub default_region: Option<String>,
+    /// The region of the STS endpoint that the operator calls to assume the role, for example `eu-central-1`. It must be
+    /// in the partition of `roleArn`. A region that AWS does not enable by default must be enabled in the account of the
+    /// role and in the account of the operator. Defaults to the operator's own region (`AWS_REGION`). The role can be
+    /// used in every region.
+    /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_enable-regions.html>
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32), regex(pattern = r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$"))]
+    pub sts_region: Option<String>,
     /// The namespaces whose resources may use this identity. If absent, no namespace may use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = MapMerge::Atomic)]
@@ -117,6 +131,7 @@ impl AwsIdentity {
                 external_id: None,
                 session_tags: Vec::new(),
                 default_region: None,
+                sts_region: None,
                 allowed_namespaces: None,
                 allowed_vpcs: None,
                 allowed_regions: None,
@@ -127,6 +142,38 @@ impl AwsIdentity {
             },
         )
     }
+}
+
+/// The maximum characters of all keys and values in `sessionTags`, as in its validation rule. Together with the tags of
+/// the operator they stay below the packed limit of STS, which is about 400 characters.
+#[cfg(test)]
+pub(crate) const SESSION_TAGS_LENGTH: usize = 200;
+
+/// A tag of a role session. Limits: <https://docs.aws.amazon.com/STS/latest/APIReference/API_Tag.html>.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new(r"self.key.matches('^[\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]+$')")
+        .message("keys of session tags may contain letters, digits, spaces and _.:/=+-@ only; choose another key")
+        .field_path(".key"),
+    validation = Rule::new(r"self.value.matches('^[\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*$')")
+        .message("values of session tags may contain letters, digits, spaces and _.:/=+-@ only; choose another value")
+        .field_path(".value"),
+    validation = Rule::new("!self.key.lowerAscii().startsWith('aws:')")
+        .message("AWS reserves tag keys that start with 'aws:'; choose another key")
+        .field_path(".key"),
+    validation = Rule::new("!self.key.lowerAscii().startsWith('vpcpeering.dev/')")
+        .message("session tags that start with 'vpcpeering.dev/' are reserved for the operator, because IAM policies rely on them; choose another key")
+        .field_path(".key"),
+)]
+pub struct SessionTag {
+    /// The key of the tag: 1 to 128 letters, digits, spaces and `_.:/=+-@`. It must not start with `aws:` or
+    /// `vpcpeering.dev/`, in upper or lower case, because IAM condition keys ignore case.
+    #[schemars(length(min = 1, max = 128))]
+    pub key: String,
+    /// The value of the tag: at most 256 letters, digits, spaces and `_.:/=+-@`. Defaults to the empty string.
+    #[serde(default)]
+    #[schemars(length(max = 256))]
+    pub value: String,
 }
 
 /// AwsIdentityStatus is the observed state of the role.

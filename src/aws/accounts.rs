@@ -4,9 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use aws_config::environment::EnvironmentVariableRegionProvider;
-use aws_config::meta::region::RegionProviderChain;
-use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -18,9 +15,9 @@ use super::error::AwsError;
 use super::interceptor::{Interceptor, SdkInterceptor};
 use super::inventory::Inventories;
 use super::inventory::poller::{ChangeListener, PollSettings};
-use super::principal::Principal;
+use super::principal::{Principal, SessionTags};
 use super::quota_lookup::QuotaLookup;
-use super::sessions::{Sessions, assume};
+use super::sessions::{RoleSessions, Sessions};
 use super::vpc_lookup::VpcLookup;
 use crate::peering::routes::RouteTables;
 use crate::peering::{Owner, Snapshot};
@@ -47,6 +44,7 @@ pub struct Accounts {
     config: SdkConfig,
     interceptor: Arc<dyn Interceptor>,
     poll_settings: PollSettings,
+    session_tags: SessionTags,
     own: Arc<Account>,
     /// By the name of the `AwsIdentity`.
     assumed: Arc<Mutex<HashMap<String, Arc<Account>>>>,
@@ -63,7 +61,9 @@ pub struct Account {
     pub quotas: QuotaLookup,
     ec2: Arc<Ec2>,
     sts: aws_sdk_sts::Client,
-    base: SdkConfig,
+    /// `None` for the operator's own credentials.
+    roles: Option<RoleSessions>,
+    session_tags: SessionTags,
     interceptor: Arc<dyn Interceptor>,
     id: Arc<OnceLock<String>>,
     /// The key of this account's sessions in `sessions`.
@@ -82,9 +82,12 @@ pub struct CallerIdentity {
 
 impl Accounts {
     /// Uses the credentials of aws-config's default chain: environment, profile, web identity (IRSA), EKS Pod Identity,
-    /// instance metadata. `AWS_ENDPOINT_URL` is honoured. Inventories report changes to `on_change`.
+    /// instance metadata. `AWS_ENDPOINT_URL` is honoured. `region` is the region of STS; each EC2 client has the region
+    /// that a resource names. Inventories report changes to `on_change`.
     pub async fn from_environment(
         interceptor: Arc<dyn Interceptor>,
+        region: Region,
+        session_tags: SessionTags,
         cluster: SmolStr,
         poll_interval: Duration,
         on_change: ChangeListener,
@@ -100,26 +103,24 @@ impl Accounts {
         let config = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http)
             .timeout_config(timeouts)
-            // For STS only: each EC2 client has the region that a resource names.
-            .region(
-                RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
-                    .or_else(ProfileFileRegionProvider::new())
-                    .or_else(Region::new("us-east-1")),
-            )
+            .region(region)
             .load()
             .await;
         let settings = PollSettings { cluster, interval: poll_interval, on_change };
-        let accounts = Self::new(config, interceptor, settings);
+        let accounts = Self::new(config, interceptor, settings, session_tags);
         accounts.sweep();
         accounts
     }
 
-    fn new(config: SdkConfig, interceptor: Arc<dyn Interceptor>, poll_settings: PollSettings) -> Self {
-        let sessions = Arc::new(Sessions::default());
-        let account =
-            Account::new(Principal::Own, &config, config.clone(), Arc::clone(&interceptor), &poll_settings, &sessions);
-        let own = Arc::new(account);
-        Self { config, interceptor, poll_settings, own, assumed: Arc::default(), sessions }
+    fn new(
+        config: SdkConfig,
+        interceptor: Arc<dyn Interceptor>,
+        poll_settings: PollSettings,
+        session_tags: SessionTags,
+    ) -> Self {
+        let (own, assumed, sessions) = (Principal::Own, Arc::default(), Arc::new(Sessions::default()));
+        let own = Account::new(own, &config, Arc::clone(&interceptor), &poll_settings, session_tags, &sessions);
+        Self { config, interceptor, poll_settings, session_tags, own: Arc::new(own), assumed, sessions }
     }
 
     /// Starts the task that drops idle sessions and clients. It ends when `self` is dropped.
@@ -150,31 +151,22 @@ impl Accounts {
     }
 
     /// The account of this principal. Replaces the account of the same identity if the identity's role has changed.
-    pub async fn of(&self, principal: &Principal) -> Arc<Account> {
+    pub fn of(&self, principal: &Principal) -> Arc<Account> {
         let Principal::Role(role) = principal else { return Arc::clone(&self.own) };
-        let known = self.assumed().get(&role.identity).filter(|account| account.principal == *principal).cloned();
-        if let Some(account) = known {
-            return account;
+        let mut assumed = self.assumed();
+        if let Some(known) = assumed.get(&role.identity).filter(|account| account.principal == *principal) {
+            return Arc::clone(known);
         }
-        let config = assume(&self.config, role, role.shared_session(&self.poll_settings.cluster)).await;
-        let account = Account::new(
+        let account = Arc::new(Account::new(
             principal.clone(),
             &self.config,
-            config,
             Arc::clone(&self.interceptor),
             &self.poll_settings,
+            self.session_tags,
             &self.sessions,
-        );
-        let mut assumed = self.assumed();
-        match assumed.get(&role.identity).filter(|account| account.principal == *principal) {
-            // A concurrent call has added it.
-            Some(known) => Arc::clone(known),
-            None => {
-                let account = Arc::new(account);
-                assumed.insert(role.identity.clone(), Arc::clone(&account));
-                account
-            }
-        }
+        ));
+        assumed.insert(role.identity.clone(), Arc::clone(&account));
+        account
     }
 
     /// Drops the account of a deleted `AwsIdentity`.
@@ -208,19 +200,29 @@ impl Drop for Account {
 }
 
 impl Account {
+    /// `base` has the operator's own credentials.
     fn new(
         principal: Principal,
         base: &SdkConfig,
-        config: SdkConfig,
         interceptor: Arc<dyn Interceptor>,
         poll_settings: &PollSettings,
+        session_tags: SessionTags,
         sessions: &Arc<Sessions>,
     ) -> Self {
-        let id = Arc::new(match &principal {
+        let id = match &principal {
             Principal::Own => OnceLock::new(),
             Principal::Role(role) => OnceLock::from(role.account_id.clone()),
-        });
+        };
+        let id = Arc::new(id);
         let sdk_interceptor = SdkInterceptor { interceptor: Arc::clone(&interceptor), account: Arc::clone(&id) };
+        let (roles, config) = match &principal {
+            Principal::Own => (None, base.clone()),
+            Principal::Role(role) => {
+                let roles = RoleSessions::new(base, role, sdk_interceptor.clone());
+                let config = roles.open(role.shared_session(session_tags, &poll_settings.cluster));
+                (Some(roles), config)
+            }
+        };
         let sts = aws_sdk_sts::config::Builder::from(&config).interceptor(sdk_interceptor).build();
         let quotas = QuotaLookup::new(principal.clone(), config.clone(), Arc::clone(&interceptor), Arc::clone(&id));
         let ec2 = Arc::new(Ec2::new(principal.clone(), config, Arc::clone(&interceptor), Arc::clone(&id)));
@@ -232,7 +234,8 @@ impl Account {
             quotas,
             ec2,
             sts: aws_sdk_sts::Client::from_conf(sts),
-            base: base.clone(),
+            roles,
+            session_tags,
             interceptor,
             id,
             number: sessions.next_account_number(),
@@ -291,13 +294,15 @@ impl Account {
 
     /// EC2 for calls that change AWS for this resource: with the operator's own credentials, or in the resource's own
     /// session of the role.
-    pub async fn acting_for(&self, owner: &Owner) -> Arc<Ec2> {
-        let Principal::Role(role) = &self.principal else { return Arc::clone(&self.ec2) };
+    pub fn acting_for(&self, owner: &Owner) -> Arc<Ec2> {
+        let (Principal::Role(role), Some(roles)) = (&self.principal, &self.roles) else {
+            return Arc::clone(&self.ec2);
+        };
         let key = (self.number, owner.uid.clone());
         if let Some(ec2) = self.sessions.get(&key) {
             return ec2;
         }
-        let config = assume(&self.base, role, role.session_for(owner)).await;
+        let config = roles.open(role.session_for(self.session_tags, owner));
         let ec2 =
             Arc::new(Ec2::new(self.principal.clone(), config, Arc::clone(&self.interceptor), Arc::clone(&self.id)));
         self.sessions.add(key, Arc::clone(&ec2));
@@ -328,7 +333,7 @@ mod tests {
             .await;
         let (cluster, interval) = ("cluster".into(), Duration::from_secs(60));
         let settings = PollSettings { cluster, interval, on_change: Arc::new(|_| {}) };
-        Accounts::new(config, Arc::new(NoInterceptor), settings)
+        Accounts::new(config, Arc::new(NoInterceptor), settings, SessionTags::Automatic)
     }
 
     fn role(number: usize) -> Principal {
@@ -338,12 +343,12 @@ mod tests {
             arn: format!("arn:aws:iam::{number:012}:role/peering"),
             external_id: None,
             session_tags: BTreeMap::new(),
-            region: Some("eu-central-1".into()),
+            sts_region: None,
         })
     }
 
-    async fn act(account: &Account, number: usize) -> Arc<Ec2> {
-        let ec2 = account.acting_for(&Owner { uid: number.to_string(), ..owner() }).await;
+    fn act(account: &Account, number: usize) -> Arc<Ec2> {
+        let ec2 = account.acting_for(&Owner { uid: number.to_string(), ..owner() });
         drop(ec2.write_client("eu-central-1"));
         ec2
     }
@@ -353,27 +358,27 @@ mod tests {
         let accounts = accounts().await;
         let mut held = Vec::new();
         for number in 0..MAX_SESSIONS / 100 {
-            held.push(accounts.of(&role(number)).await);
+            held.push(accounts.of(&role(number)));
         }
-        let first = act(&held[0], 0).await;
+        let first = act(&held[0], 0);
         for (number, account) in (1..=2 * MAX_SESSIONS).zip(held.iter().cycle().skip(1)) {
-            act(account, number).await;
-            assert!(Arc::ptr_eq(&first, &act(&held[0], 0).await), "the most recently used session was evicted");
+            act(account, number);
+            assert!(Arc::ptr_eq(&first, &act(&held[0], 0)), "the most recently used session was evicted");
         }
         assert_eq!(accounts.sessions.lock().len(), MAX_SESSIONS);
         // Sessions are not shared between accounts, not even for the same resource.
-        assert!(!Arc::ptr_eq(&first, &act(&held[1], 0).await));
+        assert!(!Arc::ptr_eq(&first, &act(&held[1], 0)));
     }
 
     #[tokio::test]
     async fn a_session_is_dropped_when_it_is_idle_and_with_its_account() {
         let accounts = accounts().await;
-        let (one, other) = (accounts.of(&role(1)).await, accounts.of(&role(2)).await);
-        act(&one, 1).await;
+        let (one, other) = (accounts.of(&role(1)), accounts.of(&role(2)));
+        act(&one, 1);
         let idle = Duration::from_millis(50);
         tokio::time::sleep(idle).await;
-        act(&one, 2).await;
-        act(&other, 3).await;
+        act(&one, 2);
+        act(&other, 3);
         accounts.sessions.forget_idle(idle);
         assert_eq!(accounts.sessions.lock().len(), 2, "an idle session is dropped without a new one");
         accounts.forget("identity-1");

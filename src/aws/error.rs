@@ -131,7 +131,7 @@ pub struct AwsError {
     pub class: Class,
     /// AWS's error code, if AWS answered.
     pub code: Option<String>,
-    /// AWS's message, or that of the SDK if AWS did not answer.
+    /// AWS's message, or a sentence of the operator if AWS did not answer.
     pub message: String,
     pub request_id: Option<String>,
     /// Whether AWS may have carried out the request.
@@ -144,8 +144,8 @@ impl AwsError {
     where
         E: ProvideErrorMetadata + Error + 'static,
     {
-        if let Some(refusal) = credentials(error) {
-            return Self { caller: Some(principal.to_string()), ..refusal };
+        if let Some(refusal) = credentials(error, principal) {
+            return refusal;
         }
         let code = error.code().map(str::to_owned);
         let (class, ambiguous) = match (error, code.as_deref()) {
@@ -162,7 +162,7 @@ impl AwsError {
             caller: matters.then(|| principal.to_string()),
             class,
             code,
-            message: error.message().map_or_else(|| DisplayErrorContext(error).to_string(), without_encoded_message),
+            message: error.message().map_or_else(|| unanswered(action, error), without_encoded_message),
             request_id: error.request_id().map(str::to_owned),
             ambiguous,
         }
@@ -255,12 +255,17 @@ fn hint(code: &str) -> Option<&'static str> {
         // EKS Pod Identity's own session tags use most of the limit.
         // <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html#id_session-tags_know>
         "PackedPolicyTooLarge" => {
-            "remove spec.sessionTags; with EKS Pod Identity, set disableSessionTags on the association"
+            "remove spec.sessionTags, set disableSessionTags on the EKS Pod Identity association, or use \
+             --disable-session-tags"
         }
         "MalformedPolicyDocument" => "correct the session policy of the operator's credentials",
         // <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_enable-regions.html>
         "RegionDisabledException" => {
-            "activate STS for that region in the account, or change spec.defaultRegion of the AwsIdentity"
+            "or set spec.stsRegion of the AwsIdentity (default: AWS_REGION of the operator) to another region"
+        }
+        "InvalidClientTokenId" => {
+            "correct the operator's credentials, or enable the region of spec.stsRegion (default: AWS_REGION) in their \
+             account"
         }
         TAG_POLICY_VIOLATION => "correct that tag in spec.tags, or change the tag policy of the AWS organization",
         _ => return None,
@@ -291,28 +296,79 @@ fn without_encoded_message(message: &str) -> String {
     }
 }
 
-/// The error if the SDK has no credentials. The request was not sent then.
-fn credentials(error: &(dyn Error + 'static)) -> Option<AwsError> {
-    let failed = chain(error).find_map(|error| error.downcast_ref::<CredentialsError>())?;
-    let mut refusal = AwsError {
-        action: "AssumeRole",
-        caller: None,
-        class: Class::Broken,
-        code: None,
-        message: DisplayErrorContext(failed).to_string(),
-        request_id: None,
-        ambiguous: false,
+/// A sentence about a call that AWS did not answer. The text of the SDK is long and can change with each call, so only
+/// the log has it.
+fn unanswered<E>(action: &str, error: &SdkError<E, HttpResponse>) -> String
+where
+    E: Error + 'static,
+{
+    tracing::warn!(action, error = %DisplayErrorContext(error), "a call to AWS failed without an answer");
+    let sentence = match error {
+        SdkError::ConstructionFailure(_) => "the request was not sent; the log of the operator has the details",
+        SdkError::TimeoutError(_) => "AWS did not answer in time",
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => "AWS did not answer in time",
+        SdkError::DispatchFailure(failure) if failure.is_io() => {
+            "AWS cannot be reached; check the network and the region"
+        }
+        SdkError::DispatchFailure(_) => "AWS did not answer; the log of the operator has the details",
+        SdkError::ResponseError(_) => "the answer of AWS was cut off or is unreadable",
+        _ => "AWS gave no message",
     };
+    sentence.to_owned()
+}
+
+/// The error if the SDK has no credentials. The request was not sent then.
+fn credentials(error: &(dyn Error + 'static), principal: &Principal) -> Option<AwsError> {
+    // A role is assumed with the operator's own credentials, whose error is the innermost.
+    let failed = chain(error).filter_map(|error| error.downcast_ref::<CredentialsError>()).last()?;
     if let Some(answer) = metadata(failed) {
-        refusal.code = answer.code().map(str::to_owned);
-        refusal.class = refusal.code.as_deref().map_or(Class::Broken, classify);
-        refusal.message = answer.message().unwrap_or_default().to_owned();
-        refusal.request_id = answer.request_id().map(str::to_owned);
-    } else if matches!(failed, CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)) {
-        refusal.action = "no credentials";
-        refusal.class = Class::FixPermissions;
+        let is_of_own = chain(failed).any(|error| error.is::<AssumeRoleWithWebIdentityError>());
+        let (action, caller) = if is_of_own { (WEB_IDENTITY, &Principal::Own) } else { ("AssumeRole", principal) };
+        return Some(AwsError {
+            action,
+            caller: Some(caller.to_string()),
+            class: answer.code().map_or(Class::Broken, classify),
+            code: answer.code().map(str::to_owned),
+            message: answer.message().unwrap_or_default().to_owned(),
+            request_id: answer.request_id().map(str::to_owned),
+            ambiguous: false,
+        });
     }
-    Some(refusal)
+    tracing::warn!(error = %DisplayErrorContext(error), "there are no AWS credentials");
+    let is_of_role = chain(failed).any(|error| error.is::<SdkError<AssumeRoleError, HttpResponse>>());
+    let (action, class, message) = match failed {
+        CredentialsError::CredentialsNotLoaded(_) => (
+            "no credentials",
+            Class::FixPermissions,
+            "the operator found none; set up IRSA, EKS Pod Identity or an access key",
+        ),
+        CredentialsError::InvalidConfiguration(_) => (
+            "no credentials",
+            Class::FixPermissions,
+            "the configuration of the operator's AWS credentials is invalid; the log of the operator has the details",
+        ),
+        _ if is_of_role => (
+            "AssumeRole",
+            Class::Broken,
+            "STS cannot be reached; check the network, and the region in spec.stsRegion (default: AWS_REGION)",
+        ),
+        _ => ("no credentials", Class::Broken, "the source of the operator's credentials does not answer"),
+    };
+    let caller = is_of_role.then(|| principal.to_string());
+    let (code, request_id) = (None, None);
+    Some(AwsError { action, caller, class, code, message: message.to_owned(), request_id, ambiguous: false })
+}
+
+/// The call by which the SDK gets the operator's own credentials with IRSA.
+pub(super) const WEB_IDENTITY: &str = "AssumeRoleWithWebIdentity";
+
+/// AWS's code if it refused the operator's own credentials for this call. A call of AssumeRole in between reports the
+/// refusal itself.
+pub(super) fn web_identity_refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a str> {
+    if chain(error).any(|error| error.is::<SdkError<AssumeRoleError, HttpResponse>>()) {
+        return None;
+    }
+    chain(error).find_map(|error| error.downcast_ref::<AssumeRoleWithWebIdentityError>())?.meta().code()
 }
 
 /// AWS's code and message. EC2's operation errors are untyped and wrap them. Those of STS and Service Quotas are typed
@@ -350,7 +406,7 @@ mod tests {
         ("AuthFailure", Class::FixPermissions, ""),
         ("Blocked", Class::FixPermissions, ""),
         ("IncompleteSignature", Class::FixPermissions, ""),
-        ("InvalidClientTokenId", Class::FixPermissions, ""),
+        ("InvalidClientTokenId", Class::FixPermissions, "spec.stsRegion"),
         ("MissingAuthenticationToken", Class::FixPermissions, ""),
         ("OptInRequired", Class::FixPermissions, ""),
         ("PendingVerification", Class::FixPermissions, ""),
@@ -427,7 +483,7 @@ mod tests {
         ("ExpiredTokenException", Class::Wait, ""),
         ("MalformedPolicyDocument", Class::FixPermissions, "session policy"),
         ("PackedPolicyTooLarge", Class::FixPermissions, "disableSessionTags"),
-        ("RegionDisabledException", Class::FixPermissions, "activate STS"),
+        ("RegionDisabledException", Class::FixPermissions, "spec.stsRegion"),
     ];
 
     #[test]
@@ -491,13 +547,46 @@ mod tests {
             ),
             (CredentialsError::provider_error(web), "ExpiredTokenException", Class::Wait),
         ] {
-            let refusal = credentials(&error).unwrap_or_else(|| AwsError::incomplete("none", ""));
+            let refusal = credentials(&error, &Principal::Own).unwrap_or_else(|| AwsError::incomplete("none", ""));
             assert_eq!((refusal.code.as_deref(), refusal.class), (Some(code), class));
             let caller = "AwsIdentity payments (arn:aws:iam::222222222222:role/vpc-peering)".to_owned();
             let text = AwsError { caller: Some(caller), ..refusal }.to_string();
             assert!(text.contains(sentence.trim_end_matches('.')), "{text}");
             assert!(text.chars().count() < 300, "{text}");
             assert_eq!(hint(code).is_some(), class == Class::FixPermissions, "{code}");
+        }
+    }
+
+    #[test]
+    fn without_credentials_the_message_is_one_sentence() {
+        let long = || "a file of the SDK is unreadable\n".repeat(20);
+        let identity = Principal::Role(crate::aws::principal::Role {
+            identity: "payments".into(),
+            account_id: "222222222222".into(),
+            arn: "arn:aws:iam::222222222222:role/vpc-peering".into(),
+            external_id: None,
+            session_tags: Default::default(),
+            sts_region: None,
+        });
+        for (error, class, part) in [
+            (CredentialsError::not_loaded(long()), Class::FixPermissions, "found none"),
+            (CredentialsError::invalid_configuration(long()), Class::FixPermissions, "configuration"),
+            (CredentialsError::provider_error(long()), Class::Broken, "does not answer"),
+            (CredentialsError::unhandled(long()), Class::Broken, "does not answer"),
+            (CredentialsError::provider_timed_out(Default::default()), Class::Broken, "does not answer"),
+            // Assuming a role needs the operator's own credentials.
+            (
+                CredentialsError::provider_error(CredentialsError::not_loaded(long())),
+                Class::FixPermissions,
+                "found none",
+            ),
+        ] {
+            for principal in [&Principal::Own, &identity] {
+                let refusal = credentials(&error, principal).unwrap_or_else(|| AwsError::incomplete("none", ""));
+                let text = refusal.to_string();
+                assert_eq!((refusal.class, refusal.action), (class, "no credentials"), "{text}");
+                assert!(text.contains(part) && text.chars().count() < 300 && !text.contains('\n'), "{text}");
+            }
         }
     }
 

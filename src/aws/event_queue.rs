@@ -336,6 +336,8 @@ mod tests {
     #[test]
     fn the_region_of_the_queue_comes_from_its_url() {
         assert_eq!(region("https://sqs.eu-west-1.amazonaws.com/111111111111/peerings"), Some("eu-west-1".into()));
+        let in_china = "https://sqs.cn-north-1.amazonaws.com.cn/111111111111/peerings";
+        assert_eq!(region(in_china), Some("cn-north-1".into()));
         for url in ["http://127.0.0.1:5000/111111111111/peerings", "peerings", ""] {
             assert_eq!(region(url), None, "{url}");
         }

@@ -16,7 +16,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 use tokio::time::Instant;
 
-use super::error::metadata;
+use super::error::{WEB_IDENTITY, metadata, web_identity_refusal};
 
 /// Called before and after each attempt of a request.
 pub trait Interceptor: Debug + Send + Sync + 'static {
@@ -46,7 +46,7 @@ impl CompletedRequest<'_> {
     }
 
     pub fn is_write(&self) -> bool {
-        !["Describe", "Get"].iter().any(|prefix| self.action.starts_with(prefix))
+        !["Describe", "Get", "AssumeRole"].iter().any(|prefix| self.action.starts_with(prefix))
     }
 }
 
@@ -90,8 +90,21 @@ impl Intercept for SdkInterceptor {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // An attempt that failed before it was sent is not reported.
-        let Some(SentAt(sent)) = config.load::<SentAt>() else { return Ok(()) };
+        let Some(SentAt(sent)) = config.load::<SentAt>() else {
+            // The attempt failed before it was sent. It is reported only if AWS refused the operator's own credentials.
+            let error = context.output_or_error().and_then(Result::err);
+            if let Some(code) = error.and_then(|error| web_identity_refusal(error)) {
+                self.interceptor.completed(&CompletedRequest {
+                    action: WEB_IDENTITY,
+                    account: self.account.get().map_or("unknown", String::as_str),
+                    region: config.load::<Region>().map_or("unknown", Region::as_ref),
+                    code,
+                    request_id: None,
+                    took: Duration::ZERO,
+                });
+            }
+            return Ok(());
+        };
         let code = match context.output_or_error() {
             Some(Ok(_)) => "OK",
             Some(Err(error)) if error.is_timeout_error() => "Timeout",

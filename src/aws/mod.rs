@@ -17,6 +17,8 @@ mod sessions;
 mod testing;
 mod vpc_lookup;
 
+pub(crate) use aws_config::Region;
+
 pub(crate) use accounts::{Account, Accounts, CallerIdentity};
 pub(crate) use calls::peerings::CreateRequest;
 pub(crate) use ec2::Ec2;
@@ -25,5 +27,5 @@ pub(crate) use interceptor::{CompletedRequest, Interceptor};
 pub(crate) use inventory::Inventory;
 pub(crate) use inventory::filters::Filters;
 pub(crate) use inventory::view::{Listing, View};
-pub(crate) use principal::{Principal, Role};
+pub(crate) use principal::{Principal, Role, SessionTags};
 pub(crate) use rate_limit::RateLimit;

@@ -9,6 +9,7 @@ use clap::Args;
 use regex::Regex;
 
 use crate::api::AllowedRegions;
+use crate::aws::{SessionTags, regions};
 use crate::controller::{OwnCredentials, OwnNamespaces, Scope, Settings};
 use crate::operator::leader::{self, Election};
 use crate::operator::logs::{self, Format};
@@ -23,7 +24,8 @@ const THREADS: usize = 4;
 ///
 /// The operator finds the API server by the kubeconfig file, as kubectl does, or by in-cluster credentials. It finds
 /// its AWS credentials by the default chain of the AWS SDK: environment, profile, web identity (IRSA), EKS Pod
-/// Identity, instance metadata. It calls the endpoint in AWS_ENDPOINT_URL, if that is set.
+/// Identity, instance metadata. Its own region, to which it sends requests to STS, is AWS_REGION, or the region of the
+/// profile or of instance metadata. It calls the endpoint in AWS_ENDPOINT_URL, if that is set.
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// The namespaces whose resources are reconciled, separated by commas. Defaults to all namespaces.
@@ -83,6 +85,12 @@ pub(crate) struct Run {
     #[arg(long, env = "OWN_CREDENTIALS_ALLOW_ADOPTION")]
     own_credentials_allow_adoption: bool,
 
+    /// Add no session tags to the sessions of AwsIdentity roles. By default they carry the cluster ID and the namespace
+    /// of the resource, which the IAM policies in deploy/iam need to keep namespaces apart. Only spec.sessionTags of the
+    /// AwsIdentity is sent then.
+    #[arg(long, env = "DISABLE_SESSION_TAGS")]
+    disable_session_tags: bool,
+
     /// The ID of this cluster in the ownership tags. Defaults to the UID of the namespace kube-system, which differs in
     /// every cluster except in a clone. Only with the default, a resource adopts the peering of an earlier resource
     /// with the same name and the same VPCs. Keep the ID when you rebuild the cluster from a backup. Set another ID in
@@ -133,11 +141,17 @@ impl Run {
         let endpoint = self.otlp_endpoint.filter(|endpoint| !endpoint.is_empty());
         let traces = endpoint.map(|endpoint| Traces::to(&endpoint, runtime.handle().clone())).transpose()?;
         logs::start(self.log_format.unwrap_or_default(), &self.log_level, traces.as_ref())?;
+        let region = runtime.block_on(regions::own()).context(
+            "the operator's own AWS region is unknown; set the environment variable AWS_REGION, or `region` in the AWS \
+             profile",
+        )?;
         let settings = Settings {
             scope: Scope {
                 namespaces: self.watch_namespaces.into_iter().filter(|name| !name.is_empty()).collect(),
                 selector: self.watch_selector.filter(|selector| !selector.is_empty()),
             },
+            region,
+            session_tags: if self.disable_session_tags { SessionTags::OfIdentity } else { SessionTags::Automatic },
             event_queue_url: self.event_queue_url.filter(|url| !url.is_empty()),
             max_concurrent_reconciles: self.max_concurrent_reconciles,
             poll_interval: self.poll_interval,

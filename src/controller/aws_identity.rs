@@ -39,7 +39,7 @@ pub(super) async fn reconcile(object: Arc<AwsIdentity>, context: Arc<Context>) -
     if object.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let account = context.accounts.of(&Principal::Role(role(&object))).await;
+    let account = context.accounts.of(&Principal::Role(role(&object)));
     let answer = account.caller_identity().await;
     let status = status(&object, &answer);
     if object.status.as_ref() != Some(&status) {

@@ -56,6 +56,8 @@ pub(crate) struct Grant {
     identity: Option<String>,
     pub principal: Principal,
     pub limits: Limits,
+    /// The region of an end that names none.
+    default_region: Option<String>,
 }
 
 impl Grant {
@@ -65,7 +67,7 @@ impl Grant {
         match &self.principal {
             Principal::Own => IdentityDefaults { account_id: own_account.map(str::to_owned), region: None },
             Principal::Role(role) => {
-                IdentityDefaults { account_id: Some(role.account_id.clone()), region: role.region.clone() }
+                IdentityDefaults { account_id: Some(role.account_id.clone()), region: self.default_region.clone() }
             }
         }
     }
@@ -122,7 +124,12 @@ impl Credentials {
             return Err(Blocker::stalled(Reason::IdentityNotAllowed, message));
         }
         let limits = Limits::of(format!("the AwsIdentity {name}"), &identity.spec);
-        Ok(Grant { identity: Some(name.to_owned()), principal: Principal::Role(role(&identity)), limits })
+        Ok(Grant {
+            identity: Some(name.to_owned()),
+            principal: Principal::Role(role(&identity)),
+            limits,
+            default_region: identity.spec.default_region.clone(),
+        })
     }
 
     fn grant_own(&self, namespace: &str, field: &str) -> Result<Grant, Blocker> {
@@ -130,7 +137,7 @@ impl Credentials {
             let principal = Principal::Own;
             let OwnCredentials { regions, adoption, .. } = &self.own;
             let limits = Limits::own(principal.to_string(), regions.clone(), *adoption);
-            return Ok(Grant { identity: None, principal, limits });
+            return Ok(Grant { identity: None, principal, limits, default_region: None });
         }
         let message = format!(
             "{field} is missing, and the namespace {namespace} may not use the operator's own credentials. Name an AwsIdentity that allows the namespace, or ask an administrator to list it in --own-credentials-namespaces"
@@ -176,7 +183,7 @@ pub(super) fn role(identity: &AwsIdentity) -> Role {
         arn: spec.role_arn.clone(),
         external_id: spec.external_id.clone(),
         session_tags: spec.session_tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect(),
-        region: spec.default_region.clone(),
+        sts_region: spec.sts_region.clone(),
     }
 }
 

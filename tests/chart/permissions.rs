@@ -104,12 +104,15 @@ pub async fn the_operator_may_use_aws_only_as_the_values_say(shared: Arc<Shared>
         ("OWN_CREDENTIALS_REGIONS", Some("*")),
         ("OWN_CREDENTIALS_ALLOW_ADOPTION", None),
         ("AWS_EC2_METADATA_DISABLED", Some("true")),
+        ("AWS_REGION", None),
+        ("DISABLE_SESSION_TAGS", None),
     ] {
         ensure!(defaults.get(name).copied() == expected, "{name} is {:?}", defaults.get(name));
     }
     let values = json!({
         "ownCredentialsNamespaces": "watched,watched-too", "ownCredentialsRegions": "eu-central-1",
-        "ownCredentialsAllowAdoption": true, "allowNodeRole": true,
+        "ownCredentialsAllowAdoption": true, "allowNodeRole": true, "awsRegion": "eu-central-1",
+        "disableSessionTags": true,
     });
     let rendered = shared.helm.render(&json!({"operator": values})).await?;
     let configured = variables(&rendered)?;
@@ -118,6 +121,8 @@ pub async fn the_operator_may_use_aws_only_as_the_values_say(shared: Arc<Shared>
         ("OWN_CREDENTIALS_REGIONS", Some("eu-central-1")),
         ("OWN_CREDENTIALS_ALLOW_ADOPTION", Some("true")),
         ("AWS_EC2_METADATA_DISABLED", None),
+        ("AWS_REGION", Some("eu-central-1")),
+        ("DISABLE_SESSION_TAGS", Some("true")),
     ] {
         ensure!(configured.get(name).copied() == expected, "{name} is {:?}", configured.get(name));
     }

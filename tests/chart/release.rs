@@ -202,6 +202,7 @@ async fn start_upgraded(shared: &Shared, cloud: &Cloud) -> Result<RunningOperato
         ("POLL_INTERVAL", "500ms".into()),
         ("OWN_CREDENTIALS_NAMESPACES", "watched".into()),
         ("AWS_ENDPOINT_URL", cloud.server.url()),
+        ("AWS_REGION", "eu-central-1".into()),
         ("AWS_ACCESS_KEY_ID", "test".into()),
         ("AWS_SECRET_ACCESS_KEY", "test".into()),
     ];
@@ -278,6 +279,8 @@ async fn install_operator(shared: &Shared, values: &Value) -> Result<Operator> {
         ensure!(!is_address || value.ends_with(":0"), "{value}");
         environment.push((name, value));
     }
+    // EKS sets it together with the role of the service account.
+    environment.push(("AWS_REGION", "eu-central-1".to_owned()));
     let program = Path::new(env!("CARGO_BIN_EXE_vpc-peering-operator")).to_owned();
     let log = shared.control_plane.folder().join("operator.log");
     _ = std::fs::remove_file(&log);

@@ -191,7 +191,7 @@ pub async fn an_sts_refusal_has_its_code_and_remedy(world: World) -> Result<()> 
     for (code, sentence, progress, remedy) in [
         ("PackedPolicyTooLarge", packed, "Stalled", "disableSessionTags"),
         ("MalformedPolicyDocument", "The policy is malformed.", "Stalled", "policy"),
-        ("RegionDisabledException", disabled, "Stalled", "activate STS"),
+        ("RegionDisabledException", disabled, "Stalled", "spec.stsRegion"),
         ("ExpiredTokenException", expired, "Reconciling", ""),
     ] {
         let kind = Kind::Error { code: code.to_owned(), message: Some(sentence.to_owned()), status: Some(400) };

@@ -33,6 +33,7 @@ mod restarts;
 mod routes;
 mod scale;
 mod security;
+mod sts;
 mod tags;
 mod telemetry;
 mod upgrade;
@@ -161,6 +162,11 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         identities::a_peering_of_another_resource_cannot_be_adopted,
         identities::an_sts_refusal_has_its_code_and_remedy,
         identities::an_identity_reports_whether_its_role_works,
+        sts::session_tags_that_sts_refuses_are_rejected,
+        sts::session_tags_can_be_disabled_if_those_of_pod_identity_leave_no_room,
+        sts::a_role_is_assumed_in_the_region_of_the_operator,
+        sts::without_a_region_the_operator_ends,
+        sts::missing_credentials_are_reported_in_one_sentence,
         iam::a_role_adopts_a_connection_only_while_its_policy_allows_it,
         security::forgery::a_forged_connection_id_is_not_trusted,
         security::forgery::a_forged_route_record_is_not_trusted,

@@ -84,8 +84,8 @@ impl Effect<'_> {
         self.desired.generation
     }
 
-    async fn requester_ec2(&self) -> Arc<Ec2> {
-        self.peers.requester.acting_for(self.desired.owner).await
+    fn requester_ec2(&self) -> Arc<Ec2> {
+        self.peers.requester.acting_for(self.desired.owner)
     }
 
     /// Makes the calls at one end.
@@ -94,7 +94,7 @@ impl Effect<'_> {
             // No decision asks for this.
             return self.refused(AwsError::incomplete("none", &format!("no identity acts for the {side}")));
         };
-        let ec2 = account.acting_for(self.desired.owner).await;
+        let ec2 = account.acting_for(self.desired.owner);
         let end = Endpoint { ec2: &ec2, region: &self.peers.ends.side(side).region, side };
         match call(end).await {
             Some(answer) => self.answered(answer),
@@ -103,7 +103,7 @@ impl Effect<'_> {
     }
 
     async fn delete(&self, id: &str, note: String) -> Outcome<VpcPeering> {
-        let (ec2, region) = (self.requester_ec2().await, &self.peers.ends.requester.region);
+        let (ec2, region) = (self.requester_ec2(), &self.peers.ends.requester.region);
         let result = ec2.delete_vpc_peering_connection(region, id).await;
         self.answered(Answer::new(result, StepEvent::DeletionRequested, note))
     }
@@ -135,7 +135,7 @@ impl Effect<'_> {
     }
 
     async fn dry_run(&self) -> Result<Outcome<VpcPeering>, kube::Error> {
-        let answer = self.requester_ec2().await.dry_run_create_vpc_peering_connection(&self.request()).await;
+        let answer = self.requester_ec2().dry_run_create_vpc_peering_connection(&self.request()).await;
         wrote_to_ec2(self.context, self.object);
         let (readiness, succeeded) = match &answer {
             Ok(()) => (Readiness::dry_run_succeeded(), "True"),
@@ -157,7 +157,7 @@ impl Effect<'_> {
     async fn create(&self) -> Result<Outcome<VpcPeering>, kube::Error> {
         let (context, request) = (self.context, self.request());
         // A new session takes time, and AWS may refuse it.
-        let ec2 = self.requester_ec2().await;
+        let ec2 = self.requester_ec2();
         let object =
             write(context, self.object, requested(self.desired, request.tags.iter(), Timestamp::now())).await?;
         with_state(context, &object, |state| {

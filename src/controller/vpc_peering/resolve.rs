@@ -84,7 +84,7 @@ pub(super) async fn resolve(object: &VpcPeering, context: &Context) -> Result<Pe
     let of_accepter = grants.accepter.as_ref().map(|grant| grant.defaults(None)).unwrap_or_default();
     admit_regions(spec, &grants, &locations(spec, recorded, &grants.requester.defaults(None), &of_accepter)?)?;
 
-    let account = context.accounts.of(&grants.requester.principal).await;
+    let account = context.accounts.of(&grants.requester.principal);
     let account_id = account.id().await?;
     check_recorded_owner(object, &grants.requester.principal, &account_id)?;
     let [requester_location, accepter_location] =
@@ -97,7 +97,7 @@ pub(super) async fn resolve(object: &VpcPeering, context: &Context) -> Result<Pe
         None => own_grant_of(object, context, &of_requester, accepter_location.owner_id.as_deref()).await?,
     };
     let accepter = match &of_accepter {
-        Some(grant) => Some(context.accounts.of(&grant.principal).await),
+        Some(grant) => Some(context.accounts.of(&grant.principal)),
         None => None,
     };
     let is_one_place = accepter.is_some() && is_same_account && requester_location.region == accepter_location.region;

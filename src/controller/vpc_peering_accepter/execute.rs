@@ -28,7 +28,7 @@ pub(super) async fn execute(
     if *step == Step::AddFinalizer {
         return Ok(Outcome::Done(Box::new(add_finalizer(context, object).await?)));
     }
-    let ec2 = accepter.account.acting_for(&owner).await;
+    let ec2 = accepter.account.acting_for(&owner);
     let end = Endpoint { ec2: &ec2, region: &accepter.end.region, side: Side::Accepter };
     let answer = match step {
         Step::Accept { id } => Some(end.accept(id).await),

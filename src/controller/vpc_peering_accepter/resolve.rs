@@ -54,7 +54,7 @@ pub(super) async fn resolve(object: &VpcPeeringAccepter, context: &Context) -> R
             },
         )?;
     limits.region("spec.region", region, regions::is_known(region))?;
-    let account = context.accounts.of(&grant.principal).await;
+    let account = context.accounts.of(&grant.principal);
     let account_id = account.id().await?;
     // Another account does not see the recorded connections, so the operator would treat them as deleted.
     if let Some(before) = status.and_then(|status| status.owner_id.as_ref()).filter(|before| **before != account_id) {

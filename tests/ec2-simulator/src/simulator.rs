@@ -191,7 +191,8 @@ impl State {
     fn caller(&self, incoming: &IncomingCall) -> Result<Caller> {
         let scope = incoming.scope.clone()?;
         let now = self.session_now();
-        self.world.authenticate(scope.service, &scope.key_id, incoming.token.as_deref(), now).cloned()
+        let place = (scope.service, scope.region.as_str());
+        self.world.authenticate(place, &scope.key_id, incoming.token.as_deref(), now).cloned()
     }
 
     fn perform(&mut self, mut incoming: IncomingCall, effects: Effects) -> HttpReply {

@@ -37,6 +37,7 @@ impl Operator {
             ("KUBECONFIG", kubeconfig.to_string_lossy().into_owned()),
             ("METRICS_ADDRESS", "127.0.0.1:0".to_owned()),
             ("AWS_ENDPOINT_URL", endpoint.to_owned()),
+            ("AWS_REGION", "eu-central-1".to_owned()),
             ("AWS_ACCESS_KEY_ID", "test".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
         ];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Context, Handler};
 use crate::error::{Error, Result};
 use crate::protocol::{Params, Xml, answer};
-use crate::world::{Tags, World, identity};
+use crate::world::{World, identity, session_tags};
 
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
 pub(super) struct AssumeRole(identity::AssumeRoleRequest);
@@ -30,7 +30,8 @@ impl Handler for AssumeRole {
             );
             return Err(Error::new("ValidationError", message));
         }
-        let tags = take_session_tags(params)?;
+        let tags = params.tags("Tags.member")?;
+        session_tags::check(&tags)?;
         let transitive_tag_keys: BTreeSet<_> = params.list("TransitiveTagKeys.member").into_iter().collect();
         if let Some(key) = transitive_tag_keys.iter().find(|key| !tags.contains_key(*key)) {
             let message = format!("The transitive tag key {key} is not among the session's tags.");
@@ -48,7 +49,7 @@ impl Handler for AssumeRole {
     }
 
     fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
-        let session = world.assume_role(context.caller, &self.0, context.session_now)?;
+        let session = world.assume_role(context.caller, &self.0, &context.call.location.region, context.session_now)?;
         let (credentials, caller) = (session.key.credentials(), &session.key.caller);
         let mut xml = Xml::default();
         xml.element("Credentials", |xml| {
@@ -61,34 +62,9 @@ impl Handler for AssumeRole {
             xml.text("AssumedRoleId", &caller.user_id);
             xml.text("Arn", &caller.arn);
         });
+        xml.optional("PackedPolicySize", session.packed_size);
         Ok(xml)
     }
-}
-
-/// Session tags: at most 50, with keys that are unique regardless of case.
-/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html#id_session-tags_know>
-fn take_session_tags(params: &mut Params) -> Result<Tags> {
-    const MAX_TAGS: usize = 50;
-    const MAX_KEY_LENGTH: usize = 128;
-    const MAX_VALUE_LENGTH: usize = 256;
-    let tags = params.tags("Tags.member")?;
-    let lengths = |(key, value): (&String, &String)| {
-        let (key, value) = (key.chars().count(), value.chars().count());
-        (1..=MAX_KEY_LENGTH).contains(&key) && value <= MAX_VALUE_LENGTH
-    };
-    if tags.len() > MAX_TAGS || !tags.iter().all(lengths) {
-        let message = format!(
-            "1 validation error detected: Value at 'tags' failed to satisfy constraint: Member must have at most {MAX_TAGS} \
-             tags, keys of at most {MAX_KEY_LENGTH} and values of at most {MAX_VALUE_LENGTH} characters"
-        );
-        return Err(Error::new("ValidationError", message));
-    }
-    let keys: BTreeSet<_> = tags.keys().map(|key| key.to_lowercase()).collect();
-    if keys.len() < tags.len() {
-        let message = "Duplicate tag keys found. Please note that Tag keys are case insensitive.";
-        return Err(Error::new("InvalidParameterValue", message));
-    }
-    Ok(tags)
 }
 
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html>

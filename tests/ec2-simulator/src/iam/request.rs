@@ -5,6 +5,7 @@ use super::reference;
 use crate::protocol::Params;
 use crate::world::identity::Service;
 use crate::world::peering::End;
+use crate::world::region::partition;
 use crate::world::{Call, Caller, Location, Tags, World};
 
 /// One action on one resource that the policies must allow.
@@ -192,7 +193,7 @@ impl RequestBuilder<'_> {
         let Location { account, region } = &self.call.location;
         AuthorizationRequest {
             action: action.name.to_owned(),
-            resource: format!("arn:aws:ec2:{region}:{account}:{kind}/{id}"),
+            resource: format!("arn:{}:ec2:{region}:{account}:{kind}/{id}", partition(region)),
             context: self.context(|key| action.lists(kind, key), keys),
         }
     }
@@ -232,7 +233,7 @@ fn specified_tags(params: &mut Params) -> Option<Vec<(String, Option<String>)>> 
 const CONNECTION: &str = "vpc-peering-connection";
 
 fn vpc_arn(location: &Location, id: &str) -> String {
-    format!("arn:aws:ec2:{}:{}:vpc/{id}", location.region, location.account)
+    format!("arn:{}:ec2:{}:{}:vpc/{id}", partition(&location.region), location.region, location.account)
 }
 
 /// `aws:TagKeys` has every tag key. `aws:RequestTag` has only tags with a value, because DeleteTags may omit the value.

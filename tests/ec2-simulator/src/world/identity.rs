@@ -6,9 +6,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::World;
 use super::peering::saturating_add;
+use super::region::partition;
 use super::tag::Tags;
+use super::{World, session_tags};
 use crate::error::{Error, Result};
 
 /// The access key that every simulator has from the start.
@@ -66,7 +67,7 @@ pub struct RoleSession {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Role {
-    /// `arn:aws:iam::ACCOUNT:role/NAME`
+    /// `arn:aws:iam::ACCOUNT:role/NAME`, or the ARN of a role in another partition.
     pub arn: String,
     /// The trusted principals: accounts, ARNs of users, roles or sessions, or `*`.
     #[serde(default)]
@@ -107,6 +108,8 @@ pub(crate) struct AssumeRoleRequest {
 pub(crate) struct Session {
     pub(crate) key: AccessKey,
     pub(crate) expires: Timestamp,
+    /// In percent of the limit. STS omits it for a session without tags.
+    pub(crate) packed_size: Option<usize>,
 }
 
 /// The service of a call. EC2 and STS use different error codes.
@@ -158,12 +161,13 @@ impl Caller {
 }
 
 impl Role {
-    /// The account and the name in the ARN of a role.
-    fn parts(arn: &str) -> Option<(&str, &str)> {
-        let (account, resource) = arn.strip_prefix("arn:aws:iam::")?.split_once(':')?;
+    /// The partition, the account and the name in the ARN of a role.
+    fn parts(arn: &str) -> Option<(&str, &str, &str)> {
+        let (partition, rest) = arn.strip_prefix("arn:")?.split_once(":iam::")?;
+        let (account, resource) = rest.split_once(':')?;
         let path = resource.strip_prefix("role/")?;
         let name = path.rsplit('/').next()?;
-        (account.len() == 12 && !name.is_empty()).then_some((account, name))
+        (partition.starts_with("aws") && account.len() == 12 && !name.is_empty()).then_some((partition, account, name))
     }
 
     /// Whether the trust policy allows the caller to assume the role.
@@ -175,31 +179,32 @@ impl Role {
 
 /// Whether a `Principal` of a policy matches the caller.
 pub(crate) fn principal_matches(principal: &str, caller: &Caller) -> bool {
-    let root = format!("arn:aws:iam::{}:root", caller.account);
-    principal == "*" || principal == caller.account || principal == root || principal == caller.arn || {
+    let is_root = principal.starts_with("arn:aws") && principal.ends_with(&format!(":iam::{}:root", caller.account));
+    principal == "*" || principal == caller.account || is_root || principal == caller.arn || {
         // The ARN of a role matches all its sessions: arn:aws:iam::A:role/NAME matches
         // arn:aws:sts::A:assumed-role/NAME/SESSION.
-        Role::parts(principal).is_some_and(|(account, name)| {
-            caller.arn.starts_with(&format!("arn:aws:sts::{account}:assumed-role/{name}/"))
+        Role::parts(principal).is_some_and(|(partition, account, name)| {
+            caller.arn.starts_with(&format!("arn:{partition}:sts::{account}:assumed-role/{name}/"))
         })
     }
 }
 
 impl World {
-    /// The caller of an access key.
+    /// The caller of an access key. A region that is not enabled in the account does not know its keys:
+    /// <https://github.com/hashicorp/terraform-provider-aws/issues/32549>.
     ///
     /// # Errors
     /// EC2: `AuthFailure` and `RequestExpired`, from its list of common error codes. STS: `InvalidClientTokenId` and
     /// `ExpiredToken`: <https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html>.
     pub(crate) fn authenticate(
         &self,
-        service: Service,
+        (service, region): (Service, &str),
         key_id: &str,
         token: Option<&str>,
         now: Timestamp,
     ) -> Result<&Caller> {
         let key = self.keys.get(key_id).filter(|key| key.session_token.as_deref() == token);
-        let Some(key) = key else {
+        let Some(key) = key.filter(|key| self.is_enabled(&key.caller.account, region)) else {
             return Err(match service {
                 Service::Ec2 => {
                     Error::new("AuthFailure", "AWS was not able to validate the provided access credentials")
@@ -233,12 +238,14 @@ impl World {
     /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
     ///
     /// # Errors
-    /// `InvalidParameterValue` for a tag that the caller's own session passes on. `AccessDenied` with the same message
-    /// if the role does not exist and if it does not trust the caller.
+    /// `AccessDenied` with the same message if the role does not exist, belongs to another partition, or does not trust
+    /// the caller. `RegionDisabledException` if the region is not enabled in the account of the role. Those of
+    /// [`session_tags`].
     pub(crate) fn assume_role(
         &mut self,
         caller: &Caller,
         request: &AssumeRoleRequest,
+        region: &str,
         now: Timestamp,
     ) -> Result<Session> {
         let admitted = self.settings.any_role
@@ -246,21 +253,31 @@ impl World {
                 .roles
                 .get(&request.role_arn)
                 .is_some_and(|role| role.trusts(caller, request.external_id.as_deref()));
-        let Some((account, name)) = Role::parts(&request.role_arn).filter(|_| admitted) else {
+        let parts = Role::parts(&request.role_arn).filter(|_| admitted);
+        let Some((partition, account, name)) = parts.filter(|(name, ..)| *name == partition(region)) else {
             let message = format!(
                 "User: {} is not authorized to perform: sts:AssumeRole on resource: {}",
                 caller.arn, request.role_arn
             );
             return Err(Error::new("AccessDenied", message).with_status(403));
         };
-        let (tags, transitive_tag_keys) = session_tags(caller.session.as_ref(), request)?;
+        if !self.is_enabled(account, region) {
+            // The text that users quote: https://github.com/turbot/steampipe-plugin-aws/issues/1510
+            let message = format!(
+                "STS is not activated in this region for account:{account}. Your account administrator can activate STS \
+                 in this region using the IAM Console."
+            );
+            return Err(Error::new("RegionDisabledException", message).with_status(403));
+        }
+        let (tags, transitive_tag_keys) = session_tags::of_session(caller.session.as_ref(), request)?;
+        let packed_size = session_tags::packed_size(&tags)?;
         let (id, session_name) = (format!("ASIA{:016X}", self.random.next_u64()), &request.session_name);
         let expires = saturating_add(now, request.duration);
         let key = AccessKey {
             id: id.clone(),
             caller: Caller {
                 account: account.to_owned(),
-                arn: format!("arn:aws:sts::{account}:assumed-role/{name}/{session_name}"),
+                arn: format!("arn:{partition}:sts::{account}:assumed-role/{name}/{session_name}"),
                 user_id: format!("AROA{account}0000:{session_name}"),
                 session: Some(RoleSession {
                     role: request.role_arn.clone(),
@@ -275,7 +292,7 @@ impl World {
         self.keys
             .retain(|_, key| key.expires.is_none_or(|expires| saturating_add(expires, EXPIRED_KEY_RETENTION) > now));
         self.keys.insert(id, key.clone());
-        Ok(Session { key, expires })
+        Ok(Session { key, expires, packed_size: (packed_size > 0).then_some(packed_size) })
     }
 
     pub(crate) fn add_key(&mut self, key: AccessKey) {
@@ -317,23 +334,6 @@ impl World {
     pub(crate) fn remove_role(&mut self, arn: &str) -> bool {
         self.roles.remove(arn).is_some()
     }
-}
-
-/// The tags of a session: the tags of the request, and the transitive tags of the caller's own session, which a request
-/// cannot override.
-/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html#id_session-tags_role-chaining>
-fn session_tags(from: Option<&RoleSession>, request: &AssumeRoleRequest) -> Result<(Tags, BTreeSet<String>)> {
-    let (mut tags, mut transitive_tag_keys) = (request.tags.clone(), request.transitive_tag_keys.clone());
-    for key in from.iter().flat_map(|session| &session.transitive_tag_keys) {
-        let value = from.and_then(|session| session.tags.get(key)).cloned().unwrap_or_default();
-        if tags.insert(key.clone(), value).is_some() {
-            let message =
-                format!("The tag key {key} is transitive in the caller's session and cannot be passed again.");
-            return Err(Error::new("InvalidParameterValue", message));
-        }
-        transitive_tag_keys.insert(key.clone());
-    }
-    Ok((tags, transitive_tag_keys))
 }
 
 /// An expired session key is kept for this time. Calls with it then fail as expired, not as unknown.

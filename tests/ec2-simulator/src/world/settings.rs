@@ -1,5 +1,6 @@
 //! Settings that a test can change: delays, quotas, and behaviour that AWS does not document.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,9 @@ pub struct Settings {
     pub session_clock: SessionClock,
     /// Tags that every new VPC and route table gets, as an organisation's automation may set them.
     pub tags_of_vpcs: Tags,
+    /// The opt-in regions that each account has enabled, by account ID. All other opt-in regions are disabled, as in a
+    /// new account.
+    pub enabled_regions: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// How long each transition takes, in seconds of the simulator's clock.

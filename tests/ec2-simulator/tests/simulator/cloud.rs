@@ -55,11 +55,15 @@ impl Cloud {
     }
 
     pub(crate) fn sts(&self) -> aws_sdk_sts::Client {
+        self.sts_in(HERE)
+    }
+
+    pub(crate) fn sts_in(&self, region: &'static str) -> aws_sdk_sts::Client {
         let config = aws_sdk_sts::Config::builder()
             .behavior_version(aws_sdk_sts::config::BehaviorVersion::latest())
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .endpoint_url(&self.url)
-            .region(aws_sdk_sts::config::Region::new(HERE))
+            .region(aws_sdk_sts::config::Region::new(region))
             .credentials_provider(self.credentials.clone())
             .retry_config(aws_sdk_sts::config::retry::RetryConfig::disabled());
         aws_sdk_sts::Client::from_conf(config.build())

@@ -304,7 +304,7 @@ async fn a_role_can_be_assumed_by_the_principals_that_it_trusts() {
 }
 
 /// The same endpoint with the credentials of a session.
-fn in_session(cloud: &Cloud, opened: AssumeRoleOutput) -> Cloud {
+pub(crate) fn in_session(cloud: &Cloud, opened: AssumeRoleOutput) -> Cloud {
     let keys = opened.credentials.unwrap();
     let token = Some(keys.session_token);
     Cloud { credentials: Credentials::from_keys(keys.access_key_id, keys.secret_access_key, token), ..cloud.clone() }

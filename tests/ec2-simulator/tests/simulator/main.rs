@@ -12,3 +12,4 @@ mod iam;
 mod moto;
 mod python;
 mod routes;
+mod sts;
