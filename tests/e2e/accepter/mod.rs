@@ -2,7 +2,7 @@
 //! but the connections behind.
 
 pub mod decisions;
-mod end;
+pub mod end;
 pub mod faults;
 pub mod validation;
 
