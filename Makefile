@@ -1,5 +1,6 @@
 # make demo           shows the operator on a real API server and a simulated EC2
 # make test           runs all checks and tests
+# make contract-aws   runs the contract tests of EC2 in two AWS accounts; see CONTRIBUTING.md
 # make bench          measures calls, times, CPU and memory
 # make lint           checks formatting and runs Clippy
 # make generate       writes the files that are generated from the code and the chart
@@ -7,7 +8,7 @@
 # make image-binary   builds the binary of the image and prints its size
 # make sbom           writes the software bill of materials
 
-.PHONY: demo test bench lint generate deny image-binary sbom needs needs-python
+.PHONY: demo test contract-aws bench lint generate deny image-binary sbom needs needs-python
 .DEFAULT_GOAL := test
 
 # Fails early if a required program is missing.
@@ -33,6 +34,7 @@ bench: needs needs-python
 
 test: needs needs-python lint
 	@tests/control-plane/build.sh >/dev/null
+	@tests/control-plane/build.sh kube-controller-manager >/dev/null
 	@tests/control-plane/build.sh helm >/dev/null
 	@tests/control-plane/build.sh promtool >/dev/null
 	@tests/control-plane/build.sh gitops >/dev/null
@@ -42,6 +44,9 @@ test: needs needs-python lint
 	@$$(tests/python/venv.sh)/bin/python -W ignore tests/python/lint_policies.py deploy/iam/*.json
 	@$$(tests/control-plane/build.sh actionlint)/actionlint -shellcheck= -pyflakes= .github/workflows/*.yaml
 	cargo test --locked --workspace
+
+contract-aws: needs
+	cargo test --locked -p ec2-simulator --test simulator -- --ignored --exact --nocapture contract::aws::the_contract_holds_on_aws
 
 lint: needs
 	cargo fmt --check

@@ -126,7 +126,7 @@ closed_list! {
         UnexpectedCidrBlock: "The other end has a CIDR block that the spec does not allow. The operator creates no route to it. If a new connection of a `VpcPeeringAccepter` has such a block, it gets no routes at all.",
             "If the block is wanted, add it to the field that the message names. Otherwise ask the owner of the other end.";
         IdentityNotFound: "The `AwsIdentity` does not exist, or the operator cannot read it.",
-            "Create the `AwsIdentity`, or correct `identityRef`.";
+            "Create the `AwsIdentity`, or correct `identityRef`. To delete the resource and leave its peering in AWS, set `spec.deletionPolicy` to `Retain`.";
         IdentityNotAllowed: "The namespace may not use the `AwsIdentity`, or may not use the operator's own credentials. The operator made no AWS call.",
             "Ask an administrator to allow the namespace, or set `identityRef` to another `AwsIdentity`.";
         IdentityMismatch: "The identity belongs to another account than the VPC or the recorded peering. Only the owner of a VPC that is shared by AWS RAM can peer it.",
@@ -175,7 +175,7 @@ closed_list! {
             "Request a quota increase from AWS, if you have not done so.";
         UnexpectedConnection: "A connection between other VPCs has the ownership tags of this resource or of an earlier one. The operator does not change it.",
             "Remove the tags from the connection. Find out who set them.";
-        LeftInAws: "The resource is deleted, but something that the operator may have created for it stays in AWS, because EC2 no longer proves that the resource owns it.",
+        LeftInAws: "The resource is deleted, but what the note names stays in AWS. Either EC2 no longer proves that the resource owns it, or the operator may no longer act in AWS for the resource and `spec.deletionPolicy` is `Retain`.",
             "Check what the note of the Event names. Delete it in AWS if it is not wanted.";
         Unreadable: "This version of the operator cannot decode the resource, and does not reconcile it.",
             "Correct the field that the message names, or upgrade the operator to a version that knows it.";

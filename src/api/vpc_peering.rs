@@ -133,7 +133,8 @@ pub struct VpcPeeringSpec {
     #[serde(default)]
     pub dry_run: bool,
     /// The effect of deleting this resource. `Delete`: the operator deletes the peering connection.
-    /// `Retain`: it stays in AWS, without ownership tags. Defaults to `Delete`.
+    /// `Retain`: it stays in AWS, without ownership tags. If the operator may no longer act in AWS for this resource,
+    /// `Delete` waits, and `Retain` leaves the ownership tags, too. Defaults to `Delete`.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
     /// The terminal states after which the operator requests a new peering connection: `Expired`, `Deleted`, `Rejected`
@@ -272,12 +273,12 @@ pub enum TerminalState {
     Failed,
 }
 
-/// The effect of deleting a resource on its peering connection.
+/// The effect of deleting a resource on what the operator keeps for it in AWS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
-    /// The operator deletes the connection.
+    /// The operator removes it: for a `VpcPeering` the connection, for a `VpcPeeringAccepter` its routes and tags.
     #[default]
     Delete,
-    /// The connection stays in AWS, without ownership tags.
+    /// It stays in AWS, without ownership tags.
     Retain,
 }

@@ -12,7 +12,7 @@ use super::allow_list::{AllowedCidrBlocks, AllowedRegions, AllowedVpcs};
 use super::aws_identity::IdentityReference;
 use super::routes::{ManagedRoute, Routes};
 use super::tag::{ManagedTag, Tag};
-use super::vpc_peering::{SideOptions, StatusEnd, VpcSelector};
+use super::vpc_peering::{DeletionPolicy, SideOptions, StatusEnd, VpcSelector};
 
 /// VpcPeeringAccepterSpec selects the VPC, the requests to accept, and the settings of the VPC's end of the accepted
 /// connections. The VPC is immutable: for another VPC, create another VpcPeeringAccepter.
@@ -28,7 +28,7 @@ use super::vpc_peering::{SideOptions, StatusEnd, VpcSelector};
     namespaced,
     status = "VpcPeeringAccepterStatus",
     derive = "PartialEq",
-    doc = "VpcPeeringAccepter accepts requests of others to peer with one VPC. It accepts only the requests that its spec lists, and manages the tags, options and routes of the VPC's end of each accepted connection. When it is deleted, the operator removes its tags and routes; the connections stay.",
+    doc = "VpcPeeringAccepter accepts requests of others to peer with one VPC. It accepts only the requests that its spec lists, and manages the tags, options and routes of the VPC's end of each accepted connection. When it is deleted, the operator removes its tags and routes, unless deletionPolicy is Retain; the connections stay.",
     printcolumn(name = "VPC", type_ = "string", json_path = ".status.vpc.vpcId", description = "The ID of the VPC"),
     printcolumn(
         name = "Region",
@@ -135,6 +135,11 @@ pub struct VpcPeeringAccepterSpec {
     /// only to CIDR blocks that an entry of `accept` allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routes: Option<Routes>,
+    /// The effect of deleting this resource. `Delete`: the operator removes its routes and tags. `Retain`: they stay in
+    /// AWS, without ownership tags. The connections stay in both cases. If the operator may no longer act in AWS for
+    /// this resource, `Delete` waits, and `Retain` leaves the ownership tags, too. Defaults to `Delete`.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
     /// Stops all writes to AWS. The operator still reports what EC2 shows. Defaults to false.
     #[serde(default)]
     pub suspend: bool,

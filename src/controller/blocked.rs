@@ -31,7 +31,15 @@ impl Blocked {
     pub(super) fn readiness<S>(&self, plan: &Plan<S>, is_ready: bool) -> Option<Readiness> {
         match self {
             Self::Unreadable { error, .. } if error.class == Class::Wait && is_ready => None,
-            Self::Unreadable { error, .. } => Some(Readiness::blocked(blocker_of(error), None)),
+            Self::Unreadable { error, .. } => {
+                let blocker = blocker_of(error);
+                // The plan of a deleted resource adds the way out.
+                let message = match plan {
+                    Plan::Wait { message, .. } | Plan::Stalled { message, .. } => message.clone(),
+                    _ => blocker.message.clone(),
+                };
+                Some(Readiness::blocked(Blocker { message, ..blocker }, None))
+            }
             Self::Blocker(_) => Readiness::under(plan),
         }
     }

@@ -167,9 +167,25 @@ async fn run(client: Client, reporter: Reporter, queue: mpsc::Receiver<QueuedEve
             .take(EVENTS_PER_RECORDER)
             .for_each_concurrent(MAX_CONCURRENT_REQUESTS, async |(event, object)| {
                 if let Err(error) = recorder.publish(&event, &object).await {
-                    tracing::warn!(%error, reason = event.reason, "cannot publish an Event");
+                    report(&error, &event.reason);
                 }
             })
             .await;
     }
+}
+
+fn report(error: &kube::Error, reason: &str) {
+    if is_namespace_deleted(error) {
+        tracing::debug!(reason, "the API server refuses Events in a namespace that is being deleted");
+    } else {
+        tracing::warn!(%error, reason, "cannot publish an Event");
+    }
+}
+
+/// Whether the API server refuses an Event because its namespace is being deleted, or is gone.
+/// <https://pkg.go.dev/k8s.io/api/core/v1#NamespaceTerminatingCause>
+fn is_namespace_deleted(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 404 || (status.code == 403 && causes.any(|cause| cause.reason == "NamespaceTerminating"))
 }

@@ -14,7 +14,7 @@ use crate::api::{AllowedRegions, AwsIdentity, AwsIdentitySpec, Reason};
 use crate::aws::{Principal, Role};
 use crate::peering::endpoints::IdentityDefaults;
 use crate::peering::settings::STALLED_REQUEUE;
-use crate::peering::{Blocker, Limits};
+use crate::peering::{Blocker, Limits, Progress};
 
 /// The longest wait for the first listing of identities and namespaces.
 const FIRST_LISTING: Duration = Duration::from_secs(5);
@@ -112,10 +112,15 @@ impl Credentials {
                 "{field}: the operator has not been able to list AwsIdentities and namespaces for {} minutes, so it cannot tell whether {name} may still be used; look at its log and its RBAC",
                 age.as_secs() / 60
             );
-            return Err(unknown(message));
+            return Err(Blocker::passing(Reason::IdentityNotFound, message, STALLED_REQUEUE));
         }
         let Some(identity) = self.identities.get(&ObjectRef::new(name)) else {
-            return Err(unknown(format!("{field}: there is no AwsIdentity {name}, or the operator cannot read it")));
+            let message = format!("{field}: there is no AwsIdentity {name}, or the operator cannot read it");
+            // Before the first listing, the identity may exist.
+            let is_listed = self.listed.0.age() < Duration::MAX;
+            let progress = if is_listed { Progress::Stalled } else { Progress::Reconciling };
+            let blocker = Blocker::passing(Reason::IdentityNotFound, message, STALLED_REQUEUE);
+            return Err(Blocker { progress, ..blocker });
         };
         if !self.admits(&identity.spec, namespace) {
             let message = format!(
@@ -185,10 +190,6 @@ pub(super) fn role(identity: &AwsIdentity) -> Role {
         session_tags: spec.session_tags.iter().map(|tag| (tag.key.clone(), tag.value.clone())).collect(),
         sts_region: spec.sts_region.clone(),
     }
-}
-
-fn unknown(message: String) -> Blocker {
-    Blocker { requeue_after: Some(STALLED_REQUEUE), ..Blocker::stalled(Reason::IdentityNotFound, message) }
 }
 
 #[cfg(test)]

@@ -74,6 +74,9 @@ pub(crate) trait Kind:
     /// The plan while AWS must not be asked, or cannot be read.
     fn plan_blocked(&self, blocker: &Blocker) -> Plan<Self::Step>;
 
+    /// The AWS resources that the status records, for an Event when the object goes without an AWS call.
+    fn recorded_in_aws(&self) -> Vec<String>;
+
     /// The status of a resource about which nothing new was seen. `answered` is the annotation value that it answers.
     fn report_blocked(&self, readiness: &Readiness, answered: Option<&str>, now: Timestamp) -> Self::Status;
 

@@ -219,7 +219,7 @@ async fn report<K: Kind>(
 async fn end_blocked<K: Kind>(context: &Context, object: &K, blocked: &Blocked) -> Result<Action, kube::Error> {
     let plan = object.plan_blocked(&blocked.blocker());
     if plan == Plan::RemoveFinalizer {
-        return remove_finalizer(context, object, &[]).await;
+        return remove_finalizer(context, object, &object.recorded_in_aws()).await;
     }
     if let Some(readiness) = blocked.readiness(&plan, is_ready(object)) {
         let answered = reconcile_at(object).filter(|_| blocked.is_answer());

@@ -38,6 +38,11 @@ impl Blocker {
         Self { progress: Progress::Stalled, reason, message, requeue_after: None }
     }
 
+    /// Whether waiting does not help: a person has to act.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.progress == Progress::Stalled
+    }
+
     /// A blocker that passes by itself.
     pub(crate) fn passing(reason: Reason, message: String, requeue_after: Duration) -> Self {
         Self { progress: Progress::Reconciling, reason, message, requeue_after: Some(requeue_after) }

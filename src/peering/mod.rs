@@ -9,6 +9,7 @@ pub(crate) mod blocker;
 pub(crate) mod conditions;
 pub(crate) mod connection;
 pub(crate) mod endpoints;
+pub(crate) mod left_in_aws;
 pub(crate) mod limits;
 pub(crate) mod owner;
 pub(crate) mod plan;

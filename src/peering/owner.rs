@@ -17,6 +17,12 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
+    /// The prefix of the keys of all ownership tags.
+    pub(crate) const PREFIX: &str = "vpcpeering.dev/";
+
+    /// The prefix of the keys of the ownership tags of a `VpcPeeringAccepter`.
+    pub(crate) const ACCEPTER_PREFIX: &str = "vpcpeering.dev/accepter-";
+
     // The ownership tags of a `VpcPeering`.
     pub(crate) const CLUSTER: &str = "vpcpeering.dev/cluster";
     pub(crate) const NAMESPACE: &str = "vpcpeering.dev/namespace";

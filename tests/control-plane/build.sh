@@ -3,7 +3,7 @@
 # progress on standard error.
 #
 #   build.sh                   etcd, kube-apiserver and kubectl. If KUBEBUILDER_ASSETS is set, uses that folder instead.
-#   build.sh PROGRAM           helm, helm-docs, promtool, actionlint, gitops or flux
+#   build.sh PROGRAM           kube-controller-manager, helm, helm-docs, promtool, actionlint, gitops or flux
 #   build.sh monitoring-crds   the CustomResourceDefinitions of prometheus-operator
 #   build.sh gitops-crds       the CustomResourceDefinitions of Argo CD and Flux
 set -euo pipefail
@@ -32,9 +32,11 @@ fi
 # The folder name has a hash of the pinned versions and of the source files here, so that a change leads to a new build.
 case $target in
 control-plane) modules=(kubernetes etcd) ;;
+kube-controller-manager) modules=(kubernetes) ;;
 helm | helm-docs | promtool | actionlint | gitops | gitops-crds | flux) modules=("$target") ;;
 *)
-    echo "usage: build.sh [helm | helm-docs | promtool | actionlint | gitops | flux | monitoring-crds | gitops-crds]" >&2
+    echo "usage: build.sh [kube-controller-manager | helm | helm-docs | promtool | actionlint | gitops | flux |" \
+        "monitoring-crds | gitops-crds]" >&2
     exit 2
     ;;
 esac
@@ -77,6 +79,7 @@ control-plane)
     build kubernetes k8s.io/kubernetes/cmd/kubectl kubectl
     build kubernetes k8s.io/kubernetes/cmd/kube-apiserver kube-apiserver
     ;;
+kube-controller-manager) build kubernetes k8s.io/kubernetes/cmd/kube-controller-manager kube-controller-manager ;;
 helm) build helm helm.sh/helm/v4/cmd/helm helm ;;
 helm-docs) build helm-docs github.com/norwoodj/helm-docs/cmd/helm-docs helm-docs ;;
 promtool) build promtool github.com/prometheus/prometheus/cmd/promtool promtool ;;

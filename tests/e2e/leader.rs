@@ -16,7 +16,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const LEASE_DURATION: Duration = Duration::from_secs(4);
 
 /// Operators that compete for a Lease of this test's own, in the namespace of `deploy/`.
-fn candidate(world: &World, name: &str) -> Operator {
+pub fn candidate(world: &World, name: &str) -> Operator {
     let operator = world.operator.clone().with("LEADER_ELECTION", "true").with("POD_NAME", name);
     let operator = operator.with("LEASE_NAMESPACE", "vpc-peering-system").with("LEASE_NAME", &world.namespace);
     operator.with("LEASE_DURATION", &format!("{}s", LEASE_DURATION.as_secs())).with_log(name)
@@ -28,7 +28,7 @@ async fn leads(operator: &RunningOperator) -> Result<bool> {
     Ok(line.context("no leader_election_master_status")?.ends_with(" 1.0"))
 }
 
-async fn until_leading(operator: &RunningOperator) -> Result<()> {
+pub async fn until_leading(operator: &RunningOperator) -> Result<()> {
     eventually("leading", LIMIT, async || {
         ensure!(leads(operator).await?, "{}", operator.output());
         Ok(())

@@ -9,8 +9,10 @@ mod both_ends;
 mod bounds;
 mod consistency;
 mod crashes;
+mod defaults;
 mod deploy;
 mod ended_routes;
+mod endings;
 mod ends;
 mod errors;
 mod events;
@@ -104,6 +106,15 @@ fn portable_tests() -> Vec<(&'static str, Test)> {
 /// The tests that need faults, a clock or a journal. This function is long because it is one list.
 fn simulator_tests() -> Vec<(&'static str, Test)> {
     tests![
+        // These mostly wait, so they start first.
+        defaults::an_acceptance_by_others_is_seen_within_seconds,
+        defaults::drift_is_repaired_within_a_poll_interval,
+        defaults::an_expiry_is_reported_on_time,
+        defaults::a_missing_connection_is_reported_after_the_consistency_window,
+        defaults::a_new_request_follows_after_the_recreation_pause,
+        defaults::a_vpc_that_appears_is_found_within_a_minute,
+        defaults::a_new_request_is_seen_and_a_younger_accepter_follows,
+        defaults::a_standby_takes_over_when_the_lease_expires,
         lifecycle::a_new_object_has_no_observed_generation,
         lifecycle::the_final_state_depends_only_on_the_last_spec,
         validation::every_schema_rule_rejects_with_a_readable_message,
@@ -119,6 +130,10 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         ends::clock_skew_does_no_harm,
         ends::recreate_on_makes_a_new_request_and_keeps_the_history,
         ends::deletion_completes_from_every_status_code,
+        endings::identity::retain_releases_a_peering_whose_identity_is_gone,
+        endings::identity::retain_releases_an_accepter_whose_identity_is_gone,
+        endings::identity::retain_removes_the_ownership_tags_of_an_accepter,
+        endings::namespace::a_deleted_namespace_takes_its_peering_with_it,
         gitops::vpc_peering::every_vpc_peering_state_has_the_right_health,
         gitops::a_wait_ends_early_if_the_resource_is_stalled,
         gitops::every_identity_state_has_the_right_health,

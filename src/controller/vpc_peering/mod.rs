@@ -62,6 +62,10 @@ impl Kind for VpcPeering {
         vpc_peering::blocked(&self.spec, is_deleted(self), has_finalizer(self), &recorded(self), blocker)
     }
 
+    fn recorded_in_aws(&self) -> Vec<String> {
+        vpc_peering::recorded_in_aws(self.status.as_ref())
+    }
+
     fn report_blocked(&self, readiness: &Readiness, answered: Option<&str>, now: Timestamp) -> VpcPeeringStatus {
         let generation = self.metadata.generation.unwrap_or_default();
         vpc_peering::report_blocked(&self.spec, self.status.as_ref(), readiness, answered, generation, now)

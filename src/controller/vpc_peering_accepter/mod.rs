@@ -56,7 +56,12 @@ impl Kind for VpcPeeringAccepter {
 
     fn plan_blocked(&self, blocker: &Blocker) -> Plan<Step> {
         let recorded = Recorded::of(self.status.as_ref());
-        vpc_peering_accepter::blocked(is_deleted(self), has_finalizer(self), &recorded, blocker)
+        let policy = self.spec.deletion_policy;
+        vpc_peering_accepter::blocked(policy, is_deleted(self), has_finalizer(self), &recorded, blocker)
+    }
+
+    fn recorded_in_aws(&self) -> Vec<String> {
+        vpc_peering_accepter::recorded_in_aws(self.status.as_ref())
     }
 
     fn report_blocked(

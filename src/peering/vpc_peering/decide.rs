@@ -11,7 +11,7 @@ use super::obtain::{obtain, record, unknown_connection};
 use super::state::{Desired, Observation, Recorded};
 use super::step::Step;
 use super::{status, upkeep};
-use crate::api::{ManagementPolicy, Ownership, Reason, VpcPeeringSpec, VpcPeeringStatus};
+use crate::api::{DeletionPolicy, ManagementPolicy, Ownership, Reason, VpcPeeringSpec, VpcPeeringStatus};
 use crate::peering::authority::{Authorized, Hint};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::Connection;
@@ -87,8 +87,9 @@ fn plan(
     held.map_or(plan, Plan::from).unless_suspended(desired.spec.suspend)
 }
 
-/// The plan while the operator must not, or cannot, ask AWS. A deleted resource that owns nothing still loses its
-/// finalizer.
+/// The plan while the operator must not, or cannot, ask AWS. A deleted resource that owns nothing, or whose connection
+/// stays anyway, still loses its finalizer. With `deletionPolicy: Retain`, it waits for what passes by itself, because
+/// the operator can then remove the ownership tags.
 pub(crate) fn blocked(
     spec: &VpcPeeringSpec,
     deleted: bool,
@@ -97,12 +98,18 @@ pub(crate) fn blocked(
     blocker: &Blocker,
 ) -> Plan<Step> {
     let owns_nothing = recorded.owned_id().is_none() && !recorded.creation_started && recorded.routes.is_empty();
-    if deleted && (!finalizer || owns_nothing || spec.management_policy == ManagementPolicy::Observe) {
+    let retains = spec.deletion_policy == DeletionPolicy::Retain;
+    let keeps = spec.management_policy == ManagementPolicy::Observe || (retains && blocker.is_stalled());
+    if deleted && (!finalizer || owns_nothing || keeps) {
         return Plan::RemoveFinalizer;
     }
     let mut blocker = blocker.clone();
     if deleted {
-        blocker.message += ". The peering is not deleted until this is solved; to leave it in AWS, set spec.managementPolicy to Observe";
+        blocker.message += if retains {
+            ". The operator removes the ownership tags of the peering when this has passed"
+        } else {
+            ". The peering is not deleted until this is solved; to leave it in AWS, set spec.deletionPolicy to Retain"
+        };
     }
     blocker.into()
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::assessment::Assessment;
-use super::deletion::plan_deletion;
+use super::deletion::{left_in_aws, plan_deletion};
 use super::destinations::unserved;
 use super::judge::{Judgement, Verdict, foreign, judge_connection, judge_request};
 use super::state::{Desired, Observation, Recorded};
 use super::status;
 use super::step::Step;
 use super::upkeep::{self, ConnectionAspect, withdraw_routes};
-use crate::api::{AccepterDecision, Reason, VpcPeeringAccepterStatus};
+use crate::api::{AccepterDecision, DeletionPolicy, Reason, VpcPeeringAccepterStatus};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
 use crate::peering::plan::{Decision, Plan};
@@ -31,7 +31,7 @@ pub(crate) fn decide(
     Decision {
         status: status::report(desired, recorded, observed, &assessment, now, settings),
         defer_write: None,
-        left_in_aws: if is_done { upkeep::unproven_routes(desired, recorded, observed) } else { Vec::new() },
+        left_in_aws: if is_done { left_in_aws(desired, recorded, observed, settings) } else { Vec::new() },
         plan: assessment.plan,
     }
 }
@@ -54,15 +54,27 @@ pub(super) fn assess(
 }
 
 /// The plan while the operator must not, or cannot, ask AWS. A deleted resource that owns nothing still loses its
-/// finalizer.
-pub(crate) fn blocked(deleted: bool, finalizer: bool, recorded: &Recorded, blocker: &Blocker) -> Plan<Step> {
+/// finalizer. With `deletionPolicy: Retain`, it waits for what passes by itself, because the operator can then remove
+/// the ownership tags.
+pub(crate) fn blocked(
+    policy: DeletionPolicy,
+    deleted: bool,
+    finalizer: bool,
+    recorded: &Recorded,
+    blocker: &Blocker,
+) -> Plan<Step> {
     let owns_nothing = recorded.routes.is_empty() && recorded.accepted().next().is_none();
-    if deleted && (!finalizer || owns_nothing) {
+    let retains = policy == DeletionPolicy::Retain;
+    if deleted && (!finalizer || owns_nothing || (retains && blocker.is_stalled())) {
         return Plan::RemoveFinalizer;
     }
     let mut blocker = blocker.clone();
     if deleted {
-        blocker.message += ". Its routes and tags are not removed until this is solved; to leave them in AWS, remove the finalizer vpcpeering.dev/finalizer";
+        blocker.message += if retains {
+            ". The operator removes its ownership tags when this has passed"
+        } else {
+            ". Its routes and tags are not removed until this is solved; to leave them in AWS, set spec.deletionPolicy to Retain"
+        };
     }
     blocker.into()
 }

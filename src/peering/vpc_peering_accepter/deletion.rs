@@ -1,5 +1,6 @@
 //! The deletion of a `VpcPeeringAccepter`, until its finalizer is removed. It removes routes and tags, and keeps the
-//! connections. It works from the record and from EC2, so that no spec can block it.
+//! connections. With `deletionPolicy: Retain` it removes the ownership tags only. It works from the record and from EC2,
+//! so that no spec can block it.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +8,13 @@ use super::judge::{foreign, is_tagged_ours, rule};
 use super::rules::Rule;
 use super::state::{Desired, Observation, Recorded};
 use super::step::Step;
-use super::upkeep::{ConnectionAspect, withdraw_routes, withdraw_tags};
-use crate::api::{Reason, RequestedConnection};
+use super::upkeep::{self, ConnectionAspect, withdraw_routes, withdraw_tags};
+use crate::api::{DeletionPolicy, Reason, RequestedConnection, VpcPeeringAccepterStatus};
 use crate::peering::authority::{Authorized, Hint};
 use crate::peering::blocker::Blocker;
-use crate::peering::connection::Connection;
+use crate::peering::connection::{Connection, StatusCode};
+use crate::peering::left_in_aws;
+use crate::peering::owner::Owner;
 use crate::peering::plan::Plan;
 use crate::peering::settings::{MISSING_REQUEUE, Settings};
 
@@ -24,6 +27,58 @@ pub(super) fn plan_deletion(
     if !desired.finalizer {
         return Plan::RemoveFinalizer;
     }
+    let aspects = aspects(desired, recorded, observed, settings);
+    if let Some(step) = aspects.iter().find_map(|aspect| aspect.status.step.clone()) {
+        return Plan::Act(step);
+    }
+    let blockers = aspects.iter().filter_map(|aspect| aspect.status.blocker.as_ref());
+    Blocker::join(blockers.filter(|blocker| !is_released(desired, blocker))).map_or(Plan::RemoveFinalizer, Plan::from)
+}
+
+/// Whether the resource goes in spite of a blocker: its connections stay anyway, and waiting does not help.
+fn is_released(desired: Desired<'_>, blocker: &Blocker) -> bool {
+    retains(desired) && blocker.is_stalled()
+}
+
+fn retains(desired: Desired<'_>) -> bool {
+    desired.spec.deletion_policy == DeletionPolicy::Retain
+}
+
+/// The AWS resources that stay although the spec asks for their removal: routes that nothing proves to be the resource's
+/// own, or with `deletionPolicy: Retain` the ownership tags that the operator may not remove.
+pub(super) fn left_in_aws(
+    desired: Desired<'_>,
+    recorded: &Recorded,
+    observed: &Observation,
+    settings: Settings,
+) -> Vec<String> {
+    if !retains(desired) {
+        return upkeep::unproven_routes(desired, recorded, observed);
+    }
+    let aspects = aspects(desired, recorded, observed, settings).into_iter();
+    let blocked = aspects.filter(|aspect| aspect.status.blocker.is_some());
+    blocked.map(|aspect| left_in_aws::connection(&aspect.id, Owner::ACCEPTER_PREFIX, [])).collect()
+}
+
+/// The AWS resources that the status records, for a resource that goes without an AWS call.
+pub(crate) fn recorded_in_aws(status: Option<&VpcPeeringAccepterStatus>) -> Vec<String> {
+    let recorded = Recorded::of(status);
+    let has_ended =
+        |record: &&RequestedConnection| record.code.as_deref().is_some_and(|code| StatusCode::from(code).has_ended());
+    let live = recorded.accepted().filter(|record| !has_ended(record));
+    let connections = live.map(|record| {
+        left_in_aws::connection(&record.vpc_peering_connection_id, Owner::ACCEPTER_PREFIX, &record.managed_tags)
+    });
+    connections.chain(left_in_aws::routes(&recorded.routes)).collect()
+}
+
+/// The state of every connection that the operator has accepted, or that carries its tags.
+fn aspects(
+    desired: Desired<'_>,
+    recorded: &Recorded,
+    observed: &Observation,
+    settings: Settings,
+) -> Vec<ConnectionAspect> {
     let mut aspects = Vec::new();
     let mut ids: BTreeMap<&String, Option<(Authorized, &Connection)>> =
         recorded.accepted().map(|record| (&record.vpc_peering_connection_id, None)).collect();
@@ -41,7 +96,9 @@ pub(super) fn plan_deletion(
     }
     for (id, live) in &ids {
         let live = live.as_ref().map(|(target, connection)| (target, *connection));
-        aspects.extend(withdraw_routes(desired, recorded, observed, id, live));
+        if !retains(desired) {
+            aspects.extend(withdraw_routes(desired, recorded, observed, id, live));
+        }
         aspects.extend(live.and_then(|(target, connection)| withdraw_tags(desired, recorded, connection, target)));
         let is_lost = |record: &RequestedConnection| {
             !observed.connections.contains_key(*id) && !observed.is_gone(record, settings)
@@ -53,10 +110,5 @@ pub(super) fn plan_deletion(
             aspects.push(ConnectionAspect::acceptance(id, None, Some(blocker)));
         }
     }
-    let aspects: Vec<_> = aspects.into_iter().map(|aspect| aspect.unless_held(observed)).collect();
-    if let Some(step) = aspects.iter().find_map(|aspect| aspect.status.step.clone()) {
-        return Plan::Act(step);
-    }
-    Blocker::join(aspects.iter().filter_map(|aspect| aspect.status.blocker.as_ref()))
-        .map_or(Plan::RemoveFinalizer, Plan::from)
+    aspects.into_iter().map(|aspect| aspect.unless_held(observed)).collect()
 }

@@ -14,6 +14,7 @@ mod tests;
 mod upkeep;
 
 pub(crate) use decide::{blocked, decide};
+pub(crate) use deletion::recorded_in_aws;
 pub(crate) use state::{Desired, Observation, Recorded};
 pub(crate) use status::{recorded_step, report_blocked};
 pub(crate) use step::Step;

@@ -17,8 +17,8 @@ use super::status::{describe, record_acceptance};
 use super::step::Step;
 use crate::api::{
     AcceptedRequests, AccepterDecision, AllowedCidrBlocks, AllowedRegions, AllowedVpcs, CidrBlock, ConditionType,
-    DeniedRequests, ManagedRoute, PeeringOptions, Reason, RouteTableSelector, Routes, Side, SideOptions, VpcInfo,
-    VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
+    DeletionPolicy, DeniedRequests, ManagedRoute, PeeringOptions, Reason, RouteTableSelector, Routes, Side,
+    SideOptions, VpcInfo, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
 };
 use crate::peering::connection::Tags;
 use crate::peering::plan::{Aspect, Unseen};
@@ -715,10 +715,37 @@ fn a_blocked_resource_loses_its_finalizer_only_if_it_owns_nothing() {
     let blocker = Blocker::stalled(Reason::IdentityNotAllowed, "no".into());
     let nothing = Recorded::default();
     let something = Recorded::of(Some(&Case::new([]).accepted("pcx-1").status));
-    assert_eq!(blocked(true, true, &nothing, &blocker), Plan::RemoveFinalizer);
-    assert_eq!(blocked(true, false, &something, &blocker), Plan::RemoveFinalizer);
-    assert!(matches!(blocked(true, true, &something, &blocker), Plan::Stalled { .. }));
-    assert!(matches!(blocked(false, true, &nothing, &blocker), Plan::Stalled { .. }));
+    let plan = |deleted, finalizer, recorded: &Recorded| {
+        blocked(DeletionPolicy::Delete, deleted, finalizer, recorded, &blocker)
+    };
+    assert_eq!(plan(true, true, &nothing), Plan::RemoveFinalizer);
+    assert_eq!(plan(true, false, &something), Plan::RemoveFinalizer);
+    assert!(matches!(plan(true, true, &something), Plan::Stalled { .. }));
+    assert!(matches!(plan(false, true, &nothing), Plan::Stalled { .. }));
+    let retain = |blocker: &Blocker| blocked(DeletionPolicy::Retain, true, true, &something, blocker);
+    assert_eq!(retain(&blocker), Plan::RemoveFinalizer);
+    let passing = Blocker::passing(Reason::Throttled, "later".into(), Duration::from_secs(1));
+    assert!(matches!(retain(&passing), Plan::Wait { .. }));
+}
+
+#[test]
+fn retain_removes_the_ownership_tags_only() {
+    let mut case = Case::new([connection("pcx-1", StatusCode::Active)]).accepted("pcx-1");
+    case.spec.deletion_policy = DeletionPolicy::Retain;
+    case.status.routes = vec![route("pcx-1")];
+    with_routes(&mut case, "10.1.0.0/16", Some(Target::Peering("pcx-1".into())));
+    case.status.connections[0].managed_tags = vec![crate::api::ManagedTag { key: "Name".into(), value: "x".into() }];
+    if let Some(connection) = case.observed.connections.get_mut("pcx-1").map(Arc::make_mut) {
+        connection.tags.insert("Name".into(), "x".into());
+    }
+    case.deleted = true;
+    let Some(Step::Upkeep { step: UpkeepStep::Untag { keys, .. }, .. }) = case.step() else {
+        panic!("{:?}", case.plan())
+    };
+    assert!(keys.len() == 4 && keys.iter().all(|key| key.starts_with(Owner::ACCEPTER_PREFIX)), "{keys:?}");
+    let tags = ("pcx-1".to_owned(), Aspect::Tags(Side::Accepter));
+    case.observed.refused.insert(tags, Blocker::stalled(Reason::Unauthorized, "refused".into()));
+    assert_eq!(case.plan(), Plan::RemoveFinalizer);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::rules::{self, RouteRule};
 use super::state::{Desired, Observation, Recorded};
 use super::step::Step;
-use crate::api::{ConditionType, ManagedTag, Reason, Side, VpcInfo};
+use crate::api::{ConditionType, DeletionPolicy, ManagedTag, Reason, Side, VpcInfo};
 use crate::peering::authority::{Authorized, Hint};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
@@ -193,7 +193,9 @@ pub(super) fn withdraw_tags(
     let shows = |tag: &&ManagedTag| connection.tags.get(&tag.key) == Some(&tag.value);
     let managed = record.into_iter().flat_map(|record| record.managed_tags.iter().filter(shows));
     let mut keys = tags::ownership_keys(&desired.authority(), connection, true);
-    keys.extend(managed.map(|tag| tag.key.to_string()));
+    if desired.spec.deletion_policy == DeletionPolicy::Delete {
+        keys.extend(managed.map(|tag| tag.key.to_string()));
+    }
     let step = tags::remove(target, keys)?;
     Some(ConnectionAspect::of_end(&connection.id, AspectStatus::with_step(Aspect::Tags(SIDE), step)))
 }

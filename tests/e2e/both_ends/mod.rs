@@ -24,7 +24,7 @@ pub struct BothEnds {
 
 impl BothEnds {
     /// Adds routes and a tag at each end, and `recreateOn: [Deleted]`.
-    fn with_routes_and_tags(&mut self) {
+    pub fn with_routes_and_tags(&mut self) {
         for end in ["requester", "accepter"] {
             self.manifest["spec"][end]["routes"] = json!({"routeTables": {"main": true}});
             self.manifest["spec"][end]["tags"] = json!([{"key": "end", "value": end}]);

@@ -146,6 +146,25 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// Builds kube-controller-manager if necessary, and starts it with its namespace controller only. That controller
+    /// deletes everything in a deleted namespace, and then the namespace.
+    ///
+    /// # Errors
+    /// If it cannot be built or started.
+    pub async fn start_namespace_controller(&self) -> Result<Process> {
+        let program = prepare("tests/control-plane/build.sh kube-controller-manager")?.join("kube-controller-manager");
+        let kubeconfig = self.kubeconfig.to_string_lossy();
+        let arguments = [
+            format!("--kubeconfig={kubeconfig}"),
+            "--controllers=namespace-controller".to_owned(),
+            "--leader-elect=false".to_owned(),
+            // No HTTP server.
+            "--secure-port=0".to_owned(),
+        ];
+        let log = self.folder.path().join("kube-controller-manager.log");
+        Process::start(&program, &arguments, &GARBAGE_COLLECTION, &log).await
+    }
+
     /// Kills the API server, as a failure of its machine does.
     ///
     /// # Errors

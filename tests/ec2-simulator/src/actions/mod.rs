@@ -81,6 +81,7 @@ const ACTIONS: &[Action] = &[
     Action::mutating::<vpc::Create>("CreateVpc"),
     Action::mutating::<peering::Create>("CreateVpcPeeringConnection"),
     Action::mutating::<route::Delete>("DeleteRoute"),
+    Action::mutating::<route::DeleteTable>("DeleteRouteTable"),
     Action::mutating::<tag::Delete>("DeleteTags"),
     Action::mutating::<vpc::Delete>("DeleteVpc"),
     Action::mutating::<peering::Delete>("DeleteVpcPeeringConnection"),

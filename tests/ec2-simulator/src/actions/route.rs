@@ -39,6 +39,20 @@ impl Handler for CreateTable {
     }
 }
 
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteRouteTable.html>
+pub(super) struct DeleteTable(String);
+
+impl Handler for DeleteTable {
+    fn parse(params: &mut Params) -> Result<Self> {
+        Ok(Self(params.required("RouteTableId")?))
+    }
+
+    fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
+        world.delete_table(&context.call, &self.0)?;
+        Ok(done())
+    }
+}
+
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateRoute.html>
 pub(super) struct Create(String, Route);
 

@@ -122,6 +122,18 @@ impl World {
         Ok(table)
     }
 
+    /// Deletes a route table with its routes. Fails for the main route table of a VPC.
+    pub(crate) fn delete_table(&mut self, call: &Call, id: &str) -> Result<()> {
+        if self.table(call, id)?.main {
+            let message = format!("The routeTable '{id}' has dependencies and cannot be deleted.");
+            return Err(Error::new("DependencyViolation", message));
+        }
+        call.proceed()?;
+        self.tables.remove(id);
+        self.forget_tags(id);
+        Ok(())
+    }
+
     /// Adds a static route. A route through a pending request is a `blackhole` until the connection is active. Fails if
     /// the table has a static route for the destination, is full, or the target does not belong to its VPC.
     pub(crate) fn create_route(&mut self, call: &Call, table_id: &str, route: Route) -> Result<()> {

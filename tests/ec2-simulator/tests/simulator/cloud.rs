@@ -1,11 +1,12 @@
 //! Helpers for tests against any EC2 endpoint: the simulator or moto.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use aws_credential_types::Credentials;
 use aws_sdk_ec2::config::retry::RetryConfig;
-use aws_sdk_ec2::config::{BehaviorVersion, Region, timeout::TimeoutConfig};
+use aws_sdk_ec2::config::{BehaviorVersion, Region, SharedHttpClient, timeout::TimeoutConfig};
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::RequestId;
 use aws_sdk_ec2::types::{Filter, Tag, TagSpecification, VpcPeeringConnection};
@@ -13,15 +14,27 @@ use ec2_simulator::clock::Clock;
 use ec2_simulator::{Server, Settings, Simulator};
 use jiff::Timestamp;
 
+use crate::contract::run::Run;
+
+/// The first region. A run on AWS may use another one: see [`Cloud::region`].
 pub(crate) const HERE: &str = "us-east-1";
 pub(crate) const ELSEWHERE: &str = "eu-west-1";
 pub(crate) const ANOTHER_ACCOUNT: &str = "222222222222";
 
+/// Pause between two looks at a simulated EC2.
+const FAST: Duration = Duration::from_millis(20);
+
+/// Pause between two looks at AWS.
+pub(crate) const POLITE: Duration = Duration::from_secs(1);
+
 /// An EC2 endpoint, and the credentials for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Cloud {
-    pub(crate) url: String,
+    /// `None` for the endpoints of AWS.
+    pub(crate) url: Option<String>,
     pub(crate) credentials: Credentials,
+    /// The run that cleans up what the checks make. `None` if the endpoint ends with the check.
+    pub(crate) run: Option<Arc<Run>>,
 }
 
 /// The error of a call.
@@ -35,7 +48,12 @@ pub(crate) struct Refusal {
 
 impl Cloud {
     pub(crate) fn at(url: String) -> Self {
-        Self { url, credentials: Credentials::from_keys("test", "any", None) }
+        Self { url: Some(url), credentials: Credentials::from_keys("test", "any", None), run: None }
+    }
+
+    /// The name of the region that the checks call [`HERE`] or [`ELSEWHERE`].
+    pub(crate) fn region(&self, name: &'static str) -> &str {
+        self.run.as_ref().map_or(name, |run| run.region(name))
     }
 
     pub(crate) fn ec2(&self, region: &'static str) -> aws_sdk_ec2::Client {
@@ -45,12 +63,16 @@ impl Cloud {
     pub(crate) fn ec2_as(&self, region: &'static str, credentials: Credentials) -> aws_sdk_ec2::Client {
         let config = aws_sdk_ec2::Config::builder()
             .behavior_version(BehaviorVersion::latest())
-            .http_client(aws_smithy_http_client::Builder::new().build_http())
-            .endpoint_url(&self.url)
-            .region(Region::new(region))
-            .credentials_provider(credentials)
+            .http_client(self.http())
+            .region(Region::new(self.region(region).to_owned()))
+            .credentials_provider(credentials.clone())
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().operation_timeout(Duration::from_secs(20)).build());
+        let mut config = config;
+        config.set_endpoint_url(self.url.clone());
+        if let Some(run) = &self.run {
+            config = config.interceptor(run.recorder(region, credentials));
+        }
         aws_sdk_ec2::Client::from_conf(config.build())
     }
 
@@ -61,16 +83,27 @@ impl Cloud {
     pub(crate) fn sts_in(&self, region: &'static str) -> aws_sdk_sts::Client {
         let config = aws_sdk_sts::Config::builder()
             .behavior_version(aws_sdk_sts::config::BehaviorVersion::latest())
-            .http_client(aws_smithy_http_client::Builder::new().build_http())
-            .endpoint_url(&self.url)
-            .region(aws_sdk_sts::config::Region::new(region))
+            .http_client(self.http())
+            .region(aws_sdk_sts::config::Region::new(self.region(region).to_owned()))
             .credentials_provider(self.credentials.clone())
             .retry_config(aws_sdk_sts::config::retry::RetryConfig::disabled());
+        let mut config = config;
+        config.set_endpoint_url(self.url.clone());
         aws_sdk_sts::Client::from_conf(config.build())
+    }
+
+    fn http(&self) -> SharedHttpClient {
+        match &self.run {
+            Some(run) => run.http(),
+            None => aws_smithy_http_client::Builder::new().build_http(),
+        }
     }
 
     /// The same endpoint with credentials of another account.
     pub(crate) async fn another(&self) -> Result<Self> {
+        if let Some(run) = &self.run {
+            return Ok(Self { credentials: run.other(), ..self.clone() });
+        }
         let role = format!("arn:aws:iam::{ANOTHER_ACCOUNT}:role/peer");
         let session = self.sts().assume_role().role_arn(role).role_session_name("contract").send().await?;
         let keys = session.credentials.context("no credentials")?;
@@ -121,14 +154,14 @@ impl Cloud {
 
     /// Waits until the connection has this status code.
     pub(crate) async fn settle(&self, region: &'static str, id: &str, code: &str) -> Result<VpcPeeringConnection> {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + self.run.as_ref().map_or(Duration::from_secs(10), |run| run.patience());
         loop {
             let connection = self.describe(region, id).await;
             if connection.as_ref().is_ok_and(|connection| code_of(connection) == code) {
                 return connection;
             }
             ensure!(Instant::now() < deadline, "{id} does not become {code}: {connection:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(if self.url.is_some() { FAST } else { POLITE }).await;
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Checks that hold for every EC2 and use only its public API. The simulator must pass all of them. moto must pass
 //! those where it agrees. Where it differs, the table cites the AWS page that the simulator follows, and the check must
-//! fail on moto: a row that a later moto passes is an error too.
+//! fail on moto: a row that a later moto passes is an error too. `make contract-aws` runs the same checks on AWS.
 
+pub(crate) mod aws;
 mod identities;
+mod open_questions;
 mod peerings;
 mod reading;
 mod routes;
+pub(crate) mod run;
 mod tags;
 mod vpcs;
 
@@ -128,6 +131,7 @@ const CHECKS: &[Check] = checks! {
     routes::ipv6_routes_are_created_replaced_and_deleted: Agrees;
     routes::a_duplicate_route_is_rejected: Agrees;
     routes::an_unknown_route_is_not_found: Agrees;
+    routes::a_route_table_is_deleted_unless_it_is_the_main_one: Agrees;
     routes::a_local_route_cannot_be_deleted: Differs("it was not refused", LOCAL_ROUTES);
     identities::a_key_has_an_account: Agrees;
     identities::a_role_acts_in_its_account: Agrees;

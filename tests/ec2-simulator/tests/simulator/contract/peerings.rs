@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, ensure};
 use aws_sdk_ec2::types::{AttributeBooleanValue, PeeringConnectionOptionsRequest, VpcPeeringConnectionVpcInfo};
 
-use crate::cloud::{ANOTHER_ACCOUNT, Cloud, ELSEWHERE, HERE, code_of, id_of, refusal, refused_with, tag};
+use crate::cloud::{Cloud, ELSEWHERE, HERE, code_of, id_of, refusal, refused_with, tag};
 
 const UNKNOWN: &str = "pcx-0123456789abcdef0";
 
@@ -18,7 +18,7 @@ pub(super) async fn a_request_is_validated_and_then_pending(cloud: &Cloud) -> Re
     for (end, vpc) in [(shown.requester_vpc_info(), &vpc), (shown.accepter_vpc_info(), &peer)] {
         let end = end.context("no end")?;
         ensure!(end.vpc_id() == Some(vpc), "{end:?}");
-        ensure!(end.owner_id() == Some(&account) && end.region() == Some(HERE), "{end:?}");
+        ensure!(end.owner_id() == Some(&account) && end.region() == Some(cloud.region(HERE)), "{end:?}");
     }
     let message = shown.status().and_then(|status| status.message());
     ensure!(message == Some(&format!("Pending Acceptance by {account}")), "{message:?}");
@@ -182,7 +182,8 @@ async fn across_accounts(cloud: &Cloud) -> Result<(Cloud, String)> {
     let another = cloud.another().await?;
     let (vpc, peer) = (cloud.vpc(HERE, "10.0.0.0/16").await?, another.vpc(HERE, "10.1.0.0/16").await?);
     let ask = cloud.ec2(HERE).create_vpc_peering_connection().vpc_id(vpc).peer_vpc_id(peer);
-    let made = ask.peer_owner_id(ANOTHER_ACCOUNT).send().await?.vpc_peering_connection.context("no connection")?;
+    let made =
+        ask.peer_owner_id(another.account().await?).send().await?.vpc_peering_connection.context("no connection")?;
     let id = id_of(&made)?;
     cloud.settle(HERE, &id, "pending-acceptance").await?;
     Ok((another, id))
@@ -192,7 +193,7 @@ pub(super) async fn another_account_can_accept(cloud: &Cloud) -> Result<()> {
     let (another, id) = across_accounts(cloud).await?;
     let shown = another.describe(HERE, &id).await?;
     let owner = shown.accepter_vpc_info().and_then(|end| end.owner_id());
-    ensure!(owner == Some(ANOTHER_ACCOUNT), "{shown:?}");
+    ensure!(owner == Some(&another.account().await?), "{shown:?}");
     another.ec2(HERE).accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
     cloud.settle(HERE, &id, "active").await?;
     another.settle(HERE, &id, "active").await?;
@@ -213,7 +214,12 @@ pub(super) async fn the_requester_cannot_accept_for_another_account(cloud: &Clou
 /// A request to a VPC in another region, within the account.
 async fn across_regions(cloud: &Cloud) -> Result<String> {
     let (vpc, peer) = (cloud.vpc(HERE, "10.0.0.0/16").await?, cloud.vpc(ELSEWHERE, "10.1.0.0/16").await?);
-    let ask = cloud.ec2(HERE).create_vpc_peering_connection().vpc_id(vpc).peer_vpc_id(peer).peer_region(ELSEWHERE);
+    let ask = cloud
+        .ec2(HERE)
+        .create_vpc_peering_connection()
+        .vpc_id(vpc)
+        .peer_vpc_id(peer)
+        .peer_region(cloud.region(ELSEWHERE));
     let id = id_of(&ask.send().await?.vpc_peering_connection.context("no connection")?)?;
     cloud.settle(HERE, &id, "pending-acceptance").await?;
     Ok(id)
@@ -224,7 +230,7 @@ pub(super) async fn another_region_can_accept(cloud: &Cloud) -> Result<()> {
     cloud.ec2(ELSEWHERE).accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await?;
     cloud.settle(HERE, &id, "active").await?;
     let shown = cloud.settle(ELSEWHERE, &id, "active").await?;
-    ensure!(shown.accepter_vpc_info().and_then(|end| end.region()) == Some(ELSEWHERE), "{shown:?}");
+    ensure!(shown.accepter_vpc_info().and_then(|end| end.region()) == Some(cloud.region(ELSEWHERE)), "{shown:?}");
     Ok(())
 }
 
@@ -233,8 +239,9 @@ pub(super) async fn the_wrong_region_cannot_accept(cloud: &Cloud) -> Result<()> 
     let outcome = cloud.ec2(HERE).accept_vpc_peering_connection().vpc_peering_connection_id(&id).send().await;
     let refused = refused_with(outcome, "OperationNotPermitted")?;
     let text = format!(
-        "Incorrect region ({HERE}) specified for this request. VPC peering connection {id} must be accepted in region \
-         {ELSEWHERE}"
+        "Incorrect region ({}) specified for this request. VPC peering connection {id} must be accepted in region {}",
+        cloud.region(HERE),
+        cloud.region(ELSEWHERE)
     );
     ensure!(refused.message == text, "{refused:?}");
     Ok(())

@@ -87,6 +87,21 @@ pub(super) async fn an_unknown_route_is_not_found(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
+pub(super) async fn a_route_table_is_deleted_unless_it_is_the_main_one(cloud: &Cloud) -> Result<()> {
+    let (ec2, (table, id)) = (cloud.ec2(HERE), table_and_connection(cloud).await?);
+    let create = ec2.create_route().route_table_id(&table).destination_cidr_block(PEER);
+    create.vpc_peering_connection_id(&id).send().await?;
+    let shown = ec2.describe_route_tables().route_table_ids(&table).send().await?;
+    let vpc = shown.route_tables().first().and_then(|table| table.vpc_id()).context("no VPC")?.to_owned();
+    ec2.delete_route_table().route_table_id(&table).send().await?;
+    refused_with(ec2.delete_route_table().route_table_id(&table).send().await, "InvalidRouteTableID.NotFound")?;
+    let tables = ec2.describe_route_tables().filters(filter("vpc-id", &[&vpc])).send().await?;
+    let [main] = tables.route_tables() else { anyhow::bail!("{tables:?}") };
+    let main = main.route_table_id().context("no ID")?;
+    refused_with(ec2.delete_route_table().route_table_id(main).send().await, "DependencyViolation")?;
+    Ok(())
+}
+
 pub(super) async fn a_local_route_cannot_be_deleted(cloud: &Cloud) -> Result<()> {
     let (ec2, (table, _)) = (cloud.ec2(HERE), table_and_connection(cloud).await?);
     let delete = ec2.delete_route().route_table_id(&table).destination_cidr_block("10.0.0.0/16").send().await;

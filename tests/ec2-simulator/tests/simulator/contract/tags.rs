@@ -1,7 +1,7 @@
 use anyhow::{Context, Result, ensure};
 use aws_sdk_ec2::types::Tag;
 
-use crate::cloud::{ANOTHER_ACCOUNT, Cloud, HERE, filter, id_of, refused_with, tag, tags_of};
+use crate::cloud::{Cloud, HERE, filter, id_of, refused_with, tag, tags_of};
 
 /// The tags of a connection, sorted.
 async fn shown(cloud: &Cloud, id: &str) -> Result<Vec<(String, String)>> {
@@ -52,7 +52,7 @@ pub(super) async fn tags_are_visible_only_in_their_account(cloud: &Cloud) -> Res
     let another = cloud.another().await?;
     let (vpc, peer) = (cloud.vpc(HERE, "10.0.0.0/16").await?, another.vpc(HERE, "10.1.0.0/16").await?);
     let ask = cloud.ec2(HERE).create_vpc_peering_connection().vpc_id(vpc).peer_vpc_id(peer);
-    let ask = ask.peer_owner_id(ANOTHER_ACCOUNT);
+    let ask = ask.peer_owner_id(another.account().await?);
     let ask = ask.tag_specifications(tags_of("vpc-peering-connection", [tag("mine", "")]));
     let id = id_of(&ask.send().await?.vpc_peering_connection.context("no connection")?)?;
     another.settle(HERE, &id, "pending-acceptance").await?;

@@ -1,0 +1,4 @@
+//! The end of a resource whose identity or namespace goes before it.
+
+pub mod identity;
+pub mod namespace;
