@@ -17,6 +17,7 @@ mod testing;
 mod vpc_lookup;
 
 pub(crate) use accounts::{Account, Accounts, CallerIdentity};
+pub(crate) use calls::dry_run::Permission;
 pub(crate) use calls::peerings::CreateRequest;
 pub(crate) use ec2::Ec2;
 pub(crate) use error::{AwsError, Class};

@@ -1,8 +1,12 @@
-//! The command line, with one file or folder per subcommand.
+//! The command line, with one file or folder per subcommand. `output` and `kubernetes` are what the
+//! subcommands share.
 
+pub mod check;
 mod completion;
 mod crd;
+mod kubernetes;
 mod man;
+mod output;
 mod reference;
 mod run;
 
@@ -10,6 +14,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// The name of the binary.
@@ -35,6 +40,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(Box<run::Run>),
+    Check(Box<check::Check>),
     Crd(crd::Crd),
     Completion(completion::Completion),
     Man(man::Man),
@@ -45,12 +51,15 @@ enum Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Success,
+    /// The work was done, and the result is negative.
+    Failure,
 }
 
 impl Outcome {
     fn code(self) -> ExitCode {
         match self {
             Self::Success => ExitCode::SUCCESS,
+            Self::Failure => ExitCode::FAILURE,
         }
     }
 }
@@ -79,6 +88,15 @@ fn invoked_as(program: Option<&OsStr>) -> &'static str {
     if file.starts_with("kubectl-pcx") || file.starts_with("kubectl_") { PLUGIN } else { NAME }
 }
 
+/// Runs the work of a short-lived subcommand.
+fn block_on<T>(work: impl Future<Output = T>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start tokio")?;
+    let result = runtime.block_on(work);
+    // Does not wait for tasks that only a long-lived process needs.
+    runtime.shutdown_background();
+    Ok(result)
+}
+
 /// The definition of the command line.
 fn command(name: &'static str) -> clap::Command {
     Cli::command().bin_name(name)
@@ -88,6 +106,7 @@ impl Command {
     fn execute(self) -> anyhow::Result<Outcome> {
         match self {
             Self::Run(run) => (*run).execute()?,
+            Self::Check(check) => return (*check).execute(),
             Self::Crd(crd) => crd.execute()?,
             Self::Completion(completion) => completion.execute(),
             Self::Man(man) => man.execute()?,

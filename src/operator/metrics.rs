@@ -301,6 +301,7 @@ mod tests {
             region,
             code,
             request_id: None,
+            date: None,
             took: Duration::from_secs(1),
         }
     }

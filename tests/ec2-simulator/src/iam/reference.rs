@@ -143,6 +143,7 @@ pub const ACTIONS: &[Action] = &[
     Action { name: "ec2:RejectVpcPeeringConnection", resources: &[CONNECTION], keys: REGION },
     Action { name: "ec2:ReplaceRoute", resources: &[ROUTE_TABLE], keys: REGION },
     Action { name: "sqs:DeleteMessage", resources: &[QUEUE], keys: &[] },
+    Action { name: "sqs:GetQueueAttributes", resources: &[QUEUE], keys: &[] },
     Action { name: "sqs:ReceiveMessage", resources: &[QUEUE], keys: &[] },
     Action {
         name: "sts:AssumeRole",
