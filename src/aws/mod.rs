@@ -13,7 +13,7 @@ mod rate_limit;
 pub(crate) mod regions;
 mod sessions;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod vpc_lookup;
 
 pub(crate) use accounts::{Account, Accounts, CallerIdentity};
@@ -24,6 +24,6 @@ pub(crate) use error::{AwsError, Class};
 pub(crate) use interceptor::{CompletedRequest, Interceptor};
 pub(crate) use inventory::Inventory;
 pub(crate) use inventory::filters::Filters;
-pub(crate) use inventory::view::{Listing, View};
+pub(crate) use inventory::view::{Listing, View, all_pages};
 pub(crate) use principal::{Principal, Role};
 pub(crate) use rate_limit::RateLimit;

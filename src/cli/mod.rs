@@ -1,11 +1,13 @@
-//! The command line, with one file or folder per subcommand. `output` and `kubernetes` are what the
+//! The command line, with one file or folder per subcommand. `output`, `kubernetes` and `manifests` are what the
 //! subcommands share.
 
 pub mod check;
 mod completion;
 mod crd;
+mod graph;
 mod kubernetes;
 mod man;
+mod manifests;
 mod output;
 mod reference;
 mod run;
@@ -41,6 +43,7 @@ struct Cli {
 enum Command {
     Run(Box<run::Run>),
     Check(Box<check::Check>),
+    Graph(Box<graph::Draw>),
     Crd(crd::Crd),
     Completion(completion::Completion),
     Man(man::Man),
@@ -107,6 +110,7 @@ impl Command {
         match self {
             Self::Run(run) => (*run).execute()?,
             Self::Check(check) => return (*check).execute(),
+            Self::Graph(graph) => return (*graph).execute(),
             Self::Crd(crd) => crd.execute()?,
             Self::Completion(completion) => completion.execute(),
             Self::Man(man) => man.execute()?,

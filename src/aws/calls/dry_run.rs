@@ -63,8 +63,10 @@ impl Ec2 {
         region: &str,
         id: &str,
         side: Side,
+        allow_dns: bool,
     ) -> (&'static str, Permission) {
-        let options = PeeringConnectionOptionsRequest::builder().allow_dns_resolution_from_remote_vpc(true).build();
+        let options = PeeringConnectionOptionsRequest::builder().allow_dns_resolution_from_remote_vpc(allow_dns);
+        let options = options.build();
         let call = self.write_client(region).modify_vpc_peering_connection_options().vpc_peering_connection_id(id);
         let call = match side {
             Side::Requester => call.requester_peering_connection_options(options),

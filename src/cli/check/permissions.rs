@@ -65,8 +65,8 @@ async fn writes(account: &Account, region: &str, side: Side, sample: &Sample, cl
         }
         Side::Accepter => {}
     }
-    if sample.has_options {
-        answers.push(ec2.dry_run_modify_vpc_peering_connection_options(region, &sample.id, side).await);
+    if let Some(allow_dns) = sample.allow_dns {
+        answers.push(ec2.dry_run_modify_vpc_peering_connection_options(region, &sample.id, side, allow_dns).await);
     }
     if let Some(route) = &sample.route {
         answers.push(ec2.dry_run_replace_route(region, route).await);

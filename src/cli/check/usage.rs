@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use kube::ResourceExt;
 
-use crate::api::vpc_peering::PeeringSide;
 use crate::api::{AwsIdentity, ManagedRoute, ManagementPolicy, Ownership, Side, VpcPeering, VpcPeeringAccepter};
 
 /// The resources of the cluster.
@@ -34,8 +33,8 @@ pub(super) struct Sample {
     pub(super) peer_vpc_id: String,
     pub(super) peer_owner_id: Option<String>,
     pub(super) peer_region: Option<String>,
-    /// Whether the spec of this end sets options.
-    pub(super) has_options: bool,
+    /// The DNS option that the spec of this end sets.
+    pub(super) allow_dns: Option<bool>,
     /// A route that the operator has created.
     pub(super) route: Option<ManagedRoute>,
 }
@@ -76,15 +75,12 @@ impl Resources {
 
 /// The name of the identity that acts for an end: `Some(None)` for the own credentials, `None` if nobody does.
 fn acting(peering: &VpcPeering, side: Side) -> Option<Option<&str>> {
-    let named = |side: &PeeringSide| side.identity_ref.as_ref().map(|reference| reference.name.clone());
-    let reference = peering.spec.side(side).identity_ref.as_ref().map(|reference| reference.name.as_str());
-    match side {
-        Side::Requester => Some(reference),
-        Side::Accepter if reference.is_some() => Some(reference),
-        // An accepter in another account is somebody else's; one in the same account shares the identity.
-        Side::Accepter if peering.spec.accepter.owner_id.is_some() => None,
-        Side::Accepter => named(&peering.spec.requester)
-            .map_or(Some(None), |_| Some(peering.spec.requester.identity_ref.as_ref().map(|one| one.name.as_str()))),
+    let named = |side: Side| peering.spec.side(side).identity_ref.as_ref().map(|reference| reference.name.as_str());
+    match (side, named(side)) {
+        (Side::Requester, name) => Some(name),
+        (Side::Accepter, Some(name)) => Some(Some(name)),
+        // An accepter in another account is somebody else's. One in the same account shares the identity.
+        (Side::Accepter, None) => peering.spec.accepter.owner_id.is_none().then(|| named(Side::Requester)),
     }
 }
 
@@ -112,6 +108,7 @@ impl Sample {
             Side::Requester => (&ends.requester, &ends.accepter, &status.accepter_vpc_info),
             Side::Accepter => (&ends.accepter, &ends.requester, &status.requester_vpc_info),
         };
+        let options = peering.spec.side(side).options;
         Some(Self {
             namespace: peering.namespace()?,
             name: peering.name_any(),
@@ -122,7 +119,7 @@ impl Sample {
             peer_vpc_id: peer.vpc_id.to_string(),
             peer_owner_id: peer_info.as_ref().and_then(|info| info.owner_id.as_ref()).map(ToString::to_string),
             peer_region: (peer.region != own.region).then(|| peer.region.to_string()),
-            has_options: peering.spec.side(side).options.is_some(),
+            allow_dns: options.and_then(|options| options.allow_dns_resolution_from_remote_vpc),
             route: status.routes.iter().find(|route| route.side == side).cloned(),
         })
     }

@@ -50,7 +50,7 @@ impl Healthy {
         let mut ends = BothEnds::far_apart(&world).await?;
         for end in ["requester", "accepter"] {
             ends.manifest["spec"][end]["routes"] = json!({"routeTables": {"main": true}});
-            ends.manifest["spec"][end]["options"] = json!({"allowDnsResolutionFromRemoteVpc": true});
+            ends.manifest["spec"][end]["options"] = json!({"allowDnsResolutionFromRemoteVpc": false});
         }
         ends.apply().await?;
         ends.world.until_ready().await?;
