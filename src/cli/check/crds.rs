@@ -68,18 +68,13 @@ fn reversed(group: &str) -> String {
 fn difference(path: &str, one: &Value, other: &Value) -> Option<String> {
     match (one, other) {
         (Value::Object(ones), Value::Object(others)) => {
-            let keys = ones.keys().chain(others.keys().filter(|key| !ones.contains_key(*key)));
+            let mut keys = ones.keys().chain(others.keys().filter(|key| !ones.contains_key(*key)));
             let compare = |key: &String| difference(&format!("{path}.{key}"), &one[key], &other[key]);
-            keys.filter(|key| !is_added_by_the_server(key)).find_map(compare)
+            keys.find_map(compare)
         }
         (Value::Number(one), Value::Number(other)) if one.as_f64() == other.as_f64() => None,
         (one, other) => (one != other).then(|| path.to_owned()),
     }
-}
-
-/// The API server shows atomic lists explicitly, which are the default.
-fn is_added_by_the_server(_key: &str) -> bool {
-    false
 }
 
 #[cfg(test)]

@@ -16,9 +16,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use futures::stream::{self, StreamExt};
-use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ListParams;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client};
 
 use self::clock::AwsClock;
 use self::finding::{Finding, Subject};
@@ -26,7 +25,7 @@ use self::report::Report;
 use self::rights::Needs;
 use self::usage::Resources;
 use super::Outcome;
-use super::kubernetes::KubeArgs;
+use super::kubernetes::{self, KubeArgs};
 use super::output::{OutputArgs, Progress};
 use crate::api::{AwsIdentity, VpcPeering, VpcPeeringAccepter};
 use crate::aws::Accounts;
@@ -180,8 +179,10 @@ impl Check {
         if let Some(id) = self.cluster_id.clone().filter(|id| !id.is_empty()) {
             return id;
         }
-        let Some(client) = client else { return "unknown".to_owned() };
-        let namespace = Api::<Namespace>::all(client.clone()).get("kube-system").await.ok();
-        namespace.and_then(|namespace| namespace.uid()).unwrap_or_else(|| "unknown".to_owned())
+        let id = match client {
+            Some(client) => kubernetes::cluster_id(client).await,
+            None => None,
+        };
+        id.unwrap_or_else(|| "unknown".to_owned())
     }
 }

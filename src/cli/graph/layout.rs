@@ -4,11 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use super::model::Graph;
+use super::model::{Graph, Peering};
 
 /// Sizes in pixels.
 const NODE_WIDTH: f64 = 200.0;
-const NODE_GAP: f64 = 48.0;
+const NODE_GAP: f64 = 64.0;
 const TITLE_HEIGHT: f64 = 34.0;
 const GROUP_PADDING: f64 = 16.0;
 /// Between two columns, for the labels.
@@ -17,8 +17,8 @@ const MARGIN: f64 = 24.0;
 pub(super) const LINE_HEIGHT: f64 = 16.0;
 /// Width of a letter of the monospaced font at its size.
 const LETTER_WIDTH: f64 = 6.7;
-/// How far an edge between two VPCs of one column bends to the right.
-const BEND: f64 = 90.0;
+/// Between two labels.
+const LABEL_GAP: f64 = 6.0;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Rect {
@@ -41,24 +41,13 @@ impl Rect {
     }
 }
 
-/// A cubic Bézier curve.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Curve(pub(super) [(f64, f64); 4]);
-
-impl Curve {
-    fn at(&self, t: f64) -> (f64, f64) {
-        let weights = [(1.0 - t).powi(3), 3.0 * t * (1.0 - t).powi(2), 3.0 * t.powi(2) * (1.0 - t), t.powi(3)];
-        let sum = |part: fn(&(f64, f64)) -> f64| {
-            weights.iter().zip(&self.0).map(|(weight, point)| weight * part(point)).sum()
-        };
-        (sum(|point| point.0), sum(|point| point.1))
-    }
-}
+/// The points of a path: the start, and three for each of two cubic Bézier curves. The label is between the curves.
+pub(super) type Path = [(f64, f64); 7];
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Edge {
-    pub(super) curve: Curve,
-    /// The box of the label.
+    pub(super) path: Path,
+    /// The box of the label, through whose middle the path leads.
     pub(super) label: Rect,
 }
 
@@ -90,13 +79,9 @@ pub(super) fn arrange(graph: &Graph) -> Layout {
         let height = y - NODE_GAP + GROUP_PADDING - MARGIN;
         layout.groups.push(Rect { x, y: MARGIN, width: NODE_WIDTH + 2.0 * GROUP_PADDING, height });
     }
-    let mut labels = Vec::new();
-    for peering in &graph.peerings {
-        let ends = layout.nodes.get(&peering.requester).zip(layout.nodes.get(&peering.accepter));
-        let edge = ends.map(|(from, to)| edge(from, to, &peering.label(), &mut labels));
-        layout.edges.push(edge);
-    }
-    let boxes = layout.groups.iter().chain(&labels);
+    layout.edges = edges(graph, &layout.nodes);
+    let labels = layout.edges.iter().flatten().map(|edge| &edge.label);
+    let boxes = layout.groups.iter().chain(labels);
     let (right, bottom) = boxes.fold((0.0_f64, 0.0_f64), |(right, bottom), one| {
         (right.max(one.x + one.width), bottom.max(one.y + one.height))
     });
@@ -123,41 +108,56 @@ where
     ordered
 }
 
-fn edge(from: &Rect, to: &Rect, lines: &[String], labels: &mut Vec<Rect>) -> Edge {
-    let right = |node: &Rect| (node.x + node.width, node.middle());
-    let left = |node: &Rect| (node.x, node.middle());
-    let (start, end, pull) = if from.x == to.x {
-        (right(from), right(to), [BEND, BEND])
-    } else if from.x < to.x {
-        let pull = (to.x - from.x - from.width) / 2.0;
-        (right(from), left(to), [pull, -pull])
-    } else {
-        let pull = (from.x - to.x - to.width) / 2.0;
-        (left(from), right(to), [-pull, pull])
-    };
-    let curve = Curve([start, (start.0 + pull[0], start.1), (end.0 + pull[1], end.1), end]);
-    // The label is in the gap to the right of the left column, where no box covers it.
-    let gap = from.x.min(to.x) + NODE_WIDTH + GROUP_PADDING + COLUMN_GAP / 2.0;
-    let steps = (0..=100).map(|step| curve.at(f64::from(step) / 100.0));
-    let (x, y) = if from.x == to.x {
-        (gap, curve.at(0.5).1)
-    } else {
-        let nearest = steps.min_by(|one, other| (one.0 - gap).abs().total_cmp(&(other.0 - gap).abs()));
-        nearest.unwrap_or(start)
-    };
-    Edge { curve, label: place_label(x, y, lines, labels) }
+/// The edges, in the order of the peerings. Labels are placed from the top to the bottom, so that few lines cross.
+fn edges(graph: &Graph, nodes: &BTreeMap<String, Rect>) -> Vec<Option<Edge>> {
+    let ends = |peering: &Peering| Some((*nodes.get(&peering.requester)?, *nodes.get(&peering.accepter)?));
+    let mut wanted: Vec<_> = graph
+        .peerings
+        .iter()
+        .enumerate()
+        .filter_map(|(number, peering)| {
+            let (from, to) = ends(peering)?;
+            Some((number, from, to, label(&from, &to, &peering.label())))
+        })
+        .collect();
+    wanted.sort_by(|one, other| one.3.middle().total_cmp(&other.3.middle()).then(one.0.cmp(&other.0)));
+    let (mut placed, mut edges) = (Vec::<Rect>::new(), vec![None; graph.peerings.len()]);
+    for (number, from, to, mut label) in wanted {
+        while let Some(other) = placed.iter().find(|other| other.overlaps(&label)) {
+            label.y = other.y + other.height + LABEL_GAP;
+        }
+        placed.push(label);
+        edges[number] = Some(Edge { path: path(&from, &to, &label), label });
+    }
+    edges
 }
 
-/// A box around the point, below the labels that are there already.
-fn place_label(x: f64, y: f64, lines: &[String], labels: &mut Vec<Rect>) -> Rect {
+/// The best box of a label: in the gap to the right of the left column, where no VPC covers it, and on the line.
+fn label(from: &Rect, to: &Rect, lines: &[String]) -> Rect {
     let letters = lines.iter().map(|line| line.chars().count()).max().unwrap_or_default();
     let (width, height) = (letters as f64 * LETTER_WIDTH + 12.0, lines.len() as f64 * LINE_HEIGHT + 6.0);
-    let mut label = Rect { x: x - width / 2.0, y: (y - height / 2.0).max(MARGIN), width, height };
-    while let Some(other) = labels.iter().find(|other| other.overlaps(&label)) {
-        label.y = other.y + other.height + 4.0;
+    let x = from.x.min(to.x) + NODE_WIDTH + GROUP_PADDING + COLUMN_GAP / 2.0;
+    let (left, right) = if from.x <= to.x { (from, to) } else { (to, from) };
+    let columns = (right.x - left.x) / (NODE_WIDTH + 2.0 * GROUP_PADDING + COLUMN_GAP);
+    // In the same or the next column, the label is halfway.
+    let part = if columns > 1.0 { 0.5 / columns } else { 0.5 };
+    let y = left.middle() + (right.middle() - left.middle()) * part;
+    Rect { x: x - width / 2.0, y: (y - height / 2.0).max(MARGIN), width, height }
+}
+
+/// From one VPC through the middle of the label to the other.
+fn path(from: &Rect, to: &Rect, label: &Rect) -> Path {
+    let middle = (label.x + label.width / 2.0, label.middle());
+    let right = |node: &Rect| (node.x + node.width, node.middle());
+    let left = |node: &Rect| (node.x, node.middle());
+    if from.x == to.x {
+        let (start, end) = (right(from), right(to));
+        let (above, below) = ((middle.0, start.1), (middle.0, end.1));
+        return [start, above, above, middle, below, below, end];
     }
-    labels.push(label);
-    label
+    let (start, end) = if from.x < to.x { (right(from), left(to)) } else { (left(from), right(to)) };
+    let (one, other) = ((start.0 + middle.0) / 2.0, (middle.0 + end.0) / 2.0);
+    [start, (one, start.1), (one, middle.1), middle, (other, middle.1), (other, end.1), end]
 }
 
 #[cfg(test)]

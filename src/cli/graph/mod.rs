@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 
 use self::model::Graph;
 use super::Outcome;
-use super::kubernetes::KubeArgs;
+use super::kubernetes::{self, KubeArgs};
 use super::manifests;
 use super::output::{self, Progress};
 use crate::api::{AwsIdentity, VpcPeering, VpcPeeringAccepter};
@@ -109,12 +109,13 @@ impl Draw {
             progress.show("reading the resources of the cluster…");
             return self.of_cluster().await;
         }
-        let accounts =
-            Accounts::from_environment(Arc::new(Unobserved), "".into(), Duration::MAX, Arc::new(|_| {})).await;
-        let account = match &self.identity {
-            Some(name) => accounts.of(&self.principal(name).await?).await,
-            None => Arc::clone(accounts.own()),
+        let (principal, cluster) = match &self.identity {
+            Some(name) => self.principal(name).await?,
+            None => (Principal::Own, String::new()),
         };
+        let interceptor = Arc::new(Unobserved);
+        let accounts = Accounts::from_environment(interceptor, cluster.into(), Duration::MAX, Arc::new(|_| {})).await;
+        let account = accounts.of(&principal).await;
         let mut regions = Vec::new();
         for region in &self.regions {
             progress.show(&format!("reading {region}…"));
@@ -124,11 +125,16 @@ impl Draw {
         Ok(aws::graph(&regions))
     }
 
-    async fn principal(&self, name: &str) -> anyhow::Result<Principal> {
-        let api = Api::<AwsIdentity>::all(self.kube.connect().await?);
-        let identity = api.get_opt(name).await.context("--identity: cannot read the AwsIdentity")?;
+    /// The role of an identity, and the cluster ID for the tags of its session, which the trust policy may require.
+    async fn principal(&self, name: &str) -> anyhow::Result<(Principal, String)> {
+        let client = self.kube.connect().await?;
+        let identity = Api::<AwsIdentity>::all(client.clone())
+            .get_opt(name)
+            .await
+            .context("--identity: cannot read the AwsIdentity")?;
         let Some(identity) = identity else { bail!("--identity: there is no AwsIdentity {name}") };
-        Ok(Principal::Role(role(&identity)))
+        let cluster = kubernetes::cluster_id(&client).await;
+        Ok((Principal::Role(role(&identity)), cluster.unwrap_or_default()))
     }
 
     async fn of_cluster(&self) -> anyhow::Result<Graph> {

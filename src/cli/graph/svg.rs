@@ -65,13 +65,11 @@ fn groups(svg: &mut String, graph: &Graph, layout: &Layout) {
 }
 
 fn line(svg: &mut String, peering: &Peering, edge: &Edge) {
-    let [start, one, other, end] = edge.curve.0;
     let state = peering.state().name();
-    _ = writeln!(
-        svg,
-        "<g class=\"edge {state}\"><path d=\"M{:.1} {:.1}C{:.1} {:.1} {:.1} {:.1} {:.1} {:.1}\"/></g>",
-        start.0, start.1, one.0, one.1, other.0, other.1, end.0, end.1
-    );
+    let point = |(x, y): &(f64, f64)| format!("{x:.1} {y:.1}");
+    let [start, curves @ ..] = &edge.path;
+    let curves: Vec<_> = curves.iter().map(point).collect();
+    _ = writeln!(svg, "<g class=\"edge {state}\"><path d=\"M{}C{}\"/></g>", point(start), curves.join(" "));
 }
 
 fn node(svg: &mut String, key: &str, vpc: &Vpc, rect: &Rect, overlaps: &BTreeSet<(&str, &str)>) {

@@ -3,13 +3,18 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use ec2_simulator::Client;
+use ec2_simulator::iam::{Attachment, Kind};
 use environment::{Operator, RunningOperator, eventually};
 use k8s_openapi::jiff::fmt::rfc2822;
 use k8s_openapi::jiff::tz::TimeZone;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use vpc_peering_operator::api::AwsIdentity;
 
 use super::{Finished, run};
 use crate::both_ends::BothEnds;
@@ -154,21 +159,21 @@ pub async fn each_fault_in_aws_has_a_line(world: World) -> Result<()> {
     let absent = healthy.check(&[("AWS_ACCESS_KEY_ID", "AKIAUNKNOWN")]).await?;
     absent.ensure_failure("AWS credentials", "InvalidClientTokenId")?;
 
-    simulator.detach_policy(&role, "accepter").await?;
+    deny(simulator, &role, &["ec2:DescribeVpcs", "ec2:ReplaceRoute"]).await?;
     let denied = healthy.check(&[]).await?;
     denied.ensure_failure("AwsIdentity", &format!("DescribeVpcs in {OTHER_REGION} is refused"))?;
     denied.ensure_failure("AwsIdentity", &format!("ReplaceRoute in {OTHER_REGION} is refused"))?;
-    denied.ensure_line("AWS credentials", "pass", "act as")?;
+    denied.ensure_line("AwsIdentity", "pass", "DescribeRouteTables")?;
 
-    simulator.detach_policy(healthy.world.key(), "own-credentials").await?;
-    healthy
-        .check(&[])
-        .await?
-        .ensure_failure("AWS credentials", "DeleteVpcPeeringConnection in eu-central-1 is refused")?;
+    deny(simulator, healthy.world.key(), &["ec2:DeleteVpcPeeringConnection"]).await?;
+    let denied = healthy.check(&[]).await?;
+    denied.ensure_failure("AWS credentials", "DeleteVpcPeeringConnection in eu-central-1 is refused")?;
 
-    simulator.detach_policy(&role, "trust").await?;
-    let refused = healthy.check(&[]).await?;
-    refused.ensure_failure("AwsIdentity", "AccessDenied")?;
+    let absent = json!({"spec": {"roleArn": format!("arn:aws:iam::{OTHER_ACCOUNT}:role/peering/absent")}});
+    let identity = format!("{}-{OTHER_ACCOUNT}", healthy.world.namespace);
+    let identities = Api::<AwsIdentity>::all(healthy.world.client.clone());
+    identities.patch(&identity, &PatchParams::default(), &Patch::Merge(absent)).await?;
+    healthy.check(&[]).await?.ensure_failure("AwsIdentity", &format!("{identity}: AssumeRole"))?;
 
     let url = format!("{}/111111111111/no-such-queue", healthy.world.shared.moto.url);
     healthy.check(&[("EVENT_QUEUE_URL", &url)]).await?.ensure_failure("event queue", "no-such-queue")?;
@@ -181,6 +186,14 @@ pub async fn each_fault_in_aws_has_a_line(world: World) -> Result<()> {
     skewed.ensure_failure("clock", "AWS refuses requests")?;
     // The denied calls of this test are expected.
     simulator.clear_journal().await
+}
+
+/// Denies these actions to a role or an access key.
+async fn deny(simulator: &Client, principal: &str, actions: &[&str]) -> Result<()> {
+    let statement = json!({"Sid": "Deny", "Effect": "Deny", "Action": actions, "Resource": "*"});
+    let document = json!({"Version": "2012-10-17", "Statement": [statement]});
+    let (principal, name, kind) = (principal.to_owned(), "deny".to_owned(), Kind::Identity);
+    simulator.attach_policy(&Attachment { principal, name, kind, document }).await
 }
 
 /// A server whose clock is an hour late. It refuses every request.
@@ -207,7 +220,9 @@ pub async fn each_fault_in_kubernetes_has_a_line(world: World) -> Result<()> {
     let unreachable = healthy.check(&[("KUBECONFIG", &unreachable.to_string_lossy())]).await?;
     unreachable.ensure_failure("API server", "cannot ask the API server")?;
 
-    let weak = control_plane.kubeconfig_of(&healthy.world.namespace, "default").await?;
+    let namespace = healthy.world.namespace.as_str();
+    control_plane.kubectl(&["create", "serviceaccount", "weak", "--namespace", namespace]).await?;
+    let weak = control_plane.kubeconfig_of(namespace, "weak").await?;
     let weak = healthy.check(&[("KUBECONFIG", &weak.to_string_lossy())]).await?;
     weak.ensure_failure("RBAC", "may not patch vpcpeerings.vpcpeering.dev in ")?;
     weak.ensure_failure("RBAC", "may not list namespaces")?;
@@ -218,9 +233,9 @@ pub async fn each_fault_in_kubernetes_has_a_line(world: World) -> Result<()> {
     let admin = healthy.operator.clone().with("KUBECONFIG", &admin);
     let own = Report::of(run(&admin, &["check", "-o", "json"]).await?)?;
     own.ensure_line("RBAC", "skip", "these are the rights of admin")?;
-    let user = format!("--as=system:serviceaccount:{}:default", healthy.world.namespace);
+    let user = format!("--as=system:serviceaccount:{namespace}:weak");
     let other = Report::of(run(&admin, &["check", "-o", "json", &user]).await?)?;
-    other.ensure_failure("RBAC", ":default may not patch vpcpeerings.vpcpeering.dev in ")?;
+    other.ensure_failure("RBAC", ":weak may not patch vpcpeerings.vpcpeering.dev in ")?;
 
     let closed = healthy.running.address()?;
     healthy.replace_operator(&[]).await?;
