@@ -103,9 +103,9 @@ where
         let heights: Vec<_> = peers.filter_map(|peer| placed.nodes.get(peer)).map(Rect::middle).collect();
         if heights.is_empty() { f64::MAX } else { heights.iter().sum::<f64>() / heights.len() as f64 }
     };
-    let mut ordered = vpcs.to_vec();
-    ordered.sort_by(|one, other| height(one.0).total_cmp(&height(other.0)).then(one.0.cmp(other.0)));
-    ordered
+    let mut ordered: Vec<_> = vpcs.iter().map(|vpc| (height(vpc.0), *vpc)).collect();
+    ordered.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.0.cmp(other.1.0)));
+    ordered.into_iter().map(|(_, vpc)| vpc).collect()
 }
 
 /// The edges, in the order of the peerings. Labels are placed from the top to the bottom, so that few lines cross.

@@ -63,11 +63,7 @@ impl Action {
     }
 
     pub(crate) fn run(&self, params: Params, world: &mut World, context: &Context<'_>) -> Result<Xml> {
-        let answer = (self.run)(params, world, context)?;
-        if self.service == Service::Ec2 && !self.is_mutating {
-            context.call.proceed()?;
-        }
-        Ok(answer)
+        (self.run)(params, world, context)
     }
 }
 

@@ -32,8 +32,7 @@ pub struct Call {
 }
 
 impl Call {
-    /// Ends a dry run. Every mutating action calls this after its last check and before its first change, and every
-    /// other action before its answer.
+    /// Ends a dry run. Every action calls this after its last check and before its first change.
     /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonParameters.html>
     pub(crate) fn proceed(&self) -> Result<()> {
         if self.dry_run { Err(Error::dry_run()) } else { Ok(()) }
