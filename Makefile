@@ -58,6 +58,7 @@ generate: needs
 	cp crds/vpcpeering.dev.yaml charts/vpc-peering-operator/files/crds.yaml
 	target/debug/vpc-peering-operator reference conditions > docs/conditions.md
 	target/debug/vpc-peering-operator reference metrics > docs/metrics.md
+	target/debug/vpc-peering-operator reference cli > docs/cli.md
 	deploy/render.sh deploy
 	$$(tests/control-plane/build.sh helm-docs)/helm-docs --chart-search-root charts --sort-values-order file
 

@@ -292,6 +292,11 @@ impl Account {
         }
     }
 
+    /// EC2 for calls that concern no single resource.
+    pub fn ec2(&self) -> &Arc<Ec2> {
+        &self.ec2
+    }
+
     /// EC2 for calls that change AWS for this resource: with the operator's own credentials, or in the resource's own
     /// session of the role.
     pub fn acting_for(&self, owner: &Owner) -> Arc<Ec2> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use aws_config::Region;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
-use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message};
+use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, QueueAttributeName};
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use serde::Deserialize;
 
@@ -133,14 +133,30 @@ fn region(url: &str) -> Option<String> {
     labels.next().map(str::to_owned)
 }
 
-/// Polls the queue forever. While that fails, the polls of the inventories find changes later.
-pub async fn consume(accounts: &Accounts, url: &str) {
+/// Asks SQS for the number of messages in the queue, and receives none.
+///
+/// # Errors
+/// The code and the message of SQS.
+pub async fn message_count(accounts: &Accounts, url: &str) -> Result<u64, String> {
+    let name = QueueAttributeName::ApproximateNumberOfMessages;
+    let call = client(accounts, url).get_queue_attributes().queue_url(url).attribute_names(name.clone());
+    let answer = call.send().await.map_err(|error| describe(&error))?;
+    let count = answer.attributes.unwrap_or_default().get(&name).and_then(|count| count.parse().ok());
+    count.ok_or_else(|| format!("SQS returned no {name}"))
+}
+
+fn client(accounts: &Accounts, url: &str) -> Client {
     let mut config =
         aws_sdk_sqs::config::Builder::from(accounts.config()).interceptor(accounts.own().sdk_interceptor());
     if let Some(region) = region(url) {
         config = config.region(Region::new(region));
     }
-    let client = Client::from_conf(config.build());
+    Client::from_conf(config.build())
+}
+
+/// Polls the queue forever. While that fails, the polls of the inventories find changes later.
+pub async fn consume(accounts: &Accounts, url: &str) {
+    let client = client(accounts, url);
     tracing::info!(url, "polling the event queue");
     let mut pause = backoff();
     loop {

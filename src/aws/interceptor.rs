@@ -37,6 +37,8 @@ pub struct CompletedRequest<'a> {
     /// AWS's error code; `OK` after a success; `Timeout` or `NoAnswer` if there is no answer.
     pub code: &'a str,
     pub request_id: Option<&'a str>,
+    /// The `Date` header of the response.
+    pub date: Option<&'a str>,
     pub took: Duration,
 }
 
@@ -100,6 +102,7 @@ impl Intercept for SdkInterceptor {
                     region: config.load::<Region>().map_or("unknown", Region::as_ref),
                     code,
                     request_id: None,
+                    date: None,
                     took: Duration::ZERO,
                 });
             }
@@ -117,6 +120,7 @@ impl Intercept for SdkInterceptor {
             region: config.load::<Region>().map_or("unknown", Region::as_ref),
             code,
             request_id: context.response().and_then(|response| response.headers().get("x-amzn-requestid")),
+            date: context.response().and_then(|response| response.headers().get("date")),
             took: sent.elapsed(),
         });
         Ok(())

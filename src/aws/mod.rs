@@ -14,18 +14,19 @@ mod rate_limit;
 pub(crate) mod regions;
 mod sessions;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod vpc_lookup;
 
 pub(crate) use aws_config::Region;
 
 pub(crate) use accounts::{Account, Accounts, CallerIdentity};
+pub(crate) use calls::dry_run::Permission;
 pub(crate) use calls::peerings::CreateRequest;
 pub(crate) use ec2::Ec2;
 pub(crate) use error::{AwsError, Class};
 pub(crate) use interceptor::{CompletedRequest, Interceptor};
 pub(crate) use inventory::Inventory;
 pub(crate) use inventory::filters::Filters;
-pub(crate) use inventory::view::{Listing, View};
+pub(crate) use inventory::view::{Listing, View, all_pages};
 pub(crate) use principal::{Principal, Role, SessionTags};
 pub(crate) use rate_limit::RateLimit;

@@ -39,6 +39,13 @@ pub enum SessionTags {
     OfIdentity,
 }
 
+impl SessionTags {
+    /// The tags under the flag `--disable-session-tags`.
+    pub fn from_flag(is_disabled: bool) -> Self {
+        if is_disabled { Self::OfIdentity } else { Self::Automatic }
+    }
+}
+
 /// The name and the tags of a role session. IAM policies can have conditions on the tags.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_session-tags.html>
 #[derive(Clone, Debug, PartialEq, Eq)]

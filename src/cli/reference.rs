@@ -1,4 +1,4 @@
-//! `vpc-peering-operator reference`
+//! `vpc-peering-operator reference`, which generates pages of `docs/`.
 
 use std::fmt::Write;
 
@@ -9,6 +9,7 @@ use crate::operator::metrics::DEFINITIONS;
 
 /// Prints a page of the reference as Markdown.
 #[derive(Debug, Args)]
+#[command(hide = true)]
 pub(crate) struct Reference {
     /// The page to print.
     #[arg(default_value = "conditions")]
@@ -21,7 +22,12 @@ enum Page {
     Conditions,
     /// Prometheus metrics.
     Metrics,
+    /// The commands and their flags.
+    Cli,
 }
+
+/// Columns of the help texts in `docs/cli.md`.
+const HELP_WIDTH: usize = 100;
 
 impl Reference {
     pub(super) fn execute(self) -> anyhow::Result<()> {
@@ -35,8 +41,31 @@ impl Page {
         match self {
             Self::Conditions => conditions(),
             Self::Metrics => metrics(),
+            Self::Cli => cli(),
         }
     }
+}
+
+fn cli() -> Result<String, std::fmt::Error> {
+    let mut page = "# Command line\n\nGenerated from the code by `make generate`. The same binary is the operator and the plugin `kubectl pcx`, if a file\n`kubectl-pcx` on the `PATH` is or links to it.\n".to_owned();
+    let mut command = super::command(super::NAME).term_width(HELP_WIDTH);
+    command.build();
+    help(&mut page, command)?;
+    Ok(page)
+}
+
+/// Adds the help of a command and of its subcommands, without the values that environment variables have here.
+fn help(page: &mut String, command: clap::Command) -> std::fmt::Result {
+    let mut command = command.mut_args(|argument| argument.hide_env_values(true));
+    let name = command.get_bin_name().unwrap_or_default().to_owned();
+    let text = command.render_long_help().to_string();
+    let text: Vec<_> = text.trim_end().lines().map(str::trim_end).collect();
+    write!(page, "\n## `{name}`\n\n```text\n{}\n```\n", text.join("\n"))?;
+    let is_shown = |command: &&clap::Command| !command.is_hide_set() && command.get_name() != "help";
+    for command in command.get_subcommands().filter(is_shown) {
+        help(page, command.clone().term_width(HELP_WIDTH))?;
+    }
+    Ok(())
 }
 
 fn metrics() -> Result<String, std::fmt::Error> {
@@ -87,6 +116,7 @@ mod tests {
         for (page, committed) in [
             (Page::Conditions, include_str!("../../docs/conditions.md")),
             (Page::Metrics, include_str!("../../docs/metrics.md")),
+            (Page::Cli, include_str!("../../docs/cli.md")),
         ] {
             let is_equal = page.markdown().is_ok_and(|page| page == committed);
             assert!(is_equal, "docs/ differs from the code in {page:?}: run `make generate`");

@@ -151,7 +151,7 @@ impl Run {
                 selector: self.watch_selector.filter(|selector| !selector.is_empty()),
             },
             region,
-            session_tags: if self.disable_session_tags { SessionTags::OfIdentity } else { SessionTags::Automatic },
+            session_tags: SessionTags::from_flag(self.disable_session_tags),
             event_queue_url: self.event_queue_url.filter(|url| !url.is_empty()),
             max_concurrent_reconciles: self.max_concurrent_reconciles,
             poll_interval: self.poll_interval,

@@ -180,7 +180,7 @@ pub(super) fn still_granted(credentials: &Credentials, namespace: &str, grants: 
 }
 
 /// The role of an identity.
-pub(super) fn role(identity: &AwsIdentity) -> Role {
+pub(crate) fn role(identity: &AwsIdentity) -> Role {
     let spec = &identity.spec;
     Role {
         identity: identity.name_any(),

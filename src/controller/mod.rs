@@ -45,7 +45,7 @@ use crate::peering;
 
 pub(crate) use context::Context;
 pub(crate) use hooks::ReconcileHooks;
-pub(crate) use identity_grants::{OwnCredentials, OwnNamespaces};
+pub(crate) use identity_grants::{OwnCredentials, OwnNamespaces, role};
 pub(crate) use kind::{Kind, Status};
 pub(crate) use scope::Scope;
 

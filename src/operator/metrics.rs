@@ -335,6 +335,7 @@ mod tests {
             region,
             code,
             request_id: None,
+            date: None,
             took: Duration::from_secs(1),
         }
     }

@@ -234,7 +234,7 @@ impl Interceptor for Monitor {
 
     fn completed(&self, request: &CompletedRequest<'_>) {
         self.metrics.answered(request);
-        let CompletedRequest { action, account, region, code, request_id, took } = request;
+        let CompletedRequest { action, account, region, code, request_id, took, date: _ } = request;
         if request.is_write() {
             tracing::info!(action, account, region, code, request_id, ?took, "EC2 answered");
         } else {

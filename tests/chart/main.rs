@@ -60,6 +60,8 @@ fn main() -> Result<ExitCode> {
         generated::deploy_is_rendered_from_the_chart,
         generated::the_readme_lists_the_values,
         permissions::the_operator_has_exactly_these_permissions,
+        permissions::check_asks_for_exactly_the_granted_rights,
+        objects::helm_test_runs_check_as_the_operator,
         permissions::the_operator_may_use_aws_only_as_the_values_say,
         alerts::alerts_use_existing_metrics_and_have_a_runbook,
         alerts::alerts_fire_as_tested,

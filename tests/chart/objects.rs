@@ -139,3 +139,43 @@ pub async fn releases_with_selectors_admit_each_other(shared: Arc<Shared>) -> Re
     }
     Ok(())
 }
+
+/// `helm test` starts a pod like those of the operator, which runs `check`. The Service and the PodDisruptionBudget do
+/// not select it.
+pub async fn helm_test_runs_check_as_the_operator(shared: Arc<Shared>) -> Result<()> {
+    let values = json!({
+        "watchNamespaces": ["watched"], "clusterId": "blue", "metrics": {"service": {"enabled": true}},
+        "operator": {"eventQueueUrl": "https://sqs.eu-central-1.amazonaws.com/111111111111/peerings"},
+        "env": [{"name": "AWS_REGION", "value": "eu-central-1"}],
+    });
+    let rendered = shared.helm.render(&values).await?;
+    let pod = find(&rendered, "Pod", &format!("{NAME}-check"))?;
+    ensure!(pod["metadata"]["annotations"]["helm.sh/hook"] == "test", "{pod}");
+    let deployment = &find(&rendered, "Deployment", NAME)?["spec"];
+    let operator = &deployment["template"]["spec"];
+    let (check, run) = (&pod["spec"]["containers"][0], &operator["containers"][0]);
+    ensure!(check["args"] == json!(["check"]) && check["image"] == run["image"], "{check}");
+    for field in ["serviceAccountName", "securityContext"] {
+        ensure!(pod["spec"][field] == operator[field], "{field}");
+    }
+    ensure!(check["securityContext"] == run["securityContext"]);
+    let all = run["env"].as_array().context("no env")?;
+    let url = json!({"name": "OPERATOR_URL", "value": format!("http://{NAME}-metrics.install:8080")});
+    for variable in check["env"].as_array().context("no env")? {
+        ensure!(all.contains(variable) || *variable == url, "{variable}");
+    }
+    for name in [
+        "LEASE_NAME",
+        "LEASE_NAMESPACE",
+        "WATCH_NAMESPACE",
+        "CLUSTER_ID",
+        "EVENT_QUEUE_URL",
+        "OPERATOR_URL",
+        "AWS_REGION",
+    ] {
+        ensure!(check["env"].as_array().is_some_and(|env| env.iter().any(|one| one["name"] == name)), "no {name}");
+    }
+    let selected = &deployment["selector"]["matchLabels"]["app.kubernetes.io/name"];
+    ensure!(pod["metadata"]["labels"]["app.kubernetes.io/name"] != *selected, "the selectors match the pod");
+    Ok(())
+}

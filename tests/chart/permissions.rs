@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use vpc_peering_operator::cli::check::rights;
 
 use super::helm::find;
 use super::{NAME, Shared};
@@ -41,6 +42,21 @@ pub async fn the_operator_has_exactly_these_permissions(shared: Arc<Shared>) -> 
         let expected: BTreeSet<_> = expected.into_iter().chain(always.map(str::to_owned)).collect();
         let difference: Vec<_> = permissions.symmetric_difference(&expected).collect();
         ensure!(difference.is_empty(), "{values}: {difference:?}");
+    }
+    Ok(())
+}
+
+/// `vpc-peering-operator check` asks for each right that the chart grants, and for no other.
+pub async fn check_asks_for_exactly_the_granted_rights(shared: Arc<Shared>) -> Result<()> {
+    for (values, watched, lease) in [
+        (json!({}), &[][..], Some(("install", NAME))),
+        (json!({"watchNamespaces": ["watched", "watched-too"]}), &["watched", "watched-too"], Some(("install", NAME))),
+        (json!({"replicas": 1, "leaderElection": {"enabled": false}}), &[], None),
+    ] {
+        let granted = granted(&shared.helm.render(&values).await?, NAME)?;
+        let asked: BTreeSet<_> = rights::listed(watched, lease).into_iter().collect();
+        let difference: Vec<_> = granted.symmetric_difference(&asked).collect();
+        ensure!(difference.is_empty(), "{values}: src/cli/check/rights.rs and the chart differ: {difference:?}");
     }
     Ok(())
 }

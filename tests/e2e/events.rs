@@ -17,7 +17,7 @@ use super::world::{World, condition, connection_id};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-fn sqs(world: &World) -> Client {
+pub fn sqs(world: &World) -> Client {
     let config = aws_sdk_sqs::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .credentials_provider(Credentials::from_keys("test", "any", None))

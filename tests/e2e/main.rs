@@ -7,6 +7,7 @@ mod accepter;
 mod adoption;
 mod both_ends;
 mod bounds;
+mod cli;
 mod consistency;
 mod crashes;
 mod defaults;
@@ -274,6 +275,12 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         accepter::validation::every_rule_of_the_accepter_schema_rejects_invalid_values,
         accepter::faults::requests_beyond_the_ec2_rate_limit_are_accepted_in_turn,
         accepter::faults::a_crash_at_any_call_is_safe,
+        cli::check::a_healthy_operator_passes_every_check,
+        cli::check::each_fault_in_aws_has_a_line,
+        cli::check::each_fault_in_kubernetes_has_a_line,
+        cli::check::before_the_installation_only_the_prerequisites_are_checked,
+        cli::graph::the_peerings_of_two_regions_are_drawn,
+        cli::graph::the_name_of_the_binary_and_the_pages_fit,
         crashes::a_crash_before_any_call_is_safe,
         crashes::a_crash_after_any_call_is_safe,
         crashes::a_lost_reply_to_any_call_is_safe,

@@ -74,6 +74,47 @@ annotations:
   verbs: [create, patch]
 {{- end }}
 
+{{/* The environment variables that `run` and `check` share: the Lease, the scope, the event queue and AWS. */}}
+{{- define "operator.environment" -}}
+- name: LEASE_NAME
+  value: {{ include "operator.fullname" . }}
+{{- if .Values.leaderElection.enabled }}
+- name: LEADER_ELECTION
+  value: "true"
+- name: LEASE_NAMESPACE
+  value: {{ .Release.Namespace }}
+{{- end }}
+{{- with .Values.operator.eventQueueUrl }}
+- name: EVENT_QUEUE_URL
+  value: {{ . }}
+{{- end }}
+{{- with .Values.watchNamespaces }}
+- name: WATCH_NAMESPACE
+  value: {{ join "," . }}
+{{- end }}
+{{- with .Values.clusterId }}
+- name: CLUSTER_ID
+  value: {{ . | quote }}
+{{- end }}
+{{- with .Values.operator.awsRegion }}
+- name: AWS_REGION
+  value: {{ . }}
+{{- end }}
+{{- if .Values.operator.disableSessionTags }}
+- name: DISABLE_SESSION_TAGS
+  value: "true"
+{{- end }}
+{{- if not .Values.operator.allowNodeRole }}
+# Otherwise the SDK falls back to the role of the node if the operator's own role is missing or mistyped.
+- name: AWS_EC2_METADATA_DISABLED
+  value: "true"
+{{- end }}
+{{- end }}
+
+{{- define "operator.image" -}}
+{{ .Values.image.repository }}{{ with .Values.image.digest }}@{{ . }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+{{- end }}
+
 {{/* The requests that an admission policy matches: (list $ resources operations). Another release may reconcile other namespaces. */}}
 {{- define "operator.admission" -}}
 {{- with (index . 0).Values.watchNamespaces }}

@@ -109,15 +109,12 @@ impl RunningOperator {
         self.0.ended().await
     }
 
-    /// Sends a GET request to the address for metrics and probes, which it takes from the log. Returns the body.
+    /// Sends a GET request to the address for metrics and probes. Returns the body.
     ///
     /// # Errors
     /// If the operator does not respond, or the status is not 200.
     pub async fn get(&self, path: &str) -> Result<String> {
-        let log = self.output();
-        let line = log.lines().rev().find_map(|line| line.split_once("serving metrics and probes on http://"));
-        let (_, address) = line.context("the log has no address for metrics and probes")?;
-        let address = address.split(['"', ' ']).next().unwrap_or_default();
+        let address = self.address()?;
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
         let mut answer = String::new();
@@ -126,6 +123,17 @@ impl RunningOperator {
         let status = head.split(' ').nth(1).unwrap_or_default();
         ensure!(status == "200", "{path}: {status}: {body}");
         Ok(body.to_owned())
+    }
+
+    /// The address for metrics and probes, which it takes from the log.
+    ///
+    /// # Errors
+    /// If the log has no address.
+    pub fn address(&self) -> Result<String> {
+        let log = self.output();
+        let line = log.lines().rev().find_map(|line| line.split_once("serving metrics and probes on http://"));
+        let (_, address) = line.context("the log has no address for metrics and probes")?;
+        Ok(address.split(['"', ' ']).next().unwrap_or_default().to_owned())
     }
 
     /// The process ID.

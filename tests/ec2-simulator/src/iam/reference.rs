@@ -145,6 +145,7 @@ pub const ACTIONS: &[Action] = &[
     Action { name: "ec2:ReplaceRoute", resources: &[ROUTE_TABLE], keys: REGION },
     Action { name: "servicequotas:GetServiceQuota", resources: &[], keys: &[] },
     Action { name: "sqs:DeleteMessage", resources: &[QUEUE], keys: &[] },
+    Action { name: "sqs:GetQueueAttributes", resources: &[QUEUE], keys: &[] },
     Action { name: "sqs:ReceiveMessage", resources: &[QUEUE], keys: &[] },
     Action {
         name: "sts:AssumeRole",

@@ -1,0 +1,122 @@
+//! The report of all checks, as text, Markdown, JSON and YAML.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use super::finding::{Finding, Verdict};
+use crate::cli::output::{self, BAD, FAINT, GOOD, styled};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Report {
+    /// Whether no check has failed.
+    ok: bool,
+    checks: Vec<Finding>,
+}
+
+impl Report {
+    pub(super) fn new(checks: Vec<Finding>) -> Self {
+        Self { ok: checks.iter().all(|finding| finding.verdict != Verdict::Fail), checks }
+    }
+
+    pub(super) fn is_ok(&self) -> bool {
+        self.ok
+    }
+
+    fn summary(&self) -> String {
+        let count = |verdict| self.checks.iter().filter(|finding| finding.verdict == verdict).count();
+        let [passed, failed, skipped] = [Verdict::Pass, Verdict::Fail, Verdict::Skip].map(count);
+        format!("{passed} passed, {failed} failed, {skipped} not checked")
+    }
+}
+
+fn symbol(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "✓",
+        Verdict::Fail => "✗",
+        Verdict::Skip => "–",
+    }
+}
+
+/// One line without control characters: a message may quote AWS or the API server.
+fn line(text: &str) -> String {
+    let text: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+impl output::Report for Report {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for finding in &self.checks {
+            let style = match finding.verdict {
+                Verdict::Pass => GOOD,
+                Verdict::Fail => BAD,
+                Verdict::Skip => FAINT,
+            };
+            text +=
+                &format!("{} {}: {}\n", styled(style, symbol(finding.verdict)), finding.check, line(&finding.message));
+            if let Some(remedy) = &finding.remedy {
+                text += &format!("  → {} {}\n", line(remedy), styled(FAINT, &format!("({})", finding.docs)));
+            }
+        }
+        text + "\n" + &self.summary() + "\n"
+    }
+
+    fn markdown(&self) -> String {
+        let cell = |text: &str| line(text).replace('\\', r"\\").replace('|', r"\|").replace('<', "&lt;");
+        let mut text = "| | Check | Result | Next step |\n|---|---|---|---|\n".to_owned();
+        for finding in &self.checks {
+            let remedy = finding.remedy.as_deref().map(|remedy| format!("{} ({})", cell(remedy), finding.docs));
+            let (symbol, remedy) = (symbol(finding.verdict), remedy.unwrap_or_default());
+            _ = writeln!(text, "| {symbol} | {} | {} | {remedy} |", finding.check, cell(&finding.message));
+        }
+        text + "\n" + &self.summary() + "\n"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Subject;
+    use super::*;
+    use crate::cli::output::Report as _;
+
+    fn report() -> Report {
+        Report::new(vec![
+            Finding::pass(Subject::ApiServer, "version 1.34"),
+            Finding::fail(Subject::Credentials, "refused:\n\u{1b}[31ma|b", "correct the role"),
+            Finding::skip(Subject::EventQueue, "no queue", "set --event-queue-url"),
+        ])
+    }
+
+    #[test]
+    fn the_text_has_one_line_and_a_remedy_for_each_check() {
+        let text = anstream::adapter::strip_str(&report().text()).to_string();
+        let expected = "\
+✓ API server: version 1.34
+✗ AWS credentials: refused: [31ma|b
+  → correct the role (docs/checks.md#aws-credentials)
+– event queue: no queue
+  → set --event-queue-url (docs/checks.md#event-queue)
+
+1 passed, 1 failed, 1 not checked
+";
+        assert_eq!(text, expected);
+        assert!(!report().is_ok());
+    }
+
+    #[test]
+    fn markdown_escapes_the_cells() {
+        let text = report().markdown();
+        let row = r"| ✗ | AWS credentials | refused: [31ma\|b | correct the role (docs/checks.md#aws-credentials) |";
+        assert!(text.lines().any(|line| line == row), "{text}");
+    }
+
+    #[test]
+    fn json_has_every_field() -> Result<(), serde_json::Error> {
+        let json = serde_json::to_value(report())?;
+        assert_eq!(json["ok"], false);
+        assert_eq!(json["checks"][1]["verdict"], "fail");
+        assert_eq!(json["checks"][1]["docs"], "docs/checks.md#aws-credentials");
+        Ok(())
+    }
+}

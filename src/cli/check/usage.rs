@@ -1,0 +1,189 @@
+//! The regions in which the resources of the cluster use each identity, and a connection there for dry runs.
+
+use std::collections::BTreeMap;
+
+use kube::ResourceExt;
+
+use crate::api::{AwsIdentity, ManagedRoute, ManagementPolicy, Ownership, Side, VpcPeering, VpcPeeringAccepter};
+
+/// The resources of the cluster.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Resources {
+    pub(super) peerings: Vec<VpcPeering>,
+    pub(super) accepters: Vec<VpcPeeringAccepter>,
+}
+
+/// The use of an identity in one region.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Use {
+    /// A connection that the operator manages, at each end that the identity acts for.
+    pub(super) requester: Option<Sample>,
+    pub(super) accepter: Option<Sample>,
+}
+
+/// A managed connection, to which dry runs can refer.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Sample {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) uid: String,
+    pub(super) id: String,
+    pub(super) code: String,
+    pub(super) vpc_id: String,
+    pub(super) peer_vpc_id: String,
+    pub(super) peer_owner_id: Option<String>,
+    pub(super) peer_region: Option<String>,
+    /// The DNS option that the spec of this end sets.
+    pub(super) allow_dns: Option<bool>,
+    /// A route that the operator has created.
+    pub(super) route: Option<ManagedRoute>,
+}
+
+impl Resources {
+    /// The uses of an identity, or of the own credentials, by region.
+    pub(super) fn uses(&self, identity: Option<&AwsIdentity>) -> BTreeMap<String, Use> {
+        let mut uses = BTreeMap::<String, Use>::new();
+        let default = identity.and_then(|identity| identity.spec.default_region.clone());
+        let name = identity.map(ResourceExt::name_any);
+        for peering in &self.peerings {
+            for side in [Side::Requester, Side::Accepter] {
+                if acting(peering, side) != Some(name.as_deref()) {
+                    continue;
+                }
+                let Some(region) = region(peering, side).or_else(|| default.clone()) else { continue };
+                let usage = uses.entry(region).or_default();
+                let sample = match side {
+                    Side::Requester => &mut usage.requester,
+                    Side::Accepter => &mut usage.accepter,
+                };
+                if sample.as_ref().is_none_or(|sample| sample.code != "active") {
+                    *sample = Sample::of(peering, side).or(sample.take());
+                }
+            }
+        }
+        for accepter in &self.accepters {
+            let named = accepter.spec.identity_ref.as_ref().map(|reference| reference.name.as_str());
+            if named == name.as_deref()
+                && let Some(region) = accepter.spec.region.clone().or_else(|| default.clone())
+            {
+                uses.entry(region).or_default();
+            }
+        }
+        uses
+    }
+}
+
+/// The name of the identity that acts for an end: `Some(None)` for the own credentials, `None` if nobody does.
+fn acting(peering: &VpcPeering, side: Side) -> Option<Option<&str>> {
+    let named = |side: Side| peering.spec.side(side).identity_ref.as_ref().map(|reference| reference.name.as_str());
+    match (side, named(side)) {
+        (Side::Requester, name) => Some(name),
+        (Side::Accepter, Some(name)) => Some(Some(name)),
+        // An accepter in another account is somebody else's. One in the same account shares the identity.
+        (Side::Accepter, None) => peering.spec.accepter.owner_id.is_none().then(|| named(Side::Requester)),
+    }
+}
+
+fn region(peering: &VpcPeering, side: Side) -> Option<String> {
+    let resolved = peering.status.as_ref().and_then(|status| status.ends.as_ref()).map(|ends| match side {
+        Side::Requester => ends.requester.region.to_string(),
+        Side::Accepter => ends.accepter.region.to_string(),
+    });
+    let spec = &peering.spec;
+    let written = spec.side(side).region.as_ref().map(ToString::to_string);
+    let inherited = || spec.requester.region.as_ref().filter(|_| spec.accepter.identity_ref.is_none());
+    resolved.or(written).or_else(|| inherited().map(ToString::to_string))
+}
+
+impl Sample {
+    /// `None` unless the operator manages a connection.
+    fn of(peering: &VpcPeering, side: Side) -> Option<Self> {
+        let status = peering.status.as_ref()?;
+        let ends = status.ends.as_ref()?;
+        let is_managed = peering.spec.management_policy == ManagementPolicy::Full
+            && !peering.spec.dry_run
+            && status.ownership == Some(Ownership::Owned);
+        is_managed.then_some(())?;
+        let (own, peer, peer_info) = match side {
+            Side::Requester => (&ends.requester, &ends.accepter, &status.accepter_vpc_info),
+            Side::Accepter => (&ends.accepter, &ends.requester, &status.requester_vpc_info),
+        };
+        let options = peering.spec.side(side).options;
+        Some(Self {
+            namespace: peering.namespace()?,
+            name: peering.name_any(),
+            uid: peering.uid()?,
+            id: status.vpc_peering_connection_id.as_ref()?.to_string(),
+            code: status.status.as_ref()?.code.to_string(),
+            vpc_id: own.vpc_id.to_string(),
+            peer_vpc_id: peer.vpc_id.to_string(),
+            peer_owner_id: peer_info.as_ref().and_then(|info| info.owner_id.as_ref()).map(ToString::to_string),
+            peer_region: (peer.region != own.region).then(|| peer.region.to_string()),
+            allow_dns: options.and_then(|options| options.allow_dns_resolution_from_remote_vpc),
+            route: status.routes.iter().find(|route| route.side == side).cloned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn peering(spec: serde_json::Value) -> VpcPeering {
+        let object = json!({
+            "apiVersion": "vpcpeering.dev/v1alpha1", "kind": "VpcPeering",
+            "metadata": {"name": "a", "namespace": "team", "uid": "u"},
+            "spec": spec,
+            "status": {
+                "vpcPeeringConnectionId": "pcx-1", "ownership": "Owned", "status": {"code": "active"},
+                "ends": {
+                    "requester": {"vpcId": "vpc-1", "region": "eu-central-1"},
+                    "accepter": {"vpcId": "vpc-2", "region": "us-west-2"},
+                },
+            },
+        });
+        serde_json::from_value(object).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn regions(resources: &Resources, identity: Option<&AwsIdentity>) -> Vec<String> {
+        resources.uses(identity).into_keys().collect()
+    }
+
+    #[test]
+    fn each_end_counts_for_the_identity_that_acts_for_it() {
+        let mut identity = AwsIdentity::nobody();
+        identity.metadata.name = Some("partner".into());
+        let own = peering(json!({"requester": {"region": "eu-central-1"}, "accepter": {"region": "us-west-2"}}));
+        let both = peering(json!({
+            "requester": {"region": "eu-central-1"},
+            "accepter": {"region": "us-west-2", "identityRef": {"name": "partner"}},
+        }));
+        let foreign =
+            peering(json!({"requester": {"region": "eu-central-1"}, "accepter": {"ownerId": "222222222222"}}));
+        for (peering, owns, partners) in [
+            (own, &["eu-central-1", "us-west-2"][..], &[][..]),
+            (both, &["eu-central-1"], &["us-west-2"]),
+            (foreign, &["eu-central-1"], &[]),
+        ] {
+            let resources = Resources { peerings: vec![peering], accepters: Vec::new() };
+            assert_eq!(regions(&resources, None), owns);
+            assert_eq!(regions(&resources, Some(&identity)), partners);
+        }
+    }
+
+    #[test]
+    fn a_dry_run_refers_to_a_managed_connection() {
+        let ends = json!({"requester": {"region": "eu-central-1"}, "accepter": {"region": "us-west-2"}});
+        let managed = Resources { peerings: vec![peering(ends.clone())], accepters: Vec::new() };
+        let sample = managed.uses(None).remove("eu-central-1").and_then(|usage| usage.requester);
+        assert!(
+            sample.is_some_and(|sample| sample.id == "pcx-1" && sample.peer_region.as_deref() == Some("us-west-2"))
+        );
+        let mut observed = peering(ends);
+        observed.spec.management_policy = ManagementPolicy::Observe;
+        let observed = Resources { peerings: vec![observed], accepters: Vec::new() };
+        assert!(observed.uses(None).values().all(|usage| *usage == Use::default()));
+    }
+}

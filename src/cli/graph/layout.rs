@@ -1,0 +1,196 @@
+//! The positions of VPCs, groups and labels: a column for each account and region. Pure and deterministic.
+//!
+//! Layout crates know no groups of nodes, so this is our own.
+
+use std::collections::BTreeMap;
+
+use super::model::{Graph, Peering};
+
+/// Sizes in pixels.
+const NODE_WIDTH: f64 = 200.0;
+const NODE_GAP: f64 = 64.0;
+const TITLE_HEIGHT: f64 = 34.0;
+const GROUP_PADDING: f64 = 16.0;
+/// Between two columns, for the labels.
+const COLUMN_GAP: f64 = 330.0;
+const MARGIN: f64 = 24.0;
+pub(super) const LINE_HEIGHT: f64 = 16.0;
+/// Width of a letter of the monospaced font at its size.
+const LETTER_WIDTH: f64 = 6.7;
+/// Between two labels.
+const LABEL_GAP: f64 = 6.0;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Rect {
+    pub(super) x: f64,
+    pub(super) y: f64,
+    pub(super) width: f64,
+    pub(super) height: f64,
+}
+
+impl Rect {
+    fn overlaps(&self, other: &Self) -> bool {
+        self.x < other.x + other.width
+            && other.x < self.x + self.width
+            && self.y < other.y + other.height
+            && other.y < self.y + self.height
+    }
+
+    fn middle(&self) -> f64 {
+        self.y + self.height / 2.0
+    }
+}
+
+/// The points of a path: the start, and three for each of two cubic Bézier curves. The label is between the curves.
+pub(super) type Path = [(f64, f64); 7];
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Edge {
+    pub(super) path: Path,
+    /// The box of the label, through whose middle the path leads.
+    pub(super) label: Rect,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Layout {
+    pub(super) width: f64,
+    pub(super) height: f64,
+    /// In the order of [`Graph::groups`].
+    pub(super) groups: Vec<Rect>,
+    /// By the key of the VPC.
+    pub(super) nodes: BTreeMap<String, Rect>,
+    /// In the order of the peerings.
+    pub(super) edges: Vec<Option<Edge>>,
+}
+
+/// Arranges the graph.
+pub(super) fn arrange(graph: &Graph) -> Layout {
+    let mut layout = Layout::default();
+    let mut columns = BTreeMap::new();
+    for (column, group) in graph.groups().iter().enumerate() {
+        let x = MARGIN + column as f64 * (NODE_WIDTH + 2.0 * GROUP_PADDING + COLUMN_GAP);
+        let mut y = MARGIN + TITLE_HEIGHT;
+        for (key, vpc) in ordered(graph, &layout, &group.vpcs) {
+            let height = LINE_HEIGHT * (vpc.cidr_blocks.len() as f64 + 1.0) + 14.0;
+            layout.nodes.insert(key.to_owned(), Rect { x: x + GROUP_PADDING, y, width: NODE_WIDTH, height });
+            columns.insert(key.to_owned(), column);
+            y += height + NODE_GAP;
+        }
+        let height = y - NODE_GAP + GROUP_PADDING - MARGIN;
+        layout.groups.push(Rect { x, y: MARGIN, width: NODE_WIDTH + 2.0 * GROUP_PADDING, height });
+    }
+    layout.edges = edges(graph, &layout.nodes);
+    let labels = layout.edges.iter().flatten().map(|edge| &edge.label);
+    let boxes = layout.groups.iter().chain(labels);
+    let (right, bottom) = boxes.fold((0.0_f64, 0.0_f64), |(right, bottom), one| {
+        (right.max(one.x + one.width), bottom.max(one.y + one.height))
+    });
+    (layout.width, layout.height) = (right + MARGIN, bottom + MARGIN);
+    layout
+}
+
+/// The VPCs of a column, each near its peers in the columns before.
+fn ordered<'a, V>(graph: &Graph, placed: &Layout, vpcs: &[(&'a str, V)]) -> Vec<(&'a str, V)>
+where
+    V: Copy,
+{
+    let height = |key: &str| {
+        let peers = graph.peerings.iter().filter_map(|peering| match key {
+            key if key == peering.requester => Some(&peering.accepter),
+            key if key == peering.accepter => Some(&peering.requester),
+            _ => None,
+        });
+        let heights: Vec<_> = peers.filter_map(|peer| placed.nodes.get(peer)).map(Rect::middle).collect();
+        if heights.is_empty() { f64::MAX } else { heights.iter().sum::<f64>() / heights.len() as f64 }
+    };
+    let mut ordered: Vec<_> = vpcs.iter().map(|vpc| (height(vpc.0), *vpc)).collect();
+    ordered.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.0.cmp(other.1.0)));
+    ordered.into_iter().map(|(_, vpc)| vpc).collect()
+}
+
+/// The edges, in the order of the peerings. Labels are placed from the top to the bottom, so that few lines cross.
+fn edges(graph: &Graph, nodes: &BTreeMap<String, Rect>) -> Vec<Option<Edge>> {
+    let ends = |peering: &Peering| Some((*nodes.get(&peering.requester)?, *nodes.get(&peering.accepter)?));
+    let mut wanted: Vec<_> = graph
+        .peerings
+        .iter()
+        .enumerate()
+        .filter_map(|(number, peering)| {
+            let (from, to) = ends(peering)?;
+            Some((number, from, to, label(&from, &to, &peering.label())))
+        })
+        .collect();
+    wanted.sort_by(|one, other| one.3.middle().total_cmp(&other.3.middle()).then(one.0.cmp(&other.0)));
+    let (mut placed, mut edges) = (Vec::<Rect>::new(), vec![None; graph.peerings.len()]);
+    for (number, from, to, mut label) in wanted {
+        while let Some(other) = placed.iter().find(|other| other.overlaps(&label)) {
+            label.y = other.y + other.height + LABEL_GAP;
+        }
+        placed.push(label);
+        edges[number] = Some(Edge { path: path(&from, &to, &label), label });
+    }
+    edges
+}
+
+/// The best box of a label: in the gap to the right of the left column, where no VPC covers it, and on the line.
+fn label(from: &Rect, to: &Rect, lines: &[String]) -> Rect {
+    let letters = lines.iter().map(|line| line.chars().count()).max().unwrap_or_default();
+    let (width, height) = (letters as f64 * LETTER_WIDTH + 12.0, lines.len() as f64 * LINE_HEIGHT + 6.0);
+    let x = from.x.min(to.x) + NODE_WIDTH + GROUP_PADDING + COLUMN_GAP / 2.0;
+    let (left, right) = if from.x <= to.x { (from, to) } else { (to, from) };
+    let columns = (right.x - left.x) / (NODE_WIDTH + 2.0 * GROUP_PADDING + COLUMN_GAP);
+    // In the same or the next column, the label is halfway.
+    let part = if columns > 1.0 { 0.5 / columns } else { 0.5 };
+    let y = left.middle() + (right.middle() - left.middle()) * part;
+    Rect { x: x - width / 2.0, y: (y - height / 2.0).max(MARGIN), width, height }
+}
+
+/// From one VPC through the middle of the label to the other.
+fn path(from: &Rect, to: &Rect, label: &Rect) -> Path {
+    let middle = (label.x + label.width / 2.0, label.middle());
+    let right = |node: &Rect| (node.x + node.width, node.middle());
+    let left = |node: &Rect| (node.x, node.middle());
+    if from.x == to.x {
+        let (start, end) = (right(from), right(to));
+        let (above, below) = ((middle.0, start.1), (middle.0, end.1));
+        return [start, above, above, middle, below, below, end];
+    }
+    let (start, end) = if from.x < to.x { (right(from), left(to)) } else { (left(from), right(to)) };
+    let (one, other) = ((start.0 + middle.0) / 2.0, (middle.0 + end.0) / 2.0);
+    [start, (one, start.1), (one, middle.1), middle, (other, middle.1), (other, end.1), end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::tests::{graph, peering};
+    use super::*;
+
+    #[test]
+    fn nothing_overlaps_and_everything_is_inside() {
+        let mut graph = graph();
+        for number in 0..20 {
+            let key = format!("vpc-{number:02}");
+            graph.add_vpc(&key, Some("333333333333"), Some("eu-west-1"), vec!["10.9.0.0/16".into()]);
+            graph.add_peering(peering(&format!("pcx-{key}"), "vpc-1", &key, "active"));
+        }
+        let layout = arrange(&graph);
+        let edges: Vec<_> = layout.edges.iter().flatten().map(|edge| edge.label).collect();
+        assert_eq!(edges.len(), graph.peerings.len());
+        for boxes in [layout.nodes.values().copied().collect(), edges, layout.groups.clone()] {
+            for (number, one) in boxes.iter().enumerate() {
+                assert!(one.x >= 0.0 && one.x + one.width <= layout.width && one.y + one.height <= layout.height);
+                assert!(!boxes[number + 1..].iter().any(|other| other.overlaps(one)), "{one:?}");
+            }
+        }
+        assert_eq!(arrange(&graph), layout);
+    }
+
+    #[test]
+    fn a_vpc_is_near_its_peer() {
+        let mut graph = graph();
+        graph.add_vpc("vpc-0", Some("222222222222"), Some("us-west-2"), Vec::new());
+        graph.add_peering(peering("pcx-9", "vpc-2", "vpc-0", "active"));
+        let layout = arrange(&graph);
+        assert!(layout.nodes["vpc-3"].y < layout.nodes["vpc-0"].y);
+    }
+}
