@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_config::SdkConfig;
 use smol_str::SmolStr;
 use tokio::time::Instant;
 
@@ -21,13 +19,6 @@ use super::sessions::{RoleSessions, Sessions};
 use super::vpc_lookup::VpcLookup;
 use crate::peering::routes::RouteTables;
 use crate::peering::{Owner, Snapshot};
-
-/// Timeout of each attempt of a request. After it, AWS may still carry out the request.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Idle time after which an HTTP connection is closed. Its buffer has grown to the size of the largest page.
-const CONNECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a failed lookup of the account ID is the answer for all callers.
 const IDENTITY_ERROR_TTL: Duration = Duration::from_secs(5);
@@ -81,31 +72,15 @@ pub struct CallerIdentity {
 }
 
 impl Accounts {
-    /// Uses the credentials of aws-config's default chain: environment, profile, web identity (IRSA), EKS Pod Identity,
-    /// instance metadata. `AWS_ENDPOINT_URL` is honoured. `region` is the region of STS; each EC2 client has the region
-    /// that a resource names. Inventories report changes to `on_change`.
-    pub async fn from_environment(
+    /// `config` has the operator's own credentials and region. Inventories report changes to `on_change`.
+    pub fn start(
+        config: SdkConfig,
         interceptor: Arc<dyn Interceptor>,
-        region: Region,
         session_tags: SessionTags,
         cluster: SmolStr,
         poll_interval: Duration,
         on_change: ChangeListener,
     ) -> Self {
-        let http = aws_smithy_http_client::Builder::new()
-            .pool_idle_timeout(CONNECTION_IDLE_TIMEOUT)
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .build_https();
-        let timeouts = TimeoutConfig::builder()
-            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .build();
-        let config = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http)
-            .timeout_config(timeouts)
-            .region(region)
-            .load()
-            .await;
         let settings = PollSettings { cluster, interval: poll_interval, on_change };
         let accounts = Self::new(config, interceptor, settings, session_tags);
         accounts.sweep();
@@ -319,6 +294,7 @@ impl Account {
 mod tests {
     use std::collections::BTreeMap;
 
+    use aws_config::{BehaviorVersion, Region};
     use aws_credential_types::Credentials;
 
     use super::*;

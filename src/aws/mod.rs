@@ -3,6 +3,7 @@
 
 mod accounts;
 pub(crate) mod calls;
+pub(crate) mod configuration;
 mod ec2;
 pub(crate) mod error;
 pub(crate) mod event_queue;
@@ -17,7 +18,7 @@ mod sessions;
 pub(crate) mod testing;
 mod vpc_lookup;
 
-pub(crate) use aws_config::Region;
+pub(crate) use aws_config::SdkConfig;
 
 pub(crate) use accounts::{Account, Accounts, CallerIdentity};
 pub(crate) use calls::dry_run::Permission;

@@ -164,7 +164,7 @@ mod tests {
             }
         }
         let bare = Role { session_tags: BTreeMap::new(), ..role() };
-        let owner = Owner { cluster: "u".repeat(36).into(), namespace: "n".repeat(63), ..owner() };
+        let owner = Owner { cluster: "u".repeat(36), namespace: "n".repeat(63), ..owner() };
         let tags = bare.session_for(SessionTags::Automatic, &owner).tags;
         assert_eq!(tags.keys().cloned().collect::<BTreeSet<_>>(), needed);
         let size: usize = tags.iter().map(|(key, value)| key.len() + value.len()).sum();

@@ -1,7 +1,4 @@
-//! The AWS regions that this release knows, and the operator's own region.
-
-use aws_config::Region;
-use aws_config::default_provider::region::DefaultRegionChain;
+//! The AWS regions that this release knows.
 
 /// Every region of every partition, sorted. The source is the JSON in `src/endpoint_lib.rs` of aws-sdk-ec2, without the
 /// pseudo-regions that end with `-global`. A test fails if an update of the SDK changes the source.
@@ -58,13 +55,6 @@ pub const KNOWN: &[&str] = &[
 /// unknown names are rejected.
 pub fn is_known(region: &str) -> bool {
     KNOWN.binary_search(&region).is_ok()
-}
-
-/// The operator's own region: `AWS_REGION`, the profile, or instance metadata. There is no default, because a region
-/// belongs to a partition, and credentials are valid in one partition only.
-/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>
-pub async fn own() -> Option<Region> {
-    DefaultRegionChain::builder().build().region().await.filter(|region| !region.as_ref().is_empty())
 }
 
 #[cfg(test)]

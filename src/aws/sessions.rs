@@ -100,15 +100,16 @@ impl RoleSessions {
     /// The SDK configuration of a session. The first call that needs credentials assumes the role.
     pub(super) fn open(&self, session: Session) -> SdkConfig {
         let Session { name, tags } = session;
-        let tags = tags.into_iter().map(|(key, value)| Tag::builder().key(key).value(value).build());
+        // `build` fails only without a key or a value.
+        let tags = tags.into_iter().flat_map(|(key, value)| Tag::builder().key(key).value(value).build());
+        let tags: Vec<_> = tags.collect();
         let request = self
             .sts
             .assume_role()
             .role_arn(&self.role.arn)
             .set_external_id(self.role.external_id.clone())
             .role_session_name(name)
-            // `build` fails only without a key or a value.
-            .set_tags(Some(tags.flatten().collect()));
+            .set_tags((!tags.is_empty()).then_some(tags));
         self.base
             .to_builder()
             .region(self.region.clone())

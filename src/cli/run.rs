@@ -9,7 +9,7 @@ use clap::Args;
 use regex::Regex;
 
 use crate::api::AllowedRegions;
-use crate::aws::{SessionTags, regions};
+use crate::aws::{SessionTags, configuration};
 use crate::controller::{OwnCredentials, OwnNamespaces, Scope, Settings};
 use crate::operator::leader::{self, Election};
 use crate::operator::logs::{self, Format};
@@ -141,7 +141,7 @@ impl Run {
         let endpoint = self.otlp_endpoint.filter(|endpoint| !endpoint.is_empty());
         let traces = endpoint.map(|endpoint| Traces::to(&endpoint, runtime.handle().clone())).transpose()?;
         logs::start(self.log_format.unwrap_or_default(), &self.log_level, traces.as_ref())?;
-        let region = runtime.block_on(regions::own()).context(
+        let aws = runtime.block_on(configuration::from_environment()).context(
             "the operator's own AWS region is unknown; set the environment variable AWS_REGION, or `region` in the AWS \
              profile",
         )?;
@@ -150,7 +150,7 @@ impl Run {
                 namespaces: self.watch_namespaces.into_iter().filter(|name| !name.is_empty()).collect(),
                 selector: self.watch_selector.filter(|selector| !selector.is_empty()),
             },
-            region,
+            aws,
             session_tags: SessionTags::from_flag(self.disable_session_tags),
             event_queue_url: self.event_queue_url.filter(|url| !url.is_empty()),
             max_concurrent_reconciles: self.max_concurrent_reconciles,

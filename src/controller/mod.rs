@@ -40,7 +40,7 @@ use smol_str::SmolStr;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::api::AwsIdentity;
-use crate::aws::{Accounts, Interceptor, Region, SessionTags, event_queue};
+use crate::aws::{Accounts, Interceptor, SdkConfig, SessionTags, event_queue};
 use crate::peering;
 
 pub(crate) use context::Context;
@@ -63,8 +63,8 @@ const LARGE_AT_ONCE: usize = 8;
 pub(crate) struct Settings {
     /// The resources to reconcile.
     pub scope: Scope,
-    /// The operator's own region: that of STS.
-    pub region: Region,
+    /// The operator's own credentials and region.
+    pub aws: SdkConfig,
     pub session_tags: SessionTags,
     /// The SQS queue that reports changes in AWS.
     pub event_queue_url: Option<String>,
@@ -96,9 +96,8 @@ pub(crate) async fn run(
         Credentials { identities, namespaces, listed: listed.clone(), own: settings.own_credentials.clone() };
     let (on_change, on_permit) = (wake.clone(), wake.clone());
     let on_change = Arc::new(move |id| on_change.send(WakeUp::AwsId(id)));
-    let (region, tags) = (settings.region.clone(), settings.session_tags);
-    let accounts =
-        Accounts::from_environment(interceptor, region, tags, cluster.clone(), settings.poll_interval, on_change).await;
+    let (aws, tags) = (settings.aws.clone(), settings.session_tags);
+    let accounts = Accounts::start(aws, interceptor, tags, cluster.clone(), settings.poll_interval, on_change);
     let queue = FairQueue::new(move |resource| on_permit.send(WakeUp::Permit(resource)));
     let stores = (peerings, accepters);
     let context = Context::new(client.clone(), accounts, credentials, queue, stores, cluster, settings.decisions);

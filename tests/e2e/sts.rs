@@ -6,6 +6,7 @@ use aws_sdk_sts::types::Tag;
 use ec2_simulator::world::identity::Role;
 use environment::ec2;
 use serde_json::{Value, json};
+use vpc_peering_operator::api::VpcPeering;
 
 use super::both_ends::BothEnds;
 use super::world::{OTHER_ACCOUNT, REGION, TEST_SESSION, World, condition};
@@ -150,7 +151,7 @@ pub async fn a_role_is_assumed_in_the_region_of_the_operator(world: World) -> Re
     world.simulator().set(&json!({"enabled_regions": {"111111111111": ["eu-south-2"]}})).await?;
     world.apply_identity(OTHER_ACCOUNT, identity(json!("eu-south-2"))).await?;
     world.request_reconcile("disabled").await?;
-    let is_told = |object: &vpc_peering_operator::api::VpcPeering| {
+    let is_told = |object: &VpcPeering| {
         let message = condition(object, "Ready").map_or("", |ready| ready.message.as_str());
         message.contains("RegionDisabledException") && message.contains("spec.stsRegion")
     };
@@ -177,7 +178,9 @@ pub async fn missing_credentials_are_reported_in_one_sentence(world: World) -> R
     let operator = world.operator.clone().without("AWS_ACCESS_KEY_ID").without("AWS_SECRET_ACCESS_KEY");
     let running = operator.clone().with("AWS_EC2_METADATA_DISABLED", "true").start().await?;
     world.apply(&world.manifest()).await?;
-    let object = world.until_stalled("Unauthorized").await?;
+    let is_stalled =
+        |object: &VpcPeering| condition(object, "Stalled").is_some_and(|stalled| stalled.reason == "Unauthorized");
+    let object = world.until("no credentials", is_stalled).await?;
     let message = &condition(&object, "Ready").context("no Ready")?.message;
     ensure!(message.contains("set up IRSA, EKS Pod Identity or an access key"), "{message}");
     ensure!(message.chars().count() < MAX_MESSAGE && !message.contains('{'), "{message}");
@@ -187,7 +190,7 @@ pub async fn missing_credentials_are_reported_in_one_sentence(world: World) -> R
     // A network without AWS: no server listens there.
     let unreachable = world.operator.clone().with("AWS_ENDPOINT_URL", "http://127.0.0.1:1").start().await?;
     world.request_reconcile("unreachable").await?;
-    let is_told = |object: &vpc_peering_operator::api::VpcPeering| {
+    let is_told = |object: &VpcPeering| {
         let message = condition(object, "Ready").map_or("", |ready| ready.message.as_str());
         message.contains("AWS cannot be reached") && message.chars().count() < MAX_MESSAGE && !message.contains('{')
     };

@@ -8,19 +8,14 @@ use super::finding::{Finding, Subject};
 use super::permissions;
 use super::usage::{Resources, Use};
 use crate::api::AwsIdentity;
-use crate::aws::{Account, Accounts, Class, Principal, Region, SessionTags, event_queue};
+use crate::aws::{Account, Accounts, Class, Principal, SdkConfig, SessionTags, event_queue};
 use crate::controller::role;
 use kube::ResourceExt;
 
 /// The accounts for one run of a command: it has no resources to wake, and polls nothing.
-pub(super) async fn accounts(
-    region: Region,
-    session_tags: SessionTags,
-    cluster: &str,
-    clock: Arc<AwsClock>,
-) -> Accounts {
+pub(super) fn accounts(config: SdkConfig, session_tags: SessionTags, cluster: &str, clock: Arc<AwsClock>) -> Accounts {
     let poll_interval = Duration::from_secs(3600);
-    Accounts::from_environment(clock, region, session_tags, cluster.into(), poll_interval, Arc::new(|_| {})).await
+    Accounts::start(config, clock, session_tags, cluster.into(), poll_interval, Arc::new(|_| {}))
 }
 
 /// Checks the own credentials, and with their answer the clock.

@@ -28,7 +28,7 @@ use super::Outcome;
 use super::kubernetes::{self, KubeArgs};
 use super::output::{OutputArgs, Progress};
 use crate::api::{AwsIdentity, VpcPeering, VpcPeeringAccepter};
-use crate::aws::{Accounts, Region, SessionTags, regions};
+use crate::aws::{Accounts, SdkConfig, SessionTags, configuration};
 
 /// Identities that are checked at the same time.
 const CONCURRENCY: usize = 8;
@@ -101,8 +101,8 @@ impl Check {
             }
         };
         progress.show("asking AWS…");
-        match regions::own().await {
-            Some(region) => findings.extend(self.check_aws(region, client.as_ref().ok()).await),
+        match configuration::from_environment().await {
+            Some(config) => findings.extend(self.check_aws(config, client.as_ref().ok()).await),
             None => findings.push(Finding::fail(
                 Subject::Credentials,
                 "the operator's own AWS region is unknown",
@@ -115,11 +115,11 @@ impl Check {
         findings
     }
 
-    async fn check_aws(&self, region: Region, client: Option<&Client>) -> Vec<Finding> {
+    async fn check_aws(&self, config: SdkConfig, client: Option<&Client>) -> Vec<Finding> {
         let cluster = self.cluster(client).await;
         let clock = Arc::new(AwsClock::default());
         let session_tags = SessionTags::from_flag(self.disable_session_tags);
-        let accounts = aws::accounts(region, session_tags, &cluster, Arc::clone(&clock)).await;
+        let accounts = aws::accounts(config, session_tags, &cluster, Arc::clone(&clock));
         let mut findings = aws::check_own(&accounts, &clock).await;
         if let Some(client) = client.filter(|_| !self.pre) {
             findings.extend(self.check_permissions(&accounts, client, &cluster).await);

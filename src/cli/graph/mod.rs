@@ -26,7 +26,7 @@ use super::kubernetes::{self, KubeArgs};
 use super::manifests;
 use super::output::{self, Progress};
 use crate::api::{AwsIdentity, VpcPeering, VpcPeeringAccepter};
-use crate::aws::{Accounts, CompletedRequest, Interceptor, Principal, Region, SessionTags, regions};
+use crate::aws::{Accounts, CompletedRequest, Interceptor, Principal, SessionTags, configuration};
 use crate::controller::role;
 
 /// Draws the VPC peerings of the cluster, of manifests, or of an AWS account.
@@ -114,13 +114,11 @@ impl Draw {
             None => (Principal::Own, String::new()),
         };
         let interceptor = Arc::new(Unobserved);
-        // The region of STS, whose sessions are valid in all regions.
-        let region =
-            regions::own().await.unwrap_or_else(|| Region::new(self.regions.first().cloned().unwrap_or_default()));
+        let config = configuration::from_environment().await.context(
+            "the own AWS region is unknown; set the environment variable AWS_REGION, or `region` in the AWS profile",
+        )?;
         let tags = SessionTags::Automatic;
-        let accounts =
-            Accounts::from_environment(interceptor, region, tags, cluster.into(), Duration::MAX, Arc::new(|_| {}))
-                .await;
+        let accounts = Accounts::start(config, interceptor, tags, cluster.into(), Duration::MAX, Arc::new(|_| {}));
         let account = accounts.of(&principal);
         let mut regions = Vec::new();
         for region in &self.regions {

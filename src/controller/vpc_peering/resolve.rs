@@ -96,10 +96,7 @@ pub(super) async fn resolve(object: &VpcPeering, context: &Context) -> Result<Pe
         None if is_same_account => Some(of_requester.clone()),
         None => own_grant_of(object, context, &of_requester, accepter_location.owner_id.as_deref()).await?,
     };
-    let accepter = match &of_accepter {
-        Some(grant) => Some(context.accounts.of(&grant.principal)),
-        None => None,
-    };
+    let accepter = of_accepter.as_ref().map(|grant| context.accounts.of(&grant.principal));
     let is_one_place = accepter.is_some() && is_same_account && requester_location.region == accepter_location.region;
     let acting = Some((&account, &of_requester.limits));
     let requester_vpc = vpc_of(object, Side::Requester, acting, &requester_location).await?;
