@@ -164,7 +164,7 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         routes::a_route_with_another_target_is_never_touched,
         routes::a_propagated_route_is_no_conflict,
         routes::a_gateway_route_table_gets_no_route,
-        routes::routes_of_a_deleted_peering_are_moved_to_the_new_one,
+        routes::routes_of_a_deleted_peering_return_with_the_new_one,
         routes::a_peering_with_routes_is_deleted_within_seconds_with_default_settings,
         routes::a_vpc_without_ipv6_gets_no_ipv6_route,
         routes::an_invalid_parameter_exception_of_a_route_call_is_retried,

@@ -216,7 +216,7 @@ pub async fn a_gateway_route_table_gets_no_route(world: World) -> Result<()> {
     Ok(())
 }
 
-pub async fn routes_of_a_deleted_peering_are_moved_to_the_new_one(world: World) -> Result<()> {
+pub async fn routes_of_a_deleted_peering_return_with_the_new_one(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let mut manifest = world.manifest();
     manifest["spec"]["requester"]["routes"] = json!({"routeTables": {"main": true}});
@@ -233,7 +233,7 @@ pub async fn routes_of_a_deleted_peering_are_moved_to_the_new_one(world: World) 
         .await?;
     let second = connection_id(&object).context("no ID")?.to_owned();
     let table = main_table(&world.ec2, &world.requester).await?;
-    until_routes("moved", &world.ec2, &world.requester, &[(table.as_str(), "10.2.0.0/16", second.as_str())]).await?;
+    until_routes("again", &world.ec2, &world.requester, &[(table.as_str(), "10.2.0.0/16", second.as_str())]).await?;
     Ok(())
 }
 

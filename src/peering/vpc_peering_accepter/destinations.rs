@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use ipnet::IpNet;
+
 use super::judge::Verdict;
 use super::state::{Desired, Observation};
 use super::upkeep::ConnectionAspect;
@@ -14,18 +16,20 @@ use crate::peering::routes::{cidr_blocks, parse_all};
 /// How many destinations, and how many requesters, the message lists.
 const LISTED: usize = 5;
 
-/// The report of the destinations that no active connection of the resource has. `None` if there are none, or if EC2
-/// does not show the CIDR blocks of every requester.
+/// The report of the destinations that no active connection of the resource has. `None` if there are none, if a
+/// connection is about to become active, or if EC2 does not show the CIDR blocks of every requester.
 pub(super) fn unserved(desired: Desired<'_>, observed: &Observation, verdicts: &[Verdict]) -> Option<ConnectionAspect> {
     let destinations = &desired.spec.routes.as_ref()?.destination_cidr_blocks;
     let ours = verdicts.iter().filter(|verdict| verdict.is_ours);
-    let active = ours
-        .filter_map(|verdict| observed.connections.get(&verdict.id))
-        .filter(|connection| connection.code == StatusCode::Active);
+    let ours: Vec<_> = ours.filter_map(|verdict| observed.connections.get(&verdict.id)).collect();
+    let active = ours.iter().filter(|connection| connection.code == StatusCode::Active);
     let requesters: Vec<_> =
         active.map(|connection| (connection.id.as_str(), cidr_blocks(&connection.requester))).collect();
     let (first, _) = requesters.first()?;
-    if requesters.iter().any(|(_, blocks)| blocks.is_empty()) {
+    let is_awaited = |code: &StatusCode| matches!(code, StatusCode::PendingAcceptance | StatusCode::Provisioning);
+    if ours.iter().any(|connection| is_awaited(&connection.code))
+        || requesters.iter().any(|(_, blocks)| blocks.is_empty())
+    {
         return None;
     }
     let has_requester = |text: &&String| {
@@ -39,15 +43,15 @@ pub(super) fn unserved(desired: Desired<'_>, observed: &Observation, verdicts: &
         .iter()
         .map(|(id, blocks)| format!("{id}: {}", blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")));
     let message = format!(
-        "spec.routes.destinationCidrBlocks: no accepted connection has a CIDR block of the requester that contains {}, \
-         so that the routes are missing; correct or remove these destinations ({})",
+        "spec.routes.destinationCidrBlocks: no accepted requester has a CIDR block that contains {}, so that there is no \
+         such route; correct or remove the destination. The requesters have {}",
         list(unserved, ", "),
         list(blocks.collect(), "; ")
     );
     Some(ConnectionAspect::routes_of_all(first, Blocker::stalled(Reason::InvalidRequest, message)))
 }
 
-fn contains(blocks: &BTreeSet<ipnet::IpNet>, one: &ipnet::IpNet) -> bool {
+fn contains(blocks: &BTreeSet<IpNet>, one: &IpNet) -> bool {
     blocks.iter().any(|block| block.contains(one))
 }
 
