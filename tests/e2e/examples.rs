@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use aws_sdk_ec2::types::{AttributeBooleanValue, Tag};
 use environment::{ec2, eventually, repository};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::world::{OTHER_ACCOUNT, OTHER_REGION, REGION, World, condition, status_code};
 

@@ -88,6 +88,11 @@ pub(super) fn judge_connection(
     }
     let is_tagged = is_tagged_ours(desired, connection);
     if is_recorded && !is_tagged && !has_ended && rule(desired, connection) != Rule::Accept {
+        // Without tags, a connection whose blocks the lists do not allow is reported, and nothing of it changes.
+        if let Some(blocker) = upkeep::violation(desired, recorded, connection) {
+            let accepted = Judgement::new(id, AccepterDecision::Accepted, Some(blocker.message.clone()), true);
+            return Some(Judgement { aspects: upkeep::withheld(desired, id, &blocker), ..accepted });
+        }
         return Some(ignored(
             "the status records it as accepted, but it has no tags of this resource, and spec.accept does not allow it; the operator left it alone".to_owned(),
         ));

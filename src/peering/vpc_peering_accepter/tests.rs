@@ -353,6 +353,11 @@ fn a_connection_is_judged_again_once_all_its_blocks_are_shown() {
         assert!(message.contains(part) && message.contains("pcx-1"), "{name}: {message}");
         assert_eq!(assessment.verdicts[0].message.as_ref(), Some(message), "{name}");
         assert_eq!(case.verdict(), Some(AccepterDecision::Accepted), "{name}");
+        // Right after the acceptance, before the tags are set.
+        let mut untagged = Case::new([active.clone()]);
+        untagged.status = case.status.clone();
+        untagged.spec = case.spec.clone();
+        assert!(matches!(untagged.plan(), Plan::Stalled { reason: Reason::UnexpectedCidrBlock, .. }), "{name}");
         // Without routes in the spec, it is reported all the same.
         case.spec.routes = None;
         assert!(matches!(case.plan(), Plan::Stalled { reason: Reason::UnexpectedCidrBlock, .. }), "{name}");

@@ -10,6 +10,7 @@ use crate::peering::authority::{Authorized, Hint};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
 use crate::peering::plan::{Aspect, AspectStatus, Step as _};
+use crate::peering::quota::counts_as_active;
 use crate::peering::routes::{self, Routing, Trust};
 use crate::peering::settings::MAX_ROUTES;
 use crate::peering::upkeep::{self, UpkeepStep, tags};
@@ -89,7 +90,7 @@ pub(super) fn conditions(
     upkeep::conditions(aspects.iter().map(|aspect| &aspect.status), asked, awaited, Step::change)
 }
 
-/// The reason why an active connection gets no routes: its CIDR blocks, of which a pending request may not show all,
+/// The reason why an accepted connection gets no routes: its CIDR blocks, of which a pending request may not show all,
 /// violate the lists. The connection itself stays.
 ///
 /// A block that the requester adds later has no such effect, because the status records the first blocks. A connection
@@ -97,7 +98,7 @@ pub(super) fn conditions(
 pub(super) fn violation(desired: Desired<'_>, recorded: &Recorded, connection: &Connection) -> Option<Blocker> {
     let id = connection.id.as_str();
     let record = recorded.acceptance(id)?;
-    if connection.code != StatusCode::Active || !recorded.routes_through(id).0.is_empty() {
+    if !counts_as_active(connection) || !recorded.routes_through(id).0.is_empty() {
         return None;
     }
     let mut blocks = routes::cidr_blocks(&connection.requester);
@@ -107,9 +108,16 @@ pub(super) fn violation(desired: Desired<'_>, recorded: &Recorded, connection: &
     }
     let reason = rules::violation(&desired.spec.accept, &desired.spec.deny, &connection.requester, &blocks)?;
     let message = format!(
-        "{id} is active, but now that EC2 shows all CIDR blocks of the requester, {reason}; {id} gets no routes until spec.accept and spec.deny allow all its blocks; if they are not wanted, delete {id} in EC2"
+        "{id} is accepted, but now that EC2 shows all CIDR blocks of the requester, {reason}; {id} gets no routes until spec.accept and spec.deny allow all its blocks; if they are not wanted, delete {id} in EC2"
     );
     Some(Blocker::stalled(Reason::UnexpectedCidrBlock, message))
+}
+
+/// The aspects of a connection that is reported for this reason, and not changed.
+pub(super) fn withheld(desired: Desired<'_>, id: &str, blocker: &Blocker) -> Vec<ConnectionAspect> {
+    let routes = desired.spec.routes.is_some().then_some(Aspect::Routes(SIDE));
+    let aspects = [Aspect::Acceptance].into_iter().chain(routes);
+    aspects.map(|aspect| ConnectionAspect::of_end(id, AspectStatus::blocked(aspect, blocker.clone()))).collect()
 }
 
 /// The rule for the routes of a connection, by the current lists of the spec.

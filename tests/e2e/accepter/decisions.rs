@@ -62,6 +62,12 @@ pub async fn a_connection_is_judged_again_once_all_its_blocks_are_shown(world: W
     let message = entry(&object, &id).and_then(|entry| entry.message.as_ref()).context("no message")?;
     ensure!(message.contains("10.200.0.0/16"), "{message}");
     world.until_events(&["Accepted", "UnexpectedCidrBlock"]).await?;
+    accepter
+        .until("active without routes", |object| {
+            is_stalled(object, "UnexpectedCidrBlock")
+                && entry(object, &id).is_some_and(|entry| entry.code.as_deref() == Some("active"))
+        })
+        .await?;
     ensure!(accepter.routes().await?.is_empty(), "{:?}", accepter.routes().await?);
     ensure!(ec2::code(&accepter.connection(&id).await?) == "active", "the connection must stay");
     accepter.apply(spec(json!(["10.1.0.0/16", "10.200.0.0/16"]))).await?;
