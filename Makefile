@@ -46,7 +46,8 @@ test: needs needs-python lint
 	cargo test --locked --workspace
 
 contract-aws: needs
-	cargo test --locked -p ec2-simulator --test simulator -- --ignored --exact --nocapture contract::aws::the_contract_holds_on_aws
+	cargo test --locked --workspace --test simulator -- --ignored --exact --nocapture \
+		contract::aws::the_contract_holds_on_aws
 
 lint: needs
 	cargo fmt --check

@@ -1,5 +1,5 @@
-//! Descriptions of what stays in AWS when a resource goes, for an Event. They come from the record in the status, so that
-//! they need no AWS call.
+//! Descriptions of what stays in AWS when a resource goes, for an Event. They come from the record in the status, so
+//! that they need no AWS call.
 
 use std::collections::{BTreeMap, BTreeSet};
 

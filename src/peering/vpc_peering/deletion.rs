@@ -87,8 +87,8 @@ fn is_released(desired: Desired<'_>, blocker: &Blocker) -> bool {
     desired.spec.deletion_policy == DeletionPolicy::Retain && blocker.is_stalled()
 }
 
-/// The AWS resources that stay although the spec asks for their removal: routes that nothing proves to be the resource's
-/// own, or with `deletionPolicy: Retain` the ownership tags that the operator may not remove.
+/// The AWS resources that stay although the spec asks for their removal: routes that nothing proves to be the
+/// resource's own, or with `deletionPolicy: Retain` the ownership tags that the operator may not remove.
 pub(super) fn left_in_aws(desired: Desired<'_>, recorded: &Recorded, observed: &Observation) -> Vec<String> {
     if !desired.finalizer || desired.spec.management_policy == ManagementPolicy::Observe {
         return Vec::new();

@@ -8,6 +8,7 @@ mod consistency;
 mod ended_routes;
 mod ownership;
 mod recreation;
+mod release;
 mod upkeep;
 
 use std::collections::BTreeSet;
@@ -362,37 +363,6 @@ fn a_blocked_resource_loses_its_finalizer_only_if_it_owns_nothing() {
     assert_eq!(summary(true, true, &owned, &spec), "stalled: Unauthorized");
     spec.management_policy = ManagementPolicy::Observe;
     assert_eq!(summary(true, true, &owned, &spec), "remove finalizer");
-}
-
-/// Also with recorded routes and tags. Nothing that passes by itself releases the resource.
-#[test]
-fn retain_releases_a_resource_whose_identity_is_gone() {
-    let passing = Blocker::passing(Reason::Throttled, "later".into(), Duration::from_secs(1));
-    for code in ["pending-acceptance", "active"] {
-        let mut case = Case::with(code.into()).deleted();
-        case.spec.deletion_policy = DeletionPolicy::Retain;
-        case.recorded.managed_tags = managed(&[("Name", "x")]);
-        let plan = |blocker: &Blocker| summarize(&blocked(&case.spec, true, true, &case.recorded, blocker));
-        assert_eq!(plan(&refusal()), "remove finalizer", "{code}");
-        assert_eq!(plan(&passing), "wait: Throttled", "{code}");
-        let not_deleted = blocked(&case.spec, false, true, &case.recorded, &refusal());
-        assert_eq!(summarize(&not_deleted), "stalled: Unauthorized", "{code}");
-        // Only the accepter's identity is gone: the requester's tags are removed, and the accepter's stay.
-        case.observed.accepter = AccepterView::Elsewhere(Err(refusal()));
-        assert_eq!(case.summary(), "untag pcx-1 cluster name namespace uid", "{code}");
-        case.observed.accepter = AccepterView::Elsewhere(Err(passing.clone()));
-        assert_eq!(case.summary(), "wait: Throttled", "{code}");
-        // AWS refuses the removal of the tags.
-        case.observed.accepter = AccepterView::Same;
-        case.observed.refused.insert(Aspect::Tags(Side::Requester), refusal());
-        assert_eq!(case.summary(), "remove finalizer", "{code}");
-        // The identity no longer allows the VPC.
-        case.observed.refused.clear();
-        case.permissions.requester.as_mut().unwrap().vpcs = Default::default();
-        assert_eq!(case.summary(), "remove finalizer", "{code}");
-        case.spec.deletion_policy = DeletionPolicy::Delete;
-        assert_eq!(case.summary(), "stalled: VpcNotAllowed", "{code}");
-    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The deletion of a `VpcPeeringAccepter`, until its finalizer is removed. It removes routes and tags, and keeps the
-//! connections. With `deletionPolicy: Retain` it removes the ownership tags only. It works from the record and from EC2,
-//! so that no spec can block it.
+//! connections. With `deletionPolicy: Retain` it removes the ownership tags only. It works from the record and from
+//! EC2, so that no spec can block it.
 
 use std::collections::BTreeMap;
 
@@ -44,8 +44,8 @@ fn retains(desired: Desired<'_>) -> bool {
     desired.spec.deletion_policy == DeletionPolicy::Retain
 }
 
-/// The AWS resources that stay although the spec asks for their removal: routes that nothing proves to be the resource's
-/// own, or with `deletionPolicy: Retain` the ownership tags that the operator may not remove.
+/// The AWS resources that stay although the spec asks for their removal: routes that nothing proves to be the
+/// resource's own, or with `deletionPolicy: Retain` the ownership tags that the operator may not remove.
 pub(super) fn left_in_aws(
     desired: Desired<'_>,
     recorded: &Recorded,

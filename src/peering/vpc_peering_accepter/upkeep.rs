@@ -10,7 +10,6 @@ use crate::peering::authority::{Authorized, Hint};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
 use crate::peering::plan::{Aspect, AspectStatus, Step as _};
-use crate::peering::quota::counts_as_active;
 use crate::peering::routes::{self, Routing, Trust};
 use crate::peering::settings::MAX_ROUTES;
 use crate::peering::upkeep::{self, UpkeepStep, tags};
@@ -98,7 +97,7 @@ pub(super) fn conditions(
 pub(super) fn violation(desired: Desired<'_>, recorded: &Recorded, connection: &Connection) -> Option<Blocker> {
     let id = connection.id.as_str();
     let record = recorded.acceptance(id)?;
-    if !counts_as_active(connection) || !recorded.routes_through(id).0.is_empty() {
+    if !connection.code.is_accepted() || !recorded.routes_through(id).0.is_empty() {
         return None;
     }
     let mut blocks = routes::cidr_blocks(&connection.requester);

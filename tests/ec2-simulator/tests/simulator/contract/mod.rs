@@ -54,6 +54,7 @@ const DELETION: &str = "https://docs.aws.amazon.com/vpc/latest/peering/delete-vp
 const ERRORS: &str = "https://docs.aws.amazon.com/ec2/latest/devguide/errors-overview.html";
 const LIFECYCLE: &str = "https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html#vpc-peering-lifecycle";
 const LOCAL_ROUTES: &str = "https://docs.aws.amazon.com/vpc/latest/userguide/RouteTables.html#route-table-routes";
+const MAIN_TABLE: &str = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteRouteTable.html";
 const OPTIONS: &str =
     "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyVpcPeeringConnectionOptions.html";
 const PAGES: &str = "https://docs.aws.amazon.com/ec2/latest/devguide/pagination.html";
@@ -131,7 +132,7 @@ const CHECKS: &[Check] = checks! {
     routes::ipv6_routes_are_created_replaced_and_deleted: Agrees;
     routes::a_duplicate_route_is_rejected: Agrees;
     routes::an_unknown_route_is_not_found: Agrees;
-    routes::a_route_table_is_deleted_unless_it_is_the_main_one: Agrees;
+    routes::a_route_table_is_deleted_unless_it_is_the_main_one: Differs("it was not refused", MAIN_TABLE);
     routes::a_local_route_cannot_be_deleted: Differs("it was not refused", LOCAL_ROUTES);
     identities::a_key_has_an_account: Agrees;
     identities::a_role_acts_in_its_account: Agrees;

@@ -1,5 +1,5 @@
-//! Questions about EC2 and IAM that no source answers. Each returns an observation. It asserts nothing, so that an answer
-//! of AWS is a fact to record, and not a failure.
+//! Questions about EC2 and IAM that no source answers. Each returns an observation. It asserts nothing, so that an
+//! answer of AWS is a fact to record, and not a failure.
 
 use std::time::Instant;
 
@@ -88,9 +88,9 @@ async fn slash_in_a_tag_key(cloud: &Cloud) -> Result<String> {
     let account = cloud.account().await?;
     let key = "vpcpeering.dev/account";
     let allowed = async |condition: String, value: &str| -> Result<String> {
-        let policy = format!(
-            r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":"ec2:DescribeVpcs","Resource":"*","Condition":{{"StringEquals":{condition}}}}}]}}"#
-        );
+        let action = r#""Effect":"Allow","Action":"ec2:DescribeVpcs","Resource":"*""#;
+        let statement = format!(r#"{{{action},"Condition":{{"StringEquals":{condition}}}}}"#);
+        let policy = format!(r#"{{"Version":"2012-10-17","Statement":[{statement}]}}"#);
         let tag = aws_sdk_sts::types::Tag::builder().key(key).value(value).build()?;
         let session = cloud.sts().assume_role().role_arn(&role).role_session_name("contract").policy(policy).tags(tag);
         let keys = session.send().await?.credentials.context("no credentials")?;

@@ -1,11 +1,12 @@
-//! A run of the checks in accounts that outlive it: AWS, or a simulated EC2 that is not reset. It records everything that
-//! the checks make, tags what can carry a tag, and deletes it after each check.
+//! A run of the checks in accounts that outlive it: AWS, or a simulated EC2 that is not reset. It records everything
+//! that the checks make, tags the VPCs and route tables, and deletes everything after each check.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_credential_types::Credentials;
+use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::interceptors::{
     AfterDeserializationInterceptorContextRef, BeforeSerializationInterceptorContextMut,
 };
@@ -18,7 +19,7 @@ use aws_sdk_ec2::types::TagSpecification;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 
-use crate::cloud::{Cloud, HERE, POLITE, tag, tags_of};
+use crate::cloud::{Cloud, HERE, POLITE, code_of, tag, tags_of};
 
 /// The key of the tag of every VPC and route table. A connection carries no such tag, because the checks compare its
 /// tags. It joins VPCs that have the tag.
@@ -110,7 +111,10 @@ impl Run {
                     Kind::RouteTable => code(ec2.delete_route_table().route_table_id(&id).send().await),
                     Kind::Vpc => code(ec2.delete_vpc().vpc_id(&id).send().await),
                 };
-                let Some(refused) = refused.filter(|code| !is_gone(code)) else { break };
+                let Some(refused) = refused.filter(|code| !code.ends_with(".NotFound")) else { break };
+                if kind == Kind::Connection && has_ended(&ec2, &id).await {
+                    break;
+                }
                 if Instant::now() > deadline {
                     left.push(format!("{id} in {}: {refused}", self.region(region)));
                     break;
@@ -129,9 +133,13 @@ fn code<T, E: ProvideErrorMetadata>(outcome: Result<T, SdkError<E>>) -> Option<S
     Some(code.unwrap_or("no answer").to_owned())
 }
 
-/// Whether a deletion is refused because nothing is left to delete.
-fn is_gone(code: &str) -> bool {
-    code.ends_with(".NotFound") || code == "InvalidStateTransition"
+/// Whether EC2 refuses the deletion of a connection because it has ended. It also refuses it while the connection is
+/// provisioning, which passes.
+async fn has_ended(ec2: &Client, id: &str) -> bool {
+    let all = ec2.describe_vpc_peering_connections().vpc_peering_connection_ids(id).send().await;
+    let shown = all.ok().and_then(|all| all.vpc_peering_connections.unwrap_or_default().pop());
+    let ended = ["failed", "rejected", "expired", "deleting", "deleted"];
+    shown.is_some_and(|shown| ended.contains(&code_of(&shown)))
 }
 
 /// Tags and records what a client makes.
