@@ -47,7 +47,10 @@ impl Page {
 }
 
 fn cli() -> Result<String, std::fmt::Error> {
-    let mut page = "# Command line\n\nGenerated from the code by `make generate`. The same binary is the operator and the plugin `kubectl pcx`, if a file\n`kubectl-pcx` on the `PATH` is or links to it.\n".to_owned();
+    let mut page =
+        "# Command line\n\nGenerated from the code by `make generate`. The binary is also the kubectl plugin \
+                    `kubectl pcx`, if a file\n`kubectl-pcx` on the `PATH` links to it.\n"
+            .to_owned();
     let mut command = super::command(super::NAME).term_width(HELP_WIDTH);
     command.build();
     help(&mut page, command)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::clock::{self, AwsClock};
 use super::finding::{Finding, Subject};
 use super::permissions;
-use super::usage::{Resources, Use};
+use super::usage::Resources;
 use crate::api::AwsIdentity;
 use crate::aws::{Account, Accounts, Class, Principal, SdkConfig, SessionTags, event_queue};
 use crate::controller::role;
@@ -78,7 +78,7 @@ pub(super) async fn check_identity(
     let mut uses = resources.uses(Some(identity));
     let listed = identity.spec.allowed_regions.iter().flat_map(|regions| regions.list.iter().flatten());
     for region in listed.chain(&identity.spec.default_region) {
-        uses.entry(region.clone()).or_insert_with(Use::default);
+        uses.entry(region.clone()).or_default();
     }
     if uses.is_empty() {
         let message = format!("{name}: no region is known, so that no EC2 permission was checked");

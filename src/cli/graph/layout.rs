@@ -2,17 +2,18 @@
 //!
 //! Layout crates know no groups of nodes, so this is our own.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::model::{Graph, Peering};
 
 /// Sizes in pixels.
 const NODE_WIDTH: f64 = 200.0;
-const NODE_GAP: f64 = 64.0;
+const NODE_GAP: f64 = 72.0;
 const TITLE_HEIGHT: f64 = 34.0;
 const GROUP_PADDING: f64 = 16.0;
 /// Between two columns, for the labels.
-const COLUMN_GAP: f64 = 330.0;
+const COLUMN_GAP: f64 = 380.0;
 const MARGIN: f64 = 24.0;
 pub(super) const LINE_HEIGHT: f64 = 16.0;
 /// Width of a letter of the monospaced font at its size.
@@ -110,33 +111,61 @@ where
 
 /// The edges, in the order of the peerings. Labels are placed from the top to the bottom, so that few lines cross.
 fn edges(graph: &Graph, nodes: &BTreeMap<String, Rect>) -> Vec<Option<Edge>> {
-    let ends = |peering: &Peering| Some((*nodes.get(&peering.requester)?, *nodes.get(&peering.accepter)?));
-    let mut wanted: Vec<_> = graph
+    let mut labels: Vec<_> = graph
         .peerings
         .iter()
         .enumerate()
         .filter_map(|(number, peering)| {
-            let (from, to) = ends(peering)?;
-            Some((number, from, to, label(&from, &to, &peering.label())))
+            let (from, to) = (nodes.get(&peering.requester)?, nodes.get(&peering.accepter)?);
+            Some((number, label(from, to, &peering.label())))
         })
         .collect();
-    wanted.sort_by(|one, other| one.3.middle().total_cmp(&other.3.middle()).then(one.0.cmp(&other.0)));
-    let (mut placed, mut edges) = (Vec::<Rect>::new(), vec![None; graph.peerings.len()]);
-    for (number, from, to, mut label) in wanted {
-        while let Some(other) = placed.iter().find(|other| other.overlaps(&label)) {
+    labels.sort_by(|one, other| one.1.middle().total_cmp(&other.1.middle()).then(one.0.cmp(&other.0)));
+    let (mut placed, mut ports) = (Vec::<Rect>::new(), BTreeMap::<_, Vec<usize>>::new());
+    for (number, label) in &mut labels {
+        while let Some(other) = placed.iter().find(|other| other.overlaps(label)) {
             label.y = other.y + other.height + LABEL_GAP;
         }
-        placed.push(label);
-        edges[number] = Some(Edge { path: path(&from, &to, &label), label });
+        placed.push(*label);
+        for port in ports_of(&graph.peerings[*number], nodes) {
+            ports.entry(port).or_default().push(*number);
+        }
+    }
+    let mut edges = vec![None; graph.peerings.len()];
+    for (number, label) in labels {
+        let points = ports_of(&graph.peerings[number], nodes).map(|(key, side)| {
+            let node = nodes.get(key).copied().unwrap_or_default();
+            let all = ports.get(&(key, side)).map_or(&[][..], Vec::as_slice);
+            let position = all.iter().position(|other| *other == number).unwrap_or_default();
+            let x = if side == RIGHT { node.x + node.width } else { node.x };
+            (x, node.y + node.height * (position as f64 + 1.0) / (all.len() as f64 + 1.0))
+        });
+        edges[number] = Some(Edge { path: path(points, &label), label });
     }
     edges
+}
+
+const RIGHT: bool = true;
+const LEFT: bool = false;
+
+/// The VPC and its side at which the edge begins and ends.
+fn ports_of<'a>(peering: &'a Peering, nodes: &BTreeMap<String, Rect>) -> [(&'a str, bool); 2] {
+    let x = |key: &str| nodes.get(key).map_or(0.0, |node| node.x);
+    let (from, to) = (peering.requester.as_str(), peering.accepter.as_str());
+    match x(from).total_cmp(&x(to)) {
+        Ordering::Less => [(from, RIGHT), (to, LEFT)],
+        Ordering::Greater => [(from, LEFT), (to, RIGHT)],
+        Ordering::Equal => [(from, RIGHT), (to, RIGHT)],
+    }
 }
 
 /// The best box of a label: in the gap to the right of the left column, where no VPC covers it, and on the line.
 fn label(from: &Rect, to: &Rect, lines: &[String]) -> Rect {
     let letters = lines.iter().map(|line| line.chars().count()).max().unwrap_or_default();
     let (width, height) = (letters as f64 * LETTER_WIDTH + 12.0, lines.len() as f64 * LINE_HEIGHT + 6.0);
-    let x = from.x.min(to.x) + NODE_WIDTH + GROUP_PADDING + COLUMN_GAP / 2.0;
+    let edge = from.x.min(to.x) + NODE_WIDTH + GROUP_PADDING;
+    // A line between two VPCs of one column stays near it.
+    let x = if from.x == to.x { edge + LABEL_GAP + width / 2.0 } else { edge + COLUMN_GAP / 2.0 };
     let (left, right) = if from.x <= to.x { (from, to) } else { (to, from) };
     let columns = (right.x - left.x) / (NODE_WIDTH + 2.0 * GROUP_PADDING + COLUMN_GAP);
     // In the same or the next column, the label is halfway.
@@ -146,16 +175,12 @@ fn label(from: &Rect, to: &Rect, lines: &[String]) -> Rect {
 }
 
 /// From one VPC through the middle of the label to the other.
-fn path(from: &Rect, to: &Rect, label: &Rect) -> Path {
+fn path([start, end]: [(f64, f64); 2], label: &Rect) -> Path {
     let middle = (label.x + label.width / 2.0, label.middle());
-    let right = |node: &Rect| (node.x + node.width, node.middle());
-    let left = |node: &Rect| (node.x, node.middle());
-    if from.x == to.x {
-        let (start, end) = (right(from), right(to));
+    if start.0 == end.0 {
         let (above, below) = ((middle.0, start.1), (middle.0, end.1));
         return [start, above, above, middle, below, below, end];
     }
-    let (start, end) = if from.x < to.x { (right(from), left(to)) } else { (left(from), right(to)) };
     let (one, other) = ((start.0 + middle.0) / 2.0, (middle.0 + end.0) / 2.0);
     [start, (one, start.1), (one, middle.1), middle, (other, middle.1), (other, end.1), end]
 }

@@ -31,9 +31,9 @@ use crate::controller::role;
 
 /// Draws the VPC peerings of the cluster, of manifests, or of an AWS account.
 ///
-/// VPCs are grouped by account and region. The colour of a line is the state of its connection. CIDR blocks that overlap
-/// those of a peer, or of another VPC with the same peer, are red. Without FILE and --region, the resources of all
-/// namespaces of the cluster are drawn.
+/// VPCs are grouped by account and region. The colour of a line is the state of its connection. CIDR blocks that
+/// overlap those of a peer, or of another VPC with the same peer, are red. Without FILE and --region, the resources of
+/// all namespaces of the cluster are drawn.
 #[derive(Debug, Args)]
 pub(crate) struct Draw {
     /// Manifests to draw instead of the cluster; - reads standard input.

@@ -150,7 +150,10 @@ mod tests {
         let identity = object::<AwsIdentity>(
             "AwsIdentity",
             "partner",
-            json!({"accountId": "222222222222", "roleArn": "arn:aws:iam::222222222222:role/a", "defaultRegion": "us-west-2"}),
+            json!({
+                "accountId": "222222222222", "roleArn": "arn:aws:iam::222222222222:role/a",
+                "defaultRegion": "us-west-2",
+            }),
             Value::Null,
         );
         let spec = json!({
@@ -167,13 +170,16 @@ mod tests {
     #[test]
     fn both_kinds_share_a_connection() {
         let info = |vpc: &str, block: &str| json!({"vpcId": vpc, "ownerId": "111111111111", "region": "eu-central-1", "cidrBlock": block});
-        let route = |side: &str| json!({"side": side, "routeTableId": "rtb-1", "destinationCidrBlock": "10.0.0.0/8", "vpcPeeringConnectionId": "pcx-1"});
+        let route = json!({
+            "side": "Requester", "routeTableId": "rtb-1", "destinationCidrBlock": "10.0.0.0/8",
+            "vpcPeeringConnectionId": "pcx-1",
+        });
         let peering = object(
             "VpcPeering",
             "a",
             json!({"requester": {"vpcId": "vpc-1", "region": "eu-central-1"}, "accepter": {"vpcId": "vpc-2"}}),
             json!({
-                "vpcPeeringConnectionId": "pcx-1", "status": {"code": "active"}, "routes": [route("Requester")],
+                "vpcPeeringConnectionId": "pcx-1", "status": {"code": "active"}, "routes": [route],
                 "requesterVpcInfo": info("vpc-1", "10.1.0.0/16"), "accepterVpcInfo": info("vpc-2", "10.2.0.0/16"),
             }),
         );
@@ -182,7 +188,8 @@ mod tests {
             "b",
             json!({"vpcId": "vpc-2", "region": "eu-central-1"}),
             json!({"connections": [
-                {"vpcPeeringConnectionId": "pcx-1", "requester": {"vpcId": "vpc-1"}, "code": "active", "decision": "Ignored"},
+                {"vpcPeeringConnectionId": "pcx-1", "requester": {"vpcId": "vpc-1"}, "code": "active",
+                 "decision": "Ignored"},
                 {"vpcPeeringConnectionId": "pcx-2", "requester": {"vpcId": "vpc-9", "ownerId": "333333333333"},
                  "code": "pending-acceptance", "decision": "Pending"},
             ]}),
