@@ -64,9 +64,9 @@ pub struct AwsIdentitySpec {
     #[schemars(length(min = 2, max = 1224), regex(pattern = r"^[\w+=,.@:/-]+$"))]
     pub external_id: Option<String>,
     /// Additional session tags of the assumed role, at most 48, with at most 200 characters in all keys and values
-    /// together. The operator adds the tags `vpcpeering.dev/cluster` and `vpcpeering.dev/namespace`, unless it runs with
-    /// `--disable-session-tags`. STS limits the size of all tags together. It also counts tags that the operator's own
-    /// session passes on, such as those of EKS Pod Identity.
+    /// together. The operator adds the tags `vpcpeering.dev/cluster` and `vpcpeering.dev/namespace`, unless it runs
+    /// with `--disable-session-tags`. STS limits the size of all tags together. It also counts tags that the operator's
+    /// own session passes on, such as those of EKS Pod Identity.
     // STS allows 50 session tags, and the operator adds two.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 48))]
@@ -82,10 +82,10 @@ pub struct AwsIdentitySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$"))]
     pub default_region: Option<String>,
-    /// The region of the STS endpoint that the operator calls to assume the role, for example `eu-central-1`. It must be
-    /// in the partition of `roleArn`. A region that AWS does not enable by default must be enabled in the account of the
-    /// role and in the account of the operator. Defaults to the operator's own region (`AWS_REGION`). The role can be
-    /// used in every region.
+    /// The region of the STS endpoint that the operator calls to assume the role, for example `eu-central-1`. It must
+    /// be in the partition of `roleArn`. A region that AWS does not enable by default must be enabled in the account of
+    /// the role and in the account of the operator. Defaults to the operator's own region (`AWS_REGION`). The role can
+    /// be used in every region.
     /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/id_credentials_temp_enable-regions.html>
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$"))]

@@ -86,8 +86,8 @@ pub(crate) struct Run {
     own_credentials_allow_adoption: bool,
 
     /// Add no session tags to the sessions of AwsIdentity roles. By default they carry the cluster ID and the namespace
-    /// of the resource, which the IAM policies in deploy/iam need to keep namespaces apart. Only spec.sessionTags of the
-    /// AwsIdentity is sent then.
+    /// of the resource, which the IAM policies in deploy/iam need to keep namespaces apart. Then only spec.sessionTags
+    /// of the AwsIdentity is sent.
     #[arg(long, env = "DISABLE_SESSION_TAGS")]
     disable_session_tags: bool,
 

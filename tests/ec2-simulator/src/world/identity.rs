@@ -264,8 +264,8 @@ impl World {
         if !self.is_enabled(account, region) {
             // The text that users quote: https://github.com/turbot/steampipe-plugin-aws/issues/1510
             let message = format!(
-                "STS is not activated in this region for account:{account}. Your account administrator can activate STS \
-                 in this region using the IAM Console."
+                "STS is not activated in this region for account:{account}. Your account administrator can activate \
+                 STS in this region using the IAM Console."
             );
             return Err(Error::new("RegionDisabledException", message).with_status(403));
         }

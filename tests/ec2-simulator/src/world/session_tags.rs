@@ -26,7 +26,7 @@ static ALLOWED: LazyLock<std::result::Result<Regex, regex::Error>> =
 /// <https://github.com/aws/containers-roadmap/issues/2413>
 const PACKED_LIMIT: usize = 400;
 
-/// Checks the tags of a request: their number, lengths and characters, reserved keys, and keys that differ only in case.
+/// Checks the tags of a request: their number, lengths and characters, reserved keys, and keys that differ in case.
 ///
 /// # Errors
 /// `ValidationError` and `InvalidParameterValue`, as the API reference and the user guide document them.
