@@ -80,7 +80,6 @@ struct Model {
     views: Vec<(Timestamp, Vec<Connection>)>,
     spec: VpcPeeringSpec,
     ends: Endpoints,
-    /// Whether EC2 answers a request without the tags of the connection.
     answers_without_tags: bool,
     // The state in the API server.
     status: VpcPeeringStatus,
@@ -348,8 +347,7 @@ impl Model {
                 if self.answers_without_tags {
                     connection.tags = Tags::new();
                 }
-                let is_anothers = connection.tags.get(Owner::UID).is_some_and(|uid| *uid != owner().uid);
-                if is_anothers {
+                if connection.tags.get(Owner::UID).is_some_and(|uid| *uid != owner().uid) {
                     self.status.creation_started_at = None;
                 } else if connection.tags == wanted {
                     self.created = Some(connection);
