@@ -1,6 +1,7 @@
 //! Random interleavings of crashes, lost replies, lag and refusals. In the end, exactly one live peering exists for the
 //! resource, or none after its deletion, and no foreign connection has changed. The test runs the real decision against
-//! the EC2 simulator. It repeats the effects of `controller::vpc_peering`, with a possible crash between any two.
+//! the EC2 simulator. It repeats the effects of `controller::vpc_peering`, with a possible crash between any two. The file
+//! exceeds 400 lines because the model and its disturbances share one state.
 
 #![allow(clippy::unwrap_used)]
 
