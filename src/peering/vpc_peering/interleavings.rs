@@ -1,6 +1,7 @@
 //! Random interleavings of crashes, lost replies, lag and refusals. In the end, exactly one live peering exists for the
 //! resource, or none after its deletion, and no foreign connection has changed. The test runs the real decision against
-//! the EC2 simulator. It repeats the effects of `controller::vpc_peering`, with a possible crash between any two.
+//! the EC2 simulator. It repeats the effects of `controller::vpc_peering`, with a possible crash between any two. The file
+//! exceeds 400 lines because the model and its disturbances share one state.
 
 #![allow(clippy::unwrap_used)]
 
@@ -80,7 +81,6 @@ struct Model {
     views: Vec<(Timestamp, Vec<Connection>)>,
     spec: VpcPeeringSpec,
     ends: Endpoints,
-    /// Whether EC2 answers a request without the tags of the connection.
     answers_without_tags: bool,
     // The state in the API server.
     status: VpcPeeringStatus,
@@ -348,8 +348,7 @@ impl Model {
                 if self.answers_without_tags {
                     connection.tags = Tags::new();
                 }
-                let is_anothers = connection.tags.get(Owner::UID).is_some_and(|uid| *uid != owner().uid);
-                if is_anothers {
+                if connection.tags.get(Owner::UID).is_some_and(|uid| *uid != owner().uid) {
                     self.status.creation_started_at = None;
                 } else if connection.tags == wanted {
                     self.created = Some(connection);

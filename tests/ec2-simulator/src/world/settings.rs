@@ -126,8 +126,9 @@ pub enum RepeatRequest {
     MintNew,
 }
 
-/// The CIDR blocks of the requester that a pending request shows. It shows the primary block (ansible-collections/amazon.aws
-/// `ec2_vpc_peering`). Nobody has observed whether it shows the other account the secondary and IPv6 blocks too.
+/// The CIDR blocks of the requester that a pending request shows. It shows the primary block
+/// (ansible-collections/amazon.aws `ec2_vpc_peering`). Nobody has observed whether it shows the other account the
+/// secondary and IPv6 blocks too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BlocksOfRequests {
