@@ -78,13 +78,13 @@ impl Loss {
 async fn note(world: &World, name: &str) -> Result<String> {
     eventually("the Event LeftInAws", Duration::from_secs(60), async || {
         let events = Api::<Event>::namespaced(world.client.clone(), &world.namespace);
-        let events = events.list(&ListParams::default()).await?.items.into_iter();
+        let mut events = events.list(&ListParams::default()).await?.items.into_iter();
         let is_it = |event: &Event| {
             event.reason.as_deref() == Some("LeftInAws")
                 && event.type_.as_deref() == Some("Warning")
                 && event.regarding.as_ref().is_some_and(|object| object.name.as_deref() == Some(name))
         };
-        events.filter(is_it).last().and_then(|event| event.note).context("no Event LeftInAws")
+        events.rfind(is_it).and_then(|event| event.note).context("no Event LeftInAws")
     })
     .await
     .map_err(|error| world.with_log(error))

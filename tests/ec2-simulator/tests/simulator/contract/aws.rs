@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use aws_config::Region;
 use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
 use ec2_simulator::Settings;
@@ -13,7 +15,7 @@ use ec2_simulator::clock::Clock;
 use jiff::Timestamp;
 
 use super::open_questions::QUESTIONS;
-use super::run::{Run, TAG};
+use super::run::{Run, TAG, https};
 use super::{Agrees, CHECKS};
 use crate::cloud::{Cloud, ELSEWHERE, HERE, simulator};
 use crate::moto::Moto;
@@ -57,9 +59,11 @@ impl Target {
             "this makes VPCs, route tables and peering connections in two AWS accounts; set CONTRACT_AWS=yes to go on"
         );
         let url = variable("CONTRACT_AWS_ENDPOINT");
+        let region = Region::new(variable("CONTRACT_AWS_REGION").unwrap_or_else(|| HERE.to_owned()));
+        let config = ProviderConfig::without_region().with_region(Some(region)).with_http_client(https());
         let credentials = async |name: &str| -> Result<Credentials> {
             let profile = variable(name).with_context(|| format!("set {name} to the name of an AWS profile"))?;
-            let provider = ProfileFileCredentialsProvider::builder().profile_name(&profile).build();
+            let provider = ProfileFileCredentialsProvider::builder().configure(&config).profile_name(&profile).build();
             provider.provide_credentials().await.with_context(|| format!("{name}: no credentials for {profile}"))
         };
         Ok(Self {

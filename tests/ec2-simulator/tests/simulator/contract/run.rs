@@ -56,6 +56,12 @@ enum Kind {
     Vpc,
 }
 
+/// An HTTP client with TLS.
+pub(crate) fn https() -> SharedHttpClient {
+    let tls = Provider::Rustls(CryptoMode::Ring);
+    aws_smithy_http_client::Builder::new().tls_provider(tls).build_https()
+}
+
 impl fmt::Debug for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Run").field("id", &self.id).field("regions", &self.regions).finish_non_exhaustive()
@@ -65,9 +71,7 @@ impl fmt::Debug for Run {
 impl Run {
     /// `other` are the credentials of the second account. `patience` is the longest wait for a status code.
     pub(crate) fn new(id: String, regions: [String; 2], other: Credentials, patience: Duration) -> Self {
-        let tls = Provider::Rustls(CryptoMode::Ring);
-        let http = aws_smithy_http_client::Builder::new().tls_provider(tls).build_https();
-        Self { id, regions, other, http, patience, made: Arc::default() }
+        Self { id, regions, other, http: https(), patience, made: Arc::default() }
     }
 
     pub(crate) fn id(&self) -> &str {
