@@ -1,6 +1,6 @@
 //! The positions of VPCs, groups and labels: a column for each account and region. Pure and deterministic.
 //!
-//! Layout crates know no groups of nodes, so this is our own.
+//! The pure-Rust layout crates do not support groups of nodes, so this layout is our own.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
