@@ -12,6 +12,7 @@ use environment::{Operator, RunningOperator, ec2, eventually, repository};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::process::Command;
 
 use super::alerts::promtool;
 use super::helm::find;
@@ -302,8 +303,29 @@ async fn install_and_start(shared: &Shared, values: &Value, cloud: &Cloud) -> Re
     Ok(operator)
 }
 
+/// Runs the container of `helm test` as a process. It must find nothing wrong.
+async fn run_helm_test(shared: &Shared, values: &Value, cloud: &Cloud) -> Result<()> {
+    let rendered = shared.helm.render(values).await?;
+    let pod = &find(&rendered, "Pod", &format!("{NAME}-check"))?["spec"];
+    let account = pod["serviceAccountName"].as_str().context("no service account")?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vpc-peering-operator"));
+    command.env_clear().env("KUBECONFIG", shared.control_plane.kubeconfig_of("install", account).await?);
+    command.env("AWS_ENDPOINT_URL", cloud.server.url());
+    command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+    let (container, text) = (&pod["containers"][0], |value: &Value| value.as_str().unwrap_or_default().to_owned());
+    command.args(container["args"].as_array().into_iter().flatten().map(text));
+    command
+        .envs(container["env"].as_array().into_iter().flatten().map(|one| (text(&one["name"]), text(&one["value"]))));
+    let output = command.kill_on_drop(true).output().await?;
+    let report = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success() && report.contains("✓ leader election: "), "{report}");
+    Ok(())
+}
+
 pub async fn the_operator_runs_as_installed(shared: Arc<Shared>) -> Result<()> {
-    let operator = install_and_start(&shared, &json!({}), &Cloud::start().await?).await?;
+    let cloud = Cloud::start().await?;
+    let operator = install_and_start(&shared, &json!({}), &cloud).await?;
+    run_helm_test(&shared, &json!({}), &cloud).await?;
     promtool(&shared, &["check", "metrics"], &operator.get("/metrics").await?).await?;
     operator.terminate().await?;
     shared.uninstall().await
@@ -328,6 +350,7 @@ pub async fn the_operator_runs_as_installed_in_two_namespaces(shared: Arc<Shared
             done.with_context(|| format!("{step:?} in {namespace}: {}", operator.output()))?;
         }
     }
+    run_helm_test(&shared, &values, &cloud).await?;
     let account = format!("--as=system:serviceaccount:install:{NAME}");
     let refusal = shared.kubectl(&["get", "vpcpeerings", "--namespace=default", &account]).await.err();
     let refusal = refusal.context("the operator may read VpcPeerings of another namespace")?;

@@ -1,6 +1,6 @@
 //! The positions of VPCs, groups and labels: a column for each account and region. Pure and deterministic.
 //!
-//! Layout crates know no groups of nodes, so this is our own.
+//! The pure-Rust layout crates do not support groups of nodes, so this layout is our own.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -111,13 +111,21 @@ where
 
 /// The edges, in the order of the peerings. Labels are placed from the top to the bottom, so that few lines cross.
 fn edges(graph: &Graph, nodes: &BTreeMap<String, Rect>) -> Vec<Option<Edge>> {
+    let mut degrees = BTreeMap::<&str, usize>::new();
+    for key in graph.peerings.iter().flat_map(|peering| [&peering.requester, &peering.accepter]) {
+        *degrees.entry(key).or_default() += 1;
+    }
     let mut labels: Vec<_> = graph
         .peerings
         .iter()
         .enumerate()
         .filter_map(|(number, peering)| {
             let (from, to) = (nodes.get(&peering.requester)?, nodes.get(&peering.accepter)?);
-            Some((number, label(from, to, &peering.label())))
+            let (left, right) = if from.x <= to.x { (from, to) } else { (to, from) };
+            // Near the VPC with fewer peerings, so that the labels of a hub are spread.
+            let [one, other] = [&peering.requester, &peering.accepter].map(|key| degrees.get(key.as_str()));
+            let (of_left, of_right) = if from.x <= to.x { (one, other) } else { (other, one) };
+            Some((number, label(left, right, of_left <= of_right, &peering.label())))
         })
         .collect();
     labels.sort_by(|one, other| one.1.middle().total_cmp(&other.1.middle()).then(one.0.cmp(&other.0)));
@@ -159,17 +167,18 @@ fn ports_of<'a>(peering: &'a Peering, nodes: &BTreeMap<String, Rect>) -> [(&'a s
     }
 }
 
-/// The best box of a label: in the gap to the right of the left column, where no VPC covers it, and on the line.
-fn label(from: &Rect, to: &Rect, lines: &[String]) -> Rect {
+/// The best box of a label: on the line, and in the gap beside one of its columns, where no VPC covers it.
+fn label(left: &Rect, right: &Rect, is_near_left: bool, lines: &[String]) -> Rect {
     let letters = lines.iter().map(|line| line.chars().count()).max().unwrap_or_default();
     let (width, height) = (letters as f64 * LETTER_WIDTH + 12.0, lines.len() as f64 * LINE_HEIGHT + 6.0);
-    let edge = from.x.min(to.x) + NODE_WIDTH + GROUP_PADDING;
-    // A line between two VPCs of one column stays near it.
-    let x = if from.x == to.x { edge + LABEL_GAP + width / 2.0 } else { edge + COLUMN_GAP / 2.0 };
-    let (left, right) = if from.x <= to.x { (from, to) } else { (to, from) };
+    let edge = left.x + NODE_WIDTH + GROUP_PADDING;
     let columns = (right.x - left.x) / (NODE_WIDTH + 2.0 * GROUP_PADDING + COLUMN_GAP);
-    // In the same or the next column, the label is halfway.
-    let part = if columns > 1.0 { 0.5 / columns } else { 0.5 };
+    let (x, part) = match columns {
+        // A line between two VPCs of one column stays near it.
+        0.0 => (edge + LABEL_GAP + width / 2.0, 0.5),
+        columns if is_near_left => (edge + COLUMN_GAP / 2.0, 0.5 / columns),
+        columns => (right.x - GROUP_PADDING - COLUMN_GAP / 2.0, 1.0 - 0.5 / columns),
+    };
     let y = left.middle() + (right.middle() - left.middle()) * part;
     Rect { x: x - width / 2.0, y: (y - height / 2.0).max(MARGIN), width, height }
 }

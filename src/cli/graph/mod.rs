@@ -146,7 +146,7 @@ impl Draw {
         let namespace = self.kube.namespace.as_deref();
         let peerings = list::<VpcPeering>(&client, namespace, "VpcPeerings").await?;
         let accepters = list::<VpcPeeringAccepter>(&client, namespace, "VpcPeeringAccepters").await?;
-        // Accounts and regions that only an identity tells are unknown to a user who may not list identities.
+        // Without the right to list identities, an account or a region that only an identity names is unknown.
         let identities = Api::<AwsIdentity>::all(client).list(&ListParams::default()).await;
         Ok(resources::graph(&peerings, &accepters, &identities.map(|list| list.items).unwrap_or_default()))
     }

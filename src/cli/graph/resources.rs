@@ -9,7 +9,7 @@ use crate::api::vpc_peering::{PeeringSide, VpcSelector};
 use crate::api::{AwsIdentity, RequestedConnection, Side, VpcPeering, VpcPeeringAccepter};
 use crate::peering::StatusCode;
 
-/// Draws the resources. The identities tell the account and the default region of an end.
+/// Draws the resources. The identities name the account and the default region of an end.
 pub(super) fn graph(peerings: &[VpcPeering], accepters: &[VpcPeeringAccepter], identities: &[AwsIdentity]) -> Graph {
     let mut graph = Graph::default();
     for peering in peerings {

@@ -69,7 +69,8 @@ fn line(svg: &mut String, peering: &Peering, edge: &Edge) {
     let point = |(x, y): &(f64, f64)| format!("{x:.1} {y:.1}");
     let [start, curves @ ..] = &edge.path;
     let curves: Vec<_> = curves.iter().map(point).collect();
-    _ = writeln!(svg, "<g class=\"edge {state}\"><path d=\"M{}C{}\"/></g>", point(start), curves.join(" "));
+    let (path, title) = (format!("M{}C{}", point(start), curves.join(" ")), escape(&peering.label().join(" ")));
+    _ = writeln!(svg, "<g class=\"edge item {state}\"><title>{title}</title><path d=\"{path}\"/></g>");
 }
 
 fn node(svg: &mut String, key: &str, vpc: &Vpc, rect: &Rect, overlaps: &BTreeSet<(&str, &str)>) {

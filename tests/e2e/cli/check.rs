@@ -228,7 +228,7 @@ pub async fn each_fault_in_kubernetes_has_a_line(world: World) -> Result<()> {
     weak.ensure_failure("RBAC", "may not list namespaces")?;
     weak.ensure_line("leader election", "skip", "cannot read the Lease")?;
 
-    // An administrator asks for the rights of somebody else, and is told whose they are.
+    // An administrator checks the rights of a service account by impersonation.
     let admin = control_plane.kubeconfig().to_string_lossy().into_owned();
     let admin = healthy.operator.clone().with("KUBECONFIG", &admin);
     let own = Report::of(run(&admin, &["check", "-o", "json"]).await?)?;
