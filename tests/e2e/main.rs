@@ -168,6 +168,8 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         routes::a_peering_with_routes_is_deleted_within_seconds_with_default_settings,
         routes::a_vpc_without_ipv6_gets_no_ipv6_route,
         routes::an_invalid_parameter_exception_of_a_route_call_is_retried,
+        routes::excluded_destinations_and_tables_get_no_route,
+        routes::a_full_route_table_is_named_and_delays_no_other,
         ended_routes::routes_through_a_connection_that_the_other_side_deleted_are_removed,
         ended_routes::routes_through_a_connection_that_ec2_no_longer_shows_are_reported,
         identities::a_namespace_that_is_not_allowed_makes_no_aws_call,

@@ -52,6 +52,13 @@ pub(crate) enum RouteProblem {
         destination: String,
         blocks: Vec<IpNet>,
     },
+    /// An excluded block is smaller than a destination, which keeps its route.
+    PartialExclusion {
+        /// The field of the routes, such as `spec.routes`.
+        field: String,
+        exclusion: IpNet,
+        destination: IpNet,
+    },
     /// A destination of the spec is an IPv6 block, and the VPC has none.
     NoIpv6 {
         field: String,
@@ -89,7 +96,10 @@ impl RouteProblem {
             | Self::NoTable { .. }
             | Self::NoCidrBlocks
             | Self::TooManyRoutes { .. } => Reason::RouteTableNotFound,
-            Self::TableOfGateway { .. } | Self::OutsideOtherEnd { .. } | Self::NoIpv6 { .. } => Reason::InvalidRequest,
+            Self::TableOfGateway { .. }
+            | Self::OutsideOtherEnd { .. }
+            | Self::PartialExclusion { .. }
+            | Self::NoIpv6 { .. } => Reason::InvalidRequest,
             Self::UnexpectedCidrBlock { .. } => Reason::UnexpectedCidrBlock,
             Self::Unproven { .. } => Reason::RouteConflict,
         }
@@ -135,7 +145,7 @@ impl fmt::Display for RouteProblem {
             Self::NoTable { field, vpc_id } => {
                 write!(
                     f,
-                    "{field}: EC2 shows no matching route table of {vpc_id} to these credentials; route tables of gateways do not match"
+                    "{field}: EC2 shows no matching route table of {vpc_id} to these credentials; route tables of gateways and excluded route tables do not match"
                 )
             }
             Self::NoCidrBlocks => f.write_str("EC2 does not show the CIDR blocks of both ends yet"),
@@ -144,6 +154,12 @@ impl fmt::Display for RouteProblem {
                 write!(
                     f,
                     "{field}: {destination} does not lie within one CIDR block of the other end ({blocks}), so it gets no route; correct or remove it"
+                )
+            }
+            Self::PartialExclusion { field, exclusion, destination } => {
+                write!(
+                    f,
+                    "{field}.excludeCidrBlocks: {exclusion} is only a part of the destination {destination}, which has a route to all of its addresses; exclude all of {destination}, or list in {field}.destinationCidrBlocks only the parts that need a route"
                 )
             }
             Self::NoIpv6 { field, destination, vpc_id } => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::api::RouteTableSelector;
+use crate::api::{RouteTableExclusion, RouteTableSelector};
 
 /// A route table as EC2 shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -111,14 +111,24 @@ impl<T: Into<Arc<RouteTable>>> FromIterator<T> for RouteTables {
 impl RouteTableSelector {
     /// Whether it selects the table. A table of a gateway cannot have the routes, so no selector matches it.
     pub(super) fn matches(&self, table: &RouteTable) -> bool {
-        if table.gateway_id.is_some() {
+        if table.gateway_id.is_some() || self.excludes(table) {
             return false;
         }
-        let has = |(key, value): (&String, &String)| table.tags.get(key) == Some(value);
-        self.all
-            || (self.main && table.main)
-            || self.ids.contains(&table.id)
-            || (!self.tags.is_empty() && self.tags.iter().all(has))
+        self.all || (self.main && table.main) || self.ids.contains(&table.id) || table.has_all(&self.tags)
+    }
+
+    /// Whether the table gets no routes, whatever else matches it.
+    pub(super) fn excludes(&self, table: &RouteTable) -> bool {
+        let is_excluded =
+            |exclude: &RouteTableExclusion| exclude.ids.contains(&table.id) || table.has_all(&exclude.tags);
+        self.exclude.as_ref().is_some_and(is_excluded)
+    }
+}
+
+impl RouteTable {
+    /// Whether the table has all of these tags. False if there are none: an empty field selects nothing.
+    fn has_all(&self, tags: &BTreeMap<String, String>) -> bool {
+        !tags.is_empty() && tags.iter().all(|(key, value)| self.tags.get(key) == Some(value))
     }
 }
 

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod exclusions;
 mod interleavings;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,7 +92,7 @@ fn record(entries: &[&str]) -> BTreeSet<ManagedRoute> {
 
 fn to(selector: RouteTableSelector, destinations: &[&str]) -> Routes {
     let destination_cidr_blocks = destinations.iter().map(|block| (*block).to_owned()).collect();
-    Routes { route_tables: selector, destination_cidr_blocks }
+    Routes { route_tables: selector, destination_cidr_blocks, ..Routes::default() }
 }
 
 fn main_table() -> RouteTableSelector {

@@ -37,7 +37,7 @@ fn routes_through_an_ended_connection_are_removed_before_anything_else() {
     for code in every_code() {
         let mut case = with_routes(Case::with(code.clone()), "pcx-1");
         let route_tables = crate::api::RouteTableSelector { all: true, ..Default::default() };
-        let routes = crate::api::Routes { route_tables, destination_cidr_blocks: Vec::new() };
+        let routes = crate::api::Routes { route_tables, ..Default::default() };
         (case.spec.requester.routes, case.spec.accepter.routes) = (Some(routes.clone()), Some(routes));
         assert_eq!(case.summary() == removal, code.has_ended(), "{code}: {}", case.summary());
     }

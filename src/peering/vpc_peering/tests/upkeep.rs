@@ -139,7 +139,7 @@ fn routes_are_created_when_active_and_deleted_before_the_peering() {
     let mut case = Case::showing(shown);
     case.spec.requester.routes = Some(crate::api::Routes {
         route_tables: crate::api::RouteTableSelector { main: true, ..Default::default() },
-        destination_cidr_blocks: Vec::new(),
+        ..Default::default()
     });
     case.observed.tables.insert(Side::Requester, table(&[]));
     assert_eq!(case.summary(), "record 1 routes, requester");
