@@ -43,8 +43,8 @@ pub struct Routes {
     pub exclude_cidr_blocks: Vec<String>,
 }
 
-/// Selects route tables of a VPC. Exactly one of `all`, `main`, `ids` and `tags` must be set. A route table that matches later gets the routes; one
-/// that no longer matches loses them.
+/// Selects route tables of a VPC. Exactly one of `all`, `main`, `ids` and `tags` must be set. A route table that matches
+/// later gets the routes; one that no longer matches loses them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
     validation = Rule::new("[has(self.all) && self.all, has(self.main) && self.main, has(self.ids), has(self.tags)].exists_one(given, given)")
