@@ -137,16 +137,7 @@ async fn round<K: Kind>(
     } else {
         observed
     };
-    if let Some(warning) = permit.as_ref().and_then(Permit::near_quota) {
-        context.events.publish(&*object, EventType::Warning, StepEvent::NearQuota.as_str(), warning);
-    }
-    let outcome = Box::pin(object.execute(context, actors, &observed, &step)).await?;
-    if let Some(permit) = permit {
-        permit.complete(match &outcome {
-            Outcome::Done(next) => Ok(next.connection_id()),
-            Outcome::Refused(_, error) => Err(error),
-        });
-    }
+    let outcome = take(context, &*object, actors, &observed, (&step, permit)).await?;
     match outcome {
         Outcome::Done(next) => Ok(done(context, Arc::from(next), actors, &step)),
         Outcome::Refused(next, error) => Box::pin(refused(context, Arc::from(next), step, error)).await,
@@ -168,6 +159,27 @@ async fn acquire<K: Kind>(
         Acquired::Permit(permit) => Ok(Some(permit)),
         Acquired::Queued(queued) => Err(queued),
     }
+}
+
+/// Takes a step, and reports its outcome to the fair queue.
+async fn take<K: Kind>(
+    context: &Context,
+    object: &K,
+    actors: &K::Actors,
+    observed: &K::Observation,
+    (step, permit): (&K::Step, Option<Permit>),
+) -> Result<Outcome<K>, kube::Error> {
+    if let Some(warning) = permit.as_ref().and_then(Permit::near_quota) {
+        context.events.publish(object, EventType::Warning, StepEvent::NearQuota.as_str(), warning);
+    }
+    let outcome = Box::pin(object.execute(context, actors, observed, step)).await?;
+    if let Some(permit) = permit {
+        permit.complete(match &outcome {
+            Outcome::Done(next) => Ok(next.connection_id()),
+            Outcome::Refused(_, error) => Err(error),
+        });
+    }
+    Ok(outcome)
 }
 
 fn done<K: Kind>(context: &Context, object: Arc<K>, actors: &K::Actors, step: &K::Step) -> Round<K> {

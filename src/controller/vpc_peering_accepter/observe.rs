@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::OptionFuture;
 use kube::ResourceExt;
 
 use super::older;
@@ -65,10 +66,8 @@ pub(super) async fn observe(
     });
     let last_write = last_write.unwrap_or(context.started);
     let since = look.since.max(last_write);
-    let tables = match tables {
-        Some(tables) => Some(inventories::route_tables(&tables, vpc_id, since).await),
-        None => None,
-    };
+    let tables = tables.map(|tables| async move { inventories::route_tables(&tables, vpc_id, since).await });
+    let tables = OptionFuture::from(tables).await;
     let filters = related(&recorded, vpc_id);
     let mut listing = inventory.query(filters.clone(), since).await;
     loop {
@@ -97,9 +96,7 @@ pub(super) async fn observe(
             tables: tables.clone(),
             connections,
         });
-        let window = context.settings.consistency_window;
-        let unseen = with_state(context, object, |state| state.unseen(window, |step| observed.shows(step)));
-        observed.unseen = unseen;
+        observed.unseen = with_state(context, object, |state| state.unseen(window, |step| observed.shows(step)));
         watch_ids(object, context, vpc_id, &recorded, has_routes);
         // A change that was reported before the object asked to be woken by it.
         match inventory.newer_than(&listing) {
