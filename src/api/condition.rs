@@ -47,7 +47,7 @@ macro_rules! closed_list {
 closed_list! {
     /// The `type` of a condition.
     ConditionType {
-        Ready: "True if everything matches the spec. Always present.",
+        Ready: "True only if everything matches the spec. For an active connection: if no `OptionsSynced` or `RoutesReady` is False, and the tags match. Always present.",
             "Read its reason and message.";
         Reconciling: "Present and True while the operator or EC2 is still working to match the spec.",
             "Wait. The message says for what.";
@@ -117,6 +117,8 @@ closed_list! {
             "Nothing.";
         Updating: "The operator is changing tags, options or routes, waits until EC2 shows such a change, or waits until the peering is active.",
             "Nothing.";
+        DnsAttributeDisabled: "`enableDnsSupport` or `enableDnsHostnames` of a VPC is off. The option `allowDnsResolutionFromRemoteVpc` has no effect unless both attributes of both VPCs are on, and the operator does not set it. The message names the VPC, the attribute and the command that turns it on.",
+            "Run the command, or set `manageDnsAttributes` in the options of that end.";
         MaxConnections: "The number of accepted connections has reached `spec.maxConnections`.",
             "Raise `spec.maxConnections`, or delete one of the connections in EC2.";
         RouteConflict: "A route table has a route to the same destination with another target. The operator does not change it. The target may be another connection of the same `VpcPeeringAccepter`, whose requester has the same CIDR block.",
@@ -167,6 +169,8 @@ closed_list! {
         Tagged: "The operator set tags on the connection.", "Nothing.";
         Untagged: "The operator removed tags that it had set on the connection.", "Nothing.";
         OptionsSet: "The operator set the peering options of an end.", "Nothing.";
+        DnsAttributeSet: "The operator turned on a DNS attribute of a VPC, because of `manageDnsAttributes`. It does not turn it off again.",
+            "Nothing.";
         RoutesChanged: "The operator created, replaced or deleted routes.", "Nothing.";
         DeletionRequested: "The operator requested the deletion of the connection from EC2.", "Nothing.";
         ExpiringSoon: "A request that nobody has accepted expires within 24 hours.",

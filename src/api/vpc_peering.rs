@@ -238,6 +238,13 @@ pub struct SideOptions {
     /// end. If absent, the option is left unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_dns_resolution_from_remote_vpc: Option<bool>,
+    /// Lets the operator turn on the attributes `enableDnsSupport` and `enableDnsHostnames` of this end's VPC.
+    /// `allowDnsResolutionFromRemoteVpc` has no effect without them, at either end. Both attributes apply to the whole
+    /// VPC: instances with a public address also get a public DNS name. The operator never turns them off again, also
+    /// not when this resource is deleted. The `AwsIdentity` must set `allowVpcAttributes`. Defaults to false: then the
+    /// condition `OptionsSynced` names the attribute that is off.
+    #[serde(default)]
+    pub manage_dns_attributes: bool,
 }
 
 /// How the request is accepted.

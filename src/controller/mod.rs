@@ -7,6 +7,7 @@ mod cache;
 mod cache_age;
 mod context;
 mod deferred_writes;
+mod dns;
 mod endpoint;
 mod event_publisher;
 mod fair_queue;

@@ -8,6 +8,7 @@ pub(crate) mod authority;
 pub(crate) mod blocker;
 pub(crate) mod conditions;
 pub(crate) mod connection;
+pub(crate) mod dns;
 pub(crate) mod endpoints;
 pub(crate) mod left_in_aws;
 pub(crate) mod limits;

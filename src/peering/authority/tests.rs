@@ -207,7 +207,8 @@ impl PeeringState {
     fn spec(&self) -> VpcPeeringSpec {
         let mut spec = spec();
         spec.requester.routes = self.has_routes.then(every_table);
-        spec.requester.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
+        spec.requester.options =
+            Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true), ..SideOptions::default() });
         spec.tags = vec![Tag { key: "Name".into(), value: "x".into() }];
         spec.vpc_peering_connection_id = self.adopts.map(str::to_owned);
         spec.deletion_policy = if self.retains { DeletionPolicy::Retain } else { DeletionPolicy::Delete };

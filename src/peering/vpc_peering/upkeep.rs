@@ -7,9 +7,10 @@ use crate::api::{Acceptance, ConditionType, DeletionPolicy, Ownership, Reason, S
 use crate::peering::authority::{Authorized, Hint};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
+use crate::peering::dns::DnsOfVpc;
 use crate::peering::plan::{Aspect, AspectStatus, Plan, Step as _};
 use crate::peering::settings::{MISSING_REQUEUE, Settings};
-use crate::peering::upkeep;
+use crate::peering::upkeep::{self, OptionsOfEnd};
 
 /// The state of every aspect.
 pub(super) fn aspects(
@@ -166,15 +167,19 @@ fn options(
     target: &Authorized,
     side: Side,
 ) -> Option<AspectStatus<Step>> {
-    let wanted = desired.spec.side(side).options?.allow_dns_resolution_from_remote_vpc?;
-    let field = format!("spec.{side}.options");
+    let wanted = desired.spec.side(side).options?;
+    let needs_dns = desired.needs_dns();
+    if wanted.allow_dns_resolution_from_remote_vpc.is_none() && !(needs_dns && wanted.manage_dns_attributes) {
+        return None;
+    }
+    let field = options_field(side);
     let of_end = |connection: &Connection| match side {
         Side::Requester => connection.requester.peering_options.clone(),
         Side::Accepter => connection.accepter.peering_options.clone(),
     };
     let shown = match (side, &observed.accepter) {
         (Side::Accepter, AccepterView::Nobody) => {
-            return Some(AspectStatus::blocked(Aspect::Options(side), no_identity(&field)));
+            return Some(AspectStatus::blocked(Aspect::Options(side), no_identity(field)));
         }
         (Side::Accepter, AccepterView::Elsewhere(Err(blocker))) => {
             return Some(AspectStatus::blocked(Aspect::Options(side), blocker.clone()));
@@ -185,9 +190,36 @@ fn options(
         }
         (Side::Requester, _) | (Side::Accepter, AccepterView::Same) => of_end(connection),
     };
-    let limits = desired.permissions.at(side);
-    let status = upkeep::options(side, wanted, shown.as_ref(), target, (&field, limits));
-    Some(status.map(|step| Step::Upkeep { side, step }))
+    let other = if side == Side::Requester { Side::Accepter } else { Side::Requester };
+    let options = OptionsOfEnd {
+        side,
+        wanted,
+        needs_dns,
+        shown: shown.as_ref(),
+        target,
+        limits: desired.permissions.at(side),
+        own: dns_of(desired, observed, side),
+        other: Some(dns_of(desired, observed, other)),
+    };
+    Some(options.decide().map(|step| Step::Upkeep { side, step }))
+}
+
+fn options_field(side: Side) -> &'static str {
+    match side {
+        Side::Requester => "spec.requester.options",
+        Side::Accepter => "spec.accepter.options",
+    }
+}
+
+fn dns_of<'a>(desired: Desired<'a>, observed: &'a Observation, side: Side) -> DnsOfVpc<'a> {
+    let end = desired.ends.side(side);
+    DnsOfVpc {
+        vpc_id: &end.vpc_id,
+        region: &end.region,
+        attributes: observed.dns.get(&side),
+        field: options_field(side),
+        is_managed: desired.spec.side(side).options.is_some_and(|options| options.manage_dns_attributes),
+    }
 }
 
 /// The connection of an earlier resource of this name between the same VPCs. It is deleted, unless the spec keeps

@@ -9,6 +9,7 @@ use crate::api::{ManagedRoute, RequestedConnection, Side, VpcPeeringAccepterSpec
 use crate::peering::authority::{self, Authority, Authorized};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
+use crate::peering::dns::DnsAttributes;
 use crate::peering::endpoints::Endpoint;
 use crate::peering::limits::Permissions;
 use crate::peering::owner::Owner;
@@ -48,6 +49,11 @@ impl<'a> Desired<'a> {
             permissions: self.permissions,
             is_cluster_unique: self.is_cluster_unique,
         }
+    }
+
+    /// Whether the VPC needs its DNS attributes.
+    pub(crate) fn needs_dns(&self) -> bool {
+        self.spec.options.is_some_and(|options| options.allow_dns_resolution_from_remote_vpc == Some(true))
     }
 
     /// The tags of the spec, and the tags that name this resource as the accepter.
@@ -108,6 +114,8 @@ pub(crate) struct Observation {
     pub older_accepter: Option<String>,
     /// Whether EC2 has had time to show the last change.
     pub is_settled: bool,
+    /// The DNS attributes of the VPC, if the operator has looked.
+    pub dns: Option<Result<DnsAttributes, Blocker>>,
     /// EC2's answers to the route calls of this process.
     pub route_answers: RouteAnswers,
     /// The refusals of AWS whose next attempt is not due yet.
@@ -117,10 +125,11 @@ pub(crate) struct Observation {
 }
 
 impl Observation {
-    /// Whether EC2 shows the effect of a change of tags or options.
+    /// Whether EC2 shows the effect of a change of tags, options or DNS attributes.
     pub(crate) fn shows(&self, step: &Step) -> bool {
         let Step::Upkeep { id, step } = step else { return true };
-        self.connections.get(id).is_some_and(|connection| step.is_shown_by(Side::Accepter, connection))
+        let connection = self.connections.get(id).map(|connection| &**connection);
+        step.is_shown(Side::Accepter, connection, self.dns.as_ref())
     }
 
     /// Whether an accepted connection is certainly gone: EC2 shows that it has ended, has shown it before, or has not

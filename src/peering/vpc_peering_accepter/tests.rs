@@ -385,7 +385,8 @@ fn a_block_that_is_added_later_withholds_no_other_route() {
 #[test]
 fn a_change_that_ec2_does_not_show_yet_is_not_repeated() {
     let mut case = Case::new([connection("pcx-1", StatusCode::Active)]).accepted("pcx-1");
-    case.spec.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
+    case.spec.options =
+        Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true), ..SideOptions::default() });
     let step = case.step().expect("a step");
     let aspect = ("pcx-1".to_owned(), Aspect::Options(Side::Accepter));
     case.observed.unseen.insert(aspect, Unseen { step: step.clone(), left: Duration::from_secs(60) });
@@ -394,7 +395,8 @@ fn a_change_that_ec2_does_not_show_yet_is_not_repeated() {
     };
     assert!(message.contains("waiting for EC2 to show a change"), "{message}");
     // An edited spec is applied at once.
-    case.spec.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(false) });
+    case.spec.options =
+        Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(false), ..SideOptions::default() });
     assert!(!matches!(case.plan(), Plan::Wait { .. }), "{:?}", case.plan());
     assert!(!case.observed.shows(&step));
 }
@@ -570,7 +572,8 @@ fn tags_options_and_routes_are_repaired_in_order_and_block_no_other() {
         ..connection(id, StatusCode::Active)
     };
     let mut case = Case::new([active("pcx-1")]).accepted("pcx-1");
-    case.spec.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
+    case.spec.options =
+        Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true), ..SideOptions::default() });
     with_routes(&mut case, "10.1.0.0/16", None);
     case.spec.tags = vec![crate::api::Tag { key: "a".into(), value: "1".into() }];
     assert!(matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::RecordTags { .. }, .. })), "{:?}", case.plan());
@@ -610,7 +613,8 @@ fn options_and_routes_are_pending_until_the_connection_is_active() {
     for (code, is_ok) in [(StatusCode::Provisioning, false), (StatusCode::Deleted, true)] {
         let mut case = Case::new([connection("pcx-1", code)]).accepted("pcx-1");
         with_routes(&mut case, "10.1.0.0/16", None);
-        case.spec.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
+        case.spec.options =
+            Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true), ..SideOptions::default() });
         let outcomes = case.assess().aspects;
         assert_eq!(outcomes.len(), 2);
         assert!(outcomes.iter().all(|(_, outcome)| outcome.is_ok() == is_ok), "{outcomes:?}");

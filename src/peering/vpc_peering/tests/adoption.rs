@@ -101,7 +101,8 @@ fn adoption_and_options_need_their_own_permissions() {
     }
     assert_eq!(case.summary(), "stalled: ActionNotAllowed");
     let mut case = Case::with(StatusCode::Active);
-    case.spec.requester.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
+    case.spec.requester.options =
+        Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true), ..SideOptions::default() });
     if let Some(limits) = &mut case.permissions.requester {
         limits.options = false;
     }

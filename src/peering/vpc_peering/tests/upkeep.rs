@@ -88,7 +88,7 @@ fn each_end_has_its_own_tags() {
 
 #[test]
 fn options_are_compared_with_ec2() {
-    let allow = |allow| Some(SideOptions { allow_dns_resolution_from_remote_vpc: allow });
+    let allow = |allow| Some(SideOptions { allow_dns_resolution_from_remote_vpc: allow, ..SideOptions::default() });
     let mut case = Case::with(StatusCode::Active);
     case.spec.requester.options = allow(None);
     assert_eq!(case.summary(), "settled", "an option that the spec does not name stays");
