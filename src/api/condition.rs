@@ -140,7 +140,7 @@ closed_list! {
         PeerNotAllowed: "The `AwsIdentity` may not be used for a peering with this account or VPC. The operator made no AWS call.",
             "Ask an administrator to add the other end to `allowedPeers` of the `AwsIdentity`, or use another `AwsIdentity`.";
         ActionNotAllowed: "The spec sets routes, DNS options or the adoption of a connection, which the `AwsIdentity` does not allow.",
-            "Ask an administrator to set `allowRoutes`, `allowOptions` or `allowAdoption` of the `AwsIdentity`, or remove the field from the spec.";
+            "Ask an administrator to set `allowRoutes`, `allowOptions`, `allowVpcAttributes` or `allowAdoption` of the `AwsIdentity`, or remove the field from the spec.";
         NothingAllowed: "The operator can assume the role, but the `AwsIdentity` permits nothing, because a permission is absent or empty.",
             "Set the fields that the message names. `all: true` allows everything of a field.";
         VpcNotFound: "No VPC matches the `vpcSelector`.",

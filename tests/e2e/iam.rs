@@ -40,8 +40,16 @@ const UNTAGGED: &[&str] = &[
 ];
 
 /// Files that grant something. `guard.json` only denies, and moto serves SQS, which does not evaluate policies.
-const GRANTS: [&str; 7] =
-    ["hub", "trust", "requester", "accepter", "own-credentials", "adoption", "own-credentials-adoption"];
+const GRANTS: [&str; 8] = [
+    "hub",
+    "trust",
+    "requester",
+    "accepter",
+    "own-credentials",
+    "adoption",
+    "own-credentials-adoption",
+    "dns-attributes",
+];
 
 /// The actions that operators used, and the statements that allowed them.
 #[derive(Debug, Default)]
@@ -130,6 +138,8 @@ pub struct Policies {
     clusters: Vec<String>,
     /// Whether the temporary grant for adoption is attached.
     adopts: bool,
+    /// Whether DNS attributes of VPCs may be turned on.
+    dns: bool,
     /// Whether options may be set without tags.
     untagged: bool,
 }
@@ -140,12 +150,13 @@ impl Policies {
         let namespace = Api::<Namespace>::all(client.clone()).get("kube-system").await?;
         let clusters = vec![namespace.metadata.uid.context("no UID")?, "another".to_owned()];
         let is_in = |tests: &[&str]| tests.iter().any(|name| test.ends_with(name));
-        Ok(Self { clusters, adopts: is_in(ADOPTING), untagged: is_in(UNTAGGED) })
+        Ok(Self { clusters, adopts: is_in(ADOPTING), dns: test.contains("dns::"), untagged: is_in(UNTAGGED) })
     }
 
     /// Attaches the operator's policies to an access key.
     pub async fn bind_key(&self, simulator: &Client, key: &str) -> Result<()> {
         let names = ["hub", "own-credentials"].into_iter().chain(self.adopts.then_some("own-credentials-adoption"));
+        let names = names.chain(self.dns.then_some("dns-attributes"));
         self.attach(simulator, key, OWN_ACCOUNT, names).await
     }
 

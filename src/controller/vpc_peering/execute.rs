@@ -208,8 +208,13 @@ impl Effect<'_> {
     }
 
     async fn forget_intent(&self, object: VpcPeering, readiness: &Readiness) -> Result<VpcPeering, kube::Error> {
-        let status =
-            without_intent(&object.spec, object.status.as_ref(), readiness, self.generation(), Timestamp::now());
+        let status = without_intent(
+            (&object.spec, self.desired.deletion_policy()),
+            object.status.as_ref(),
+            readiness,
+            self.generation(),
+            Timestamp::now(),
+        );
         write(self.context, &object, status).await
     }
 

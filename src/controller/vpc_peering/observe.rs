@@ -29,7 +29,7 @@ use crate::peering::{Authorized, Blocker, Connection, Endpoints, Owner, Snapshot
 /// The desired state of the object.
 pub(super) fn desired<'a>(
     object: &'a VpcPeering,
-    context: &Context,
+    context: &'a Context,
     peers: &'a Peers,
     owner: &'a Owner,
 ) -> Desired<'a> {
@@ -38,6 +38,7 @@ pub(super) fn desired<'a>(
         spec: &object.spec,
         ends: &peers.ends,
         permissions: &peers.permissions,
+        defaults: &context.defaults,
         is_cluster_unique: context.settings.is_cluster_unique,
         deleted: is_deleted(object),
         finalizer: has_finalizer(object),

@@ -27,7 +27,7 @@ use crate::peering::{Authorized, Blocker, Connection, Endpoint, Hint, Owner, Sna
 /// The desired state of the object.
 pub(super) fn desired<'a>(
     object: &'a VpcPeeringAccepter,
-    context: &Context,
+    context: &'a Context,
     accepter: &'a Accepter,
     owner: &'a Owner,
 ) -> Desired<'a> {
@@ -36,6 +36,7 @@ pub(super) fn desired<'a>(
         spec: &object.spec,
         end: &accepter.end,
         permissions: &accepter.permissions,
+        defaults: &context.defaults,
         is_cluster_unique: context.settings.is_cluster_unique,
         deleted: is_deleted(object),
         finalizer: has_finalizer(object),

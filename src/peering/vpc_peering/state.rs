@@ -8,12 +8,14 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::step::Step;
 use crate::api::{
-    ConditionType, ManagedRoute, ManagedTag, Ownership, Side, SideOptions, VpcPeeringSpec, VpcPeeringStatus,
+    ConditionType, DeletionPolicy, ManagedRoute, ManagedTag, Ownership, Side, SideOptions, VpcPeeringSpec,
+    VpcPeeringStatus,
 };
 use crate::peering::authority::{self, Authority, Authorized, Hint};
 use crate::peering::blocker::Blocker;
 use crate::peering::conditions;
 use crate::peering::connection::Connection;
+use crate::peering::defaults::Defaults;
 use crate::peering::dns::DnsAttributes;
 use crate::peering::endpoints::Endpoints;
 use crate::peering::limits::Permissions;
@@ -31,6 +33,8 @@ pub(crate) struct Desired<'a> {
     pub ends: &'a Endpoints,
     /// The limits of the identities that act.
     pub permissions: &'a Permissions,
+    /// The defaults of the operator for what the spec leaves open.
+    pub defaults: &'a Defaults,
     /// See [`Settings::is_cluster_unique`](crate::peering::Settings::is_cluster_unique).
     pub is_cluster_unique: bool,
     pub deleted: bool,
@@ -58,12 +62,16 @@ impl<'a> Desired<'a> {
         }
     }
 
-    /// The tags of the spec for these ends, and the ownership tags.
+    /// The default tags, the tags of the spec for these ends, and the ownership tags.
     pub(crate) fn tags(&self, sides: &[Side]) -> BTreeMap<String, String> {
         let sides = sides.iter().flat_map(|side| &self.spec.side(*side).tags);
-        let of_spec = self.spec.tags.iter().chain(sides).map(|tag| (tag.key.clone(), tag.value.clone()));
+        let of_spec = self.defaults.with_tags(self.spec.tags.iter().chain(sides));
         let ownership = self.owner.tags().into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
-        of_spec.chain(ownership).collect()
+        of_spec.into_iter().chain(ownership).collect()
+    }
+
+    pub(crate) fn deletion_policy(&self) -> DeletionPolicy {
+        self.defaults.deletion_policy(self.spec.deletion_policy)
     }
 
     /// Whether an end allows DNS resolution, for which both VPCs need their DNS attributes.

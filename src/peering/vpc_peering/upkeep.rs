@@ -225,7 +225,7 @@ fn dns_of<'a>(desired: Desired<'a>, observed: &'a Observation, side: Side) -> Dn
 /// The connection of an earlier resource of this name between the same VPCs. It is deleted, unless the spec keeps
 /// connections in AWS.
 fn orphans(desired: Desired<'_>, observed: &Observation) -> Option<AspectStatus<Step>> {
-    if desired.spec.deletion_policy == DeletionPolicy::Retain {
+    if desired.deletion_policy() == DeletionPolicy::Retain {
         return None;
     }
     let authority = desired.authority();

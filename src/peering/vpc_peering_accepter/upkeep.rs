@@ -225,7 +225,7 @@ pub(super) fn withdraw_tags(
     let shows = |tag: &&ManagedTag| connection.tags.get(&tag.key) == Some(&tag.value);
     let managed = record.into_iter().flat_map(|record| record.managed_tags.iter().filter(shows));
     let mut keys = tags::ownership_keys(&desired.authority(), connection, true);
-    if desired.spec.deletion_policy == DeletionPolicy::Delete {
+    if desired.deletion_policy() == DeletionPolicy::Delete {
         keys.extend(managed.map(|tag| tag.key.to_string()));
     }
     let step = tags::remove(target, keys)?;

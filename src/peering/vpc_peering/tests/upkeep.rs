@@ -82,7 +82,7 @@ fn each_end_has_its_own_tags() {
         AccepterView::Elsewhere(Ok(Some(Arc::new(seen_there(StatusCode::Active, with(&["a", "x"]))))));
     assert_eq!(case.summary(), "settled", "somebody else set the tag x");
     let mut retained = Case { deleted: true, ..case };
-    retained.spec.deletion_policy = DeletionPolicy::Retain;
+    retained.spec.deletion_policy = Some(DeletionPolicy::Retain);
     assert_eq!(retained.summary(), "untag pcx-1 cluster name namespace uid");
 }
 
