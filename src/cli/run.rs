@@ -416,8 +416,8 @@ mod tests {
             assert!(default_tags(text).is_err(), "{text}");
         }
         assert!(default_tags(&too_many).is_err());
-        let refused = default_tags("vpcpeering.dev/uid=1").unwrap_err();
-        assert!(refused.contains("vpcpeering.dev/uid") && refused.contains("reserved"), "{refused}");
+        let refused = default_tags("vpcpeering.dev/uid=1");
+        assert!(refused.is_err_and(|error| error.contains("vpcpeering.dev/uid") && error.contains("reserved")));
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use super::routes::{self, SIDES, no_identity};
 use super::state::{AccepterView, Desired, Observation, Recorded};
 use super::step::Step;
-use crate::api::{Acceptance, ConditionType, DeletionPolicy, Ownership, Reason, Side, VpcPeeringStatus};
+use crate::api::{
+    Acceptance, ConditionType, DeletionPolicy, ManagementPolicy, Ownership, Reason, Side, VpcPeeringStatus,
+};
 use crate::peering::authority::{Authorized, Hint};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
@@ -67,7 +69,9 @@ pub(super) fn conditions(
         .iter()
         .any(|side| side.options.is_some_and(|options| options.allow_dns_resolution_from_remote_vpc.is_some()));
     let routes = sides.iter().any(|side| side.routes.is_some());
-    upkeep::conditions(statuses.iter(), (options, routes), awaited, Step::change)
+    // Nobody keeps the aspects of a connection that is only observed, so that they have no conditions.
+    let is_kept = desired.spec.management_policy == ManagementPolicy::Full && !desired.spec.dry_run;
+    upkeep::conditions(statuses.iter(), (options && is_kept, routes && is_kept), awaited, Step::change)
 }
 
 /// The reason why the options and routes wait for an active connection.

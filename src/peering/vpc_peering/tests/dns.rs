@@ -126,3 +126,18 @@ fn an_active_peering_is_ready_only_if_its_options_and_routes_are() {
     }
     assert_eq!(seen.len(), 2);
 }
+
+/// Nobody keeps the options of such a connection, so that no condition contradicts `Ready`.
+#[test]
+fn an_observed_peering_has_no_condition_of_its_options() {
+    let mut observed = case(OFF, OFF);
+    observed.spec.management_policy = ManagementPolicy::Observe;
+    observed.recorded.ownership = Some(Ownership::Observed);
+    let mut dry_run = case(OFF, OFF);
+    dry_run.spec.dry_run = true;
+    for case in [observed, dry_run] {
+        let decision = case.decision();
+        assert!(is_ready(&decision.status.conditions), "{:?}", decision.plan);
+        assert!(find(&decision.status.conditions, ConditionType::OptionsSynced).is_none());
+    }
+}
