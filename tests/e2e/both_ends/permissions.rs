@@ -54,10 +54,7 @@ pub async fn each_policy_grants_every_action_that_its_role_uses(world: World) ->
             by_role.filter(|entry| entry.session.as_ref().is_some_and(|session| session.name != TEST_SESSION));
         let used: std::collections::BTreeSet<String> = by_role
             .filter(|entry| entry.action != "GetCallerIdentity")
-            .map(|entry| match entry.action.as_str() {
-                action @ "GetServiceQuota" => format!("servicequotas:{action}"),
-                action => format!("ec2:{action}"),
-            })
+            .map(|entry| iam::permission(&entry.action))
             .collect();
         let granted = iam::granted(name)?;
         let missing: Vec<_> = used.difference(&granted).collect();
