@@ -8,6 +8,7 @@ use aws_config::SdkConfig;
 use smol_str::SmolStr;
 use tokio::time::Instant;
 
+use super::dns_lookup::DnsLookup;
 use super::ec2::Ec2;
 use super::error::AwsError;
 use super::interceptor::{Interceptor, SdkInterceptor};
@@ -49,6 +50,7 @@ pub struct Account {
     pub peerings: Inventories<Snapshot>,
     pub route_tables: Inventories<RouteTables>,
     pub vpcs: VpcLookup,
+    pub dns: DnsLookup,
     pub quotas: QuotaLookup,
     ec2: Arc<Ec2>,
     sts: aws_sdk_sts::Client,
@@ -113,6 +115,7 @@ impl Accounts {
                 for account in accounts {
                     account.ec2.forget_idle(IDLE_TIMEOUT);
                     account.vpcs.forget_idle(IDLE_TIMEOUT);
+                    account.dns.forget_idle();
                     account.quotas.forget_idle(IDLE_TIMEOUT);
                 }
                 tokio::time::sleep(SWEEP_INTERVAL).await;
@@ -206,6 +209,7 @@ impl Account {
             peerings: Inventories::new(Arc::clone(&ec2), poll_settings.clone()),
             route_tables: Inventories::new(Arc::clone(&ec2), poll_settings.clone()),
             vpcs: VpcLookup::new(Arc::clone(&ec2)),
+            dns: DnsLookup::new(Arc::clone(&ec2)),
             quotas,
             ec2,
             sts: aws_sdk_sts::Client::from_conf(sts),

@@ -70,6 +70,10 @@ const GONE: &[&str] = &[
     "InvalidVpcPeeringConnectionId.NotFound",
 ];
 
+/// EC2's answer to `allowDnsResolutionFromRemoteVpc` if a DNS attribute of either VPC is off.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
+const DNS_HOSTNAMES_DISABLED: &str = "InvalidVpcPeeringConnectionState.DnsHostnamesDisabled";
+
 /// A tag policy of the organization refuses a tag.
 /// <https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_policies_tag-policies.html>
 const TAG_POLICY_VIOLATION: &str = "TagPolicyViolation";
@@ -267,6 +271,10 @@ fn hint(code: &str) -> Option<&'static str> {
             "correct the operator's credentials, or enable the region of spec.stsRegion (default: AWS_REGION) in their \
              account"
         }
+        DNS_HOSTNAMES_DISABLED => {
+            "turn on enableDnsSupport and enableDnsHostnames of both VPCs (aws ec2 modify-vpc-attribute); if the VPC \
+             of the other end belongs to another account, ask its owner"
+        }
         TAG_POLICY_VIOLATION => "correct that tag in spec.tags, or change the tag policy of the AWS organization",
         _ => return None,
     })
@@ -448,7 +456,7 @@ mod tests {
         ("InvalidVpcPeeringConnectionID.NotFound", Class::Gone, ""),
         ("InvalidVpcPeeringConnectionId.NotFound", Class::Gone, ""),
         ("InvalidVpcPeeringConnectionId.Malformed", Class::FixSpec, ""),
-        ("InvalidVpcPeeringConnectionState.DnsHostnamesDisabled", Class::FixSpec, ""),
+        ("InvalidVpcPeeringConnectionState.DnsHostnamesDisabled", Class::FixSpec, "enableDnsHostnames of both VPCs"),
         ("InvalidStateTransition", Class::Wait, ""),
         ("VpcPeeringConnectionAlreadyExists", Class::FixSpec, ""),
         ("VpcPeeringConnectionsPerVpcLimitExceeded", Class::Wait, ""),

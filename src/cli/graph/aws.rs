@@ -11,7 +11,7 @@ use crate::peering::{Connection, Owner, Snapshot};
 /// Values of one EC2 filter. <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>
 const FILTER_VALUES: usize = 200;
 
-/// What EC2 shows of one region.
+/// EC2's view of one region.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Region {
     name: String,

@@ -95,7 +95,7 @@ impl Effect<'_> {
             return self.refused(AwsError::incomplete("none", &format!("no identity acts for the {side}")));
         };
         let ec2 = account.acting_for(self.desired.owner);
-        let end = Endpoint { ec2: &ec2, region: &self.peers.ends.side(side).region, side };
+        let end = Endpoint { ec2: &ec2, dns: &account.dns, region: &self.peers.ends.side(side).region, side };
         match call(end).await {
             Some(answer) => self.answered(answer),
             None => self.done(),
@@ -208,8 +208,13 @@ impl Effect<'_> {
     }
 
     async fn forget_intent(&self, object: VpcPeering, readiness: &Readiness) -> Result<VpcPeering, kube::Error> {
-        let status =
-            without_intent(&object.spec, object.status.as_ref(), readiness, self.generation(), Timestamp::now());
+        let status = without_intent(
+            (&object.spec, self.desired.deletion_policy()),
+            object.status.as_ref(),
+            readiness,
+            self.generation(),
+            Timestamp::now(),
+        );
         write(self.context, &object, status).await
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::OptionFuture;
 use kube::ResourceExt;
 
 use super::older;
@@ -12,20 +13,22 @@ use crate::aws::Filters;
 use crate::aws::calls::{ACCEPTER_VPC_ID, CONNECTION_ID};
 use crate::controller::blocked::Blocked;
 use crate::controller::context::Context;
+use crate::controller::dns;
 use crate::controller::index::By;
 use crate::controller::inventories;
 use crate::controller::kind::{
     Look, has_finalizer, is_deleted, is_reconcile_requested, owner, reconcile_at, with_state,
 };
 use crate::controller::state::Listings;
+use crate::peering::dns::DnsAttributes;
 use crate::peering::snapshot::requests_to;
 use crate::peering::vpc_peering_accepter::{Desired, Observation, Recorded};
-use crate::peering::{Authorized, Connection, Endpoint, Hint, Owner, Snapshot};
+use crate::peering::{Authorized, Blocker, Connection, Endpoint, Hint, Owner, Snapshot, StatusCode};
 
 /// The desired state of the object.
 pub(super) fn desired<'a>(
     object: &'a VpcPeeringAccepter,
-    context: &Context,
+    context: &'a Context,
     accepter: &'a Accepter,
     owner: &'a Owner,
 ) -> Desired<'a> {
@@ -34,6 +37,7 @@ pub(super) fn desired<'a>(
         spec: &object.spec,
         end: &accepter.end,
         permissions: &accepter.permissions,
+        defaults: &context.defaults,
         is_cluster_unique: context.settings.is_cluster_unique,
         deleted: is_deleted(object),
         finalizer: has_finalizer(object),
@@ -65,10 +69,8 @@ pub(super) async fn observe(
     });
     let last_write = last_write.unwrap_or(context.started);
     let since = look.since.max(last_write);
-    let tables = match tables {
-        Some(tables) => Some(inventories::route_tables(&tables, vpc_id, since).await),
-        None => None,
-    };
+    let tables = tables.map(|tables| async move { inventories::route_tables(&tables, vpc_id, since).await });
+    let tables = OptionFuture::from(tables).await;
     let filters = related(&recorded, vpc_id);
     let mut listing = inventory.query(filters.clone(), since).await;
     loop {
@@ -83,6 +85,7 @@ pub(super) async fn observe(
         }
         let owner = owner(context, object);
         let proven = proven(desired(object, context, accepter, &owner), &connections, &recorded);
+        let dns = Box::pin(dns_attributes(object, context, accepter, &connections, look)).await;
         let window = context.settings.consistency_window;
         let older_accepter = older::older(object, context, &accepter.end);
         let mut observed = with_state(context, object, |state| Observation {
@@ -95,11 +98,10 @@ pub(super) async fn observe(
             is_settled: last_write.elapsed() > window,
             route_answers: state.route_answers(&recorded.routes, context.started, window),
             tables: tables.clone(),
+            dns,
             connections,
         });
-        let window = context.settings.consistency_window;
-        let unseen = with_state(context, object, |state| state.unseen(window, |step| observed.shows(step)));
-        observed.unseen = unseen;
+        observed.unseen = with_state(context, object, |state| state.unseen(window, |step| observed.shows(step)));
         watch_ids(object, context, vpc_id, &recorded, has_routes);
         // A change that was reported before the object asked to be woken by it.
         match inventory.newer_than(&listing) {
@@ -107,6 +109,25 @@ pub(super) async fn observe(
             None => return Ok(observed),
         }
     }
+}
+
+/// The DNS attributes of the VPC, if the spec needs them for an active connection.
+async fn dns_attributes(
+    object: &VpcPeeringAccepter,
+    context: &Context,
+    accepter: &Accepter,
+    connections: &BTreeMap<String, Arc<Connection>>,
+    look: Look,
+) -> Option<Result<DnsAttributes, Blocker>> {
+    let recorded = Recorded::of(object.status.as_ref());
+    let is_active = |connection: &Arc<Connection>| {
+        connection.code == StatusCode::Active && recorded.acceptance(&connection.id).is_some()
+    };
+    let owner = owner(context, object);
+    let needs_dns = desired(object, context, accepter, &owner).needs_dns();
+    let is_needed = needs_dns && !is_deleted(object) && connections.values().any(is_active);
+    let since = dns::since(object, context, look).filter(|_| is_needed)?;
+    dns::attributes(&accepter.account, &accepter.end, since).await
 }
 
 /// Filters for the connections to the VPC, and those that are recorded as accepted.

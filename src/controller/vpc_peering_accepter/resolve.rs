@@ -49,7 +49,7 @@ pub(super) async fn resolve(object: &VpcPeeringAccepter, context: &Context) -> R
     let region =
         spec.region.as_deref().or(known.map(|end| end.region.as_str())).or(of_identity.as_deref()).ok_or_else(
             || {
-                let message = "spec.region is missing, and the AwsIdentity has no defaultRegion; set one of them";
+                let message = "spec.region is missing, and there is no default; set it, defaultRegion of the AwsIdentity in spec.identityRef, or --region of the operator (own credentials only)";
                 Blocker::stalled(Reason::InvalidRequest, message.into())
             },
         )?;

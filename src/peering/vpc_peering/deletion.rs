@@ -46,7 +46,7 @@ pub(super) fn plan_deletion(
         let subject = recorded.owned_id().map_or("the requested peering connection", String::as_str);
         is_lost.then(|| missing(subject, observed, settings)).flatten()
     };
-    if desired.spec.deletion_policy == DeletionPolicy::Delete {
+    if desired.deletion_policy() == DeletionPolicy::Delete {
         if ours.is_empty()
             && let Some(wait) = wait_for_lost()
         {
@@ -84,7 +84,7 @@ fn missing_permission<'a>(named: &'a Named<'_>) -> Option<&'a Blocker> {
 
 /// Whether the resource goes in spite of a blocker: its connection stays anyway, and waiting does not help.
 fn is_released(desired: Desired<'_>, blocker: &Blocker) -> bool {
-    desired.spec.deletion_policy == DeletionPolicy::Retain && blocker.is_stalled()
+    desired.deletion_policy() == DeletionPolicy::Retain && blocker.is_stalled()
 }
 
 /// The AWS resources that stay although the spec asks for their removal: routes that nothing proves to be the
@@ -93,7 +93,7 @@ pub(super) fn left_in_aws(desired: Desired<'_>, recorded: &Recorded, observed: &
     if !desired.finalizer || desired.spec.management_policy == ManagementPolicy::Observe {
         return Vec::new();
     }
-    if desired.spec.deletion_policy == DeletionPolicy::Delete {
+    if desired.deletion_policy() == DeletionPolicy::Delete {
         return routes::unproven(desired, recorded, observed);
     }
     let named = named(desired, recorded, observed);
@@ -143,7 +143,7 @@ fn delete_or_disown(
     connection: &Connection,
     target: &Authorized,
 ) -> Option<Plan<Step>> {
-    if desired.spec.deletion_policy == DeletionPolicy::Retain {
+    if desired.deletion_policy() == DeletionPolicy::Retain {
         return disown(desired, observed, connection, target);
     }
     let id = target.clone();
