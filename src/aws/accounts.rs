@@ -201,8 +201,8 @@ impl Account {
                 (Some(roles), config)
             }
         };
-        let sts = aws_sdk_sts::config::Builder::from(&config).interceptor(sdk_interceptor).build();
-        let quotas = QuotaLookup::new(principal.clone(), config.clone(), Arc::clone(&interceptor), Arc::clone(&id));
+        let sts = aws_sdk_sts::config::Builder::from(&config).interceptor(sdk_interceptor.clone()).build();
+        let quotas = QuotaLookup::new(principal.clone(), config.clone(), sdk_interceptor);
         let ec2 = Arc::new(Ec2::new(principal.clone(), config, Arc::clone(&interceptor), Arc::clone(&id)));
         Self {
             principal,
@@ -302,9 +302,9 @@ mod tests {
     use aws_credential_types::Credentials;
 
     use super::*;
+    use crate::aws::Unobserved;
     use crate::aws::principal::Role;
     use crate::aws::sessions::MAX_SESSIONS;
-    use crate::aws::testing::NoInterceptor;
     use crate::peering::testing::owner;
 
     async fn accounts() -> Accounts {
@@ -318,7 +318,7 @@ mod tests {
             .await;
         let (cluster, interval) = ("cluster".into(), Duration::from_secs(60));
         let settings = PollSettings { cluster, interval, on_change: Arc::new(|_| {}) };
-        Accounts::new(config, Arc::new(NoInterceptor), settings, SessionTags::Automatic)
+        Accounts::new(config, Arc::new(Unobserved), settings, SessionTags::Automatic)
     }
 
     fn role(number: usize) -> Principal {

@@ -47,7 +47,7 @@ impl DnsLookup {
         let began = Instant::now();
         let answer = match self.ec2.dns_attributes(region, vpc_id).await {
             Ok(attributes) => Ok(Some(attributes)),
-            Err(error) if error.code.as_deref() == Some("UnauthorizedOperation") => Ok(None),
+            Err(error) if error.is_unauthorized() => Ok(None),
             Err(error) => Err(error),
         };
         *known = Some((began, answer.clone()));

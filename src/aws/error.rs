@@ -196,6 +196,11 @@ impl AwsError {
         self.code.as_deref() == Some("DryRunOperation")
     }
 
+    /// Whether IAM denies the EC2 call.
+    pub fn is_unauthorized(&self) -> bool {
+        self.code.as_deref() == Some("UnauthorizedOperation")
+    }
+
     pub fn is_throttling(&self) -> bool {
         self.code.as_deref().is_some_and(|code| THROTTLING_ERRORS.contains(&code))
     }

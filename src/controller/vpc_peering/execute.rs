@@ -245,7 +245,7 @@ async fn check_vpcs(peers: &Peers) -> Result<Preflight, AwsError> {
             Ok(preflight::check(&peers.ends, ours.as_ref(), theirs.as_ref().map(|theirs| theirs.as_ref())))
         }
         // Without the permission to look, EC2 judges the request.
-        Err(error) if error.code.as_deref() == Some("UnauthorizedOperation") => Ok(Preflight::Passed),
+        Err(error) if error.is_unauthorized() => Ok(Preflight::Passed),
         Err(error) => Err(error),
     }
 }

@@ -40,7 +40,7 @@ impl Kind for VpcPeering {
     }
 
     fn identities(&self) -> Vec<&str> {
-        let sides = [Side::Requester, Side::Accepter].map(|side| self.spec.side(side).identity_ref.as_ref());
+        let sides = Side::BOTH.map(|side| self.spec.side(side).identity_ref.as_ref());
         sides.into_iter().flatten().map(|reference| &*reference.name).collect()
     }
 

@@ -104,7 +104,7 @@ pub(super) async fn observe(
             listing = sources.requester.query(filters.clone(), look.since.max(listing.as_of)).await;
             continue;
         }
-        observed.dns = Box::pin(dns_attributes(object, context, peers, &observed, look)).await;
+        observed.dns = Box::pin(dns_attributes(object, context, peers, &owner, &observed, look)).await;
         observed.tables = tables.clone();
         observed.accepter = Box::pin(accepter_view(&sources, peers, &observed, look)).await;
         add_state(object, context, peers, &recorded, &listing, &mut observed);
@@ -122,7 +122,7 @@ impl Sources {
         let elsewhere = peers.accepter.as_ref().filter(|_| !peers.is_one_place);
         let has_routes =
             |side: &Side| spec.side(*side).routes.is_some() || recorded.routes.iter().any(|route| route.side == *side);
-        let sides = [Side::Requester, Side::Accepter].into_iter().filter(has_routes);
+        let sides = Side::BOTH.into_iter().filter(has_routes);
         let tables = |side| Some((side, peers.account(side)?.route_tables.of(&peers.ends.side(side).region)));
         Self {
             requester: peers.requester.peerings.of(&peers.ends.requester.region),
@@ -181,16 +181,20 @@ async fn dns_attributes(
     object: &VpcPeering,
     context: &Context,
     peers: &Peers,
+    owner: &Owner,
     observed: &Observation,
     look: Look,
 ) -> BTreeMap<Side, Result<DnsAttributes, Blocker>> {
     let is_active = observed.recorded.as_ref().is_some_and(|connection| connection.code == StatusCode::Active);
     let is_kept = object.spec.management_policy == ManagementPolicy::Full && !is_deleted(object);
-    let owner = owner(context, object);
-    let is_needed = is_active && is_kept && desired(object, context, peers, &owner).needs_dns();
+    let needs_dns = || desired(object, context, peers, owner).needs_dns();
     let mut attributes = BTreeMap::new();
-    if let Some(since) = dns::since(object, context, look).filter(|_| is_needed) {
-        for side in [Side::Requester, Side::Accepter] {
+    if is_active
+        && is_kept
+        && needs_dns()
+        && let Some(since) = dns::since(object, context, look)
+    {
+        for side in Side::BOTH {
             let Some(account) = peers.account(side) else { continue };
             let of_side = dns::attributes(account, peers.ends.side(side), since).await;
             attributes.extend(of_side.map(|found| (side, found)));

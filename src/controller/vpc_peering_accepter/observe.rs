@@ -20,10 +20,9 @@ use crate::controller::kind::{
     Look, has_finalizer, is_deleted, is_reconcile_requested, owner, reconcile_at, with_state,
 };
 use crate::controller::state::Listings;
-use crate::peering::dns::DnsAttributes;
 use crate::peering::snapshot::requests_to;
 use crate::peering::vpc_peering_accepter::{Desired, Observation, Recorded};
-use crate::peering::{Authorized, Blocker, Connection, Endpoint, Hint, Owner, Snapshot, StatusCode};
+use crate::peering::{Authorized, Connection, Endpoint, Hint, Owner, Snapshot, StatusCode};
 
 /// The desired state of the object.
 pub(super) fn desired<'a>(
@@ -84,8 +83,16 @@ pub(super) async fn observe(
             continue;
         }
         let owner = owner(context, object);
-        let proven = proven(desired(object, context, accepter, &owner), &connections, &recorded);
-        let dns = Box::pin(dns_attributes(object, context, accepter, &connections, look)).await;
+        let desired = desired(object, context, accepter, &owner);
+        let proven = proven(desired, &connections, &recorded);
+        let is_active = |connection: &Arc<Connection>| {
+            connection.code == StatusCode::Active && recorded.acceptance(&connection.id).is_some()
+        };
+        let needs_dns = desired.needs_dns() && !desired.deleted && connections.values().any(is_active);
+        let dns = match dns::since(object, context, look).filter(|_| needs_dns) {
+            Some(since) => Box::pin(dns::attributes(&accepter.account, &accepter.end, since)).await,
+            None => None,
+        };
         let window = context.settings.consistency_window;
         let older_accepter = older::older(object, context, &accepter.end);
         let mut observed = with_state(context, object, |state| Observation {
@@ -109,25 +116,6 @@ pub(super) async fn observe(
             None => return Ok(observed),
         }
     }
-}
-
-/// The DNS attributes of the VPC, if the spec needs them for an active connection.
-async fn dns_attributes(
-    object: &VpcPeeringAccepter,
-    context: &Context,
-    accepter: &Accepter,
-    connections: &BTreeMap<String, Arc<Connection>>,
-    look: Look,
-) -> Option<Result<DnsAttributes, Blocker>> {
-    let recorded = Recorded::of(object.status.as_ref());
-    let is_active = |connection: &Arc<Connection>| {
-        connection.code == StatusCode::Active && recorded.acceptance(&connection.id).is_some()
-    };
-    let owner = owner(context, object);
-    let needs_dns = desired(object, context, accepter, &owner).needs_dns();
-    let is_needed = needs_dns && !is_deleted(object) && connections.values().any(is_active);
-    let since = dns::since(object, context, look).filter(|_| is_needed)?;
-    dns::attributes(&accepter.account, &accepter.end, since).await
 }
 
 /// Filters for the connections to the VPC, and those that are recorded as accepted.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::consistency::missing;
-use super::routes::{self, SIDES};
+use super::routes;
 use super::state::{AccepterView, Desired, Observation, Recorded};
 use super::step::Step;
 use crate::api::{DeletionPolicy, ManagementPolicy, Reason, Side, VpcPeeringStatus};
@@ -54,7 +54,7 @@ pub(super) fn plan_deletion(
         }
         let target = ours.first().map(|(connection, target)| (target, &***connection));
         let withdraw = |side| routes::withdraw(desired, recorded, observed, target, side);
-        let routes: Vec<_> = SIDES.into_iter().filter_map(withdraw).collect();
+        let routes: Vec<_> = Side::BOTH.into_iter().filter_map(withdraw).collect();
         // A blocker of one end delays no step of the other.
         if let Some(step) = routes.iter().find_map(|status| status.step.clone()) {
             return Plan::Act(step);
@@ -101,7 +101,7 @@ pub(super) fn left_in_aws(desired: Desired<'_>, recorded: &Recorded, observed: &
         return recorded_in_aws(desired.status);
     }
     let live = named.filter(|(connection, _)| !connection.code.has_ended());
-    let sides = [Side::Requester, Side::Accepter].into_iter().filter(|side| keeps_tags(desired, observed, *side));
+    let sides = Side::BOTH.into_iter().filter(|side| keeps_tags(desired, observed, *side));
     let describe = |side, id| format!("{} at the {side}'s end", left_in_aws::connection(id, Owner::PREFIX, []));
     live.map(|(connection, _)| sides.map(|side| describe(side, &connection.id)).collect()).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! The aspects of a live connection, in the order in which they are served: acceptance, tags, options, routes, orphans.
 
-use super::routes::{self, SIDES, no_identity};
+use super::routes::{self, no_identity};
 use super::state::{AccepterView, Desired, Observation, Recorded};
 use super::step::Step;
 use crate::api::{
@@ -26,11 +26,13 @@ pub(super) fn aspects(
     if connection.code == StatusCode::PendingAcceptance {
         statuses.push(acceptance(desired, observed, connection, target));
     }
-    statuses.extend(SIDES.into_iter().filter_map(|side| tags(desired, recorded, observed, connection, side)));
+    statuses.extend(Side::BOTH.into_iter().filter_map(|side| tags(desired, recorded, observed, connection, side)));
     if connection.code == StatusCode::Active {
-        statuses.extend(SIDES.into_iter().filter_map(|side| options(desired, observed, connection, target, side)));
+        statuses.extend(Side::BOTH.into_iter().filter_map(|side| options(desired, observed, connection, target, side)));
         let target = (target, connection);
-        statuses.extend(SIDES.into_iter().filter_map(|side| routes::repair(desired, recorded, observed, target, side)));
+        statuses.extend(
+            Side::BOTH.into_iter().filter_map(|side| routes::repair(desired, recorded, observed, target, side)),
+        );
     } else {
         // The blockers of such routes would hide the progress of the connection. They show when it is active.
         let ended = routes::withdraw_ended(desired, recorded, observed, settings);
@@ -64,7 +66,7 @@ pub(super) fn conditions(
     statuses: &[AspectStatus<Step>],
     awaited: Option<Blocker>,
 ) -> Vec<(ConditionType, Result<(), Blocker>)> {
-    let sides = SIDES.map(|side| desired.spec.side(side));
+    let sides = Side::BOTH.map(|side| desired.spec.side(side));
     let options = sides
         .iter()
         .any(|side| side.options.is_some_and(|options| options.allow_dns_resolution_from_remote_vpc.is_some()));
@@ -91,7 +93,7 @@ pub(super) fn awaited(status: &VpcPeeringStatus, plan: &Plan<Step>) -> Blocker {
 /// The ends whose tags this end carries. EC2 keeps the tags of a connection by account and region.
 pub(crate) fn sides_tagged_with(side: Side, view: &AccepterView) -> &'static [Side] {
     match (side, view) {
-        (Side::Requester, AccepterView::Same) => &[Side::Requester, Side::Accepter],
+        (Side::Requester, AccepterView::Same) => &Side::BOTH,
         (Side::Requester, _) => &[Side::Requester],
         (Side::Accepter, _) => &[Side::Accepter],
     }
