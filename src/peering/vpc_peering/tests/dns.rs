@@ -112,7 +112,7 @@ fn an_active_peering_is_ready_only_if_its_options_and_routes_are() {
         }
         if routes {
             let route_tables = crate::api::RouteTableSelector { all: true, ..Default::default() };
-            case.spec.requester.routes = Some(crate::api::Routes { route_tables, destination_cidr_blocks: Vec::new() });
+            case.spec.requester.routes = Some(crate::api::Routes { route_tables, ..Default::default() });
             case.observed.tables.insert(Side::Requester, Err(refusal()));
         }
         let decision = case.decision();
