@@ -28,6 +28,13 @@ impl Answer {
     pub(super) fn new(result: Result<(), AwsError>, event: StepEvent, note: String) -> Self {
         Self { result, event, note, routes: Vec::new() }
     }
+
+    /// The part of a step on routes that was refused.
+    pub(super) fn refused_part(&self) -> Option<UpkeepStep> {
+        let refused = self.routes.iter().filter(|(_, has_succeeded)| !has_succeeded);
+        let changes: Vec<_> = refused.map(|(change, _)| change.clone()).collect();
+        (!changes.is_empty()).then_some(UpkeepStep::ChangeRoutes { changes })
+    }
 }
 
 impl Endpoint<'_> {

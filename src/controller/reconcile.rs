@@ -141,6 +141,7 @@ async fn round<K: Kind>(
     match outcome {
         Outcome::Done(next) => Ok(done(context, Arc::from(next), actors, &step)),
         Outcome::Refused(next, error) => Box::pin(refused(context, Arc::from(next), step, error)).await,
+        Outcome::PartlyRefused(next, error, part) => Box::pin(refused(context, Arc::from(next), part, error)).await,
     }
 }
 
@@ -176,7 +177,7 @@ async fn take<K: Kind>(
     if let Some(permit) = permit {
         permit.complete(match &outcome {
             Outcome::Done(next) => Ok(next.connection_id()),
-            Outcome::Refused(_, error) => Err(error),
+            Outcome::Refused(_, error) | Outcome::PartlyRefused(_, error, _) => Err(error),
         });
     }
     Ok(outcome)

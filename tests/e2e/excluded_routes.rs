@@ -5,9 +5,14 @@ use aws_sdk_ec2::Client as Ec2;
 use aws_sdk_ec2::types::Tag;
 use serde_json::json;
 
+use vpc_peering_operator::api::VpcPeering;
+
 use super::both_ends::BothEnds;
 use super::routes::{main_table, until_routes};
 use super::world::{World, condition, connection_id};
+
+/// The quota of routes per route table.
+const FULL: usize = 10;
 
 /// A new route table, with the tag `role`.
 async fn tagged_table(ec2: &Ec2, vpc: &str, role: &str) -> Result<String> {
@@ -43,6 +48,7 @@ pub async fn excluded_destinations_and_tables_get_no_route(world: World) -> Resu
 
     // A table that is no longer excluded, and one that is excluded from now on.
     ends.accepter.delete_tags().resources(&by_tag).send().await?;
+    world.request_reconcile("1").await?;
     let both = [accepter[0], (by_tag.as_str(), accepter[0].1, accepter[0].2)];
     until_routes("without the tag", &ends.accepter, &ends.accepter_vpc, &both).await?;
     let exclude = json!({"exclude": {"ids": [requester_table]}});
@@ -70,36 +76,43 @@ pub async fn excluded_destinations_and_tables_get_no_route(world: World) -> Resu
     Ok(())
 }
 
-/// One full table does not delay the routes of the others, and the condition names it.
+/// One full table does not delay the routes of the others, and the condition names it. Until Service Quotas answers, EC2
+/// refuses; then the operator no longer asks.
 pub async fn a_full_route_table_is_named_and_delays_no_other(world: World) -> Result<()> {
+    world.simulator().set(&json!({"quotas": {"routes_per_table": FULL}})).await?;
     let full = main_table(&world.ec2, &world.requester).await?;
     let free = tagged_table(&world.ec2, &world.requester, "data").await?;
-    for number in 0..50 {
+    for number in 0..FULL {
         let create =
             world.ec2.create_route().route_table_id(&full).destination_cidr_block(format!("10.100.{number}.0/24"));
-        if create.gateway_id("igw-0123456789abcdef0").send().await.is_err() {
-            break;
-        }
+        create.gateway_id("igw-0123456789abcdef0").send().await?;
     }
     let _operator = world.operator.start().await?;
     let mut manifest = world.manifest();
     manifest["spec"]["requester"]["routes"] = json!({"routeTables": {"all": true}});
     world.apply(&manifest).await?;
-    let object = world
-        .until("the full table is named", |object| {
-            condition(object, "RoutesReady").is_some_and(|ready| {
-                ready.status == "False" && ready.message.contains(&full) && ready.message.contains("RouteLimitExceeded")
-            })
-        })
-        .await?;
+    let names = |object: &VpcPeering| {
+        condition(object, "RoutesReady").is_some_and(|ready| ready.status == "False" && ready.message.contains(&full))
+    };
+    let object = world.until("the full table is named", names).await?;
     let id = connection_id(&object).context("no ID")?.to_owned();
     until_routes("the free table", &world.ec2, &world.requester, &[(&free, "10.2.0.0/16", &id)]).await?;
     // A table that is created while the other one is full gets its route, too.
     let later = tagged_table(&world.ec2, &world.requester, "later").await?;
     let both = [(free.as_str(), "10.2.0.0/16", id.as_str()), (later.as_str(), "10.2.0.0/16", id.as_str())];
     until_routes("a later table", &world.ec2, &world.requester, &both).await?;
+    let is_known = |object: &VpcPeering| {
+        names(object) && condition(object, "RoutesReady").is_some_and(|ready| ready.reason == "RouteTableFull")
+    };
+    let object = world.until("the quota is known", is_known).await?;
+    let message = condition(&object, "RoutesReady").map(|ready| ready.message.clone()).unwrap_or_default();
+    for part in ["(10)", "L-93826ACB", "10.2.0.0/16", "spec.requester.routes.routeTables.exclude"] {
+        ensure!(message.contains(part), "{part}: {message}");
+    }
     world.ec2.delete_route().route_table_id(&full).destination_cidr_block("10.100.0.0/24").send().await?;
-    world.patch(json!({"metadata": {"annotations": {"example.com/touch": "1"}}})).await?;
     world.until_ready().await?;
+    let counters = world.simulator().journal(&Default::default()).await?.counters;
+    let refused = counters.get("CreateRoute").and_then(|counter| counter.errors.get("RouteLimitExceeded"));
+    ensure!(refused.copied().unwrap_or_default() <= 2, "{refused:?} refused requests");
     Ok(())
 }

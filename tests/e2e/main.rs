@@ -278,7 +278,7 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         accepter::decisions::the_older_of_two_accepters_decides,
         accepter::decisions::a_connection_of_a_vpc_peering_is_ignored,
         accepter::routes::two_requesters_with_one_cidr_block_are_reported_as_such,
-        accepter::routes::excluded_destinations_and_tables_get_no_route,
+        accepter::routes::excluded_destinations_and_tables_get_no_route_of_an_accepter,
         accepter::routes::each_destination_leads_to_the_requester_that_has_it,
         accepter::routes::routes_to_a_requester_that_deleted_its_connection_are_removed,
         accepter::faults::a_missing_permission_blocks_nothing_else,

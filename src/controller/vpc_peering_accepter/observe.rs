@@ -70,6 +70,7 @@ pub(super) async fn observe(
     let since = look.since.max(last_write);
     let tables = tables.map(|tables| async move { inventories::route_tables(&tables, vpc_id, since).await });
     let tables = OptionFuture::from(tables).await;
+    let quotas = accepter.account.quotas.of(region);
     let filters = related(&recorded, vpc_id);
     let mut listing = inventory.query(filters.clone(), since).await;
     loop {
@@ -105,6 +106,7 @@ pub(super) async fn observe(
             is_settled: last_write.elapsed() > window,
             route_answers: state.route_answers(&recorded.routes, context.started, window),
             tables: tables.clone(),
+            quotas,
             dns,
             connections,
         });

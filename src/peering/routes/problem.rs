@@ -86,6 +86,14 @@ pub(crate) enum RouteProblem {
         wanted: usize,
         limit: usize,
     },
+    /// AWS's quota leaves a route table no room for wanted routes.
+    FullTable {
+        /// The field of the routes, such as `spec.routes`.
+        field: String,
+        route_table_id: String,
+        destinations: Vec<IpNet>,
+        quota: usize,
+    },
 }
 
 impl RouteProblem {
@@ -96,6 +104,7 @@ impl RouteProblem {
             | Self::NoTable { .. }
             | Self::NoCidrBlocks
             | Self::TooManyRoutes { .. } => Reason::RouteTableNotFound,
+            Self::FullTable { .. } => Reason::RouteTableFull,
             Self::TableOfGateway { .. }
             | Self::OutsideOtherEnd { .. }
             | Self::PartialExclusion { .. }
@@ -179,6 +188,13 @@ impl fmt::Display for RouteProblem {
                 write!(
                     f,
                     "{route_table_id} has a route to {destination} through {connection_id}, which status.routes records; EC2 no longer shows {connection_id}, so nothing proves that the route belongs to this resource, and it was not removed. Delete it by hand"
+                )
+            }
+            Self::FullTable { field, route_table_id, destinations, quota } => {
+                let destinations = destinations.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                write!(
+                    f,
+                    "{route_table_id} has as many routes as AWS's quota allows ({quota}), so it gets no route to {destinations}; remove routes from it, exclude it in {field}.routeTables.exclude, or ask AWS for a higher quota (L-93826ACB, routes per route table)"
                 )
             }
             Self::TooManyRoutes { field, wanted, limit } => {

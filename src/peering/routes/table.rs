@@ -4,9 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::api::{RouteTableExclusion, RouteTableSelector};
+
+/// The target of the routes within a VPC.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Route.html>
+const LOCAL: &str = "local";
 
 /// A route table as EC2 shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,6 +130,21 @@ impl RouteTableSelector {
 }
 
 impl RouteTable {
+    /// The routes of an address family that count towards AWS's quota. Local routes do not.
+    pub(super) fn routes_of_family(&self, of: &IpNet) -> usize {
+        let is_counted = |route: &&Route| {
+            matches!(route.destination, IpNet::V4(_)) == matches!(of, IpNet::V4(_))
+                && route.target != Target::Other(LOCAL.into())
+        };
+        self.routes.iter().filter(is_counted).count()
+    }
+
+    /// The routes of the address family with the most of them.
+    pub(crate) fn most_routes(&self) -> usize {
+        let families = [Ipv4Net::default().into(), Ipv6Net::default().into()];
+        families.iter().map(|family| self.routes_of_family(family)).max().unwrap_or_default()
+    }
+
     /// Whether the table has all of these tags. False if there are none: an empty field selects nothing.
     fn has_all(&self, tags: &BTreeMap<String, String>) -> bool {
         !tags.is_empty() && tags.iter().all(|(key, value)| self.tags.get(key) == Some(value))

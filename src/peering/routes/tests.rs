@@ -5,6 +5,7 @@
 
 mod exclusions;
 mod interleavings;
+mod quotas;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +19,7 @@ use crate::api::{
     VpcInfo,
 };
 use crate::peering::authority::Authorized;
+use crate::peering::quota::{Quota, Quotas};
 use crate::peering::settings::MAX_ROUTES;
 
 const VPC: &str = "vpc-1";
@@ -129,6 +131,7 @@ struct Case {
     siblings: BTreeMap<String, RequestedConnection>,
     trust: Trust,
     answers: RouteAnswers,
+    quota: Quota,
 }
 
 impl Case {
@@ -149,6 +152,7 @@ impl Case {
             siblings: BTreeMap::new(),
             trust: Trust::all(),
             answers: RouteAnswers { is_settled: true, ..RouteAnswers::default() },
+            quota: Quotas::default().routes_per_table,
         }
     }
 
@@ -170,6 +174,7 @@ impl Case {
             tables: &self.tables,
             recorded: &self.recorded,
             answers: &self.answers,
+            quota: self.quota,
             limit: MAX_ROUTES,
         }
     }

@@ -84,7 +84,7 @@ pub async fn two_requesters_with_one_cidr_block_are_reported_as_such(world: Worl
     hub.until_routes(&[("10.81.0.0/16", 0), ("10.82.0.0/16", 1)]).await
 }
 
-pub async fn excluded_destinations_and_tables_get_no_route(world: World) -> Result<()> {
+pub async fn excluded_destinations_and_tables_get_no_route_of_an_accepter(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let routes = json!({"routeTables": {"main": true}, "excludeCidrBlocks": ["100.64.0.0/10"]});
     let hub = Hub::with_spokes(&world, routes, &[&["10.81.0.0/16", "100.64.0.0/16"], &["10.82.0.0/16"]]).await?;

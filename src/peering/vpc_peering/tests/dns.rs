@@ -107,8 +107,8 @@ fn an_active_peering_is_ready_only_if_its_options_and_routes_are() {
         if is_set {
             set(&mut case);
         }
-        if refused {
-            case.observed.refused.insert(Aspect::Options(Side::Requester), refusal());
+        if refused && matches!(case.decide(), Plan::Act(_)) {
+            case.refuse(Aspect::Options(Side::Requester));
         }
         if routes {
             let route_tables = crate::api::RouteTableSelector { all: true, ..Default::default() };

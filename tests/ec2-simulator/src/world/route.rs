@@ -144,7 +144,8 @@ impl World {
         }
         self.check_family(table, route.destination)?;
         self.check_target(call, table, &route.target)?;
-        if table.static_routes().count() >= self.settings.quotas.routes_per_table {
+        let is_same_family = |other: &&Route| other.destination.addr().is_ipv4() == route.destination.addr().is_ipv4();
+        if table.static_routes().filter(is_same_family).count() >= self.settings.quotas.routes_per_table {
             return Err(Error::new("RouteLimitExceeded", "The maximum number of routes has been reached."));
         }
         call.proceed()?;
