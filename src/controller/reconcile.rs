@@ -93,7 +93,9 @@ async fn round<K: Kind>(
     actors: &K::Actors,
     began: Instant,
 ) -> Result<Round<K>, kube::Error> {
-    let look = Look { absent_since: began, since: context.started };
+    // A person who asks for a reconcile expects that it looks at EC2 anew.
+    let since = if is_reconcile_requested(&*object) { began } else { context.started };
+    let look = Look { absent_since: began, since };
     let observed = match object.observe(context, actors, look).await {
         Ok(observed) => observed,
         Err(blocked) => return Box::pin(end_blocked(context, &*object, &blocked)).await.map(Round::End),

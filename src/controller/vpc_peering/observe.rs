@@ -93,7 +93,7 @@ pub(super) async fn observe(
         let owner = owner(context, object);
         let wanted = object.spec.vpc_peering_connection_id.as_ref();
         let mut observed = view(snapshot, &owner, &recorded, &peers.ends, wanted);
-        if (observed.is_empty() || is_reconcile_requested(object)) && listing.as_of < look.absent_since {
+        if observed.is_empty() && listing.as_of < look.absent_since {
             filters.extend(&related);
             listing = sources.requester.query(filters.clone(), look.absent_since).await;
             continue;

@@ -17,7 +17,7 @@ use crate::controller::dns;
 use crate::controller::index::By;
 use crate::controller::inventories;
 use crate::controller::kind::{
-    Look, has_finalizer, is_deleted, is_reconcile_requested, owner, reconcile_at, with_state,
+    Look, has_finalizer, is_deleted, owner, reconcile_at, with_state,
 };
 use crate::controller::state::Listings;
 use crate::peering::snapshot::requests_to;
@@ -79,7 +79,7 @@ pub(super) async fn observe(
             listing.outcome.as_ref().map_err(|error| Blocked::Unreadable { error: error.clone(), retry_after })?;
         let connections = connections(snapshot, vpc_id, &recorded);
         let missing = missing(&recorded, &connections);
-        if (!missing.is_empty() || is_reconcile_requested(object)) && listing.as_of < look.absent_since {
+        if !missing.is_empty() && listing.as_of < look.absent_since {
             listing = inventory.query(filters.clone(), look.absent_since).await;
             continue;
         }
