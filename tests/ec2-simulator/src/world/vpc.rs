@@ -210,6 +210,12 @@ impl World {
         for request in requests {
             self.start_deleting(&request, Side::Requester, call.now);
         }
+        self.remove_vpc(id);
+        Ok(())
+    }
+
+    /// Removes a VPC with its route tables, network ACLs, security groups and tags.
+    pub(super) fn remove_vpc(&mut self, id: &str) {
         let tables: Vec<_> =
             self.tables.values().filter(|table| table.vpc_id == id).map(|table| table.id.clone()).collect();
         let acls = self.acls.values().filter(|acl| acl.vpc_id == id).map(|acl| acl.id.clone());
@@ -222,7 +228,6 @@ impl World {
         }
         self.vpcs.remove(id);
         self.forget_tags(id);
-        Ok(())
     }
 
     /// Sets one DNS attribute.
