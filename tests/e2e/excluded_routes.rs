@@ -47,7 +47,8 @@ pub async fn excluded_destinations_and_tables_get_no_route(world: World) -> Resu
     until_routes("not excluded", &ends.accepter, &ends.accepter_vpc, &accepter).await?;
 
     // A table that is no longer excluded, and one that is excluded from now on.
-    ends.accepter.delete_tags().resources(&by_tag).send().await?;
+    let role = Tag::builder().key("role").build();
+    ends.accepter.delete_tags().resources(&by_tag).tags(role).send().await?;
     world.request_reconcile("1").await?;
     let both = [accepter[0], (by_tag.as_str(), accepter[0].1, accepter[0].2)];
     until_routes("without the tag", &ends.accepter, &ends.accepter_vpc, &both).await?;

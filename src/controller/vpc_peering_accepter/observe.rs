@@ -16,9 +16,7 @@ use crate::controller::context::Context;
 use crate::controller::dns;
 use crate::controller::index::By;
 use crate::controller::inventories;
-use crate::controller::kind::{
-    Look, has_finalizer, is_deleted, owner, reconcile_at, with_state,
-};
+use crate::controller::kind::{Look, has_finalizer, is_deleted, owner, reconcile_at, with_state};
 use crate::controller::state::Listings;
 use crate::peering::snapshot::requests_to;
 use crate::peering::vpc_peering_accepter::{Desired, Observation, Recorded};
