@@ -59,7 +59,8 @@ async fn add_subnets(world: &World) -> Result<()> {
 pub async fn the_route_tables_of_subnets_get_routes_at_both_ends(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let mut ends = BothEnds::far_apart(&world).await?;
-    add_subnets(&world).await?;
+    let (vpc, elsewhere) = (ends.world.requester.clone(), ends.world.accepter.clone());
+    add_subnets(&ends.world).await?;
     let remote = located(
         json!({"id": REMOTE, "vpc_id": ends.accepter_vpc, "cidr_block": "10.2.1.0/24"}),
         OTHER_ACCOUNT,
@@ -68,7 +69,7 @@ pub async fn the_route_tables_of_subnets_get_routes_at_both_ends(world: World) -
     add(&world, json!({"subnets": [remote]})).await?;
     let tag = |key: &str, value: &str| aws_sdk_ec2::types::Tag::builder().key(key).value(value).build();
     ends.accepter.create_tags().resources(REMOTE).tags(tag("tier", "data")).send().await?;
-    let main = main_table(&world.ec2, &world.requester).await?;
+    let main = main_table(&world.ec2, &vpc).await?;
     let remote_main = main_table(&ends.accepter, &ends.accepter_vpc).await?;
     let by_id = |ids: &[&str]| json!({"routeTables": {"subnetIds": ids}});
     ends.manifest["spec"]["requester"]["routes"] = by_id(&[DATA]);
@@ -78,32 +79,28 @@ pub async fn the_route_tables_of_subnets_get_routes_at_both_ends(world: World) -
     let id = connection_id(&object).context("no ID")?.to_owned();
     let of_data = (OF_DATA, "10.2.0.0/16", id.as_str());
     let of_main = (main.as_str(), "10.2.0.0/16", id.as_str());
-    until_routes("the table of a subnet", &world.ec2, &world.requester, &[of_data]).await?;
+    until_routes("the table of a subnet", &world.ec2, &vpc, &[of_data]).await?;
     let remote = [(remote_main.as_str(), "10.1.0.0/16", id.as_str())];
     until_routes("the main table", &ends.accepter, &ends.accepter_vpc, &remote).await?;
 
     // A subnet without a table of its own uses the main one.
     world.patch(json!({"spec": {"requester": {"routes": by_id(&[DATA, WEB])}}})).await?;
-    until_routes("both tables", &world.ec2, &world.requester, &[of_data, of_main]).await?;
+    until_routes("both tables", &world.ec2, &vpc, &[of_data, of_main]).await?;
 
     // A subnet of another VPC, and one that does not exist, are reported. The others keep their routes.
     world.patch(json!({"spec": {"requester": {"routes": by_id(&[DATA, ELSEWHERE, LATER])}}})).await?;
     let object = world.until_stalled("RouteTableNotFound").await?;
     let message = condition(&object, "RoutesReady").map(|ready| ready.message.clone()).unwrap_or_default();
-    for part in ["spec.requester.routes.routeTables.subnetIds", ELSEWHERE, &world.accepter, LATER] {
+    for part in ["spec.requester.routes.routeTables.subnetIds", ELSEWHERE, &elsewhere, LATER] {
         ensure!(message.contains(part), "{part}: {message}");
     }
-    until_routes("the known subnet", &world.ec2, &world.requester, &[of_data]).await?;
+    until_routes("the known subnet", &world.ec2, &vpc, &[of_data]).await?;
 
     // A subnet that appears, and a tag that goes.
-    add(
-        &world,
-        json!({"subnets": [here(json!({"id": LATER, "vpc_id": world.requester, "cidr_block": "10.1.3.0/24"}))]}),
-    )
-    .await?;
+    add(&world, json!({"subnets": [here(json!({"id": LATER, "vpc_id": vpc, "cidr_block": "10.1.3.0/24"}))]})).await?;
     world.patch(json!({"spec": {"requester": {"routes": by_id(&[LATER])}}})).await?;
     world.request_reconcile("1").await?;
-    until_routes("the new subnet", &world.ec2, &world.requester, &[of_main]).await?;
+    until_routes("the new subnet", &world.ec2, &vpc, &[of_main]).await?;
     ends.accepter.delete_tags().resources(REMOTE).tags(tag("tier", "data")).send().await?;
     world.request_reconcile("2").await?;
     until_routes("no matching subnet", &ends.accepter, &ends.accepter_vpc, &[]).await?;
