@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,6 +12,7 @@ use regex::Regex;
 use crate::api::{AllowedRegions, DeletionPolicy};
 use crate::aws::{SessionTags, configuration};
 use crate::controller::{OwnCredentials, OwnNamespaces, Scope, Settings};
+use crate::operator::http::{Http, SecureMetrics};
 use crate::operator::leader::{self, Election};
 use crate::operator::logs::{self, Format};
 use crate::operator::traces::Traces;
@@ -139,6 +141,17 @@ pub(crate) struct Run {
     #[arg(long, env = "METRICS_ADDRESS", default_value = "0.0.0.0:8080", value_parser = address)]
     metrics_address: Address,
 
+    /// The address and port that serve /metrics over TLS, for example 0.0.0.0:8443. A client needs a bearer token whose
+    /// user may `get` the non-resource URL /metrics. --metrics-address then serves the probes only. The operator needs
+    /// the right to create TokenReviews and SubjectAccessReviews.
+    #[arg(long, env = "SECURE_METRICS_ADDRESS")]
+    secure_metrics_address: Option<SocketAddr>,
+
+    /// The folder with the certificate (tls.crt) and the private key (tls.key) of --secure-metrics-address. They are
+    /// read again every minute. Without it, the operator makes a self-signed certificate at each start.
+    #[arg(long, env = "METRICS_CERTIFICATE", value_name = "FOLDER", requires = "secure_metrics_address")]
+    metrics_certificate: Option<PathBuf>,
+
     /// The format of the log. Defaults to json in a pod, and to text elsewhere.
     #[arg(long, env = "LOG_FORMAT")]
     log_format: Option<Format>,
@@ -190,7 +203,12 @@ impl Run {
         };
         let service = Service {
             cluster_id: self.cluster_id,
-            metrics_address: self.metrics_address.0,
+            http: Http {
+                plain: self.metrics_address.0,
+                secure: self
+                    .secure_metrics_address
+                    .map(|address| SecureMetrics { address, certificate: self.metrics_certificate }),
+            },
             leader_election: self.leader_election,
             election: Election {
                 name: self.lease_name,
