@@ -7,6 +7,7 @@ mod helm;
 mod objects;
 mod permissions;
 mod release;
+mod secure_metrics;
 mod values;
 
 use std::path::PathBuf;
@@ -73,6 +74,8 @@ fn main() -> Result<ExitCode> {
         release::the_operator_runs_as_installed,
         release::the_operator_runs_as_installed_in_two_namespaces,
         release::the_role_of_the_node_is_used_only_if_allowed,
+        secure_metrics::monitors_read_the_metrics_over_tls,
+        secure_metrics::only_permitted_users_read_the_metrics,
         admission::only_the_operator_writes_the_status,
         admission::only_the_operator_removes_its_finalizer,
         admission::a_namespace_can_be_deleted,

@@ -87,6 +87,24 @@ pub fn combinations() -> Vec<(&'static str, Value)> {
             }}),
         ),
         (
+            "metrics over TLS with a self-signed certificate",
+            json!({
+                "metrics": {"secure": {"enabled": true}, "serviceMonitor": {"enabled": true}},
+                "networkPolicy": {"enabled": true},
+            }),
+        ),
+        (
+            "metrics over TLS with the certificate of a Secret",
+            json!({"metrics": {
+                "secure": {"enabled": true, "port": 9443, "certificateSecret": "metrics-tls"},
+                "serviceMonitor": {"enabled": true},
+                "podMonitor": {
+                    "enabled": true, "tlsConfig": {"insecureSkipVerify": true},
+                    "authorization": {"credentials": {"name": "scraper", "key": "token"}},
+                },
+            }}),
+        ),
+        (
             "a network policy",
             json!({"networkPolicy": {
                 "enabled": true,
@@ -204,6 +222,11 @@ pub async fn contradictory_values_are_rejected(shared: Arc<Shared>) -> Result<()
     for (values, why) in [
         (json!({"leaderElection": {"enabled": false}}), "replicas > 1 needs leaderElection.enabled"),
         (json!({"watchSelector": "team=blue"}), "watchSelector needs watchNamespaces"),
+        (json!({"metrics": {"secure": {"enabled": true, "port": 8080}}}), "metrics.secure.port and metrics.port"),
+        (
+            json!({"metrics": {"secure": {"enabled": true}, "podMonitor": {"enabled": true}}}),
+            "metrics.podMonitor needs metrics.podMonitor.authorization",
+        ),
     ] {
         let error =
             shared.helm.render(&values).await.err().with_context(|| format!("{values} is accepted"))?.to_string();

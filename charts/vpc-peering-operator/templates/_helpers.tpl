@@ -104,6 +104,10 @@ annotations:
 - name: DISABLE_SESSION_TAGS
   value: "true"
 {{- end }}
+{{- if .Values.metrics.secure.enabled }}
+- name: SECURE_METRICS_ADDRESS
+  value: "[::]:{{ .Values.metrics.secure.port }}"
+{{- end }}
 {{- if not .Values.operator.allowNodeRole }}
 # Otherwise the SDK falls back to the role of the node if the operator's own role is missing or mistyped.
 - name: AWS_EC2_METADATA_DISABLED
@@ -157,11 +161,41 @@ spec:
   validationActions: [Deny]
 {{- end }}
 
+{{/* The folder of the certificate of the metrics. */}}
+{{- define "operator.certificateFolder" -}}
+/etc/vpc-peering-operator/metrics
+{{- end }}
+
+{{/* The endpoint of a ServiceMonitor or PodMonitor: (list $ values). */}}
 {{- define "operator.endpoint" -}}
+{{- $root := index . 0 -}}
+{{- with index . 1 -}}
 port: metrics
 path: /metrics
 interval: {{ .interval }}
 scrapeTimeout: {{ .scrapeTimeout }}
+{{- if $root.Values.metrics.secure.enabled }}
+scheme: https
+{{- with .authorization }}
+authorization:
+  {{- toYaml . | nindent 2 }}
+{{- else }}
+bearerTokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token
+{{- end }}
+tlsConfig:
+  {{- if .tlsConfig }}
+  {{- toYaml .tlsConfig | nindent 2 }}
+  {{- else if $root.Values.metrics.secure.certificateSecret }}
+  ca:
+    secret:
+      name: {{ $root.Values.metrics.secure.certificateSecret }}
+      key: ca.crt
+  serverName: {{ include "operator.metricsService" $root }}.{{ $root.Release.Namespace }}.svc
+  {{- else }}
+  # The certificate is self-signed, and a new one at each start of the operator.
+  insecureSkipVerify: true
+  {{- end }}
+{{- end }}
 {{- with .relabelings }}
 relabelings:
   {{- toYaml . | nindent 2 }}
@@ -170,4 +204,9 @@ relabelings:
 metricRelabelings:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "operator.metricsService" -}}
+{{ printf "%s-metrics" (include "operator.fullname" .) | trunc 63 }}
 {{- end }}

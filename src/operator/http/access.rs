@@ -111,3 +111,25 @@ impl Access {
         self.decisions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Without an answer of the API server there is no decision, and so no metrics.
+    #[tokio::test(start_paused = true)]
+    async fn an_unreachable_api_server_permits_nothing() -> Result<()> {
+        // Connections are established, but get no answer.
+        let silent = TcpListener::bind("127.0.0.1:0").await?;
+        let closed = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+        for address in [closed, silent.local_addr()?] {
+            let access = Access::new(Config::new(format!("http://{address}").parse()?))?;
+            for _ in 0..2 {
+                assert!(access.decide("token").await.is_err(), "{address}");
+            }
+        }
+        Ok(())
+    }
+}
