@@ -6,8 +6,10 @@ mod generated;
 mod helm;
 mod objects;
 mod permissions;
+mod published;
 mod release;
 mod secure_metrics;
+mod settings;
 mod values;
 
 use std::path::PathBuf;
@@ -57,6 +59,11 @@ fn main() -> Result<ExitCode> {
         objects::identities_are_rendered_from_the_values,
         objects::admission_policies_name_the_operator,
         objects::releases_with_selectors_admit_each_other,
+        settings::values_reach_their_objects,
+        settings::images_come_from_the_named_registry,
+        settings::every_object_is_in_the_named_namespace,
+        published::the_metadata_describes_the_chart,
+        published::a_release_names_its_image_and_repository,
         generated::crds_match_the_code,
         generated::deploy_is_rendered_from_the_chart,
         generated::the_readme_lists_the_values,
