@@ -2,7 +2,7 @@
 # make test           runs all checks and tests (the default)
 # make lint           checks formatting and runs Clippy
 # make deny           checks bans, licenses, sources, advisories and use of the dependencies
-# make workflows      checks the GitHub workflows and the configuration of Renovate
+# make workflows      checks the GitHub workflows and forms, and the configuration of Renovate
 # make generate       writes the files that are generated from the code and the chart
 # make hooks          installs the pre-commit hook, which runs the first checks
 # make bench          measures calls, times, CPU and memory
@@ -65,7 +65,9 @@ deny: needs needs-python
 workflows: needs needs-python
 	@$$(tests/control-plane/build.sh actionlint)/actionlint -shellcheck= -pyflakes= .github/workflows/*.yaml
 	@$$(tests/python/venv.sh)/bin/zizmor --offline --quiet --no-progress .github
-	@$$(tests/python/venv.sh)/bin/check-jsonschema --builtin-schema vendor.renovate renovate.json
+	@$$(tests/python/venv.sh)/bin/check-jsonschema --quiet --builtin-schema vendor.renovate renovate.json
+	@$$(tests/python/venv.sh)/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	@$$(tests/python/venv.sh)/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
 
 generate: needs
 	cargo build --locked --workspace
