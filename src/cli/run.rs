@@ -1,18 +1,16 @@
 //! `vpc-peering-operator run`
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use regex::Regex;
 
+use super::http::HttpArgs;
 use crate::api::{AllowedRegions, DeletionPolicy};
 use crate::aws::{SessionTags, configuration};
 use crate::controller::{OwnCredentials, OwnNamespaces, Scope, Settings};
-use crate::operator::http::{Http, SecureMetrics};
 use crate::operator::leader::{self, Election};
 use crate::operator::logs::{self, Format};
 use crate::operator::traces::Traces;
@@ -137,20 +135,8 @@ pub(crate) struct Run {
     #[arg(long, env = "LEASE_DURATION", default_value = "15s", value_parser = lease_duration)]
     lease_duration: Duration,
 
-    /// The address and port that serve /metrics, /healthz, /livez and /readyz; `off` disables them.
-    #[arg(long, env = "METRICS_ADDRESS", default_value = "0.0.0.0:8080", value_parser = address)]
-    metrics_address: Address,
-
-    /// The address and port that serve /metrics over TLS, for example 0.0.0.0:8443. A client needs a bearer token whose
-    /// user may `get` the non-resource URL /metrics. --metrics-address then serves the probes only. The operator needs
-    /// the right to create TokenReviews and SubjectAccessReviews.
-    #[arg(long, env = "SECURE_METRICS_ADDRESS")]
-    secure_metrics_address: Option<SocketAddr>,
-
-    /// The folder with the certificate (tls.crt) and the private key (tls.key) of --secure-metrics-address. They are
-    /// read again every minute. Without it, the operator makes a self-signed certificate at each start.
-    #[arg(long, env = "METRICS_CERTIFICATE", value_name = "FOLDER", requires = "secure_metrics_address")]
-    metrics_certificate: Option<PathBuf>,
+    #[command(flatten)]
+    http: HttpArgs,
 
     /// The format of the log. Defaults to json in a pod, and to text elsewhere.
     #[arg(long, env = "LOG_FORMAT")]
@@ -203,12 +189,7 @@ impl Run {
         };
         let service = Service {
             cluster_id: self.cluster_id,
-            http: Http {
-                plain: self.metrics_address.0,
-                secure: self
-                    .secure_metrics_address
-                    .map(|address| SecureMetrics { address, certificate: self.metrics_certificate }),
-            },
+            http: self.http.into(),
             leader_election: self.leader_election,
             election: Election {
                 name: self.lease_name,
@@ -223,18 +204,6 @@ impl Run {
         runtime.shutdown_background();
         outcome
     }
-}
-
-/// The address of the HTTP server; `None` disables it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Address(Option<SocketAddr>);
-
-fn address(text: &str) -> Result<Address, String> {
-    if text == "off" {
-        return Ok(Address(None));
-    }
-    let parsed = text.parse().map_err(|_| "must be an address with a port, for example 0.0.0.0:8080, or off")?;
-    Ok(Address(Some(parsed)))
 }
 
 /// Parses a positive duration, for example `500ms`, `90s` or `2m`.
@@ -471,15 +440,6 @@ mod tests {
         assert_eq!(lease_duration("3s"), Ok(Duration::from_secs(3)));
         for text in ["2s", "3500ms", "0s"] {
             assert!(lease_duration(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn addresses_have_a_port_or_are_off() {
-        assert_eq!(address("off"), Ok(Address(None)));
-        assert!(address("[::]:9090").is_ok_and(|address| address.0.is_some_and(|address| address.port() == 9090)));
-        for text in ["", ":8080", "8080", "localhost"] {
-            assert!(address(text).is_err(), "{text}");
         }
     }
 
