@@ -1,14 +1,18 @@
 # make demo           shows the operator on a real API server and a simulated EC2
-# make test           runs all checks and tests
-# make contract-aws   runs the contract tests of EC2 in two AWS accounts; see CONTRIBUTING.md
-# make bench          measures calls, times, CPU and memory
+# make test           runs all checks and tests (the default)
 # make lint           checks formatting and runs Clippy
+# make deny           checks bans, licenses, sources, advisories and use of the dependencies
+# make workflows      checks the GitHub workflows and forms, and the configuration of Renovate
 # make generate       writes the files that are generated from the code and the chart
-# make deny           checks licenses, advisories and sources of the dependencies
+# make hooks          installs the pre-commit hook, which runs the first checks
+# make bench          measures calls, times, CPU and memory
+# make contract-aws   runs the contract tests of EC2 in two AWS accounts; see CONTRIBUTING.md
 # make image-binary   builds the binary of the image and prints its size
+# make reproducible   builds the binary of the image twice, and compares
 # make sbom           writes the software bill of materials
+# make help           prints these lines
 
-.PHONY: demo test contract-aws bench lint generate deny image-binary sbom needs needs-python
+.PHONY: demo test lint deny workflows generate hooks bench contract-aws image-binary reproducible sbom help needs needs-python
 .DEFAULT_GOAL := test
 
 # Fails early if a required program is missing.
@@ -33,7 +37,7 @@ bench: needs needs-python
 	cargo build --locked --workspace --bin bench
 	@target/debug/bench
 
-test: needs needs-python lint
+test: needs needs-python lint deny workflows
 	@tests/control-plane/build.sh >/dev/null
 	@tests/control-plane/build.sh kube-controller-manager >/dev/null
 	@tests/control-plane/build.sh helm >/dev/null
@@ -43,7 +47,7 @@ test: needs needs-python lint
 	@tests/control-plane/build.sh helm-docs >/dev/null
 	@$$(tests/python/venv.sh)/bin/hadolint --failure-threshold style Dockerfile
 	@$$(tests/python/venv.sh)/bin/python -W ignore tests/python/lint_policies.py deploy/iam/*.json
-	@$$(tests/control-plane/build.sh actionlint)/actionlint -shellcheck= -pyflakes= .github/workflows/*.yaml
+	@tests/reproducible.sh --self-test
 	cargo test --locked --workspace
 
 contract-aws: needs
@@ -53,6 +57,17 @@ contract-aws: needs
 lint: needs
 	cargo fmt --check
 	cargo clippy --locked --workspace --all-targets
+
+# ADVISORIES=required fails if the advisory database cannot be fetched; otherwise the advisories are skipped then.
+deny: needs needs-python
+	@tests/dependencies.sh
+
+workflows: needs needs-python
+	@$$(tests/control-plane/build.sh actionlint)/actionlint -shellcheck= -pyflakes= .github/workflows/*.yaml
+	@$$(tests/python/venv.sh)/bin/zizmor --offline --quiet --no-progress .github
+	@$$(tests/python/venv.sh)/bin/check-jsonschema --quiet --builtin-schema vendor.renovate renovate.json
+	@$$(tests/python/venv.sh)/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	@$$(tests/python/venv.sh)/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
 
 generate: needs
 	cargo build --locked --workspace
@@ -64,11 +79,21 @@ generate: needs
 	deploy/render.sh deploy
 	$$(tests/control-plane/build.sh helm-docs)/helm-docs --chart-search-root charts --sort-values-order file
 
+hooks:
+	git config core.hooksPath .githooks
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
 # Builds the binary as the Dockerfile does, and fails if it has 20 MB or more. Takes many minutes.
 # Requires cargo-auditable: cargo install --locked cargo-auditable
 image-binary: needs
 	cargo auditable rustc --release --locked --bin vpc-peering-operator -- -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs
 	@size=$$(wc -c < target/release/vpc-peering-operator); echo "$$size bytes"; [ $$size -lt 20000000 ]
+
+# Takes twice the time of image-binary.
+reproducible: needs
+	@tests/reproducible.sh
 
 # Writes the SBOM of the image in CycloneDX format to target/sbom.cdx.json.
 # Requires cargo-cyclonedx: cargo install --locked cargo-cyclonedx
@@ -78,7 +103,3 @@ sbom: needs
 	@# Remove the local path from the SBOM.
 	sed 's|path+file://$(CURDIR)#||' sbom.cdx.json > target/sbom.cdx.json
 	rm sbom.cdx.json tests/*/sbom.cdx.json
-
-# Requires cargo-deny: cargo install --locked cargo-deny
-deny:
-	cargo deny --all-features check

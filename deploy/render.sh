@@ -13,6 +13,7 @@ render() {
         echo '# Rendered from charts/vpc-peering-operator by `make generate`.'
         # The manifests are applied without Helm, so the labels of Helm are removed.
         "$helm" template vpc-peering-operator charts/vpc-peering-operator --namespace vpc-peering-system \
+            --set image.repository=vpc-peering-operator \
             --set admission.deletionProtection=true,admission.identityUse=true "${only[@]}" |
             sed '/^ *helm\.sh\/chart: /d; /^ *app\.kubernetes\.io\/managed-by: Helm$/d; /^# Source: /d; /^ *$/d'
     } >"$folder/$file"

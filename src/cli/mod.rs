@@ -5,6 +5,7 @@ pub mod check;
 mod completion;
 mod crd;
 mod graph;
+mod http;
 mod kubernetes;
 mod man;
 mod manifests;

@@ -1,13 +1,13 @@
 //! `vpc-peering-operator run`
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use regex::Regex;
 
+use super::http::HttpArgs;
 use crate::api::{AllowedRegions, DeletionPolicy};
 use crate::aws::{SessionTags, configuration};
 use crate::controller::{OwnCredentials, OwnNamespaces, Scope, Settings};
@@ -135,9 +135,8 @@ pub(crate) struct Run {
     #[arg(long, env = "LEASE_DURATION", default_value = "15s", value_parser = lease_duration)]
     lease_duration: Duration,
 
-    /// The address and port that serve /metrics, /healthz, /livez and /readyz; `off` disables them.
-    #[arg(long, env = "METRICS_ADDRESS", default_value = "0.0.0.0:8080", value_parser = address)]
-    metrics_address: Address,
+    #[command(flatten)]
+    http: HttpArgs,
 
     /// The format of the log. Defaults to json in a pod, and to text elsewhere.
     #[arg(long, env = "LOG_FORMAT")]
@@ -190,7 +189,7 @@ impl Run {
         };
         let service = Service {
             cluster_id: self.cluster_id,
-            metrics_address: self.metrics_address.0,
+            http: self.http.into(),
             leader_election: self.leader_election,
             election: Election {
                 name: self.lease_name,
@@ -205,18 +204,6 @@ impl Run {
         runtime.shutdown_background();
         outcome
     }
-}
-
-/// The address of the HTTP server; `None` disables it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Address(Option<SocketAddr>);
-
-fn address(text: &str) -> Result<Address, String> {
-    if text == "off" {
-        return Ok(Address(None));
-    }
-    let parsed = text.parse().map_err(|_| "must be an address with a port, for example 0.0.0.0:8080, or off")?;
-    Ok(Address(Some(parsed)))
 }
 
 /// Parses a positive duration, for example `500ms`, `90s` or `2m`.
@@ -453,15 +440,6 @@ mod tests {
         assert_eq!(lease_duration("3s"), Ok(Duration::from_secs(3)));
         for text in ["2s", "3500ms", "0s"] {
             assert!(lease_duration(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn addresses_have_a_port_or_are_off() {
-        assert_eq!(address("off"), Ok(Address(None)));
-        assert!(address("[::]:9090").is_ok_and(|address| address.0.is_some_and(|address| address.port() == 9090)));
-        for text in ["", ":8080", "8080", "localhost"] {
-            assert!(address(text).is_err(), "{text}");
         }
     }
 

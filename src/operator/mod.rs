@@ -1,14 +1,13 @@
 //! The process around the controllers: leader election, metrics, probes, logs, traces and graceful shutdown.
 
+pub(crate) mod http;
 pub(crate) mod leader;
 pub(crate) mod logs;
 pub mod metrics;
 mod monitor;
-mod server;
 mod shutdown;
 pub(crate) mod traces;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -18,6 +17,7 @@ use kube::{Api, Client, Config, ResourceExt};
 use tower::limit::ConcurrencyLimitLayer;
 
 use crate::controller::{self, Settings};
+use http::Http;
 use leader::{Candidate, Election, Leadership};
 use monitor::Monitor;
 
@@ -29,8 +29,7 @@ const MAX_API_REQUESTS: usize = 32;
 pub(crate) struct Service {
     /// Defaults to the UID of the namespace `kube-system`.
     pub(crate) cluster_id: Option<String>,
-    /// The address of metrics and probes; `None` disables the server.
-    pub(crate) metrics_address: Option<SocketAddr>,
+    pub(crate) http: Http,
     pub(crate) leader_election: bool,
     pub(crate) election: Election,
 }
@@ -53,15 +52,13 @@ pub(crate) async fn run(settings: Settings, service: Service) -> Result<()> {
     let (mut stop, stopping) = shutdown::on_signal()?;
     let (leadership, candidate) = if service.leader_election {
         // A separate client, so that the renewal of the Lease does not wait for other requests.
-        let (leadership, candidate) = Candidate::start(Client::try_from(config)?, service.election);
+        let (leadership, candidate) = Candidate::start(Client::try_from(config.clone())?, service.election);
         (leadership, Some(candidate))
     } else {
         (Leadership::always(&service.election.name), None)
     };
     let monitor = Arc::new(Monitor::new(leadership.clone(), settings.poll_interval));
-    if let Some(address) = service.metrics_address {
-        server::start(address, Arc::clone(&monitor)).await?;
-    }
+    http::start(service.http, &config, &monitor).await?;
     let leads = tokio::select! {
         () = leadership.gained() => true,
         _ = stop.wait_for(|stop| *stop) => false,

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::leader::Leadership;
 use super::metrics::{Metrics, QuotaUse, ScrapeValues};
 use crate::api::{ConditionType, VpcPeering};
-use crate::aws::{Account, AwsError, CompletedRequest, Interceptor, Inventory};
+use crate::aws::{Account, CompletedRequest, Interceptor, Inventory};
 use crate::controller::{Context, Kind, ReconcileHooks, Status as _};
 use crate::peering::quota::QuotaKind;
 use crate::peering::{Snapshot, conditions};
@@ -35,14 +35,12 @@ pub(super) struct Monitor {
     /// The start times of the running reconciliations, by controller.
     running: Mutex<BTreeMap<&'static str, Vec<Instant>>>,
     context: SetOnce<Arc<Context>>,
-    /// The last error of the check of the operator's own credentials.
-    credentials_error: Mutex<Option<AwsError>>,
 }
 
 impl Monitor {
     pub(super) fn new(leadership: Leadership, poll_interval: Duration) -> Self {
-        let (metrics, running, context, credentials_error) = Default::default();
-        Self { leadership, poll_interval, metrics, running, context, credentials_error }
+        let (metrics, running, context) = Default::default();
+        Self { leadership, poll_interval, metrics, running, context }
     }
 
     /// Calls `GetCallerIdentity` with the operator's own credentials until it succeeds, so that readiness does not
@@ -51,7 +49,6 @@ impl Monitor {
         let own = self.context.wait().await.accounts.own();
         while let Err(error) = own.id().await {
             tracing::warn!(%error, "AWS has not accepted the operator's own credentials; retrying");
-            *self.credentials_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             sleep(CREDENTIALS_RETRY_DELAY).await;
         }
     }
@@ -60,42 +57,46 @@ impl Monitor {
     /// failures raise alerts instead, because no other replica would do better. Standby replicas are always ready.
     ///
     /// # Errors
-    /// The reason why it is not ready.
-    pub(super) fn ready(&self) -> Result<(), String> {
+    /// The reason why it is not ready, as a line of text. Everybody who reaches the port may read it, so it shows no
+    /// name and no error.
+    pub(super) fn ready(&self) -> Result<(), &'static str> {
         if !self.leadership.is_known() {
-            return Err("the Lease has not been read yet".into());
+            return Err("the Lease has not been read yet\n");
         }
         if !self.leadership.is_held() {
             return Ok(());
         }
-        let context = self.context.get().ok_or("the controllers have not started yet")?;
-        ensure_listed(&context.peerings.store)?;
-        ensure_listed(&context.accepters.store)?;
-        if context.accounts.own().known_id().is_some() {
-            return Ok(());
+        let context = self.context.get().ok_or("the controllers have not started yet\n")?;
+        if !is_listed(&context.peerings.store) || !is_listed(&context.accepters.store) {
+            return Err("the resources have not been listed yet; the log says why\n");
         }
-        let error = self.credentials_error.lock().unwrap_or_else(PoisonError::into_inner);
-        let why = error.as_ref().map_or_else(|| "AWS has not answered yet".to_owned(), AwsError::to_string);
-        Err(format!("AWS has not accepted the operator's own credentials: {why}"))
+        if context.accounts.own().known_id().is_none() {
+            return Err("AWS has not accepted the operator's own credentials yet; the log says why\n");
+        }
+        Ok(())
     }
 
     /// Whether no reconciliation and no poll is stuck.
     ///
     /// # Errors
-    /// The one that is stuck.
-    pub(super) fn live(&self) -> Result<(), String> {
+    /// What is stuck, as a line of text. The log has the details.
+    pub(super) fn live(&self) -> Result<(), &'static str> {
         let oldest = self.running().values().flatten().map(Instant::elapsed).max().unwrap_or_default();
         if oldest > STUCK_AFTER {
-            return Err(format!("a reconciliation has been running for {} s", oldest.as_secs()));
+            tracing::error!(seconds = oldest.as_secs(), "a reconciliation is stuck");
+            return Err("a reconciliation is stuck; the log says more\n");
         }
         let accounts = self.context.get().map(|context| context.accounts.all()).unwrap_or_default();
         for (account, region, inventory) in inventories(&accounts) {
             let age = inventory.latest().map(|listing| listing.last_polled.elapsed()).unwrap_or_default();
             if age > self.poll_interval + STUCK_AFTER {
-                return Err(format!(
-                    "the peering connections of account {account} in {region} have not been listed for {} s",
-                    age.as_secs()
-                ));
+                tracing::error!(
+                    account,
+                    region,
+                    seconds = age.as_secs(),
+                    "the listing of peering connections is stuck"
+                );
+                return Err("a listing of peering connections is stuck; the log says more\n");
             }
         }
         Ok(())
@@ -135,11 +136,8 @@ impl Monitor {
 }
 
 /// Whether the watch of a kind has listed its resources.
-fn ensure_listed<K: Kind>(store: &Store<K>) -> Result<(), String> {
-    match store.wait_until_ready().now_or_never() {
-        Some(outcome) => outcome.map_err(|error| error.to_string()),
-        None => Err(format!("the {} have not been listed yet", K::plural(&()))),
-    }
+fn is_listed<K: Kind>(store: &Store<K>) -> bool {
+    store.wait_until_ready().now_or_never().is_some_and(|outcome| outcome.is_ok())
 }
 
 /// The inventory of peering connections of every account and region.

@@ -5,12 +5,12 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use environment::{ControlPlane, repository};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 /// The Helm binary, for one cluster.
 pub struct Helm {
-    program: PathBuf,
+    pub program: PathBuf,
     kubeconfig: PathBuf,
     folder: PathBuf,
 }
@@ -24,6 +24,11 @@ impl Helm {
     /// Runs Helm on the chart with these values, and returns its standard output.
     pub async fn run(&self, arguments: &[&str], values: &Value) -> Result<String> {
         std::fs::create_dir_all(&self.folder)?;
+        // Only a released chart names its image.
+        let mut values = values.clone();
+        if values.pointer("/image/repository").is_none() {
+            values["image"]["repository"] = json!("vpc-peering-operator");
+        }
         // JSON is YAML.
         let path = self.folder.join("values.yaml");
         std::fs::write(&path, values.to_string())?;

@@ -6,7 +6,10 @@ mod generated;
 mod helm;
 mod objects;
 mod permissions;
+mod published;
 mod release;
+mod secure_metrics;
+mod settings;
 mod values;
 
 use std::path::PathBuf;
@@ -56,6 +59,11 @@ fn main() -> Result<ExitCode> {
         objects::identities_are_rendered_from_the_values,
         objects::admission_policies_name_the_operator,
         objects::releases_with_selectors_admit_each_other,
+        settings::values_reach_their_objects,
+        settings::images_come_from_the_named_registry,
+        settings::every_object_is_in_the_named_namespace,
+        published::the_metadata_describes_the_chart,
+        published::a_release_names_its_image_and_repository,
         generated::crds_match_the_code,
         generated::deploy_is_rendered_from_the_chart,
         generated::the_readme_lists_the_values,
@@ -73,6 +81,8 @@ fn main() -> Result<ExitCode> {
         release::the_operator_runs_as_installed,
         release::the_operator_runs_as_installed_in_two_namespaces,
         release::the_role_of_the_node_is_used_only_if_allowed,
+        secure_metrics::monitors_read_the_metrics_over_tls,
+        secure_metrics::only_permitted_users_read_the_metrics,
         admission::only_the_operator_writes_the_status,
         admission::only_the_operator_removes_its_finalizer,
         admission::a_namespace_can_be_deleted,

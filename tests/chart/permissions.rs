@@ -34,8 +34,12 @@ pub async fn the_operator_has_exactly_these_permissions(shared: Arc<Shared>) -> 
     ];
     let identities = "everywhere: patch vpcpeering.dev/awsidentities/status/*";
     let namespaces = ["watched", "watched-too"];
+    let everywhere = [resource_permissions("everywhere"), vec![identities.to_owned()]].concat();
+    let reviews = ["authentication.k8s.io/tokenreviews", "authorization.k8s.io/subjectaccessreviews"]
+        .map(|review| format!("everywhere: create {review}/*"));
     for (values, expected) in [
-        (json!({}), [resource_permissions("everywhere"), vec![identities.to_owned()]].concat()),
+        (json!({}), everywhere.clone()),
+        (json!({"metrics": {"secure": {"enabled": true}}}), [everywhere, reviews.to_vec()].concat()),
         (json!({"watchNamespaces": namespaces}), namespaces.map(resource_permissions).concat()),
     ] {
         let permissions = granted(&shared.helm.render(&values).await?, NAME)?;
@@ -48,13 +52,15 @@ pub async fn the_operator_has_exactly_these_permissions(shared: Arc<Shared>) -> 
 
 /// `vpc-peering-operator check` asks for each right that the chart grants, and for no other.
 pub async fn check_asks_for_exactly_the_granted_rights(shared: Arc<Shared>) -> Result<()> {
-    for (values, watched, lease) in [
-        (json!({}), &[][..], Some(("install", NAME))),
-        (json!({"watchNamespaces": ["watched", "watched-too"]}), &["watched", "watched-too"], Some(("install", NAME))),
-        (json!({"replicas": 1, "leaderElection": {"enabled": false}}), &[], None),
+    let (lease, secure) = (Some(("install", NAME)), json!({"metrics": {"secure": {"enabled": true}}}));
+    for (values, watched, lease, secure_metrics) in [
+        (json!({}), &[][..], lease, false),
+        (json!({"watchNamespaces": ["watched", "watched-too"]}), &["watched", "watched-too"], lease, false),
+        (json!({"replicas": 1, "leaderElection": {"enabled": false}}), &[], None, false),
+        (secure, &[], lease, true),
     ] {
         let granted = granted(&shared.helm.render(&values).await?, NAME)?;
-        let asked: BTreeSet<_> = rights::listed(watched, lease).into_iter().collect();
+        let asked: BTreeSet<_> = rights::listed(watched, lease, secure_metrics).into_iter().collect();
         let difference: Vec<_> = granted.symmetric_difference(&asked).collect();
         ensure!(difference.is_empty(), "{values}: src/cli/check/rights.rs and the chart differ: {difference:?}");
     }

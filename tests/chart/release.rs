@@ -262,7 +262,7 @@ pub async fn crds_are_deleted_if_they_are_not_kept(shared: Arc<Shared>) -> Resul
 }
 
 /// Installs the chart with these values. Returns the operator with the permissions and settings of its Deployment.
-async fn install_operator(shared: &Shared, values: &Value) -> Result<Operator> {
+pub async fn install_operator(shared: &Shared, values: &Value) -> Result<Operator> {
     shared.helm.run(&["install", "operator"], values).await?;
     shared.kubectl(&["wait", "--for=condition=Established", "crd/vpcpeerings.vpcpeering.dev"]).await?;
     let rendered = shared.helm.render(values).await?;
@@ -275,8 +275,8 @@ async fn install_operator(shared: &Shared, values: &Value) -> Result<Operator> {
     for variable in container["env"].as_array().context("no env")? {
         let Some(value) = variable["value"].as_str() else { continue };
         let name: &'static str = variable["name"].as_str().context("no name")?.to_owned().leak();
-        let is_address = name == "METRICS_ADDRESS";
-        let value = if is_address { value.replace(":8080", ":0") } else { value.to_owned() };
+        let is_address = ["METRICS_ADDRESS", "SECURE_METRICS_ADDRESS"].contains(&name);
+        let value = if is_address { value.replace(":8080", ":0").replace(":8443", ":0") } else { value.to_owned() };
         ensure!(!is_address || value.ends_with(":0"), "{value}");
         environment.push((name, value));
     }

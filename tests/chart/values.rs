@@ -22,6 +22,15 @@ pub fn combinations() -> Vec<(&'static str, Value)> {
         ("the defaults", json!({})),
         ("one replica without leader election", json!({"replicas": 1, "leaderElection": {"enabled": false}})),
         ("two namespaces", json!({"watchNamespaces": ["watched", "watched-too"]})),
+        (
+            "another namespace than that of the release, and settings of a parent chart",
+            json!({
+                "namespaceOverride": "watched",
+                "global": {
+                    "imageRegistry": "registry.example.com", "imagePullSecrets": ["registry"], "storageClass": "x",
+                },
+            }),
+        ),
         ("one namespace and a cluster ID", json!({"watchNamespaces": ["watched"], "clusterId": "blue"})),
         (
             "a selector in one namespace, and an event queue",
@@ -73,7 +82,7 @@ pub fn combinations() -> Vec<(&'static str, Value)> {
             json!({"metrics": {
                 "service": {"enabled": true, "annotations": {"a": "b"}},
                 "serviceMonitor": {
-                    "enabled": true, "labels": {"release": "prometheus"},
+                    "enabled": true, "labels": {"release": "prometheus"}, "namespace": "watched", "sampleLimit": 5000,
                     "relabelings": [{"targetLabel": "x", "replacement": "y"}],
                 },
                 "podMonitor": {
@@ -87,10 +96,30 @@ pub fn combinations() -> Vec<(&'static str, Value)> {
             }}),
         ),
         (
+            "metrics over TLS with a self-signed certificate",
+            json!({
+                "metrics": {"secure": {"enabled": true}, "serviceMonitor": {"enabled": true}},
+                "networkPolicy": {"enabled": true},
+            }),
+        ),
+        (
+            "metrics over TLS with the certificate of a Secret",
+            json!({"metrics": {
+                "secure": {"enabled": true, "port": 9443, "certificateSecret": "metrics-tls"},
+                "serviceMonitor": {"enabled": true},
+                "podMonitor": {
+                    "enabled": true, "tlsConfig": {"insecureSkipVerify": true},
+                    "authorization": {"credentials": {"name": "scraper", "key": "token"}},
+                },
+            }}),
+        ),
+        (
             "a network policy",
             json!({"networkPolicy": {
                 "enabled": true,
                 "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+                "extraIngress": [{"ports": [{"port": 9000}]}],
+                "extraEgress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": [{"port": 4318}]}],
             }}),
         ),
         ("the optional admission policies", json!({"admission": {"deletionProtection": true, "identityUse": true}})),
@@ -109,7 +138,7 @@ pub fn combinations() -> Vec<(&'static str, Value)> {
                 "commonLabels": {"team": "network"}, "commonAnnotations": {"owner": "network"},
                 "image": {"repository": "registry.example.com/operator", "digest": digest},
                 "imagePullSecrets": [{"name": "registry"}],
-                "replicas": 3, "podDisruptionBudget": {"maxUnavailable": "50%"},
+                "replicas": 3, "podDisruptionBudget": {"minAvailable": "50%"},
                 "updateStrategy": {"rollingUpdate": {"maxSurge": 1}},
                 "env": [{"name": "AWS_REGION", "value": "eu-central-1"}],
                 "envFrom": [{"secretRef": {"name": "aws", "optional": true}}],
@@ -159,6 +188,11 @@ pub async fn typos_are_rejected(shared: Arc<Shared>) -> Result<()> {
         ("/leaderElection/leaseDuration", json!({"leaderElection": {"leaseDuration": "1s"}})),
         ("/replicas", json!({"replicas": "2"})),
         ("/serviceAccount/annotations", json!({"serviceAccount": {"annotations": {"a": 1}}})),
+        ("/image/repository", json!({"image": {"repository": "https://registry.example.com/operator"}})),
+        ("/global/imageRegistry", json!({"global": {"imageRegistry": 1}})),
+        ("/global/imagePullSecrets/0", json!({"global": {"imagePullSecrets": [{"secret": "x"}]}})),
+        ("/podDisruptionBudget/minAvailable", json!({"podDisruptionBudget": {"minAvailable": "half"}})),
+        ("/namespaceOverride", json!({"namespaceOverride": "Watched"})),
         ("/image/digest", json!({"image": {"digest": "latest"}})),
         ("/identities/partner", json!({"identities": {"partner": {"role": "x"}}})),
         ("/identities/partner/accountId", json!({"identities": {"partner": {"accountId": "1"}}})),
@@ -204,6 +238,12 @@ pub async fn contradictory_values_are_rejected(shared: Arc<Shared>) -> Result<()
     for (values, why) in [
         (json!({"leaderElection": {"enabled": false}}), "replicas > 1 needs leaderElection.enabled"),
         (json!({"watchSelector": "team=blue"}), "watchSelector needs watchNamespaces"),
+        (json!({"image": {"repository": ""}}), "image.repository is empty"),
+        (json!({"metrics": {"secure": {"enabled": true, "port": 8080}}}), "metrics.secure.port and metrics.port"),
+        (
+            json!({"metrics": {"secure": {"enabled": true}, "podMonitor": {"enabled": true}}}),
+            "metrics.podMonitor needs metrics.podMonitor.authorization",
+        ),
     ] {
         let error =
             shared.helm.render(&values).await.err().with_context(|| format!("{values} is accepted"))?.to_string();
@@ -227,14 +267,15 @@ fn compare_with_schema(values: &Value, schema: &Value, root: &Value, path: &str)
     let (Some(values), Some(properties)) = (values.as_object(), schema["properties"].as_object()) else {
         return Ok(());
     };
-    ensure!(schema["additionalProperties"] == false, "{path} accepts unknown keys");
+    // A parent chart shares `global` with all its charts.
+    ensure!(schema["additionalProperties"] == false || path == "/global", "{path} accepts unknown keys");
     for (key, value) in values {
         let property = properties.get(key).with_context(|| format!("{path}/{key} is not in the schema"))?;
         compare_with_schema(value, property, root, &format!("{path}/{key}"))?;
     }
-    // The chart sets no default for every field of a Kubernetes object, nor for Helm's `global`.
+    // The chart sets no default for every field of a Kubernetes object.
     let is_ours = !path.ends_with("Probe") && path != "/resources" && path != "/updateStrategy";
-    let missing = properties.keys().find(|key| is_ours && !values.contains_key(*key) && *key != "global");
+    let missing = properties.keys().find(|key| is_ours && !values.contains_key(*key));
     ensure!(missing.is_none(), "{path}/{missing:?} has no default");
     Ok(())
 }

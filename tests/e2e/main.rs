@@ -239,6 +239,7 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         metrics::a_scrape_matches_the_table_of_metrics,
         metrics::aws_errors_are_counted_by_code,
         metrics::probes_report_liveness_and_readiness,
+        metrics::probes_are_answered_beside_a_thousand_idle_connections,
         metrics::the_operator_is_ready_once_aws_accepts_its_credentials,
         scale::a_peering_costs_at_most_four_writes,
         scale::the_id_of_a_slow_request_is_written,

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use ec2_simulator::Kind;
 use environment::{RunningOperator, eventually, prepare, repository};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 use vpc_peering_operator::operator::metrics::DEFINITIONS;
 
@@ -108,17 +109,41 @@ pub async fn probes_report_liveness_and_readiness(world: World) -> Result<()> {
     Ok(())
 }
 
-/// Needs no resource. Before that, `/readyz` shows AWS's error, and the metrics are served. Later errors do not make
-/// the operator unready.
+/// Idle connections, as of a port scanner or an attacker, do not fill the server up: it closes the oldest.
+pub async fn probes_are_answered_beside_a_thousand_idle_connections(world: World) -> Result<()> {
+    let operator = world.operator.start().await?;
+    eventually("ready", LIMIT, async || operator.get("/readyz").await.map(drop)).await?;
+    let address = operator.address()?;
+    let mut idle = Vec::new();
+    for _ in 0..1_000 {
+        idle.push(TcpStream::connect(&address).await?);
+    }
+    for path in ["/healthz", "/livez", "/readyz", "/metrics"] {
+        let answer = tokio::time::timeout(Duration::from_secs(1), operator.get(path)).await;
+        answer.with_context(|| format!("{path} has no answer"))??;
+    }
+    let files = std::fs::read_dir(format!("/proc/{}/fd", operator.id()))?.count();
+    ensure!(files < 300, "{files} files are open");
+    drop(idle);
+    Ok(())
+}
+
+/// Needs no resource. Before that, the log shows AWS's error, `/readyz` does not, and the metrics are served. Later
+/// errors do not make the operator unready.
 pub async fn the_operator_is_ready_once_aws_accepts_its_credentials(world: World) -> Result<()> {
     let code = "InvalidClientTokenId".to_owned();
     let refusal = Kind::Error { code: code.clone(), message: Some("who is that?".into()), status: Some(403) };
     let fault = world.fault("GetCallerIdentity", None, refusal.clone()).await?;
     let operator = world.operator.start().await?;
-    eventually("not ready, with AWS's error", LIMIT, async || {
+    eventually("not ready because of AWS", LIMIT, async || {
         let why = operator.get("/readyz").await.err().context("ready although AWS refuses the credentials")?;
         let why = why.to_string();
-        ensure!([": 503: ", &code, "who is that?"].iter().all(|part| why.contains(part)), "{why}");
+        ensure!(
+            why.ends_with(": 503: AWS has not accepted the operator's own credentials yet; the log says why\n"),
+            "{why}"
+        );
+        let log = operator.output();
+        ensure!([&code, "who is that?"].iter().all(|part| log.contains(part)), "{log}");
         Ok(())
     })
     .await?;

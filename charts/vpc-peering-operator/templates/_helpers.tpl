@@ -15,6 +15,10 @@
 {{- end }}
 {{- end }}
 
+{{- define "operator.namespace" -}}
+{{- default .Release.Namespace .Values.namespaceOverride }}
+{{- end }}
+
 {{- define "operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -36,7 +40,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $more := index . 2 -}}
 name: {{ index . 1 }}
 {{- if not $more.clusterScoped }}
-namespace: {{ default $root.Release.Namespace $more.namespace }}
+namespace: {{ default (include "operator.namespace" $root) $more.namespace }}
 {{- end }}
 labels:
   {{- toYaml (merge (dict) (default dict $more.labels) (include "operator.labels" $root | fromYaml)) | nindent 2 }}
@@ -57,7 +61,7 @@ annotations:
 {{- define "operator.subjects" -}}
 - kind: ServiceAccount
   name: {{ include "operator.serviceAccountName" . }}
-  namespace: {{ .Release.Namespace }}
+  namespace: {{ include "operator.namespace" . }}
 {{- end }}
 
 {{/* The permissions of the operator in the namespaces that it reconciles. */}}
@@ -82,7 +86,7 @@ annotations:
 - name: LEADER_ELECTION
   value: "true"
 - name: LEASE_NAMESPACE
-  value: {{ .Release.Namespace }}
+  value: {{ include "operator.namespace" . }}
 {{- end }}
 {{- with .Values.operator.eventQueueUrl }}
 - name: EVENT_QUEUE_URL
@@ -104,6 +108,10 @@ annotations:
 - name: DISABLE_SESSION_TAGS
   value: "true"
 {{- end }}
+{{- if .Values.metrics.secure.enabled }}
+- name: SECURE_METRICS_ADDRESS
+  value: "[::]:{{ .Values.metrics.secure.port }}"
+{{- end }}
 {{- if not .Values.operator.allowNodeRole }}
 # Otherwise the SDK falls back to the role of the node if the operator's own role is missing or mistyped.
 - name: AWS_EC2_METADATA_DISABLED
@@ -111,8 +119,36 @@ annotations:
 {{- end }}
 {{- end }}
 
+{{/* The repository of the image. A global registry replaces its first part, if that is the name of a registry. */}}
+{{- define "operator.repository" -}}
+{{- $repository := .Values.image.repository -}}
+{{- if not $repository -}}
+{{- fail "image.repository is empty: set it to the repository to which you pushed the image; a released chart contains it" }}
+{{- end -}}
+{{- with (default dict .Values.global).imageRegistry -}}
+{{- $registry := first (splitList "/" $repository) -}}
+{{- if and (contains "/" $repository) (regexMatch "[.:]|^localhost$" $registry) -}}
+{{- $repository = trimPrefix (print $registry "/") $repository -}}
+{{- end -}}
+{{- $repository = print (trimSuffix "/" .) "/" $repository -}}
+{{- end -}}
+{{ $repository }}
+{{- end }}
+
 {{- define "operator.image" -}}
-{{ .Values.image.repository }}{{ with .Values.image.digest }}@{{ . }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+{{ include "operator.repository" . }}{{ with .Values.image.digest }}@{{ . }}{{ else }}:{{ .Values.image.tag | default .Chart.AppVersion }}{{ end }}
+{{- end }}
+
+{{/* The Secrets for pulling the image, also those of all charts. */}}
+{{- define "operator.imagePullSecrets" -}}
+{{- $secrets := .Values.imagePullSecrets -}}
+{{- range (default dict .Values.global).imagePullSecrets -}}
+{{- $secrets = append $secrets (kindIs "string" . | ternary (dict "name" .) .) -}}
+{{- end -}}
+{{- with uniq $secrets -}}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{/* The requests that an admission policy matches: (list $ resources operations). Another release may reconcile other namespaces. */}}
@@ -140,7 +176,7 @@ resourceRules:
 
 {{/* The user names of the operators, as a list in CEL. */}}
 {{- define "operator.admissionUsers" -}}
-{{- $users := list (printf "'system:serviceaccount:%s:%s'" .Release.Namespace (include "operator.serviceAccountName" .)) }}
+{{- $users := list (printf "'system:serviceaccount:%s:%s'" (include "operator.namespace" .) (include "operator.serviceAccountName" .)) }}
 {{- range .Values.admission.operators }}
 {{- $users = append $users (printf "'system:serviceaccount:%s'" (replace "/" ":" .)) }}
 {{- end }}
@@ -157,11 +193,50 @@ spec:
   validationActions: [Deny]
 {{- end }}
 
+{{/* The folder of the certificate of the metrics. */}}
+{{- define "operator.certificateFolder" -}}
+/etc/vpc-peering-operator/metrics
+{{- end }}
+
+{{/* The targets and the limit of a ServiceMonitor or PodMonitor: (list $ values). */}}
+{{- define "operator.monitor" -}}
+namespaceSelector:
+  matchNames: [{{ include "operator.namespace" (index . 0) }}]
+{{- with (index . 1).sampleLimit }}
+sampleLimit: {{ . }}
+{{- end }}
+{{- end }}
+
+{{/* The endpoint of a ServiceMonitor or PodMonitor: (list $ values). */}}
 {{- define "operator.endpoint" -}}
+{{- $root := index . 0 -}}
+{{- with index . 1 -}}
 port: metrics
 path: /metrics
 interval: {{ .interval }}
 scrapeTimeout: {{ .scrapeTimeout }}
+{{- if $root.Values.metrics.secure.enabled }}
+scheme: https
+{{- with .authorization }}
+authorization:
+  {{- toYaml . | nindent 2 }}
+{{- else }}
+bearerTokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token
+{{- end }}
+tlsConfig:
+  {{- if .tlsConfig }}
+  {{- toYaml .tlsConfig | nindent 2 }}
+  {{- else if $root.Values.metrics.secure.certificateSecret }}
+  ca:
+    secret:
+      name: {{ $root.Values.metrics.secure.certificateSecret }}
+      key: ca.crt
+  serverName: {{ include "operator.metricsService" $root }}.{{ include "operator.namespace" $root }}.svc
+  {{- else }}
+  # The certificate is self-signed, and a new one at each start of the operator.
+  insecureSkipVerify: true
+  {{- end }}
+{{- end }}
 {{- with .relabelings }}
 relabelings:
   {{- toYaml . | nindent 2 }}
@@ -170,4 +245,9 @@ relabelings:
 metricRelabelings:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "operator.metricsService" -}}
+{{ printf "%s-metrics" (include "operator.fullname" .) | trunc 63 }}
 {{- end }}

@@ -72,6 +72,10 @@ pub(crate) struct Check {
     #[arg(long, env = "LEASE_NAMESPACE")]
     lease_namespace: Option<String>,
 
+    /// The operator serves metrics over TLS, so that it needs the right to review tokens.
+    #[arg(long, env = "SECURE_METRICS_ADDRESS", value_name = "ADDRESS")]
+    secure_metrics_address: Option<String>,
+
     /// The URL of a running operator, for example http://localhost:8080.
     #[arg(long, env = "OPERATOR_URL", value_name = "URL")]
     operator_url: Option<String>,
@@ -135,7 +139,7 @@ impl Check {
         let watched = self.watch_namespaces.iter().filter(|name| !name.is_empty()).cloned().collect();
         let has_lease = self.leader_election || self.pre;
         let lease = has_lease.then(|| (namespace.to_owned(), self.lease_name.clone()));
-        let needs = Needs { watched, lease };
+        let needs = Needs { watched, lease, secure_metrics: self.secure_metrics_address.is_some() };
         let mut findings = api_server::check(client).await;
         if self.pre {
             findings.extend(rights::check_installation(client, &needs).await);

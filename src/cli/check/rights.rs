@@ -23,6 +23,8 @@ enum Place {
     Lease,
     /// In the cluster, if the operator reconciles all namespaces.
     IfUnrestricted,
+    /// In the cluster, if the operator serves metrics over TLS.
+    IfSecureMetrics,
 }
 
 /// Verbs on a resource, and the name of the object if the right is limited to one.
@@ -65,6 +67,8 @@ const RULES: &[Rule] = &[
     Rule { name: Some(Name::Of("kube-system")), ..rule(Place::Cluster, "", "namespaces", &["get"]) },
     rule(Place::Lease, "coordination.k8s.io", "leases", &["create"]),
     Rule { name: Some(Name::Lease), ..rule(Place::Lease, "coordination.k8s.io", "leases", &["get", "patch"]) },
+    rule(Place::IfSecureMetrics, "authentication.k8s.io", "tokenreviews", &["create"]),
+    rule(Place::IfSecureMetrics, "authorization.k8s.io", "subjectaccessreviews", &["create"]),
 ];
 
 /// The rights of the person who installs the chart.
@@ -84,6 +88,8 @@ pub(super) struct Needs {
     pub(super) watched: Vec<String>,
     /// The namespace and the name of the Lease, if leader election is enabled.
     pub(super) lease: Option<(String, String)>,
+    /// Whether the operator serves metrics over TLS.
+    pub(super) secure_metrics: bool,
 }
 
 /// One right.
@@ -99,12 +105,13 @@ struct Right {
 }
 
 /// The rights of an operator, in the notation of `tests/chart/permissions.rs`: `SCOPE: VERB GROUP/RESOURCE/NAME`, where
-/// the scope `everywhere` stands for all namespaces. `lease` is the namespace and the name of its Lease.
+/// the scope `everywhere` stands for all namespaces. `lease` is the namespace and the name of its Lease; `secure_metrics`
+/// tells whether it serves metrics over TLS.
 #[must_use]
-pub fn listed(watched: &[&str], lease: Option<(&str, &str)>) -> Vec<String> {
+pub fn listed(watched: &[&str], lease: Option<(&str, &str)>, secure_metrics: bool) -> Vec<String> {
     let watched = watched.iter().map(|name| (*name).to_owned()).collect();
     let lease = lease.map(|(namespace, name)| (namespace.to_owned(), name.to_owned()));
-    let rights = expand(RULES, &Needs { watched, lease });
+    let rights = expand(RULES, &Needs { watched, lease, secure_metrics });
     let text = |right: Right| {
         let scope = right.namespace.as_deref().unwrap_or("everywhere");
         let subresource = right.subresource.map(|name| format!("/{name}")).unwrap_or_default();
@@ -122,8 +129,9 @@ fn expand(rules: &[Rule], needs: &Needs) -> Vec<Right> {
             (Place::Watched, _) if is_restricted => needs.watched.iter().cloned().map(Some).collect(),
             (Place::IfUnrestricted, _) if is_restricted => Vec::new(),
             (Place::Lease, None) => Vec::new(),
+            (Place::IfSecureMetrics, _) if !needs.secure_metrics => Vec::new(),
             (Place::Lease, Some((namespace, _))) => vec![Some(namespace.clone())],
-            (Place::Cluster | Place::Watched | Place::IfUnrestricted, _) => vec![None],
+            (Place::Cluster | Place::Watched | Place::IfUnrestricted | Place::IfSecureMetrics, _) => vec![None],
         };
         let name = match rule.name {
             Some(Name::Of(name)) => Some(name.to_owned()),
@@ -230,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_restricted_operator_has_rights_in_its_namespaces_only() {
-        let rights = listed(&["a", "b"], Some(("operators", "lease")));
+        let rights = listed(&["a", "b"], Some(("operators", "lease")), false);
         for expected in [
             "a: patch vpcpeering.dev/vpcpeerings/*",
             "b: update vpcpeering.dev/vpcpeerings/status/*",
@@ -241,13 +249,21 @@ mod tests {
             assert!(rights.iter().any(|right| right == expected), "{expected}: {rights:#?}");
         }
         assert!(!rights.iter().any(|right| right.contains("awsidentities/status")));
-        assert!(listed(&[], None).contains(&"everywhere: patch vpcpeering.dev/awsidentities/status/*".to_owned()));
-        assert!(!listed(&[], None).iter().any(|right| right.contains("leases")));
+        let everywhere = listed(&[], None, false);
+        assert!(everywhere.contains(&"everywhere: patch vpcpeering.dev/awsidentities/status/*".to_owned()));
+        assert!(!everywhere.iter().any(|right| right.contains("leases") || right.contains("reviews")));
+        assert!(
+            listed(&[], None, true).iter().any(|right| right.contains("create authentication.k8s.io/tokenreviews"))
+        );
     }
 
     #[test]
     fn a_right_reads_like_kubectl_auth_can_i() {
-        let needs = Needs { watched: vec!["a".into()], lease: Some(("operators".into(), "lease".into())) };
+        let needs = Needs {
+            watched: vec!["a".into()],
+            lease: Some(("operators".into(), "lease".into())),
+            secure_metrics: false,
+        };
         let texts: Vec<_> = expand(RULES, &needs).iter().map(Right::text).collect();
         for expected in [
             "update vpcpeerings.vpcpeering.dev/status in a",

@@ -131,8 +131,19 @@ impl RunningOperator {
     /// If the log has no address.
     pub fn address(&self) -> Result<String> {
         let log = self.output();
-        let line = log.lines().rev().find_map(|line| line.split_once("serving metrics and probes on http://"));
+        let line = log.lines().rev().find_map(|line| line.split_once("probes on http://"));
         let (_, address) = line.context("the log has no address for metrics and probes")?;
+        Ok(address.split(['"', ' ']).next().unwrap_or_default().to_owned())
+    }
+
+    /// The address of the metrics over TLS, which it takes from the log.
+    ///
+    /// # Errors
+    /// If the log has no address.
+    pub fn secure_address(&self) -> Result<String> {
+        let log = self.output();
+        let line = log.lines().rev().find_map(|line| line.split_once("serving metrics on https://"));
+        let (_, address) = line.context("the log has no address for metrics over TLS")?;
         Ok(address.split(['"', ' ']).next().unwrap_or_default().to_owned())
     }
 
