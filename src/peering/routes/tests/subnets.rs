@@ -88,7 +88,7 @@ fn routes_stay_while_the_subnets_cannot_be_read() {
     case.subnets = Some(Err(blocker));
     let plan = case.repair();
     assert_eq!(plan.step, None);
-    let blocker = plan.blocker().expect("a blocker");
+    let blocker = plan.blocker().unwrap();
     assert_eq!(blocker.reason, Reason::Unauthorized);
     assert!(blocker.message.contains("DescribeSubnets: no"), "{}", blocker.message);
     // The routes are removed all the same.
