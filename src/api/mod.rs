@@ -24,8 +24,8 @@ pub use vpc_peering::{
     TerminalState, VpcPeering, VpcPeeringSpec, VpcPeeringStatus,
 };
 pub use vpc_peering_accepter::{
-    AcceptedRequests, AccepterDecision, DeniedRequests, RequestedConnection, Requester, VpcPeeringAccepter,
-    VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
+    AcceptedRequests, AccepterDecision, AdoptedConnections, DeniedRequests, RequestedConnection, Requester,
+    VpcPeeringAccepter, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
 };
 
 /// A string that many resources and connections contain. One of up to 23 bytes needs no allocation. Compared with

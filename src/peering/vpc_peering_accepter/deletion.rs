@@ -85,8 +85,12 @@ fn aspects(
     for (id, connection) in &observed.connections {
         let is_free = foreign(desired, connection).is_none();
         let is_tagged = is_tagged_ours(desired, connection);
-        // Without tags, a record counts only if the lists of the spec allow the connection.
-        let is_ours = is_tagged || (ids.contains_key(id) && rule(desired, connection) == Rule::Accept);
+        // Without tags, a record counts only if the lists of the spec allow the connection. An adopted connection may
+        // not have got its tags yet: then its routes are those of others, and nothing of it changes.
+        let has_been_kept =
+            |record: &RequestedConnection| record.accepted_at.is_some() || !recorded.routes_through(id).0.is_empty();
+        let is_recorded = recorded.acceptance(id).is_some_and(has_been_kept);
+        let is_ours = is_tagged || (is_recorded && rule(desired, connection) == Rule::Accept);
         if is_free && is_ours && !connection.code.has_ended() {
             match desired.authority().over(connection, Hint::Requested) {
                 Ok(target) => _ = ids.insert(id, Some((target, connection))),

@@ -1,5 +1,6 @@
 //! The decision for a `VpcPeeringAccepter`: the requests that it accepts, and the upkeep of the accepter's end.
 
+mod adoption;
 mod assessment;
 mod decide;
 mod deletion;
