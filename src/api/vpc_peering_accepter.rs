@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::allow_list::{AllowedCidrBlocks, AllowedRegions, AllowedVpcs};
 use super::aws_identity::IdentityReference;
+use super::deletion_summary::DeletionSummary;
 use super::routes::{ManagedRoute, Routes};
 use super::tag::{ManagedTag, Tag};
 use super::vpc_peering::{DeletionPolicy, SideOptions, StatusEnd, VpcSelector};
@@ -271,6 +272,10 @@ pub struct VpcPeeringAccepterStatus {
     /// The deletion policy in effect: that of the spec, or the default of the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
+    /// The effect that the deletion of this resource would have in AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = MapMerge::Atomic)]
+    pub deletion: Option<DeletionSummary>,
     /// The last value of the annotation `vpcpeering.dev/reconcile-at` that the operator has handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,

@@ -9,6 +9,7 @@ pub(crate) mod blocker;
 pub(crate) mod conditions;
 pub(crate) mod connection;
 pub(crate) mod defaults;
+pub(crate) mod deletion_summary;
 pub(crate) mod dns;
 pub(crate) mod endpoints;
 pub(crate) mod left_in_aws;

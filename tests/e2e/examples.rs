@@ -69,7 +69,9 @@ pub async fn a_provider_that_requests_the_peering_is_served(world: World) -> Res
     world.apply_text(&provider_example(&world, "requester", own, "")?).await?;
     let by_rule = request("192.168.249.0/24").await?;
     eventually("both are served", Duration::from_secs(30), async || {
-        let peerings = ec2::peerings_of(&world.ec2, own).await?;
+        let to_own = Filter::builder().name("accepter-vpc-info.vpc-id").values(own).build();
+        let answer = world.ec2.describe_vpc_peering_connections().filters(to_own).send().await?;
+        let peerings = answer.vpc_peering_connections.unwrap_or_default();
         for id in [&by_hand, &by_rule] {
             let shown = peerings.iter().find(|shown| shown.vpc_peering_connection_id() == Some(id));
             let shown = shown.context("not shown")?;

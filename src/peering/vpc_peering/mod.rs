@@ -3,6 +3,7 @@
 mod consistency;
 mod decide;
 mod deletion;
+mod deletion_summary;
 #[cfg(test)]
 mod interleavings;
 mod maintain;

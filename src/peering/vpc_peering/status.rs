@@ -5,8 +5,9 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
+use super::deletion_summary::summary;
 use super::obtain::unexpected_tags;
-use super::state::{AccepterView, Desired, Observation};
+use super::state::{AccepterView, Desired, Observation, Recorded};
 use super::step::Step;
 use super::upkeep;
 use crate::api::vpc_peering::StatusTag;
@@ -32,6 +33,7 @@ const HISTORY: usize = 5;
 /// The status under a plan. It stays as it is if the plan is to act.
 pub(super) fn report(
     desired: Desired<'_>,
+    recorded: &Recorded,
     observed: &Observation,
     plan: &Plan<Step>,
     aspects: &[AspectStatus<Step>],
@@ -52,6 +54,7 @@ pub(super) fn report(
     if readiness.reason == Reason::ConnectionNotOwned && !desired.deleted {
         status.creation_started_at = None;
     }
+    status.deletion = summary(desired, recorded, observed);
     let is_active = connection.is_some_and(|connection| connection.code == StatusCode::Active);
     let awaited = (!is_active).then(|| upkeep::awaited(&status, plan));
     let seen = Seen {
@@ -324,6 +327,7 @@ fn retire(status: &mut VpcPeeringStatus, id: &str, code: &str, recreations: u32,
     status.accepter_tags = Vec::new();
     status.accepter_managed_tags = Vec::new();
     status.accepted_cidr_blocks = None;
+    status.deletion = None;
 }
 
 #[cfg(test)]

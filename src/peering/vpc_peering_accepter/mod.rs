@@ -4,6 +4,7 @@ mod adoption;
 mod assessment;
 mod decide;
 mod deletion;
+mod deletion_summary;
 mod destinations;
 mod judge;
 mod rules;

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
 use super::assessment::Assessment;
+use super::deletion_summary::summary;
 use super::judge::Verdict;
 use super::state::{Desired, Observation, Recorded};
 use super::step::Step;
@@ -43,6 +44,7 @@ pub(super) fn report(
     if !desired.deleted {
         describe(&mut status, &assessment.verdicts, recorded, observed, settings);
     }
+    status.deletion = summary(desired, recorded, observed);
     if readiness.reason != Reason::AwaitingConsistency {
         status.last_handled_reconcile_at = desired.reconcile_at.map(ToOwned::to_owned);
     }
