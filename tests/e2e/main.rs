@@ -11,6 +11,7 @@ mod cli;
 mod consistency;
 mod crashes;
 mod defaults;
+mod deletion_summary;
 mod deploy;
 mod dns;
 mod ended_routes;
@@ -129,6 +130,9 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         validation::defaults_are_visible,
         validation::the_optional_admission_policies_are_enforced,
         adoption::a_connection_that_does_not_match_is_not_touched,
+        deletion_summary::the_summary_of_a_peering_names_the_calls_of_its_deletion,
+        deletion_summary::the_summary_of_a_retained_peering_names_the_calls_of_its_deletion,
+        deletion_summary::the_summary_of_an_accepter_names_the_calls_of_its_deletion,
         adoption::observe_never_writes_to_aws,
         ends::overlapping_cidr_blocks_are_reported_without_a_request,
         ends::a_disassociated_cidr_block_does_not_overlap,
