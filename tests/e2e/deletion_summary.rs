@@ -55,18 +55,19 @@ fn items(entries: &[Entry]) -> (BTreeSet<String>, BTreeSet<String>, BTreeSet<Str
 /// Compares a summary with the calls of the deletion.
 fn check(summary: &DeletionSummary, entries: &[Entry]) -> Result<()> {
     let (routes, connections, tags) = items(entries);
-    let entry = |start: &str| summary.removes.iter().filter(move |text| text.contains(start)).cloned();
+    let texts_with =
+        |part: &str| -> Vec<String> { summary.removes.iter().filter(|text| text.contains(part)).cloned().collect() };
     let count = |texts: &[String]| -> usize {
         texts.iter().filter_map(|text| text.split(' ').next()?.parse::<usize>().ok()).sum()
     };
     for (what, items) in [("route", &routes), ("peering connection", &connections)] {
-        let texts: Vec<_> = entry(what).collect();
+        let texts = texts_with(what);
         ensure!(count(&texts) == items.len(), "{what}: {texts:?}, but the calls were {items:?}");
         for item in items {
             ensure!(texts.iter().any(|text| text.contains(item)), "{item} is not in {texts:?}");
         }
     }
-    let texts: Vec<_> = entry("tags ").filter(|text| text.starts_with("tags ")).collect();
+    let texts: Vec<_> = texts_with("tags ").into_iter().filter(|text| text.starts_with("tags ")).collect();
     ensure!(texts.is_empty() == tags.is_empty(), "{texts:?}, but the calls were {tags:?}");
     for item in &tags {
         ensure!(texts.iter().any(|text| text.contains(item)), "{item} is not in {texts:?}");
