@@ -179,6 +179,8 @@ closed_list! {
             "Request a quota increase from AWS, if you have not done so.";
         UnexpectedConnection: "A connection between other VPCs has the ownership tags of this resource or of an earlier one. The operator does not change it.",
             "Remove the tags from the connection. Find out who set them.";
+        StaleSecurityGroupRules: "The operator deletes a connection, and rules of security groups name a group of the other VPC. The rules stay, and permit nothing any more. Reported under `--security-group-warnings`.",
+            "Revoke the rules of the security groups that the note names. `aws ec2 describe-stale-security-groups` lists them.";
         LeftInAws: "The resource is deleted, but what the note names stays in AWS. Either EC2 no longer proves that the resource owns it, or the operator may no longer act in AWS for the resource and `spec.deletionPolicy` is `Retain`.",
             "Check what the note of the Event names. Delete it in AWS if it is not wanted.";
         Unreadable: "This version of the operator cannot decode the resource, and does not reconcile it.",

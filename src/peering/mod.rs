@@ -19,6 +19,7 @@ pub(crate) mod plan;
 pub(crate) mod preflight;
 pub(crate) mod quota;
 pub(crate) mod routes;
+pub(crate) mod security_groups;
 pub(crate) mod settings;
 pub(crate) mod snapshot;
 #[cfg(test)]

@@ -39,6 +39,7 @@ mod restarts;
 mod routes;
 mod scale;
 mod security;
+mod security_groups;
 mod sts;
 mod tags;
 mod telemetry;
@@ -130,6 +131,8 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         validation::defaults_are_visible,
         validation::the_optional_admission_policies_are_enforced,
         adoption::a_connection_that_does_not_match_is_not_touched,
+        security_groups::rules_that_become_stale_are_reported_before_a_deletion,
+        security_groups::missing_permissions_for_security_groups_block_nothing,
         deletion_summary::the_summary_of_a_peering_names_the_calls_of_its_deletion,
         deletion_summary::the_summary_of_a_retained_peering_names_the_calls_of_its_deletion,
         deletion_summary::the_summary_of_an_accepter_names_the_calls_of_its_deletion,

@@ -104,6 +104,10 @@ annotations:
 - name: DISABLE_SESSION_TAGS
   value: "true"
 {{- end }}
+{{- if .Values.operator.securityGroupWarnings }}
+- name: SECURITY_GROUP_WARNINGS
+  value: "true"
+{{- end }}
 {{- if not .Values.operator.allowNodeRole }}
 # Otherwise the SDK falls back to the role of the node if the operator's own role is missing or mistyped.
 - name: AWS_EC2_METADATA_DISABLED

@@ -3,6 +3,7 @@
 pub(super) mod dry_run;
 pub(super) mod peerings;
 pub(super) mod routes;
+mod security_groups;
 mod vpcs;
 
 pub use peerings::{ACCEPTER_VPC_ID, CONNECTION_ID, REQUESTER_VPC_ID};

@@ -43,7 +43,28 @@ pub(super) fn summary(desired: Desired<'_>, recorded: &Recorded, observed: &Obse
         .into_iter()
         .filter_map(|side| text::routes(&place(side), &routes::withdrawn(desired, recorded, observed, target, side)));
     let removes = text::connections(ids(), "with its options and tags").into_iter().chain(routes);
-    text::summary(removes, text::list("unproven route", "", routes::unproven(desired, recorded, observed)))
+    let unproven = text::list("unproven route", "", routes::unproven(desired, recorded, observed));
+    let stale = ids().next().map(|id| stale_rules(desired, observed, id)).unwrap_or_default();
+    let unknown = observed.security_groups.iter().filter(|(_, found)| found.is_none());
+    let unknown = unknown.map(|(side, _)| {
+        format!(
+            "unknown security group rules at the {side}'s end: the credentials lack ec2:DescribeSecurityGroups or ec2:DescribeSecurityGroupReferences (deploy/iam/security-groups.json)"
+        )
+    });
+    text::summary(removes, unproven.into_iter().chain(stale).chain(unknown))
+}
+
+/// The security groups with rules that become stale when the connection is deleted, as far as the operator has looked.
+/// The rules of an end that it cannot see are named by the groups that they refer to.
+pub(crate) fn stale_rules(desired: Desired<'_>, observed: &Observation, id: &str) -> Vec<String> {
+    let seen = |side| observed.security_groups.get(&side).and_then(Option::as_ref);
+    let of_side = |side: Side| {
+        let (vpc_id, other) = (&desired.ends.side(side).vpc_id, seen(side.other()));
+        let own = seen(side).and_then(|references| references.stale_at(vpc_id, id));
+        let of_peer = seen(side).filter(|_| other.is_none());
+        own.into_iter().chain(of_peer.and_then(|references| references.stale_at_peer(vpc_id, id)))
+    };
+    Side::BOTH.into_iter().flat_map(of_side).collect()
 }
 
 fn place(side: Side) -> String {

@@ -128,6 +128,7 @@ pub const ACTIONS: &[Action] = &[
     Action { name: "ec2:DescribeNetworkAcls", resources: &[], keys: REGION },
     Action { name: "ec2:DescribeNetworkInterfaces", resources: &[], keys: REGION },
     Action { name: "ec2:DescribeRouteTables", resources: &[], keys: REGION },
+    Action { name: "ec2:DescribeSecurityGroupReferences", resources: &[], keys: REGION },
     Action { name: "ec2:DescribeSecurityGroupRules", resources: &[], keys: REGION },
     Action { name: "ec2:DescribeSecurityGroups", resources: &[], keys: REGION },
     Action { name: "ec2:DescribeStaleSecurityGroups", resources: &[], keys: REGION },
