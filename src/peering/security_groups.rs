@@ -31,3 +31,24 @@ impl SecurityGroupReferences {
         text::list("security group", &format!(" of {vpc_id} in rules of the other VPC that become stale"), groups)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_groups_of_this_connection_are_named() {
+        let groups = |id: &str, groups: &[&str]| {
+            GroupsByConnection::from([(id.to_owned(), groups.iter().map(|group| (*group).to_owned()).collect())])
+        };
+        let references =
+            SecurityGroupReferences { naming: groups("pcx-1", &["sg-1", "sg-2"]), named: groups("pcx-2", &["sg-3"]) };
+        let stale = references.stale_at("vpc-1", "pcx-1");
+        assert_eq!(stale.as_deref(), Some("2 security groups of vpc-1 with rules that become stale: sg-1, sg-2"));
+        assert_eq!(references.stale_at("vpc-1", "pcx-2"), None);
+        let at_peer = references.stale_at_peer("vpc-1", "pcx-2");
+        let expected = "1 security group of vpc-1 in rules of the other VPC that become stale: sg-3";
+        assert_eq!(at_peer.as_deref(), Some(expected));
+        assert_eq!(references.stale_at_peer("vpc-1", "pcx-1"), None);
+    }
+}

@@ -57,7 +57,7 @@ pub async fn rules_that_become_stale_are_reported_before_a_deletion(world: World
     }
     world.delete().await?;
     world.until_gone().await?;
-    world.until_events(&["StaleSecurityGroupRules", "DeletionRequested"]).await
+    world.until_events(&["StaleSecurityGroupRules", "DeletionRequested"]).await.map(drop)
 }
 
 /// The credentials of the requester's end may not read security groups.

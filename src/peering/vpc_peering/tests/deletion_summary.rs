@@ -3,6 +3,7 @@
 use super::*;
 use crate::api::{DeletionSummary, ManagedRoute, RouteTableSelector, Routes};
 use crate::peering::routes::{Route, RouteTable, Target};
+use crate::peering::security_groups::SecurityGroupReferences;
 
 /// An active peering with a route at each end through it, which the record names.
 fn with_routes(mut case: Case) -> Case {
@@ -116,4 +117,28 @@ fn the_summary_has_a_limited_size() {
     let summary = deletion(&case).unwrap();
     let routes = &summary.removes[1];
     assert!(routes.starts_with("1000 routes at the requester's end: ") && routes.ends_with("and 990 more"), "{routes}");
+}
+
+#[test]
+fn rules_of_security_groups_that_become_stale_are_named_once() {
+    let references = |naming: &str, named: &str| {
+        let groups = |group: &str| [("pcx-1".to_owned(), [group.to_owned()].into())].into();
+        let references = SecurityGroupReferences { naming: groups(naming), named: groups(named) };
+        Some(Arc::new(references))
+    };
+    let stays = |case: &Case| deletion(case).map(|summary| summary.stays).unwrap_or_default();
+    let mut case = Case::with(StatusCode::Active);
+    case.observed.security_groups.insert(Side::Requester, references("sg-1", "sg-1"));
+    let of_requester = "1 security group of vpc-11111111 with rules that become stale: sg-1";
+    let of_peer = "1 security group of vpc-11111111 in rules of the other VPC that become stale: sg-1";
+    assert_eq!(stays(&case), [of_requester, of_peer]);
+    // The operator sees the rules of both ends.
+    case.observed.security_groups.insert(Side::Accepter, references("sg-2", "sg-2"));
+    let of_accepter = "1 security group of vpc-22222222 with rules that become stale: sg-2";
+    assert_eq!(stays(&case), [of_requester, of_accepter]);
+    case.observed.security_groups.insert(Side::Accepter, None);
+    assert!(stays(&case)[2].contains("the accepter's end") && stays(&case)[2].contains("security-groups.json"));
+    // With `Retain`, the peering stays, and so do its rules.
+    case.spec.deletion_policy = Some(DeletionPolicy::Retain);
+    assert_eq!(stays(&case), ["1 peering connection: pcx-1 (with its options and other tags)"]);
 }

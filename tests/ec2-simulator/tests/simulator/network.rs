@@ -256,7 +256,7 @@ async fn a_rule_may_refer_to_a_group_of_a_peer_vpc_until_it_is_stale() {
     assert_eq!(referring.peering_status(), Some("active"));
     let by_id = any.security_group_rule_id().unwrap();
     let one = ec2.describe_security_group_rules().security_group_rule_ids(by_id).send().await.unwrap();
-    assert_eq!(one.security_group_rules(), [any.clone()]);
+    assert_eq!(one.security_group_rules(), std::slice::from_ref(any));
 
     let referring = async |id: &str| ec2.describe_security_group_references().group_id(id).send().await;
     let shown = referring("sg-0000000000000000d").await.unwrap();
