@@ -17,7 +17,7 @@ pub use allow_list::{AllowedCidrBlocks, AllowedNamespaces, AllowedPeer, AllowedP
 pub use aws_identity::{AwsIdentity, AwsIdentitySpec, AwsIdentityStatus};
 pub use condition::{ConditionType, Reason, StepEvent};
 pub use deletion_summary::DeletionSummary;
-pub use routes::{ManagedRoute, RouteTableSelector, Routes};
+pub use routes::{ManagedRoute, RouteTableExclusion, RouteTableSelector, Routes};
 pub use side::Side;
 pub use tag::{ManagedTag, Tag};
 pub use vpc_info::{CidrBlock, Ipv6CidrBlock, PeeringOptions, VpcInfo};
