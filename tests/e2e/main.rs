@@ -288,6 +288,7 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         accepter::decisions::a_connection_of_a_vpc_peering_is_ignored,
         accepter::adoption::a_connection_that_others_accepted_is_adopted_by_the_rules,
         accepter::adoption::an_id_that_cannot_be_adopted_is_reported_and_not_touched,
+        accepter::adoption::a_connection_of_a_vpc_peering_without_tags_is_not_adopted,
         accepter::routes::two_requesters_with_one_cidr_block_are_reported_as_such,
         accepter::routes::excluded_destinations_and_tables_get_no_route_of_an_accepter,
         accepter::routes::each_destination_leads_to_the_requester_that_has_it,

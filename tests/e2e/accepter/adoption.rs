@@ -146,3 +146,34 @@ pub async fn an_id_that_cannot_be_adopted_is_reported_and_not_touched(world: Wor
     ensure!(accepter.tags(&owned).await?.len() == 4, "the tags of the other owner must stay");
     Ok(())
 }
+
+/// AWS refuses the tags of a `VpcPeering` at the accepter's end, so that its connection looks as if nobody owned it.
+pub async fn a_connection_of_a_vpc_peering_without_tags_is_not_adopted(world: World) -> Result<()> {
+    let accepter = AccepterEnd::of_another_account(&world).await?;
+    let refusal = ec2_simulator::Kind::Error { code: "UnauthorizedOperation".into(), message: None, status: None };
+    world.fault("CreateTags", None, refusal).await?;
+    let _operator = world.operator.start().await?;
+    let end = json!({"vpcId": accepter.vpc, "identityRef": {"name": accepter.identity}});
+    world.apply(&world.manifest_with(json!({"accepter": end}))).await?;
+    let object = world.until_stalled("Unauthorized").await?;
+    let id = object.status.and_then(|status| status.vpc_peering_connection_id).context("no ID")?;
+    eventually("active without tags", LIMIT, async || {
+        let shown = accepter.connection(&id).await?;
+        ensure!(ec2::code(&shown) == "active" && shown.tags().is_empty(), "{shown:?}");
+        Ok(())
+    })
+    .await?;
+    accepter.apply(with(everything(), json!({"matching": true}))).await?;
+    let why = "a VpcPeering of this cluster owns it";
+    let is_ignored = |object: &_| {
+        entry(object, &id).is_some_and(|entry| {
+            entry.decision == AccepterDecision::Ignored
+                && entry.message.as_deref().is_some_and(|message| message.contains(why))
+        })
+    };
+    accepter.until(why, is_ignored).await?;
+    accepter.apply(with(everything(), json!({"connectionIds": [id]}))).await?;
+    accepter.until(why, |object| is_stalled(object, "ConnectionNotOwned")).await?;
+    ensure!(accepter.routes().await?.is_empty());
+    Ok(())
+}
