@@ -31,7 +31,7 @@ fn a_full_table_is_reported_and_the_others_get_their_routes() {
     let mut case = with_quota(&routes, &tables, quota);
     let plan = case.repair();
     assert_eq!(recorded(&plan), [("rtb-2", "10.2.0.0/16")]);
-    let blocker = plan.blocker().expect("a blocker");
+    let blocker = plan.blocker().unwrap();
     assert_eq!(blocker.reason, Reason::RouteTableFull);
     for part in ["rtb-1", "(3)", "10.2.0.0/16", "spec.requester.routes.routeTables.exclude"] {
         assert!(blocker.message.contains(part), "{part}: {}", blocker.message);

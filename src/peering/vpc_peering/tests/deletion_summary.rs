@@ -69,7 +69,7 @@ fn the_summary_names_what_the_deletion_removes_and_what_stays() {
     let of_accepter = "1 route at the accepter's end: 10.1.0.0/16 in rtb-accepter";
     let mut case = with_routes(Case::with(StatusCode::Active));
     let route_tables = RouteTableSelector { all: true, ..RouteTableSelector::default() };
-    let routes = Some(Routes { route_tables, destination_cidr_blocks: Vec::new() });
+    let routes = Some(Routes { route_tables, ..Routes::default() });
     (case.spec.requester.routes, case.spec.accepter.routes) = (routes.clone(), routes);
     let whole = "1 peering connection: pcx-1 (with its options and tags)";
     assert_eq!(deletion(&case), summary(&[whole, of_requester, of_accepter], &[]));
