@@ -119,7 +119,8 @@ pub struct AwsIdentitySpec {
     #[serde(default)]
     pub allow_vpc_attributes: bool,
     /// Allows resources to adopt existing peering connections through this identity (`spec.vpcPeeringConnectionId` of a
-    /// `VpcPeering`). Deleting such a resource can delete the connection. Defaults to false.
+    /// `VpcPeering`, `spec.adopt` of a `VpcPeeringAccepter`). Deleting such a `VpcPeering` can delete the connection.
+    /// Defaults to false.
     #[serde(default)]
     pub allow_adoption: bool,
 }

@@ -92,11 +92,11 @@ closed_list! {
         Deleted: "Somebody other than the operator deleted the peering: `deleted`. The operator removes its routes.",
             "If the peering is still wanted, set the annotation `vpcpeering.dev/reconcile-at` to a new value: the operator sends a new request. Otherwise delete the resource.";
         NotFound: "EC2 does not show the connection, or no longer shows it.",
-            "If `spec.vpcPeeringConnectionId` is set, check the ID, the account and the region. Otherwise proceed as for `Deleted`.";
+            "If `spec.vpcPeeringConnectionId` or `spec.adopt.connectionIds` names it, check the ID, the account and the region. Otherwise proceed as for `Deleted`.";
         UnknownStatusCode: "EC2 shows a status code that this version of the operator does not know.",
             "Upgrade the operator to a version that knows the code.";
         ConnectionNotOwned: "Another resource or another cluster owns the peering between these VPCs, or has priority to request it. The message names the owner.",
-            "Delete one of the two resources. If the connection has no owner, adopt it with `spec.vpcPeeringConnectionId`.";
+            "Delete one of the two resources. If the connection has no owner, adopt it with `spec.vpcPeeringConnectionId`, or at the accepter's end with `spec.adopt` of a `VpcPeeringAccepter`.";
         ConnectionMismatch: "The connection does not join the VPCs of the spec. The operator does not change it.",
             "Correct `spec.vpcPeeringConnectionId`, or create a resource with the VPCs of the connection.";
         MultipleConnections: "More than one live connection has the ownership tags of this resource.",
@@ -181,6 +181,8 @@ closed_list! {
             "Request a quota increase from AWS, if you have not done so.";
         UnexpectedConnection: "A connection between other VPCs has the ownership tags of this resource or of an earlier one. The operator does not change it.",
             "Remove the tags from the connection. Find out who set them.";
+        StaleSecurityGroupRules: "The operator deletes a connection, and rules of security groups name a group of the other VPC. The rules stay, and permit nothing any more. Reported under `--security-group-warnings`.",
+            "Revoke the rules of the security groups that the note names. `aws ec2 describe-stale-security-groups` lists them.";
         LeftInAws: "The resource is deleted, but what the note names stays in AWS. Either EC2 no longer proves that the resource owns it, or the operator may no longer act in AWS for the resource and `spec.deletionPolicy` is `Retain`.",
             "Check what the note of the Event names. Delete it in AWS if it is not wanted.";
         Unreadable: "This version of the operator cannot decode the resource, and does not reconcile it.",

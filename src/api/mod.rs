@@ -5,6 +5,7 @@ pub(crate) mod allow_list;
 pub(crate) mod aws_identity;
 pub(crate) mod condition;
 pub mod crd;
+pub(crate) mod deletion_summary;
 pub(crate) mod routes;
 pub(crate) mod side;
 pub(crate) mod tag;
@@ -15,6 +16,7 @@ pub(crate) mod vpc_peering_accepter;
 pub use allow_list::{AllowedCidrBlocks, AllowedNamespaces, AllowedPeer, AllowedPeers, AllowedRegions, AllowedVpcs};
 pub use aws_identity::{AwsIdentity, AwsIdentitySpec, AwsIdentityStatus};
 pub use condition::{ConditionType, Reason, StepEvent};
+pub use deletion_summary::DeletionSummary;
 pub use routes::{ManagedRoute, RouteTableExclusion, RouteTableSelector, Routes};
 pub use side::Side;
 pub use tag::{ManagedTag, Tag};
@@ -24,8 +26,8 @@ pub use vpc_peering::{
     TerminalState, VpcPeering, VpcPeeringSpec, VpcPeeringStatus,
 };
 pub use vpc_peering_accepter::{
-    AcceptedRequests, AccepterDecision, DeniedRequests, RequestedConnection, Requester, VpcPeeringAccepter,
-    VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
+    AcceptedRequests, AccepterDecision, AdoptedConnections, DeniedRequests, RequestedConnection, Requester,
+    VpcPeeringAccepter, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
 };
 
 /// A string that many resources and connections contain. One of up to 23 bytes needs no allocation. Compared with

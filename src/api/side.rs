@@ -17,6 +17,15 @@ pub enum Side {
 impl Side {
     /// Both ends, requester first.
     pub const BOTH: [Self; 2] = [Self::Requester, Self::Accepter];
+
+    /// The opposite end.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Requester => Self::Accepter,
+            Self::Accepter => Self::Requester,
+        }
+    }
 }
 
 impl fmt::Display for Side {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::allow_list::{AllowedCidrBlocks, AllowedRegions, AllowedVpcs};
 use super::aws_identity::IdentityReference;
+use super::deletion_summary::DeletionSummary;
 use super::routes::{ManagedRoute, Routes};
 use super::tag::{ManagedTag, Tag};
 use super::vpc_peering::{DeletionPolicy, SideOptions, StatusEnd, VpcSelector};
@@ -40,7 +41,7 @@ use super::vpc_peering::{DeletionPolicy, SideOptions, StatusEnd, VpcSelector};
         name = "Accepted",
         type_ = "integer",
         json_path = ".status.accepted",
-        description = "The number of accepted connections that have not ended"
+        description = "The number of accepted and adopted connections that have not ended"
     ),
     printcolumn(
         name = "Pending",
@@ -113,8 +114,16 @@ pub struct VpcPeeringAccepterSpec {
     /// Rejects the requests that `deny` matches instead of leaving them pending. Defaults to false.
     #[serde(default)]
     pub reject: bool,
-    /// The maximum number of connections that this resource has accepted and that have not ended, from 0 to 125, the
-    /// AWS maximum per VPC. Further requests stay pending, and the condition `AtCapacity` is True. Defaults to 50.
+    /// The connections to adopt: they are active, somebody else accepted them, and no other resource owns them. An
+    /// adopted connection gets the same upkeep as an accepted one, and stays adopted when its entry is removed. Adoption
+    /// must be permitted: by `allowAdoption` of the `AwsIdentity`, or by `--own-credentials-allow-adoption` of the
+    /// operator. If absent, no connection is adopted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = MapMerge::Atomic)]
+    pub adopt: Option<AdoptedConnections>,
+    /// The maximum number of connections that this resource has accepted or adopted and that have not ended, from 0 to
+    /// 125, the AWS maximum per VPC. Further requests stay pending, and the condition `AtCapacity` is True. It does not
+    /// limit adoption. Defaults to 50.
     // https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-peering
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 125))]
@@ -129,8 +138,9 @@ pub struct VpcPeeringAccepterSpec {
     #[schemars(length(max = 36))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
     pub tags: Vec<Tag>,
-    /// The routes from this VPC through each connection that this resource has accepted, while it is active. They lead
-    /// only to CIDR blocks that an entry of `accept` allows.
+    /// The routes from this VPC through each connection that this resource has accepted or adopted, while it is active.
+    /// They lead only to CIDR blocks that an entry of `accept` allows. A route that leads through the connection already
+    /// is taken over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routes: Option<Routes>,
     /// The effect of deleting this resource. `Delete`: the operator removes its routes and tags. `Retain`: they stay in
@@ -166,6 +176,22 @@ pub struct AcceptedRequests {
     /// allowed then, the connection stays, gets no routes, and the condition `Stalled` names the block. Required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cidr_blocks: Option<AllowedCidrBlocks>,
+}
+
+/// Selects connections that somebody else accepted: those that it lists, and those that the rules of the spec match.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AdoptedConnections {
+    /// The IDs of connections to adopt, at most 125, for example `pcx-0a1b2c3d4e5f67890`. They need no entry of
+    /// `accept`, but they get routes only to CIDR blocks that an entry allows. A connection that `deny` matches is not
+    /// adopted. The condition `Ready` names an ID that cannot be adopted, and the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 125), inner(length(max = 21), regex(pattern = r"^pcx-([0-9a-f]{8}|[0-9a-f]{17})$")))]
+    pub connection_ids: Vec<String>,
+    /// Adopts every connection that `accept` and `deny` allow with all CIDR blocks that EC2 shows now. Defaults to
+    /// false.
+    #[serde(default)]
+    pub matching: bool,
 }
 
 /// Denies the requests that match every field that is set. At least one field must be set.
@@ -220,7 +246,7 @@ pub struct VpcPeeringAccepterStatus {
     /// The ID of the AWS account that owns the VPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner_id: Option<String>,
-    /// The number of accepted connections that have not ended.
+    /// The number of accepted and adopted connections that have not ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<i32>,
     /// The number of pending requests, including denied ones.
@@ -235,7 +261,7 @@ pub struct VpcPeeringAccepterStatus {
     /// The number of connections with this VPC that do not belong to this resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ignored: Option<i32>,
-    /// The connections with this VPC that others requested: every accepted one and at most 100 others.
+    /// The connections with this VPC that others requested: every accepted or adopted one and at most 100 others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub connections: Vec<RequestedConnection>,
@@ -246,6 +272,10 @@ pub struct VpcPeeringAccepterStatus {
     /// The deletion policy in effect: that of the spec, or the default of the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
+    /// The effect that the deletion of this resource would have in AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = MapMerge::Atomic)]
+    pub deletion: Option<DeletionSummary>,
     /// The last value of the annotation `vpcpeering.dev/reconcile-at` that the operator has handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
@@ -279,15 +309,26 @@ pub struct RequestedConnection {
     /// The time of the decision to accept the request. It is written before the call to EC2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted_at: Option<Time>,
+    /// The time of the decision to adopt the connection, which somebody else accepted. It is written before the first
+    /// call to EC2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted_at: Option<Time>,
     /// The tags from the spec that the operator has set on this connection. A tag is recorded before the call to EC2.
     /// It is removed only if EC2 still shows the recorded value.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub managed_tags: Vec<ManagedTag>,
-    /// The requester's CIDR blocks at the time when the connection first became active. Present only if the requester
-    /// belongs to another account. A block that is added later gets no route until `cidrBlocks` of an `accept` entry
+    /// The requester's CIDR blocks at the time when the connection first became active, or was adopted. Present only if
+    /// the requester belongs to another account. A block that is added later gets no route until `cidrBlocks` of an `accept` entry
     /// lists it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accepted_cidr_blocks: Vec<String>,
+}
+
+impl RequestedConnection {
+    /// Whether this resource has decided to accept or to adopt the connection.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.accepted_at.is_some() || self.adopted_at.is_some()
+    }
 }
 
 /// The requester's end of a peering connection, as EC2 shows it.
@@ -308,7 +349,8 @@ pub struct Requester {
 /// The decision on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum AccepterDecision {
-    /// This resource has decided to accept the request. The operator manages the tags, options and routes of this end.
+    /// This resource has decided to accept the request, or has adopted the connection (`adoptedAt`). The operator
+    /// manages the tags, options and routes of this end.
     Accepted,
     /// This resource rejected the request.
     Rejected,

@@ -16,6 +16,7 @@ use super::inventory::Inventories;
 use super::inventory::poller::{ChangeListener, PollSettings};
 use super::principal::{Principal, SessionTags};
 use super::quota_lookup::QuotaLookup;
+use super::security_group_lookup::SecurityGroupLookup;
 use super::sessions::{RoleSessions, Sessions};
 use super::vpc_lookup::VpcLookup;
 use crate::peering::routes::{RouteTables, Subnets};
@@ -52,6 +53,7 @@ pub struct Account {
     pub subnets: Inventories<Subnets>,
     pub vpcs: VpcLookup,
     pub dns: DnsLookup,
+    pub security_groups: SecurityGroupLookup,
     pub quotas: QuotaLookup,
     ec2: Arc<Ec2>,
     sts: aws_sdk_sts::Client,
@@ -117,6 +119,7 @@ impl Accounts {
                     account.ec2.forget_idle(IDLE_TIMEOUT);
                     account.vpcs.forget_idle(IDLE_TIMEOUT);
                     account.dns.forget_idle();
+                    account.security_groups.forget_idle();
                     account.quotas.forget_idle(IDLE_TIMEOUT);
                 }
                 tokio::time::sleep(SWEEP_INTERVAL).await;
@@ -212,6 +215,7 @@ impl Account {
             subnets: Inventories::new(Arc::clone(&ec2), poll_settings.clone()),
             vpcs: VpcLookup::new(Arc::clone(&ec2)),
             dns: DnsLookup::new(Arc::clone(&ec2)),
+            security_groups: SecurityGroupLookup::new(Arc::clone(&ec2)),
             quotas,
             ec2,
             sts: aws_sdk_sts::Client::from_conf(sts),

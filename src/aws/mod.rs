@@ -14,9 +14,11 @@ mod principal;
 mod quota_lookup;
 mod rate_limit;
 pub(crate) mod regions;
+mod security_group_lookup;
 mod sessions;
 #[cfg(test)]
 pub(crate) mod testing;
+mod vpc_answers;
 mod vpc_lookup;
 
 pub(crate) use aws_config::SdkConfig;

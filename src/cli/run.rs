@@ -82,9 +82,9 @@ pub(crate) struct Run {
     #[arg(long, env = "OWN_CREDENTIALS_REGIONS", default_value = "*", value_parser = own_regions)]
     own_credentials_regions: AllowedRegions,
 
-    /// Allow resources that use the operator's own AWS credentials to adopt existing connections with
-    /// spec.vpcPeeringConnectionId. Deleting such a resource deletes the connection, unless its deletionPolicy is
-    /// Retain.
+    /// Allow resources that use the operator's own AWS credentials to adopt existing connections: with
+    /// spec.vpcPeeringConnectionId of a VpcPeering, or spec.adopt of a VpcPeeringAccepter. Deleting such a VpcPeering
+    /// deletes the connection, unless its deletionPolicy is Retain.
     #[arg(long, env = "OWN_CREDENTIALS_ALLOW_ADOPTION")]
     own_credentials_allow_adoption: bool,
 
@@ -104,6 +104,12 @@ pub(crate) struct Run {
     /// requests to STS.
     #[arg(long, env = "DEFAULT_REGION", value_parser = default_region)]
     region: Option<String>,
+
+    /// Warn about rules of security groups that become stale when a peering is deleted, because they name a group of the
+    /// other VPC: in status.deletion of the VpcPeering, and with an Event before the deletion. It costs two read calls
+    /// for each VPC every six hours, and needs deploy/iam/security-groups.json.
+    #[arg(long, env = "SECURITY_GROUP_WARNINGS")]
+    security_group_warnings: bool,
 
     /// Add no session tags to the sessions of AwsIdentity roles. By default they carry the cluster ID and the namespace
     /// of the resource, which the IAM policies in deploy/iam need to keep namespaces apart. Then only spec.sessionTags
@@ -181,6 +187,7 @@ impl Run {
                 region: self.region.filter(|region| !region.is_empty()),
             },
             defaults: peering::Defaults { tags: self.default_tags.0, deletion_policy: self.default_deletion_policy },
+            security_group_warnings: self.security_group_warnings,
             decisions: peering::Settings {
                 consistency_window: self.consistency_window,
                 recreation_pause: self.recreation_pause,

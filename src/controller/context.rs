@@ -28,6 +28,8 @@ pub(crate) struct Context {
     pub settings: Settings,
     /// The defaults for what the specs leave open.
     pub defaults: Defaults,
+    /// Whether to look for rules of security groups that become stale with a peering.
+    pub security_group_warnings: bool,
     /// The start of this process.
     pub started: Instant,
     /// The ID of this cluster in tags.
@@ -55,6 +57,7 @@ impl Context {
             queue,
             settings,
             defaults,
+            security_group_warnings: false,
             started: Instant::now(),
             cluster,
         }

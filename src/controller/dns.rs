@@ -10,7 +10,7 @@ use crate::api::ConditionType;
 use crate::aws::Account;
 use crate::peering::conditions;
 use crate::peering::dns::DnsAttributes;
-use crate::peering::settings::{DNS_RECHECK, EFFECT_REQUEUE, STALLED_REQUEUE};
+use crate::peering::settings::{EFFECT_REQUEUE, STALLED_REQUEUE, VPC_RECHECK};
 use crate::peering::{Blocker, Endpoint};
 
 /// The oldest look that still counts. `None` if no look is needed: the options of this generation are in place, and
@@ -23,7 +23,7 @@ pub(super) fn since<K: Kind>(object: &K, context: &Context, look: Look) -> Optio
     let generation = object.meta().generation;
     let is_synced = |condition: &Condition| condition.status == "True" && condition.observed_generation == generation;
     if conditions::find(status, ConditionType::OptionsSynced).is_some_and(is_synced) {
-        return Instant::now().checked_sub(DNS_RECHECK).filter(|since| *since >= context.started);
+        return Instant::now().checked_sub(VPC_RECHECK).filter(|since| *since >= context.started);
     }
     Some(Instant::now().checked_sub(EFFECT_REQUEUE).unwrap_or(context.started))
 }

@@ -20,6 +20,7 @@ mod queued_resource;
 mod quota_room;
 mod reconcile;
 mod scope;
+mod security_groups;
 mod state;
 mod status_writer;
 mod truncate;
@@ -74,6 +75,8 @@ pub(crate) struct Settings {
     /// Interval of the polls of EC2 while no connection changes.
     pub poll_interval: Duration,
     pub own_credentials: OwnCredentials,
+    /// Whether to look for rules of security groups that become stale with a peering.
+    pub security_group_warnings: bool,
     pub decisions: peering::Settings,
     pub defaults: peering::Defaults,
 }
@@ -104,7 +107,7 @@ pub(crate) async fn run(
     let stores = (peerings, accepters);
     let decisions = (settings.decisions, settings.defaults.clone());
     let context = Context::new(client.clone(), accounts, credentials, queue, stores, cluster, decisions);
-    let context = Arc::new(context);
+    let context = Arc::new(Context { security_group_warnings: settings.security_group_warnings, ..context });
     hooks.started(&context);
     let (Woken { peerings, accepters }, dispatch) = wake_up::dispatch(Arc::clone(&context), wake_ups);
     let start = Start { context: &context, hooks: &hooks, settings: &settings };

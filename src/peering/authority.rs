@@ -176,7 +176,15 @@ impl Authority<'_> {
             }
         }
         let adopts = hint == Hint::Named && !self.is_ours(&connection.tags);
-        if adopts { self.permissions.adoption() } else { Ok(()) }
+        if adopts { self.adoption() } else { Ok(()) }
+    }
+
+    /// Checks whether the identity may adopt connections.
+    pub(crate) fn adoption(&self) -> Result<(), Blocker> {
+        match self.ownership {
+            Ownership::Peering => self.permissions.adoption(Side::Requester, "spec.vpcPeeringConnectionId"),
+            Ownership::Acceptance => self.permissions.adoption(Side::Accepter, "spec.adopt"),
+        }
     }
 
     /// Whether the tags name this resource. The UID and the cluster ID decide; the names are for people.

@@ -145,15 +145,15 @@ impl Permissions {
         }
     }
 
-    /// Checks whether the identity that acts for the requester may adopt a connection.
-    pub(crate) fn adoption(&self) -> Result<(), Blocker> {
-        let identity = match &self.requester {
+    /// Checks whether the identity that acts for an end may adopt a connection. `field` asks for the adoption.
+    pub(crate) fn adoption(&self, side: Side, field: &str) -> Result<(), Blocker> {
+        let identity = match self.at(side) {
             Some(limits) if limits.adoption => return Ok(()),
-            Some(limits) => &limits.identity,
-            None => "no identity acts for the requester, so this resource",
+            Some(limits) => limits.identity.clone(),
+            None => format!("no identity acts for the {side}, so this resource"),
         };
         let message = format!(
-            "spec.vpcPeeringConnectionId: {identity} may not adopt existing connections; ask an administrator to set allowAdoption, or --own-credentials-allow-adoption for the operator's own credentials"
+            "{field}: {identity} may not adopt existing connections; ask an administrator to set allowAdoption, or --own-credentials-allow-adoption for the operator's own credentials"
         );
         Err(Blocker::stalled(Reason::ActionNotAllowed, message))
     }

@@ -9,6 +9,7 @@ pub(crate) mod blocker;
 pub(crate) mod conditions;
 pub(crate) mod connection;
 pub(crate) mod defaults;
+pub(crate) mod deletion_summary;
 pub(crate) mod dns;
 pub(crate) mod endpoints;
 pub(crate) mod left_in_aws;
@@ -18,6 +19,7 @@ pub(crate) mod plan;
 pub(crate) mod preflight;
 pub(crate) mod quota;
 pub(crate) mod routes;
+pub(crate) mod security_groups;
 pub(crate) mod settings;
 pub(crate) mod snapshot;
 #[cfg(test)]

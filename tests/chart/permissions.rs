@@ -128,13 +128,14 @@ pub async fn the_operator_may_use_aws_only_as_the_values_say(shared: Arc<Shared>
         ("AWS_EC2_METADATA_DISABLED", Some("true")),
         ("AWS_REGION", None),
         ("DISABLE_SESSION_TAGS", None),
+        ("SECURITY_GROUP_WARNINGS", None),
     ] {
         ensure!(defaults.get(name).copied() == expected, "{name} is {:?}", defaults.get(name));
     }
     let values = json!({
         "ownCredentialsNamespaces": "watched,watched-too", "ownCredentialsRegions": "eu-central-1",
         "ownCredentialsAllowAdoption": true, "allowNodeRole": true, "awsRegion": "eu-central-1",
-        "disableSessionTags": true,
+        "disableSessionTags": true, "securityGroupWarnings": true,
     });
     let rendered = shared.helm.render(&json!({"operator": values})).await?;
     let configured = variables(&rendered)?;
@@ -145,6 +146,7 @@ pub async fn the_operator_may_use_aws_only_as_the_values_say(shared: Arc<Shared>
         ("AWS_EC2_METADATA_DISABLED", None),
         ("AWS_REGION", Some("eu-central-1")),
         ("DISABLE_SESSION_TAGS", Some("true")),
+        ("SECURITY_GROUP_WARNINGS", Some("true")),
     ] {
         ensure!(configured.get(name).copied() == expected, "{name} is {:?}", configured.get(name));
     }

@@ -54,7 +54,7 @@ pub fn combinations() -> Vec<(&'static str, Value)> {
             json!({"operator": {
                 "ownCredentialsNamespaces": "watched,watched-too", "ownCredentialsRegions": "eu-central-1,us-west-2",
                 "ownCredentialsAllowAdoption": true, "allowNodeRole": true,
-                "awsRegion": "cn-north-1", "disableSessionTags": true,
+                "awsRegion": "cn-north-1", "disableSessionTags": true, "securityGroupWarnings": true,
             }}),
         ),
         (

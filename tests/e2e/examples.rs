@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use aws_sdk_ec2::types::{AttributeBooleanValue, Tag};
+use aws_sdk_ec2::types::{AttributeBooleanValue, Filter, Tag};
 use environment::{ec2, eventually, repository};
 use serde_json::Value;
 
@@ -26,9 +26,99 @@ pub async fn every_example_works(world: World) -> Result<()> {
     for file in files {
         let stem = file.file_stem().and_then(|stem| stem.to_str()).context("the file has no name")?.to_owned();
         let text = std::fs::read_to_string(&file)?;
+        // These need a provider: the next test.
+        if stem.starts_with("provider-") {
+            continue;
+        }
         example(&world, &stem, &text).await.with_context(|| stem)?;
     }
     Ok(())
+}
+
+/// The provider of the examples: another account, whose VPCs the operator does not act for.
+const PROVIDER_BLOCK: &str = "192.168.248.0/21";
+
+/// An example with a provider, with the IDs of the test.
+fn provider_example(world: &World, name: &str, own: &str, theirs: &str) -> Result<Value> {
+    let text = std::fs::read_to_string(repository().join(format!("deploy/examples/provider-{name}.yaml")))?;
+    ensure!(text.contains(PROVIDER_BLOCK), "{text}");
+    let mut manifest: Value = serde_saphyr::from_str(&text.replace(REQUESTER, own).replace(ACCEPTER, theirs))?;
+    manifest["metadata"] = serde_json::json!({"name": world.name, "namespace": world.namespace});
+    Ok(manifest)
+}
+
+/// A provider requests two peerings. A person has accepted the first one, which is adopted. The operator accepts the
+/// second one.
+pub async fn a_provider_that_requests_the_peering_is_served(world: World) -> Result<()> {
+    let provider = world.client_in_account(OTHER_ACCOUNT, REGION).await?;
+    let own = &world.requester;
+    let request = async |block: &str| {
+        let theirs = ec2::create_vpc(&provider, block).await?;
+        let request = provider.create_vpc_peering_connection().vpc_id(theirs).peer_vpc_id(own);
+        let made = request.peer_owner_id("111111111111").send().await?.vpc_peering_connection;
+        made.and_then(|made| made.vpc_peering_connection_id).context("no ID")
+    };
+    let by_hand = request("192.168.248.0/24").await?;
+    eventually("accepted by hand", Duration::from_secs(10), async || {
+        world.ec2.accept_vpc_peering_connection().vpc_peering_connection_id(&by_hand).send().await?;
+        Ok(())
+    })
+    .await?;
+    let operator = world.operator.clone().with("OWN_CREDENTIALS_NAMESPACES", &world.namespace);
+    let _operator = operator.with("OWN_CREDENTIALS_ALLOW_ADOPTION", "true").start().await?;
+    world.apply_text(&provider_example(&world, "requester", own, "")?).await?;
+    let by_rule = request("192.168.249.0/24").await?;
+    eventually("both are served", Duration::from_secs(30), async || {
+        let to_own = Filter::builder().name("accepter-vpc-info.vpc-id").values(own).build();
+        let answer = world.ec2.describe_vpc_peering_connections().filters(to_own).send().await?;
+        let peerings = answer.vpc_peering_connections.unwrap_or_default();
+        for id in [&by_hand, &by_rule] {
+            let shown = peerings.iter().find(|shown| shown.vpc_peering_connection_id() == Some(id));
+            let shown = shown.context("not shown")?;
+            let is_ours = shown.tags().iter().any(|tag| tag.key() == Some("vpcpeering.dev/accepter-uid"));
+            ensure!(ec2::code(shown) == "active" && is_ours, "{shown:?}");
+        }
+        let routes = peering_routes(&world, own).await?;
+        ensure!(routes == ["192.168.248.0/24", "192.168.249.0/24"], "{routes:?}");
+        Ok(())
+    })
+    .await
+    .map_err(|error| world.with_log(error))
+}
+
+/// The operator requests the peering, and waits until the provider has accepted it.
+pub async fn a_provider_that_accepts_the_peering_is_served(world: World) -> Result<()> {
+    let provider = world.client_in_account(OTHER_ACCOUNT, REGION).await?;
+    let theirs = ec2::create_vpc(&provider, PROVIDER_BLOCK).await?;
+    let _operator = world.operator.start().await?;
+    world.apply(&provider_example(&world, "accepter", &world.requester, &theirs)?).await?;
+    let object = world.until_code("pending-acceptance").await?;
+    ensure!(condition(&object, "Reconciling").is_some_and(|shown| shown.reason == "PendingAcceptance"));
+    let id = object.status.and_then(|status| status.vpc_peering_connection_id).context("no ID")?;
+    provider.accept_vpc_peering_connection().vpc_peering_connection_id(id.as_str()).send().await?;
+    let object = world.until_ready().await?;
+    ensure!(condition(&object, "RoutesReady").is_some_and(|shown| shown.status == "True"));
+    ensure!(peering_routes(&world, &world.requester).await? == [PROVIDER_BLOCK]);
+    ensure!(peering_routes_of(&provider, &theirs).await?.is_empty(), "the operator does not act for the provider");
+    world.delete().await?;
+    world.until_gone().await?;
+    ensure!(peering_routes(&world, &world.requester).await?.is_empty());
+    Ok(())
+}
+
+async fn peering_routes(world: &World, vpc: &str) -> Result<Vec<String>> {
+    peering_routes_of(&world.ec2, vpc).await
+}
+
+/// The destinations of a VPC's routes that lead through a peering, sorted.
+async fn peering_routes_of(client: &aws_sdk_ec2::Client, vpc: &str) -> Result<Vec<String>> {
+    let of_vpc = Filter::builder().name("vpc-id").values(vpc).build();
+    let tables = client.describe_route_tables().filters(of_vpc).send().await?.route_tables.unwrap_or_default();
+    let routes = tables.iter().flat_map(|table| table.routes());
+    let through = routes.filter(|route| route.vpc_peering_connection_id().is_some());
+    let mut shown: Vec<_> = through.filter_map(|route| route.destination_cidr_block().map(str::to_owned)).collect();
+    shown.sort();
+    Ok(shown)
 }
 
 /// Applies one example with the IDs of the test. Long because each kind of example needs other preparations.

@@ -40,7 +40,7 @@ const UNTAGGED: &[&str] = &[
 ];
 
 /// Files that grant something. `guard.json` only denies, and moto serves SQS, which does not evaluate policies.
-const GRANTS: [&str; 8] = [
+const GRANTS: [&str; 9] = [
     "hub",
     "trust",
     "requester",
@@ -49,6 +49,7 @@ const GRANTS: [&str; 8] = [
     "adoption",
     "own-credentials-adoption",
     "dns-attributes",
+    "security-groups",
 ];
 
 /// The actions that operators used, and the statements that allowed them.
@@ -148,6 +149,8 @@ pub struct Policies {
     adopts: bool,
     /// Whether DNS attributes of VPCs may be turned on.
     dns: bool,
+    /// Whether security groups may be read.
+    security_groups: bool,
     /// Whether options may be set without tags.
     untagged: bool,
 }
@@ -158,13 +161,20 @@ impl Policies {
         let namespace = Api::<Namespace>::all(client.clone()).get("kube-system").await?;
         let clusters = vec![namespace.metadata.uid.context("no UID")?, "another".to_owned()];
         let is_in = |tests: &[&str]| tests.iter().any(|name| test.ends_with(name));
-        Ok(Self { clusters, adopts: is_in(ADOPTING), dns: test.contains("dns::"), untagged: is_in(UNTAGGED) })
+        Ok(Self {
+            clusters,
+            adopts: is_in(ADOPTING),
+            dns: test.contains("dns::"),
+            security_groups: test.contains("security_groups::"),
+            untagged: is_in(UNTAGGED),
+        })
     }
 
     /// Attaches the operator's policies to an access key.
     pub async fn bind_key(&self, simulator: &Client, key: &str) -> Result<()> {
         let names = ["hub", "own-credentials"].into_iter().chain(self.adopts.then_some("own-credentials-adoption"));
         let names = names.chain(self.dns.then_some("dns-attributes"));
+        let names = names.chain(self.security_groups.then_some("security-groups"));
         self.attach(simulator, key, OWN_ACCOUNT, names).await
     }
 
@@ -172,7 +182,8 @@ impl Policies {
     /// accepter's.
     pub async fn bind_role(&self, simulator: &Client, arn: &str, account: &str) -> Result<()> {
         let end = if account == OWN_ACCOUNT { "requester" } else { "accepter" };
-        self.attach(simulator, arn, account, ["trust", end].into_iter()).await?;
+        let names = ["trust", end].into_iter().chain(self.security_groups.then_some("security-groups"));
+        self.attach(simulator, arn, account, names).await?;
         if self.adopts {
             self.grant_adoption(simulator, arn, account).await?;
         }

@@ -11,6 +11,7 @@ mod cli;
 mod consistency;
 mod crashes;
 mod defaults;
+mod deletion_summary;
 mod deploy;
 mod dns;
 mod ended_routes;
@@ -39,6 +40,7 @@ mod restarts;
 mod routes;
 mod scale;
 mod security;
+mod security_groups;
 mod sts;
 mod subnet_routes;
 mod tags;
@@ -131,6 +133,11 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         validation::defaults_are_visible,
         validation::the_optional_admission_policies_are_enforced,
         adoption::a_connection_that_does_not_match_is_not_touched,
+        security_groups::rules_that_become_stale_are_reported_before_a_deletion,
+        security_groups::missing_permissions_for_security_groups_block_nothing,
+        deletion_summary::the_summary_of_a_peering_names_the_calls_of_its_deletion,
+        deletion_summary::the_summary_of_a_retained_peering_names_the_calls_of_its_deletion,
+        deletion_summary::the_summary_of_an_accepter_names_the_calls_of_its_deletion,
         adoption::observe_never_writes_to_aws,
         ends::overlapping_cidr_blocks_are_reported_without_a_request,
         ends::a_disassociated_cidr_block_does_not_overlap,
@@ -163,6 +170,8 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         both_ends::each_end_uses_its_own_identity_and_region,
         both_ends::permissions::each_policy_grants_every_action_that_its_role_uses,
         examples::every_example_works,
+        examples::a_provider_that_requests_the_peering_is_served,
+        examples::a_provider_that_accepts_the_peering_is_served,
         both_ends::options_of_both_ends_are_set_and_repaired,
         both_ends::each_end_has_its_own_tags,
         both_ends::permissions::each_missing_permission_is_reported_and_blocks_nothing_else,
@@ -280,6 +289,9 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         accepter::decisions::no_more_than_max_connections_are_accepted,
         accepter::decisions::the_older_of_two_accepters_decides,
         accepter::decisions::a_connection_of_a_vpc_peering_is_ignored,
+        accepter::adoption::a_connection_that_others_accepted_is_adopted_by_the_rules,
+        accepter::adoption::an_id_that_cannot_be_adopted_is_reported_and_not_touched,
+        accepter::adoption::a_connection_of_a_vpc_peering_without_tags_is_not_adopted,
         accepter::routes::two_requesters_with_one_cidr_block_are_reported_as_such,
         accepter::routes::excluded_destinations_and_tables_get_no_route_of_an_accepter,
         accepter::routes::each_destination_leads_to_the_requester_that_has_it,

@@ -112,6 +112,10 @@ annotations:
 - name: SECURE_METRICS_ADDRESS
   value: "[::]:{{ .Values.metrics.secure.port }}"
 {{- end }}
+{{- if .Values.operator.securityGroupWarnings }}
+- name: SECURITY_GROUP_WARNINGS
+  value: "true"
+{{- end }}
 {{- if not .Values.operator.allowNodeRole }}
 # Otherwise the SDK falls back to the role of the node if the operator's own role is missing or mistyped.
 - name: AWS_EC2_METADATA_DISABLED

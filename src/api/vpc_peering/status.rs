@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DeletionPolicy;
 use crate::api::Text;
+use crate::api::deletion_summary::DeletionSummary;
 use crate::api::routes::ManagedRoute;
 use crate::api::tag::ManagedTag;
 use crate::api::vpc_info::VpcInfo;
@@ -77,6 +78,10 @@ pub struct VpcPeeringStatus {
     /// The deletion policy in effect: that of the spec, or the default of the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
+    /// The effect that the deletion of this resource would have in AWS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = MapMerge::Atomic)]
+    pub deletion: Option<DeletionSummary>,
     /// The last value of the annotation `vpcpeering.dev/reconcile-at` that the operator has handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,

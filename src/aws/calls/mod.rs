@@ -3,6 +3,7 @@
 pub(super) mod dry_run;
 pub(super) mod peerings;
 pub(super) mod routes;
+mod security_groups;
 mod subnets;
 mod vpc_resources;
 mod vpcs;

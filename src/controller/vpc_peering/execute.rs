@@ -19,7 +19,7 @@ use crate::controller::state::CheckedVpcs;
 use crate::controller::status_writer::{add_finalizer, changed_routes, write, wrote_to_ec2};
 use crate::peering::preflight::{self, Preflight};
 use crate::peering::vpc_peering::{
-    self, Desired, Observation, Step, dry_run_answered, requested, sides_tagged_with, without_intent,
+    self, Desired, Observation, Step, dry_run_answered, requested, sides_tagged_with, stale_rules, without_intent,
 };
 use crate::peering::{Blocker, Connection, Progress, Readiness};
 
@@ -47,7 +47,10 @@ pub(super) async fn execute(
         Step::DeleteOrphan { id } => Ok(effect
             .delete(id, format!("requested the deletion of {id}, the connection of an earlier resource"))
             .await),
-        Step::Delete { id } => Ok(effect.delete(id, format!("requested the deletion of {id}")).await),
+        Step::Delete { id } => {
+            effect.warn_of_stale_rules(id);
+            Ok(effect.delete(id, format!("requested the deletion of {id}")).await)
+        }
         // The status is the whole effect.
         Step::Record { .. } | Step::Retire { .. } => Ok(effect.done()),
     }
@@ -99,6 +102,16 @@ impl Effect<'_> {
         match call(end).await {
             Some(answer) => self.answered(side, answer),
             None => self.done(),
+        }
+    }
+
+    /// Names the security groups with rules that the deletion makes stale.
+    fn warn_of_stale_rules(&self, id: &str) {
+        let stale = stale_rules(self.desired, self.observed, id);
+        if !stale.is_empty() {
+            let note = format!("after the deletion of {id}, revoke the stale rules: {}", stale.join("; "));
+            let reason = StepEvent::StaleSecurityGroupRules.as_str();
+            self.context.events.publish(self.object, EventType::Warning, reason, &note);
         }
     }
 

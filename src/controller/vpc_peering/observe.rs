@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use super::claims;
 use super::recorded;
 use super::resolve::Peers;
-use crate::api::{ManagementPolicy, Side, VpcPeering, VpcPeeringSpec};
+use crate::api::{DeletionPolicy, ManagementPolicy, Side, VpcPeering, VpcPeeringSpec};
 use crate::aws::calls::{CONNECTION_ID, REQUESTER_VPC_ID};
 use crate::aws::{Filters, Inventory, Listing, View};
 use crate::controller::blocked::Blocked;
@@ -20,10 +20,12 @@ use crate::controller::inventories;
 use crate::controller::kind::{
     Look, has_finalizer, is_deleted, is_reconcile_requested, owner, reconcile_at, with_state,
 };
+use crate::controller::security_groups;
 use crate::controller::state::Listings;
 use crate::peering::dns::DnsAttributes;
 use crate::peering::quota::Quotas;
 use crate::peering::routes::{RouteTables, Subnets};
+use crate::peering::security_groups::SecurityGroupReferences;
 use crate::peering::vpc_peering::{AccepterView, Desired, Observation, Recorded, view};
 use crate::peering::{Authorized, Blocker, Connection, Endpoints, Owner, Snapshot, StatusCode};
 
@@ -109,6 +111,7 @@ pub(super) async fn observe(
             continue;
         }
         observed.dns = Box::pin(dns_attributes(object, context, peers, &owner, &observed, look)).await;
+        observed.security_groups = Box::pin(security_groups(object, context, peers, &observed, look)).await;
         (observed.tables, observed.subnets) = (tables.clone(), subnets.clone());
         observed.quotas = quotas(peers, &tables);
         observed.accepter = Box::pin(accepter_view(&sources, peers, &observed, look)).await;
@@ -222,6 +225,25 @@ async fn dns_attributes(
         }
     }
     attributes
+}
+
+/// The references between the security groups of both VPCs, if the administrator asks for the warning and the deletion
+/// of the object deletes the connection.
+async fn security_groups(
+    object: &VpcPeering,
+    context: &Context,
+    peers: &Peers,
+    observed: &Observation,
+    look: Look,
+) -> BTreeMap<Side, Option<Arc<SecurityGroupReferences>>> {
+    let is_active = observed.recorded.as_ref().is_some_and(|connection| connection.code == StatusCode::Active);
+    let is_deletable = object.spec.management_policy == ManagementPolicy::Full
+        && context.defaults.deletion_policy(object.spec.deletion_policy) == DeletionPolicy::Delete;
+    if !context.security_group_warnings || !is_active || !is_deletable {
+        return BTreeMap::new();
+    }
+    let ends = Side::BOTH.into_iter().filter_map(|side| Some((side, peers.account(side)?, peers.ends.side(side))));
+    security_groups::references(object, context, ends, look).await
 }
 
 /// Adds the views of the cluster and of this process.

@@ -78,7 +78,8 @@ pub(super) async fn resolve(object: &VpcPeering, context: &Context) -> Result<Pe
     let connection_id = object.status.as_ref().and_then(|status| status.vpc_peering_connection_id.as_deref());
     let adopts = spec.vpc_peering_connection_id.is_some() && connection_id.is_none();
     if adopts && spec.management_policy == ManagementPolicy::Full {
-        Permissions { requester: Some(grants.requester.limits.clone()), accepter: None }.adoption()?;
+        let permissions = Permissions { requester: Some(grants.requester.limits.clone()), accepter: None };
+        permissions.adoption(Side::Requester, "spec.vpcPeeringConnectionId")?;
     }
     // The account of the operator's own credentials needs an AWS call. The check of the regions needs none.
     let of_accepter = grants.accepter.as_ref().map(|grant| grant.defaults(None)).unwrap_or_default();

@@ -35,7 +35,7 @@ pub(super) async fn execute(
         Step::Accept { id } => Some(end.accept(id).await),
         Step::Reject { id } => Some(end.reject(id).await),
         Step::Upkeep { step, .. } => end.keep(step).await,
-        Step::AddFinalizer | Step::RecordAcceptance { .. } => None,
+        Step::AddFinalizer | Step::RecordAcceptance { .. } | Step::RecordAdoption { .. } => None,
     };
     let object = Box::new(object.clone());
     let Some(answer) = answer else { return Ok(Outcome::Done(object)) };

@@ -1,20 +1,21 @@
 //! EC2's view of the requests to the VPC of a `VpcPeeringAccepter`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::future::OptionFuture;
 use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
 
 use super::older;
 use super::resolve::Accepter;
-use crate::api::VpcPeeringAccepter;
+use crate::api::{Ownership, VpcPeeringAccepter};
 use crate::aws::Filters;
 use crate::aws::calls::{ACCEPTER_VPC_ID, CONNECTION_ID};
 use crate::controller::blocked::Blocked;
 use crate::controller::context::Context;
 use crate::controller::dns;
-use crate::controller::index::By;
+use crate::controller::index::{By, Key};
 use crate::controller::inventories;
 use crate::controller::kind::{Look, has_finalizer, is_deleted, owner, reconcile_at, with_state};
 use crate::controller::state::Listings;
@@ -101,12 +102,14 @@ pub(super) async fn observe(
         };
         let window = context.settings.consistency_window;
         let older_accepter = older::older(object, context, &accepter.end);
+        let claimed = claimed(object, context, &connections);
         let mut observed = with_state(context, object, |state| Observation {
             missing_for: state.missing_for(missing, listing.as_of),
             remembered: state.proven(proven, |id| is_recorded_route(&recorded, id)),
             refused: state.refused(object.metadata.generation),
             unseen: BTreeMap::new(),
             older_accepter,
+            claimed,
             // After a restart, the time of the last change is unknown.
             is_settled: last_write.elapsed() > window,
             route_answers: state.route_answers(&recorded.routes, context.started, window),
@@ -142,6 +145,26 @@ fn connections(snapshot: &Snapshot, vpc_id: &str, recorded: &Recorded) -> BTreeM
 fn missing<'a>(recorded: &'a Recorded, connections: &BTreeMap<String, Arc<Connection>>) -> Vec<&'a str> {
     let accepted = recorded.accepted().map(|record| record.vpc_peering_connection_id.as_str());
     accepted.filter(|id| !connections.contains_key(*id)).collect()
+}
+
+/// The connections that a `VpcPeering` of this cluster owns. EC2 may not show its tags at this end yet, and the
+/// connection would look as if nobody owned it.
+fn claimed(
+    object: &VpcPeeringAccepter,
+    context: &Context,
+    connections: &BTreeMap<String, Arc<Connection>>,
+) -> BTreeSet<String> {
+    let ids = connections.keys().filter(|_| object.spec.adopt.is_some());
+    let is_claimed =
+        |id: &&String| context.peerings.index.find(By::AwsId, id).iter().any(|key| owns(context, key, id.as_str()));
+    ids.filter(is_claimed).cloned().collect()
+}
+
+fn owns(context: &Context, (namespace, name): &Key, id: &str) -> bool {
+    let Some(peering) = context.peerings.store.get(&ObjectRef::new(name).within(namespace)) else { return false };
+    let status = peering.status.as_ref().filter(|status| status.ownership == Some(Ownership::Owned));
+    status.and_then(|status| status.vpc_peering_connection_id.as_deref()) == Some(id)
+        || with_state(context, &*peering, |state| state.deferral.created.as_deref() == Some(id))
 }
 
 fn is_recorded_route(recorded: &Recorded, id: &str) -> bool {

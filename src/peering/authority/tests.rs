@@ -287,16 +287,33 @@ struct AccepterState {
     is_settled: bool,
     accepts: bool,
     rejects: bool,
+    adopts: Option<&'static str>,
+    adopts_matching: bool,
 }
 
 fn any_accepter_state() -> impl Strategy<Value = AccepterState> {
     let records = prop::collection::btree_set(prop::sample::select(&IDS[..]), 0..4);
-    let flags = any::<(bool, bool, bool, bool, bool)>();
+    let flags = any::<(bool, bool, bool, bool, bool, bool)>();
+    let adopts = prop::option::weighted(0.3, prop::sample::select(&IDS[..]));
     let (routes, tables) = (any_routes(Side::Accepter), any_tables("vpc-22222222"));
-    (any_connections(), records, routes, tables, flags).prop_map(|(connections, records, routes, tables, flags)| {
-        let (has_routes, is_deleted, is_settled, accepts, rejects) = flags;
-        AccepterState { connections, records, routes, tables, has_routes, is_deleted, is_settled, accepts, rejects }
-    })
+    (any_connections(), records, routes, tables, flags, adopts).prop_map(
+        |(connections, records, routes, tables, flags, adopts)| {
+            let (has_routes, is_deleted, is_settled, accepts, rejects, adopts_matching) = flags;
+            AccepterState {
+                connections,
+                records,
+                routes,
+                tables,
+                has_routes,
+                is_deleted,
+                is_settled,
+                accepts,
+                rejects,
+                adopts,
+                adopts_matching,
+            }
+        },
+    )
 }
 
 impl AccepterState {
@@ -313,6 +330,10 @@ impl AccepterState {
             accept: if self.accepts { vec![accept] } else { Vec::new() },
             deny: vec![deny],
             reject: self.rejects,
+            adopt: Some(crate::api::AdoptedConnections {
+                connection_ids: self.adopts.map(str::to_owned).into_iter().collect(),
+                matching: self.adopts_matching,
+            }),
             routes: self.has_routes.then(every_table),
             ..VpcPeeringAccepterSpec::default()
         }
@@ -442,6 +463,11 @@ proptest! {
             prop_assert!(state.may_change(id), "{step:?}: {:?}", state.shown(id));
             if matches!(step, Step::Accept { .. } | Step::RecordAcceptance { .. }) {
                 prop_assert!(state.may_accept(id), "{step:?}: {:?}", state.shown(id));
+            }
+            if matches!(step, Step::RecordAdoption { .. }) {
+                let is_asked = state.adopts == Some(id) || (state.adopts_matching && state.may_accept(id));
+                let is_active = state.shown(id).is_some_and(|shown| shown.code == StatusCode::Active);
+                prop_assert!(is_asked && is_active, "{step:?}: {:?}", state.shown(id));
             }
         }
     }

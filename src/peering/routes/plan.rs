@@ -179,6 +179,14 @@ impl Draft<'_> {
 }
 
 impl RoutesPlan {
+    /// The routes that the step changes in EC2.
+    pub(crate) fn changed_routes(&self) -> Vec<ManagedRoute> {
+        match &self.step {
+            Some(RouteStep::Change(changes)) => changes.iter().map(|change| change.route().clone()).collect(),
+            Some(RouteStep::Record(_)) | None => Vec::new(),
+        }
+    }
+
     /// The conflicts and problems as one blocker, conflicts first.
     pub(crate) fn blocker(&self) -> Option<Blocker> {
         let conflicts = self.conflicts.iter().map(ToString::to_string);

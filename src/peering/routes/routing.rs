@@ -108,7 +108,7 @@ impl<'a> Routing<'a> {
     /// The record of another connection of the resource that is the target of the route.
     pub(super) fn sibling(&self, route: &Route) -> Option<&'a RequestedConnection> {
         let Target::Peering(id) = &route.target else { return None };
-        self.siblings.get(id).filter(|sibling| sibling.accepted_at.is_some())
+        self.siblings.get(id).filter(|sibling| sibling.is_accepted())
     }
 }
 

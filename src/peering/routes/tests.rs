@@ -82,6 +82,7 @@ fn requested() -> RequestedConnection {
         decision: crate::api::AccepterDecision::Accepted,
         message: None,
         accepted_at: None,
+        adopted_at: None,
         managed_tags: Vec::new(),
         accepted_cidr_blocks: Vec::new(),
     }

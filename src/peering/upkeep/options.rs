@@ -7,7 +7,7 @@ use crate::peering::blocker::Blocker;
 use crate::peering::dns::DnsOfVpc;
 use crate::peering::limits::Limits;
 use crate::peering::plan::{Aspect, AspectStatus};
-use crate::peering::settings::{DNS_RECHECK, EFFECT_REQUEUE};
+use crate::peering::settings::{EFFECT_REQUEUE, VPC_RECHECK};
 
 /// The options of one end of an active connection.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ impl OptionsOfEnd<'_> {
             return AspectStatus::blocked(aspect, blocker);
         }
         if is_set {
-            return AspectStatus { requeue_after: wanted.then_some(DNS_RECHECK), ..AspectStatus::settled(aspect) };
+            return AspectStatus { requeue_after: wanted.then_some(VPC_RECHECK), ..AspectStatus::settled(aspect) };
         }
         let id = self.target.clone();
         AspectStatus::with_step(aspect, UpkeepStep::SetOptions { id, allow_dns_resolution_from_remote_vpc: wanted })

@@ -32,7 +32,7 @@ pub(crate) fn decide(
     };
     let plan = plan(desired, recorded, observed, &aspects, now, settings);
     Decision {
-        status: status::report(desired, observed, &plan, &aspects, now),
+        status: status::report(desired, recorded, observed, &plan, &aspects, now),
         defer_write: status::defer_write(desired, observed, &plan),
         left_in_aws: match plan {
             Plan::RemoveFinalizer => super::deletion::left_in_aws(desired, recorded, observed),

@@ -15,7 +15,7 @@ use crate::peering::left_in_aws;
 use crate::peering::owner::Owner;
 use crate::peering::plan::{Aspect, Plan};
 use crate::peering::settings::Settings;
-use crate::peering::upkeep::tags;
+use crate::peering::upkeep::{UpkeepStep, tags};
 
 pub(super) fn plan_deletion(
     desired: Desired<'_>,
@@ -30,14 +30,7 @@ pub(super) fn plan_deletion(
     if let Some(blocker) = missing_permission(&named) {
         return if is_released(desired, blocker) { Plan::RemoveFinalizer } else { blocker.clone().into() };
     }
-    let mut ours: Vec<_> =
-        named.into_iter().filter_map(|(connection, target)| Some((connection, target.ok()?))).collect();
-    // Other connections with the ownership tags must be deleted, too.
-    for (connection, target) in desired.owned(observed) {
-        if ours.iter().all(|(_, known)| *known != target) {
-            ours.push((connection, target));
-        }
-    }
+    let ours = ours(desired, named, observed);
     let is_lost = match recorded.owned_id() {
         Some(_) => observed.recorded.is_none(),
         None => recorded.creation_started && ours.is_empty(),
@@ -68,15 +61,31 @@ pub(super) fn plan_deletion(
 }
 
 /// The recorded connection, with the result of the check whether the resource may act on it.
-type Named<'a> = Option<(&'a Arc<Connection>, Result<Authorized, Blocker>)>;
+pub(super) type Named<'a> = Option<(&'a Arc<Connection>, Result<Authorized, Blocker>)>;
 
-fn named<'a>(desired: Desired<'_>, recorded: &Recorded, observed: &'a Observation) -> Named<'a> {
+pub(super) fn named<'a>(desired: Desired<'_>, recorded: &Recorded, observed: &'a Observation) -> Named<'a> {
     let named = observed.recorded.as_ref().filter(|_| recorded.owned_id().is_some())?;
     Some((named, desired.authority().over(named, Hint::Recorded)))
 }
 
+/// The recorded connection and all others with the ownership tags, if EC2 proves that they are the resource's own.
+pub(super) fn ours<'a>(
+    desired: Desired<'_>,
+    named: Named<'a>,
+    observed: &'a Observation,
+) -> Vec<(&'a Arc<Connection>, Authorized)> {
+    let mut ours: Vec<_> =
+        named.into_iter().filter_map(|(connection, target)| Some((connection, target.ok()?))).collect();
+    for (connection, target) in desired.owned(observed) {
+        if ours.iter().all(|(_, known)| *known != target) {
+            ours.push((connection, target));
+        }
+    }
+    ours
+}
+
 /// The blocker, if the connection is the resource's own and a permission is missing.
-fn missing_permission<'a>(named: &'a Named<'_>) -> Option<&'a Blocker> {
+pub(super) fn missing_permission<'a>(named: &'a Named<'_>) -> Option<&'a Blocker> {
     let blocker = named.as_ref()?.1.as_ref().err()?;
     let is_foreign = matches!(blocker.reason, Reason::ConnectionMismatch | Reason::ConnectionNotOwned);
     (!is_foreign).then_some(blocker)
@@ -162,8 +171,7 @@ fn delete_or_disown(
     }
 }
 
-/// The removal of the ownership tags from a connection that stays. The accepter's tags go first: the requester's tags
-/// are needed to find the connection.
+/// The removal of the ownership tags from a connection that stays.
 fn disown(
     desired: Desired<'_>,
     observed: &Observation,
@@ -173,13 +181,22 @@ fn disown(
     if connection.code.has_ended() {
         return None;
     }
+    let next = untags(desired, observed, connection, target).into_iter().next()?;
+    Some(next.map_or_else(Plan::from, |(side, step)| Plan::Act(Step::Upkeep { side, step })))
+}
+
+/// The steps that remove the ownership tags, or what blocks one. The accepter's tags go first: the requester's tags are
+/// needed to find the connection.
+pub(super) fn untags(
+    desired: Desired<'_>,
+    observed: &Observation,
+    connection: &Connection,
+    target: &Authorized,
+) -> Vec<Result<(Side, UpkeepStep), Blocker>> {
     let authority = desired.authority();
     let untag = |side, target: &Authorized, shown: &Connection| {
-        if keeps_tags(desired, observed, side) {
-            return None;
-        }
-        let step = tags::remove(target, tags::ownership_keys(&authority, shown, false))?;
-        Some(Plan::Act(Step::Upkeep { side, step }))
+        let step = tags::remove(target, tags::ownership_keys(&authority, shown, false));
+        step.filter(|_| !keeps_tags(desired, observed, side)).map(|step| Ok((side, step)))
     };
     let accepter = match &observed.accepter {
         AccepterView::Elsewhere(Ok(Some(shown))) => {
@@ -188,8 +205,8 @@ fn disown(
         }
         AccepterView::Elsewhere(Err(_)) if keeps_tags(desired, observed, Side::Accepter) => None,
         // Tags of this resource may be there.
-        AccepterView::Elsewhere(Err(blocker)) => Some(blocker.clone().into()),
+        AccepterView::Elsewhere(Err(blocker)) => Some(Err(blocker.clone())),
         AccepterView::Nobody | AccepterView::Same | AccepterView::Elsewhere(Ok(None)) => None,
     };
-    accepter.or_else(|| untag(Side::Requester, target, connection))
+    accepter.into_iter().chain(untag(Side::Requester, target, connection)).collect()
 }

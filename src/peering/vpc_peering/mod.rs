@@ -3,6 +3,7 @@
 mod consistency;
 mod decide;
 mod deletion;
+mod deletion_summary;
 #[cfg(test)]
 mod interleavings;
 mod maintain;
@@ -18,6 +19,7 @@ mod view;
 
 pub(crate) use decide::{blocked, decide};
 pub(crate) use deletion::recorded_in_aws;
+pub(crate) use deletion_summary::stale_rules;
 pub(crate) use state::{AccepterView, Desired, Observation, OlderClaim, Recorded};
 pub(crate) use status::{dry_run_answered, recorded_step, report_blocked, requested, without_intent};
 pub(crate) use step::Step;

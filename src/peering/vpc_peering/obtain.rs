@@ -131,7 +131,7 @@ fn adopt_orphan(desired: Desired<'_>, recorded: &Recorded, observed: &Observatio
 
 /// Adopts the connection that the spec names. Ownership tags come first, and then the record.
 fn adopt(desired: Desired<'_>, recorded: &Recorded, observed: &Observation, id: &str) -> Plan<Step> {
-    if let Err(blocker) = desired.permissions.adoption() {
+    if let Err(blocker) = desired.authority().adoption() {
         return blocker.into();
     }
     let Some(connection) = &observed.wanted else {

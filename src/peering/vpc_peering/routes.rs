@@ -50,6 +50,27 @@ pub(super) fn withdraw(
     is_due.then(|| status.unless_refused(observed.refused.get(&Aspect::Routes(side))))
 }
 
+/// The routes of one end that [`withdraw`] removes. If EC2 does not show the route tables, the recorded ones.
+pub(super) fn withdrawn(
+    desired: Desired<'_>,
+    recorded: &Recorded,
+    observed: &Observation,
+    target: Option<(&Authorized, &Connection)>,
+    side: Side,
+) -> Vec<ManagedRoute> {
+    let of_side = || recorded.routes.iter().filter(|route| route.side == side).cloned();
+    let is_active = target.is_some_and(|(_, connection)| connection.code == StatusCode::Active);
+    if !is_active && of_side().next().is_none() {
+        return Vec::new();
+    }
+    let inputs = Inputs { desired, recorded, observed, target, side };
+    match inputs.with_routing(|routing| routes::withdraw(routing, false).changed_routes()) {
+        Some(Ok(routes)) => routes,
+        Some(Err(_)) => of_side().collect(),
+        None => Vec::new(),
+    }
+}
+
 /// The removal of the recorded routes through connections that have ended, whoever ended them. Routes through a live
 /// connection stay, and so do their records.
 pub(super) fn withdraw_ended(

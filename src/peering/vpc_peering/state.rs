@@ -24,6 +24,7 @@ use crate::peering::plan::{Aspect, Refusal, Unseen};
 use crate::peering::preflight::Preflight;
 use crate::peering::quota::Quotas;
 use crate::peering::routes::{RouteAnswers, RouteTables, Subnets};
+use crate::peering::security_groups::SecurityGroupReferences;
 
 /// The desired state, and the object that it comes from.
 #[derive(Clone, Copy, Debug)]
@@ -175,6 +176,9 @@ pub(crate) struct Observation {
     pub quotas: BTreeMap<Side, Quotas>,
     /// The DNS attributes of the VPC of each end where the operator acts, if it has looked.
     pub dns: BTreeMap<Side, Result<DnsAttributes, Blocker>>,
+    /// The references between security groups of both VPCs, at each end at which the operator has looked. `None` if the
+    /// credentials may not look.
+    pub security_groups: BTreeMap<Side, Option<Arc<SecurityGroupReferences>>>,
     /// EC2's answers to the route calls of this process.
     pub route_answers: RouteAnswers,
     /// The refusals of AWS whose next attempt is not due yet.

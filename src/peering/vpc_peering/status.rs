@@ -5,8 +5,9 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
+use super::deletion_summary::summary;
 use super::obtain::unexpected_tags;
-use super::state::{AccepterView, Desired, Observation};
+use super::state::{AccepterView, Desired, Observation, Recorded};
 use super::step::Step;
 use super::upkeep;
 use crate::api::vpc_peering::StatusTag;
@@ -32,6 +33,7 @@ const HISTORY: usize = 5;
 /// The status under a plan. It stays as it is if the plan is to act.
 pub(super) fn report(
     desired: Desired<'_>,
+    recorded: &Recorded,
     observed: &Observation,
     plan: &Plan<Step>,
     aspects: &[AspectStatus<Step>],
@@ -52,6 +54,7 @@ pub(super) fn report(
     if readiness.reason == Reason::ConnectionNotOwned && !desired.deleted {
         status.creation_started_at = None;
     }
+    status.deletion = summary(desired, recorded, observed);
     let is_active = connection.is_some_and(|connection| connection.code == StatusCode::Active);
     let awaited = (!is_active).then(|| upkeep::awaited(&status, plan));
     let seen = Seen {
@@ -324,76 +327,8 @@ fn retire(status: &mut VpcPeeringStatus, id: &str, code: &str, recreations: u32,
     status.accepter_tags = Vec::new();
     status.accepter_managed_tags = Vec::new();
     status.accepted_cidr_blocks = None;
+    status.deletion = None;
 }
 
 #[cfg(test)]
-mod tests {
-    use k8s_openapi::jiff::SignedDuration;
-
-    use super::*;
-    use crate::peering::testing::{connection, spec};
-
-    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
-
-    fn types(conditions: &[Condition]) -> Vec<(&str, &str)> {
-        conditions.iter().map(|condition| (condition.type_.as_str(), condition.status.as_str())).collect()
-    }
-
-    fn seen(connection: &Connection) -> Option<Seen<'_>> {
-        Some(Seen { connection: Some(connection), aspects: Vec::new(), unexpected: None })
-    }
-
-    #[test]
-    fn a_description_ends_the_intent() {
-        let mut status = VpcPeeringStatus { creation_started_at: Some(to_the_second(NOW)), ..Default::default() };
-        let connection = connection(StatusCode::Provisioning);
-        describe(&mut status, &connection, Ownership::Owned);
-        assert_eq!(status.creation_started_at, None);
-        assert_eq!(status.vpc_peering_connection_id.as_deref(), Some("pcx-1"));
-        assert_eq!(status.status.map(|status| status.code).as_deref(), Some("provisioning"));
-        assert_eq!(status.tags.len(), connection.tags.len());
-    }
-
-    #[test]
-    fn an_active_peering_ends_the_count_of_new_requests() {
-        let mut status = VpcPeeringStatus { recreations: Some(3), ..Default::default() };
-        describe(&mut status, &connection(StatusCode::PendingAcceptance), Ownership::Owned);
-        assert_eq!(status.recreations, Some(3));
-        describe(&mut status, &connection(StatusCode::Active), Ownership::Owned);
-        assert_eq!(status.recreations, None);
-    }
-
-    #[test]
-    fn the_history_keeps_the_last_five() {
-        let mut status = VpcPeeringStatus::default();
-        for number in 1..=7 {
-            describe(&mut status, &connection(StatusCode::Expired), Ownership::Owned);
-            retire(&mut status, &format!("pcx-{number}"), "expired", number, NOW);
-        }
-        let ids: Vec<_> = status.history.iter().map(|ended| ended.vpc_peering_connection_id.as_str()).collect();
-        assert_eq!(ids, ["pcx-3", "pcx-4", "pcx-5", "pcx-6", "pcx-7"]);
-        assert_eq!((status.recreations, &status.vpc_peering_connection_id, &status.status), (Some(7), &None, &None));
-    }
-
-    #[test]
-    fn the_last_day_before_expiry_has_a_condition() {
-        let mut pending = connection(StatusCode::PendingAcceptance);
-        for (hours, warned) in [(25, false), (24, true), (1, true), (0, false), (-1, false)] {
-            pending.expiration_time = Some(NOW + SignedDuration::from_hours(hours));
-            let details = details(&spec(), &[], seen(&pending), 1, NOW);
-            assert_eq!(types(&details), if warned { vec![("ExpiringSoon", "True")] } else { vec![] }, "{hours} hours");
-        }
-        pending.code = StatusCode::Active;
-        assert!(details(&spec(), &[], seen(&pending), 1, NOW).is_empty());
-    }
-
-    #[test]
-    fn a_dry_run_is_remembered_while_the_spec_asks_for_it() {
-        let answered = [condition(ConditionType::DryRunSucceeded, "True", Reason::DryRun, "", 1, NOW)];
-        let mut spec = spec();
-        assert!(details(&spec, &answered, None, 1, NOW).is_empty());
-        (spec.dry_run, spec.suspend) = (true, true);
-        let details = details(&spec, &answered, None, 1, NOW);
-        assert_eq!(types(&details), [("DryRunSucceeded", "True"), ("Suspended", "True")]);
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 
 mod adoption;
 mod consistency;
+mod deletion_summary;
 mod dns;
 mod ended_routes;
 mod ownership;

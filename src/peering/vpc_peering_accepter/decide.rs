@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::adoption;
 use super::assessment::Assessment;
 use super::deletion::{left_in_aws, plan_deletion};
 use super::destinations::unserved;
@@ -96,6 +97,7 @@ fn assess_connections(
         judgements.into_iter().map(|judgement| (judgement.verdict, judgement.aspects)).unzip();
     aspects.extend(of_connections.into_iter().flatten());
     aspects.extend(unserved(desired, observed, &verdicts));
+    aspects.extend(adoption::not_live(desired, observed));
     let aspects: Vec<_> = aspects.into_iter().map(|aspect| aspect.unless_held(observed)).collect();
     let plan = aspects
         .iter()

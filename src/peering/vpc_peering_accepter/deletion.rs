@@ -40,7 +40,7 @@ fn is_released(desired: Desired<'_>, blocker: &Blocker) -> bool {
     retains(desired) && blocker.is_stalled()
 }
 
-fn retains(desired: Desired<'_>) -> bool {
+pub(super) fn retains(desired: Desired<'_>) -> bool {
     desired.deletion_policy() == DeletionPolicy::Retain
 }
 
@@ -72,6 +72,38 @@ pub(crate) fn recorded_in_aws(status: Option<&VpcPeeringAccepterStatus>) -> Vec<
     connections.chain(left_in_aws::routes(&recorded.routes)).collect()
 }
 
+/// The recorded connections, and those that carry the tags of the resource, by ID. Each is paired with the live
+/// connection if EC2 proves that it is the resource's own.
+type Targets<'a> = BTreeMap<&'a String, Option<(Authorized, &'a Connection)>>;
+
+/// The connections of the resource, and the blockers of those that the identity does not allow.
+pub(super) fn targets<'a>(
+    desired: Desired<'_>,
+    recorded: &'a Recorded,
+    observed: &'a Observation,
+) -> (Targets<'a>, Vec<ConnectionAspect>) {
+    let mut blocked = Vec::new();
+    let mut targets: Targets<'_> =
+        recorded.accepted().map(|record| (&record.vpc_peering_connection_id, None)).collect();
+    for (id, connection) in &observed.connections {
+        let is_free = foreign(desired, connection).is_none();
+        let is_tagged = is_tagged_ours(desired, connection);
+        // Without tags, a record counts only if the lists of the spec allow the connection. An adopted connection may
+        // not have got its tags yet: then its routes are those of others, and nothing of it changes.
+        let has_been_kept =
+            |record: &RequestedConnection| record.accepted_at.is_some() || !recorded.routes_through(id).0.is_empty();
+        let is_recorded = recorded.acceptance(id).is_some_and(has_been_kept);
+        let is_ours = is_tagged || (is_recorded && rule(desired, connection) == Rule::Accept);
+        if is_free && is_ours && !connection.code.has_ended() {
+            match desired.authority().over(connection, Hint::Requested) {
+                Ok(target) => _ = targets.insert(id, Some((target, connection))),
+                Err(blocker) => blocked.push(ConnectionAspect::acceptance(id, None, Some(blocker))),
+            }
+        }
+    }
+    (targets, blocked)
+}
+
 /// The state of every connection that the operator has accepted, or that carries its tags.
 fn aspects(
     desired: Desired<'_>,
@@ -79,22 +111,8 @@ fn aspects(
     observed: &Observation,
     settings: Settings,
 ) -> Vec<ConnectionAspect> {
-    let mut aspects = Vec::new();
-    let mut ids: BTreeMap<&String, Option<(Authorized, &Connection)>> =
-        recorded.accepted().map(|record| (&record.vpc_peering_connection_id, None)).collect();
-    for (id, connection) in &observed.connections {
-        let is_free = foreign(desired, connection).is_none();
-        let is_tagged = is_tagged_ours(desired, connection);
-        // Without tags, a record counts only if the lists of the spec allow the connection.
-        let is_ours = is_tagged || (ids.contains_key(id) && rule(desired, connection) == Rule::Accept);
-        if is_free && is_ours && !connection.code.has_ended() {
-            match desired.authority().over(connection, Hint::Requested) {
-                Ok(target) => _ = ids.insert(id, Some((target, connection))),
-                Err(blocker) => aspects.push(ConnectionAspect::acceptance(id, None, Some(blocker))),
-            }
-        }
-    }
-    for (id, live) in &ids {
+    let (targets, mut aspects) = targets(desired, recorded, observed);
+    for (id, live) in &targets {
         let live = live.as_ref().map(|(target, connection)| (target, *connection));
         if !retains(desired) {
             aspects.extend(withdraw_routes(desired, recorded, observed, id, live));

@@ -1,5 +1,6 @@
 //! The judgement on one connection to the VPC: its owner, and the decision on the request.
 
+use super::adoption::{self, Refusal};
 use super::rules::{self, RouteRule, Rule};
 use super::state::{Desired, Observation, Recorded};
 use super::step::Step;
@@ -83,19 +84,14 @@ pub(super) fn judge_connection(
     let is_recorded = recorded.acceptance(id).is_some();
     let ignored = |message| Judgement::new(id, AccepterDecision::Ignored, Some(message), false);
     if let Some(message) = foreign(desired, connection) {
+        let blocker = adoption::refusal(desired, id, Reason::ConnectionNotOwned, &message).filter(|_| !has_ended);
+        let aspects = blocker.map(|blocker| ConnectionAspect::acceptance(id, None, Some(blocker))).into_iter();
         // The record stays, and so do the routes that it names.
-        return (!has_ended || is_recorded).then(|| ignored(message));
+        return (!has_ended || is_recorded).then(|| Judgement { aspects: aspects.collect(), ..ignored(message) });
     }
     let is_tagged = is_tagged_ours(desired, connection);
-    if is_recorded && !is_tagged && !has_ended && rule(desired, connection) != Rule::Accept {
-        // Without tags, a connection whose blocks the lists do not allow is reported, and nothing of it changes.
-        if let Some(blocker) = upkeep::violation(desired, recorded, connection) {
-            let accepted = Judgement::new(id, AccepterDecision::Accepted, Some(blocker.message.clone()), true);
-            return Some(Judgement { aspects: upkeep::withheld(desired, id, &blocker), ..accepted });
-        }
-        return Some(ignored(
-            "the status records it as accepted, but it has no tags of this resource, and spec.accept does not allow it; the operator left it alone".to_owned(),
-        ));
+    if !is_tagged && !has_ended && !counts_as_accepted(desired, recorded, connection) {
+        return Some(judge_untagged(desired, recorded, observed, connection));
     }
     if is_recorded || (is_tagged && !has_ended) {
         return Some(judge_accepted(desired, recorded, observed, connection));
@@ -106,7 +102,50 @@ pub(super) fn judge_connection(
         let is_ours = before == Some(AccepterDecision::Rejected) || is_denied();
         return is_ours.then(|| Judgement::new(id, AccepterDecision::Rejected, None, false));
     }
-    (!has_ended).then(|| ignored("it was not accepted by this resource, which leaves it alone".to_owned()))
+    None
+}
+
+/// Whether the record that this resource accepted the connection counts, although no tags prove it.
+fn counts_as_accepted(desired: Desired<'_>, recorded: &Recorded, connection: &Connection) -> bool {
+    let is_accepted = recorded.acceptance(&connection.id).is_some_and(|record| record.accepted_at.is_some());
+    is_accepted && rule(desired, connection) == Rule::Accept
+}
+
+/// The judgement on a live connection whose tags name nobody, and that this resource has not accepted by its record and
+/// its lists.
+fn judge_untagged(
+    desired: Desired<'_>,
+    recorded: &Recorded,
+    observed: &Observation,
+    connection: &Connection,
+) -> Judgement {
+    let id = connection.id.as_str();
+    let refusal = match adoption::adopt(desired, observed, connection) {
+        Ok(_) if recorded.acceptance(id).is_some() => {
+            return judge_accepted(desired, recorded, observed, connection);
+        }
+        Ok(target) => {
+            let step = Step::RecordAdoption { id: target };
+            let aspects = vec![ConnectionAspect::acceptance(id, Some(step), None)];
+            return Judgement { aspects, ..Judgement::new(id, AccepterDecision::Accepted, None, true) };
+        }
+        Err(refusal) => refusal,
+    };
+    // A connection whose blocks the lists do not allow is reported, and nothing of it changes.
+    if let Some(blocker) = upkeep::violation(desired, recorded, connection) {
+        let accepted = Judgement::new(id, AccepterDecision::Accepted, Some(blocker.message.clone()), true);
+        return Judgement { aspects: upkeep::withheld(desired, id, &blocker), ..accepted };
+    }
+    let message = if recorded.acceptance(id).is_some() {
+        "the status records it as accepted or adopted, but it has no tags of this resource, and neither spec.accept nor spec.adopt allows it; the operator left it alone".to_owned()
+    } else {
+        refusal.message().to_owned()
+    };
+    let aspects = match refusal {
+        Refusal::Blocked(blocker) => vec![ConnectionAspect::acceptance(id, None, Some(blocker))],
+        Refusal::Unasked(_) => Vec::new(),
+    };
+    Judgement { aspects, ..Judgement::new(id, AccepterDecision::Ignored, Some(message), false) }
 }
 
 /// The judgement on a connection that this resource has accepted.
@@ -152,7 +191,10 @@ pub(super) fn judge_request(
     // EC2 may not show yet that the request was accepted. Until then it keeps its upkeep.
     let unless_accepted = |decision, reason: String, step: Option<Step>| {
         if !may_be_accepted {
-            let aspects = step.map(|step| ConnectionAspect::acceptance(id, Some(step), None)).into_iter().collect();
+            let code = request.code.to_string();
+            let named = adoption::refusal(desired, id, Reason::PendingAcceptance, &format!("it is {code}: {reason}"));
+            let due = step.is_some() || named.is_some();
+            let aspects = due.then(|| ConnectionAspect::acceptance(id, step, named)).into_iter().collect();
             return Judgement { aspects, ..Judgement::new(id, decision, Some(reason), false) };
         }
         let message = format!("waiting for EC2 to show whether {id} was accepted (eventual consistency)");
@@ -178,10 +220,8 @@ pub(super) fn judge_request(
             Judgement { lacks_room: true, ..unless_accepted(AccepterDecision::Pending, reason.into(), None) }
         }
         Rule::Accept => {
-            let step = match recorded.acceptance(id) {
-                Some(_) => Step::Accept { id: target },
-                None => Step::RecordAcceptance { id: target },
-            };
+            let is_recorded = recorded.acceptance(id).is_some_and(|record| record.accepted_at.is_some());
+            let step = if is_recorded { Step::Accept { id: target } } else { Step::RecordAcceptance { id: target } };
             let aspects = vec![ConnectionAspect::acceptance(id, Some(step), None)];
             Judgement { aspects, ..Judgement::new(id, AccepterDecision::Accepted, None, true) }
         }

@@ -1,8 +1,10 @@
 //! The decision for a `VpcPeeringAccepter`: the requests that it accepts, and the upkeep of the accepter's end.
 
+mod adoption;
 mod assessment;
 mod decide;
 mod deletion;
+mod deletion_summary;
 mod destinations;
 mod judge;
 mod rules;

@@ -93,14 +93,14 @@ impl Recorded {
         }
     }
 
-    /// The connections that the operator has accepted, or was about to accept.
+    /// The connections that the operator has accepted or adopted, or was about to.
     pub(crate) fn accepted(&self) -> impl Iterator<Item = &RequestedConnection> {
-        self.connections.values().filter(|connection| connection.accepted_at.is_some())
+        self.connections.values().filter(|connection| connection.is_accepted())
     }
 
-    /// The record of a connection that the operator has accepted, or was about to accept.
+    /// The record of a connection that the operator has accepted or adopted, or was about to.
     pub(crate) fn acceptance(&self, id: &str) -> Option<&RequestedConnection> {
-        self.connections.get(id).filter(|connection| connection.accepted_at.is_some())
+        self.connections.get(id).filter(|connection| connection.is_accepted())
     }
 
     /// The routes through one connection, and those through all others.
@@ -126,6 +126,8 @@ pub(crate) struct Observation {
     pub quotas: Quotas,
     /// An older resource of this cluster that decides on requests to the same VPC: its kind and name.
     pub older_accepter: Option<String>,
+    /// The connections that a `VpcPeering` of this cluster records as its own, although its tags are not shown yet.
+    pub claimed: BTreeSet<String>,
     /// Whether EC2 has had time to show the last change.
     pub is_settled: bool,
     /// The DNS attributes of the VPC, if the operator has looked.

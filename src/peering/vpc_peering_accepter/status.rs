@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
 
 use super::assessment::Assessment;
+use super::deletion_summary::summary;
 use super::judge::Verdict;
 use super::state::{Desired, Observation, Recorded};
 use super::step::Step;
@@ -43,6 +44,7 @@ pub(super) fn report(
     if !desired.deleted {
         describe(&mut status, &assessment.verdicts, recorded, observed, settings);
     }
+    status.deletion = summary(desired, recorded, observed);
     if readiness.reason != Reason::AwaitingConsistency {
         status.last_handled_reconcile_at = desired.reconcile_at.map(ToOwned::to_owned);
     }
@@ -88,6 +90,11 @@ pub(crate) fn recorded_step(
         Step::RecordAcceptance { id } => {
             if let Some(connection) = observed.connections.get(id.as_str()) {
                 record_acceptance(&mut status, connection, now);
+            }
+        }
+        Step::RecordAdoption { id } => {
+            if let Some(connection) = observed.connections.get(id.as_str()) {
+                record_adoption(&mut status, connection, now);
             }
         }
         Step::Upkeep { id, step: UpkeepStep::RecordTags { tags } } => {
@@ -157,7 +164,7 @@ pub(super) fn describe(
     for verdict in verdicts {
         let Some(connection) = observed.connections.get(&verdict.id) else { continue };
         let described = described(verdict, connection, recorded.acceptance(&verdict.id));
-        if described.accepted_at.is_some() {
+        if described.is_accepted() {
             listed.insert(verdict.id.clone(), described);
         } else {
             others.push(described);
@@ -220,6 +227,7 @@ fn described(verdict: &Verdict, connection: &Connection, record: Option<&Request
         decision: verdict.decision,
         message: verdict.message.clone(),
         accepted_at: record.and_then(|record| record.accepted_at.clone()),
+        adopted_at: record.and_then(|record| record.adopted_at.clone()),
         managed_tags: record.map(|record| record.managed_tags.clone()).unwrap_or_default(),
         accepted_cidr_blocks: if is_first { first_blocks(connection) } else { blocks },
     }
@@ -247,10 +255,23 @@ fn keep_first_blocks(status: &mut VpcPeeringAccepterStatus, connection: &Connect
 
 /// Records that the operator accepts a connection.
 pub(crate) fn record_acceptance(status: &mut VpcPeeringAccepterStatus, connection: &Connection, now: Timestamp) {
-    let verdict =
-        Verdict { id: connection.id.clone(), decision: AccepterDecision::Accepted, message: None, is_ours: true };
-    let record = RequestedConnection { accepted_at: Some(to_the_second(now)), ..described(&verdict, connection, None) };
-    status.connections.retain(|other| other.vpc_peering_connection_id != connection.id);
+    let accepted_at = Some(to_the_second(now));
+    insert(status, RequestedConnection { accepted_at, ..accepted(connection) });
+}
+
+/// Records that the operator adopts an active connection, and the CIDR blocks that the requester has now.
+pub(crate) fn record_adoption(status: &mut VpcPeeringAccepterStatus, connection: &Connection, now: Timestamp) {
+    let (adopted_at, accepted_cidr_blocks) = (Some(to_the_second(now)), first_blocks(connection));
+    insert(status, RequestedConnection { adopted_at, accepted_cidr_blocks, ..accepted(connection) });
+}
+
+fn accepted(connection: &Connection) -> RequestedConnection {
+    let (id, decision) = (connection.id.clone(), AccepterDecision::Accepted);
+    described(&Verdict { id, decision, message: None, is_ours: true }, connection, None)
+}
+
+fn insert(status: &mut VpcPeeringAccepterStatus, record: RequestedConnection) {
+    status.connections.retain(|other| other.vpc_peering_connection_id != record.vpc_peering_connection_id);
     status.connections.push(record);
     status.connections.sort_by(|one, other| one.vpc_peering_connection_id.cmp(&other.vpc_peering_connection_id));
 }

@@ -14,6 +14,10 @@ pub(crate) enum Step {
     RecordAcceptance {
         id: Authorized,
     },
+    /// Record the adoption of a connection that somebody else accepted. It comes before the ownership tags.
+    RecordAdoption {
+        id: Authorized,
+    },
     Accept {
         id: Authorized,
     },
@@ -31,7 +35,9 @@ impl Step {
     pub(crate) fn connection_id(&self) -> Option<&str> {
         match self {
             Self::AddFinalizer => None,
-            Self::RecordAcceptance { id } | Self::Accept { id } | Self::Reject { id } => Some(id),
+            Self::RecordAcceptance { id } | Self::RecordAdoption { id } | Self::Accept { id } | Self::Reject { id } => {
+                Some(id)
+            }
             Self::Upkeep { id, .. } => Some(id),
         }
     }
@@ -44,7 +50,9 @@ impl plan::Step for Step {
     fn aspect(&self) -> Option<(String, Aspect)> {
         let aspect = match self {
             Self::AddFinalizer => return None,
-            Self::RecordAcceptance { .. } | Self::Accept { .. } | Self::Reject { .. } => Aspect::Acceptance,
+            Self::RecordAcceptance { .. } | Self::RecordAdoption { .. } | Self::Accept { .. } | Self::Reject { .. } => {
+                Aspect::Acceptance
+            }
             Self::Upkeep { step, .. } => step.aspect(Side::Accepter),
         };
         Some((self.connection_id()?.to_owned(), aspect))
@@ -52,7 +60,7 @@ impl plan::Step for Step {
 
     fn change(&self) -> Option<String> {
         match self {
-            Self::AddFinalizer | Self::RecordAcceptance { .. } => None,
+            Self::AddFinalizer | Self::RecordAcceptance { .. } | Self::RecordAdoption { .. } => None,
             Self::Accept { id } => Some(format!("accept {id}")),
             Self::Reject { id } => Some(format!("reject {id}")),
             Self::Upkeep { step, .. } => step.change(Side::Accepter),
@@ -63,13 +71,15 @@ impl plan::Step for Step {
         match self {
             Self::Reject { .. } => true,
             Self::Upkeep { step, .. } => step.is_destructive(),
-            Self::AddFinalizer | Self::RecordAcceptance { .. } | Self::Accept { .. } => false,
+            Self::AddFinalizer | Self::RecordAcceptance { .. } | Self::RecordAdoption { .. } | Self::Accept { .. } => {
+                false
+            }
         }
     }
 
     fn calls(&self) -> Option<Calls> {
         match self {
-            Self::AddFinalizer | Self::RecordAcceptance { .. } => None,
+            Self::AddFinalizer | Self::RecordAcceptance { .. } | Self::RecordAdoption { .. } => None,
             Self::Accept { .. } => Some(Calls::one("AcceptVpcPeeringConnection", Side::Accepter)),
             Self::Reject { .. } => Some(Calls::one("RejectVpcPeeringConnection", Side::Accepter)),
             Self::Upkeep { step, .. } => step.calls(Side::Accepter),

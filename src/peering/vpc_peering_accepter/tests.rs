@@ -28,6 +28,8 @@ use crate::peering::testing::{every_code, permissions};
 use crate::peering::upkeep::UpkeepStep;
 use crate::peering::{Authorized, Blocker, Connection, Endpoint, Owner, Permissions, Plan, Settings, StatusCode};
 
+mod adoption;
+
 const OURS: &str = "222222222222";
 const THEIRS: &str = "111111111111";
 const VPC: &str = "vpc-22222222";

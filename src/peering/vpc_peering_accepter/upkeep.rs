@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::rules::{self, RouteRule};
 use super::state::{Desired, Observation, Recorded};
 use super::step::Step;
-use crate::api::{ConditionType, DeletionPolicy, ManagedTag, Reason, Side, VpcInfo};
+use crate::api::{ConditionType, DeletionPolicy, ManagedRoute, ManagedTag, Reason, Side, VpcInfo};
 use crate::peering::authority::{Authorized, Hint};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
@@ -201,6 +201,28 @@ pub(super) fn withdraw_routes(
     let is_readable = matches!(observed.tables, Some(Ok(_)));
     let is_due = status.step.is_some() || (status.blocker.is_some() && (has_record || is_readable));
     is_due.then(|| ConnectionAspect::of_end(id, status))
+}
+
+/// The routes through one connection that the deletion removes. If EC2 does not show the route tables, the recorded
+/// ones.
+pub(super) fn withdrawn_routes(
+    desired: Desired<'_>,
+    recorded: &Recorded,
+    observed: &Observation,
+    id: &str,
+    live: Option<(&Authorized, &Connection)>,
+) -> Vec<ManagedRoute> {
+    let (through_this, _) = recorded.routes_through(id);
+    let is_active = live.is_some_and(|(_, connection)| connection.code == StatusCode::Active);
+    if through_this.is_empty() && !(is_active && desired.spec.routes.is_some()) {
+        return Vec::new();
+    }
+    let inputs = Inputs { desired, recorded, observed, id, live };
+    let decide = |routing: Routing<'_>| routes::withdraw(routing, false).changed_routes();
+    match inputs.with_routing((&Trust::all(), is_active), decide) {
+        Some(Ok(routes)) => routes,
+        Some(Err(_)) | None => through_this.into_iter().collect(),
+    }
 }
 
 /// The recorded routes that stay in AWS after the deletion, because EC2 does not prove that they are the resource's

@@ -1,6 +1,7 @@
 //! `VpcPeeringAccepter`: it accepts only the requests that its spec allows, configures its own end, and leaves nothing
 //! but the connections behind.
 
+pub mod adoption;
 pub mod decisions;
 pub mod end;
 pub mod faults;

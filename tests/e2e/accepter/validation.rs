@@ -30,6 +30,7 @@ pub async fn every_rule_of_the_accepter_schema_rejects_invalid_values(world: Wor
         (json!({"deny": [{}]}), "at least one of ownerId, vpcIds, regions and cidrBlocks"),
         (json!({"reject": true}), "list the requests to reject in deny"),
         (json!({"maxConnections": 126}), "spec.maxConnections"),
+        (json!({"adopt": {"connectionIds": ["vpc-00000000"]}}), "spec.adopt.connectionIds[0]"),
         (json!({"tags": [{"key": "vpcpeering.dev/uid", "value": ""}]}), "choose another key"),
     ];
     for (spec, expected) in rows {

@@ -80,7 +80,7 @@ fn attributes_are_turned_on_only_where_the_spec_and_the_identity_permit_it() {
 fn a_settled_option_is_looked_at_again_only_slowly() {
     let mut case = case(ON, ON);
     set(&mut case);
-    let slowly = crate::peering::settings::DNS_RECHECK;
+    let slowly = crate::peering::settings::VPC_RECHECK;
     assert!(matches!(case.decide(), Plan::Settled { requeue_after: Some(after), .. } if after == slowly));
     // Without a look, or while EC2 does not answer, a set option stays as it is.
     case.observed.dns.insert(Side::Requester, Err(refusal()));

@@ -9,6 +9,7 @@ mod prefix_list;
 mod quota;
 mod route;
 mod security_group;
+mod security_group_references;
 mod sts;
 mod subnet;
 mod tag;
@@ -95,6 +96,7 @@ const ACTIONS: &[Action] = &[
     Action::read_only::<network_acl::Describe>("DescribeNetworkAcls"),
     Action::read_only::<network_interface::Describe>("DescribeNetworkInterfaces"),
     Action::read_only::<route::DescribeTables>("DescribeRouteTables"),
+    Action::read_only::<security_group_references::Describe>("DescribeSecurityGroupReferences"),
     Action::read_only::<security_group::DescribeRules>("DescribeSecurityGroupRules"),
     Action::read_only::<security_group::Describe>("DescribeSecurityGroups"),
     Action::read_only::<security_group::DescribeStale>("DescribeStaleSecurityGroups"),

@@ -46,6 +46,11 @@ const ROUTE_TABLE: Resource =
 
 const PREFIX_LIST: Resource = Resource { kind: "prefix-list", keys: &["aws:ResourceTag/", "ec2:ResourceTag/"] };
 
+const SECURITY_GROUP: Resource = Resource {
+    kind: "security-group",
+    keys: &["aws:ResourceTag/", "ec2:ResourceTag/", "ec2:SecurityGroupID", "ec2:Vpc"],
+};
+
 const ROLE: Resource = Resource { kind: "role", keys: &[] };
 const QUEUE: Resource = Resource { kind: "queue", keys: &[] };
 
@@ -128,6 +133,7 @@ pub const ACTIONS: &[Action] = &[
     Action { name: "ec2:DescribeNetworkAcls", resources: &[], keys: REGION },
     Action { name: "ec2:DescribeNetworkInterfaces", resources: &[], keys: REGION },
     Action { name: "ec2:DescribeRouteTables", resources: &[], keys: REGION },
+    Action { name: "ec2:DescribeSecurityGroupReferences", resources: &[SECURITY_GROUP], keys: REGION },
     Action { name: "ec2:DescribeSecurityGroupRules", resources: &[], keys: REGION },
     Action { name: "ec2:DescribeSecurityGroups", resources: &[], keys: REGION },
     Action { name: "ec2:DescribeStaleSecurityGroups", resources: &[], keys: REGION },

@@ -73,6 +73,10 @@ impl RequestBuilder<'_> {
                 vec![self.on_table(action, &params.take("RouteTableId")?, Vec::new())?]
             }
             "ec2:DescribeVpcAttribute" | "ec2:ModifyVpcAttribute" => vec![self.on_vpc(action, &params.take("VpcId")?)?],
+            "ec2:DescribeSecurityGroupReferences" => {
+                let groups = params.list("GroupId");
+                groups.iter().map(|id| self.on_security_group(action, id)).collect::<Option<_>>()?
+            }
             "ec2:GetManagedPrefixListEntries" => {
                 let list = self.world.prefix_list(self.call, &params.take("PrefixListId")?).ok()?;
                 // The ARN of a shared list has the account of its owner.
@@ -186,6 +190,14 @@ impl RequestBuilder<'_> {
         keys.push(("ec2:AccepterVpc".into(), vpc(&peering.accepter)));
         keys.push(("ec2:VpcPeeringConnectionID".into(), id.to_owned()));
         Some(self.request(action, CONNECTION, id, keys))
+    }
+
+    fn on_security_group(&self, action: &reference::Action, id: &str) -> Option<AuthorizationRequest> {
+        let group = self.world.security_groups(&self.call.location).find(|group| group.id == id)?;
+        let mut keys = self.resource_tags(id);
+        keys.push(("ec2:SecurityGroupID".into(), id.to_owned()));
+        keys.push(("ec2:Vpc".into(), vpc_arn(&group.location, &group.vpc_id)));
+        Some(self.request(action, "security-group", id, keys))
     }
 
     fn on_table(&self, action: &reference::Action, id: &str, request: Keys) -> Option<AuthorizationRequest> {

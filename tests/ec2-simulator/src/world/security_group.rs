@@ -102,6 +102,10 @@ impl World {
         self.groups.values().filter(move |group| group.location == *location)
     }
 
+    pub(crate) fn all_security_groups(&self) -> impl Iterator<Item = &SecurityGroup> {
+        self.groups.values()
+    }
+
     /// The rules of all groups of a location, sorted by group and ID.
     pub(crate) fn security_group_rules<'a>(&'a self, location: &'a Location) -> impl Iterator<Item = RuleOfGroup<'a>> {
         self.security_groups(location).flat_map(SecurityGroup::rules_with_ids)

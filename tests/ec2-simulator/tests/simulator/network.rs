@@ -256,7 +256,16 @@ async fn a_rule_may_refer_to_a_group_of_a_peer_vpc_until_it_is_stale() {
     assert_eq!(referring.peering_status(), Some("active"));
     let by_id = any.security_group_rule_id().unwrap();
     let one = ec2.describe_security_group_rules().security_group_rule_ids(by_id).send().await.unwrap();
-    assert_eq!(one.security_group_rules(), [any.clone()]);
+    assert_eq!(one.security_group_rules(), std::slice::from_ref(any));
+
+    let referring = async |id: &str| ec2.describe_security_group_references().group_id(id).send().await;
+    let shown = referring("sg-0000000000000000d").await.unwrap();
+    let [reference] = shown.security_group_reference_set() else { panic!("{shown:?}") };
+    assert_eq!(reference.referencing_vpc_id(), Some(VPC));
+    assert_eq!(reference.vpc_peering_connection_id(), Some(CONNECTION));
+    let nobody = referring("sg-0000000000000000c").await.unwrap();
+    assert!(nobody.security_group_reference_set().is_empty());
+    refused_with(referring("sg-0123456789abcdef0").await, "InvalidGroup.NotFound").unwrap();
 
     let stale = async || ec2.describe_stale_security_groups().vpc_id(VPC).send().await.unwrap();
     assert!(stale().await.stale_security_group_set().is_empty());
