@@ -10,10 +10,8 @@ mod resources;
 mod svg;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::ListParams;
@@ -22,12 +20,11 @@ use serde::de::DeserializeOwned;
 
 use self::model::Graph;
 use super::Outcome;
-use super::kubernetes::{self, KubeArgs};
+use super::accounts;
+use super::kubernetes::KubeArgs;
 use super::manifests;
 use super::output::{self, Progress};
 use crate::api::{AwsIdentity, VpcPeering, VpcPeeringAccepter};
-use crate::aws::{Accounts, CompletedRequest, Interceptor, Principal, SessionTags, configuration};
-use crate::controller::role;
 
 /// Draws the VPC peerings of the cluster, of manifests, or of an AWS account.
 ///
@@ -73,18 +70,6 @@ enum Format {
     Html,
 }
 
-/// Sends every request.
-#[derive(Debug)]
-struct Unobserved;
-
-impl Interceptor for Unobserved {
-    fn may_send(&self) -> bool {
-        true
-    }
-
-    fn completed(&self, _: &CompletedRequest<'_>) {}
-}
-
 impl Format {
     fn render(self, graph: &Graph) -> String {
         match self {
@@ -109,36 +94,14 @@ impl Draw {
             progress.show("reading the resources of the cluster…");
             return self.of_cluster().await;
         }
-        let (principal, cluster) = match &self.identity {
-            Some(name) => self.principal(name).await?,
-            None => (Principal::Own, String::new()),
-        };
-        let interceptor = Arc::new(Unobserved);
-        let config = configuration::from_environment().await.context(
-            "the own AWS region is unknown; set the environment variable AWS_REGION, or `region` in the AWS profile",
-        )?;
-        let tags = SessionTags::Automatic;
-        let accounts = Accounts::start(config, interceptor, tags, cluster.into(), Duration::MAX, Arc::new(|_| {}));
-        let account = accounts.of(&principal);
+        let access = accounts::open(&self.kube, self.identity.as_deref()).await?;
         let mut regions = Vec::new();
         for region in &self.regions {
             progress.show(&format!("reading {region}…"));
-            let seen = aws::look(&account, region).await;
+            let seen = aws::look(&access.account, region).await;
             regions.push(seen.with_context(|| format!("--region {region}: cannot read the peering connections"))?);
         }
         Ok(aws::graph(&regions))
-    }
-
-    /// The role of an identity, and the cluster ID for the tags of its session, which the trust policy may require.
-    async fn principal(&self, name: &str) -> anyhow::Result<(Principal, String)> {
-        let client = self.kube.connect().await?;
-        let identity = Api::<AwsIdentity>::all(client.clone())
-            .get_opt(name)
-            .await
-            .context("--identity: cannot read the AwsIdentity")?;
-        let Some(identity) = identity else { bail!("--identity: there is no AwsIdentity {name}") };
-        let cluster = kubernetes::cluster_id(&client).await;
-        Ok((Principal::Role(role(&identity)), cluster.unwrap_or_default()))
     }
 
     async fn of_cluster(&self) -> anyhow::Result<Graph> {

@@ -1,0 +1,65 @@
+//! The AWS accounts that a subcommand reads: that of the default credentials, or that of an `AwsIdentity`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use kube::Api;
+
+use super::kubernetes::{self, KubeArgs};
+use crate::api::AwsIdentity;
+use crate::aws::{Account, Accounts, CompletedRequest, Interceptor, Principal, SessionTags, configuration};
+use crate::controller::role;
+
+/// Sends every request.
+#[derive(Debug)]
+struct Unobserved;
+
+impl Interceptor for Unobserved {
+    fn may_send(&self) -> bool {
+        true
+    }
+
+    fn completed(&self, _: &CompletedRequest<'_>) {}
+}
+
+/// An account, and the identity that gives access to it.
+pub(crate) struct Access {
+    pub(crate) account: Arc<Account>,
+    /// Keeps the sessions of the account.
+    _accounts: Accounts,
+    /// `None` for the default credentials of the AWS SDK.
+    pub(crate) identity: Option<AwsIdentity>,
+}
+
+/// The account of an identity, or of the default credentials of the AWS SDK.
+///
+/// # Errors
+/// If the identity cannot be read, or the own region is unknown.
+pub(crate) async fn open(kube: &KubeArgs, identity: Option<&str>) -> anyhow::Result<Access> {
+    let (principal, cluster, identity) = match identity {
+        Some(name) => {
+            let (identity, cluster) = read(kube, name).await?;
+            (Principal::Role(role(&identity)), cluster, Some(identity))
+        }
+        None => (Principal::Own, String::new(), None),
+    };
+    let config = configuration::from_environment().await.context(
+        "the own AWS region is unknown; set the environment variable AWS_REGION, or `region` in the AWS profile",
+    )?;
+    let tags = SessionTags::Automatic;
+    let accounts = Accounts::start(config, Arc::new(Unobserved), tags, cluster.into(), Duration::MAX, Arc::new(|_| {}));
+    Ok(Access { account: accounts.of(&principal), _accounts: accounts, identity })
+}
+
+/// An identity, and the cluster ID for the tags of its session, which the trust policy may require.
+async fn read(kube: &KubeArgs, name: &str) -> anyhow::Result<(AwsIdentity, String)> {
+    let client = kube.connect().await?;
+    let identity = Api::<AwsIdentity>::all(client.clone())
+        .get_opt(name)
+        .await
+        .context("--identity: cannot read the AwsIdentity")?;
+    let Some(identity) = identity else { bail!("--identity: there is no AwsIdentity {name}") };
+    let cluster = kubernetes::cluster_id(&client).await;
+    Ok((identity, cluster.unwrap_or_default()))
+}

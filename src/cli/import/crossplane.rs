@@ -1,0 +1,232 @@
+//! The connections that Crossplane's provider for AWS manages. Pure.
+//! Fields: <https://github.com/crossplane-contrib/provider-upjet-aws/tree/main/package/crds>.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use super::kubernetes::{Name, is_of};
+use super::model::{End, Form, Inventory, Peering, Route, block, field, place, tag_map};
+
+/// The groups of cluster-scoped and of namespaced resources.
+pub(super) const GROUPS: [&str; 2] = ["ec2.aws.upbound.io", "ec2.aws.m.upbound.io"];
+pub(super) const KINDS: [&str; 6] = [
+    "VPC",
+    "RouteTable",
+    "VPCPeeringConnection",
+    "VPCPeeringConnectionAccepter",
+    "VPCPeeringConnectionOptions",
+    "Route",
+];
+
+/// An object with the fields of `status.atProvider`, and of `spec.forProvider` if the status has none.
+struct Managed<'a> {
+    object: &'a Value,
+    kind: &'static str,
+    name: Name,
+}
+
+impl Managed<'_> {
+    fn get(&self, key: &str, form: Form) -> anyhow::Result<Option<String>> {
+        let observed = field(self.object, &format!("status.atProvider.{key}"), form)?;
+        Ok(observed.or(field(self.object, &format!("spec.forProvider.{key}"), form)?))
+    }
+
+    /// The ID of the connection of the object.
+    fn connection(&self) -> anyhow::Result<Option<String>> {
+        let key = if self.kind == "VPCPeeringConnection" { "id" } else { "vpcPeeringConnectionId" };
+        let id = self.get(key, Form::Id("pcx"))?;
+        let name = self.object["metadata"]["annotations"]["crossplane.io/external-name"].as_str();
+        let name = name.filter(|name| self.kind == "VPCPeeringConnection" && name.starts_with("pcx-"));
+        Ok(id.or(name.map(str::to_owned)))
+    }
+
+    fn tags(&self) -> anyhow::Result<Option<BTreeMap<String, String>>> {
+        let observed = tag_map(self.object, "status.atProvider.tagsAll")?;
+        Ok(observed.or(tag_map(self.object, "spec.forProvider.tags")?))
+    }
+
+    fn allows_dns(&self, side: &str) -> Option<bool> {
+        let places = [&self.object["spec"]["forProvider"], &self.object["status"]["atProvider"]];
+        places.into_iter().find_map(|place| block(place, side)["allowRemoteVpcDnsResolution"].as_bool())
+    }
+
+    /// The step that makes Crossplane let go without deleting. Namespaced resources have no deletionPolicy.
+    /// <https://docs.crossplane.io/latest/managed-resources/managed-resources/#managementpolicies>
+    fn release(&self) -> String {
+        let is_namespaced = is_of(self.object, GROUPS[1], self.kind);
+        let patch = match is_namespaced {
+            true => json!({"spec": {"managementPolicies": ["Observe"]}}),
+            false => json!({"spec": {"deletionPolicy": "Orphan", "managementPolicies": ["Observe"]}}),
+        };
+        let patch = self.name.command("patch", &format!("--type merge -p '{patch}'"));
+        format!("Crossplane: {patch} && {}", self.name.command("delete", ""))
+    }
+}
+
+/// Adds the connections of the objects.
+///
+/// # Errors
+/// If a field has another form. The error names the object and the field.
+pub(super) fn read(objects: &[Value], inventory: &mut Inventory) -> anyhow::Result<()> {
+    let mut managed = Vec::new();
+    for object in objects {
+        let kind = KINDS.into_iter().find(|kind| GROUPS.into_iter().any(|group| is_of(object, group, kind)));
+        if let Some(kind) = kind {
+            managed.push(Managed { object, kind, name: Name::of(object)? });
+        }
+    }
+    let (mut owners, mut tables) = (BTreeMap::new(), BTreeMap::new());
+    for object in &managed {
+        let context = || object.name.to_string();
+        match object.kind {
+            "VPC" => owners.extend(owner(object).with_context(context)?),
+            "RouteTable" => tables.extend(table(object).with_context(context)?),
+            _ => {}
+        }
+    }
+    for object in &managed {
+        add_connection(object, &owners, inventory).with_context(|| object.name.to_string())?;
+    }
+    for object in managed.iter().filter(|object| object.kind == "Route") {
+        add_route(object, &tables, inventory).with_context(|| object.name.to_string())?;
+    }
+    Ok(())
+}
+
+/// The ID and the owner of a VPC.
+fn owner(object: &Managed<'_>) -> anyhow::Result<Option<(String, String)>> {
+    let Some(id) = object.get("id", Form::Id("vpc"))? else { return Ok(None) };
+    let owner = object.get("ownerId", Form::Account)?;
+    let arn = object.object["status"]["atProvider"]["arn"].as_str().and_then(place).map(|(_, account)| account);
+    Ok(owner.or(arn).map(|owner| (id, owner)))
+}
+
+/// The ID of a route table and of its VPC.
+fn table(object: &Managed<'_>) -> anyhow::Result<Option<(String, String)>> {
+    Ok(object.get("id", Form::Id("rtb"))?.zip(object.get("vpcId", Form::Id("vpc"))?))
+}
+
+fn add_connection(
+    object: &Managed<'_>,
+    owners: &BTreeMap<String, String>,
+    inventory: &mut Inventory,
+) -> anyhow::Result<()> {
+    let is_accepter = object.kind == "VPCPeeringConnectionAccepter";
+    if !object.kind.starts_with("VPCPeeringConnection") {
+        return Ok(());
+    }
+    let Some(id) = object.connection()? else {
+        inventory.note(format!("{} is left out: status.atProvider has no ID of a connection", object.name));
+        return Ok(());
+    };
+    let vpc = Form::Id("vpc");
+    let end = |vpc_id: Option<String>, owner_id: Option<String>, region| {
+        let known = vpc_id.as_ref().and_then(|vpc| owners.get(vpc)).cloned();
+        End { vpc_id, owner_id: owner_id.or(known), region, ..End::default() }
+    };
+    let (own, peer) = match object.kind {
+        "VPCPeeringConnectionOptions" => (End::default(), End::default()),
+        _ => {
+            let mut own = end(object.get("vpcId", vpc)?, None, object.get("region", Form::Region)?);
+            own.tags = object.tags()?;
+            let peer_region = if is_accepter { None } else { object.get("peerRegion", Form::Region)? };
+            (own, end(object.get("peerVpcId", vpc)?, object.get("peerOwnerId", Form::Account)?, peer_region))
+        }
+    };
+    let (mut requester, mut accepter) = if is_accepter { (peer, own) } else { (own, peer) };
+    if object.object["spec"]["forProvider"]["autoAccept"] == true && !is_accepter {
+        // EC2 accepts the request in the same call only within one account.
+        requester.owner_id = requester.owner_id.or_else(|| accepter.owner_id.clone());
+    }
+    requester.allows_dns = object.allows_dns("requester");
+    accepter.allows_dns = object.allows_dns("accepter");
+    let code = object.object["status"]["atProvider"]["acceptStatus"].as_str().map(str::to_owned);
+    inventory.releases.insert((id.clone(), object.release()));
+    let is_accepter_only = object.kind != "VPCPeeringConnection";
+    inventory.add(Peering { id, code, requester, accepter, is_accepter_only });
+    Ok(())
+}
+
+fn add_route(object: &Managed<'_>, tables: &BTreeMap<String, String>, inventory: &mut Inventory) -> anyhow::Result<()> {
+    let table = object.get("routeTableId", Form::Id("rtb"))?;
+    let ipv4 = object.get("destinationCidrBlock", Form::CidrBlock)?;
+    let destination = ipv4.or(object.get("destinationIpv6CidrBlock", Form::CidrBlock)?);
+    let (Some(table), Some(destination), Some(connection)) = (table, destination, object.connection()?) else {
+        return Ok(());
+    };
+    let route = Route { table, destination, connection };
+    if inventory.add_route(&route, tables.get(&route.table).map(String::as_str)) {
+        inventory.releases.insert((route.connection, object.release()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ends_and_their_routes_are_found() -> anyhow::Result<()> {
+        let object = |kind: &str, name: &str, spec: Value, status: Value| {
+            json!({
+                "apiVersion": "ec2.aws.upbound.io/v1beta1", "kind": kind, "metadata": {"name": name},
+                "spec": {"forProvider": spec, "deletionPolicy": "Delete"}, "status": {"atProvider": status},
+            })
+        };
+        let connection = object(
+            "VPCPeeringConnection",
+            "a",
+            json!({"region": "eu-central-1", "peerRegion": "us-west-2", "tags": {"crossplane-name": "a"}}),
+            json!({
+                "id": "pcx-11111111", "vpcId": "vpc-11111111", "peerVpcId": "vpc-22222222",
+                "peerOwnerId": "222222222222", "acceptStatus": "active",
+                "requester": [{"allowRemoteVpcDnsResolution": false}],
+            }),
+        );
+        let objects = [
+            connection.clone(),
+            object(
+                "VPCPeeringConnectionAccepter",
+                "b",
+                json!({"region": "us-west-2", "autoAccept": true, "vpcPeeringConnectionId": "pcx-11111111"}),
+                json!({"vpcId": "vpc-22222222", "peerVpcId": "vpc-11111111", "peerOwnerId": "111111111111"}),
+            ),
+            object(
+                "VPCPeeringConnectionOptions",
+                "c",
+                json!({
+                    "region": "us-west-2", "vpcPeeringConnectionId": "pcx-11111111",
+                    "accepter": [{"allowRemoteVpcDnsResolution": true}],
+                }),
+                json!({}),
+            ),
+            object("RouteTable", "t", json!({"vpcId": "vpc-22222222"}), json!({"id": "rtb-22222222"})),
+            object(
+                "Route",
+                "r",
+                json!({
+                    "region": "us-west-2", "routeTableId": "rtb-22222222", "destinationCidrBlock": "10.1.0.0/16",
+                    "vpcPeeringConnectionId": "pcx-11111111",
+                }),
+                json!({}),
+            ),
+        ];
+        let mut inventory = Inventory::default();
+        read(&objects, &mut inventory)?;
+        let peering = &inventory.peerings["pcx-11111111"];
+        assert_eq!(peering.requester.owner_id.as_deref(), Some("111111111111"));
+        assert_eq!(peering.accepter.region.as_deref(), Some("us-west-2"));
+        assert_eq!(peering.accepter.allows_dns, Some(true));
+        assert!(!peering.is_accepter_only && peering.accepter.routes.contains_key("rtb-22222222"));
+        let steps: Vec<_> = inventory.releases.iter().map(|(_, step)| step.as_str()).collect();
+        assert_eq!(steps.len(), 4, "{steps:?}");
+        assert!(steps.iter().all(|step| step.contains("\"deletionPolicy\":\"Orphan\"")), "{steps:?}");
+        let mut wrong = connection;
+        wrong["status"]["atProvider"]["vpcId"] = json!(1);
+        let error = read(&[wrong], &mut inventory).err().map(|error| format!("{error:#}")).unwrap_or_default();
+        assert!(error.starts_with("VPCPeeringConnection a: status.atProvider.vpcId: must be an ID"), "{error}");
+        Ok(())
+    }
+}

@@ -1,0 +1,233 @@
+//! `vpc-peering-operator import`: writes manifests that adopt existing connections.
+
+mod ack;
+mod aws;
+mod crossplane;
+mod kubernetes;
+mod model;
+mod names;
+mod render;
+mod routes;
+mod tags;
+mod terraform;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use clap::Args;
+
+use self::model::{Form, Inventory, Selection};
+use self::render::{Manifest, Options};
+use super::kubernetes::KubeArgs;
+use super::output::{self, Progress};
+use super::{Outcome, accounts, manifests};
+use crate::api::ManagementPolicy;
+
+/// Writes manifests that adopt existing peering connections, with their options, routes and tags.
+///
+/// The connections come from AWS (--region or --identity), from Terraform (--terraform), or from resources of ACK and
+/// Crossplane, in FILE or in the cluster. Connections that the operator already manages, or that have ended, are left
+/// out. Standard error lists everything that the manifests leave out, and the steps that make the other tool let go of
+/// the connections without deleting them.
+///
+/// Apply the manifests of --observe first: they write nothing to AWS. Then apply those of --full.
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// Manifests of ACK or Crossplane; - reads standard input.
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// The output of `terraform show -json`; - reads standard input. May be repeated.
+    #[arg(long, value_name = "FILE")]
+    terraform: Vec<PathBuf>,
+
+    /// Read the VPCPeeringConnections and RouteTables of ACK in the cluster.
+    #[arg(long)]
+    ack: bool,
+
+    /// Read the resources of Crossplane's AWS provider in the cluster.
+    #[arg(long)]
+    crossplane: bool,
+
+    /// A region of AWS to read. May be repeated. Defaults to the defaultRegion of the identities.
+    #[arg(long = "region", value_name = "REGION")]
+    regions: Vec<String>,
+
+    /// An AwsIdentity whose account is read. May be repeated. Defaults to the default credentials of the AWS SDK.
+    #[arg(long = "identity", value_name = "NAME")]
+    identities: Vec<String>,
+
+    /// Read the account of the default credentials of the AWS SDK beside those of --identity.
+    #[arg(long, requires = "identities")]
+    own_credentials: bool,
+
+    /// The AwsIdentity of an account in the manifests. May be repeated. The identities of --identity are known.
+    #[arg(long = "account-identity", value_name = "ACCOUNT=NAME")]
+    account_identities: Vec<String>,
+
+    /// Import only the connections of this VPC. May be repeated.
+    #[arg(long = "vpc", value_name = "ID")]
+    vpcs: Vec<String>,
+
+    /// Import only the connections with this tag. May be repeated; a connection must have all of them.
+    #[arg(long = "tag", value_name = "KEY=VALUE")]
+    tags: Vec<String>,
+
+    /// Write manifests with managementPolicy Observe, which write nothing to AWS. This is the default.
+    #[arg(long)]
+    observe: bool,
+
+    /// Write manifests with managementPolicy Full.
+    #[arg(long, conflicts_with = "observe")]
+    full: bool,
+
+    /// The directory to write to, one file per resource, and removed.tf for Terraform. Defaults to standard output.
+    #[arg(long, value_name = "DIRECTORY")]
+    directory: Option<PathBuf>,
+
+    #[command(flatten)]
+    kube: KubeArgs,
+}
+
+impl Import {
+    pub(super) fn execute(self) -> anyhow::Result<Outcome> {
+        let selection = self.selection()?;
+        let mut options = Options {
+            policy: if self.full { ManagementPolicy::Full } else { ManagementPolicy::Observe },
+            namespace: self.kube.namespace.clone(),
+            identities: self.account_identities()?,
+        };
+        let mut inventory = Inventory::default();
+        self.read_files(&mut inventory)?;
+        super::block_on(self.look(&mut inventory, &mut options))??;
+        inventory.select(&selection);
+        let manifests = render::render(&mut inventory, &options)?;
+        self.write(&manifests, &inventory)?;
+        Ok(Outcome::Success)
+    }
+
+    fn selection(&self) -> anyhow::Result<Selection> {
+        let tag = |tag: &String| {
+            let (key, value) = tag.split_once('=').with_context(|| format!("--tag: {tag:?} is not KEY=VALUE"))?;
+            Ok((key.to_owned(), value.to_owned()))
+        };
+        let tags = self.tags.iter().map(tag).collect::<anyhow::Result<_>>()?;
+        for vpc in &self.vpcs {
+            ensure!(Form::Id("vpc").accepts(vpc), "--vpc: {vpc:?} is not the ID of a VPC");
+        }
+        Ok(Selection { vpcs: self.vpcs.clone(), tags })
+    }
+
+    fn account_identities(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let pair = |text: &String| {
+            let pair =
+                text.split_once('=').filter(|(account, name)| Form::Account.accepts(account) && !name.is_empty());
+            let (account, name) = pair.with_context(|| format!("--account-identity: {text:?} is not ACCOUNT=NAME"))?;
+            Ok((account.to_owned(), name.to_owned()))
+        };
+        self.account_identities.iter().map(pair).collect()
+    }
+
+    fn reads_aws(&self) -> bool {
+        !self.regions.is_empty() || !self.identities.is_empty()
+    }
+
+    fn read_files(&self, inventory: &mut Inventory) -> anyhow::Result<()> {
+        let is_alone = self.files.is_empty() && self.terraform.is_empty() && !self.ack && !self.crossplane;
+        if is_alone && !self.reads_aws() {
+            bail!(
+                "there is nothing to import from: set --region, --identity, --terraform, --ack, --crossplane or FILE"
+            );
+        }
+        for file in &self.terraform {
+            let objects = manifests::read(std::slice::from_ref(file))?;
+            let [state] = objects.as_slice() else { bail!("{}: must be one JSON document", file.display()) };
+            terraform::read(state, inventory).with_context(|| file.display().to_string())?;
+        }
+        for file in &self.files {
+            let objects = manifests::read(std::slice::from_ref(file))?;
+            ack::read(&objects, inventory).with_context(|| file.display().to_string())?;
+            crossplane::read(&objects, inventory).with_context(|| file.display().to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Reads the cluster and AWS.
+    async fn look(&self, inventory: &mut Inventory, options: &mut Options) -> anyhow::Result<()> {
+        let progress = Progress::start();
+        if self.ack || self.crossplane {
+            progress.show("reading the cluster…");
+            let client = self.kube.connect().await?;
+            if self.ack {
+                ack::read(&kubernetes::list(&client, ack::GROUP, &ack::KINDS).await?, inventory)?;
+            }
+            if self.crossplane {
+                let mut objects = Vec::new();
+                for group in crossplane::GROUPS {
+                    objects.extend(kubernetes::list(&client, group, &crossplane::KINDS).await?);
+                }
+                crossplane::read(&objects, inventory)?;
+            }
+        }
+        if !self.reads_aws() {
+            return Ok(());
+        }
+        let own = (self.identities.is_empty() || self.own_credentials).then_some(None);
+        for name in own.into_iter().chain(self.identities.iter().map(|name| Some(name.as_str()))) {
+            let access = accounts::open(&self.kube, name).await?;
+            let spec = access.identity.as_ref().map(|identity| &identity.spec);
+            if let (Some(name), Some(spec)) = (name, spec) {
+                options.identities.entry(spec.account_id.clone()).or_insert_with(|| name.to_owned());
+            }
+            let default = spec.and_then(|spec| spec.default_region.clone());
+            let regions = if self.regions.is_empty() { default.into_iter().collect() } else { self.regions.clone() };
+            ensure!(
+                !regions.is_empty(),
+                "--region is required: {} has no defaultRegion",
+                name.unwrap_or("the account")
+            );
+            for region in &regions {
+                progress.show(&format!("reading {region}…"));
+                let seen = aws::read(&access.account, region, inventory).await;
+                seen.with_context(|| format!("--region {region}: cannot read the peering connections"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the manifests, and on standard error the notes as comments of HCL.
+    fn write(&self, manifests: &[Manifest], inventory: &Inventory) -> anyhow::Result<()> {
+        let imported: BTreeSet<_> =
+            manifests.iter().flat_map(|manifest| manifest.connections.iter().cloned()).collect();
+        let removed = terraform::removed(inventory, &imported);
+        match &self.directory {
+            Some(directory) => write_files(directory, manifests, &removed)?,
+            None => {
+                let documents: Vec<_> = manifests.iter().map(|manifest| manifest.yaml.as_str()).collect();
+                output::print(&documents.join("---\n"))?;
+                anstream::eprint!("{removed}");
+            }
+        }
+        for note in &inventory.notes {
+            anstream::eprintln!("# {note}");
+        }
+        for (_, step) in inventory.releases.iter().filter(|(id, _)| imported.contains(id)) {
+            anstream::eprintln!("# {step}");
+        }
+        Ok(())
+    }
+}
+
+fn write_files(directory: &Path, manifests: &[Manifest], removed: &str) -> anyhow::Result<()> {
+    let write = |name: &str, text: &str| {
+        let file = directory.join(name);
+        std::fs::write(&file, text).with_context(|| format!("--directory: cannot write {}", file.display()))
+    };
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("--directory: cannot create {}", directory.display()))?;
+    for manifest in manifests {
+        write(&format!("{}.yaml", manifest.name), &manifest.yaml)?;
+    }
+    if removed.is_empty() { Ok(()) } else { write("removed.tf", removed) }
+}

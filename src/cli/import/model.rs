@@ -1,0 +1,321 @@
+//! The connections that every source yields. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::ensure;
+use ipnet::IpNet;
+use serde_json::Value;
+
+use crate::api::Side;
+use crate::peering::{Owner, StatusCode};
+
+/// One end of a connection. `None` is unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) vpc_id: Option<String>,
+    pub(super) owner_id: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) cidr_blocks: BTreeSet<String>,
+    pub(super) allows_dns: Option<bool>,
+    /// The tags of the connection at this end. `None` if the source does not show this end.
+    pub(super) tags: Option<BTreeMap<String, String>>,
+    /// The destinations of the routes through the connection, by the ID of the route table.
+    pub(super) routes: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// An existing connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Peering {
+    pub(super) id: String,
+    /// The status code of EC2, if the source knows it.
+    pub(super) code: Option<String>,
+    pub(super) requester: End,
+    pub(super) accepter: End,
+    /// The source manages the accepter's end only.
+    pub(super) is_accepter_only: bool,
+}
+
+/// A route through a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Route {
+    pub(super) table: String,
+    pub(super) destination: String,
+    pub(super) connection: String,
+}
+
+/// Everything that the sources yield.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Inventory {
+    /// By ID.
+    pub(super) peerings: BTreeMap<String, Peering>,
+    pub(super) notes: BTreeSet<String>,
+    /// The steps that make other controllers let go of a connection, with its ID.
+    pub(super) releases: BTreeSet<(String, String)>,
+    /// The addresses of the Terraform resources of the imported types, and the connection of each.
+    pub(super) terraform: BTreeMap<String, Option<String>>,
+}
+
+/// The conditions that a connection must meet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Selection {
+    pub(super) vpcs: Vec<String>,
+    pub(super) tags: Vec<(String, String)>,
+}
+
+impl End {
+    /// Adds what another view of the same end shows.
+    fn merge(&mut self, other: Self) {
+        let fill = |field: &mut Option<String>, value: Option<String>| {
+            if field.is_none() {
+                *field = value;
+            }
+        };
+        fill(&mut self.vpc_id, other.vpc_id);
+        fill(&mut self.owner_id, other.owner_id);
+        fill(&mut self.region, other.region);
+        self.allows_dns = self.allows_dns.or(other.allows_dns);
+        self.cidr_blocks.extend(other.cidr_blocks);
+        if let Some(tags) = other.tags {
+            self.tags.get_or_insert_default().extend(tags);
+        }
+        for (table, destinations) in other.routes {
+            self.routes.entry(table).or_default().extend(destinations);
+        }
+    }
+}
+
+impl Peering {
+    pub(super) fn end(&self, side: Side) -> &End {
+        match side {
+            Side::Requester => &self.requester,
+            Side::Accepter => &self.accepter,
+        }
+    }
+
+    pub(super) fn ends(&self) -> [&End; 2] {
+        [&self.requester, &self.accepter]
+    }
+
+    /// Whether both ends are known to be in one account and region. EC2 then stores the tags once.
+    pub(super) fn shares_tags(&self) -> bool {
+        self.is_in_one_account()
+            && self.accepter.region.as_ref().is_none_or(|it| Some(it) == self.requester.region.as_ref())
+    }
+
+    /// Whether both ends belong to one account, as far as the source shows.
+    pub(super) fn is_in_one_account(&self) -> bool {
+        self.accepter.owner_id.as_ref().is_none_or(|owner| Some(owner) == self.requester.owner_id.as_ref())
+    }
+
+    fn all_tags(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.ends().into_iter().filter_map(|end| end.tags.as_ref()).flatten()
+    }
+
+    /// The value of the tag `Name`, that of the requester's end first.
+    pub(super) fn name_tag(&self) -> Option<&str> {
+        self.all_tags().find(|(key, _)| *key == "Name").map(|(_, value)| value.as_str())
+    }
+
+    /// The reason to leave the connection out, whatever the user asks for.
+    fn reason_to_leave_out(&self) -> Option<String> {
+        let tag = |key: &str| self.all_tags().find(|(name, _)| *name == key).map(|(_, value)| value.as_str());
+        if self.all_tags().any(|(key, _)| key.starts_with(Owner::PREFIX)) {
+            let keys = [(Owner::NAMESPACE, Owner::NAME), (Owner::ACCEPTER_NAMESPACE, Owner::ACCEPTER_NAME)];
+            let named = keys
+                .into_iter()
+                .find_map(|(space, name)| Some(format!("{:?}", format!("{}/{}", tag(space)?, tag(name)?))));
+            let owner = named.unwrap_or_else(|| "another resource".to_owned());
+            return Some(format!("its tags name {owner} as its owner"));
+        }
+        let code = StatusCode::from(self.code.as_deref()?);
+        (code.has_ended() || code == StatusCode::Deleting).then(|| format!("it has ended ({code})"))
+    }
+}
+
+impl Inventory {
+    pub(super) fn note(&mut self, text: impl Into<String>) {
+        self.notes.insert(text.into());
+    }
+
+    /// Adds a view of a connection.
+    pub(super) fn add(&mut self, peering: Peering) {
+        let known = self.peerings.entry(peering.id.clone()).or_insert_with(|| Peering {
+            id: peering.id.clone(),
+            is_accepter_only: true,
+            ..Peering::default()
+        });
+        known.is_accepter_only &= peering.is_accepter_only;
+        known.code = known.code.take().or(peering.code);
+        known.requester.merge(peering.requester);
+        known.accepter.merge(peering.accepter);
+    }
+
+    /// Adds a route to the end whose VPC has the table. Returns whether it belongs to a known connection and VPC.
+    pub(super) fn add_route(&mut self, route: &Route, vpc: Option<&str>) -> bool {
+        let Some(peering) = self.peerings.get_mut(&route.connection) else { return false };
+        let ends = [&mut peering.requester, &mut peering.accepter];
+        let Some(end) = ends.into_iter().find(|end| vpc.is_some() && end.vpc_id.as_deref() == vpc) else {
+            self.notes.insert(format!(
+                "{}: the route to {} in {} is not in the manifest, because the VPC of the route table is not known",
+                route.connection, route.destination, route.table
+            ));
+            return false;
+        };
+        end.routes.entry(route.table.clone()).or_default().insert(route.destination.clone());
+        true
+    }
+
+    /// Leaves out the connections that the operator manages, that have ended, or that are not selected.
+    pub(super) fn select(&mut self, selection: &Selection) {
+        let notes = &mut self.notes;
+        self.peerings.retain(|id, peering| {
+            let is_selected = selection.matches(peering);
+            let reason = peering.reason_to_leave_out().filter(|_| is_selected);
+            if let Some(reason) = &reason {
+                notes.insert(format!("{id} is left out: {reason}"));
+            }
+            is_selected && reason.is_none()
+        });
+    }
+}
+
+impl Selection {
+    fn matches(&self, peering: &Peering) -> bool {
+        let has_vpc =
+            peering.ends().into_iter().any(|end| end.vpc_id.as_ref().is_some_and(|id| self.vpcs.contains(id)));
+        let has = |(key, value): &(String, String)| peering.all_tags().any(|tag| tag == (key, value));
+        (self.vpcs.is_empty() || has_vpc) && self.tags.iter().all(has)
+    }
+}
+
+/// The kinds of values that a field may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The ID of an AWS resource, with this prefix: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/resource-ids.html>.
+    Id(&'static str),
+    /// 12 digits.
+    Account,
+    Region,
+    CidrBlock,
+}
+
+impl Form {
+    pub(super) fn accepts(self, text: &str) -> bool {
+        let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        match self {
+            Self::Id(prefix) => {
+                let digits = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-'));
+                digits.is_some_and(|digits| matches!(digits.len(), 8 | 17) && is_hex(digits))
+            }
+            Self::Account => text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit()),
+            Self::Region => {
+                let parts: Vec<_> = text.split('-').collect();
+                let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase());
+                let number = parts.last().is_some_and(|part| part.parse::<u8>().is_ok_and(|number| number < 100));
+                (3..=5).contains(&parts.len()) && number && parts[..parts.len() - 1].iter().all(is_word)
+            }
+            Self::CidrBlock => text.parse::<IpNet>().is_ok_and(|block| block == block.trunc()),
+        }
+    }
+
+    fn name(self) -> String {
+        match self {
+            Self::Id(prefix) => format!("an ID such as {prefix}-0a1b2c3d4e5f67890"),
+            Self::Account => "an account ID of 12 digits".into(),
+            Self::Region => "an AWS region such as eu-central-1".into(),
+            Self::CidrBlock => "a CIDR block such as 10.1.0.0/16".into(),
+        }
+    }
+}
+
+/// The text in a field. `None` if it is absent, null or empty, as Terraform writes unset fields.
+///
+/// # Errors
+/// If it has another form. The error names the field.
+pub(super) fn field(object: &Value, path: &str, form: Form) -> anyhow::Result<Option<String>> {
+    let value = path.split('.').fold(object, |value, key| &value[key]);
+    let text = match value {
+        Value::Null => return Ok(None),
+        Value::String(text) if text.is_empty() => return Ok(None),
+        Value::String(text) => text,
+        other => anyhow::bail!("{path}: must be {}, but is {other}", form.name()),
+    };
+    ensure!(form.accepts(text), "{path}: must be {}, but is {text:?}", form.name());
+    Ok(Some(text.clone()))
+}
+
+/// The tags in a map of texts, as Terraform and Crossplane write them.
+///
+/// # Errors
+/// If it is no such map.
+pub(super) fn tag_map(object: &Value, path: &str) -> anyhow::Result<Option<BTreeMap<String, String>>> {
+    let value = path.split('.').fold(object, |value, key| &value[key]);
+    match value {
+        Value::Null => Ok(None),
+        Value::Object(map) => {
+            let tag = |(key, value): (&String, &Value)| match value {
+                Value::Null => Ok((key.clone(), String::new())),
+                Value::String(text) => Ok((key.clone(), text.clone())),
+                other => anyhow::bail!("{path}.{key}: must be a text, but is {other}"),
+            };
+            map.iter().map(tag).collect::<anyhow::Result<_>>().map(Some)
+        }
+        other => anyhow::bail!("{path}: must be a map of texts, but is {other}"),
+    }
+}
+
+/// The first item of a list, or the object itself. Terraform and Crossplane write a block as a list of one item.
+pub(super) fn block<'a>(object: &'a Value, name: &str) -> &'a Value {
+    match &object[name] {
+        Value::Array(items) => items.first().unwrap_or(&Value::Null),
+        other => other,
+    }
+}
+
+/// The region and the account in an ARN.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html>
+pub(super) fn place(arn: &str) -> Option<(String, String)> {
+    let parts: Vec<_> = arn.split(':').collect();
+    let (region, account) = (parts.get(3)?, parts.get(4)?);
+    (Form::Region.accepts(region) && Form::Account.accepts(account))
+        .then(|| ((*region).to_owned(), (*account).to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_wrong_field_is_named() -> anyhow::Result<()> {
+        let object = json!({"a": {"vpc": "vpc-1"}, "region": "", "cidr": "10.1.2.3/8", "owner": 1});
+        let error = |path: &str, form| field(&object, path, form).err().map(|error| error.to_string());
+        assert_eq!(
+            error("a.vpc", Form::Id("vpc")).as_deref(),
+            Some("a.vpc: must be an ID such as vpc-0a1b2c3d4e5f67890, but is \"vpc-1\"")
+        );
+        assert!(error("cidr", Form::CidrBlock).is_some() && error("owner", Form::Account).is_some());
+        assert_eq!(field(&object, "region", Form::Region)?, None);
+        assert!(Form::Region.accepts("us-gov-west-1") && !Form::Region.accepts("global"));
+        Ok(())
+    }
+
+    #[test]
+    fn connections_that_are_managed_or_ended_are_left_out() {
+        let peering = |id: &str, code: &str, tag: &str| Peering {
+            id: id.into(),
+            code: Some(code.into()),
+            requester: End { tags: Some([(tag.into(), "x".into())].into()), ..End::default() },
+            ..Peering::default()
+        };
+        let mut inventory = Inventory::default();
+        inventory.add(peering("pcx-1", "active", "team"));
+        inventory.add(peering("pcx-2", "deleted", "team"));
+        inventory.add(peering("pcx-3", "active", Owner::UID));
+        inventory.add(peering("pcx-4", "active", "other"));
+        inventory.select(&Selection { vpcs: Vec::new(), tags: vec![("team".into(), "x".into())] });
+        assert!(inventory.peerings.keys().eq(["pcx-1"]), "{inventory:?}");
+        assert!(inventory.notes.contains("pcx-2 is left out: it has ended (deleted)"), "{:?}", inventory.notes);
+    }
+}
