@@ -6,22 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use kube::Api;
 
-use super::kubernetes::{self, KubeArgs};
+use super::kubernetes::KubeArgs;
 use crate::api::AwsIdentity;
-use crate::aws::{Account, Accounts, CompletedRequest, Interceptor, Principal, SessionTags, configuration};
+use crate::aws::{Account, Accounts, Principal, SessionTags, Unobserved, configuration};
 use crate::controller::role;
-
-/// Sends every request.
-#[derive(Debug)]
-struct Unobserved;
-
-impl Interceptor for Unobserved {
-    fn may_send(&self) -> bool {
-        true
-    }
-
-    fn completed(&self, _: &CompletedRequest<'_>) {}
-}
+use crate::operator::cluster_uid;
 
 /// An account, and the identity that gives access to it.
 pub(crate) struct Access {
@@ -60,6 +49,6 @@ async fn read(kube: &KubeArgs, name: &str) -> anyhow::Result<(AwsIdentity, Strin
         .await
         .context("--identity: cannot read the AwsIdentity")?;
     let Some(identity) = identity else { bail!("--identity: there is no AwsIdentity {name}") };
-    let cluster = kubernetes::cluster_id(&client).await;
+    let cluster = cluster_uid(client).await.ok();
     Ok((identity, cluster.unwrap_or_default()))
 }

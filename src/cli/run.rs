@@ -1,6 +1,6 @@
 //! `vpc-peering-operator run`
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,17 +8,20 @@ use anyhow::Context;
 use clap::Args;
 use regex::Regex;
 
-use crate::api::AllowedRegions;
+use crate::api::{AllowedRegions, DeletionPolicy};
 use crate::aws::{SessionTags, configuration};
 use crate::controller::{OwnCredentials, OwnNamespaces, Scope, Settings};
 use crate::operator::leader::{self, Election};
 use crate::operator::logs::{self, Format};
 use crate::operator::traces::Traces;
 use crate::operator::{self, Service};
-use crate::peering;
+use crate::peering::{self, defaults::MAX_DEFAULT_TAGS};
 
 /// Maximum number of worker threads. The operator mostly waits, and each thread reserves memory of its own.
 const THREADS: usize = 4;
+
+/// The prefix of the keys of ownership tags.
+const PREFIX: &str = crate::peering::Owner::PREFIX;
 
 /// Runs the operator.
 ///
@@ -84,6 +87,23 @@ pub(crate) struct Run {
     /// Retain.
     #[arg(long, env = "OWN_CREDENTIALS_ALLOW_ADOPTION")]
     own_credentials_allow_adoption: bool,
+
+    /// Tags of every peering connection, for example `team=network,cost-center=42`. A tag of a resource with the same
+    /// key wins. If a default tag changes or is removed here, it changes or is removed on every connection. A value
+    /// cannot contain a comma.
+    #[arg(long, env = "DEFAULT_TAGS", default_value = "", hide_default_value = true, value_parser = default_tags)]
+    default_tags: DefaultTags,
+
+    /// The deletion policy of resources that do not set spec.deletionPolicy. `Delete`: the operator deletes the peering
+    /// connection of a deleted resource. `Retain`: it stays in AWS. status.deletionPolicy shows the policy in effect.
+    #[arg(long, env = "DEFAULT_DELETION_POLICY", default_value = "Delete", value_parser = deletion_policy)]
+    default_deletion_policy: DeletionPolicy,
+
+    /// The region of ends that name none and use the operator's own AWS credentials, for example `eu-central-1`.
+    /// Without it, such an end must name its region. It is independent of AWS_REGION, to which the operator sends
+    /// requests to STS.
+    #[arg(long, env = "DEFAULT_REGION", value_parser = default_region)]
+    region: Option<String>,
 
     /// Add no session tags to the sessions of AwsIdentity roles. By default they carry the cluster ID and the namespace
     /// of the resource, which the IAM policies in deploy/iam need to keep namespaces apart. Then only spec.sessionTags
@@ -159,7 +179,9 @@ impl Run {
                 namespaces: self.own_credentials_namespaces,
                 regions: self.own_credentials_regions,
                 adoption: self.own_credentials_allow_adoption,
+                region: self.region.filter(|region| !region.is_empty()),
             },
+            defaults: peering::Defaults { tags: self.default_tags.0, deletion_policy: self.default_deletion_policy },
             decisions: peering::Settings {
                 consistency_window: self.consistency_window,
                 recreation_pause: self.recreation_pause,
@@ -274,17 +296,68 @@ fn own_namespaces(text: &str) -> Result<OwnNamespaces, String> {
     }
 }
 
+fn is_region(name: &str) -> bool {
+    name.len() <= 32
+        && name.split('-').count() >= 3
+        && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-')
+}
+
+/// Parses the default region. An empty value, as from an unset chart value, means none.
+fn default_region(text: &str) -> Result<String, String> {
+    if text.is_empty() || is_region(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("{text:?} is not a valid region name; use a name such as eu-central-1"))
+    }
+}
+
+fn deletion_policy(text: &str) -> Result<DeletionPolicy, String> {
+    match text {
+        "Delete" => Ok(DeletionPolicy::Delete),
+        "Retain" => Ok(DeletionPolicy::Retain),
+        _ => Err("must be Delete or Retain".into()),
+    }
+}
+
+/// The default tags, by key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct DefaultTags(BTreeMap<String, String>);
+
+/// Parses `KEY=VALUE,…`. The limits are those of `spec.tags`.
+fn default_tags(text: &str) -> Result<DefaultTags, String> {
+    let mut tags = BTreeMap::new();
+    for tag in text.split(',').filter(|_| !text.trim().is_empty()) {
+        let (key, value) = tag.split_once('=').ok_or_else(|| format!("{tag:?} has no value; write KEY=VALUE,…"))?;
+        let (key, lower) = (key.trim(), key.trim().to_lowercase());
+        if !(1..=127).contains(&key.chars().count()) || value.chars().count() > 256 {
+            return Err(format!("the tag {tag:?}: a key must have 1 to 127 characters, and a value at most 256"));
+        }
+        if lower.starts_with("aws:") {
+            return Err(format!(
+                "the key {key:?} is reserved: AWS reserves keys that start with aws:; use another key"
+            ));
+        }
+        if lower.starts_with(PREFIX) {
+            return Err(format!(
+                "the key {key:?} is reserved: the operator records by keys that start with {PREFIX} who owns a peering; use another key"
+            ));
+        }
+        if tags.insert(key.to_owned(), value.to_owned()).is_some() {
+            return Err(format!("the key {key:?} occurs twice; remove one of the two tags"));
+        }
+    }
+    if tags.len() > MAX_DEFAULT_TAGS {
+        return Err(format!("{} tags are too many; list at most {MAX_DEFAULT_TAGS}", tags.len()));
+    }
+    Ok(DefaultTags(tags))
+}
+
 /// Parses `*`, or a list of regions.
 fn own_regions(text: &str) -> Result<AllowedRegions, String> {
     if text == "*" {
         return Ok(AllowedRegions { all: true, list: None });
     }
     let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
-    let is_region = |name: &str| {
-        name.len() <= 32
-            && name.split('-').count() >= 3
-            && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-')
-    };
     match names.iter().find(|name| !is_region(name)) {
         None => Ok(AllowedRegions { all: false, list: Some(names) }),
         Some(name) => {
@@ -330,6 +403,29 @@ mod tests {
         for text in ["", "eu-central-1,", "Frankfurt", "*,eu-central-1"] {
             assert!(own_regions(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn default_tags_follow_the_limits_of_tags() {
+        let parsed = default_tags("team=network, cost-center=4=2,empty=").map(|tags| tags.0);
+        let expected = [("team", "network"), ("cost-center", "4=2"), ("empty", "")];
+        assert_eq!(parsed, Ok(expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into()));
+        assert_eq!(default_tags(""), Ok(DefaultTags::default()));
+        let too_many = (0..=MAX_DEFAULT_TAGS).map(|n| format!("k{n}=")).collect::<Vec<_>>().join(",");
+        for text in ["team", "=x", "a=1,a=2", "aws:x=1", "AWS:x=1", "vpcpeering.dev/uid=1", "VpcPeering.dev/x=1"] {
+            assert!(default_tags(text).is_err(), "{text}");
+        }
+        assert!(default_tags(&too_many).is_err());
+        let refused = default_tags("vpcpeering.dev/uid=1");
+        assert!(refused.is_err_and(|error| error.contains("vpcpeering.dev/uid") && error.contains("reserved")));
+    }
+
+    #[test]
+    fn the_default_region_and_policy_are_checked() {
+        assert_eq!(default_region("eu-central-1"), Ok("eu-central-1".into()));
+        assert!(default_region("Frankfurt").is_err() && default_region("").is_ok());
+        assert_eq!(deletion_policy("Retain"), Ok(DeletionPolicy::Retain));
+        assert!(deletion_policy("retain").is_err() && deletion_policy("").is_err());
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_ec2::types::{PeeringConnectionOptionsRequest, Tag};
-use ipnet::IpNet;
 
+use super::peerings::sdk_tags;
+use super::routes::Destination;
 use crate::api::{ManagedRoute, Side};
 use crate::aws::ec2::Ec2;
 use crate::aws::error::{AwsError, Class};
@@ -43,8 +43,7 @@ impl Ec2 {
         id: &str,
         tags: &BTreeMap<String, String>,
     ) -> (&'static str, Permission) {
-        let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-        let call = self.write_client(region).create_tags().resources(id).set_tags(Some(tags)).dry_run(true);
+        let call = self.write_client(region).create_tags().resources(id).set_tags(Some(sdk_tags(tags))).dry_run(true);
         self.permission("CreateTags", call.send().await)
     }
 
@@ -65,23 +64,16 @@ impl Ec2 {
         side: Side,
         allow_dns: bool,
     ) -> (&'static str, Permission) {
-        let options = PeeringConnectionOptionsRequest::builder().allow_dns_resolution_from_remote_vpc(allow_dns);
-        let options = options.build();
-        let call = self.write_client(region).modify_vpc_peering_connection_options().vpc_peering_connection_id(id);
-        let call = match side {
-            Side::Requester => call.requester_peering_connection_options(options),
-            Side::Accepter => call.accepter_peering_connection_options(options),
-        };
+        let call = self.modify_options_call(region, id, side, allow_dns);
         self.permission("ModifyVpcPeeringConnectionOptions", call.dry_run(true).send().await)
     }
 
     /// Sends a `ReplaceRoute` that changes nothing.
     pub async fn dry_run_replace_route(&self, region: &str, route: &ManagedRoute) -> (&'static str, Permission) {
-        let block = route.destination_cidr_block.clone();
-        let is_ipv6 = matches!(block.parse(), Ok(IpNet::V6(_)));
-        let call = self.write_client(region).replace_route().route_table_id(&route.route_table_id);
-        let call = call.vpc_peering_connection_id(&route.vpc_peering_connection_id).dry_run(true);
-        let call = if is_ipv6 { call.destination_ipv6_cidr_block(block) } else { call.destination_cidr_block(block) };
+        let Destination { ipv4, ipv6 } = Destination::of(route);
+        let call = self.write_client(region).replace_route().route_table_id(&route.route_table_id).dry_run(true);
+        let call = call.vpc_peering_connection_id(&route.vpc_peering_connection_id);
+        let call = call.set_destination_cidr_block(ipv4).set_destination_ipv6_cidr_block(ipv6);
         self.permission("ReplaceRoute", call.send().await)
     }
 

@@ -8,6 +8,7 @@ use aws_sdk_ec2::error::SdkError;
 use aws_sdk_ec2::operation::create_vpc_peering_connection::{
     CreateVpcPeeringConnectionError, CreateVpcPeeringConnectionOutput,
 };
+use aws_sdk_ec2::operation::modify_vpc_peering_connection_options::builders::ModifyVpcPeeringConnectionOptionsFluentBuilder;
 use aws_sdk_ec2::types::{
     Filter, PeeringConnectionOptionsRequest, ResourceType, Tag, TagSpecification, VpcPeeringConnection,
     VpcPeeringConnectionOptionsDescription, VpcPeeringConnectionVpcInfo,
@@ -111,7 +112,6 @@ impl Ec2 {
         request: &CreateRequest,
         dry_run: bool,
     ) -> Result<CreateVpcPeeringConnectionOutput, SdkError<CreateVpcPeeringConnectionError, HttpResponse>> {
-        let tags = request.tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
         self.write_client(&request.region)
             .create_vpc_peering_connection()
             .vpc_id(&request.vpc_id)
@@ -121,7 +121,7 @@ impl Ec2 {
             .tag_specifications(
                 TagSpecification::builder()
                     .resource_type(ResourceType::VpcPeeringConnection)
-                    .set_tags(Some(tags))
+                    .set_tags(Some(sdk_tags(&request.tags)))
                     .build(),
             )
             .set_dry_run(dry_run.then_some(true))
@@ -143,11 +143,8 @@ impl Ec2 {
 
     /// Sets tags on a resource. Existing tags with the same keys are replaced.
     pub async fn create_tags(&self, region: &str, id: &str, tags: &BTreeMap<String, String>) -> Result<(), AwsError> {
-        let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-        self.check(
-            "CreateTags",
-            self.write_client(region).create_tags().resources(id).set_tags(Some(tags)).send().await,
-        )
+        let call = self.write_client(region).create_tags().resources(id).set_tags(Some(sdk_tags(tags)));
+        self.check("CreateTags", call.send().await)
     }
 
     pub async fn delete_tags(&self, region: &str, id: &str, keys: &BTreeSet<String>) -> Result<(), AwsError> {
@@ -173,15 +170,30 @@ impl Ec2 {
         side: Side,
         allow_dns: bool,
     ) -> Result<(), AwsError> {
+        let call = self.modify_options_call(region, id, side, allow_dns);
+        self.check("ModifyVpcPeeringConnectionOptions", call.send().await)
+    }
+
+    pub(super) fn modify_options_call(
+        &self,
+        region: &str,
+        id: &str,
+        side: Side,
+        allow_dns: bool,
+    ) -> ModifyVpcPeeringConnectionOptionsFluentBuilder {
         let options =
             PeeringConnectionOptionsRequest::builder().allow_dns_resolution_from_remote_vpc(allow_dns).build();
         let call = self.write_client(region).modify_vpc_peering_connection_options().vpc_peering_connection_id(id);
-        let call = match side {
+        match side {
             Side::Requester => call.requester_peering_connection_options(options),
             Side::Accepter => call.accepter_peering_connection_options(options),
-        };
-        self.check("ModifyVpcPeeringConnectionOptions", call.send().await)
+        }
     }
+}
+
+/// Tags as the SDK has them.
+pub(super) fn sdk_tags(tags: &BTreeMap<String, String>) -> Vec<Tag> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
 }
 
 /// Fails if the connection has no ID or no status code.

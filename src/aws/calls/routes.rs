@@ -15,13 +15,13 @@ use crate::aws::inventory::view::{Page, View};
 use crate::peering::routes::{Route, RouteTable, RouteTables, Target};
 
 /// A route's destination. EC2 has one parameter for each address family.
-struct Destination {
-    ipv4: Option<String>,
-    ipv6: Option<String>,
+pub(super) struct Destination {
+    pub(super) ipv4: Option<String>,
+    pub(super) ipv6: Option<String>,
 }
 
 impl Destination {
-    fn of(route: &ManagedRoute) -> Self {
+    pub(super) fn of(route: &ManagedRoute) -> Self {
         let block = route.destination_cidr_block.clone();
         // EC2 rejects an invalid block in the IPv4 parameter with a clear message.
         match block.parse() {

@@ -91,7 +91,7 @@ fn spec(peering: &Peering, options: &Options, inventory: &mut Inventory) -> Resu
             identity_ref,
             // `false` is the default of EC2. Without a permission for options, it would be an error.
             options: (acts && end.allows_dns == Some(true))
-                .then_some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) }),
+                .then_some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true), ..SideOptions::default() }),
             routes: routes(peering, side, acts, &mut inventory.notes),
             tags,
             ..PeeringSide::default()
@@ -116,7 +116,7 @@ fn spec(peering: &Peering, options: &Options, inventory: &mut Inventory) -> Resu
         tags: shared,
         dry_run: false,
         // The connection existed before the resource, so that it stays if somebody deletes the resource.
-        deletion_policy: DeletionPolicy::Retain,
+        deletion_policy: Some(DeletionPolicy::Retain),
         recreate_on: Vec::new(),
         suspend: false,
     })
@@ -151,7 +151,7 @@ fn accepter(peering: &Peering, options: &Options, pending: &mut BTreeMap<String,
         vpc_id: Some(vpc.clone()),
         region: Some(region.clone()),
         identity_ref: name.map(|name| IdentityReference { name: name.clone() }),
-        deletion_policy: DeletionPolicy::Retain,
+        deletion_policy: Some(DeletionPolicy::Retain),
         suspend: true,
         ..VpcPeeringAccepterSpec::default()
     });

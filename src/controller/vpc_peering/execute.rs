@@ -95,7 +95,7 @@ impl Effect<'_> {
             return self.refused(AwsError::incomplete("none", &format!("no identity acts for the {side}")));
         };
         let ec2 = account.acting_for(self.desired.owner);
-        let end = Endpoint { ec2: &ec2, region: &self.peers.ends.side(side).region, side };
+        let end = Endpoint { ec2: &ec2, dns: &account.dns, region: &self.peers.ends.side(side).region, side };
         match call(end).await {
             Some(answer) => self.answered(answer),
             None => self.done(),
@@ -208,8 +208,13 @@ impl Effect<'_> {
     }
 
     async fn forget_intent(&self, object: VpcPeering, readiness: &Readiness) -> Result<VpcPeering, kube::Error> {
-        let status =
-            without_intent(&object.spec, object.status.as_ref(), readiness, self.generation(), Timestamp::now());
+        let status = without_intent(
+            (&object.spec, self.desired.deletion_policy()),
+            object.status.as_ref(),
+            readiness,
+            self.generation(),
+            Timestamp::now(),
+        );
         write(self.context, &object, status).await
     }
 
@@ -240,7 +245,7 @@ async fn check_vpcs(peers: &Peers) -> Result<Preflight, AwsError> {
             Ok(preflight::check(&peers.ends, ours.as_ref(), theirs.as_ref().map(|theirs| theirs.as_ref())))
         }
         // Without the permission to look, EC2 judges the request.
-        Err(error) if error.code.as_deref() == Some("UnauthorizedOperation") => Ok(Preflight::Passed),
+        Err(error) if error.is_unauthorized() => Ok(Preflight::Passed),
         Err(error) => Err(error),
     }
 }
