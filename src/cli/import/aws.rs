@@ -1,9 +1,9 @@
 //! The connections of AWS accounts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{End, Inventory, Peering, Route};
-use crate::api::{Side, VpcInfo};
+use super::model::{Authority, Dns, End, Inventory, Peering};
+use crate::api::VpcInfo;
 use crate::aws::{Account, AwsError, all_pages};
 use crate::peering::routes::{RouteTable, RouteTables, Target, cidr_blocks};
 use crate::peering::{Connection, Snapshot};
@@ -26,16 +26,19 @@ fn add(account: &str, region: &str, connections: &[Connection], tables: &[RouteT
         let end = |info: &VpcInfo| {
             // EC2 omits the region of an end that is in the caller's region.
             let place = info.region.as_deref().unwrap_or(region);
+            // The account sees neither the tags nor the routes of the other end.
             let is_own = info.owner_id.as_deref() == Some(account) && place == region;
             let tags = || connection.tags.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+            let allows = info.peering_options.as_ref().and_then(|it| it.allow_dns_resolution_from_remote_vpc);
             End {
+                is_proven: is_own,
                 vpc_id: info.vpc_id.as_ref().map(ToString::to_string),
                 owner_id: info.owner_id.as_ref().map(ToString::to_string),
                 region: Some(place.to_owned()),
                 cidr_blocks: cidr_blocks(info).iter().map(ToString::to_string).collect(),
-                allows_dns: info.peering_options.as_ref().and_then(|it| it.allow_dns_resolution_from_remote_vpc),
+                dns: Dns::new(Authority::Ec2, allows),
                 tags: is_own.then(tags),
-                routes: BTreeMap::new(),
+                routes: if is_own { routes(info, &connection.id, tables) } else { BTreeMap::new() },
             }
         };
         let (requester, accepter) = (end(&connection.requester), end(&connection.accepter));
@@ -47,21 +50,17 @@ fn add(account: &str, region: &str, connections: &[Connection], tables: &[RouteT
             accepter,
         });
     }
-    for table in tables {
+}
+
+/// The destinations of the routes from a VPC through a connection, by the ID of the route table.
+fn routes(info: &VpcInfo, connection: &str, tables: &[RouteTable]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut routes: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for table in tables.iter().filter(|table| info.vpc_id.as_deref() == Some(table.vpc_id.as_str())) {
         for route in &table.routes {
-            let Target::Peering(connection) = &route.target else { continue };
-            let Some(peering) = inventory.peerings.get(connection) else { continue };
-            // A table of a shared VPC that another account owns is not the account's own.
-            let sides = [Side::Requester, Side::Accepter].map(|side| peering.end(side));
-            let is_own = |end: &&End| end.vpc_id.as_ref() == Some(&table.vpc_id) && end.tags.is_some();
-            if sides.into_iter().any(|end| is_own(&end)) {
-                let route = Route {
-                    table: table.id.clone(),
-                    destination: route.destination.to_string(),
-                    connection: connection.clone(),
-                };
-                inventory.add_route(&route, Some(&table.vpc_id));
+            if matches!(&route.target, Target::Peering(id) if id == connection) {
+                routes.entry(table.id.clone()).or_default().insert(route.destination.to_string());
             }
         }
     }
+    routes
 }

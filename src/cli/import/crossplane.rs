@@ -1,5 +1,6 @@
-//! The connections that Crossplane's provider for AWS manages. Pure.
-//! Fields: <https://github.com/crossplane-contrib/provider-upjet-aws/tree/main/package/crds>.
+//! The connections that Crossplane's provider for AWS manages. Pure. Fields:
+//! <https://github.com/crossplane-contrib/provider-upjet-aws/blob/main/package/crds/ec2.aws.upbound.io_vpcpeeringconnections.yaml>
+//! and the other CRDs beside it. Version v1beta1 has blocks of options as lists, v1beta2 as objects.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::kubernetes::{Name, is_of};
-use super::model::{End, Form, Inventory, Peering, Route, block, field, place, tag_map};
+use super::model::{Authority, Dns, End, Form, Inventory, Part, Peering, Route, block, field, place, tag_map};
 
 /// The groups of cluster-scoped and of namespaced resources.
 pub(super) const GROUPS: [&str; 2] = ["ec2.aws.upbound.io", "ec2.aws.m.upbound.io"];
@@ -19,6 +20,8 @@ pub(super) const KINDS: [&str; 6] = [
     "VPCPeeringConnectionOptions",
     "Route",
 ];
+
+const CONNECTIONS: [&str; 3] = ["VPCPeeringConnection", "VPCPeeringConnectionAccepter", "VPCPeeringConnectionOptions"];
 
 /// An object with the fields of `status.atProvider`, and of `spec.forProvider` if the status has none.
 struct Managed<'a> {
@@ -47,18 +50,25 @@ impl Managed<'_> {
         Ok(observed.or(tag_map(self.object, "spec.forProvider.tags")?))
     }
 
-    fn allows_dns(&self, side: &str) -> Option<bool> {
-        let places = [&self.object["spec"]["forProvider"], &self.object["status"]["atProvider"]];
-        places.into_iter().find_map(|place| block(place, side)["allowRemoteVpcDnsResolution"].as_bool())
+    /// The option of an end. Only a resource whose spec has the option manages it. The status shows what EC2 has.
+    fn dns(&self, side: &str, is_own: bool) -> Option<Dns> {
+        let [spec, status] = [&self.object["spec"]["forProvider"], &self.object["status"]["atProvider"]]
+            .map(|place| block(place, side)["allowRemoteVpcDnsResolution"].as_bool());
+        let authority = match (self.kind, is_own) {
+            ("VPCPeeringConnectionOptions", _) if spec.is_some() => Authority::Options,
+            (_, true) => Authority::OwnEnd,
+            (_, false) => Authority::OtherEnd,
+        };
+        Dns::new(authority, status.or(spec))
     }
 
     /// The step that makes Crossplane let go without deleting. Namespaced resources have no deletionPolicy.
     /// <https://docs.crossplane.io/latest/managed-resources/managed-resources/#managementpolicies>
     fn release(&self) -> String {
-        let is_namespaced = is_of(self.object, GROUPS[1], self.kind);
-        let patch = match is_namespaced {
-            true => json!({"spec": {"managementPolicies": ["Observe"]}}),
-            false => json!({"spec": {"deletionPolicy": "Orphan", "managementPolicies": ["Observe"]}}),
+        let patch = if is_of(self.object, GROUPS[1], self.kind) {
+            json!({"spec": {"managementPolicies": ["Observe"]}})
+        } else {
+            json!({"spec": {"deletionPolicy": "Orphan", "managementPolicies": ["Observe"]}})
         };
         let patch = self.name.command("patch", &format!("--type merge -p '{patch}'"));
         format!("Crossplane: {patch} && {}", self.name.command("delete", ""))
@@ -86,8 +96,11 @@ pub(super) fn read(objects: &[Value], inventory: &mut Inventory) -> anyhow::Resu
             _ => {}
         }
     }
-    for object in &managed {
-        add_connection(object, &owners, inventory).with_context(|| object.name.to_string())?;
+    // The resource of the accepter's end is read after the connection, which shows the order of the VPCs.
+    for kind in CONNECTIONS {
+        for object in managed.iter().filter(|object| object.kind == kind) {
+            add_connection(object, &owners, inventory).with_context(|| object.name.to_string())?;
+        }
     }
     for object in managed.iter().filter(|object| object.kind == "Route") {
         add_route(object, &tables, inventory).with_context(|| object.name.to_string())?;
@@ -113,37 +126,45 @@ fn add_connection(
     owners: &BTreeMap<String, String>,
     inventory: &mut Inventory,
 ) -> anyhow::Result<()> {
-    let is_accepter = object.kind == "VPCPeeringConnectionAccepter";
-    if !object.kind.starts_with("VPCPeeringConnection") {
-        return Ok(());
-    }
     let Some(id) = object.connection()? else {
-        inventory.note(format!("{} is left out: status.atProvider has no ID of a connection", object.name));
+        inventory.note(format!(
+            "{} is left out: status.atProvider has no ID of a connection; wait until Crossplane sets it",
+            object.name
+        ));
         return Ok(());
     };
-    let vpc = Form::Id("vpc");
-    let end = |vpc_id: Option<String>, owner_id: Option<String>, region| {
+    let end = |vpc_id: Option<String>, owner_id: Option<String>| {
         let known = vpc_id.as_ref().and_then(|vpc| owners.get(vpc)).cloned();
-        End { vpc_id, owner_id: owner_id.or(known), region, ..End::default() }
+        End { vpc_id, owner_id: owner_id.or(known), ..End::default() }
     };
-    let (own, peer) = match object.kind {
-        "VPCPeeringConnectionOptions" => (End::default(), End::default()),
-        _ => {
-            let mut own = end(object.get("vpcId", vpc)?, None, object.get("region", Form::Region)?);
-            own.tags = object.tags()?;
-            let peer_region = if is_accepter { None } else { object.get("peerRegion", Form::Region)? };
-            (own, end(object.get("peerVpcId", vpc)?, object.get("peerOwnerId", Form::Account)?, peer_region))
+    let own = end(object.get("vpcId", Form::Id("vpc"))?, None);
+    let peer = end(object.get("peerVpcId", Form::Id("vpc"))?, object.get("peerOwnerId", Form::Account)?);
+    let (region, peer_region) = (object.get("region", Form::Region)?, object.get("peerRegion", Form::Region)?);
+    let (mut requester, mut accepter, part) = match object.kind {
+        "VPCPeeringConnection" => {
+            let (mut requester, accepter) = (own, peer);
+            // EC2 accepts the request in the same call only within one account.
+            if object.object["spec"]["forProvider"]["autoAccept"] == true {
+                requester.owner_id = requester.owner_id.or_else(|| accepter.owner_id.clone());
+            }
+            let accepter = End { region: peer_region, ..accepter };
+            (End { region, tags: object.tags()?, ..requester }, accepter, Part::Connection(id.clone()))
         }
+        "VPCPeeringConnectionAccepter" => {
+            let (requester, accepter) = if inventory.has_requesters_order(&id, &own, &peer) {
+                let owner_id = own.owner_id.or_else(|| peer.owner_id.clone());
+                (End { owner_id, ..own }, peer)
+            } else {
+                (peer, own)
+            };
+            (requester, End { region, tags: object.tags()?, ..accepter }, Part::Accepter(id.clone()))
+        }
+        _ => (End::default(), End::default(), Part::Connection(id.clone())),
     };
-    let (mut requester, mut accepter) = if is_accepter { (peer, own) } else { (own, peer) };
-    if object.object["spec"]["forProvider"]["autoAccept"] == true && !is_accepter {
-        // EC2 accepts the request in the same call only within one account.
-        requester.owner_id = requester.owner_id.or_else(|| accepter.owner_id.clone());
-    }
-    requester.allows_dns = object.allows_dns("requester");
-    accepter.allows_dns = object.allows_dns("accepter");
+    requester.dns = object.dns("requester", object.kind == "VPCPeeringConnection");
+    accepter.dns = object.dns("accepter", object.kind == "VPCPeeringConnectionAccepter");
     let code = object.object["status"]["atProvider"]["acceptStatus"].as_str().map(str::to_owned);
-    inventory.releases.insert((id.clone(), object.release()));
+    inventory.releases.insert((part, object.release()));
     let is_accepter_only = object.kind != "VPCPeeringConnection";
     inventory.add(Peering { id, code, requester, accepter, is_accepter_only });
     Ok(())
@@ -153,12 +174,18 @@ fn add_route(object: &Managed<'_>, tables: &BTreeMap<String, String>, inventory:
     let table = object.get("routeTableId", Form::Id("rtb"))?;
     let ipv4 = object.get("destinationCidrBlock", Form::CidrBlock)?;
     let destination = ipv4.or(object.get("destinationIpv6CidrBlock", Form::CidrBlock)?);
-    let (Some(table), Some(destination), Some(connection)) = (table, destination, object.connection()?) else {
+    let (Some(table), Some(connection)) = (table, object.connection()?) else { return Ok(()) };
+    let Some(destination) = destination else {
+        let name = &object.name;
+        inventory.note(format!(
+            "{connection}: the route in {table} of {name} is not in the manifest, because a VpcPeering has no routes to \
+             prefix lists; keep it in Crossplane"
+        ));
         return Ok(());
     };
-    let route = Route { table, destination, connection };
-    if inventory.add_route(&route, tables.get(&route.table).map(String::as_str)) {
-        inventory.releases.insert((route.connection, object.release()));
+    let vpc = tables.get(&table).map(String::as_str);
+    if let Some(part) = inventory.add_route(Route { table, destination, connection }, vpc) {
+        inventory.releases.insert((part, object.release()));
     }
     Ok(())
 }
@@ -218,7 +245,7 @@ mod tests {
         let peering = &inventory.peerings["pcx-11111111"];
         assert_eq!(peering.requester.owner_id.as_deref(), Some("111111111111"));
         assert_eq!(peering.accepter.region.as_deref(), Some("us-west-2"));
-        assert_eq!(peering.accepter.allows_dns, Some(true));
+        assert_eq!(peering.accepter.dns.and_then(|dns| dns.allows), Some(true));
         assert!(!peering.is_accepter_only && peering.accepter.routes.contains_key("rtb-22222222"));
         let steps: Vec<_> = inventory.releases.iter().map(|(_, step)| step.as_str()).collect();
         assert_eq!(steps.len(), 4, "{steps:?}");

@@ -2,15 +2,49 @@
 
 use std::fmt;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
-use kube::{Api, Client, discovery};
+use kube::error::DiscoveryError;
+use kube::{Api, Client, Error, discovery};
 use serde_json::Value;
+
+use super::{ack, crossplane};
 
 /// Whether an object has a kind of a group.
 pub(super) fn is_of(object: &Value, group: &str, kind: &str) -> bool {
     let version = object["apiVersion"].as_str().unwrap_or_default();
     object["kind"] == kind && version.split_once('/').is_some_and(|(name, _)| name == group)
+}
+
+/// Fails unless the objects of a file can be imported. Other kinds of the same controllers are ignored, as a file often
+/// contains VPCs and subnets, too.
+///
+/// # Errors
+/// If an object is a peering of another controller, or no object belongs to ACK or Crossplane.
+pub(super) fn check_kinds(objects: &[Value]) -> anyhow::Result<()> {
+    let expected = "the supported groups are ec2.services.k8s.aws (ACK), ec2.aws.upbound.io and ec2.aws.m.upbound.io \
+                    (Crossplane); import its connections from AWS with --region";
+    let group = |object: &Value| {
+        let version = object["apiVersion"].as_str().unwrap_or_default();
+        version.split_once('/').map(|(group, _)| group.to_owned())
+    };
+    let is_known = |object: &&Value| {
+        group(object).is_some_and(|group| group == ack::GROUP || crossplane::GROUPS.contains(&group.as_str()))
+    };
+    let has_known = objects.iter().any(|object| is_known(&object));
+    let is_peering =
+        |object: &Value| object["kind"].as_str().is_some_and(|kind| kind.to_ascii_lowercase().contains("peering"));
+    let Some(wrong) = objects.iter().find(|object| !is_known(object) && (is_peering(object) || !has_known)) else {
+        ensure!(has_known, "contains no object; {expected}");
+        return Ok(());
+    };
+    let name = wrong["metadata"]["name"].as_str().unwrap_or("without a name");
+    let (kind, version) = (wrong["kind"].as_str(), wrong["apiVersion"].as_str());
+    bail!(
+        "{} {name:?}: the type {} is not supported; {expected}",
+        kind.unwrap_or("an object"),
+        version.unwrap_or("without apiVersion")
+    )
 }
 
 /// The name of an object. It is safe in a shell command.
@@ -39,6 +73,10 @@ impl Name {
         Ok(Self { namespace: text("namespace")?, name, group: group.unwrap_or_default().to_owned(), kind })
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A kubectl command about the object.
     pub(super) fn command(&self, verb: &str, arguments: &str) -> String {
         let namespace = self.namespace.as_ref().map(|name| format!(" -n {name}")).unwrap_or_default();
@@ -56,24 +94,42 @@ impl fmt::Display for Name {
     }
 }
 
-/// The objects of some kinds of a group in the cluster, of all namespaces. A kind that is not installed has none.
+/// The objects of some kinds of a group in the cluster, of all namespaces. `None` if the group is not installed. A kind
+/// that is not installed has no objects.
 ///
 /// # Errors
-/// If a kind cannot be listed.
-pub(super) async fn list(client: &Client, group: &str, kinds: &[&str]) -> anyhow::Result<Vec<Value>> {
-    let Ok(known) = discovery::group(client, group).await else { return Ok(Vec::new()) };
+/// If the API server is unreachable, or a kind cannot be listed.
+pub(super) async fn list(client: &Client, group: &str, kinds: &[&str]) -> anyhow::Result<Option<Vec<Value>>> {
+    let known = match discovery::group(client, group).await {
+        Err(Error::Discovery(DiscoveryError::MissingApiGroup(_))) => return Ok(None),
+        known => known.map_err(|error| explain(error, &format!("look for the API group {group}")))?,
+    };
     let mut objects = Vec::new();
     for kind in kinds {
         let Some((resource, _)) = known.recommended_kind(kind) else { continue };
         let gvk = GroupVersionKind::gvk(&resource.group, &resource.version, &resource.kind);
         let resource = ApiResource::from_gvk_with_plural(&gvk, &resource.plural);
         let listed = Api::<DynamicObject>::all_with(client.clone(), &resource).list(&ListParams::default()).await;
-        for mut object in listed.with_context(|| format!("cannot list {}.{group}", resource.plural))?.items {
+        let listed = listed.map_err(|error| explain(error, &format!("list {}.{group}", resource.plural)))?;
+        for mut object in listed.items {
             // The items of a list have no types.
             object.types =
                 Some(kube::core::TypeMeta { api_version: resource.api_version.clone(), kind: (*kind).into() });
             objects.push(serde_json::to_value(object)?);
         }
     }
-    Ok(objects)
+    Ok(Some(objects))
+}
+
+/// An error of the API server with its remedy.
+fn explain(error: Error, work: &str) -> anyhow::Error {
+    match &error {
+        Error::Api(status) if status.is_forbidden() => {
+            anyhow!(
+                "cannot {work}; grant the verb list in all namespaces, or pass the objects as a FILE: {}",
+                status.message
+            )
+        }
+        _ => anyhow::Error::new(error).context(format!("cannot {work}; check --kubeconfig and --context")),
+    }
 }

@@ -23,6 +23,7 @@ use super::kubernetes::KubeArgs;
 use super::output::{self, Progress};
 use super::{Outcome, accounts, manifests};
 use crate::api::ManagementPolicy;
+use crate::aws::{AwsError, Class};
 
 /// Writes manifests that adopt existing peering connections, with their options, routes and tags.
 ///
@@ -101,8 +102,13 @@ impl Import {
         let mut inventory = Inventory::default();
         self.read_files(&mut inventory)?;
         super::block_on(self.look(&mut inventory, &mut options))??;
+        // The names do not depend on the selection, so that every run names a connection alike.
+        let names = names::names(inventory.live());
         inventory.select(&selection);
-        let manifests = render::render(&mut inventory, &options)?;
+        let manifests = render::render(&mut inventory, &names, &options)?;
+        if manifests.is_empty() {
+            inventory.note("there is no connection to import");
+        }
         self.write(&manifests, &inventory)?;
         Ok(Outcome::Success)
     }
@@ -141,12 +147,15 @@ impl Import {
             );
         }
         for file in &self.terraform {
-            let objects = manifests::read(std::slice::from_ref(file))?;
-            let [state] = objects.as_slice() else { bail!("{}: must be one JSON document", file.display()) };
-            terraform::read(state, inventory).with_context(|| file.display().to_string())?;
+            let name = file.display();
+            let state = serde_json::from_str(&manifests::text(file)?).with_context(|| {
+                format!("{name} is not valid JSON; pass the complete output of `terraform show -json`")
+            })?;
+            terraform::read(&state, inventory).with_context(|| name.to_string())?;
         }
         for file in &self.files {
             let objects = manifests::read(std::slice::from_ref(file))?;
+            kubernetes::check_kinds(&objects).with_context(|| file.display().to_string())?;
             ack::read(&objects, inventory).with_context(|| file.display().to_string())?;
             crossplane::read(&objects, inventory).with_context(|| file.display().to_string())?;
         }
@@ -159,15 +168,21 @@ impl Import {
         if self.ack || self.crossplane {
             progress.show("reading the cluster…");
             let client = self.kube.connect().await?;
+            let not_installed = |flag: &str, group: &str| {
+                format!("{flag}: the cluster has no API group {group}; check --context, or pass the objects as a FILE")
+            };
             if self.ack {
-                ack::read(&kubernetes::list(&client, ack::GROUP, &ack::KINDS).await?, inventory)?;
+                let objects = kubernetes::list(&client, ack::GROUP, &ack::KINDS).await.context("--ack")?;
+                ack::read(&objects.with_context(|| not_installed("--ack", ack::GROUP))?, inventory)?;
             }
             if self.crossplane {
-                let mut objects = Vec::new();
+                let mut objects = None;
                 for group in crossplane::GROUPS {
-                    objects.extend(kubernetes::list(&client, group, &crossplane::KINDS).await?);
+                    let listed = kubernetes::list(&client, group, &crossplane::KINDS).await.context("--crossplane")?;
+                    objects = objects.into_iter().chain(listed).reduce(|all: Vec<_>, more| [all, more].concat());
                 }
-                crossplane::read(&objects, inventory)?;
+                let missing = || not_installed("--crossplane", crossplane::GROUPS[0]);
+                crossplane::read(&objects.with_context(missing)?, inventory)?;
             }
         }
         if !self.reads_aws() {
@@ -182,15 +197,12 @@ impl Import {
             }
             let default = spec.and_then(|spec| spec.default_region.clone());
             let regions = if self.regions.is_empty() { default.into_iter().collect() } else { self.regions.clone() };
-            ensure!(
-                !regions.is_empty(),
-                "--region is required: {} has no defaultRegion",
-                name.unwrap_or("the account")
-            );
+            let of = name.map(|name| format!(" of the AwsIdentity {name}")).unwrap_or_default();
+            ensure!(!regions.is_empty(), "the region{of} is not known; set --region, or spec.defaultRegion");
             for region in &regions {
                 progress.show(&format!("reading {region}…"));
                 let seen = aws::read(&access.account, region, inventory).await;
-                seen.with_context(|| format!("--region {region}: cannot read the peering connections"))?;
+                seen.map_err(|error| explain(error, &format!("in {region}{of}")))?;
             }
         }
         Ok(())
@@ -198,9 +210,8 @@ impl Import {
 
     /// Writes the manifests, and on standard error the notes as comments of HCL.
     fn write(&self, manifests: &[Manifest], inventory: &Inventory) -> anyhow::Result<()> {
-        let imported: BTreeSet<_> =
-            manifests.iter().flat_map(|manifest| manifest.connections.iter().cloned()).collect();
-        let removed = terraform::removed(inventory, &imported);
+        let taken: BTreeSet<_> = manifests.iter().flat_map(|manifest| manifest.parts.iter().cloned()).collect();
+        let removed = terraform::removed(inventory, &taken);
         match &self.directory {
             Some(directory) => write_files(directory, manifests, &removed)?,
             None => {
@@ -209,25 +220,39 @@ impl Import {
                 anstream::eprint!("{removed}");
             }
         }
-        for note in &inventory.notes {
-            anstream::eprintln!("# {note}");
-        }
-        for (_, step) in inventory.releases.iter().filter(|(id, _)| imported.contains(id)) {
-            anstream::eprintln!("# {step}");
+        let releases = inventory.releases.iter().filter(|(part, _)| taken.contains(part)).map(|(_, step)| step);
+        for line in inventory.notes.iter().chain(releases.collect::<BTreeSet<_>>()) {
+            anstream::eprintln!("# {line}");
         }
         Ok(())
     }
 }
 
-fn write_files(directory: &Path, manifests: &[Manifest], removed: &str) -> anyhow::Result<()> {
-    let write = |name: &str, text: &str| {
-        let file = directory.join(name);
-        std::fs::write(&file, text).with_context(|| format!("--directory: cannot write {}", file.display()))
+/// An error of AWS with its remedy.
+fn explain(error: AwsError, place: &str) -> anyhow::Error {
+    let remedy = match error.class {
+        Class::FixPermissions => {
+            "check the credentials, and allow ec2:DescribeVpcPeeringConnections and ec2:DescribeRouteTables"
+        }
+        _ => "check the region and the network, and repeat the command",
     };
+    anyhow::Error::new(error).context(format!("cannot read the connections {place}; {remedy}"))
+}
+
+/// Writes the files, and prints whether each has changed.
+fn write_files(directory: &Path, manifests: &[Manifest], removed: &str) -> anyhow::Result<()> {
     std::fs::create_dir_all(directory)
-        .with_context(|| format!("--directory: cannot create {}", directory.display()))?;
-    for manifest in manifests {
-        write(&format!("{}.yaml", manifest.name), &manifest.yaml)?;
+        .with_context(|| format!("--directory: cannot create {}; choose another directory", directory.display()))?;
+    let yaml = manifests.iter().map(|manifest| (format!("{}.yaml", manifest.name), manifest.yaml.as_str()));
+    let terraform = Some(("removed.tf".to_owned(), removed)).filter(|(_, text)| !text.is_empty());
+    for (name, text) in yaml.chain(terraform) {
+        let file = directory.join(name);
+        let is_same = std::fs::read_to_string(&file).is_ok_and(|old| old == text);
+        if !is_same {
+            std::fs::write(&file, text)
+                .with_context(|| format!("--directory: cannot write {}; check its permissions", file.display()))?;
+        }
+        output::print(&format!("{} {}\n", file.display(), if is_same { "unchanged" } else { "written" }))?;
     }
-    if removed.is_empty() { Ok(()) } else { write("removed.tf", removed) }
+    Ok(())
 }

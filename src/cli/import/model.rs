@@ -1,5 +1,6 @@
 //! The connections that every source yields. Pure.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::ensure;
@@ -12,15 +13,37 @@ use crate::peering::{Owner, StatusCode};
 /// One end of a connection. `None` is unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct End {
+    /// EC2 has shown this end to its owner. Other sources then add neither tags nor routes.
+    pub(super) is_proven: bool,
     pub(super) vpc_id: Option<String>,
     pub(super) owner_id: Option<String>,
     pub(super) region: Option<String>,
     pub(super) cidr_blocks: BTreeSet<String>,
-    pub(super) allows_dns: Option<bool>,
+    pub(super) dns: Option<Dns>,
     /// The tags of the connection at this end. `None` if the source does not show this end.
     pub(super) tags: Option<BTreeMap<String, String>>,
     /// The destinations of the routes through the connection, by the ID of the route table.
     pub(super) routes: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// The option `AllowDnsResolutionFromRemoteVpc` of an end, as one source shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Dns {
+    pub(super) authority: Authority,
+    /// `None` if sources of this authority disagree.
+    pub(super) allows: Option<bool>,
+}
+
+/// The weight of a source that shows an option of an end. A greater one wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Authority {
+    /// A resource of the other end. It keeps the value that it last saw.
+    OtherEnd,
+    /// The resource of this end.
+    OwnEnd,
+    /// A resource that manages only options. Terraform and Crossplane ignore the option in all other resources then.
+    Options,
+    Ec2,
 }
 
 /// An existing connection.
@@ -43,16 +66,27 @@ pub(super) struct Route {
     pub(super) connection: String,
 }
 
+/// A part of a connection that another tool manages.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    /// The connection, or its options.
+    Connection(String),
+    /// The accepter's end of the connection.
+    Accepter(String),
+    /// A route: the connection, the route table and the destination.
+    Route(String, String, String),
+}
+
 /// Everything that the sources yield.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inventory {
     /// By ID.
     pub(super) peerings: BTreeMap<String, Peering>,
     pub(super) notes: BTreeSet<String>,
-    /// The steps that make other controllers let go of a connection, with its ID.
-    pub(super) releases: BTreeSet<(String, String)>,
-    /// The addresses of the Terraform resources of the imported types, and the connection of each.
-    pub(super) terraform: BTreeMap<String, Option<String>>,
+    /// The steps that make other controllers let go of a part.
+    pub(super) releases: BTreeSet<(Part, String)>,
+    /// The addresses of the Terraform resources of the imported types, and the part that each manages.
+    pub(super) terraform: BTreeMap<String, Option<Part>>,
 }
 
 /// The conditions that a connection must meet.
@@ -62,9 +96,26 @@ pub(super) struct Selection {
     pub(super) tags: Vec<(String, String)>,
 }
 
+impl Dns {
+    pub(super) fn new(authority: Authority, allows: Option<bool>) -> Option<Self> {
+        allows.map(|_| Self { authority, allows })
+    }
+
+    fn merge(self, other: Self) -> Self {
+        match self.authority.cmp(&other.authority) {
+            Ordering::Greater => self,
+            Ordering::Less => other,
+            Ordering::Equal => Self { allows: self.allows.filter(|_| self.allows == other.allows), ..self },
+        }
+    }
+}
+
 impl End {
     /// Adds what another view of the same end shows.
-    fn merge(&mut self, other: Self) {
+    fn merge(&mut self, mut other: Self) {
+        if other.is_proven && !self.is_proven {
+            std::mem::swap(self, &mut other);
+        }
         let fill = |field: &mut Option<String>, value: Option<String>| {
             if field.is_none() {
                 *field = value;
@@ -73,8 +124,14 @@ impl End {
         fill(&mut self.vpc_id, other.vpc_id);
         fill(&mut self.owner_id, other.owner_id);
         fill(&mut self.region, other.region);
-        self.allows_dns = self.allows_dns.or(other.allows_dns);
+        self.dns = match (self.dns, other.dns) {
+            (Some(one), Some(other)) => Some(one.merge(other)),
+            (one, other) => one.or(other),
+        };
         self.cidr_blocks.extend(other.cidr_blocks);
+        if self.is_proven && !other.is_proven {
+            return;
+        }
         if let Some(tags) = other.tags {
             self.tags.get_or_insert_default().extend(tags);
         }
@@ -127,8 +184,13 @@ impl Peering {
             let owner = named.unwrap_or_else(|| "another resource".to_owned());
             return Some(format!("its tags name {owner} as its owner"));
         }
+        self.ended().map(|code| format!("it has ended ({code})"))
+    }
+
+    /// The status code of a connection that has ended.
+    fn ended(&self) -> Option<StatusCode> {
         let code = StatusCode::from(self.code.as_deref()?);
-        (code.has_ended() || code == StatusCode::Deleting).then(|| format!("it has ended ({code})"))
+        (code.has_ended() || code == StatusCode::Deleting).then_some(code)
     }
 }
 
@@ -150,31 +212,54 @@ impl Inventory {
         known.accepter.merge(peering.accepter);
     }
 
-    /// Adds a route to the end whose VPC has the table. Returns whether it belongs to a known connection and VPC.
-    pub(super) fn add_route(&mut self, route: &Route, vpc: Option<&str>) -> bool {
-        let Some(peering) = self.peerings.get_mut(&route.connection) else { return false };
+    /// Adds a route to the end whose VPC has the table. Returns the part that a tool manages, unless the connection or
+    /// the VPC is not known.
+    pub(super) fn add_route(&mut self, route: Route, vpc: Option<&str>) -> Option<Part> {
+        let Route { table, destination, connection } = route;
+        let peering = self.peerings.get_mut(&connection)?;
         let ends = [&mut peering.requester, &mut peering.accepter];
         let Some(end) = ends.into_iter().find(|end| vpc.is_some() && end.vpc_id.as_deref() == vpc) else {
             self.notes.insert(format!(
-                "{}: the route to {} in {} is not in the manifest, because the VPC of the route table is not known",
-                route.connection, route.destination, route.table
+                "{connection}: the route to {destination} in {table} is not in the manifest, because the VPC of the \
+                 route table is not known; import it from AWS with --region"
             ));
-            return false;
+            return None;
         };
-        end.routes.entry(route.table.clone()).or_default().insert(route.destination.clone());
-        true
+        if !end.is_proven {
+            end.routes.entry(table.clone()).or_default().insert(destination.clone());
+        }
+        Some(Part::Route(connection, table, destination))
     }
 
-    /// Leaves out the connections that the operator manages, that have ended, or that are not selected.
+    /// Whether the resource of the accepter's end shows the VPCs in the requester's order. Terraform's AWS provider, which
+    /// Crossplane shares, does so if both ends belong to one account: one function reads both kinds of resources.
+    /// <https://github.com/hashicorp/terraform-provider-aws/blob/main/internal/service/ec2/vpc_peering_connection.go>
+    pub(super) fn has_requesters_order(&self, id: &str, own: &End, peer: &End) -> bool {
+        match self.peerings.get(id).and_then(|peering| peering.requester.vpc_id.as_ref()) {
+            Some(requester) => own.vpc_id.as_ref() == Some(requester),
+            None => own.owner_id.is_some() && own.owner_id == peer.owner_id,
+        }
+    }
+
+    /// The connections that have not ended.
+    pub(super) fn live(&self) -> impl Iterator<Item = &Peering> + Clone {
+        self.peerings.values().filter(|peering| peering.ended().is_none())
+    }
+
+    /// Leaves out the connections that the operator manages, that have ended, or that are not selected, and the notes on
+    /// connections that are not selected.
     pub(super) fn select(&mut self, selection: &Selection) {
         let notes = &mut self.notes;
         self.peerings.retain(|id, peering| {
-            let is_selected = selection.matches(peering);
-            let reason = peering.reason_to_leave_out().filter(|_| is_selected);
-            if let Some(reason) = &reason {
-                notes.insert(format!("{id} is left out: {reason}"));
+            if !selection.matches(peering) {
+                notes.retain(|note| !note.starts_with(&format!("{id}:")));
+                return false;
             }
-            is_selected && reason.is_none()
+            let reason = peering.reason_to_leave_out();
+            if let Some(reason) = &reason {
+                notes.insert(format!("{id}: is left out: {reason}"));
+            }
+            reason.is_none()
         });
     }
 }
@@ -191,7 +276,8 @@ impl Selection {
 /// The kinds of values that a field may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
-    /// The ID of an AWS resource, with this prefix: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/resource-ids.html>.
+    /// The ID of an AWS resource, with this prefix.
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/resource-ids.html>
     Id(&'static str),
     /// 12 digits.
     Account,
@@ -316,6 +402,6 @@ mod tests {
         inventory.add(peering("pcx-4", "active", "other"));
         inventory.select(&Selection { vpcs: Vec::new(), tags: vec![("team".into(), "x".into())] });
         assert!(inventory.peerings.keys().eq(["pcx-1"]), "{inventory:?}");
-        assert!(inventory.notes.contains("pcx-2 is left out: it has ended (deleted)"), "{:?}", inventory.notes);
+        assert!(inventory.notes.contains("pcx-2: is left out: it has ended (deleted)"), "{:?}", inventory.notes);
     }
 }

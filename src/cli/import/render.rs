@@ -6,8 +6,7 @@ use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::model::{End, Inventory, Peering};
-use super::names::names;
+use super::model::{End, Inventory, Part, Peering};
 use super::routes::routes;
 use super::tags::{Kept, tags};
 use crate::api::aws_identity::IdentityReference;
@@ -32,16 +31,19 @@ pub(super) struct Manifest {
     /// The name of its file, without extension.
     pub(super) name: String,
     pub(super) yaml: String,
-    /// The IDs of the connections that it takes over.
-    pub(super) connections: BTreeSet<String>,
+    /// The parts of connections that it takes over.
+    pub(super) parts: BTreeSet<Part>,
 }
 
 /// Renders the connections of the inventory, and notes what the manifests leave out.
 ///
 /// # Errors
 /// If a resource cannot be serialized.
-pub(super) fn render(inventory: &mut Inventory, options: &Options) -> anyhow::Result<Vec<Manifest>> {
-    let names = names(inventory.peerings.values());
+pub(super) fn render(
+    inventory: &mut Inventory,
+    names: &BTreeMap<String, String>,
+    options: &Options,
+) -> anyhow::Result<Vec<Manifest>> {
     let (mut manifests, mut pending) = (Vec::new(), BTreeMap::new());
     for peering in inventory.peerings.clone().values() {
         let requester = peering.requester.owner_id.as_ref();
@@ -52,8 +54,8 @@ pub(super) fn render(inventory: &mut Inventory, options: &Options) -> anyhow::Re
             Ok(spec) => {
                 let mut object = VpcPeering::new(&names[&peering.id], spec);
                 object.metadata.namespace.clone_from(&options.namespace);
-                let connections = BTreeSet::from([peering.id.clone()]);
-                manifests.push(Manifest { name: object.name_any(), yaml: yaml(&object)?, connections });
+                let parts = parts(peering, &object.spec, acts(peering, options));
+                manifests.push(Manifest { name: object.name_any(), yaml: yaml(&object)?, parts });
             }
             Err(reason) => inventory.note(format!("{}: {reason}", peering.id)),
         }
@@ -61,9 +63,33 @@ pub(super) fn render(inventory: &mut Inventory, options: &Options) -> anyhow::Re
     for (vpc, spec) in pending {
         let mut object = VpcPeeringAccepter::new(&vpc, spec);
         object.metadata.namespace.clone_from(&options.namespace);
-        manifests.push(Manifest { name: vpc, yaml: yaml(&object)?, connections: BTreeSet::new() });
+        manifests.push(Manifest { name: vpc, yaml: yaml(&object)?, parts: BTreeSet::new() });
     }
     Ok(manifests)
+}
+
+/// Whether the operator acts for the ends: requester first. It uses the requester's credentials for an accepter in the
+/// same account.
+fn acts(peering: &Peering, options: &Options) -> [bool; 2] {
+    let owner = peering.accepter.owner_id.as_ref();
+    let has_identity = owner.is_some_and(|owner| options.identities.contains_key(owner));
+    [true, peering.is_in_one_account() || has_identity]
+}
+
+/// The parts of the connection that the spec describes.
+fn parts(peering: &Peering, spec: &VpcPeeringSpec, acts: [bool; 2]) -> BTreeSet<Part> {
+    let id = || peering.id.clone();
+    let mut parts = BTreeSet::from([Part::Connection(id())]);
+    if acts[1] {
+        parts.insert(Part::Accepter(id()));
+    }
+    for routes in Side::BOTH.into_iter().filter_map(|side| spec.side(side).routes.as_ref()) {
+        for table in &routes.route_tables.ids {
+            let to = |destination: &String| Part::Route(id(), table.clone(), destination.clone());
+            parts.extend(routes.destination_cidr_blocks.iter().map(to));
+        }
+    }
+    parts
 }
 
 /// The spec that keeps the connection as it is, or the reason why there is none.
@@ -72,13 +98,14 @@ fn spec(peering: &Peering, options: &Options, inventory: &mut Inventory) -> Resu
         let name = end.owner_id.as_ref().and_then(|owner| options.identities.get(owner))?;
         Some(IdentityReference { name: name.clone() })
     };
-    // The operator uses the requester's credentials for an accepter in the same account.
-    let is_one_account = peering.is_in_one_account();
-    let accepter_identity = identity(&peering.accepter).filter(|_| !is_one_account);
-    let acts = [true, is_one_account || accepter_identity.is_some()];
+    let accepter_identity = identity(&peering.accepter).filter(|_| !peering.is_in_one_account());
+    let acts = acts(peering, options);
     let Kept { shared, requester: own, accepter: others } = tags(peering, acts, &mut inventory.notes);
     let mut side = |side: Side, identity_ref, acts: bool, tags| {
         let end = peering.end(side);
+        if acts {
+            note_unknown(peering, side, &mut inventory.notes);
+        }
         let unknown = |field: &str| {
             format!(
                 "cannot be imported: the {field} of the {side}'s VPC is not known; import it from AWS with --region"
@@ -90,7 +117,7 @@ fn spec(peering: &Peering, options: &Options, inventory: &mut Inventory) -> Resu
             region: end.region.as_deref().map(Into::into),
             identity_ref,
             // `false` is the default of EC2. Without a permission for options, it would be an error.
-            options: (acts && end.allows_dns == Some(true))
+            options: (acts && end.dns.and_then(|dns| dns.allows) == Some(true))
                 .then_some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true), ..SideOptions::default() }),
             routes: routes(peering, side, acts, &mut inventory.notes),
             tags,
@@ -120,6 +147,24 @@ fn spec(peering: &Peering, options: &Options, inventory: &mut Inventory) -> Resu
         recreate_on: Vec::new(),
         suspend: false,
     })
+}
+
+/// Notes the fields of an end that no source shows.
+fn note_unknown(peering: &Peering, side: Side, notes: &mut BTreeSet<String>) {
+    let (id, end) = (&peering.id, peering.end(side));
+    let region = end.region.as_deref().unwrap_or("REGION");
+    if end.tags.is_none() && !peering.shares_tags() {
+        notes.insert(format!(
+            "{id}: the tags of the {side}'s end are not known, and not in the manifest; to read its tags and routes from \
+             AWS, add --region {region}"
+        ));
+    }
+    if end.dns.is_some_and(|dns| dns.allows.is_none()) {
+        notes.insert(format!(
+            "{id}: the sources disagree on the DNS option of the {side}'s end, which is not in the manifest; refresh them, \
+             or read it from AWS with --region {region}"
+        ));
+    }
 }
 
 fn note_other_account(peering: &Peering, inventory: &mut Inventory) {
@@ -176,21 +221,26 @@ fn yaml(object: &impl Serialize) -> anyhow::Result<String> {
     if let Some(object) = object.as_object_mut() {
         object.remove("status");
     }
-    if let Some(spec) = object["spec"].as_object_mut() {
-        let defaults = [
-            ("acceptance", json!("Auto")),
-            ("dryRun", json!(false)),
-            ("suspend", json!(false)),
-            ("reject", json!(false)),
-        ];
-        spec.retain(|key, value| !value.is_null() && !defaults.contains(&(key.as_str(), value.clone())));
+    let defaults = [
+        ("acceptance", json!("Auto")),
+        ("dryRun", json!(false)),
+        ("suspend", json!(false)),
+        ("reject", json!(false)),
+        ("manageDnsAttributes", json!(false)),
+    ];
+    let places = ["/spec", "/spec/requester/options", "/spec/accepter/options"];
+    for place in places {
+        if let Some(fields) = object.pointer_mut(place).and_then(Value::as_object_mut) {
+            fields.retain(|key, value| !value.is_null() && !defaults.contains(&(key.as_str(), value.clone())));
+        }
     }
-    debug_assert!(object["metadata"] != Value::Null);
     Ok(serde_saphyr::to_string(&object)?)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::model::{Authority, Dns};
+    use super::super::names::names;
     use super::*;
 
     fn peering() -> Peering {
@@ -198,7 +248,7 @@ mod tests {
             vpc_id: Some(vpc.into()),
             owner_id: Some(owner.into()),
             region: Some("eu-central-1".into()),
-            allows_dns: Some(true),
+            dns: Dns::new(Authority::OwnEnd, Some(true)),
             tags: Some([("Name".into(), "a".into()), ("vpc".into(), vpc.into())].into()),
             routes: [("rtb-11111111".into(), [other.into()].into())].into(),
             ..End::default()
@@ -217,8 +267,9 @@ mod tests {
         inventory.add(peering);
         let identities = identities.iter().map(|(account, name)| ((*account).into(), (*name).into())).collect();
         let options = Options { policy: ManagementPolicy::Full, namespace: Some("team".into()), identities };
-        let manifests = render(&mut inventory, &options).unwrap_or_else(|error| panic!("{error}"));
-        let again = render(&mut inventory.clone(), &options).unwrap_or_else(|error| panic!("{error}"));
+        let names = names(inventory.peerings.values());
+        let manifests = render(&mut inventory, &names, &options).unwrap_or_else(|error| panic!("{error}"));
+        let again = render(&mut inventory.clone(), &names, &options).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(manifests, again);
         let parse = |manifest: &Manifest| {
             serde_saphyr::from_str(&manifest.yaml).unwrap_or_else(|error| panic!("{error}: {}", manifest.yaml))

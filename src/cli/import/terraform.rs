@@ -8,7 +8,11 @@ use std::fmt::Write;
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
-use super::model::{End, Form, Inventory, Peering, Route, block, field, place, tag_map};
+use super::model::{Authority, Dns, End, Form, Inventory, Part, Peering, Route, block, field, place, tag_map};
+
+const CONNECTION: &str = "aws_vpc_peering_connection";
+const ACCEPTER: &str = "aws_vpc_peering_connection_accepter";
+const OPTIONS: &str = "aws_vpc_peering_connection_options";
 
 const PCX: Form = Form::Id("pcx");
 const VPC: Form = Form::Id("vpc");
@@ -38,29 +42,48 @@ struct Known {
 /// # Errors
 /// If the state has another format. The error names the resource and the field.
 pub(super) fn read(state: &Value, inventory: &mut Inventory) -> anyhow::Result<()> {
-    ensure!(
-        state["format_version"].is_string(),
-        "format_version is missing: pass the output of `terraform show -json`"
-    );
-    let root = [&state["values"]["root_module"], &state["prior_state"]["values"]["root_module"]];
-    let Some(root) = root.into_iter().find(|root| root.is_object()) else {
-        bail!("values.root_module is missing: the state is empty");
-    };
     let mut resources = Vec::new();
-    collect(root, "values.root_module", &mut resources)?;
+    collect(root(state)?, "values.root_module", &mut resources)?;
     let known = Known::of(&resources)?;
+    resources.retain(|resource| resource.is_managed);
     let context = |resource: &Resource<'_>| resource.address.to_owned();
-    for resource in resources.iter().filter(|resource| resource.is_managed) {
-        add_connection(resource, &known, inventory).with_context(|| context(resource))?;
+    // The resource of the accepter's end is read after the connection, which shows the order of the VPCs.
+    for kind in [CONNECTION, ACCEPTER, OPTIONS] {
+        for resource in resources.iter().filter(|resource| resource.kind == kind) {
+            add_connection(resource, &known, inventory).with_context(|| context(resource))?;
+        }
     }
     let mut separate = BTreeSet::new();
-    for resource in resources.iter().filter(|resource| resource.is_managed && resource.kind == "aws_route") {
+    for resource in resources.iter().filter(|resource| resource.kind == "aws_route") {
         separate.extend(add_route(resource, &known, inventory).with_context(|| context(resource))?);
     }
-    for resource in resources.iter().filter(|resource| resource.is_managed) {
+    for resource in &resources {
         add_inline_routes(resource, &separate, inventory).with_context(|| context(resource))?;
     }
     Ok(())
+}
+
+/// The root module of a state, or of the state in a plan.
+///
+/// # Errors
+/// If the document has another format, or a major version that is not known.
+fn root(state: &Value) -> anyhow::Result<&Value> {
+    let expected = "pass the output of `terraform show -json`";
+    let version = state["format_version"].as_str();
+    if let (None, Some(raw)) = (version, state["version"].as_u64()) {
+        bail!("this is a state file (version {raw}); {expected} instead");
+    }
+    let version = version.with_context(|| format!("format_version is missing; {expected}"))?;
+    ensure!(
+        matches!(version.split_once('.'), Some(("0" | "1", _))),
+        "format_version is {version:?}, but only version 1 is supported; use `terraform show -json` of Terraform 1, or \
+         import the connections from AWS with --region"
+    );
+    let root = [&state["values"]["root_module"], &state["prior_state"]["values"]["root_module"]];
+    root.into_iter().find(|root| root.is_object()).context(
+        "values.root_module is missing, because the state is empty; run `terraform show -json` in the directory of the \
+         configuration that manages the connections",
+    )
 }
 
 /// Collects the resources of a module and of its child modules.
@@ -74,7 +97,13 @@ fn collect<'a>(module: &'a Value, path: &str, resources: &mut Vec<Resource<'a>>)
         let text =
             |name: &str| resource[name].as_str().with_context(|| format!("{path}.resources: a resource has no {name}"));
         let (address, kind, values) = (text("address")?, text("type")?, &resource["values"]);
-        resources.push(Resource { address, kind, is_managed: resource["mode"] != "data", values });
+        let is_managed = resource["mode"] != "data";
+        let is_known = [CONNECTION, ACCEPTER, OPTIONS].contains(&kind);
+        ensure!(
+            is_known || !is_managed || !kind.starts_with("aws") || !kind.contains("vpc_peering"),
+            "{address}: the resource type {kind} is not supported; import its connection from AWS with --region and --vpc"
+        );
+        resources.push(Resource { address, kind, is_managed, values });
     }
     for child in list("child_modules")? {
         collect(child, child["address"].as_str().unwrap_or(path), resources)?;
@@ -115,54 +144,64 @@ impl Known {
 fn add_connection(resource: &Resource<'_>, known: &Known, inventory: &mut Inventory) -> anyhow::Result<()> {
     let Resource { address, kind, values, .. } = resource;
     let tags = || Ok::<_, anyhow::Error>(tag_map(values, "tags_all")?.or(tag_map(values, "tags")?));
-    let mut peering = match *kind {
-        "aws_vpc_peering_connection" => {
-            let accepter = known.end(
-                field(values, "peer_vpc_id", VPC)?,
-                field(values, "peer_owner_id", Form::Account)?,
-                field(values, "peer_region", Form::Region)?,
-            );
-            let mut requester = known.end(field(values, "vpc_id", VPC)?, None, field(values, "region", Form::Region)?);
+    let id = if *kind == CONNECTION { "id" } else { "vpc_peering_connection_id" };
+    let id =
+        field(values, id, PCX)?.with_context(|| format!("{id} is missing; run `terraform apply -refresh-only`"))?;
+    let own = known.end(field(values, "vpc_id", VPC)?, None, None);
+    let peer = known.end(field(values, "peer_vpc_id", VPC)?, field(values, "peer_owner_id", Form::Account)?, None);
+    // The provider shows the region of a resource since version 6.
+    let (region, peer_region) = (field(values, "region", Form::Region)?, field(values, "peer_region", Form::Region)?);
+    let (mut requester, mut accepter, authorities, part) = match *kind {
+        CONNECTION => {
+            let (mut requester, mut accepter) = (own, peer);
             // EC2 accepts the request in the same call only within one account.
             if values["auto_accept"] == true {
                 requester.owner_id = requester.owner_id.or_else(|| accepter.owner_id.clone());
             }
             requester.tags = tags()?;
-            let id = field(values, "id", PCX)?.context("id is missing")?;
-            Peering { id, requester, accepter, ..Peering::default() }
+            requester.region = region.or(requester.region);
+            accepter.region = peer_region.or(accepter.region);
+            (requester, accepter, [Authority::OwnEnd, Authority::OtherEnd], Part::Connection(id.clone()))
         }
-        "aws_vpc_peering_connection_accepter" => {
-            let (vpc, peer) = (field(values, "vpc_id", VPC)?, field(values, "peer_vpc_id", VPC)?);
-            let mut accepter = known.end(vpc, None, field(values, "region", Form::Region)?);
+        ACCEPTER => {
+            let (requester, mut accepter) = if inventory.has_requesters_order(&id, &own, &peer) {
+                let owner_id = own.owner_id.or_else(|| peer.owner_id.clone());
+                (End { owner_id, ..own }, peer)
+            } else {
+                (peer, own)
+            };
             accepter.tags = tags()?;
-            let requester = known.end(peer, field(values, "peer_owner_id", Form::Account)?, None);
-            let id =
-                field(values, "vpc_peering_connection_id", PCX)?.context("vpc_peering_connection_id is missing")?;
-            Peering { id, requester, accepter, is_accepter_only: true, ..Peering::default() }
+            // The provider shows the accepter's region as that of the peer, also at the accepter's end.
+            accepter.region = peer_region.or(region).or(accepter.region);
+            (requester, accepter, [Authority::OtherEnd, Authority::OwnEnd], Part::Accepter(id.clone()))
         }
-        "aws_vpc_peering_connection_options" => {
-            let id =
-                field(values, "vpc_peering_connection_id", PCX)?.context("vpc_peering_connection_id is missing")?;
-            Peering { id, is_accepter_only: true, ..Peering::default() }
-        }
-        _ => return Ok(()),
+        _ => (End::default(), End::default(), [Authority::Options; 2], Part::Connection(id.clone())),
     };
-    peering.code = values["accept_status"].as_str().map(str::to_owned);
-    peering.requester.allows_dns = dns(values, "requester");
-    peering.accepter.allows_dns = dns(values, "accepter");
-    inventory.terraform.insert((*address).to_owned(), Some(peering.id.clone()));
-    inventory.add(peering);
+    requester.dns = dns(values, "requester", authorities[0]);
+    accepter.dns = dns(values, "accepter", authorities[1]);
+    inventory.terraform.insert((*address).to_owned(), Some(part));
+    let code = values["accept_status"].as_str().map(str::to_owned);
+    inventory.add(Peering { id, code, requester, accepter, is_accepter_only: *kind != CONNECTION });
     Ok(())
 }
 
-fn dns(values: &Value, name: &str) -> Option<bool> {
-    block(values, name)["allow_remote_vpc_dns_resolution"].as_bool()
+fn dns(values: &Value, name: &str, authority: Authority) -> Option<Dns> {
+    Dns::new(authority, block(values, name)["allow_remote_vpc_dns_resolution"].as_bool())
 }
 
 /// The destination of a route, IPv4 or IPv6. `None` for a prefix list, which the operator does not support.
 fn destination(route: &Value, prefix: &str) -> anyhow::Result<Option<String>> {
     let ipv4 = field(route, &format!("{prefix}cidr_block"), Form::CidrBlock)?;
     Ok(ipv4.or(field(route, &format!("{prefix}ipv6_cidr_block"), Form::CidrBlock)?))
+}
+
+fn note_prefix_list(table: &str, route: &Value, connection: &str, inventory: &mut Inventory) {
+    if let Some(list) = route["destination_prefix_list_id"].as_str().filter(|list| !list.is_empty()) {
+        inventory.note(format!(
+            "{connection}: the route to {list:?} in {table} is not in the manifest, because a VpcPeering has no routes to \
+             prefix lists; keep it in Terraform"
+        ));
+    }
 }
 
 /// Adds an `aws_route`, and returns its table and destination.
@@ -174,18 +213,17 @@ fn add_route(
     let Resource { address, values, .. } = resource;
     let connection = field(values, "vpc_peering_connection_id", PCX)?;
     let (table, destination) = (field(values, "route_table_id", TABLE)?, destination(values, "destination_")?);
-    let mut taken = None;
-    let (Some(connection), Some(table), Some(destination)) = (connection, table, destination) else {
+    let (Some(connection), Some(table), Some(destination)) = (&connection, &table, destination) else {
+        if let (Some(connection), Some(table)) = (connection, table) {
+            note_prefix_list(&table, values, &connection, inventory);
+        }
         inventory.terraform.insert((*address).to_owned(), None);
         return Ok(None);
     };
-    let entry = (table.clone(), destination.clone());
-    let route = Route { table, destination, connection };
-    if inventory.add_route(&route, known.tables.get(&route.table).map(String::as_str)) {
-        taken = Some(route.connection);
-    }
-    inventory.terraform.insert((*address).to_owned(), taken);
-    Ok(Some(entry))
+    let route = Route { table: table.clone(), destination: destination.clone(), connection: connection.clone() };
+    let part = inventory.add_route(route, known.tables.get(table).map(String::as_str));
+    inventory.terraform.insert((*address).to_owned(), part);
+    Ok(Some((table.clone(), destination)))
 }
 
 /// Adds the routes inside a route table. A refresh also shows those of `aws_route` there.
@@ -203,19 +241,22 @@ fn add_inline_routes(
         let context = || format!("route[{index}]");
         let connection = field(route, "vpc_peering_connection_id", PCX).with_context(context)?;
         let destination = destination(route, "").with_context(context)?;
-        let (Some(connection), Some(destination)) = (connection, destination) else { continue };
+        let Some(connection) = connection else { continue };
+        let Some(destination) = destination else {
+            note_prefix_list(&table, route, &connection, inventory);
+            continue;
+        };
         if separate.contains(&(table.clone(), destination.clone())) {
             continue;
         }
         let route = Route { table: table.clone(), destination, connection };
-        if inventory.add_route(&route, vpc.as_deref()) {
+        if let Some(part) = inventory.add_route(route, vpc.as_deref()) {
             let step = format!(
-                "Terraform: {:?} contains routes through {}; add lifecycle {{ ignore_changes = [route] }} to it before you \
-                 remove them from its configuration",
-                without_keys(address),
-                route.connection
+                "Terraform: {} contains routes of the connection; add lifecycle {{ ignore_changes = [route] }} to it, and \
+                 then remove them from its configuration",
+                without_keys(address)
             );
-            inventory.releases.insert((route.connection, step));
+            inventory.releases.insert((part, step));
         }
     }
     Ok(())
@@ -224,11 +265,11 @@ fn add_inline_routes(
 /// The `removed` blocks that make Terraform forget the resources of the imported connections without destroying them.
 /// A block cannot name one instance of a resource, so that a resource with other instances needs `terraform state rm`.
 /// <https://developer.hashicorp.com/terraform/language/state/remove>
-pub(super) fn removed(inventory: &Inventory, imported: &BTreeSet<String>) -> String {
-    let is_taken = |id: &Option<String>| id.as_ref().is_some_and(|id| imported.contains(id));
+pub(super) fn removed(inventory: &Inventory, taken: &BTreeSet<Part>) -> String {
     let mut resources: BTreeMap<String, Vec<(&String, bool)>> = BTreeMap::new();
-    for (address, id) in &inventory.terraform {
-        resources.entry(without_keys(address)).or_default().push((address, is_taken(id)));
+    for (address, part) in &inventory.terraform {
+        let is_taken = part.as_ref().is_some_and(|part| taken.contains(part));
+        resources.entry(without_keys(address)).or_default().push((address, is_taken));
     }
     let mut text = String::new();
     for (address, instances) in resources {
@@ -351,7 +392,7 @@ mod tests {
         assert_eq!(peering.requester.routes, [("rtb-11111111".into(), ["10.2.0.0/16".into()].into())].into());
         assert_eq!(peering.accepter.routes, [("rtb-22222222".into(), ["10.1.0.0/16".into()].into())].into());
         assert_eq!(peering.requester.tags.as_ref().map(BTreeMap::len), Some(2));
-        assert_eq!(peering.requester.allows_dns, Some(true));
+        assert_eq!(peering.requester.dns.and_then(|dns| dns.allows), Some(true));
         Ok(())
     }
 
@@ -359,7 +400,9 @@ mod tests {
     fn terraform_forgets_what_the_operator_takes_over() -> anyhow::Result<()> {
         let mut inventory = Inventory::default();
         read(&state(), &mut inventory)?;
-        let text = removed(&inventory, &["pcx-0a1b2c3d4e5f67890".into()].into());
+        let id = || "pcx-0a1b2c3d4e5f67890".to_owned();
+        let route = Part::Route(id(), "rtb-11111111".into(), "10.2.0.0/16".into());
+        let text = removed(&inventory, &[Part::Connection(id()), Part::Accepter(id()), route].into());
         assert_eq!(text.matches("removed {").count(), 3, "{text}");
         assert!(text.contains("  from = module.peering.aws_vpc_peering_connection_accepter.this\n"), "{text}");
         assert!(text.contains("terraform state rm 'aws_route.all[\"peer\"]'"), "{text}");
