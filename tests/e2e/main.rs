@@ -287,6 +287,8 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         cli::check::each_fault_in_kubernetes_has_a_line,
         cli::check::before_the_installation_only_the_prerequisites_are_checked,
         cli::graph::the_peerings_of_two_regions_are_drawn,
+        cli::import::each_source_is_adopted_without_a_changing_call,
+        cli::import::bad_input::bad_input_is_explained_in_one_sentence,
         cli::graph::the_name_of_the_binary_and_the_pages_fit,
         crashes::a_crash_before_any_call_is_safe,
         crashes::a_crash_after_any_call_is_safe,

@@ -1,0 +1,1 @@
+//! Runs every command of docs/migrate.md.
