@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -35,7 +35,9 @@ pub(crate) fn text(file: &Path) -> anyhow::Result<String> {
 }
 
 fn parse(text: &str) -> anyhow::Result<Vec<Value>> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text)?;
+    // The message names the line. Without the lines around it, it is one sentence.
+    let documents =
+        serde_saphyr::from_multiple::<Value>(text).map_err(|error| anyhow!("{}", error.without_snippet()))?;
     let mut objects = Vec::new();
     for document in documents {
         match document {

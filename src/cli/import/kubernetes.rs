@@ -104,9 +104,11 @@ pub(super) async fn list(client: &Client, group: &str, kinds: &[&str]) -> anyhow
         Err(Error::Discovery(DiscoveryError::MissingApiGroup(_))) => return Ok(None),
         known => known.map_err(|error| explain(error, &format!("look for the API group {group}")))?,
     };
+    // A version does not have all kinds of its group.
+    let resources = known.resources_by_stability();
     let mut objects = Vec::new();
     for kind in kinds {
-        let Some((resource, _)) = known.recommended_kind(kind) else { continue };
+        let Some((resource, _)) = resources.iter().find(|(resource, _)| resource.kind == *kind) else { continue };
         let gvk = GroupVersionKind::gvk(&resource.group, &resource.version, &resource.kind);
         let resource = ApiResource::from_gvk_with_plural(&gvk, &resource.plural);
         let listed = Api::<DynamicObject>::all_with(client.clone(), &resource).list(&ListParams::default()).await;

@@ -28,11 +28,13 @@ use crate::aws::{AwsError, Class};
 /// Writes manifests that adopt existing peering connections, with their options, routes and tags.
 ///
 /// The connections come from AWS (--region or --identity), from Terraform (--terraform), or from resources of ACK and
-/// Crossplane, in FILE or in the cluster. Connections that the operator already manages, or that have ended, are left
-/// out. Standard error lists everything that the manifests leave out, and the steps that make the other tool let go of
-/// the connections without deleting them.
+/// Crossplane, in FILE or in the cluster. Beside another source, AWS completes the connections of that source.
+/// Connections that the operator already manages, or that have ended, are left out. Standard error lists everything
+/// that the manifests leave out, and the steps that make the other tool let go of the connections without deleting
+/// them.
 ///
-/// Apply the manifests of --observe first: they write nothing to AWS. Then apply those of --full.
+/// Apply the manifests of --observe first: they write nothing to AWS. Then apply those of --full, which add ownership
+/// tags. Guide: docs/migrate.md.
 #[derive(Debug, Args)]
 pub(crate) struct Import {
     /// Manifests of ACK or Crossplane; - reads standard input.
@@ -139,9 +141,13 @@ impl Import {
         !self.regions.is_empty() || !self.identities.is_empty()
     }
 
+    /// Whether AWS is the only source.
+    fn is_aws_alone(&self) -> bool {
+        self.files.is_empty() && self.terraform.is_empty() && !self.ack && !self.crossplane
+    }
+
     fn read_files(&self, inventory: &mut Inventory) -> anyhow::Result<()> {
-        let is_alone = self.files.is_empty() && self.terraform.is_empty() && !self.ack && !self.crossplane;
-        if is_alone && !self.reads_aws() {
+        if self.is_aws_alone() && !self.reads_aws() {
             bail!(
                 "there is nothing to import from: set --region, --identity, --terraform, --ack, --crossplane or FILE"
             );
@@ -188,6 +194,7 @@ impl Import {
         if !self.reads_aws() {
             return Ok(());
         }
+        let known: BTreeSet<_> = inventory.peerings.keys().cloned().collect();
         let own = (self.identities.is_empty() || self.own_credentials).then_some(None);
         for name in own.into_iter().chain(self.identities.iter().map(|name| Some(name.as_str()))) {
             let access = accounts::open(&self.kube, name).await?;
@@ -204,6 +211,10 @@ impl Import {
                 let seen = aws::read(&access.account, region, inventory).await;
                 seen.map_err(|error| explain(error, &format!("in {region}{of}")))?;
             }
+        }
+        // Beside another source, AWS completes the connections of that source.
+        if !self.is_aws_alone() {
+            inventory.peerings.retain(|id, _| known.contains(id));
         }
         Ok(())
     }

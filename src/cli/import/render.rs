@@ -104,7 +104,7 @@ fn spec(peering: &Peering, options: &Options, inventory: &mut Inventory) -> Resu
     let mut side = |side: Side, identity_ref, acts: bool, tags| {
         let end = peering.end(side);
         if acts {
-            note_unknown(peering, side, &mut inventory.notes);
+            note_unknown(peering, side, options, &mut inventory.notes);
         }
         let unknown = |field: &str| {
             format!(
@@ -150,19 +150,21 @@ fn spec(peering: &Peering, options: &Options, inventory: &mut Inventory) -> Resu
 }
 
 /// Notes the fields of an end that no source shows.
-fn note_unknown(peering: &Peering, side: Side, notes: &mut BTreeSet<String>) {
+fn note_unknown(peering: &Peering, side: Side, options: &Options, notes: &mut BTreeSet<String>) {
     let (id, end) = (&peering.id, peering.end(side));
-    let region = end.region.as_deref().unwrap_or("REGION");
+    let identity = end.owner_id.as_ref().and_then(|owner| options.identities.get(owner));
+    let identity = identity.map(|name| format!(" --identity {name}")).unwrap_or_default();
+    let flags = format!("--region {}{identity}", end.region.as_deref().unwrap_or("REGION"));
     if end.tags.is_none() && !peering.shares_tags() {
         notes.insert(format!(
             "{id}: the tags of the {side}'s end are not known, and not in the manifest; to read its tags and routes from \
-             AWS, add --region {region}"
+             AWS, add {flags}"
         ));
     }
     if end.dns.is_some_and(|dns| dns.allows.is_none()) {
         notes.insert(format!(
             "{id}: the sources disagree on the DNS option of the {side}'s end, which is not in the manifest; refresh them, \
-             or read it from AWS with --region {region}"
+             or read it from AWS with {flags}"
         ));
     }
 }

@@ -274,8 +274,11 @@ pub(super) fn removed(inventory: &Inventory, taken: &BTreeSet<Part>) -> String {
     let mut text = String::new();
     for (address, instances) in resources {
         if instances.iter().all(|(_, is_taken)| *is_taken) {
-            let block = format!("removed {{\n  from = {address}\n\n  lifecycle {{\n    destroy = false\n  }}\n}}\n");
-            text += &block;
+            let separator = if text.is_empty() { "" } else { "\n" };
+            _ = write!(
+                text,
+                "{separator}removed {{\n  from = {address}\n\n  lifecycle {{\n    destroy = false\n  }}\n}}\n"
+            );
             continue;
         }
         for (instance, _) in instances.iter().filter(|(_, is_taken)| *is_taken) {

@@ -232,8 +232,17 @@ pub async fn each_source_is_adopted_without_a_changing_call(world: World) -> Res
         let from_file = migration.import(&[&[&*file], &known[..]].concat()).await?;
         ensure_snapshot(&format!("{name}-observe.txt"), &from_file)?;
     }
+    completion(&migration).await?;
     selection(&migration).await?;
     migration.stop().await
+}
+
+/// AWS adds what ACK does not show, and no other connection. ACK manages the connections of one account only.
+async fn completion(migration: &Migration) -> Result<()> {
+    let completed = migration.import(&["--ack", "--region", OTHER_REGION, "--identity", IDENTITY]).await?;
+    ensure_snapshot("ack-and-aws-observe.txt", &completed)?;
+    let own = migration.import(&["--ack"]).await?;
+    ensure_snapshot("ack-one-account-observe.txt", &own)
 }
 
 /// `--vpc` and `--tag`, and a directory.
