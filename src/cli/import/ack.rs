@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use super::kubernetes::{Name, is_of};
-use super::model::{Authority, Dns, End, Form, Inventory, Part, Peering, Route, field};
+use super::model::{Authority, Dns, End, Form, Inventory, Part, Peering, Release, Route, field};
 
 pub(super) const GROUP: &str = "ec2.services.k8s.aws";
 pub(super) const KINDS: [&str; 3] = ["VPC", "VPCPeeringConnection", "RouteTable"];
@@ -93,11 +93,16 @@ fn add_connection(object: &Value, name: &Name, ids: &Ids, inventory: &mut Invent
     accepter.region = accepter.region.or(field(object, "spec.peerRegion", Form::Region)?);
     requester.tags = Some(tags(&object["spec"]["tags"])?);
     let code = object["status"]["status"]["code"].as_str().map(str::to_owned);
-    let retain = name.command("annotate", "services.k8s.aws/deletion-policy=retain");
-    let step = format!("ACK: {retain} && {}", name.command("delete", ""));
-    inventory.releases.insert((Part::Connection(id.clone()), step));
+    inventory.releases.insert((Part::Connection(id.clone()), Release::Command(release(name))));
     inventory.add(Peering { id, code, requester, accepter, is_accepter_only: false });
     Ok(())
+}
+
+/// The command that deletes the object, and keeps its resource in AWS.
+/// <https://aws-controllers-k8s.github.io/community/docs/user-docs/deletion-policy/>
+fn release(name: &Name) -> String {
+    let retain = name.command("annotate --overwrite", "services.k8s.aws/deletion-policy=retain");
+    format!("{retain} && {}", name.command("delete", ""))
 }
 
 fn end(object: &Value, side: &str, vpc_id: Option<String>) -> anyhow::Result<End> {
@@ -149,13 +154,12 @@ fn add_routes(object: &Value, name: &Name, ids: &Ids, inventory: &mut Inventory)
         let (Some(connection), Some(destination)) = (connection.with_context(context)?, destination) else { continue };
         let route = Route { table: table.clone(), destination, connection };
         if let Some(part) = inventory.add_route(route, vpc.as_deref()) {
-            let retain = name.command("annotate", "services.k8s.aws/deletion-policy=retain");
             let step = format!(
-                "ACK: {name} also keeps routes of the connection, and deletes routes that its spec does not have; leave them \
-                 in its spec, or release it: {retain} && {}",
-                name.command("delete", "")
+                "{name} of ACK also keeps these routes, and deletes routes that its spec does not have; leave them in its \
+                 spec, or release the whole route table: {}",
+                release(name)
             );
-            inventory.releases.insert((part, step));
+            inventory.releases.insert((part, Release::Advice(step)));
         }
     }
     Ok(())

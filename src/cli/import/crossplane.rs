@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::kubernetes::{Name, is_of};
-use super::model::{Authority, Dns, End, Form, Inventory, Part, Peering, Route, block, field, place, tag_map};
+use super::model::{Authority, Dns, End, Form, Inventory, Part, Peering, Release, Route, block, field, place, tag_map};
 
 /// The groups of cluster-scoped and of namespaced resources.
 pub(super) const GROUPS: [&str; 2] = ["ec2.aws.upbound.io", "ec2.aws.m.upbound.io"];
@@ -64,14 +64,14 @@ impl Managed<'_> {
 
     /// The step that makes Crossplane let go without deleting. Namespaced resources have no deletionPolicy.
     /// <https://docs.crossplane.io/latest/managed-resources/managed-resources/#managementpolicies>
-    fn release(&self) -> String {
+    fn release(&self) -> Release {
         let patch = if is_of(self.object, GROUPS[1], self.kind) {
             json!({"spec": {"managementPolicies": ["Observe"]}})
         } else {
             json!({"spec": {"deletionPolicy": "Orphan", "managementPolicies": ["Observe"]}})
         };
         let patch = self.name.command("patch", &format!("--type merge -p '{patch}'"));
-        format!("Crossplane: {patch} && {}", self.name.command("delete", ""))
+        Release::Command(format!("{patch} && {}", self.name.command("delete", "")))
     }
 }
 
@@ -247,9 +247,9 @@ mod tests {
         assert_eq!(peering.accepter.region.as_deref(), Some("us-west-2"));
         assert_eq!(peering.accepter.dns.and_then(|dns| dns.allows), Some(true));
         assert!(!peering.is_accepter_only && peering.accepter.routes.contains_key("rtb-22222222"));
-        let steps: Vec<_> = inventory.releases.iter().map(|(_, step)| step.as_str()).collect();
+        let steps: Vec<_> = inventory.releases.iter().map(|(_, step)| format!("{step:?}")).collect();
         assert_eq!(steps.len(), 4, "{steps:?}");
-        assert!(steps.iter().all(|step| step.contains("\"deletionPolicy\":\"Orphan\"")), "{steps:?}");
+        assert!(steps.iter().all(|step| step.starts_with("Command") && step.contains("Orphan")), "{steps:?}");
         let mut wrong = connection;
         wrong["status"]["atProvider"]["vpcId"] = json!(1);
         let error = read(&[wrong], &mut inventory).err().map(|error| format!("{error:#}")).unwrap_or_default();

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 
-use self::model::{Form, Inventory, Selection};
+use self::model::{Form, Inventory, Release, Selection};
 use self::render::{Manifest, Options};
 use super::kubernetes::KubeArgs;
 use super::output::{self, Progress};
@@ -85,7 +85,8 @@ pub(crate) struct Import {
     #[arg(long, conflicts_with = "observe")]
     full: bool,
 
-    /// The directory to write to, one file per resource, and removed.tf for Terraform. Defaults to standard output.
+    /// The directory to write to: one file per resource, removed.tf for Terraform, and the script release.sh for ACK and
+    /// Crossplane. Defaults to standard output.
     #[arg(long, value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
 
@@ -223,16 +224,22 @@ impl Import {
     fn write(&self, manifests: &[Manifest], inventory: &Inventory) -> anyhow::Result<()> {
         let taken: BTreeSet<_> = manifests.iter().flat_map(|manifest| manifest.parts.iter().cloned()).collect();
         let removed = terraform::removed(inventory, &taken);
-        match &self.directory {
-            Some(directory) => write_files(directory, manifests, &removed)?,
-            None => {
-                let documents: Vec<_> = manifests.iter().map(|manifest| manifest.yaml.as_str()).collect();
-                output::print(&documents.join("---\n"))?;
-                anstream::eprint!("{removed}");
-            }
+        let (mut commands, mut advice) = (BTreeSet::new(), BTreeSet::new());
+        for (_, step) in inventory.releases.iter().filter(|(part, _)| taken.contains(part)) {
+            match step {
+                Release::Command(command) => commands.insert(command),
+                Release::Advice(sentence) => advice.insert(sentence),
+            };
         }
-        let releases = inventory.releases.iter().filter(|(part, _)| taken.contains(part)).map(|(_, step)| step);
-        for line in inventory.notes.iter().chain(releases.collect::<BTreeSet<_>>()) {
+        if let Some(directory) = &self.directory {
+            write_files(directory, manifests, &removed, &commands)?;
+            commands.clear();
+        } else {
+            let documents: Vec<_> = manifests.iter().map(|manifest| manifest.yaml.as_str()).collect();
+            output::print(&documents.join("---\n"))?;
+            anstream::eprint!("{removed}");
+        }
+        for line in inventory.notes.iter().chain(advice).chain(commands) {
             anstream::eprintln!("# {line}");
         }
         Ok(())
@@ -251,12 +258,23 @@ fn explain(error: AwsError, place: &str) -> anyhow::Error {
 }
 
 /// Writes the files, and prints whether each has changed.
-fn write_files(directory: &Path, manifests: &[Manifest], removed: &str) -> anyhow::Result<()> {
+fn write_files(
+    directory: &Path,
+    manifests: &[Manifest],
+    removed: &str,
+    commands: &BTreeSet<&String>,
+) -> anyhow::Result<()> {
     std::fs::create_dir_all(directory)
         .with_context(|| format!("--directory: cannot create {}; choose another directory", directory.display()))?;
-    let yaml = manifests.iter().map(|manifest| (format!("{}.yaml", manifest.name), manifest.yaml.as_str()));
-    let terraform = Some(("removed.tf".to_owned(), removed)).filter(|(_, text)| !text.is_empty());
-    for (name, text) in yaml.chain(terraform) {
+    let mut files: Vec<_> = manifests.iter().map(|it| (format!("{}.yaml", it.name), it.yaml.clone())).collect();
+    if !removed.is_empty() {
+        files.push(("removed.tf".into(), removed.to_owned()));
+    }
+    if !commands.is_empty() {
+        let lines: String = commands.iter().map(|command| format!("{command}\n")).collect();
+        files.push(("release.sh".into(), format!("#!/bin/sh\nset -eu\n{lines}")));
+    }
+    for (name, text) in files {
         let file = directory.join(name);
         let is_same = std::fs::read_to_string(&file).is_ok_and(|old| old == text);
         if !is_same {

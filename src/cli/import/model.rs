@@ -77,6 +77,15 @@ pub(super) enum Part {
     Route(String, String, String),
 }
 
+/// A step that makes another tool let go of a part, without deleting it in AWS.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Release {
+    /// A line of a shell script.
+    Command(String),
+    /// A sentence for a person.
+    Advice(String),
+}
+
 /// Everything that the sources yield.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inventory {
@@ -84,7 +93,7 @@ pub(super) struct Inventory {
     pub(super) peerings: BTreeMap<String, Peering>,
     pub(super) notes: BTreeSet<String>,
     /// The steps that make other controllers let go of a part.
-    pub(super) releases: BTreeSet<(Part, String)>,
+    pub(super) releases: BTreeSet<(Part, Release)>,
     /// The addresses of the Terraform resources of the imported types, and the part that each manages.
     pub(super) terraform: BTreeMap<String, Option<Part>>,
 }

@@ -8,7 +8,7 @@ use std::fmt::Write;
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
-use super::model::{Authority, Dns, End, Form, Inventory, Part, Peering, Route, block, field, place, tag_map};
+use super::model::{Authority, Dns, End, Form, Inventory, Part, Peering, Release, Route, block, field, place, tag_map};
 
 const CONNECTION: &str = "aws_vpc_peering_connection";
 const ACCEPTER: &str = "aws_vpc_peering_connection_accepter";
@@ -252,11 +252,11 @@ fn add_inline_routes(
         let route = Route { table: table.clone(), destination, connection };
         if let Some(part) = inventory.add_route(route, vpc.as_deref()) {
             let step = format!(
-                "Terraform: {} contains routes of the connection; add lifecycle {{ ignore_changes = [route] }} to it, and \
-                 then remove them from its configuration",
+                "{} of Terraform contains these routes; add lifecycle {{ ignore_changes = [route] }} to it, apply, and then \
+                 remove them from its configuration",
                 without_keys(address)
             );
-            inventory.releases.insert((part, step));
+            inventory.releases.insert((part, Release::Advice(step)));
         }
     }
     Ok(())
@@ -410,7 +410,7 @@ mod tests {
         assert!(text.contains("  from = module.peering.aws_vpc_peering_connection_accepter.this\n"), "{text}");
         assert!(text.contains("terraform state rm 'aws_route.all[\"peer\"]'"), "{text}");
         assert!(!text.contains("internet"), "{text}");
-        let steps: Vec<_> = inventory.releases.iter().map(|(_, step)| step).collect();
+        let steps: Vec<_> = inventory.releases.iter().map(|(_, step)| format!("{step:?}")).collect();
         assert!(steps.len() == 1 && steps[0].contains("aws_route_table.b"), "{steps:?}");
         assert!(removed(&inventory, &BTreeSet::new()).is_empty());
         Ok(())
