@@ -289,6 +289,7 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         cli::graph::the_peerings_of_two_regions_are_drawn,
         cli::import::each_source_is_adopted_without_a_changing_call,
         cli::import::bad_input::bad_input_is_explained_in_one_sentence,
+        cli::import::migrate::each_command_of_the_guide_works,
         cli::graph::the_name_of_the_binary_and_the_pages_fit,
         crashes::a_crash_before_any_call_is_safe,
         crashes::a_crash_after_any_call_is_safe,

@@ -242,7 +242,11 @@ async fn completion(migration: &Migration) -> Result<()> {
     let completed = migration.import(&["--ack", "--region", OTHER_REGION, "--identity", IDENTITY]).await?;
     ensure_snapshot("ack-and-aws-observe.txt", &completed)?;
     let own = migration.import(&["--ack"]).await?;
-    ensure_snapshot("ack-one-account-observe.txt", &own)
+    ensure_snapshot("ack-one-account-observe.txt", &own)?;
+    let folder = migration.world.shared.control_plane.folder().join("released");
+    let written = migration.import(&["--crossplane", "--directory", &folder.to_string_lossy()]).await?;
+    ensure!(written.stdout.contains("release.sh written") && !written.stderr.contains("kubectl"), "{written:?}");
+    Ok(())
 }
 
 /// `--vpc` and `--tag`, and a directory.
