@@ -1,20 +1,20 @@
-//! The connections that the ACK controller for EC2 manages. Pure. Fields:
-//! <https://github.com/aws-controllers-k8s/ec2-controller/blob/main/config/crd/bases/ec2.services.k8s.aws_vpcpeeringconnections.yaml>
-//! and <https://github.com/aws-controllers-k8s/ec2-controller/blob/main/config/crd/bases/ec2.services.k8s.aws_routetables.yaml>.
+//! The connections that the ACK controller for EC2 manages. Pure. Fields: the CRDs of the three kinds in
+//! <https://github.com/aws-controllers-k8s/ec2-controller/tree/main/config/crd/bases>.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
+use super::fields::{Form, field};
 use super::kubernetes::{Name, is_of};
-use super::model::{Authority, Dns, End, Form, Inventory, Part, Peering, Release, Route, field};
+use super::model::{Authority, Dns, End, Inventory, Part, Peering, Release, Route};
 
 pub(super) const GROUP: &str = "ec2.services.k8s.aws";
 pub(super) const KINDS: [&str; 3] = ["VPC", "VPCPeeringConnection", "RouteTable"];
 
-/// The IDs of AWS resources, by the kind, the namespace and the name of their object. ACK keeps a reference in the spec,
-/// and writes the ID only into the status of the other object.
+/// The IDs of AWS resources, by the kind, the namespace and the name of their object. ACK keeps a reference in the
+/// spec, and writes the ID only into the status of the other object.
 /// <https://aws-controllers-k8s.github.io/community/docs/user-docs/references/>
 #[derive(Debug, Default)]
 struct Ids(BTreeMap<(&'static str, String, String), String>);
@@ -93,16 +93,16 @@ fn add_connection(object: &Value, name: &Name, ids: &Ids, inventory: &mut Invent
     accepter.region = accepter.region.or(field(object, "spec.peerRegion", Form::Region)?);
     requester.tags = Some(tags(&object["spec"]["tags"])?);
     let code = object["status"]["status"]["code"].as_str().map(str::to_owned);
-    inventory.releases.insert((Part::Connection(id.clone()), Release::Command(release(name))));
+    inventory.releases.insert((Part::Connection(id.clone()), Release::Commands(release(name))));
     inventory.add(Peering { id, code, requester, accepter, is_accepter_only: false });
     Ok(())
 }
 
 /// The command that deletes the object, and keeps its resource in AWS.
 /// <https://aws-controllers-k8s.github.io/community/docs/user-docs/deletion-policy/>
-fn release(name: &Name) -> String {
+fn release(name: &Name) -> [String; 2] {
     let retain = name.command("annotate --overwrite", "services.k8s.aws/deletion-policy=retain");
-    format!("{retain} && {}", name.command("delete", ""))
+    [retain, name.command("delete", "")]
 }
 
 fn end(object: &Value, side: &str, vpc_id: Option<String>) -> anyhow::Result<End> {
@@ -155,9 +155,8 @@ fn add_routes(object: &Value, name: &Name, ids: &Ids, inventory: &mut Inventory)
         let route = Route { table: table.clone(), destination, connection };
         if let Some(part) = inventory.add_route(route, vpc.as_deref()) {
             let step = format!(
-                "{name} of ACK also keeps these routes, and deletes routes that its spec does not have; leave them in its \
-                 spec, or release the whole route table: {}",
-                release(name)
+                "{name} of ACK also keeps routes of the connection, and deletes others; leave these routes in its \
+                 spec, or release it, too"
             );
             inventory.releases.insert((part, Release::Advice(step)));
         }
@@ -195,7 +194,8 @@ mod tests {
             },
         });
         let table = json!({
-            "apiVersion": "ec2.services.k8s.aws/v1alpha1", "kind": "RouteTable", "metadata": {"name": "t", "namespace": "net"},
+            "apiVersion": "ec2.services.k8s.aws/v1alpha1", "kind": "RouteTable",
+            "metadata": {"name": "t", "namespace": "net"},
             "spec": {"vpcRef": {"from": {"name": "b"}}, "routes": [
                 {"destinationCIDRBlock": "10.1.0.0/16", "vpcPeeringConnectionRef": {"from": {"name": "a"}}},
                 {"destinationCIDRBlock": "0.0.0.0/0", "gatewayID": "igw-1"},

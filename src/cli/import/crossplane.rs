@@ -1,14 +1,15 @@
-//! The connections that Crossplane's provider for AWS manages. Pure. Fields:
-//! <https://github.com/crossplane-contrib/provider-upjet-aws/blob/main/package/crds/ec2.aws.upbound.io_vpcpeeringconnections.yaml>
-//! and the other CRDs beside it. Version v1beta1 has blocks of options as lists, v1beta2 as objects.
+//! The connections that Crossplane's provider for AWS manages. Pure. Fields: the CRDs of the kinds in
+//! <https://github.com/crossplane-contrib/provider-upjet-aws/tree/main/package/crds>. Version v1beta1 has blocks of
+//! options as lists, v1beta2 as objects.
 
 use std::collections::BTreeMap;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 
+use super::fields::{Form, block, field, place, tag_map};
 use super::kubernetes::{Name, is_of};
-use super::model::{Authority, Dns, End, Form, Inventory, Part, Peering, Release, Route, block, field, place, tag_map};
+use super::model::{Authority, Dns, End, Inventory, Part, Peering, Release, Route};
 
 /// The groups of cluster-scoped and of namespaced resources.
 pub(super) const GROUPS: [&str; 2] = ["ec2.aws.upbound.io", "ec2.aws.m.upbound.io"];
@@ -71,7 +72,7 @@ impl Managed<'_> {
             json!({"spec": {"deletionPolicy": "Orphan", "managementPolicies": ["Observe"]}})
         };
         let patch = self.name.command("patch", &format!("--type merge -p '{patch}'"));
-        Release::Command(format!("{patch} && {}", self.name.command("delete", "")))
+        Release::Commands([patch, self.name.command("delete", "")])
     }
 }
 
@@ -178,8 +179,8 @@ fn add_route(object: &Managed<'_>, tables: &BTreeMap<String, String>, inventory:
     let Some(destination) = destination else {
         let name = &object.name;
         inventory.note(format!(
-            "{connection}: the route in {table} of {name} is not in the manifest, because a VpcPeering has no routes to \
-             prefix lists; keep it in Crossplane"
+            "{connection}: the route in {table} of {name} is not in the manifest, because a VpcPeering has no routes \
+             to prefix lists; keep it in Crossplane"
         ));
         return Ok(());
     };
@@ -249,7 +250,7 @@ mod tests {
         assert!(!peering.is_accepter_only && peering.accepter.routes.contains_key("rtb-22222222"));
         let steps: Vec<_> = inventory.releases.iter().map(|(_, step)| format!("{step:?}")).collect();
         assert_eq!(steps.len(), 4, "{steps:?}");
-        assert!(steps.iter().all(|step| step.starts_with("Command") && step.contains("Orphan")), "{steps:?}");
+        assert!(steps.iter().all(|step| step.starts_with("Commands") && step.contains("Orphan")), "{steps:?}");
         let mut wrong = connection;
         wrong["status"]["atProvider"]["vpcId"] = json!(1);
         let error = read(&[wrong], &mut inventory).err().map(|error| format!("{error:#}")).unwrap_or_default();

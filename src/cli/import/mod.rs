@@ -3,9 +3,11 @@
 mod ack;
 mod aws;
 mod crossplane;
+mod fields;
 mod kubernetes;
 mod model;
 mod names;
+mod removed;
 mod render;
 mod routes;
 mod tags;
@@ -17,7 +19,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 
-use self::model::{Form, Inventory, Release, Selection};
+use self::fields::Form;
+use self::model::{Inventory, Release, Selection};
 use self::render::{Manifest, Options};
 use super::kubernetes::KubeArgs;
 use super::output::{self, Progress};
@@ -85,8 +88,8 @@ pub(crate) struct Import {
     #[arg(long, conflicts_with = "observe")]
     full: bool,
 
-    /// The directory to write to: one file per resource, removed.tf for Terraform, and the script release.sh for ACK and
-    /// Crossplane. Defaults to standard output.
+    /// The directory to write to: one file per resource, removed.tf for Terraform, and the script release.sh for ACK
+    /// and Crossplane. Defaults to standard output.
     #[arg(long, value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
 
@@ -150,7 +153,7 @@ impl Import {
     fn read_files(&self, inventory: &mut Inventory) -> anyhow::Result<()> {
         if self.is_aws_alone() && !self.reads_aws() {
             bail!(
-                "there is nothing to import from: set --region, --identity, --terraform, --ack, --crossplane or FILE"
+                "there is nothing to import from; set --region, --identity, --terraform, --ack, --crossplane or FILE"
             );
         }
         for file in &self.terraform {
@@ -223,11 +226,11 @@ impl Import {
     /// Writes the manifests, and on standard error the notes as comments of HCL.
     fn write(&self, manifests: &[Manifest], inventory: &Inventory) -> anyhow::Result<()> {
         let taken: BTreeSet<_> = manifests.iter().flat_map(|manifest| manifest.parts.iter().cloned()).collect();
-        let removed = terraform::removed(inventory, &taken);
+        let removed = removed::removed(inventory, &taken);
         let (mut commands, mut advice) = (BTreeSet::new(), BTreeSet::new());
         for (_, step) in inventory.releases.iter().filter(|(part, _)| taken.contains(part)) {
             match step {
-                Release::Command(command) => commands.insert(command),
+                Release::Commands(lines) => commands.insert(lines),
                 Release::Advice(sentence) => advice.insert(sentence),
             };
         }
@@ -239,8 +242,11 @@ impl Import {
             output::print(&documents.join("---\n"))?;
             anstream::eprint!("{removed}");
         }
-        for line in inventory.notes.iter().chain(advice).chain(commands) {
+        for line in inventory.notes.iter().chain(advice) {
             anstream::eprintln!("# {line}");
+        }
+        for lines in commands {
+            anstream::eprintln!("# {}", lines.join(" && "));
         }
         Ok(())
     }
@@ -262,7 +268,7 @@ fn write_files(
     directory: &Path,
     manifests: &[Manifest],
     removed: &str,
-    commands: &BTreeSet<&String>,
+    commands: &BTreeSet<&[String; 2]>,
 ) -> anyhow::Result<()> {
     std::fs::create_dir_all(directory)
         .with_context(|| format!("--directory: cannot create {}; choose another directory", directory.display()))?;
@@ -271,7 +277,7 @@ fn write_files(
         files.push(("removed.tf".into(), removed.to_owned()));
     }
     if !commands.is_empty() {
-        let lines: String = commands.iter().map(|command| format!("{command}\n")).collect();
+        let lines: String = commands.iter().flat_map(|lines| *lines).map(|line| format!("{line}\n")).collect();
         files.push(("release.sh".into(), format!("#!/bin/sh\nset -eu\n{lines}")));
     }
     for (name, text) in files {

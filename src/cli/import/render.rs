@@ -157,14 +157,14 @@ fn note_unknown(peering: &Peering, side: Side, options: &Options, notes: &mut BT
     let flags = format!("--region {}{identity}", end.region.as_deref().unwrap_or("REGION"));
     if end.tags.is_none() && !peering.shares_tags() {
         notes.insert(format!(
-            "{id}: the tags of the {side}'s end are not known, and not in the manifest; to read its tags and routes from \
-             AWS, add {flags}"
+            "{id}: the tags of the {side}'s end are not known, and not in the manifest; to read its tags and routes \
+             from AWS, add {flags}"
         ));
     }
     if end.dns.is_some_and(|dns| dns.allows.is_none()) {
         notes.insert(format!(
-            "{id}: the sources disagree on the DNS option of the {side}'s end, which is not in the manifest; refresh them, \
-             or read it from AWS with {flags}"
+            "{id}: the sources disagree on the DNS option of the {side}'s end, which is not in the manifest; refresh \
+             them, or read it from AWS with {flags}"
         ));
     }
 }
@@ -172,8 +172,8 @@ fn note_unknown(peering: &Peering, side: Side, options: &Options, notes: &mut BT
 fn note_other_account(peering: &Peering, inventory: &mut Inventory) {
     let owner = peering.accepter.owner_id.as_deref().unwrap_or("unknown");
     inventory.note(format!(
-        "{}: the accepter's end belongs to the account {owner}, so the manifest has only the requester's options, routes \
-         and tags; to manage both ends, set --account-identity {owner}=NAME",
+        "{}: the accepter's end belongs to the account {owner}, so the manifest has only the requester's options, \
+         routes and tags; to manage both ends, set --account-identity {owner}=NAME",
         peering.id
     ));
 }
@@ -188,8 +188,8 @@ fn accepter(peering: &Peering, options: &Options, pending: &mut BTreeMap<String,
         (&accepter.vpc_id, &accepter.region, &requester.vpc_id, is_pending && requester.owner_id.is_some())
     else {
         return format!(
-            "cannot be imported yet: the requester's end belongs to the account {owner}, and a VpcPeeringAccepter manages \
-             only connections that it has accepted itself; with an AwsIdentity of that account, set \
+            "cannot be imported yet: the requester's end belongs to the account {owner}, and a VpcPeeringAccepter \
+             manages only connections that it has accepted itself; with an AwsIdentity of that account, set \
              --account-identity {owner}=NAME"
         );
     };

@@ -23,8 +23,8 @@ pub(super) struct Kept {
 
 type Map = BTreeMap<String, String>;
 
-/// The tags of the ends for which the operator acts: requester first. The tags of `spec.tags` exist at every such end, so
-/// that the operator has none to add.
+/// The tags of the ends for which the operator acts: requester first. The tags of `spec.tags` exist at every such end,
+/// so that the operator has none to add.
 pub(super) fn tags(peering: &Peering, acts: [bool; 2], notes: &mut BTreeSet<String>) -> Kept {
     let [requester, accepter] = [(Side::Requester, acts[0]), (Side::Accepter, acts[1])]
         .map(|(side, acts)| peering.end(side).tags.as_ref().filter(|_| acts).map(|tags| valid(peering, tags, notes)));

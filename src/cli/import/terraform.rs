@@ -3,12 +3,13 @@
 //! resources: <https://registry.terraform.io/providers/hashicorp/aws/latest/docs/resources/vpc_peering_connection>.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
-use super::model::{Authority, Dns, End, Form, Inventory, Part, Peering, Release, Route, block, field, place, tag_map};
+use super::fields::{Form, block, field, place, tag_map};
+use super::model::{Authority, Dns, End, Inventory, Part, Peering, Release, Route};
+use super::removed::without_keys;
 
 const CONNECTION: &str = "aws_vpc_peering_connection";
 const ACCEPTER: &str = "aws_vpc_peering_connection_accepter";
@@ -101,7 +102,8 @@ fn collect<'a>(module: &'a Value, path: &str, resources: &mut Vec<Resource<'a>>)
         let is_known = [CONNECTION, ACCEPTER, OPTIONS].contains(&kind);
         ensure!(
             is_known || !is_managed || !kind.starts_with("aws") || !kind.contains("vpc_peering"),
-            "{address}: the resource type {kind} is not supported; import its connection from AWS with --region and --vpc"
+            "{address}: the resource type {kind} is not supported; import its connection from AWS with --region and \
+             --vpc"
         );
         resources.push(Resource { address, kind, is_managed, values });
     }
@@ -198,8 +200,8 @@ fn destination(route: &Value, prefix: &str) -> anyhow::Result<Option<String>> {
 fn note_prefix_list(table: &str, route: &Value, connection: &str, inventory: &mut Inventory) {
     if let Some(list) = route["destination_prefix_list_id"].as_str().filter(|list| !list.is_empty()) {
         inventory.note(format!(
-            "{connection}: the route to {list:?} in {table} is not in the manifest, because a VpcPeering has no routes to \
-             prefix lists; keep it in Terraform"
+            "{connection}: the route to {list:?} in {table} is not in the manifest, because a VpcPeering has no \
+             routes to prefix lists; keep it in Terraform"
         ));
     }
 }
@@ -252,8 +254,8 @@ fn add_inline_routes(
         let route = Route { table: table.clone(), destination, connection };
         if let Some(part) = inventory.add_route(route, vpc.as_deref()) {
             let step = format!(
-                "{} of Terraform contains these routes; add lifecycle {{ ignore_changes = [route] }} to it, apply, and then \
-                 remove them from its configuration",
+                "{} of Terraform contains these routes; add lifecycle {{ ignore_changes = [route] }} to it, apply, \
+                 and then remove them from its configuration",
                 without_keys(address)
             );
             inventory.releases.insert((part, Release::Advice(step)));
@@ -262,53 +264,11 @@ fn add_inline_routes(
     Ok(())
 }
 
-/// The `removed` blocks that make Terraform forget the resources of the imported connections without destroying them.
-/// A block cannot name one instance of a resource, so that a resource with other instances needs `terraform state rm`.
-/// <https://developer.hashicorp.com/terraform/language/state/remove>
-pub(super) fn removed(inventory: &Inventory, taken: &BTreeSet<Part>) -> String {
-    let mut resources: BTreeMap<String, Vec<(&String, bool)>> = BTreeMap::new();
-    for (address, part) in &inventory.terraform {
-        let is_taken = part.as_ref().is_some_and(|part| taken.contains(part));
-        resources.entry(without_keys(address)).or_default().push((address, is_taken));
-    }
-    let mut text = String::new();
-    for (address, instances) in resources {
-        if instances.iter().all(|(_, is_taken)| *is_taken) {
-            let separator = if text.is_empty() { "" } else { "\n" };
-            _ = write!(
-                text,
-                "{separator}removed {{\n  from = {address}\n\n  lifecycle {{\n    destroy = false\n  }}\n}}\n"
-            );
-            continue;
-        }
-        for (instance, _) in instances.iter().filter(|(_, is_taken)| *is_taken) {
-            let quoted = instance.replace('\'', "'\\''").replace(['\n', '\r'], " ");
-            _ = writeln!(text, "# {address} has other instances; run: terraform state rm '{quoted}'");
-        }
-    }
-    text
-}
-
-/// An address without instance keys, and without characters that HCL does not allow in one.
-fn without_keys(address: &str) -> String {
-    let (mut plain, mut is_quoted, mut depth) = (String::new(), false, 0_usize);
-    for char in address.chars() {
-        match char {
-            '"' => is_quoted = !is_quoted,
-            _ if is_quoted => {}
-            '[' => depth += 1,
-            ']' => depth = depth.saturating_sub(1),
-            _ if depth == 0 && (char.is_alphanumeric() || matches!(char, '.' | '_' | '-')) => plain.push(char),
-            _ => {}
-        }
-    }
-    plain
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
+    use super::super::removed::removed;
     use super::*;
 
     /// Two providers, two modules, separate and inline routes.

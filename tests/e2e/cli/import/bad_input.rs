@@ -93,7 +93,7 @@ pub async fn bad_input_is_explained_in_one_sentence(world: World) -> Result<()> 
         let arguments = [*flag, file].into_iter().filter(|argument| !argument.is_empty()).collect::<Vec<_>>();
         refuse(&arguments, [message, remedy]).await?;
     }
-    refuse(&[], ["there is nothing to import from", "set --region"]).await?;
+    refuse(&[], ["there is nothing to import from; set --region", ""]).await?;
     refuse(&["--region", REGION, "--vpc", "orders"], ["--vpc: \"orders\" is not the ID of a VPC", ""]).await?;
     refuse(&["--region", REGION, "--tag", "team"], ["--tag: \"team\" is not KEY=VALUE", ""]).await?;
     refuse(&["--ack"], ["--ack: the cluster has no API group ec2.services.k8s.aws", "--context"]).await?;
