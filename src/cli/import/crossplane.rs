@@ -257,4 +257,24 @@ mod tests {
         assert!(error.starts_with("VPCPeeringConnection a: status.atProvider.vpcId: must be an ID"), "{error}");
         Ok(())
     }
+
+    #[test]
+    fn namespaced_resources_have_no_deletion_policy() -> anyhow::Result<()> {
+        let connection = json!({
+            "apiVersion": "ec2.aws.m.upbound.io/v1beta1", "kind": "VPCPeeringConnection",
+            "metadata": {
+                "name": "a", "namespace": "net", "annotations": {"crossplane.io/external-name": "pcx-11111111"},
+            },
+            "spec": {"forProvider": {"region": "eu-central-1", "vpcId": "vpc-11111111", "peerVpcId": "vpc-22222222"}},
+        });
+        let mut inventory = Inventory::default();
+        read(&[connection], &mut inventory)?;
+        let steps: Vec<_> = inventory.releases.into_iter().collect();
+        let patch = "kubectl patch -n net vpcpeeringconnection.ec2.aws.m.upbound.io/a --type merge \
+                     -p '{\"spec\":{\"managementPolicies\":[\"Observe\"]}}'";
+        let delete = "kubectl delete -n net vpcpeeringconnection.ec2.aws.m.upbound.io/a";
+        let expected = Release::Commands([patch.to_owned(), delete.to_owned()]);
+        assert_eq!(steps, [(Part::Connection("pcx-11111111".to_owned()), expected)]);
+        Ok(())
+    }
 }

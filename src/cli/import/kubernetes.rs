@@ -135,3 +135,40 @@ fn explain(error: Error, work: &str) -> anyhow::Error {
         _ => anyhow::Error::new(error).context(format!("cannot {work}; check --kubeconfig and --context")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(version: &str, kind: &str, name: &str) -> Value {
+        json!({"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": "net"}})
+    }
+
+    #[test]
+    fn names_cannot_become_commands() -> anyhow::Result<()> {
+        let version = "ec2.services.k8s.aws/v1alpha1";
+        let name = Name::of(&object(version, "VPCPeeringConnection", "a-1.b"))?;
+        let expected = "kubectl delete -n net vpcpeeringconnection.ec2.services.k8s.aws/a-1.b";
+        assert_eq!(name.command("delete", ""), expected);
+        for wrong in ["a; reboot", "$(reboot)", "a b", "-f", "a\nb", "a'b", "ä"] {
+            assert!(Name::of(&object(version, "VPCPeeringConnection", wrong)).is_err(), "{wrong}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn objects_of_other_controllers_are_refused() {
+        let ack = object("ec2.services.k8s.aws/v1alpha1", "Subnet", "a");
+        let legacy = object("vpcpeering.aws.crossplane.io/v1alpha1", "VPCPeeringConnection", "b");
+        let other = object("v1", "ConfigMap", "c");
+        let error = |objects: &[Value]| check_kinds(objects).err().map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(error(&[ack.clone(), other.clone()]), "");
+        assert!(
+            error(&[ack, legacy]).starts_with("VPCPeeringConnection \"b\": the type vpcpeering.aws.crossplane.io/")
+        );
+        assert!(error(&[other]).starts_with("ConfigMap \"c\": the type v1 is not supported; the supported groups are"));
+        assert!(error(&[]).starts_with("contains no object; "));
+    }
+}

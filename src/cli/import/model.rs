@@ -212,7 +212,10 @@ impl Inventory {
             ..Peering::default()
         });
         known.is_accepter_only &= peering.is_accepter_only;
-        known.code = known.code.take().or(peering.code);
+        let is_proven = peering.requester.is_proven || peering.accepter.is_proven;
+        let (first, second) =
+            if is_proven { (peering.code, known.code.take()) } else { (known.code.take(), peering.code) };
+        known.code = first.or(second);
         known.requester.merge(peering.requester);
         known.accepter.merge(peering.accepter);
     }
@@ -298,5 +301,66 @@ mod tests {
         inventory.select(&Selection { vpcs: Vec::new(), tags: vec![("team".into(), "x".into())] });
         assert!(inventory.peerings.keys().eq(["pcx-1"]), "{inventory:?}");
         assert!(inventory.notes.contains("pcx-2: left out, because it has ended (deleted)"), "{:?}", inventory.notes);
+    }
+    #[test]
+    fn ec2_wins_over_every_other_source() {
+        let tags = |value: &str| Some([("team".into(), value.into())].into());
+        let state = || Peering {
+            id: "pcx-1".into(),
+            code: Some("active".into()),
+            requester: End {
+                vpc_id: Some("vpc-1".into()),
+                owner_id: Some("111111111111".into()),
+                dns: Dns::new(Authority::Options, Some(true)),
+                tags: tags("old"),
+                routes: [("rtb-1".into(), ["10.9.0.0/16".into()].into())].into(),
+                ..End::default()
+            },
+            ..Peering::default()
+        };
+        let ec2 = || Peering {
+            id: "pcx-1".into(),
+            code: Some("deleted".into()),
+            requester: End {
+                is_proven: true,
+                vpc_id: Some("vpc-1".into()),
+                dns: Dns::new(Authority::Ec2, Some(false)),
+                tags: tags("new"),
+                ..End::default()
+            },
+            ..Peering::default()
+        };
+        let mut expected = ec2();
+        expected.requester.owner_id = Some("111111111111".into());
+        for views in [[state(), ec2()], [ec2(), state()]] {
+            let mut inventory = Inventory::default();
+            views.into_iter().for_each(|view| inventory.add(view));
+            let route = Route { table: "rtb-1".into(), destination: "10.9.0.0/16".into(), connection: "pcx-1".into() };
+            assert!(inventory.add_route(route, Some("vpc-1")).is_some());
+            assert_eq!(inventory.peerings["pcx-1"], expected);
+        }
+    }
+
+    #[test]
+    fn the_greater_authority_decides_and_equal_ones_must_agree() {
+        let dns = |authority, allows| Dns { authority, allows: Some(allows) };
+        let options = dns(Authority::Options, true);
+        assert_eq!(dns(Authority::OwnEnd, false).merge(options), options);
+        assert_eq!(options.merge(dns(Authority::OtherEnd, false)), options);
+        assert_eq!(options.merge(options), options);
+        let unknown = options.merge(dns(Authority::Options, false));
+        assert_eq!((unknown.allows, unknown.merge(options).allows), (None, None));
+    }
+
+    #[test]
+    fn notes_on_connections_that_are_not_selected_are_dropped() {
+        let mut inventory = Inventory::default();
+        for id in ["pcx-1", "pcx-2"] {
+            let requester = End { vpc_id: Some(id.replace("pcx", "vpc")), ..End::default() };
+            inventory.add(Peering { id: id.into(), requester, ..Peering::default() });
+            inventory.note(format!("{id}: a route"));
+        }
+        inventory.select(&Selection { vpcs: vec!["vpc-1".into()], tags: Vec::new() });
+        assert!(inventory.notes.iter().eq(["pcx-1: a route"]), "{:?}", inventory.notes);
     }
 }

@@ -307,6 +307,30 @@ mod tests {
         assert!(inventory.notes.is_empty(), "{:?}", inventory.notes);
     }
 
+    /// The other tool keeps a route that the spec cannot describe.
+    #[test]
+    fn only_described_routes_are_taken_over() -> anyhow::Result<()> {
+        let mut peering = peering();
+        peering.requester.routes.insert("rtb-22222222".into(), ["10.2.0.0/16".into(), "10.2.8.0/24".into()].into());
+        let mut inventory = Inventory::default();
+        inventory.add(peering);
+        let names = names(inventory.peerings.values());
+        let manifests = render(&mut inventory, &names, &Options::default())?;
+        let route = |table: &str, to: &str| Part::Route("pcx-11111111".into(), table.into(), to.into());
+        let expected = [
+            Part::Connection("pcx-11111111".into()),
+            route("rtb-11111111", "10.2.0.0/16"),
+            route("rtb-22222222", "10.2.0.0/16"),
+        ];
+        assert_eq!(manifests[0].parts, expected.into());
+        assert!(
+            inventory.notes.iter().any(|note| note.contains("10.2.8.0/24 in rtb-22222222")),
+            "{:?}",
+            inventory.notes
+        );
+        Ok(())
+    }
+
     #[test]
     fn the_end_of_another_account_is_left_alone() {
         let (manifests, inventory) = rendered(peering(), &[]);
