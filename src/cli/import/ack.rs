@@ -156,7 +156,7 @@ fn add_routes(object: &Value, name: &Name, ids: &Ids, inventory: &mut Inventory)
         if let Some(part) = inventory.add_route(route, vpc.as_deref()) {
             let step = format!(
                 "{name} of ACK also keeps routes of the connection, and deletes others; leave these routes in its \
-                 spec, or release it, too"
+                 spec, with vpcPeeringConnectionID instead of a reference, or release it, too"
             );
             inventory.releases.insert((part, Release::Advice(step)));
         }
