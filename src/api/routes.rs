@@ -10,7 +10,7 @@ use super::side::Side;
 
 /// The routes of one end: their route tables and destinations. The routes exist while the peering connection is active.
 /// A route with the same destination and another target is left unchanged and reported in the condition `RoutesReady`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Routes {
     /// Selects the route tables of this end's VPC in which the operator creates the routes.

@@ -60,7 +60,9 @@ pub(super) fn field(object: &Value, path: &str, form: Form) -> anyhow::Result<Op
         other => anyhow::bail!("{path}: must be {}, but is {other}", form.name()),
     };
     ensure!(form.accepts(text), "{path}: must be {}, but is {text:?}", form.name());
-    Ok(Some(text.clone()))
+    // EC2 shows IPv6 blocks in the short form.
+    let block = (form == Form::CidrBlock).then(|| text.parse::<IpNet>().ok().map(|block| block.to_string())).flatten();
+    Ok(Some(block.unwrap_or_else(|| text.clone())))
 }
 
 /// The tags in a map of texts, as Terraform and Crossplane write them.
@@ -116,6 +118,8 @@ mod tests {
         );
         assert!(error("cidr", Form::CidrBlock).is_some() && error("owner", Form::Account).is_some());
         assert_eq!(field(&object, "region", Form::Region)?, None);
+        let long = json!({"block": "2001:DB8:0:0::/56"});
+        assert_eq!(field(&long, "block", Form::CidrBlock)?.as_deref(), Some("2001:db8::/56"));
         assert!(Form::Region.accepts("us-gov-west-1") && !Form::Region.accepts("global"));
         Ok(())
     }

@@ -128,6 +128,9 @@ impl Import {
         for vpc in &self.vpcs {
             ensure!(Form::Id("vpc").accepts(vpc), "--vpc: {vpc:?} is not the ID of a VPC");
         }
+        for region in &self.regions {
+            ensure!(Form::Region.accepts(region), "--region: {region:?} is not a region such as eu-central-1");
+        }
         Ok(Selection { vpcs: self.vpcs.clone(), tags })
     }
 

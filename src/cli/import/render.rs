@@ -188,8 +188,8 @@ fn accepter(peering: &Peering, options: &Options, pending: &mut BTreeMap<String,
         (&accepter.vpc_id, &accepter.region, &requester.vpc_id, is_pending && requester.owner_id.is_some())
     else {
         return format!(
-            "cannot be imported yet: the requester's end belongs to the account {owner}, and a VpcPeeringAccepter \
-             manages only connections that it has accepted itself; with an AwsIdentity of that account, set \
+            "cannot be imported: the account {owner} requested it, and a VpcPeeringAccepter manages only connections \
+             that it has accepted itself; import it with access to that account: --own-credentials, or \
              --account-identity {owner}=NAME"
         );
     };
@@ -343,13 +343,22 @@ mod tests {
     fn a_connection_whose_requester_is_elsewhere_is_not_imported() {
         let (manifests, inventory) = rendered(Peering { is_accepter_only: true, ..peering() }, &[]);
         assert!(manifests.is_empty());
-        assert!(inventory.notes.iter().any(|note| note.contains("pcx-11111111: cannot be imported yet")));
+        assert!(inventory.notes.iter().any(|note| note.contains("pcx-11111111: cannot be imported: the account")));
         let mut pending = Peering { is_accepter_only: true, code: Some("pending-acceptance".into()), ..peering() };
         pending.requester.cidr_blocks = ["10.1.0.0/16".into()].into();
         let (manifests, _) = rendered(pending, &[]);
-        assert_eq!(manifests[0]["kind"], "VpcPeeringAccepter");
-        assert_eq!(manifests[0]["spec"]["suspend"], true);
-        assert_eq!(manifests[0]["spec"]["accept"][0]["vpcs"], json!({"list": ["vpc-11111111"]}));
+        let expected = json!({
+            "apiVersion": "vpcpeering.dev/v1alpha1", "kind": "VpcPeeringAccepter",
+            "metadata": {"name": "vpc-22222222", "namespace": "team"},
+            "spec": {
+                "vpcId": "vpc-22222222", "region": "eu-central-1", "deletionPolicy": "Retain", "suspend": true,
+                "accept": [{
+                    "ownerId": "111111111111", "vpcs": {"list": ["vpc-11111111"]},
+                    "regions": {"list": ["eu-central-1"]}, "cidrBlocks": {"list": ["10.1.0.0/16"]},
+                }],
+            },
+        });
+        assert_eq!(manifests, [expected]);
         // With access to the requester's account, it is an ordinary import, which accepts nothing.
         let pending = Peering { is_accepter_only: true, code: Some("pending-acceptance".into()), ..peering() };
         let (manifests, _) = rendered(pending, &[("111111111111", "other")]);

@@ -38,10 +38,9 @@ pub(super) fn routes(peering: &Peering, side: Side, acts: bool, notes: &mut BTre
             leave(table, destination, "the route tables of this end have different destinations");
         }
     }
-    Some(Routes {
-        route_tables: RouteTableSelector { ids: tables.into_iter().collect(), ..RouteTableSelector::default() },
-        destination_cidr_blocks: destinations.into_iter().collect(),
-    })
+    let route_tables = RouteTableSelector { ids: tables.into_iter().collect(), ..RouteTableSelector::default() };
+    let all = Routes { route_tables, ..Routes::default() };
+    Some(Routes { destination_cidr_blocks: destinations.into_iter().collect(), ..all })
 }
 
 /// Whether a destination lies within a CIDR block of the end. True if the blocks are not known.

@@ -95,6 +95,7 @@ pub async fn bad_input_is_explained_in_one_sentence(world: World) -> Result<()> 
     }
     refuse(&[], ["there is nothing to import from; set --region", ""]).await?;
     refuse(&["--region", REGION, "--vpc", "orders"], ["--vpc: \"orders\" is not the ID of a VPC", ""]).await?;
+    refuse(&["--region", "frankfurt"], ["--region: \"frankfurt\" is not a region such as eu-central-1", ""]).await?;
     refuse(&["--region", REGION, "--tag", "team"], ["--tag: \"team\" is not KEY=VALUE", ""]).await?;
     refuse(&["--ack"], ["--ack: the cluster has no API group ec2.services.k8s.aws", "--context"]).await?;
     refuse(&["--crossplane"], ["--crossplane: the cluster has no API group ec2.aws.upbound.io", "--context"]).await?;

@@ -241,6 +241,11 @@ pub async fn each_source_is_adopted_without_a_changing_call(world: World) -> Res
 async fn completion(migration: &Migration) -> Result<()> {
     let completed = migration.import(&["--ack", "--region", OTHER_REGION, "--identity", IDENTITY]).await?;
     ensure_snapshot("ack-and-aws-observe.txt", &completed)?;
+    // One region, and the account of an accepter alone.
+    let one_region = migration.import(&["--region", REGION]).await?;
+    ensure_snapshot("aws-one-region-observe.txt", &one_region)?;
+    let accepter = migration.import(&["--identity", IDENTITY]).await?;
+    ensure_snapshot("aws-accepter-observe.txt", &accepter)?;
     let own = migration.import(&["--ack"]).await?;
     ensure_snapshot("ack-one-account-observe.txt", &own)?;
     let folder = migration.world.shared.control_plane.folder().join("released");
