@@ -47,8 +47,10 @@ async fn read(kube: &KubeArgs, name: &str) -> anyhow::Result<(AwsIdentity, Strin
     let identity = Api::<AwsIdentity>::all(client.clone())
         .get_opt(name)
         .await
-        .context("--identity: cannot read the AwsIdentity")?;
-    let Some(identity) = identity else { bail!("--identity: there is no AwsIdentity {name}") };
+        .context("--identity: cannot read the AwsIdentity; check --kubeconfig, --context and your rights")?;
+    let Some(identity) = identity else {
+        bail!("--identity: there is no AwsIdentity {name}; `kubectl get awsidentities` lists them")
+    };
     let cluster = cluster_uid(client).await.ok();
     Ok((identity, cluster.unwrap_or_default()))
 }
