@@ -195,14 +195,15 @@ fn add_route(object: &Managed<'_>, tables: &BTreeMap<String, String>, inventory:
 mod tests {
     use super::*;
 
+    fn object(kind: &str, name: &str, spec: Value, status: Value) -> Value {
+        json!({
+            "apiVersion": "ec2.aws.upbound.io/v1beta1", "kind": kind, "metadata": {"name": name},
+            "spec": {"forProvider": spec, "deletionPolicy": "Delete"}, "status": {"atProvider": status},
+        })
+    }
+
     #[test]
     fn both_ends_and_their_routes_are_found() -> anyhow::Result<()> {
-        let object = |kind: &str, name: &str, spec: Value, status: Value| {
-            json!({
-                "apiVersion": "ec2.aws.upbound.io/v1beta1", "kind": kind, "metadata": {"name": name},
-                "spec": {"forProvider": spec, "deletionPolicy": "Delete"}, "status": {"atProvider": status},
-            })
-        };
         let connection = object(
             "VPCPeeringConnection",
             "a",

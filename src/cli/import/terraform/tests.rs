@@ -5,16 +5,16 @@ use serde_json::json;
 use super::*;
 use crate::cli::import::removed::removed;
 
-/// Two providers, two modules, separate and inline routes.
-fn state() -> Value {
-    let resource = |address: &str, kind: &str, values: Value| {
-        json!({
-            "address": address, "mode": "managed", "type": kind, "name": "x",
-            "provider_name": "registry.terraform.io/hashicorp/aws", "schema_version": 1, "values": values,
-            "sensitive_values": {},
-        })
-    };
-    let arn = |region: &str, account: &str, id: &str| format!("arn:aws:ec2:{region}:{account}:{id}");
+fn resource(address: &str, kind: &str, values: Value) -> Value {
+    json!({
+        "address": address, "mode": "managed", "type": kind, "name": "x",
+        "provider_name": "registry.terraform.io/hashicorp/aws", "schema_version": 1, "values": values,
+        "sensitive_values": {},
+    })
+}
+
+/// A connection, its accepter and its options in a module.
+fn module() -> Value {
     let connection = resource(
         "module.peering[\"prod\"].aws_vpc_peering_connection.this",
         "aws_vpc_peering_connection",
@@ -44,6 +44,12 @@ fn state() -> Value {
             "requester": [{"allow_remote_vpc_dns_resolution": true}], "accepter": [],
         }),
     );
+    json!({"address": "module.peering[\"prod\"]", "resources": [connection, accepter, options]})
+}
+
+/// Two providers, two modules, separate and inline routes.
+fn state() -> Value {
+    let arn = |region: &str, account: &str, id: &str| format!("arn:aws:ec2:{region}:{account}:{id}");
     let route = |key: &str, values: Value| resource(&format!("aws_route.all[\"{key}\"]"), "aws_route", values);
     let to = |connection: &str, destination: &str| {
         json!({
@@ -72,7 +78,7 @@ fn state() -> Value {
             route("peer", to("pcx-0a1b2c3d4e5f67890", "10.2.0.0/16")),
             route("internet", to("", "0.0.0.0/0")),
         ],
-        "child_modules": [{"address": "module.peering[\"prod\"]", "resources": [connection, accepter, options]}],
+        "child_modules": [module()],
     }}})
 }
 

@@ -1,5 +1,7 @@
 //! `import` with input that it cannot use.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, ensure};
 use ec2_simulator::iam::{Attachment, Kind};
 use serde_json::json;
@@ -8,12 +10,8 @@ use super::{IDENTITY, Migration, files, fixture};
 use crate::cli::run;
 use crate::world::{OTHER_ACCOUNT, REGION, World};
 
-/// One sentence, exit code 1, and no file.
-pub async fn bad_input_is_explained_in_one_sentence(world: World) -> Result<()> {
-    let migration = Migration::start(world).await?;
-    let folder = migration.world.shared.control_plane.folder().join("bad-input");
-    std::fs::create_dir_all(&folder)?;
-    let output = folder.join("output");
+/// Files that cannot be imported: the flag, the file, and two parts of the message.
+fn bad_files(folder: &Path) -> Result<Vec<(&'static str, String, &'static str, &'static str)>> {
     let write = |name: &str, text: &str| -> Result<String> {
         let file = folder.join(name);
         std::fs::write(&file, text).context("cannot write")?;
@@ -22,7 +20,7 @@ pub async fn bad_input_is_explained_in_one_sentence(world: World) -> Result<()> 
     let state = std::fs::read_to_string(fixture("terraform.json"))?;
     let legacy = "apiVersion: vpcpeering.aws.crossplane.io/v1alpha1\nkind: VPCPeeringConnection\nmetadata: {name: a}\n";
     let wrong = std::fs::read_to_string(fixture("ack.yaml"))?.replace("vpc-0f9e8d7c6b5a43210", "vpc-1");
-    let in_files = [
+    Ok(vec![
         (
             "--terraform",
             write("cut.json", &state[..300])?,
@@ -79,7 +77,15 @@ pub async fn bad_input_is_explained_in_one_sentence(world: World) -> Result<()> 
             "VPCPeeringConnection network/orders-to-payments: ",
             "must be an ID such as vpc-",
         ),
-    ];
+    ])
+}
+
+/// One sentence, exit code 1, and no file.
+pub async fn bad_input_is_explained_in_one_sentence(world: World) -> Result<()> {
+    let migration = Migration::start(world).await?;
+    let folder = migration.world.shared.control_plane.folder().join("bad-input");
+    std::fs::create_dir_all(&folder)?;
+    let output = folder.join("output");
     let path = output.to_string_lossy().into_owned();
     let refuse = async |arguments: &[&str], messages: [&str; 2]| -> Result<()> {
         let refused = migration.import(&[arguments, &["--directory", &path]].concat()).await?;
@@ -89,8 +95,8 @@ pub async fn bad_input_is_explained_in_one_sentence(world: World) -> Result<()> 
         ensure!(files(&output)?.is_empty(), "{arguments:?} wrote files");
         Ok(())
     };
-    for (flag, file, message, remedy) in &in_files {
-        let arguments = [*flag, file].into_iter().filter(|argument| !argument.is_empty()).collect::<Vec<_>>();
+    for (flag, file, message, remedy) in bad_files(&folder)? {
+        let arguments = [flag, &file].into_iter().filter(|argument| !argument.is_empty()).collect::<Vec<_>>();
         refuse(&arguments, [message, remedy]).await?;
     }
     refuse(&[], ["there is nothing to import from; set --region", ""]).await?;
