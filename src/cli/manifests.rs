@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -15,22 +15,29 @@ pub(crate) fn read(files: &[PathBuf]) -> anyhow::Result<Vec<Value>> {
     let mut objects = Vec::new();
     for file in files {
         let text = text(file)?;
-        objects.extend(parse(&text).with_context(|| format!("{} is not valid YAML", file.display()))?);
+        objects.extend(parse(&text).with_context(|| format!("{} is not valid YAML; correct it", file.display()))?);
     }
     Ok(objects)
 }
 
-fn text(file: &Path) -> anyhow::Result<String> {
+/// The text of a file; the path `-` means standard input.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn text(file: &Path) -> anyhow::Result<String> {
     if file == Path::new("-") {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
         return Ok(text);
     }
-    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+    std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read {}; check its path and permissions", file.display()))
 }
 
 fn parse(text: &str) -> anyhow::Result<Vec<Value>> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text)?;
+    // The message names the line. Without the lines around it, it is one sentence.
+    let documents =
+        serde_saphyr::from_multiple::<Value>(text).map_err(|error| anyhow!("{}", error.without_snippet()))?;
     let mut objects = Vec::new();
     for document in documents {
         match document {

@@ -1,11 +1,13 @@
 //! The command line, with one file or folder per subcommand. `output`, `kubernetes` and `manifests` are what the
 //! subcommands share.
 
+mod accounts;
 pub mod check;
 mod completion;
 mod crd;
 mod graph;
 mod http;
+mod import;
 mod kubernetes;
 mod man;
 mod manifests;
@@ -45,6 +47,7 @@ enum Command {
     Run(Box<run::Run>),
     Check(Box<check::Check>),
     Graph(Box<graph::Draw>),
+    Import(Box<import::Import>),
     Crd(crd::Crd),
     Completion(completion::Completion),
     Man(man::Man),
@@ -112,6 +115,7 @@ impl Command {
             Self::Run(run) => (*run).execute()?,
             Self::Check(check) => return (*check).execute(),
             Self::Graph(graph) => return (*graph).execute(),
+            Self::Import(import) => return (*import).execute(),
             Self::Crd(crd) => crd.execute()?,
             Self::Completion(completion) => completion.execute(),
             Self::Man(man) => man.execute()?,

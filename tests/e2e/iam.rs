@@ -30,7 +30,8 @@ const OPERATOR: &str = "arn:aws:iam::111111111111:user/simulated";
 
 /// Tests in which the operator adopts connections, or restores removed ownership tags. They need the temporary grant
 /// that the README describes.
-const ADOPTING: &[&str] = &["adoption::an_existing_connection_is_adopted", "examples::every_example_works"];
+const ADOPTING: &[&str] =
+    &["adoption::an_existing_connection_is_adopted", "examples::every_example_works", "cli::import::migration"];
 
 /// Tests in which EC2 refuses tags, but options must be set. The policies bind options to tags, so these tests need an
 /// extra grant.

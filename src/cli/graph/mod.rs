@@ -10,10 +10,8 @@ mod resources;
 mod svg;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::ListParams;
@@ -22,13 +20,11 @@ use serde::de::DeserializeOwned;
 
 use self::model::Graph;
 use super::Outcome;
+use super::accounts;
 use super::kubernetes::KubeArgs;
 use super::manifests;
 use super::output::{self, Progress};
 use crate::api::{AwsIdentity, VpcPeering, VpcPeeringAccepter};
-use crate::aws::{Accounts, Principal, SessionTags, Unobserved, configuration};
-use crate::controller::role;
-use crate::operator::cluster_uid;
 
 /// Draws the VPC peerings of the cluster, of manifests, or of an AWS account.
 ///
@@ -98,36 +94,14 @@ impl Draw {
             progress.show("reading the resources of the cluster…");
             return self.of_cluster().await;
         }
-        let (principal, cluster) = match &self.identity {
-            Some(name) => self.principal(name).await?,
-            None => (Principal::Own, String::new()),
-        };
-        let interceptor = Arc::new(Unobserved);
-        let config = configuration::from_environment().await.context(
-            "the own AWS region is unknown; set the environment variable AWS_REGION, or `region` in the AWS profile",
-        )?;
-        let tags = SessionTags::Automatic;
-        let accounts = Accounts::start(config, interceptor, tags, cluster.into(), Duration::MAX, Arc::new(|_| {}));
-        let account = accounts.of(&principal);
+        let access = accounts::open(&self.kube, self.identity.as_deref()).await?;
         let mut regions = Vec::new();
         for region in &self.regions {
             progress.show(&format!("reading {region}…"));
-            let seen = aws::look(&account, region).await;
+            let seen = aws::look(&access.account, region).await;
             regions.push(seen.with_context(|| format!("--region {region}: cannot read the peering connections"))?);
         }
         Ok(aws::graph(&regions))
-    }
-
-    /// The role of an identity, and the cluster ID for the tags of its session, which the trust policy may require.
-    async fn principal(&self, name: &str) -> anyhow::Result<(Principal, String)> {
-        let client = self.kube.connect().await?;
-        let identity = Api::<AwsIdentity>::all(client.clone())
-            .get_opt(name)
-            .await
-            .context("--identity: cannot read the AwsIdentity")?;
-        let Some(identity) = identity else { bail!("--identity: there is no AwsIdentity {name}") };
-        let cluster = cluster_uid(client.clone()).await.ok();
-        Ok((Principal::Role(role(&identity)), cluster.unwrap_or_default()))
     }
 
     async fn of_cluster(&self) -> anyhow::Result<Graph> {

@@ -1,0 +1,174 @@
+//! The objects of other controllers: their names, and those in the cluster.
+
+use std::fmt;
+
+use anyhow::{Context, anyhow, bail, ensure};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams};
+use kube::error::DiscoveryError;
+use kube::{Api, Client, Error, discovery};
+use serde_json::Value;
+
+use super::{ack, crossplane};
+
+/// Whether an object has a kind of a group.
+pub(super) fn is_of(object: &Value, group: &str, kind: &str) -> bool {
+    let version = object["apiVersion"].as_str().unwrap_or_default();
+    object["kind"] == kind && version.split_once('/').is_some_and(|(name, _)| name == group)
+}
+
+/// Fails unless the objects of a file can be imported. Other kinds of the same controllers are ignored, as a file often
+/// contains VPCs and subnets, too.
+///
+/// # Errors
+/// If an object is a peering of another controller, or no object belongs to ACK or Crossplane.
+pub(super) fn check_kinds(objects: &[Value]) -> anyhow::Result<()> {
+    let expected = "the supported groups are ec2.services.k8s.aws (ACK), ec2.aws.upbound.io and ec2.aws.m.upbound.io \
+                    (Crossplane); import its connections from AWS with --region";
+    let group = |object: &Value| {
+        let version = object["apiVersion"].as_str().unwrap_or_default();
+        version.split_once('/').map(|(group, _)| group.to_owned())
+    };
+    let is_known = |object: &&Value| {
+        group(object).is_some_and(|group| group == ack::GROUP || crossplane::GROUPS.contains(&group.as_str()))
+    };
+    let has_known = objects.iter().any(|object| is_known(&object));
+    let is_peering =
+        |object: &Value| object["kind"].as_str().is_some_and(|kind| kind.to_ascii_lowercase().contains("peering"));
+    let Some(wrong) = objects.iter().find(|object| !is_known(object) && (is_peering(object) || !has_known)) else {
+        ensure!(has_known, "contains no object; {expected}");
+        return Ok(());
+    };
+    let name = wrong["metadata"]["name"].as_str().unwrap_or("without a name");
+    let (kind, version) = (wrong["kind"].as_str(), wrong["apiVersion"].as_str());
+    bail!(
+        "{} {name:?}: the type {} is not supported; {expected}",
+        kind.unwrap_or("an object"),
+        version.unwrap_or("without apiVersion")
+    )
+}
+
+/// The name of an object. It is safe in a shell command.
+#[derive(Clone, Debug)]
+pub(super) struct Name {
+    group: String,
+    kind: String,
+    namespace: Option<String>,
+    name: String,
+}
+
+impl Name {
+    /// # Errors
+    /// If the object has no valid name.
+    pub(super) fn of(object: &Value) -> anyhow::Result<Self> {
+        let kind = object["kind"].as_str().unwrap_or_default().to_owned();
+        let text = |key: &str| {
+            let value = object["metadata"][key].as_str();
+            let is_valid = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '.');
+            let is_name = value.is_none_or(|text| text.chars().all(is_valid) && !text.starts_with('-'));
+            ensure!(is_name, "a {kind} has an invalid metadata.{key}: {value:?}");
+            Ok(value.map(str::to_owned))
+        };
+        let name = text("name")?.with_context(|| format!("a {kind} has no metadata.name"))?;
+        let group = object["apiVersion"].as_str().and_then(|version| version.split_once('/')).map(|(group, _)| group);
+        Ok(Self { namespace: text("namespace")?, name, group: group.unwrap_or_default().to_owned(), kind })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A kubectl command about the object.
+    pub(super) fn command(&self, verb: &str, arguments: &str) -> String {
+        let namespace = self.namespace.as_ref().map(|name| format!(" -n {name}")).unwrap_or_default();
+        let kind = self.kind.to_ascii_lowercase();
+        format!("kubectl {verb}{namespace} {kind}.{}/{} {arguments}", self.group, self.name).trim_end().to_owned()
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind, self.name),
+            None => write!(f, "{} {}", self.kind, self.name),
+        }
+    }
+}
+
+/// The objects of some kinds of a group in the cluster, of all namespaces. `None` if the group is not installed. A kind
+/// that is not installed has no objects.
+///
+/// # Errors
+/// If the API server is unreachable, or a kind cannot be listed.
+pub(super) async fn list(client: &Client, group: &str, kinds: &[&str]) -> anyhow::Result<Option<Vec<Value>>> {
+    let known = match discovery::group(client, group).await {
+        Err(Error::Discovery(DiscoveryError::MissingApiGroup(_))) => return Ok(None),
+        known => known.map_err(|error| explain(error, &format!("look for the API group {group}")))?,
+    };
+    // A version does not have all kinds of its group.
+    let resources = known.resources_by_stability();
+    let mut objects = Vec::new();
+    for kind in kinds {
+        let Some((resource, _)) = resources.iter().find(|(resource, _)| resource.kind == *kind) else { continue };
+        let gvk = GroupVersionKind::gvk(&resource.group, &resource.version, &resource.kind);
+        let resource = ApiResource::from_gvk_with_plural(&gvk, &resource.plural);
+        let listed = Api::<DynamicObject>::all_with(client.clone(), &resource).list(&ListParams::default()).await;
+        let listed = listed.map_err(|error| explain(error, &format!("list {}.{group}", resource.plural)))?;
+        for mut object in listed.items {
+            // The items of a list have no types.
+            object.types =
+                Some(kube::core::TypeMeta { api_version: resource.api_version.clone(), kind: (*kind).into() });
+            objects.push(serde_json::to_value(object)?);
+        }
+    }
+    Ok(Some(objects))
+}
+
+/// An error of the API server with its remedy.
+fn explain(error: Error, work: &str) -> anyhow::Error {
+    match &error {
+        Error::Api(status) if status.is_forbidden() => {
+            anyhow!(
+                "cannot {work}; grant the verb list in all namespaces, or pass the objects as a FILE: {}",
+                status.message
+            )
+        }
+        _ => anyhow::Error::new(error).context(format!("cannot {work}; check --kubeconfig and --context")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(version: &str, kind: &str, name: &str) -> Value {
+        json!({"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": "net"}})
+    }
+
+    #[test]
+    fn names_cannot_become_commands() -> anyhow::Result<()> {
+        let version = "ec2.services.k8s.aws/v1alpha1";
+        let name = Name::of(&object(version, "VPCPeeringConnection", "a-1.b"))?;
+        let expected = "kubectl delete -n net vpcpeeringconnection.ec2.services.k8s.aws/a-1.b";
+        assert_eq!(name.command("delete", ""), expected);
+        for wrong in ["a; reboot", "$(reboot)", "a b", "-f", "a\nb", "a'b", "ä"] {
+            assert!(Name::of(&object(version, "VPCPeeringConnection", wrong)).is_err(), "{wrong}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn objects_of_other_controllers_are_refused() {
+        let ack = object("ec2.services.k8s.aws/v1alpha1", "Subnet", "a");
+        let legacy = object("vpcpeering.aws.crossplane.io/v1alpha1", "VPCPeeringConnection", "b");
+        let other = object("v1", "ConfigMap", "c");
+        let error = |objects: &[Value]| check_kinds(objects).err().map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(error(&[ack.clone(), other.clone()]), "");
+        assert!(
+            error(&[ack, legacy]).starts_with("VPCPeeringConnection \"b\": the type vpcpeering.aws.crossplane.io/")
+        );
+        assert!(error(&[other]).starts_with("ConfigMap \"c\": the type v1 is not supported; the supported groups are"));
+        assert!(error(&[]).starts_with("contains no object; "));
+    }
+}
