@@ -9,6 +9,7 @@ mod kubernetes;
 mod man;
 mod manifests;
 mod output;
+mod plan;
 mod reference;
 mod run;
 
@@ -29,7 +30,7 @@ const PLUGIN: &str = "kubectl pcx";
 const EXIT_CODES: &str = "Exit codes:
   0  success
   1  the command failed, or a check found a failure
-  2  the command line is not valid";
+  2  the command line is not valid, or a plan has changes";
 
 /// A Kubernetes operator that manages AWS VPC peering connections as VpcPeering resources
 #[derive(Debug, Parser)]
@@ -44,6 +45,7 @@ enum Command {
     Run(Box<run::Run>),
     Check(Box<check::Check>),
     Graph(Box<graph::Draw>),
+    Plan(Box<plan::Show>),
     Crd(crd::Crd),
     Completion(completion::Completion),
     Man(man::Man),
@@ -56,6 +58,8 @@ enum Outcome {
     Success,
     /// The work was done, and the result is negative.
     Failure,
+    /// A plan has changes.
+    Changes,
 }
 
 impl Outcome {
@@ -63,6 +67,7 @@ impl Outcome {
         match self {
             Self::Success => ExitCode::SUCCESS,
             Self::Failure => ExitCode::FAILURE,
+            Self::Changes => ExitCode::from(2),
         }
     }
 }
@@ -111,6 +116,7 @@ impl Command {
             Self::Run(run) => (*run).execute()?,
             Self::Check(check) => return (*check).execute(),
             Self::Graph(graph) => return (*graph).execute(),
+            Self::Plan(plan) => return (*plan).execute(),
             Self::Crd(crd) => crd.execute()?,
             Self::Completion(completion) => completion.execute(),
             Self::Man(man) => man.execute()?,

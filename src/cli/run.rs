@@ -258,7 +258,7 @@ fn queue_url(text: &str) -> Result<String, String> {
 }
 
 /// Parses `*`, `none`, or a list of namespaces.
-fn own_namespaces(text: &str) -> Result<OwnNamespaces, String> {
+pub(super) fn own_namespaces(text: &str) -> Result<OwnNamespaces, String> {
     match text {
         "*" => Ok(OwnNamespaces::All),
         "none" => Ok(OwnNamespaces::List(Default::default())),
@@ -275,7 +275,7 @@ fn own_namespaces(text: &str) -> Result<OwnNamespaces, String> {
 }
 
 /// Parses `*`, or a list of regions.
-fn own_regions(text: &str) -> Result<AllowedRegions, String> {
+pub(super) fn own_regions(text: &str) -> Result<AllowedRegions, String> {
     if text == "*" {
         return Ok(AllowedRegions { all: true, list: None });
     }
@@ -295,7 +295,7 @@ fn own_regions(text: &str) -> Result<AllowedRegions, String> {
 
 /// Checks the cluster ID. It becomes the value of EC2 tags and of session tags; session tags allow fewer characters.
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/API_Tag.html>
-fn cluster_id(text: &str) -> Result<String, String> {
+pub(super) fn cluster_id(text: &str) -> Result<String, String> {
     let allowed = Regex::new(r"^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$").map_err(|error| error.to_string())?;
     if !(1..=256).contains(&text.chars().count()) {
         Err("must have 1 to 256 characters".into())

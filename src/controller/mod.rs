@@ -15,6 +15,7 @@ mod identity_grants;
 mod index;
 mod inventories;
 mod kind;
+mod one_run;
 mod queued_resource;
 mod quota_room;
 mod reconcile;
@@ -47,7 +48,9 @@ pub(crate) use context::Context;
 pub(crate) use hooks::ReconcileHooks;
 pub(crate) use identity_grants::{OwnCredentials, OwnNamespaces, role};
 pub(crate) use kind::{Kind, Status};
+pub(crate) use one_run::Cluster;
 pub(crate) use scope::Scope;
+pub(crate) use vpc_peering::{Planned, plan};
 
 use cache_age::CacheAge;
 use fair_queue::FairQueue;

@@ -75,7 +75,7 @@ enum Format {
 
 /// Sends every request.
 #[derive(Debug)]
-struct Unobserved;
+pub(super) struct Unobserved;
 
 impl Interceptor for Unobserved {
     fn may_send(&self) -> bool {

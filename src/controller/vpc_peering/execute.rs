@@ -214,19 +214,25 @@ impl Effect<'_> {
     }
 
     fn request(&self) -> CreateRequest {
-        let (requester, accepter) = (&self.peers.ends.requester, &self.peers.ends.accepter);
-        CreateRequest {
-            region: requester.region.clone(),
-            vpc_id: requester.vpc_id.clone(),
-            peer_vpc_id: accepter.vpc_id.clone(),
-            peer_owner_id: accepter.owner_id.clone(),
-            peer_region: (accepter.region != requester.region).then(|| accepter.region.clone()),
-            tags: self.desired.tags(sides_tagged_with(Side::Requester, &self.observed.accepter)),
-        }
+        request(self.peers, self.desired, self.observed)
     }
 }
 
-async fn check_vpcs(peers: &Peers) -> Result<Preflight, AwsError> {
+/// The request of a new connection.
+pub(super) fn request(peers: &Peers, desired: Desired<'_>, observed: &Observation) -> CreateRequest {
+    let (requester, accepter) = (&peers.ends.requester, &peers.ends.accepter);
+    CreateRequest {
+        region: requester.region.clone(),
+        vpc_id: requester.vpc_id.clone(),
+        peer_vpc_id: accepter.vpc_id.clone(),
+        peer_owner_id: accepter.owner_id.clone(),
+        peer_region: (accepter.region != requester.region).then(|| accepter.region.clone()),
+        tags: desired.tags(sides_tagged_with(Side::Requester, &observed.accepter)),
+    }
+}
+
+/// Checks the VPCs that the identities can see.
+pub(super) async fn check_vpcs(peers: &Peers) -> Result<Preflight, AwsError> {
     let (requester, accepter) = (&peers.ends.requester, &peers.ends.accepter);
     let ours = peers.requester.vpcs.get(&requester.region, &requester.vpc_id);
     let theirs = async {

@@ -3,6 +3,7 @@
 pub(super) mod claims;
 mod execute;
 mod observe;
+mod planning;
 mod resolve;
 
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::watcher::Event;
 use smol_str::SmolStr;
+
+pub(crate) use self::planning::{Planned, plan};
 
 use self::resolve::Peers;
 use super::blocked::Blocked;
