@@ -279,6 +279,8 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         cli::check::each_fault_in_aws_has_a_line,
         cli::check::each_fault_in_kubernetes_has_a_line,
         cli::check::before_the_installation_only_the_prerequisites_are_checked,
+        cli::plan::the_operator_makes_the_planned_calls,
+        cli::plan::a_missing_permission_is_planned,
         cli::graph::the_peerings_of_two_regions_are_drawn,
         cli::graph::the_name_of_the_binary_and_the_pages_fit,
         crashes::a_crash_before_any_call_is_safe,

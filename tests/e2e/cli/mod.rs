@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod graph;
+pub mod plan;
 
 use std::process::Stdio;
 
