@@ -6,6 +6,7 @@
 mod adoption;
 mod consistency;
 mod ended_routes;
+mod forecast;
 mod ownership;
 mod recreation;
 mod release;
