@@ -25,7 +25,8 @@ demo: needs
 	cargo build --locked --workspace --bin vpc-peering-operator --example demo
 	@target/debug/examples/demo
 
-# BENCH=quick skips the large benchmarks; BENCH=200 measures 200 resources; BENCH=deletion measures only deletions.
+# BENCH=quick skips the large benchmarks; BENCH=200 measures 200 resources; BENCH=deletion
+# measures only deletions, and BENCH=quota only requests under a quota.
 bench: needs needs-python
 	@tests/control-plane/build.sh >/dev/null
 	cargo rustc --locked --release --bin vpc-peering-operator -- -C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs

@@ -113,6 +113,11 @@ pub struct AwsIdentitySpec {
     /// Allows the operator to set the DNS options of peering connections through this identity. Defaults to false.
     #[serde(default)]
     pub allow_options: bool,
+    /// Allows the operator to turn on the attributes `enableDnsSupport` and `enableDnsHostnames` of the allowed VPCs
+    /// through this identity, if a resource sets `manageDnsAttributes`. They apply to the whole VPC, so that
+    /// `allowOptions` does not include them. Defaults to false.
+    #[serde(default)]
+    pub allow_vpc_attributes: bool,
     /// Allows resources to adopt existing peering connections through this identity (`spec.vpcPeeringConnectionId` of a
     /// `VpcPeering`). Deleting such a resource can delete the connection. Defaults to false.
     #[serde(default)]
@@ -138,6 +143,7 @@ impl AwsIdentity {
                 allowed_peers: None,
                 allow_routes: false,
                 allow_options: false,
+                allow_vpc_attributes: false,
                 allow_adoption: false,
             },
         )

@@ -47,7 +47,7 @@ macro_rules! closed_list {
 closed_list! {
     /// The `type` of a condition.
     ConditionType {
-        Ready: "True if everything matches the spec. Always present.",
+        Ready: "True only if everything matches the spec. For an active connection: if no `OptionsSynced` or `RoutesReady` is False, and the tags match. Always present.",
             "Read its reason and message.";
         Reconciling: "Present and True while the operator or EC2 is still working to match the spec.",
             "Wait. The message says for what.";
@@ -59,9 +59,9 @@ closed_list! {
             "Ask the owner of the accepter's account to accept it.";
         AtCapacity: "Present and True if a request waits only because `spec.maxConnections` is reached.",
             "Raise `spec.maxConnections`, or delete one of the connections in EC2.";
-        OptionsSynced: "True if the options match the spec at every end that the operator acts for. Present only if the spec sets options.",
+        OptionsSynced: "True if the options match the spec at every end that the operator acts for. Present only if the spec sets options, and neither `Observe` nor `dryRun`.",
             "Read its reason and message.";
-        RoutesReady: "True if the routes match the spec at every end that the operator acts for. Present only if the spec sets routes.",
+        RoutesReady: "True if the routes match the spec at every end that the operator acts for. Present only if the spec sets routes, and neither `Observe` nor `dryRun`.",
             "Read its reason and message.";
         UnexpectedConnection: "Present and True if EC2 shows another connection with the ownership tags of this resource. The operator does not change that connection.",
             "Remove the tags from the connection that the message names. Find out who set them.";
@@ -117,6 +117,8 @@ closed_list! {
             "Nothing.";
         Updating: "The operator is changing tags, options or routes, waits until EC2 shows such a change, or waits until the peering is active.",
             "Nothing.";
+        DnsAttributeDisabled: "`enableDnsSupport` or `enableDnsHostnames` of a VPC is off. The option `allowDnsResolutionFromRemoteVpc` has no effect unless both attributes of both VPCs are on, and the operator does not set it. The message names the VPC, the attribute and the command that turns it on.",
+            "Run the command, or set `manageDnsAttributes` in the options of that end.";
         MaxConnections: "The number of accepted connections has reached `spec.maxConnections`.",
             "Raise `spec.maxConnections`, or delete one of the connections in EC2.";
         RouteConflict: "A route table has a route to the same destination with another target. The operator does not change it. The target may be another connection of the same `VpcPeeringAccepter`, whose requester has the same CIDR block.",
@@ -138,7 +140,7 @@ closed_list! {
         PeerNotAllowed: "The `AwsIdentity` may not be used for a peering with this account or VPC. The operator made no AWS call.",
             "Ask an administrator to add the other end to `allowedPeers` of the `AwsIdentity`, or use another `AwsIdentity`.";
         ActionNotAllowed: "The spec sets routes, DNS options or the adoption of a connection, which the `AwsIdentity` does not allow.",
-            "Ask an administrator to set `allowRoutes`, `allowOptions` or `allowAdoption` of the `AwsIdentity`, or remove the field from the spec.";
+            "Ask an administrator to set `allowRoutes`, `allowOptions`, `allowVpcAttributes` or `allowAdoption` of the `AwsIdentity`, or remove the field from the spec.";
         NothingAllowed: "The operator can assume the role, but the `AwsIdentity` permits nothing, because a permission is absent or empty.",
             "Set the fields that the message names. `all: true` allows everything of a field.";
         VpcNotFound: "No VPC matches the `vpcSelector`.",
@@ -167,6 +169,8 @@ closed_list! {
         Tagged: "The operator set tags on the connection.", "Nothing.";
         Untagged: "The operator removed tags that it had set on the connection.", "Nothing.";
         OptionsSet: "The operator set the peering options of an end.", "Nothing.";
+        DnsAttributeSet: "The operator turned on a DNS attribute of a VPC, because of `manageDnsAttributes`. It does not turn it off again.",
+            "Nothing.";
         RoutesChanged: "The operator created, replaced or deleted routes.", "Nothing.";
         DeletionRequested: "The operator requested the deletion of the connection from EC2.", "Nothing.";
         ExpiringSoon: "A request that nobody has accepted expires within 24 hours.",

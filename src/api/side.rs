@@ -14,6 +14,11 @@ pub enum Side {
     Accepter,
 }
 
+impl Side {
+    /// Both ends, requester first.
+    pub const BOTH: [Self; 2] = [Self::Requester, Self::Accepter];
+}
+
 impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -84,9 +84,6 @@ pub use status::{EndedConnection, Ownership, PeeringStatus, StatusEnd, StatusEnd
     validation = Rule::new("!has(self.requester.vpcId) || !has(self.accepter.vpcId) || self.requester.vpcId != self.accepter.vpcId")
         .message("a VPC cannot be peered with itself: requester.vpcId and accepter.vpcId must differ")
         .field_path(".accepter.vpcId"),
-    validation = Rule::new("has(self.requester.region) || has(self.requester.identityRef)")
-        .message("requester.region is required, unless requester.identityRef names an AwsIdentity with a defaultRegion")
-        .field_path(".requester.region"),
     validation = Rule::new("has(self.vpcPeeringConnectionId) == has(oldSelf.vpcPeeringConnectionId)")
         .message("vpcPeeringConnectionId cannot be added or removed: create another VpcPeering instead")
         .field_path(".vpcPeeringConnectionId"),
@@ -118,8 +115,8 @@ pub struct VpcPeeringSpec {
     /// owner. `Manual`: the operator always waits for the accepter's owner. Defaults to `Auto`.
     #[serde(default)]
     pub acceptance: Acceptance,
-    /// Tags of the peering connection, at most 36. The operator keeps them up to date, adds four ownership tags, and
-    /// leaves tags of others unchanged. EC2 stores the tags of a connection separately in the account and region of
+    /// Tags of the peering connection, at most 36. The operator keeps them up to date, adds its default tags
+    /// (`--default-tags`) whose keys are not listed here, adds four ownership tags, and leaves tags of others unchanged. EC2 stores the tags of a connection separately in the account and region of
     /// each end. They are set at both ends if the operator acts for both.
     // EC2 allows 50 tags on a resource. The operator adds four, and each end may have ten of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -134,9 +131,10 @@ pub struct VpcPeeringSpec {
     pub dry_run: bool,
     /// The effect of deleting this resource. `Delete`: the operator deletes the peering connection.
     /// `Retain`: it stays in AWS, without ownership tags. If the operator may no longer act in AWS for this resource,
-    /// `Delete` waits, and `Retain` leaves the ownership tags, too. Defaults to `Delete`.
-    #[serde(default)]
-    pub deletion_policy: DeletionPolicy,
+    /// `Delete` waits, and `Retain` leaves the ownership tags, too. Defaults to `--default-deletion-policy` of the
+    /// operator, which is `Delete` unless an administrator sets it. The status shows the policy in effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
     /// The terminal states after which the operator requests a new peering connection: `Expired`, `Deleted`, `Rejected`
     /// and `Failed`. The operator waits before each request, twice as long each time up to one hour, and requests at
     /// most eight connections in a row. Defaults to none, because EC2 does not show whether a connection ended by
@@ -191,8 +189,9 @@ pub struct PeeringSide {
     #[x_kube(validation = Rule::new("self == oldSelf").message("ownerId cannot be changed: create another VpcPeering instead"))]
     pub owner_id: Option<Text>,
     /// The AWS region of the VPC, for example `eu-central-1`. Defaults to `defaultRegion` of the `AwsIdentity` in
-    /// `identityRef`. If there is none, the accepter's region defaults to the requester's; the requester's region is
-    /// then required. Immutable.
+    /// `identityRef`. Without `identityRef`, the requester's region defaults to `--region` of the operator. If there is
+    /// no default, the accepter's region defaults to the requester's, and the requester's region is required. The
+    /// status records the region, so that a default that changes later moves nothing. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("region cannot be changed: create another VpcPeering instead"))]
@@ -238,6 +237,13 @@ pub struct SideOptions {
     /// end. If absent, the option is left unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_dns_resolution_from_remote_vpc: Option<bool>,
+    /// Lets the operator turn on the attributes `enableDnsSupport` and `enableDnsHostnames` of this end's VPC.
+    /// `allowDnsResolutionFromRemoteVpc` has no effect without them, at either end. Both attributes apply to the whole
+    /// VPC: instances with a public address also get a public DNS name. The operator never turns them off again, also
+    /// not when this resource is deleted. The `AwsIdentity` must set `allowVpcAttributes`. Defaults to false: then the
+    /// condition `OptionsSynced` names the attribute that is off.
+    #[serde(default)]
+    pub manage_dns_attributes: bool,
 }
 
 /// How the request is accepted.

@@ -66,9 +66,6 @@ use super::vpc_peering::{DeletionPolicy, SideOptions, StatusEnd, VpcSelector};
 #[x_kube(
     validation = Rule::new("has(self.vpcId) != has(self.vpcSelector)")
         .message("set either vpcId or vpcSelector to select the VPC"),
-    validation = Rule::new("has(self.region) || has(self.identityRef)")
-        .message("region is required, unless identityRef names an AwsIdentity with a defaultRegion")
-        .field_path(".region"),
     validation = Rule::new("has(self.vpcId) == has(oldSelf.vpcId) && has(self.vpcSelector) == has(oldSelf.vpcSelector) && has(self.region) == has(oldSelf.region)")
         .message("vpcId, vpcSelector and region cannot be added or removed: create another VpcPeeringAccepter instead"),
     validation = Rule::new("!has(self.reject) || !self.reject || has(self.deny) && size(self.deny) > 0")
@@ -89,7 +86,8 @@ pub struct VpcPeeringAccepterSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("vpcSelector cannot be changed: create another VpcPeeringAccepter instead"))]
     pub vpc_selector: Option<VpcSelector>,
     /// The AWS region of the VPC, for example `eu-central-1`. Defaults to `defaultRegion` of the `AwsIdentity` in
-    /// `identityRef`; without it, the region is required. Immutable.
+    /// `identityRef`, or without `identityRef` to `--region` of the operator. If there is no default, the region is
+    /// required. The status records the region, so that a default that changes later moves nothing. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("region cannot be changed: create another VpcPeeringAccepter instead"))]
@@ -125,8 +123,8 @@ pub struct VpcPeeringAccepterSpec {
     /// end to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub options: Option<SideOptions>,
-    /// Tags of every connection that this resource has accepted, at most 36. The operator adds four ownership tags,
-    /// which record that this resource accepted the connection, and leaves tags of others unchanged.
+    /// Tags of every connection that this resource has accepted, at most 36. The operator adds its default tags
+    /// (`--default-tags`) whose keys are not listed here. It adds four ownership tags, which record that this resource accepted the connection, and leaves tags of others unchanged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 36))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
@@ -137,9 +135,11 @@ pub struct VpcPeeringAccepterSpec {
     pub routes: Option<Routes>,
     /// The effect of deleting this resource. `Delete`: the operator removes its routes and tags. `Retain`: they stay in
     /// AWS, without ownership tags. The connections stay in both cases. If the operator may no longer act in AWS for
-    /// this resource, `Delete` waits, and `Retain` leaves the ownership tags, too. Defaults to `Delete`.
-    #[serde(default)]
-    pub deletion_policy: DeletionPolicy,
+    /// this resource, `Delete` waits, and `Retain` leaves the ownership tags, too. Defaults to
+    /// `--default-deletion-policy` of the operator, which is `Delete` unless an administrator sets it. The status shows
+    /// the policy in effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
     /// Stops all writes to AWS. The operator still reports what EC2 shows. Defaults to false.
     #[serde(default)]
     pub suspend: bool,
@@ -243,6 +243,9 @@ pub struct VpcPeeringAccepterStatus {
     /// recorded routes are replaced or deleted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<ManagedRoute>,
+    /// The deletion policy in effect: that of the spec, or the default of the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
     /// The last value of the annotation `vpcpeering.dev/reconcile-at` that the operator has handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,

@@ -8,6 +8,7 @@ use aws_config::SdkConfig;
 use smol_str::SmolStr;
 use tokio::time::Instant;
 
+use super::dns_lookup::DnsLookup;
 use super::ec2::Ec2;
 use super::error::AwsError;
 use super::interceptor::{Interceptor, SdkInterceptor};
@@ -49,6 +50,7 @@ pub struct Account {
     pub peerings: Inventories<Snapshot>,
     pub route_tables: Inventories<RouteTables>,
     pub vpcs: VpcLookup,
+    pub dns: DnsLookup,
     pub quotas: QuotaLookup,
     ec2: Arc<Ec2>,
     sts: aws_sdk_sts::Client,
@@ -113,6 +115,7 @@ impl Accounts {
                 for account in accounts {
                     account.ec2.forget_idle(IDLE_TIMEOUT);
                     account.vpcs.forget_idle(IDLE_TIMEOUT);
+                    account.dns.forget_idle();
                     account.quotas.forget_idle(IDLE_TIMEOUT);
                 }
                 tokio::time::sleep(SWEEP_INTERVAL).await;
@@ -198,14 +201,15 @@ impl Account {
                 (Some(roles), config)
             }
         };
-        let sts = aws_sdk_sts::config::Builder::from(&config).interceptor(sdk_interceptor).build();
-        let quotas = QuotaLookup::new(principal.clone(), config.clone(), Arc::clone(&interceptor), Arc::clone(&id));
+        let sts = aws_sdk_sts::config::Builder::from(&config).interceptor(sdk_interceptor.clone()).build();
+        let quotas = QuotaLookup::new(principal.clone(), config.clone(), sdk_interceptor);
         let ec2 = Arc::new(Ec2::new(principal.clone(), config, Arc::clone(&interceptor), Arc::clone(&id)));
         Self {
             principal,
             peerings: Inventories::new(Arc::clone(&ec2), poll_settings.clone()),
             route_tables: Inventories::new(Arc::clone(&ec2), poll_settings.clone()),
             vpcs: VpcLookup::new(Arc::clone(&ec2)),
+            dns: DnsLookup::new(Arc::clone(&ec2)),
             quotas,
             ec2,
             sts: aws_sdk_sts::Client::from_conf(sts),
@@ -298,9 +302,9 @@ mod tests {
     use aws_credential_types::Credentials;
 
     use super::*;
+    use crate::aws::Unobserved;
     use crate::aws::principal::Role;
     use crate::aws::sessions::MAX_SESSIONS;
-    use crate::aws::testing::NoInterceptor;
     use crate::peering::testing::owner;
 
     async fn accounts() -> Accounts {
@@ -314,7 +318,7 @@ mod tests {
             .await;
         let (cluster, interval) = ("cluster".into(), Duration::from_secs(60));
         let settings = PollSettings { cluster, interval, on_change: Arc::new(|_| {}) };
-        Accounts::new(config, Arc::new(NoInterceptor), settings, SessionTags::Automatic)
+        Accounts::new(config, Arc::new(Unobserved), settings, SessionTags::Automatic)
     }
 
     fn role(number: usize) -> Principal {

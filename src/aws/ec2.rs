@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn idle_clients_are_dropped() {
-        let ec2 = testing::ec2("http://127.0.0.1:1", Arc::new(testing::NoInterceptor));
+        let ec2 = testing::ec2("http://127.0.0.1:1", Arc::new(crate::aws::Unobserved));
         for number in 0..100 {
             let region = format!("region-{number}");
             drop((ec2.read_client(&region), ec2.write_client(&region)));

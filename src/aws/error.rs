@@ -70,6 +70,10 @@ const GONE: &[&str] = &[
     "InvalidVpcPeeringConnectionId.NotFound",
 ];
 
+/// EC2's answer to `allowDnsResolutionFromRemoteVpc` if a DNS attribute of either VPC is off.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
+const DNS_HOSTNAMES_DISABLED: &str = "InvalidVpcPeeringConnectionState.DnsHostnamesDisabled";
+
 /// A tag policy of the organization refuses a tag.
 /// <https://docs.aws.amazon.com/organizations/latest/userguide/orgs_manage_policies_tag-policies.html>
 const TAG_POLICY_VIOLATION: &str = "TagPolicyViolation";
@@ -192,6 +196,11 @@ impl AwsError {
         self.code.as_deref() == Some("DryRunOperation")
     }
 
+    /// Whether IAM denies the EC2 call.
+    pub fn is_unauthorized(&self) -> bool {
+        self.code.as_deref() == Some("UnauthorizedOperation")
+    }
+
     pub fn is_throttling(&self) -> bool {
         self.code.as_deref().is_some_and(|code| THROTTLING_ERRORS.contains(&code))
     }
@@ -266,6 +275,10 @@ fn hint(code: &str) -> Option<&'static str> {
         "InvalidClientTokenId" => {
             "correct the operator's credentials, or enable the region of spec.stsRegion (default: AWS_REGION) in their \
              account"
+        }
+        DNS_HOSTNAMES_DISABLED => {
+            "turn on enableDnsSupport and enableDnsHostnames of both VPCs (aws ec2 modify-vpc-attribute); if the VPC \
+             of the other end belongs to another account, ask its owner"
         }
         TAG_POLICY_VIOLATION => "correct that tag in spec.tags, or change the tag policy of the AWS organization",
         _ => return None,
@@ -448,7 +461,7 @@ mod tests {
         ("InvalidVpcPeeringConnectionID.NotFound", Class::Gone, ""),
         ("InvalidVpcPeeringConnectionId.NotFound", Class::Gone, ""),
         ("InvalidVpcPeeringConnectionId.Malformed", Class::FixSpec, ""),
-        ("InvalidVpcPeeringConnectionState.DnsHostnamesDisabled", Class::FixSpec, ""),
+        ("InvalidVpcPeeringConnectionState.DnsHostnamesDisabled", Class::FixSpec, "enableDnsHostnames of both VPCs"),
         ("InvalidStateTransition", Class::Wait, ""),
         ("VpcPeeringConnectionAlreadyExists", Class::FixSpec, ""),
         ("VpcPeeringConnectionsPerVpcLimitExceeded", Class::Wait, ""),

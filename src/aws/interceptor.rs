@@ -52,6 +52,18 @@ impl CompletedRequest<'_> {
     }
 }
 
+/// Sends every request, and observes none.
+#[derive(Debug)]
+pub struct Unobserved;
+
+impl Interceptor for Unobserved {
+    fn may_send(&self) -> bool {
+        true
+    }
+
+    fn completed(&self, _: &CompletedRequest<'_>) {}
+}
+
 /// Connects an [`Interceptor`] to an SDK client.
 #[derive(Clone, Debug)]
 pub(super) struct SdkInterceptor {

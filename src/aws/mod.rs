@@ -4,6 +4,7 @@
 mod accounts;
 pub(crate) mod calls;
 pub(crate) mod configuration;
+mod dns_lookup;
 mod ec2;
 pub(crate) mod error;
 pub(crate) mod event_queue;
@@ -22,12 +23,12 @@ pub(crate) use aws_config::SdkConfig;
 
 pub(crate) use accounts::{Account, Accounts, CallerIdentity};
 pub(crate) use calls::dry_run::Permission;
-pub(crate) use calls::peerings::CreateRequest;
+pub(crate) use dns_lookup::DnsLookup;
 pub(crate) use ec2::Ec2;
 pub(crate) use error::{AwsError, Class};
-pub(crate) use interceptor::{CompletedRequest, Interceptor};
+pub(crate) use interceptor::{CompletedRequest, Interceptor, Unobserved};
 pub(crate) use inventory::Inventory;
-pub(crate) use inventory::filters::Filters;
+pub(crate) use inventory::filters::{Filters, MAX_FILTER_VALUES};
 pub(crate) use inventory::view::{Listing, View, all_pages};
 pub(crate) use principal::{Principal, Role, SessionTags};
 pub(crate) use rate_limit::RateLimit;

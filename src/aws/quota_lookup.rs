@@ -1,14 +1,14 @@
 //! The quotas of one account, read from Service Quotas. Until AWS answers, and while it refuses, the defaults count.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::{Region, SdkConfig};
 use tokio::time::Instant;
 
 use super::error::AwsError;
-use super::interceptor::{Interceptor, SdkInterceptor};
+use super::interceptor::SdkInterceptor;
 use super::principal::Principal;
 use crate::peering::quota::{QuotaKind, Quotas};
 
@@ -38,13 +38,8 @@ struct Known {
 }
 
 impl QuotaLookup {
-    pub fn new(
-        principal: Principal,
-        config: SdkConfig,
-        interceptor: Arc<dyn Interceptor>,
-        account: Arc<OnceLock<String>>,
-    ) -> Self {
-        Self { principal, config, interceptor: SdkInterceptor { interceptor, account }, regions: Arc::default() }
+    pub(super) fn new(principal: Principal, config: SdkConfig, interceptor: SdkInterceptor) -> Self {
+        Self { principal, config, interceptor, regions: Arc::default() }
     }
 
     /// The quotas in this region as far as they are known. The first call, and one each hour, reads them in the
@@ -76,7 +71,7 @@ impl QuotaLookup {
         let client = aws_sdk_servicequotas::Client::from_conf(config.build());
         let (regions, principal) = (Arc::clone(&self.regions), self.principal.clone());
         tokio::spawn(async move {
-            for kind in [QuotaKind::Outstanding, QuotaKind::ActivePerVpc] {
+            for kind in QuotaKind::ALL {
                 match value(&client, &principal, kind).await {
                     Ok(limit) => quotas.set(kind, limit),
                     Err(error) => {

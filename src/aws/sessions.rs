@@ -164,10 +164,10 @@ mod tests {
     use k8s_openapi::jiff::Timestamp;
 
     use super::*;
+    use crate::aws::Unobserved;
     use crate::aws::error::{AwsError, Class};
     use crate::aws::interceptor::{CompletedRequest, Interceptor};
     use crate::aws::principal::{Principal, SessionTags};
-    use crate::aws::testing::NoInterceptor;
 
     /// Remembers the calls that the metrics count.
     #[derive(Debug, Default)]
@@ -303,7 +303,7 @@ mod tests {
         let silent = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let silent = format!("http://{}", silent.local_addr()?);
         for url in ["http://127.0.0.1:1", &silent] {
-            let (_, ec2) = open(&base(url, "eu-central-1"), &role("aws", None), Arc::new(NoInterceptor));
+            let (_, ec2) = open(&base(url, "eu-central-1"), &role("aws", None), Arc::new(Unobserved));
             let error = list(&ec2, "eu-central-1").await.err().ok_or("it answered")?;
             let text = error.to_string();
             assert!(text.chars().count() < 300 && !text.contains(['{', '\n']), "{text}");

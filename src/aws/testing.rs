@@ -12,22 +12,10 @@ use ec2_simulator::clock::Clock;
 use ec2_simulator::{Server, Settings, Simulator};
 use k8s_openapi::jiff::Timestamp;
 
-use super::calls::peerings::CreateRequest;
 use super::ec2::Ec2;
-use super::interceptor::{CompletedRequest, Interceptor};
+use super::interceptor::{Interceptor, Unobserved};
 use super::principal::Principal;
-
-/// Allows every request and records none.
-#[derive(Debug)]
-pub struct NoInterceptor;
-
-impl Interceptor for NoInterceptor {
-    fn may_send(&self) -> bool {
-        true
-    }
-
-    fn completed(&self, _: &CompletedRequest<'_>) {}
-}
+use crate::peering::CreateRequest;
 
 /// EC2 at this endpoint.
 pub fn ec2(url: &str, interceptor: Arc<dyn Interceptor>) -> Ec2 {
@@ -47,7 +35,7 @@ pub async fn instant_simulator() -> Result<(Server, Ec2), Box<dyn Error>> {
     settings.delays.provisioning = Default::default();
     let simulator = Simulator::new(settings, Clock::new(Timestamp::now(), 1.0), 1);
     let server = Server::start((Ipv4Addr::LOCALHOST, 0).into(), simulator).await?;
-    let ec2 = ec2(&server.url(), Arc::new(NoInterceptor));
+    let ec2 = ec2(&server.url(), Arc::new(Unobserved));
     Ok((server, ec2))
 }
 

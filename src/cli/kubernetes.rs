@@ -5,19 +5,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use k8s_openapi::api::core::v1::Namespace;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config, ResourceExt};
+use kube::{Client, Config};
 
 /// A person waits for the answer, so that an unreachable API server is reported soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The ID of the cluster that the operator uses by default: the UID of the namespace kube-system. `None` without the
-/// right to read it.
-pub(crate) async fn cluster_id(client: &Client) -> Option<String> {
-    Api::<Namespace>::all(client.clone()).get("kube-system").await.ok()?.uid()
-}
 
 /// The flags of kubectl that choose the cluster, the namespace and the user.
 #[derive(Clone, Debug, Default, Args)]

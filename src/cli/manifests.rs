@@ -1,5 +1,6 @@
 //! Manifests in files, which several subcommands read.
 
+use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -7,17 +8,60 @@ use anyhow::{Context, bail};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+/// One object of a file. It is displayed as its place.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Document {
+    /// The name of the file.
+    pub file: String,
+    pub object: Value,
+}
+
+impl Document {
+    /// The kind, if it is one of this operator.
+    pub(crate) fn kind(&self) -> Option<&str> {
+        let group = self.object["apiVersion"].as_str()?;
+        self.object["kind"].as_str().filter(|_| group.starts_with("vpcpeering.dev/"))
+    }
+
+    /// # Errors
+    /// If the object has wrong fields. The error names the place.
+    pub(crate) fn decode<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
+        if self.object["metadata"]["name"].as_str().is_none_or(str::is_empty) {
+            bail!("{self}: metadata.name is missing; set it");
+        }
+        serde_json::from_value(self.object.clone()).with_context(|| format!("{self} has wrong fields; correct them"))
+    }
+}
+
+impl fmt::Display for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.object["kind"].as_str().unwrap_or("an object without a kind");
+        let name = self.object["metadata"]["name"].as_str().unwrap_or("without a name");
+        write!(f, "{}: {kind} {name}", self.file)
+    }
+}
+
 /// The objects in YAML or JSON files; the path `-` means standard input. The items of a `List` are objects, too.
 ///
 /// # Errors
 /// If a file cannot be read or parsed.
 pub(crate) fn read(files: &[PathBuf]) -> anyhow::Result<Vec<Value>> {
-    let mut objects = Vec::new();
+    Ok(documents(files)?.into_iter().map(|document| document.object).collect())
+}
+
+/// The same, with the file of each object.
+///
+/// # Errors
+/// If a file cannot be read or parsed.
+pub(crate) fn documents(files: &[PathBuf]) -> anyhow::Result<Vec<Document>> {
+    let mut documents = Vec::new();
     for file in files {
         let text = text(file)?;
-        objects.extend(parse(&text).with_context(|| format!("{} is not valid YAML", file.display()))?);
+        let objects = parse(&text).with_context(|| format!("{} is not valid YAML", file.display()))?;
+        let file = if file == Path::new("-") { "standard input".into() } else { file.display().to_string() };
+        documents.extend(objects.into_iter().map(|object| Document { file: file.clone(), object }));
     }
-    Ok(objects)
+    Ok(documents)
 }
 
 fn text(file: &Path) -> anyhow::Result<String> {

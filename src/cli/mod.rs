@@ -1,9 +1,10 @@
-//! The command line, with one file or folder per subcommand. `output`, `kubernetes` and `manifests` are what the
-//! subcommands share.
+//! The command line, with one file or folder per subcommand. `decisions`, `output`, `kubernetes` and `manifests` are
+//! what the subcommands share.
 
 pub mod check;
 mod completion;
 mod crd;
+mod decisions;
 mod graph;
 mod kubernetes;
 mod man;

@@ -1,21 +1,18 @@
 //! `vpc-peering-operator run`
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use regex::Regex;
 
-use crate::api::AllowedRegions;
-use crate::aws::{SessionTags, configuration};
-use crate::controller::{OwnCredentials, OwnNamespaces, Scope, Settings};
+use super::decisions::{DecisionArgs, duration, is_namespace_name};
+use crate::aws::configuration;
+use crate::controller::{Scope, Settings};
 use crate::operator::leader::{self, Election};
 use crate::operator::logs::{self, Format};
 use crate::operator::traces::Traces;
 use crate::operator::{self, Service};
-use crate::peering;
 
 /// Maximum number of worker threads. The operator mostly waits, and each thread reserves memory of its own.
 const THREADS: usize = 4;
@@ -59,44 +56,8 @@ pub(crate) struct Run {
     #[arg(long, env = "MAX_CONCURRENT_RECONCILES", default_value_t = 300)]
     max_concurrent_reconciles: u16,
 
-    /// The time that the operator waits for EC2's eventual consistency. If EC2 does not show a connection for longer
-    /// than this, the operator treats it as deleted.
-    #[arg(long, env = "CONSISTENCY_WINDOW", default_value = "60s", value_parser = duration)]
-    consistency_window: Duration,
-
-    /// The pause before the operator requests a new connection because of spec.recreateOn. It doubles with each
-    /// consecutive request, up to one hour.
-    #[arg(long, env = "RECREATION_PAUSE", default_value = "60s", value_parser = duration)]
-    recreation_pause: Duration,
-
-    /// The namespaces whose resources may use the operator's own AWS credentials if they set no identityRef: `none`, a
-    /// list such as `team-a,team-b`, or `*` for all namespaces.
-    #[arg(long, env = "OWN_CREDENTIALS_NAMESPACES", default_value = "none", value_parser = own_namespaces)]
-    own_credentials_namespaces: OwnNamespaces,
-
-    /// The regions in which the operator's own AWS credentials may be used: a list such as `eu-central-1,us-west-2`, or
-    /// `*` for all regions that this version of the operator knows.
-    #[arg(long, env = "OWN_CREDENTIALS_REGIONS", default_value = "*", value_parser = own_regions)]
-    own_credentials_regions: AllowedRegions,
-
-    /// Allow resources that use the operator's own AWS credentials to adopt existing connections with
-    /// spec.vpcPeeringConnectionId. Deleting such a resource deletes the connection, unless its deletionPolicy is
-    /// Retain.
-    #[arg(long, env = "OWN_CREDENTIALS_ALLOW_ADOPTION")]
-    own_credentials_allow_adoption: bool,
-
-    /// Add no session tags to the sessions of AwsIdentity roles. By default they carry the cluster ID and the namespace
-    /// of the resource, which the IAM policies in deploy/iam need to keep namespaces apart. Then only spec.sessionTags
-    /// of the AwsIdentity is sent.
-    #[arg(long, env = "DISABLE_SESSION_TAGS")]
-    disable_session_tags: bool,
-
-    /// The ID of this cluster in the ownership tags. Defaults to the UID of the namespace kube-system, which differs in
-    /// every cluster except in a clone. Only with the default, a resource adopts the peering of an earlier resource
-    /// with the same name and the same VPCs. Keep the ID when you rebuild the cluster from a backup. Set another ID in
-    /// a clone.
-    #[arg(long, env = "CLUSTER_ID", value_parser = cluster_id)]
-    cluster_id: Option<String>,
+    #[command(flatten)]
+    decisions: DecisionArgs,
 
     /// Enable leader election: the operator reconciles only while it holds a Lease, so that several replicas can run.
     #[arg(long, env = "LEADER_ELECTION")]
@@ -151,23 +112,16 @@ impl Run {
                 selector: self.watch_selector.filter(|selector| !selector.is_empty()),
             },
             aws,
-            session_tags: SessionTags::from_flag(self.disable_session_tags),
+            session_tags: self.decisions.session_tags(),
             event_queue_url: self.event_queue_url.filter(|url| !url.is_empty()),
             max_concurrent_reconciles: self.max_concurrent_reconciles,
             poll_interval: self.poll_interval,
-            own_credentials: OwnCredentials {
-                namespaces: self.own_credentials_namespaces,
-                regions: self.own_credentials_regions,
-                adoption: self.own_credentials_allow_adoption,
-            },
-            decisions: peering::Settings {
-                consistency_window: self.consistency_window,
-                recreation_pause: self.recreation_pause,
-                is_cluster_unique: self.cluster_id.is_none(),
-            },
+            own_credentials: self.decisions.own_credentials(),
+            defaults: self.decisions.defaults(),
+            decisions: self.decisions.settings(),
         };
         let service = Service {
-            cluster_id: self.cluster_id,
+            cluster_id: self.decisions.cluster_id,
             metrics_address: self.metrics_address.0,
             leader_election: self.leader_election,
             election: Election {
@@ -197,19 +151,6 @@ fn address(text: &str) -> Result<Address, String> {
     Ok(Address(Some(parsed)))
 }
 
-/// Parses a positive duration, for example `500ms`, `90s` or `2m`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
-    let parsed = units.iter().find_map(|(unit, milliseconds)| {
-        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
-        number.checked_mul(*milliseconds)
-    });
-    match parsed {
-        Some(0) | None => Err("must be a positive whole number with a unit, for example 500ms, 90s, 2m or 1h".into()),
-        Some(milliseconds) => Ok(Duration::from_millis(milliseconds)),
-    }
-}
-
 /// Parses the duration of a Lease, which the Lease API stores in whole seconds.
 fn lease_duration(text: &str) -> Result<Duration, String> {
     let duration = duration(text)?;
@@ -219,12 +160,6 @@ fn lease_duration(text: &str) -> Result<Duration, String> {
     } else {
         Err(format!("must be whole seconds, at least {:?}", leader::MIN_LEASE_DURATION))
     }
-}
-
-/// Whether this is a valid name of a namespace.
-fn is_namespace_name(name: &str) -> bool {
-    (1..=63).contains(&name.len())
-        && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-')
 }
 
 /// Parses the name of a namespace to watch. An empty value, as from an unset chart value, means all namespaces.
@@ -257,80 +192,9 @@ fn queue_url(text: &str) -> Result<String, String> {
     }
 }
 
-/// Parses `*`, `none`, or a list of namespaces.
-pub(super) fn own_namespaces(text: &str) -> Result<OwnNamespaces, String> {
-    match text {
-        "*" => Ok(OwnNamespaces::All),
-        "none" => Ok(OwnNamespaces::List(Default::default())),
-        list => {
-            let names: BTreeSet<String> = list.split(',').map(|name| name.trim().to_owned()).collect();
-            match names.iter().find(|name| !is_namespace_name(name)) {
-                None => Ok(OwnNamespaces::List(names)),
-                Some(name) => {
-                    Err(format!("{name:?} is not a valid namespace name; use *, none, or names separated by commas"))
-                }
-            }
-        }
-    }
-}
-
-/// Parses `*`, or a list of regions.
-pub(super) fn own_regions(text: &str) -> Result<AllowedRegions, String> {
-    if text == "*" {
-        return Ok(AllowedRegions { all: true, list: None });
-    }
-    let names: Vec<String> = text.split(',').map(|name| name.trim().to_owned()).collect();
-    let is_region = |name: &str| {
-        name.len() <= 32
-            && name.split('-').count() >= 3
-            && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-')
-    };
-    match names.iter().find(|name| !is_region(name)) {
-        None => Ok(AllowedRegions { all: false, list: Some(names) }),
-        Some(name) => {
-            Err(format!("{name:?} is not a valid region name; use *, or names such as eu-central-1,us-west-2"))
-        }
-    }
-}
-
-/// Checks the cluster ID. It becomes the value of EC2 tags and of session tags; session tags allow fewer characters.
-/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_Tag.html>
-pub(super) fn cluster_id(text: &str) -> Result<String, String> {
-    let allowed = Regex::new(r"^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$").map_err(|error| error.to_string())?;
-    if !(1..=256).contains(&text.chars().count()) {
-        Err("must have 1 to 256 characters".into())
-    } else if !allowed.is_match(text) {
-        Err("may contain letters, digits, spaces and _.:/=+-@ only, as AWS session tags".into())
-    } else {
-        Ok(text.to_owned())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn own_credentials_namespaces_are_all_none_or_a_list() {
-        let namespaces =
-            |names: &[&str]| Ok(OwnNamespaces::List(names.iter().map(|name| (*name).to_owned()).collect()));
-        assert_eq!(own_namespaces("*"), Ok(OwnNamespaces::All));
-        assert_eq!(own_namespaces("none"), namespaces(&[]));
-        assert_eq!(own_namespaces("team-a, team-b"), namespaces(&["team-a", "team-b"]));
-        for text in ["", "team-a,", "Team", "*,team-a"] {
-            assert!(own_namespaces(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn own_credentials_regions_are_all_or_a_list() {
-        assert_eq!(own_regions("*"), Ok(AllowedRegions { all: true, list: None }));
-        let two = own_regions("eu-central-1, us-west-2").map(|regions| regions.list.unwrap_or_default());
-        assert_eq!(two, Ok(vec!["eu-central-1".to_owned(), "us-west-2".to_owned()]));
-        for text in ["", "eu-central-1,", "Frankfurt", "*,eu-central-1"] {
-            assert!(own_regions(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn invalid_watch_settings_are_rejected() {
@@ -338,18 +202,6 @@ mod tests {
         assert!(watched_namespace("Team").is_err());
         assert!(selector("shard in (1,2),!old").is_ok() && selector("a=b;c").is_err());
         assert!(queue_url("https://sqs.eu-west-1.amazonaws.com/1/q").is_ok() && queue_url("q").is_err());
-    }
-
-    #[test]
-    fn a_cluster_id_is_valid_as_a_session_tag() {
-        let longest = "ä".repeat(256);
-        for text in ["0b8e-4f", "team A/b_c.d:e=f+g@h", "größe 5", "集群①", longest.as_str()] {
-            assert_eq!(cluster_id(text), Ok(text.to_owned()));
-        }
-        let too_long = "a".repeat(257);
-        for text in ["", "R&D", "a\nb", "a\tb", "a*", "\u{7f}", "a\u{301}", "a\n", too_long.as_str()] {
-            assert!(cluster_id(text).is_err(), "{text:?}");
-        }
     }
 
     #[test]
@@ -366,16 +218,6 @@ mod tests {
         assert!(address("[::]:9090").is_ok_and(|address| address.0.is_some_and(|address| address.port() == 9090)));
         for text in ["", ":8080", "8080", "localhost"] {
             assert!(address(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn durations_are_positive_and_have_a_unit() {
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for text in ["0s", "5", "s", "-1s", "1.5s", "99999999999999999999s"] {
-            assert!(duration(text).is_err(), "{text}");
         }
     }
 }

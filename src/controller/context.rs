@@ -12,7 +12,7 @@ use super::fair_queue::FairQueue;
 use super::identity_grants::Credentials;
 use crate::api::{VpcPeering, VpcPeeringAccepter};
 use crate::aws::Accounts;
-use crate::peering::{Settings, vpc_peering, vpc_peering_accepter};
+use crate::peering::{Defaults, Settings, vpc_peering, vpc_peering_accepter};
 
 /// The state that all reconciles share.
 pub(crate) struct Context {
@@ -26,6 +26,8 @@ pub(crate) struct Context {
     /// Permits for EC2 calls that change something.
     pub queue: FairQueue,
     pub settings: Settings,
+    /// The defaults for what the specs leave open.
+    pub defaults: Defaults,
     /// The start of this process.
     pub started: Instant,
     /// The ID of this cluster in tags.
@@ -40,7 +42,7 @@ impl Context {
         queue: FairQueue,
         (peerings, accepters): (Store<VpcPeering>, Store<VpcPeeringAccepter>),
         cluster: SmolStr,
-        settings: Settings,
+        (settings, defaults): (Settings, Defaults),
     ) -> Self {
         let reporter = Reporter { controller: "vpc-peering-operator".into(), instance: std::env::var("POD_NAME").ok() };
         Self {
@@ -52,6 +54,7 @@ impl Context {
             accepters: Cache::new(accepters),
             queue,
             settings,
+            defaults,
             started: Instant::now(),
             cluster,
         }

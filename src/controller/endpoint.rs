@@ -1,13 +1,14 @@
 //! The EC2 calls of one end of a connection. Both kinds use them.
 
 use crate::api::{Side, StepEvent};
-use crate::aws::{AwsError, Ec2};
+use crate::aws::{AwsError, DnsLookup, Ec2};
 use crate::peering::routes::RouteChange;
 use crate::peering::upkeep::UpkeepStep;
 
 /// One end of a connection, and the client that acts there.
 pub(super) struct Endpoint<'a> {
     pub ec2: &'a Ec2,
+    pub dns: &'a DnsLookup,
     pub region: &'a str,
     pub side: Side,
 }
@@ -40,7 +41,7 @@ impl Endpoint<'_> {
 
     /// Makes the calls of an upkeep step. `None` for a step that only records.
     pub(super) async fn keep(&self, step: &UpkeepStep) -> Option<Answer> {
-        let Self { ec2, region, side } = self;
+        let Self { ec2, dns, region, side } = self;
         let (result, event, note) = match step {
             UpkeepStep::RecordTags { .. } | UpkeepStep::RecordRoutes { .. } => return None,
             UpkeepStep::Tag { id, tags } => {
@@ -54,6 +55,11 @@ impl Endpoint<'_> {
                 StepEvent::OptionsSet,
                 format!("set allowDnsResolutionFromRemoteVpc of the {side} of {id} to {allow}"),
             ),
+            UpkeepStep::SetDnsAttribute { vpc_id, attribute, .. } => {
+                let result = ec2.turn_on_dns_attribute(region, vpc_id, *attribute).await;
+                dns.forget(region, vpc_id);
+                (result, StepEvent::DnsAttributeSet, format!("turned on {attribute} of {vpc_id} in {region}"))
+            }
             UpkeepStep::ChangeRoutes { changes } => {
                 return Some(self.change_routes(changes).await);
             }

@@ -29,6 +29,8 @@ pub(crate) struct OwnCredentials {
     pub regions: AllowedRegions,
     /// Whether they may adopt existing connections.
     pub adoption: bool,
+    /// The region of an end that uses them and names no region.
+    pub region: Option<String>,
 }
 
 /// The namespaces that may use the operator's own credentials.
@@ -64,12 +66,11 @@ impl Grant {
     /// The defaults of this principal for its end. `own_account` is the account of the operator's own credentials, if it
     /// is known.
     pub(super) fn defaults(&self, own_account: Option<&str>) -> IdentityDefaults {
-        match &self.principal {
-            Principal::Own => IdentityDefaults { account_id: own_account.map(str::to_owned), region: None },
-            Principal::Role(role) => {
-                IdentityDefaults { account_id: Some(role.account_id.clone()), region: self.default_region.clone() }
-            }
-        }
+        let account_id = match &self.principal {
+            Principal::Own => own_account.map(str::to_owned),
+            Principal::Role(role) => Some(role.account_id.clone()),
+        };
+        IdentityDefaults { account_id, region: self.default_region.clone() }
     }
 }
 
@@ -140,9 +141,9 @@ impl Credentials {
     fn grant_own(&self, namespace: &str, field: &str) -> Result<Grant, Blocker> {
         if self.own.admits(namespace) {
             let principal = Principal::Own;
-            let OwnCredentials { regions, adoption, .. } = &self.own;
+            let OwnCredentials { regions, adoption, region, .. } = &self.own;
             let limits = Limits::own(principal.to_string(), regions.clone(), *adoption);
-            return Ok(Grant { identity: None, principal, limits, default_region: None });
+            return Ok(Grant { identity: None, principal, limits, default_region: region.clone() });
         }
         let message = format!(
             "{field} is missing, and the namespace {namespace} may not use the operator's own credentials. Name an AwsIdentity that allows the namespace, or ask an administrator to list it in --own-credentials-namespaces"
@@ -203,8 +204,12 @@ mod tests {
     fn identities(own: OwnNamespaces) -> (Credentials, Writer<AwsIdentity>, Writer<PartialObjectMeta<Namespace>>) {
         let (identities, writer) = reflector::store();
         let (namespaces, namespace_writer) = reflector::store();
-        let own =
-            OwnCredentials { namespaces: own, regions: AllowedRegions { all: true, list: None }, adoption: false };
+        let own = OwnCredentials {
+            namespaces: own,
+            regions: AllowedRegions { all: true, list: None },
+            adoption: false,
+            region: None,
+        };
         let known = Credentials { identities, namespaces, listed: Default::default(), own };
         (known, writer, namespace_writer)
     }

@@ -72,13 +72,19 @@ pub(crate) trait Kind:
     ) -> Decision<Self::Step, Self::Status>;
 
     /// The plan while AWS must not be asked, or cannot be read.
-    fn plan_blocked(&self, blocker: &Blocker) -> Plan<Self::Step>;
+    fn plan_blocked(&self, context: &Context, blocker: &Blocker) -> Plan<Self::Step>;
 
     /// The AWS resources that the status records, for an Event when the object goes without an AWS call.
     fn recorded_in_aws(&self) -> Vec<String>;
 
     /// The status of a resource about which nothing new was seen. `answered` is the annotation value that it answers.
-    fn report_blocked(&self, readiness: &Readiness, answered: Option<&str>, now: Timestamp) -> Self::Status;
+    fn report_blocked(
+        &self,
+        context: &Context,
+        readiness: &Readiness,
+        answered: Option<&str>,
+        now: Timestamp,
+    ) -> Self::Status;
 
     /// Takes one step.
     fn execute(

@@ -7,6 +7,7 @@ mod cache;
 mod cache_age;
 mod context;
 mod deferred_writes;
+mod dns;
 mod endpoint;
 mod event_publisher;
 mod fair_queue;
@@ -16,6 +17,7 @@ mod index;
 mod inventories;
 mod kind;
 mod one_run;
+mod planning;
 mod queued_resource;
 mod quota_room;
 mod reconcile;
@@ -49,8 +51,8 @@ pub(crate) use hooks::ReconcileHooks;
 pub(crate) use identity_grants::{OwnCredentials, OwnNamespaces, role};
 pub(crate) use kind::{Kind, Status};
 pub(crate) use one_run::Cluster;
+pub(crate) use planning::{Forecasts, Planned, plan};
 pub(crate) use scope::Scope;
-pub(crate) use vpc_peering::{Planned, plan};
 
 use cache_age::CacheAge;
 use fair_queue::FairQueue;
@@ -77,6 +79,7 @@ pub(crate) struct Settings {
     pub poll_interval: Duration,
     pub own_credentials: OwnCredentials,
     pub decisions: peering::Settings,
+    pub defaults: peering::Defaults,
 }
 
 /// Reconciles every resource until `shutdown` resolves. Ends after the steps in progress.
@@ -103,7 +106,8 @@ pub(crate) async fn run(
     let accounts = Accounts::start(aws, interceptor, tags, cluster.clone(), settings.poll_interval, on_change);
     let queue = FairQueue::new(move |resource| on_permit.send(WakeUp::Permit(resource)));
     let stores = (peerings, accepters);
-    let context = Context::new(client.clone(), accounts, credentials, queue, stores, cluster, settings.decisions);
+    let decisions = (settings.decisions, settings.defaults.clone());
+    let context = Context::new(client.clone(), accounts, credentials, queue, stores, cluster, decisions);
     let context = Arc::new(context);
     hooks.started(&context);
     let (Woken { peerings, accepters }, dispatch) = wake_up::dispatch(Arc::clone(&context), wake_ups);

@@ -13,14 +13,15 @@ use super::cache_age::CacheAge;
 use super::context::Context;
 use super::fair_queue::FairQueue;
 use super::identity_grants::{Credentials, OwnCredentials};
-use crate::api::{AwsIdentity, VpcPeering};
+use crate::api::{AwsIdentity, VpcPeering, VpcPeeringAccepter};
 use crate::aws::Accounts;
-use crate::peering::Settings;
+use crate::peering::{Defaults, Settings};
 
 /// The objects of the cluster, at one time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cluster {
     pub peerings: Vec<VpcPeering>,
+    pub accepters: Vec<VpcPeeringAccepter>,
     pub identities: Vec<AwsIdentity>,
     pub namespaces: Vec<PartialObjectMeta<Namespace>>,
 }
@@ -33,10 +34,10 @@ impl Cluster {
         accounts: Accounts,
         own: OwnCredentials,
         cluster: SmolStr,
-        settings: Settings,
+        settings: (Settings, Defaults),
     ) -> Context {
         let (peerings, mut peering_writer) = reflector::store();
-        let (accepters, _) = reflector::store();
+        let (accepters, mut accepter_writer) = reflector::store();
         let (identities, mut identity_writer) = reflector::store();
         let (namespaces, mut namespace_writer) = reflector::store();
         let listed = (CacheAge::default(), CacheAge::default());
@@ -48,12 +49,16 @@ impl Cluster {
         let queue = FairQueue::new(|_| {});
         let stores = (peerings, accepters);
         let context = Context::new(client, accounts, credentials, queue, stores, cluster, settings);
-        for peering in &self.peerings {
-            VpcPeering::follow(&context, &Event::Apply(peering.clone()));
-        }
+        follow(&context, &self.peerings);
+        follow(&context, &self.accepters);
         fill(&mut peering_writer, self.peerings);
+        fill(&mut accepter_writer, self.accepters);
         context
     }
+}
+
+fn follow<K: Kind>(context: &Context, objects: &[K]) {
+    objects.iter().for_each(|object| K::follow(context, &Event::Apply(object.clone())));
 }
 
 fn fill<K>(writer: &mut Writer<K>, objects: Vec<K>)

@@ -13,8 +13,9 @@ use crate::aws::{Account, AwsError, Inventory, Listing};
 use crate::peering::Snapshot;
 use crate::peering::quota::{self, Quotas, Shortage};
 
-/// Lifetime of a reservation that its resource does not claim.
-const UNCLAIMED_LIFETIME: Duration = Duration::from_secs(15);
+/// Lifetime of a permit and its reservation that the resource does not claim: the resource is gone, or its next step is
+/// another one.
+pub(super) const UNCLAIMED_LIFETIME: Duration = Duration::from_secs(15);
 
 /// Lifetime of a claimed reservation while EC2 does not show the connection. EC2 may have carried out the request without
 /// an answer.
@@ -68,6 +69,11 @@ impl Demand {
     /// Announces each new listing at the requester's end.
     pub(super) fn listings(&self) -> watch::Receiver<Option<Listing<Snapshot>>> {
         self.requester.inventory.listings()
+    }
+
+    /// Starts the lookup of the quotas, which takes some time.
+    pub(super) fn prepare(&self) {
+        self.ends().for_each(|end| _ = end.quotas());
     }
 
     fn ends(&self) -> impl Iterator<Item = &DemandEnd> {

@@ -137,16 +137,7 @@ async fn round<K: Kind>(
     } else {
         observed
     };
-    if let Some(warning) = permit.as_ref().and_then(Permit::near_quota) {
-        context.events.publish(&*object, EventType::Warning, StepEvent::NearQuota.as_str(), warning);
-    }
-    let outcome = Box::pin(object.execute(context, actors, &observed, &step)).await?;
-    if let Some(permit) = permit {
-        permit.complete(match &outcome {
-            Outcome::Done(next) => Ok(next.connection_id()),
-            Outcome::Refused(_, error) => Err(error),
-        });
-    }
+    let outcome = take(context, &*object, actors, &observed, (&step, permit)).await?;
     match outcome {
         Outcome::Done(next) => Ok(done(context, Arc::from(next), actors, &step)),
         Outcome::Refused(next, error) => Box::pin(refused(context, Arc::from(next), step, error)).await,
@@ -168,6 +159,27 @@ async fn acquire<K: Kind>(
         Acquired::Permit(permit) => Ok(Some(permit)),
         Acquired::Queued(queued) => Err(queued),
     }
+}
+
+/// Takes a step, and reports its outcome to the fair queue.
+async fn take<K: Kind>(
+    context: &Context,
+    object: &K,
+    actors: &K::Actors,
+    observed: &K::Observation,
+    (step, permit): (&K::Step, Option<Permit>),
+) -> Result<Outcome<K>, kube::Error> {
+    if let Some(warning) = permit.as_ref().and_then(Permit::near_quota) {
+        context.events.publish(object, EventType::Warning, StepEvent::NearQuota.as_str(), warning);
+    }
+    let outcome = Box::pin(object.execute(context, actors, observed, step)).await?;
+    if let Some(permit) = permit {
+        permit.complete(match &outcome {
+            Outcome::Done(next) => Ok(next.connection_id()),
+            Outcome::Refused(_, error) => Err(error),
+        });
+    }
+    Ok(outcome)
 }
 
 fn done<K: Kind>(context: &Context, object: Arc<K>, actors: &K::Actors, step: &K::Step) -> Round<K> {
@@ -197,7 +209,7 @@ async fn refused<K: Kind>(
         return Ok(Round::Next(object));
     }
     let readiness = Readiness::blocked(blocker, Some(false));
-    let status = object.report_blocked(&readiness, None, Timestamp::now());
+    let status = object.report_blocked(context, &readiness, None, Timestamp::now());
     status_writer::write(context, &*object, status).await?;
     Ok(Round::End(Action::requeue(pause.unwrap_or(AFTER_CONFLICT))))
 }
@@ -217,13 +229,13 @@ async fn report<K: Kind>(
 
 /// Reports a reconcile that ended before its decision.
 async fn end_blocked<K: Kind>(context: &Context, object: &K, blocked: &Blocked) -> Result<Action, kube::Error> {
-    let plan = object.plan_blocked(&blocked.blocker());
+    let plan = object.plan_blocked(context, &blocked.blocker());
     if plan == Plan::RemoveFinalizer {
         return remove_finalizer(context, object, &object.recorded_in_aws()).await;
     }
     if let Some(readiness) = blocked.readiness(&plan, is_ready(object)) {
         let answered = reconcile_at(object).filter(|_| blocked.is_answer());
-        let status = object.report_blocked(&readiness, answered, Timestamp::now());
+        let status = object.report_blocked(context, &readiness, answered, Timestamp::now());
         status_writer::write(context, object, status).await?;
     }
     Ok(plan.requeue_after().map_or_else(Action::await_change, Action::requeue))
@@ -235,7 +247,8 @@ async fn report_queued<K: Kind>(context: &Context, object: &K, queued: Queued) -
         return Ok(Action::requeue(left));
     }
     if !is_ready(object) {
-        let status = object.report_blocked(&Readiness::queued(queued.shortage.as_ref()), None, Timestamp::now());
+        let status =
+            object.report_blocked(context, &Readiness::queued(queued.shortage.as_ref()), None, Timestamp::now());
         status_writer::write(context, object, status).await?;
     }
     // The cause of the wait may change.

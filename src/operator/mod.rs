@@ -90,7 +90,7 @@ pub(crate) async fn run(settings: Settings, service: Service) -> Result<()> {
 
 /// The UID of the namespace `kube-system`. It is the customary ID of a cluster, because the namespace exists as long as
 /// the cluster.
-async fn cluster_uid(client: Client) -> Result<String> {
+pub(crate) async fn cluster_uid(client: Client) -> Result<String> {
     let message = "cannot read the namespace kube-system, whose UID is the cluster ID; grant the verb get on it, or set \
                    --cluster-id";
     let namespace = Api::<Namespace>::all(client).get("kube-system").await.context(message)?;

@@ -113,14 +113,15 @@ impl Monitor {
             ..ScrapeValues::default()
         };
         if let Some(context) = self.context.get() {
-            for (account, region, inventory) in inventories(&context.accounts.all()) {
+            let accounts = context.accounts.all();
+            for (account, region, inventory) in inventories(&accounts) {
                 let fresh = inventory.latest().and_then(|listing| listing.last_complete);
                 // Until the first successful listing, the age counts from the start of the controllers.
                 let age = fresh.unwrap_or(context.started).elapsed();
                 let oldest = values.inventory_ages.entry((account, region)).or_default();
                 *oldest = age.max(*oldest);
             }
-            context.accounts.all().iter().for_each(|account| values.add_quotas(account));
+            accounts.iter().for_each(|account| values.add_quotas(account));
             let now = Timestamp::now();
             context.peerings.store.state().iter().for_each(|object| values.count_peering(object, now));
             context.accepters.store.state().iter().for_each(|object| values.count(&**object, now));

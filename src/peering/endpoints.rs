@@ -88,7 +88,7 @@ pub(crate) fn locations(
     };
     let requester_region = region(Side::Requester, recorded.map(|ends| &ends.requester), requester);
     let requester_region = requester_region.ok_or_else(|| {
-        let message = "spec.requester.region is missing, and the AwsIdentity has no defaultRegion; set one of them";
+        let message = "spec.requester.region is missing, and there is no default; set it, defaultRegion of the AwsIdentity in spec.requester.identityRef, or --region of the operator (own credentials only)";
         Blocker::stalled(Reason::InvalidRequest, message.into())
     })?;
     let accepter_region = region(Side::Accepter, recorded.map(|ends| &ends.accepter), accepter);

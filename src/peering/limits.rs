@@ -22,6 +22,8 @@ pub(crate) struct Limits {
     pub routes: bool,
     /// Whether it may set DNS options.
     pub options: bool,
+    /// Whether it may turn on the DNS attributes of its VPCs.
+    pub vpc_attributes: bool,
     /// Whether it may adopt existing connections.
     pub adoption: bool,
 }
@@ -44,16 +46,17 @@ impl Limits {
             peers: spec.allowed_peers.clone().unwrap_or_default(),
             routes: spec.allow_routes,
             options: spec.allow_options,
+            vpc_attributes: spec.allow_vpc_attributes,
             adoption: spec.allow_adoption,
         }
     }
 
-    /// The limits of the operator's own credentials. Flags limit the regions and adoption; IAM limits the VPCs and
-    /// peers.
+    /// The limits of the operator's own credentials. Flags limit the regions and adoption; IAM limits the VPCs,
+    /// their attributes and the peers.
     pub(crate) fn own(identity: String, regions: AllowedRegions, adoption: bool) -> Self {
         let all = AllowedVpcs { all: true, list: None };
         let peers = AllowedPeers { all: true, list: None };
-        Self { identity, vpcs: all, regions, peers, routes: true, options: true, adoption }
+        Self { identity, vpcs: all, regions, peers, routes: true, options: true, vpc_attributes: true, adoption }
     }
 
     /// Checks a region. `is_known` is whether this release knows the region. An unknown region has to be listed, so
@@ -116,6 +119,12 @@ impl Limits {
     /// Checks whether DNS options may be set.
     pub(crate) fn permits_options(&self, field: &str) -> Result<(), Blocker> {
         self.permits(self.options, field, "set DNS options; allowOptions permits it")
+    }
+
+    /// Checks whether DNS attributes of VPCs may be turned on.
+    pub(crate) fn permits_vpc_attributes(&self, field: &str) -> Result<(), Blocker> {
+        let field = format!("{field}.manageDnsAttributes");
+        self.permits(self.vpc_attributes, &field, "turn on DNS attributes of a VPC; allowVpcAttributes permits it")
     }
 
     fn permits(&self, is_allowed: bool, field: &str, action: &str) -> Result<(), Blocker> {
@@ -228,7 +237,7 @@ mod tests {
             assert!(limits.region("f", "eu-central-1", true).is_err());
             assert!(limits.vpc("f", "vpc-11111111").is_err());
             assert!(limits.peer("f", Some("111111111111"), None).is_err());
-            assert!(!limits.routes && !limits.options && !limits.adoption);
+            assert!(!limits.routes && !limits.options && !limits.vpc_attributes && !limits.adoption);
             assert!(allows_nobody(spec.allowed_namespaces.as_ref()));
             assert_eq!(closed_fields(&spec).len(), 4);
         }

@@ -1,8 +1,10 @@
 //! AWS's quotas on peering connections. A request that would exceed one is held back.
 //! <https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-peering>
 
+use std::collections::HashMap;
+
 use super::connection::Connection;
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, vpcs};
 
 /// The largest quota of active connections per VPC that AWS grants.
 const MAX_ACTIVE_PER_VPC: usize = 125;
@@ -42,7 +44,10 @@ impl QuotaKind {
     pub(crate) fn most_used(self, snapshot: &Snapshot, account: &str, region: &str) -> usize {
         match self {
             Self::ActivePerVpc => {
-                snapshot.all_vpcs().into_iter().map(|vpc| active(snapshot, vpc)).max().unwrap_or_default()
+                let mut active = HashMap::<&str, usize>::new();
+                let accepted = snapshot.connections().filter(|connection| connection.code.is_accepted());
+                accepted.flat_map(|one| vpcs(one)).flatten().for_each(|vpc| *active.entry(vpc).or_default() += 1);
+                active.into_values().max().unwrap_or_default()
             }
             Self::Outstanding => snapshot.outstanding_of(account, region),
         }

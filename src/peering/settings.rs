@@ -10,6 +10,9 @@ pub(crate) const MISSING_REQUEUE: Duration = Duration::from_secs(2);
 /// Interval between looks while EC2 has not yet shown the effect of a change to routes or options.
 pub(crate) const EFFECT_REQUEUE: Duration = Duration::from_secs(5);
 
+/// Interval between looks at the DNS attributes of the VPCs of a connection that has all its options.
+pub(crate) const DNS_RECHECK: Duration = Duration::from_secs(6 * 3600);
+
 /// Interval between looks at a blocker that no event reports, such as a VPC that is created in AWS.
 pub(crate) const STALLED_REQUEUE: Duration = Duration::from_secs(60);
 

@@ -106,11 +106,6 @@ impl Snapshot {
         self.outstanding.iter().filter(|(key, _)| of_account(key)).map(|(_, number)| number).sum()
     }
 
-    /// The VPCs at either end of any connection.
-    pub(crate) fn all_vpcs(&self) -> BTreeSet<&str> {
-        self.connections.iter().flat_map(|connection| vpcs(connection)).flatten().collect()
-    }
-
     fn find<'a>(&'a self, index: &'a Index, key: &(impl Hash + ?Sized)) -> impl Iterator<Item = &'a Arc<Connection>> {
         index.find(key).filter_map(|position| self.connections.get(position))
     }

@@ -1,6 +1,7 @@
 //! Plain data for the tests of the domain.
 
 use super::connection::{Connection, StatusCode, Tags};
+use super::defaults::Defaults;
 use super::endpoints::{Endpoint, Endpoints};
 use super::limits::{Limits, Permissions};
 use super::owner::Owner;
@@ -68,6 +69,11 @@ pub fn spec() -> VpcPeeringSpec {
         recreate_on: Vec::new(),
         suspend: false,
     }
+}
+
+/// The defaults of an operator without settings.
+pub fn defaults() -> Defaults {
+    Defaults::default()
 }
 
 /// Everything is allowed at both ends.

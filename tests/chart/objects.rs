@@ -75,6 +75,7 @@ pub async fn identities_are_rendered_from_the_values(shared: Arc<Shared>) -> Res
         "allowedPeers": {"list": [{"accountId": "111111111111", "vpcs": {"list": ["vpc-0a1b2c3d4e5f67890"]}}]},
         "allowRoutes": true,
         "allowOptions": false,
+        "allowVpcAttributes": false,
         "allowAdoption": false,
     });
     let other = json!({"accountId": "333333333333", "roleArn": "arn:aws:iam::333333333333:role/x"});

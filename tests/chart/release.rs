@@ -312,6 +312,7 @@ async fn run_helm_test(shared: &Shared, values: &Value, cloud: &Cloud) -> Result
     command.env_clear().env("KUBECONFIG", shared.control_plane.kubeconfig_of("install", account).await?);
     command.env("AWS_ENDPOINT_URL", cloud.server.url());
     command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+    command.env("AWS_REGION", "eu-central-1");
     let (container, text) = (&pod["containers"][0], |value: &Value| value.as_str().unwrap_or_default().to_owned());
     command.args(container["args"].as_array().into_iter().flatten().map(text));
     command

@@ -49,6 +49,13 @@ pub fn combinations() -> Vec<(&'static str, Value)> {
             }}),
         ),
         (
+            "defaults for all resources",
+            json!({"aws": {
+                "defaultTags": {"team": "network", "cost-center": "4=2"}, "defaultDeletionPolicy": "Retain",
+                "region": "eu-central-1",
+            }}),
+        ),
+        (
             "RBAC, service account and CRDs that exist already",
             json!({
                 "rbac": {"create": false}, "serviceAccount": {"create": false, "name": "mine"},

@@ -40,8 +40,16 @@ const UNTAGGED: &[&str] = &[
 ];
 
 /// Files that grant something. `guard.json` only denies, and moto serves SQS, which does not evaluate policies.
-const GRANTS: [&str; 7] =
-    ["hub", "trust", "requester", "accepter", "own-credentials", "adoption", "own-credentials-adoption"];
+const GRANTS: [&str; 8] = [
+    "hub",
+    "trust",
+    "requester",
+    "accepter",
+    "own-credentials",
+    "adoption",
+    "own-credentials-adoption",
+    "dns-attributes",
+];
 
 /// The actions that operators used, and the statements that allowed them.
 #[derive(Debug, Default)]
@@ -86,6 +94,14 @@ fn is_the_operators(entry: &Entry, key: &str) -> bool {
     by_session || entry.access_key_id.as_deref() == Some(key)
 }
 
+/// The name of an action with the prefix of its service, as policies have it.
+pub fn permission(action: &str) -> String {
+    match action {
+        "GetServiceQuota" => format!("servicequotas:{action}"),
+        action => format!("ec2:{action}"),
+    }
+}
+
 fn actions(entry: &Entry) -> Vec<String> {
     match entry.action.as_str() {
         FREE => Vec::new(),
@@ -94,7 +110,7 @@ fn actions(entry: &Entry) -> Vec<String> {
         }
         "AssumeRole" => vec!["sts:AssumeRole".into()],
         "CreateVpcPeeringConnection" => vec!["ec2:CreateVpcPeeringConnection".into(), "ec2:CreateTags".into()],
-        action => vec![format!("ec2:{action}")],
+        action => vec![permission(action)],
     }
 }
 
@@ -130,6 +146,8 @@ pub struct Policies {
     clusters: Vec<String>,
     /// Whether the temporary grant for adoption is attached.
     adopts: bool,
+    /// Whether DNS attributes of VPCs may be turned on.
+    dns: bool,
     /// Whether options may be set without tags.
     untagged: bool,
 }
@@ -140,12 +158,13 @@ impl Policies {
         let namespace = Api::<Namespace>::all(client.clone()).get("kube-system").await?;
         let clusters = vec![namespace.metadata.uid.context("no UID")?, "another".to_owned()];
         let is_in = |tests: &[&str]| tests.iter().any(|name| test.ends_with(name));
-        Ok(Self { clusters, adopts: is_in(ADOPTING), untagged: is_in(UNTAGGED) })
+        Ok(Self { clusters, adopts: is_in(ADOPTING), dns: test.contains("dns::"), untagged: is_in(UNTAGGED) })
     }
 
     /// Attaches the operator's policies to an access key.
     pub async fn bind_key(&self, simulator: &Client, key: &str) -> Result<()> {
         let names = ["hub", "own-credentials"].into_iter().chain(self.adopts.then_some("own-credentials-adoption"));
+        let names = names.chain(self.dns.then_some("dns-attributes"));
         self.attach(simulator, key, OWN_ACCOUNT, names).await
     }
 

@@ -12,6 +12,7 @@ mod consistency;
 mod crashes;
 mod defaults;
 mod deploy;
+mod dns;
 mod ended_routes;
 mod endings;
 mod ends;
@@ -28,6 +29,7 @@ mod image;
 mod leader;
 mod lifecycle;
 mod metrics;
+mod operator_defaults;
 mod outages;
 mod ownership;
 mod prune;
@@ -118,6 +120,11 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         defaults::a_standby_takes_over_when_the_lease_expires,
         lifecycle::a_new_object_has_no_observed_generation,
         lifecycle::the_final_state_depends_only_on_the_last_spec,
+        dns::a_dns_attribute_is_reported_and_turned_on_where_the_spec_says_so,
+        dns::an_accepter_reports_and_turns_on_the_dns_attributes_of_its_vpc,
+        operator_defaults::resources_follow_the_defaults_of_the_operator,
+        operator_defaults::without_a_default_the_region_is_required,
+        operator_defaults::an_accepter_follows_the_defaults_of_the_operator,
         validation::every_schema_rule_rejects_with_a_readable_message,
         validation::defaults_are_visible,
         validation::the_optional_admission_policies_are_enforced,

@@ -9,6 +9,8 @@ use serde_json::json;
 
 use ec2_simulator::Kind;
 
+use vpc_peering_operator::api::VpcPeering;
+
 use super::world::{OTHER_ACCOUNT, World, condition};
 
 /// More than AWS's default quota of outstanding requests, four times.
@@ -21,6 +23,19 @@ async fn refused(world: &World) -> Result<u64> {
     let counters = world.simulator().journal(&Default::default()).await?.counters;
     let create = counters.get("CreateVpcPeeringConnection");
     Ok(create.and_then(|counter| counter.errors.get(OUTSTANDING).copied()).unwrap_or_default())
+}
+
+/// A request of the operator's account, from a VPC of its own to this VPC of the other account.
+async fn request_to(world: &World, vpc: &str) -> Result<String> {
+    let own = ec2::create_vpc(&world.ec2, "10.4.0.0/16").await?;
+    let create = world.ec2.create_vpc_peering_connection().vpc_id(own).peer_vpc_id(vpc);
+    let created = create.peer_owner_id(OTHER_ACCOUNT).send().await?.vpc_peering_connection;
+    created.and_then(|created| created.vpc_peering_connection_id).context("no ID")
+}
+
+async fn until_awaiting_quota(world: &World) -> Result<VpcPeering> {
+    let waits = |object: &VpcPeering| condition(object, "Ready").is_some_and(|ready| ready.reason == "AwaitingQuota");
+    world.until("AwaitingQuota", waits).await
 }
 
 pub async fn many_requests_stay_within_the_quota_of_outstanding_requests(world: World) -> Result<()> {
@@ -52,18 +67,11 @@ pub async fn a_request_waits_until_a_quota_has_room(world: World) -> Result<()> 
     let (other, vpc) = world.another_account().await?;
     let mut pending = Vec::new();
     for _ in 0..25 {
-        let own = ec2::create_vpc(&world.ec2, "10.4.0.0/16").await?;
-        let create = world.ec2.create_vpc_peering_connection().vpc_id(own).peer_vpc_id(&vpc);
-        let created = create.peer_owner_id(OTHER_ACCOUNT).send().await?.vpc_peering_connection;
-        pending.push(created.and_then(|created| created.vpc_peering_connection_id).context("no ID")?);
+        pending.push(request_to(&world, &vpc).await?);
     }
     let operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
-    let waits = world
-        .until("AwaitingQuota", |object| {
-            condition(object, "Ready").is_some_and(|ready| ready.reason == "AwaitingQuota")
-        })
-        .await?;
+    let waits = until_awaiting_quota(&world).await?;
     let message = &condition(&waits, "Ready").context("no condition")?.message;
     for part in ["account 111111111111", "25 peering requests", "L-DC9F7029"] {
         ensure!(message.contains(part), "{part}: {message}");
@@ -91,11 +99,7 @@ pub async fn a_vpc_without_room_delays_only_its_own_requests(world: World) -> Re
     // The requester has its one connection.
     let second = world.with_name("second");
     second.apply(&second.manifest_with(json!({"accepter": {"vpcId": vpcs[0]}}))).await?;
-    let waits = second
-        .until("AwaitingQuota", |object| {
-            condition(object, "Ready").is_some_and(|ready| ready.reason == "AwaitingQuota")
-        })
-        .await?;
+    let waits = until_awaiting_quota(&second).await?;
     let message = &condition(&waits, "Ready").context("no condition")?.message;
     ensure!(message.contains(&world.requester) && message.contains("L-7E9ECCDB"), "{message}");
     let third = world.with_name("third");
@@ -114,17 +118,10 @@ pub async fn without_service_quotas_the_defaults_hold_and_ec2_decides(world: Wor
     world.fault("GetServiceQuota", None, denied).await?;
     world.simulator().set(&json!({"quotas": {"outstanding": 1}})).await?;
     let (other, vpc) = world.another_account().await?;
-    let own = ec2::create_vpc(&world.ec2, "10.4.0.0/16").await?;
-    let create = world.ec2.create_vpc_peering_connection().vpc_id(own).peer_vpc_id(&vpc);
-    let created = create.peer_owner_id(OTHER_ACCOUNT).send().await?.vpc_peering_connection;
-    let pending = created.and_then(|created| created.vpc_peering_connection_id).context("no ID")?;
+    let pending = request_to(&world, &vpc).await?;
     let _operator = world.operator.start().await?;
     world.apply(&world.manifest()).await?;
-    let refused = world
-        .until("AwaitingQuota", |object| {
-            condition(object, "Ready").is_some_and(|ready| ready.reason == "AwaitingQuota")
-        })
-        .await?;
+    let refused = until_awaiting_quota(&world).await?;
     ensure!(condition(&refused, "Stalled").is_none(), "room may come without a person");
     other.accept_vpc_peering_connection().vpc_peering_connection_id(&pending).send().await?;
     world.until_ready().await?;

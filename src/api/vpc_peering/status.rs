@@ -5,6 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::DeletionPolicy;
 use crate::api::Text;
 use crate::api::routes::ManagedRoute;
 use crate::api::tag::ManagedTag;
@@ -73,6 +74,9 @@ pub struct VpcPeeringStatus {
     /// The number of consecutive new requests because of `recreateOn`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recreations: Option<i32>,
+    /// The deletion policy in effect: that of the spec, or the default of the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
     /// The last value of the annotation `vpcpeering.dev/reconcile-at` that the operator has handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,

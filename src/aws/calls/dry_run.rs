@@ -1,16 +1,13 @@
 //! Calls with `DryRun`: EC2 checks the permission and does nothing.
 //! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonParameters.html>
 
-use std::collections::BTreeMap;
-
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_ec2::types::{PeeringConnectionOptionsRequest, Tag};
-use ipnet::IpNet;
 
-use crate::api::{ManagedRoute, Side};
 use crate::aws::ec2::Ec2;
 use crate::aws::error::{AwsError, Class};
+use crate::peering::Ec2Call;
+use crate::peering::routes::RouteChange;
 
 /// The answer to a dry run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,52 +34,44 @@ impl Ec2 {
         ]
     }
 
-    pub async fn dry_run_create_tags(
-        &self,
-        region: &str,
-        id: &str,
-        tags: &BTreeMap<String, String>,
-    ) -> (&'static str, Permission) {
-        let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
-        let call = self.write_client(region).create_tags().resources(id).set_tags(Some(tags)).dry_run(true);
-        self.permission("CreateTags", call.send().await)
-    }
-
-    pub async fn dry_run_delete_vpc_peering_connection(&self, region: &str, id: &str) -> (&'static str, Permission) {
-        let call = self.write_client(region).delete_vpc_peering_connection().vpc_peering_connection_id(id);
-        self.permission("DeleteVpcPeeringConnection", call.dry_run(true).send().await)
-    }
-
-    pub async fn dry_run_accept_vpc_peering_connection(&self, region: &str, id: &str) -> (&'static str, Permission) {
-        let call = self.write_client(region).accept_vpc_peering_connection().vpc_peering_connection_id(id);
-        self.permission("AcceptVpcPeeringConnection", call.dry_run(true).send().await)
-    }
-
-    pub async fn dry_run_modify_vpc_peering_connection_options(
-        &self,
-        region: &str,
-        id: &str,
-        side: Side,
-        allow_dns: bool,
-    ) -> (&'static str, Permission) {
-        let options = PeeringConnectionOptionsRequest::builder().allow_dns_resolution_from_remote_vpc(allow_dns);
-        let options = options.build();
-        let call = self.write_client(region).modify_vpc_peering_connection_options().vpc_peering_connection_id(id);
-        let call = match side {
-            Side::Requester => call.requester_peering_connection_options(options),
-            Side::Accepter => call.accepter_peering_connection_options(options),
+    /// The permission of a call. `None` if the action has no dry run.
+    pub async fn dry_run(&self, region: &str, call: &Ec2Call) -> Option<Permission> {
+        let outcome = match call {
+            Ec2Call::Create(request) | Ec2Call::DryRunCreate(request) => {
+                self.dry_run_create_vpc_peering_connection(request).await
+            }
+            Ec2Call::Accept { id } => self.checked(call, self.accept_call(region, id).dry_run(true).send().await),
+            Ec2Call::Reject { id } => self.checked(call, self.reject_call(region, id).dry_run(true).send().await),
+            Ec2Call::Delete { id } => self.checked(call, self.delete_call(region, id).dry_run(true).send().await),
+            Ec2Call::Tag { id, tags } => {
+                self.checked(call, self.create_tags_call(region, id, tags).dry_run(true).send().await)
+            }
+            Ec2Call::Untag { id, keys } => {
+                self.checked(call, self.delete_tags_call(region, id, keys).dry_run(true).send().await)
+            }
+            Ec2Call::SetOptions { id, side, allow_dns_resolution_from_remote_vpc: allow } => {
+                self.checked(call, self.modify_options_call(region, id, *side, *allow).dry_run(true).send().await)
+            }
+            Ec2Call::ChangeRoute(RouteChange::Create(route)) => {
+                self.checked(call, self.create_route_call(region, route).dry_run(true).send().await)
+            }
+            Ec2Call::ChangeRoute(RouteChange::Replace(route)) => {
+                self.checked(call, self.replace_route_call(region, route).dry_run(true).send().await)
+            }
+            Ec2Call::ChangeRoute(RouteChange::Delete(route)) => {
+                self.checked(call, self.delete_route_call(region, route).dry_run(true).send().await)
+            }
+            // <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyVpcAttribute.html>
+            Ec2Call::TurnOnDnsAttribute { .. } => return None,
         };
-        self.permission("ModifyVpcPeeringConnectionOptions", call.dry_run(true).send().await)
+        Some(Permission::of(outcome))
     }
 
-    /// Sends a `ReplaceRoute` that changes nothing.
-    pub async fn dry_run_replace_route(&self, region: &str, route: &ManagedRoute) -> (&'static str, Permission) {
-        let block = route.destination_cidr_block.clone();
-        let is_ipv6 = matches!(block.parse(), Ok(IpNet::V6(_)));
-        let call = self.write_client(region).replace_route().route_table_id(&route.route_table_id);
-        let call = call.vpc_peering_connection_id(&route.vpc_peering_connection_id).dry_run(true);
-        let call = if is_ipv6 { call.destination_ipv6_cidr_block(block) } else { call.destination_cidr_block(block) };
-        self.permission("ReplaceRoute", call.send().await)
+    fn checked<T, E>(&self, call: &Ec2Call, outcome: Result<T, SdkError<E, HttpResponse>>) -> Result<(), AwsError>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        self.check(call.action(), outcome)
     }
 
     fn permission<T, E>(

@@ -1,11 +1,12 @@
-//! `DescribeVpcs` calls.
+//! The calls on VPCs and their DNS attributes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use aws_sdk_ec2::types::{Filter, VpcCidrBlockStateCode};
+use aws_sdk_ec2::types::{AttributeBooleanValue, Filter, VpcAttributeName, VpcCidrBlockStateCode};
 
 use crate::aws::ec2::Ec2;
 use crate::aws::error::AwsError;
+use crate::peering::dns::{DnsAttribute, DnsAttributes};
 use crate::peering::preflight::Vpc;
 
 impl Ec2 {
@@ -32,6 +33,35 @@ impl Ec2 {
         let answer = self.read_client(region).describe_vpcs().filters(ids).send().await;
         let vpcs = answer.map_err(|error| self.error("DescribeVpcs", &error))?.vpcs.unwrap_or_default();
         Ok(vpcs.into_iter().map(read_vpc).map(|vpc| (vpc.id.clone(), vpc)).collect())
+    }
+
+    /// The DNS attributes of a VPC. EC2 answers one attribute per call:
+    /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVpcAttribute.html>.
+    pub async fn dns_attributes(&self, region: &str, vpc_id: &str) -> Result<DnsAttributes, AwsError> {
+        let attribute = async |name| {
+            let call = self.read_client(region).describe_vpc_attribute().vpc_id(vpc_id).attribute(name);
+            call.send().await.map_err(|error| self.error("DescribeVpcAttribute", &error))
+        };
+        let is_on = |value: Option<AttributeBooleanValue>| value.and_then(|value| value.value).unwrap_or_default();
+        let support = attribute(VpcAttributeName::EnableDnsSupport).await?.enable_dns_support;
+        let hostnames = attribute(VpcAttributeName::EnableDnsHostnames).await?.enable_dns_hostnames;
+        Ok(DnsAttributes { support: is_on(support), hostnames: is_on(hostnames) })
+    }
+
+    /// Turns on a DNS attribute of a VPC.
+    pub async fn turn_on_dns_attribute(
+        &self,
+        region: &str,
+        vpc_id: &str,
+        attribute: DnsAttribute,
+    ) -> Result<(), AwsError> {
+        let on = AttributeBooleanValue::builder().value(true).build();
+        let call = self.write_client(region).modify_vpc_attribute().vpc_id(vpc_id);
+        let call = match attribute {
+            DnsAttribute::Support => call.enable_dns_support(on),
+            DnsAttribute::Hostnames => call.enable_dns_hostnames(on),
+        };
+        self.check("ModifyVpcAttribute", call.send().await)
     }
 }
 

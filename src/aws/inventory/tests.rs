@@ -13,10 +13,10 @@ use smol_str::SmolStr;
 
 use super::view::{Page, all_pages};
 use super::*;
-use crate::aws::calls::peerings::{ACCEPTER_VPC_ID, CONNECTION_ID, CreateRequest, REQUESTER_VPC_ID};
+use crate::aws::calls::peerings::{ACCEPTER_VPC_ID, CONNECTION_ID, REQUESTER_VPC_ID};
 use crate::aws::error::AwsError;
-use crate::aws::testing::{self, NoInterceptor};
-use crate::peering::Snapshot;
+use crate::aws::{Unobserved, testing};
+use crate::peering::{CreateRequest, Snapshot};
 
 const REGION: &str = "eu-central-1";
 /// More than one page.
@@ -50,7 +50,7 @@ async fn polled(number: usize, interval: Duration) -> Result<Polled, Box<dyn Err
         json!({"id": vpc(2 * MANY + one), "account": "111111111111", "region": REGION, "cidr_blocks": [block]})
     });
     simulator.load(&serde_json::from_value(json!({"peerings": peerings, "vpcs": vpcs}))?).await?;
-    let ec2 = Arc::new(testing::ec2(&server.url(), Arc::new(NoInterceptor)));
+    let ec2 = Arc::new(testing::ec2(&server.url(), Arc::new(Unobserved)));
     let (sender, changed) = mpsc::unbounded_channel();
     let on_change: poller::ChangeListener = Arc::new(move |key| _ = sender.send(key));
     let settings = PollSettings { cluster: "cluster".into(), interval, on_change };
@@ -257,7 +257,7 @@ async fn a_list_without_end_is_an_error() -> Result<(), Box<dyn Error>> {
         let part = all_pages::<V>(ec2, REGION, None).await.err();
         Ok([whole, part].map(|error| error.map(|error| error.to_string()).unwrap_or_default()))
     }
-    let ec2 = Arc::new(testing::ec2("http://127.0.0.1:1", Arc::new(NoInterceptor)));
+    let ec2 = Arc::new(testing::ec2("http://127.0.0.1:1", Arc::new(Unobserved)));
     for refusal in refusals::<Endless<7>>(&ec2).await? {
         assert_eq!(refusal, "Describe: EC2 returned a page token twice for one list of items");
     }

@@ -25,10 +25,11 @@ use self::report::Report;
 use self::rights::Needs;
 use self::usage::Resources;
 use super::Outcome;
-use super::kubernetes::{self, KubeArgs};
+use super::kubernetes::KubeArgs;
 use super::output::{OutputArgs, Progress};
 use crate::api::{AwsIdentity, VpcPeering, VpcPeeringAccepter};
 use crate::aws::{Accounts, SdkConfig, SessionTags, configuration};
+use crate::operator::cluster_uid;
 
 /// Identities that are checked at the same time.
 const CONCURRENCY: usize = 8;
@@ -197,7 +198,7 @@ impl Check {
             return id;
         }
         let id = match client {
-            Some(client) => kubernetes::cluster_id(client).await,
+            Some(client) => cluster_uid(client.clone()).await.ok(),
             None => None,
         };
         id.unwrap_or_else(|| "unknown".to_owned())

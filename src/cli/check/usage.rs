@@ -46,7 +46,7 @@ impl Resources {
         let default = identity.and_then(|identity| identity.spec.default_region.clone());
         let name = identity.map(ResourceExt::name_any);
         for peering in &self.peerings {
-            for side in [Side::Requester, Side::Accepter] {
+            for side in Side::BOTH {
                 if acting(peering, side) != Some(name.as_deref()) {
                     continue;
                 }

@@ -3,15 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{Graph, Peering, blocks};
-use crate::aws::{Account, AwsError, all_pages};
+use crate::aws::{Account, AwsError, MAX_FILTER_VALUES, all_pages};
 use crate::peering::preflight::Vpc;
 use crate::peering::routes::{RouteTable, RouteTables, Target};
 use crate::peering::{Connection, Owner, Snapshot};
 
-/// Values of one EC2 filter. <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Filtering.html>
-const FILTER_VALUES: usize = 200;
-
-/// What EC2 shows of one region.
+/// EC2's view of one region.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Region {
     name: String,
@@ -34,7 +31,7 @@ pub(super) async fn look(account: &Account, region: &str) -> Result<Region, AwsE
     let ends = connections.iter().flat_map(|connection| [&connection.requester, &connection.accepter]);
     let ids: BTreeSet<_> = ends.filter_map(|end| end.vpc_id.as_ref()).map(ToString::to_string).collect();
     let (ids, mut vpcs) = (Vec::from_iter(ids), Vec::new());
-    for ids in ids.chunks(FILTER_VALUES) {
+    for ids in ids.chunks(MAX_FILTER_VALUES) {
         vpcs.extend(ec2.describe_vpcs(region, ids.iter().cloned()).await?.into_values());
     }
     Ok(Region { name: region.to_owned(), account: id, connections, tables, vpcs })

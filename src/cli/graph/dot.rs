@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::model::{Graph, NOTE, OVERLAP_COLOUR, State, printable};
+use super::model::{Graph, NOTE, OVERLAP_COLOUR, State, has_overlap, printable};
 
 /// Renders the graph.
 pub(super) fn render(graph: &Graph) -> String {
@@ -14,12 +14,8 @@ pub(super) fn render(graph: &Graph) -> String {
         _ = writeln!(text, "  subgraph cluster_{number} {{\n    label=\"{}\";", escape(&group.title));
         for (key, vpc) in &group.vpcs {
             let id = format!("v{}", ids.len());
-            let blocks = vpc.cidr_blocks.iter().map(|block| {
-                let is_overlap = overlaps.contains(&(*key, block.as_str()));
-                escape(block) + if is_overlap { " overlaps" } else { "" }
-            });
-            let lines: Vec<_> = std::iter::once(escape(key)).chain(blocks).collect();
-            let is_overlap = overlaps.iter().any(|(vpc, _)| vpc == key);
+            let lines = vpc.lines(key, &overlaps, escape);
+            let is_overlap = has_overlap(key, &overlaps);
             let colour = if is_overlap { format!(", color=\"{OVERLAP_COLOUR}\", penwidth=2") } else { String::new() };
             _ = writeln!(text, "    {id} [label=\"{}\"{colour}];", lines.join("\\n"));
             ids.insert(*key, id);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::model::{Graph, NOTE, OVERLAP_COLOUR, State, printable};
+use super::model::{Graph, NOTE, OVERLAP_COLOUR, State, has_overlap, printable};
 
 /// Renders the graph.
 pub(super) fn render(graph: &Graph) -> String {
@@ -12,12 +12,8 @@ pub(super) fn render(graph: &Graph) -> String {
         _ = writeln!(text, "  subgraph g{number}[\"{}\"]", escape(&group.title));
         for (key, vpc) in &group.vpcs {
             let id = format!("v{}", ids.len());
-            let blocks = vpc.cidr_blocks.iter().map(|block| {
-                let is_overlap = overlaps.contains(&(*key, block.as_str()));
-                escape(block) + if is_overlap { " overlaps" } else { "" }
-            });
-            let lines: Vec<_> = std::iter::once(escape(key)).chain(blocks).collect();
-            let class = if overlaps.iter().any(|(vpc, _)| vpc == key) { ":::overlap" } else { "" };
+            let lines = vpc.lines(key, &overlaps, escape);
+            let class = if has_overlap(key, &overlaps) { ":::overlap" } else { "" };
             _ = writeln!(text, "    {id}[\"{}\"]{class}", lines.join("<br/>"));
             ids.insert(*key, id);
         }

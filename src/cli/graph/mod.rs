@@ -22,12 +22,13 @@ use serde::de::DeserializeOwned;
 
 use self::model::Graph;
 use super::Outcome;
-use super::kubernetes::{self, KubeArgs};
+use super::kubernetes::KubeArgs;
 use super::manifests;
 use super::output::{self, Progress};
 use crate::api::{AwsIdentity, VpcPeering, VpcPeeringAccepter};
-use crate::aws::{Accounts, CompletedRequest, Interceptor, Principal, SessionTags, configuration};
+use crate::aws::{Accounts, Principal, SessionTags, Unobserved, configuration};
 use crate::controller::role;
+use crate::operator::cluster_uid;
 
 /// Draws the VPC peerings of the cluster, of manifests, or of an AWS account.
 ///
@@ -71,18 +72,6 @@ enum Format {
     Svg,
     /// One HTML page with pan, zoom and search.
     Html,
-}
-
-/// Sends every request.
-#[derive(Debug)]
-pub(super) struct Unobserved;
-
-impl Interceptor for Unobserved {
-    fn may_send(&self) -> bool {
-        true
-    }
-
-    fn completed(&self, _: &CompletedRequest<'_>) {}
 }
 
 impl Format {
@@ -137,7 +126,7 @@ impl Draw {
             .await
             .context("--identity: cannot read the AwsIdentity")?;
         let Some(identity) = identity else { bail!("--identity: there is no AwsIdentity {name}") };
-        let cluster = kubernetes::cluster_id(&client).await;
+        let cluster = cluster_uid(client.clone()).await.ok();
         Ok((Principal::Role(role(&identity)), cluster.unwrap_or_default()))
     }
 

@@ -171,6 +171,27 @@ fn overlap(one: &str, other: &str) -> bool {
     }
 }
 
+impl Vpc {
+    /// The lines of a box: the key, and each block with a mark if it overlaps another.
+    pub(super) fn lines(
+        &self,
+        key: &str,
+        overlaps: &BTreeSet<(&str, &str)>,
+        escape: impl Fn(&str) -> String,
+    ) -> Vec<String> {
+        let blocks = self.cidr_blocks.iter().map(|block| {
+            let is_overlap = overlaps.contains(&(key, block.as_str()));
+            escape(block) + if is_overlap { " overlaps" } else { "" }
+        });
+        std::iter::once(escape(key)).chain(blocks).collect()
+    }
+}
+
+/// Whether a block of this VPC overlaps another.
+pub(super) fn has_overlap(key: &str, overlaps: &BTreeSet<(&str, &str)>) -> bool {
+    overlaps.iter().any(|(vpc, _)| *vpc == key)
+}
+
 impl Peering {
     pub(super) fn state(&self) -> State {
         match &self.code {

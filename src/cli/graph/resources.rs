@@ -27,7 +27,7 @@ fn add_peering(graph: &mut Graph, object: &VpcPeering, identities: &[AwsIdentity
     let status = object.status.clone().unwrap_or_default();
     // Without any recorded route, users may keep the routes themselves.
     let has_route = |side| status.routes.iter().any(|route| route.side == side);
-    let sides = [Side::Requester, Side::Accepter];
+    let sides = Side::BOTH;
     let are_known = sides.into_iter().any(has_route);
     graph.add_peering(Peering {
         id: status.vpc_peering_connection_id.as_ref().map(ToString::to_string),

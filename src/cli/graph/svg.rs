@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::layout::{self, Edge, LINE_HEIGHT, Layout, Rect};
-use super::model::{Graph, NOTE, Peering, State, Vpc, printable};
+use super::model::{Graph, NOTE, Peering, State, Vpc, has_overlap, printable};
 
 /// Height of the legend in pixels.
 const LEGEND_HEIGHT: f64 = 64.0;
@@ -74,8 +74,7 @@ fn line(svg: &mut String, peering: &Peering, edge: &Edge) {
 }
 
 fn node(svg: &mut String, key: &str, vpc: &Vpc, rect: &Rect, overlaps: &BTreeSet<(&str, &str)>) {
-    let has_overlap = overlaps.iter().any(|(vpc, _)| *vpc == key);
-    let class = if has_overlap { "vpc item overlap" } else { "vpc item" };
+    let class = if has_overlap(key, overlaps) { "vpc item overlap" } else { "vpc item" };
     let (x, mut y) = (rect.x + 12.0, rect.y + 19.0);
     _ = write!(svg, "<g class=\"{class}\">{}<text class=\"id\" x=\"{x:.1}\" y=\"{y:.1}\">", shape(rect, 6));
     _ = write!(svg, "{}</text>", escape(&short(key)));

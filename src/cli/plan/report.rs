@@ -6,13 +6,11 @@ use std::fmt::Write;
 use kube::ResourceExt;
 use serde::Serialize;
 
-use crate::api::{Side, VpcPeering};
 use crate::cli::output::{self, BAD, FAINT, GOOD, styled};
-use crate::controller::Planned;
+use crate::controller::{Forecasts, Planned};
 use crate::peering::Plan;
-use crate::peering::plan::Step as _;
-use crate::peering::upkeep::UpkeepStep;
-use crate::peering::vpc_peering;
+use crate::peering::forecast::{Forecasted, PlacedCall};
+use crate::peering::plan::{self, Step as _};
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -20,14 +18,14 @@ pub(super) struct Report {
     /// Whether the operator would change anything.
     changes: bool,
     resources: Vec<Resource>,
-    /// Objects whose kind has no plan yet.
-    not_planned: Vec<String>,
+    /// Checks that could not be made.
+    notes: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Resource {
-    kind: &'static str,
+pub(super) struct Resource {
+    kind: String,
     namespace: String,
     name: String,
     steps: Vec<Step>,
@@ -35,8 +33,10 @@ struct Resource {
     /// The acceptance by the accepter's owner that later steps wait for.
     #[serde(skip_serializing_if = "Option::is_none")]
     acceptance: Option<String>,
-    /// The reasons for which AWS would refuse the request.
+    /// The reasons for which AWS would refuse a call.
     problems: Vec<String>,
+    /// The actions whose permission EC2 cannot judge before the calls are made.
+    unchecked_permissions: Vec<String>,
     #[serde(skip)]
     needs_a_person: bool,
 }
@@ -56,7 +56,7 @@ struct Call {
     #[serde(skip_serializing_if = "Option::is_none")]
     account: Option<String>,
     region: String,
-    parameters: BTreeMap<String, String>,
+    parameters: BTreeMap<&'static str, String>,
     /// Null removes a tag.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     tags: BTreeMap<String, Option<String>>,
@@ -71,9 +71,8 @@ struct End {
 }
 
 impl Report {
-    pub(super) fn new(planned: &[(VpcPeering, Planned)], not_planned: Vec<String>) -> Self {
-        let resources: Vec<_> = planned.iter().map(|(object, planned)| Resource::new(object, planned)).collect();
-        Self { changes: resources.iter().any(Resource::has_changes), resources, not_planned }
+    pub(super) fn new(resources: Vec<Resource>, notes: Vec<String>) -> Self {
+        Self { changes: resources.iter().any(Resource::has_changes), resources, notes }
     }
 
     pub(super) fn has_changes(&self) -> bool {
@@ -84,56 +83,60 @@ impl Report {
         self.resources.iter().any(|resource| resource.needs_a_person)
     }
 
+    /// The resources that change, or need a person.
+    fn noteworthy(&self) -> impl Iterator<Item = &Resource> {
+        self.resources.iter().filter(|resource| resource.has_changes() || resource.needs_a_person)
+    }
+
     fn summary(&self) -> String {
         let changed = self.resources.iter().filter(|resource| resource.has_changes()).count();
-        let calls: usize =
-            self.resources.iter().flat_map(|resource| &resource.steps).map(|step| step.calls.len()).sum();
+        let steps = self.resources.iter().flat_map(|resource| &resource.steps);
+        let calls: usize = steps.map(|step| step.calls.len()).sum();
         let blocked = self.resources.iter().filter(|resource| resource.needs_a_person).count();
-        let unchanged = self.resources.len() - changed;
+        let unchanged = self.resources.len() - self.noteworthy().count();
         format!("{changed} to change with {calls} EC2 calls, {unchanged} unchanged, {blocked} need a person")
     }
 }
 
 impl Resource {
-    fn new(object: &VpcPeering, planned: &Planned) -> Self {
+    pub(super) fn new<K: Forecasts>(object: &K, planned: &Planned<K::Step>) -> Self {
         let forecast = &planned.forecast;
-        let steps = forecast.steps.iter().filter(|forecasted| forecasted.step != vpc_peering::Step::Preflight);
+        let steps = forecast.steps.iter().filter(|forecasted| !forecasted.step.is_read());
         Self {
-            kind: "VpcPeering",
+            kind: K::kind(&()).into_owned(),
             namespace: object.namespace().unwrap_or_default(),
             name: object.name_any(),
             steps: steps.map(Step::new).collect(),
             end: End::new(&forecast.end),
             acceptance: forecast.acceptance.clone(),
             problems: planned.problems.clone(),
+            unchecked_permissions: planned.unchecked.clone(),
             needs_a_person: planned.needs_a_person(),
         }
     }
 
-    /// A deleted object loses its finalizer, which is a change, too.
+    /// Steps that wait for the accepter's owner are no change. A deleted object loses its finalizer, which is one.
     fn has_changes(&self) -> bool {
-        !self.steps.is_empty() || self.end.state == "removed"
+        self.steps.iter().any(|step| !step.after_acceptance) || self.end.state == "removed"
     }
 
     fn title(&self) -> String {
         format!("{} {}/{}", self.kind, self.namespace, self.name)
     }
+
+    fn unchecked(&self) -> Option<String> {
+        let actions = self.unchecked_permissions.join(", ");
+        let note = || format!("EC2 cannot check the permission of these calls before they are made: {actions}");
+        (!actions.is_empty()).then(note)
+    }
 }
 
 impl Step {
-    fn new(forecasted: &vpc_peering::Forecasted) -> Self {
-        let call = |call: &vpc_peering::Call| Call {
-            action: call.action,
-            end: call.side.to_string(),
-            account: call.account.clone(),
-            region: call.region.clone(),
-            parameters: call.parameters.clone(),
-            tags: call.tags.clone(),
-        };
+    fn new<S: plan::Step>(forecasted: &Forecasted<S>) -> Self {
         Self {
-            description: describe(&forecasted.step),
+            description: forecasted.step.summary(),
             after_acceptance: forecasted.after_acceptance,
-            calls: forecasted.calls.iter().map(call).collect(),
+            calls: forecasted.calls.iter().map(Call::new).collect(),
         }
     }
 
@@ -143,6 +146,17 @@ impl Step {
 }
 
 impl Call {
+    fn new(placed: &PlacedCall) -> Self {
+        Self {
+            action: placed.call.action(),
+            end: placed.side.to_string(),
+            account: placed.account.clone(),
+            region: placed.region.clone(),
+            parameters: placed.call.parameters(),
+            tags: placed.call.tags(),
+        }
+    }
+
     fn line(&self) -> String {
         let parameters = self.parameters.iter().map(|(name, value)| format!("{name}={value}"));
         let tags = self.tags.iter().map(|(key, value)| match value {
@@ -156,7 +170,7 @@ impl Call {
 }
 
 impl End {
-    fn new(plan: &Plan<vpc_peering::Step>) -> Self {
+    fn new<S: plan::Step>(plan: &Plan<S>) -> Self {
         let (state, reason, message) = match plan {
             Plan::Settled { message, .. } => ("settled", None, message.clone()),
             Plan::Wait { reason, message, .. } => ("waiting", Some(reason.as_str()), message.clone()),
@@ -166,24 +180,13 @@ impl End {
                 ("dryRunSucceeded", None, "EC2 would create the peering; set spec.dryRun to false to create it".into())
             }
             Plan::RemoveFinalizer => ("removed", None, "the operator removes its finalizer".into()),
-            Plan::Act(step) => ("waiting", None, describe(step)),
+            Plan::Act(step) => ("waiting", None, step.summary()),
         };
         Self { state, reason, message }
     }
-}
 
-fn describe(step: &vpc_peering::Step) -> String {
-    use vpc_peering::Step;
-    let of = |side: &Side| format!("of the {side} in the status");
-    match step {
-        Step::AddFinalizer => "add the finalizer to the resource".into(),
-        Step::Preflight => "check the two VPCs".into(),
-        Step::DryRun => "ask EC2 by a dry run whether it would create the peering".into(),
-        Step::Record { connection, .. } => format!("record {} in the status", connection.id),
-        Step::Retire { id, code, .. } => format!("move {id} ({code}) into the history of the status"),
-        Step::Upkeep { side, step: UpkeepStep::RecordTags { .. } } => format!("record the tags {}", of(side)),
-        Step::Upkeep { side, step: UpkeepStep::RecordRoutes { .. } } => format!("record the routes {}", of(side)),
-        other => other.change().unwrap_or_default(),
+    fn title(&self) -> String {
+        self.reason.map_or_else(|| self.state.to_owned(), |reason| format!("{} ({reason})", self.state))
     }
 }
 
@@ -193,10 +196,16 @@ fn line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Text that Markdown shows as it is.
+fn escape(text: &str) -> String {
+    line(text).replace('\\', r"\\").replace('|', r"\|").replace('<', "&lt;")
+}
+
 impl output::Report for Report {
+    /// Empty if nothing changes.
     fn text(&self) -> String {
         let mut text = String::new();
-        for resource in &self.resources {
+        for resource in self.noteworthy() {
             _ = writeln!(text, "{}", line(&resource.title()));
             for step in &resource.steps {
                 _ = writeln!(text, "  {} {}{}", styled(GOOD, "+"), line(&step.description), step.condition());
@@ -207,22 +216,20 @@ impl output::Report for Report {
             for problem in &resource.problems {
                 _ = writeln!(text, "  {} {}", styled(BAD, "✗"), line(problem));
             }
-            if resource.steps.is_empty() {
-                text += "  no change\n";
+            if let Some(note) = resource.unchecked() {
+                _ = writeln!(text, "  ? {}", line(&note));
             }
-            let reason = resource.end.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-            _ = writeln!(text, "  → {}{reason}: {}\n", resource.end.state, line(&resource.end.message));
+            _ = writeln!(text, "  → {}: {}\n", resource.end.title(), line(&resource.end.message));
         }
-        for object in &self.not_planned {
-            _ = writeln!(text, "{}: not planned; this command plans VpcPeering only\n", line(object));
+        for note in &self.notes {
+            _ = writeln!(text, "? {}\n", line(note));
         }
-        text + &self.summary() + "\n"
+        if text.is_empty() { text } else { text + &self.summary() + "\n" }
     }
 
     fn markdown(&self) -> String {
-        let escape = |text: &str| line(text).replace('\\', r"\\").replace('|', r"\|").replace('<', "&lt;");
         let mut text = format!("### VPC peering plan\n\n{}\n", self.summary());
-        for resource in &self.resources {
+        for resource in self.noteworthy() {
             _ = writeln!(text, "\n#### {}\n", escape(&resource.title()));
             for step in &resource.steps {
                 _ = writeln!(text, "- {}{}", escape(&step.description), step.condition());
@@ -233,12 +240,13 @@ impl output::Report for Report {
             for problem in &resource.problems {
                 _ = writeln!(text, "- ❌ {}", escape(problem));
             }
-            let reason = resource.end.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
-            let no_change = if resource.steps.is_empty() { "No change. " } else { "" };
-            _ = writeln!(text, "\n{no_change}**{}{reason}**: {}", resource.end.state, escape(&resource.end.message));
+            if let Some(note) = resource.unchecked() {
+                _ = writeln!(text, "- ❔ {}", escape(&note));
+            }
+            _ = writeln!(text, "\n**{}**: {}", resource.end.title(), escape(&resource.end.message));
         }
-        for object in &self.not_planned {
-            _ = writeln!(text, "\n{}: not planned; this command plans VpcPeering only.", escape(object));
+        for note in &self.notes {
+            _ = writeln!(text, "\n❔ {}", escape(note));
         }
         text
     }

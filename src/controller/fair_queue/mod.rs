@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use self::order::FairOrder;
 use super::queued_resource::QueuedResource;
-use super::quota_room::{Demand, Reservations};
+use super::quota_room::{Demand, Reservations, UNCLAIMED_LIFETIME};
 use crate::aws::{AwsError, Listing, RateLimit};
 use crate::peering::Snapshot;
 use crate::peering::quota::Shortage;
@@ -20,9 +20,6 @@ use crate::peering::quota::Shortage;
 /// Maximum concurrent EC2 writes per (account, region, action). Until throttling is first seen, only this bounds the
 /// rate.
 const MAX_CONCURRENT_CALLS: usize = 8;
-
-/// Lifetime of a permit that its resource does not claim: the resource is gone, or its next step is another one.
-const UNCLAIMED_PERMIT_LIFETIME: Duration = Duration::from_secs(15);
 
 /// Pause between checks whether a quota has room again, for changes that no listing of the requester's end reports.
 const ROOM_RECHECK: Duration = Duration::from_secs(5);
@@ -153,13 +150,14 @@ impl FairQueue {
         let running = Arc::clone(&queue.running).acquire_owned().await.ok();
         let now = Instant::now();
         let mut state = queue.state();
-        if let Some(granted) = state.claim(&queue.reservations, &resource, &wish, now) {
-            drop(state);
-            let (calls, is_reserved) = (wish.calls, wish.demand.is_some());
-            return Acquired::Permit(Permit { queue, resource, calls, is_reserved, granted, _running: running });
-        }
-        let reservations = &queue.reservations;
-        let shortage = wish.demand.as_ref().and_then(|demand| reservations.shortage(&resource, demand));
+        let shortage = match state.claim(&queue.reservations, &resource, &wish, now) {
+            Ok(granted) => {
+                drop(state);
+                let (calls, is_reserved) = (wish.calls, wish.demand.is_some());
+                return Acquired::Permit(Permit { queue, resource, calls, is_reserved, granted, _running: running });
+            }
+            Err(shortage) => shortage,
+        };
         let since = state.queue.add(resource, wish, now);
         if !std::mem::replace(&mut state.is_served, true) {
             tokio::spawn(serve(Arc::clone(&queue), Arc::clone(&self.notify)));
@@ -200,26 +198,27 @@ impl BucketQueue {
 }
 
 impl State {
-    /// The permit that the queue has granted to a resource, or a new one if nothing delays it.
+    /// The permit that the queue has granted to a resource, or a new one if nothing delays it. The error is the quota that
+    /// has no room, if any.
     fn claim(
         &mut self,
         reservations: &Reservations,
         resource: &QueuedResource,
         wish: &Wish,
         now: Instant,
-    ) -> Option<Granted> {
+    ) -> Result<Granted, Option<Shortage>> {
         let unclaimed = self.unclaimed.remove(resource);
-        let unclaimed = unclaimed.filter(|granted| now.duration_since(granted.at) < UNCLAIMED_PERMIT_LIFETIME);
-        if unclaimed.is_some() {
+        let unclaimed = unclaimed.filter(|granted| now.duration_since(granted.at) < UNCLAIMED_LIFETIME);
+        if let Some(granted) = unclaimed {
             reservations.claimed(resource);
-            return unclaimed;
+            return Ok(granted);
         }
         if self.rate.is_limited(now) || wish.demand.is_some() && !self.queue.is_empty() {
-            return None;
+            return Err(wish.demand.as_ref().and_then(|demand| reservations.shortage(resource, demand)));
         }
-        let near_quota = reserve(reservations, resource, wish).ok()?;
+        let near_quota = reserve(reservations, resource, wish).map_err(Some)?;
         reservations.claimed(resource);
-        Some(Granted { at: now, near_quota })
+        Ok(Granted { at: now, near_quota })
     }
 
     /// Grants the next resource its permit.
@@ -239,7 +238,7 @@ impl State {
             return Next::NoRoom(self.queue.first().and_then(|wish| wish.demand.clone()));
         };
         self.rate.acquire(wish.calls as f64);
-        self.unclaimed.retain(|_, granted| now.duration_since(granted.at) < UNCLAIMED_PERMIT_LIFETIME);
+        self.unclaimed.retain(|_, granted| now.duration_since(granted.at) < UNCLAIMED_LIFETIME);
         self.unclaimed.insert(resource.clone(), Granted { at: now, near_quota });
         Next::Granted(resource)
     }

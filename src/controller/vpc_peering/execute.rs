@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::observe::desired;
 use super::resolve::Peers;
 use crate::api::{Ownership, Reason, Side, StepEvent, VpcPeering, VpcPeeringStatus};
-use crate::aws::{AwsError, Class, CreateRequest, Ec2};
+use crate::aws::{AwsError, Class, Ec2};
 use crate::controller::blocked::blocker_of;
 use crate::controller::context::Context;
 use crate::controller::endpoint::{Answer, Endpoint};
@@ -18,10 +18,8 @@ use crate::controller::kind::{Outcome, owner, with_state};
 use crate::controller::state::CheckedVpcs;
 use crate::controller::status_writer::{add_finalizer, changed_routes, write, wrote_to_ec2};
 use crate::peering::preflight::{self, Preflight};
-use crate::peering::vpc_peering::{
-    self, Desired, Observation, Step, dry_run_answered, requested, sides_tagged_with, without_intent,
-};
-use crate::peering::{Blocker, Connection, Progress, Readiness};
+use crate::peering::vpc_peering::{self, Desired, Observation, Step, dry_run_answered, requested, without_intent};
+use crate::peering::{Blocker, Connection, CreateRequest, Progress, Readiness};
 
 /// Takes one step.
 pub(super) async fn execute(
@@ -95,7 +93,7 @@ impl Effect<'_> {
             return self.refused(AwsError::incomplete("none", &format!("no identity acts for the {side}")));
         };
         let ec2 = account.acting_for(self.desired.owner);
-        let end = Endpoint { ec2: &ec2, region: &self.peers.ends.side(side).region, side };
+        let end = Endpoint { ec2: &ec2, dns: &account.dns, region: &self.peers.ends.side(side).region, side };
         match call(end).await {
             Some(answer) => self.answered(answer),
             None => self.done(),
@@ -208,26 +206,18 @@ impl Effect<'_> {
     }
 
     async fn forget_intent(&self, object: VpcPeering, readiness: &Readiness) -> Result<VpcPeering, kube::Error> {
-        let status =
-            without_intent(&object.spec, object.status.as_ref(), readiness, self.generation(), Timestamp::now());
+        let status = without_intent(
+            (&object.spec, self.desired.deletion_policy()),
+            object.status.as_ref(),
+            readiness,
+            self.generation(),
+            Timestamp::now(),
+        );
         write(self.context, &object, status).await
     }
 
     fn request(&self) -> CreateRequest {
-        request(self.peers, self.desired, self.observed)
-    }
-}
-
-/// The request of a new connection.
-pub(super) fn request(peers: &Peers, desired: Desired<'_>, observed: &Observation) -> CreateRequest {
-    let (requester, accepter) = (&peers.ends.requester, &peers.ends.accepter);
-    CreateRequest {
-        region: requester.region.clone(),
-        vpc_id: requester.vpc_id.clone(),
-        peer_vpc_id: accepter.vpc_id.clone(),
-        peer_owner_id: accepter.owner_id.clone(),
-        peer_region: (accepter.region != requester.region).then(|| accepter.region.clone()),
-        tags: desired.tags(sides_tagged_with(Side::Requester, &observed.accepter)),
+        self.desired.request(&self.observed.accepter)
     }
 }
 
@@ -246,7 +236,7 @@ pub(super) async fn check_vpcs(peers: &Peers) -> Result<Preflight, AwsError> {
             Ok(preflight::check(&peers.ends, ours.as_ref(), theirs.as_ref().map(|theirs| theirs.as_ref())))
         }
         // Without the permission to look, EC2 judges the request.
-        Err(error) if error.code.as_deref() == Some("UnauthorizedOperation") => Ok(Preflight::Passed),
+        Err(error) if error.is_unauthorized() => Ok(Preflight::Passed),
         Err(error) => Err(error),
     }
 }

@@ -14,8 +14,6 @@ use kube::ResourceExt;
 use kube::runtime::watcher::Event;
 use smol_str::SmolStr;
 
-pub(crate) use self::planning::{Planned, plan};
-
 use self::resolve::Peers;
 use super::blocked::Blocked;
 use super::cache::Cache;
@@ -43,7 +41,7 @@ impl Kind for VpcPeering {
     }
 
     fn identities(&self) -> Vec<&str> {
-        let sides = [Side::Requester, Side::Accepter].map(|side| self.spec.side(side).identity_ref.as_ref());
+        let sides = Side::BOTH.map(|side| self.spec.side(side).identity_ref.as_ref());
         sides.into_iter().flatten().map(|reference| &*reference.name).collect()
     }
 
@@ -61,17 +59,25 @@ impl Kind for VpcPeering {
         vpc_peering::decide(desired, &recorded(self), observed, Timestamp::now(), context.settings)
     }
 
-    fn plan_blocked(&self, blocker: &Blocker) -> Plan<Step> {
-        vpc_peering::blocked(&self.spec, is_deleted(self), has_finalizer(self), &recorded(self), blocker)
+    fn plan_blocked(&self, context: &Context, blocker: &Blocker) -> Plan<Step> {
+        let effective = (&self.spec, context.defaults.deletion_policy(self.spec.deletion_policy));
+        vpc_peering::blocked(effective, is_deleted(self), has_finalizer(self), &recorded(self), blocker)
     }
 
     fn recorded_in_aws(&self) -> Vec<String> {
         vpc_peering::recorded_in_aws(self.status.as_ref())
     }
 
-    fn report_blocked(&self, readiness: &Readiness, answered: Option<&str>, now: Timestamp) -> VpcPeeringStatus {
+    fn report_blocked(
+        &self,
+        context: &Context,
+        readiness: &Readiness,
+        answered: Option<&str>,
+        now: Timestamp,
+    ) -> VpcPeeringStatus {
         let generation = self.metadata.generation.unwrap_or_default();
-        vpc_peering::report_blocked(&self.spec, self.status.as_ref(), readiness, answered, generation, now)
+        let effective = (&self.spec, context.defaults.deletion_policy(self.spec.deletion_policy));
+        vpc_peering::report_blocked(effective, self.status.as_ref(), readiness, answered, generation, now)
     }
 
     async fn execute(

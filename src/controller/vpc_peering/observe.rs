@@ -9,25 +9,27 @@ use kube::ResourceExt;
 use super::claims;
 use super::recorded;
 use super::resolve::Peers;
-use crate::api::{Side, VpcPeering, VpcPeeringSpec};
+use crate::api::{ManagementPolicy, Side, VpcPeering, VpcPeeringSpec};
 use crate::aws::calls::{CONNECTION_ID, REQUESTER_VPC_ID};
 use crate::aws::{Filters, Inventory, Listing, View};
 use crate::controller::blocked::Blocked;
 use crate::controller::context::Context;
+use crate::controller::dns;
 use crate::controller::index::By;
 use crate::controller::inventories;
 use crate::controller::kind::{
     Look, has_finalizer, is_deleted, is_reconcile_requested, owner, reconcile_at, with_state,
 };
 use crate::controller::state::Listings;
+use crate::peering::dns::DnsAttributes;
 use crate::peering::routes::RouteTables;
 use crate::peering::vpc_peering::{AccepterView, Desired, Observation, Recorded, view};
-use crate::peering::{Authorized, Blocker, Connection, Endpoints, Owner, Snapshot};
+use crate::peering::{Authorized, Blocker, Connection, Endpoints, Owner, Snapshot, StatusCode};
 
 /// The desired state of the object.
 pub(super) fn desired<'a>(
     object: &'a VpcPeering,
-    context: &Context,
+    context: &'a Context,
     peers: &'a Peers,
     owner: &'a Owner,
 ) -> Desired<'a> {
@@ -36,6 +38,7 @@ pub(super) fn desired<'a>(
         spec: &object.spec,
         ends: &peers.ends,
         permissions: &peers.permissions,
+        defaults: &context.defaults,
         is_cluster_unique: context.settings.is_cluster_unique,
         deleted: is_deleted(object),
         finalizer: has_finalizer(object),
@@ -101,6 +104,7 @@ pub(super) async fn observe(
             listing = sources.requester.query(filters.clone(), look.since.max(listing.as_of)).await;
             continue;
         }
+        observed.dns = Box::pin(dns_attributes(object, context, peers, &owner, &observed, look)).await;
         observed.tables = tables.clone();
         observed.accepter = Box::pin(accepter_view(&sources, peers, &observed, look)).await;
         add_state(object, context, peers, &recorded, &listing, &mut observed);
@@ -118,7 +122,7 @@ impl Sources {
         let elsewhere = peers.accepter.as_ref().filter(|_| !peers.is_one_place);
         let has_routes =
             |side: &Side| spec.side(*side).routes.is_some() || recorded.routes.iter().any(|route| route.side == *side);
-        let sides = [Side::Requester, Side::Accepter].into_iter().filter(has_routes);
+        let sides = Side::BOTH.into_iter().filter(has_routes);
         let tables = |side| Some((side, peers.account(side)?.route_tables.of(&peers.ends.side(side).region)));
         Self {
             requester: peers.requester.peerings.of(&peers.ends.requester.region),
@@ -182,6 +186,33 @@ pub(super) async fn accepter_connection(
         Some(account) => inventories::connection(&account.peerings.of(&peers.ends.accepter.region), id, look).await,
         None => Ok(None),
     }
+}
+
+/// The DNS attributes of both VPCs, as far as identities act for them, if the spec needs them.
+async fn dns_attributes(
+    object: &VpcPeering,
+    context: &Context,
+    peers: &Peers,
+    owner: &Owner,
+    observed: &Observation,
+    look: Look,
+) -> BTreeMap<Side, Result<DnsAttributes, Blocker>> {
+    let is_active = observed.recorded.as_ref().is_some_and(|connection| connection.code == StatusCode::Active);
+    let is_kept = object.spec.management_policy == ManagementPolicy::Full && !is_deleted(object);
+    let needs_dns = || desired(object, context, peers, owner).needs_dns();
+    let mut attributes = BTreeMap::new();
+    if is_active
+        && is_kept
+        && needs_dns()
+        && let Some(since) = dns::since(object, context, look)
+    {
+        for side in Side::BOTH {
+            let Some(account) = peers.account(side) else { continue };
+            let of_side = dns::attributes(account, peers.ends.side(side), since).await;
+            attributes.extend(of_side.map(|found| (side, found)));
+        }
+    }
+    attributes
 }
 
 /// Adds the views of the cluster and of this process.

@@ -29,7 +29,8 @@ pub(super) async fn execute(
         return Ok(Outcome::Done(Box::new(add_finalizer(context, object).await?)));
     }
     let ec2 = accepter.account.acting_for(&owner);
-    let end = Endpoint { ec2: &ec2, region: &accepter.end.region, side: Side::Accepter };
+    let dns = &accepter.account.dns;
+    let end = Endpoint { ec2: &ec2, dns, region: &accepter.end.region, side: Side::Accepter };
     let answer = match step {
         Step::Accept { id } => Some(end.accept(id).await),
         Step::Reject { id } => Some(end.reject(id).await),

@@ -3,6 +3,7 @@
 mod execute;
 mod observe;
 mod older;
+mod planning;
 mod resolve;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -54,9 +55,9 @@ impl Kind for VpcPeeringAccepter {
         vpc_peering_accepter::decide(desired, &recorded, observed, Timestamp::now(), context.settings)
     }
 
-    fn plan_blocked(&self, blocker: &Blocker) -> Plan<Step> {
+    fn plan_blocked(&self, context: &Context, blocker: &Blocker) -> Plan<Step> {
         let recorded = Recorded::of(self.status.as_ref());
-        let policy = self.spec.deletion_policy;
+        let policy = context.defaults.deletion_policy(self.spec.deletion_policy);
         vpc_peering_accepter::blocked(policy, is_deleted(self), has_finalizer(self), &recorded, blocker)
     }
 
@@ -66,12 +67,14 @@ impl Kind for VpcPeeringAccepter {
 
     fn report_blocked(
         &self,
+        context: &Context,
         readiness: &Readiness,
         answered: Option<&str>,
         now: Timestamp,
     ) -> VpcPeeringAccepterStatus {
         let generation = self.metadata.generation.unwrap_or_default();
-        vpc_peering_accepter::report_blocked(&self.spec, self.status.as_ref(), readiness, answered, generation, now)
+        let effective = (&self.spec, context.defaults.deletion_policy(self.spec.deletion_policy));
+        vpc_peering_accepter::report_blocked(effective, self.status.as_ref(), readiness, answered, generation, now)
     }
 
     async fn execute(

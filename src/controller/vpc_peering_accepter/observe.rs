@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::OptionFuture;
 use kube::ResourceExt;
 
 use super::older;
@@ -12,6 +13,7 @@ use crate::aws::Filters;
 use crate::aws::calls::{ACCEPTER_VPC_ID, CONNECTION_ID};
 use crate::controller::blocked::Blocked;
 use crate::controller::context::Context;
+use crate::controller::dns;
 use crate::controller::index::By;
 use crate::controller::inventories;
 use crate::controller::kind::{
@@ -20,12 +22,12 @@ use crate::controller::kind::{
 use crate::controller::state::Listings;
 use crate::peering::snapshot::requests_to;
 use crate::peering::vpc_peering_accepter::{Desired, Observation, Recorded};
-use crate::peering::{Authorized, Connection, Endpoint, Hint, Owner, Snapshot};
+use crate::peering::{Authorized, Connection, Endpoint, Hint, Owner, Snapshot, StatusCode};
 
 /// The desired state of the object.
 pub(super) fn desired<'a>(
     object: &'a VpcPeeringAccepter,
-    context: &Context,
+    context: &'a Context,
     accepter: &'a Accepter,
     owner: &'a Owner,
 ) -> Desired<'a> {
@@ -34,6 +36,7 @@ pub(super) fn desired<'a>(
         spec: &object.spec,
         end: &accepter.end,
         permissions: &accepter.permissions,
+        defaults: &context.defaults,
         is_cluster_unique: context.settings.is_cluster_unique,
         deleted: is_deleted(object),
         finalizer: has_finalizer(object),
@@ -65,10 +68,8 @@ pub(super) async fn observe(
     });
     let last_write = last_write.unwrap_or(context.started);
     let since = look.since.max(last_write);
-    let tables = match tables {
-        Some(tables) => Some(inventories::route_tables(&tables, vpc_id, since).await),
-        None => None,
-    };
+    let tables = tables.map(|tables| async move { inventories::route_tables(&tables, vpc_id, since).await });
+    let tables = OptionFuture::from(tables).await;
     let filters = related(&recorded, vpc_id);
     let mut listing = inventory.query(filters.clone(), since).await;
     loop {
@@ -82,7 +83,16 @@ pub(super) async fn observe(
             continue;
         }
         let owner = owner(context, object);
-        let proven = proven(desired(object, context, accepter, &owner), &connections, &recorded);
+        let desired = desired(object, context, accepter, &owner);
+        let proven = proven(desired, &connections, &recorded);
+        let is_active = |connection: &Arc<Connection>| {
+            connection.code == StatusCode::Active && recorded.acceptance(&connection.id).is_some()
+        };
+        let needs_dns = desired.needs_dns() && !desired.deleted && connections.values().any(is_active);
+        let dns = match dns::since(object, context, look).filter(|_| needs_dns) {
+            Some(since) => Box::pin(dns::attributes(&accepter.account, &accepter.end, since)).await,
+            None => None,
+        };
         let window = context.settings.consistency_window;
         let older_accepter = older::older(object, context, &accepter.end);
         let mut observed = with_state(context, object, |state| Observation {
@@ -95,11 +105,10 @@ pub(super) async fn observe(
             is_settled: last_write.elapsed() > window,
             route_answers: state.route_answers(&recorded.routes, context.started, window),
             tables: tables.clone(),
+            dns,
             connections,
         });
-        let window = context.settings.consistency_window;
-        let unseen = with_state(context, object, |state| state.unseen(window, |step| observed.shows(step)));
-        observed.unseen = unseen;
+        observed.unseen = with_state(context, object, |state| state.unseen(window, |step| observed.shows(step)));
         watch_ids(object, context, vpc_id, &recorded, has_routes);
         // A change that was reported before the object asked to be woken by it.
         match inventory.newer_than(&listing) {

@@ -49,7 +49,7 @@ pub(super) async fn resolve(object: &VpcPeeringAccepter, context: &Context) -> R
     let region =
         spec.region.as_deref().or(known.map(|end| end.region.as_str())).or(of_identity.as_deref()).ok_or_else(
             || {
-                let message = "spec.region is missing, and the AwsIdentity has no defaultRegion; set one of them";
+                let message = "spec.region is missing, and there is no default; set it, defaultRegion of the AwsIdentity in spec.identityRef, or --region of the operator (own credentials only)";
                 Blocker::stalled(Reason::InvalidRequest, message.into())
             },
         )?;
@@ -85,7 +85,7 @@ pub(super) async fn resolve(object: &VpcPeeringAccepter, context: &Context) -> R
 async fn check_owner(account: &Account, region: &str, vpc_id: &str, account_id: &str) -> Result<(), Blocked> {
     let vpc = match account.vpcs.get(region, vpc_id).await {
         Ok(vpc) => vpc,
-        Err(error) if error.code.as_deref() == Some("UnauthorizedOperation") => None,
+        Err(error) if error.is_unauthorized() => None,
         Err(error) => return Err(error.into()),
     };
     match vpc.and_then(|vpc| preflight::shared("spec", &vpc, account_id)) {

@@ -207,10 +207,11 @@ impl PeeringState {
     fn spec(&self) -> VpcPeeringSpec {
         let mut spec = spec();
         spec.requester.routes = self.has_routes.then(every_table);
-        spec.requester.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
+        spec.requester.options =
+            Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true), ..SideOptions::default() });
         spec.tags = vec![Tag { key: "Name".into(), value: "x".into() }];
         spec.vpc_peering_connection_id = self.adopts.map(str::to_owned);
-        spec.deletion_policy = if self.retains { DeletionPolicy::Retain } else { DeletionPolicy::Delete };
+        spec.deletion_policy = self.retains.then_some(DeletionPolicy::Retain);
         spec
     }
 
@@ -240,6 +241,7 @@ impl PeeringState {
             spec: &spec,
             ends: &ends,
             permissions: &permissions,
+            defaults: &crate::peering::testing::defaults(),
             is_cluster_unique: true,
             deleted: self.is_deleted,
             finalizer: true,
@@ -354,6 +356,7 @@ impl AccepterState {
             spec: &spec,
             end: &end,
             permissions: &permissions,
+            defaults: &crate::peering::testing::defaults(),
             is_cluster_unique: true,
             deleted: self.is_deleted,
             finalizer: true,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::plan::RouteChange;
+use super::change::RouteChange;
 use crate::api::{ManagedRoute, Side};
 
 /// The route table and the destination of a route at one end.

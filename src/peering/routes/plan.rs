@@ -1,8 +1,8 @@
 //! The decision on the routes of one end: the next step from the routes in EC2 to the routes of the spec.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
+use super::change::{RouteChange, RouteStep};
 use super::cidr::parse;
 use super::problem::{RouteConflict, RouteProblem};
 use super::routing::Routing;
@@ -24,26 +24,6 @@ pub(crate) struct RoutesPlan {
     pub conflicts: Vec<RouteConflict>,
     /// The other reasons why wanted routes are missing.
     pub problems: Vec<RouteProblem>,
-}
-
-/// One effect. Each is safe to repeat.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum RouteStep {
-    /// Replace the record of both ends. A route enters the record before it is created, and leaves it after it is gone.
-    Record(BTreeSet<ManagedRoute>),
-    /// Make these changes. They are independent: a failure of one does not stop the others.
-    Change(Vec<RouteChange>),
-}
-
-/// One EC2 call. The order of the variants is the order of the calls.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum RouteChange {
-    /// `DeleteRoute`.
-    Delete(ManagedRoute),
-    /// `ReplaceRoute`: point a route of this resource to its current connection.
-    Replace(ManagedRoute),
-    /// `CreateRoute`.
-    Create(ManagedRoute),
 }
 
 /// The next step towards the routes of the spec, for an active connection.
@@ -223,20 +203,5 @@ impl RouteChange {
         match self {
             Self::Create(route) | Self::Replace(route) | Self::Delete(route) => route,
         }
-    }
-}
-
-impl fmt::Display for RouteChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verb = match self {
-            Self::Create(_) => "create",
-            Self::Replace(_) => "replace",
-            Self::Delete(_) => "delete",
-        };
-        let ManagedRoute { route_table_id, destination_cidr_block, vpc_peering_connection_id, .. } = self.route();
-        write!(
-            f,
-            "{verb} the route to {destination_cidr_block} through {vpc_peering_connection_id} in {route_table_id}"
-        )
     }
 }

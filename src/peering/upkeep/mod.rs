@@ -1,5 +1,6 @@
 //! Upkeep of one end of one connection: its tags, DNS options and routes. Both kinds use it.
 
+mod options;
 mod step;
 pub(super) mod tags;
 
@@ -12,8 +13,9 @@ use super::limits::Limits;
 use super::plan::{Aspect, AspectStatus};
 use super::routes::{self, Routing};
 use super::settings::EFFECT_REQUEUE;
-use crate::api::{ConditionType, ManagedTag, PeeringOptions, Reason, Side};
+use crate::api::{ConditionType, ManagedTag, Reason, Side};
 
+pub(crate) use options::OptionsOfEnd;
 pub(crate) use step::UpkeepStep;
 
 /// The tags of one end.
@@ -24,26 +26,6 @@ pub(crate) fn tags(
     shown: (&Authorized, &Connection),
 ) -> AspectStatus<UpkeepStep> {
     AspectStatus::with_step(Aspect::Tags(side), tags::repair(wanted, managed, shown))
-}
-
-/// The DNS options of one end. `wanted` is compared with EC2's view, not with the last request. An option that EC2 does
-/// not show has its default, false.
-pub(crate) fn options(
-    side: Side,
-    wanted: bool,
-    shown: Option<&PeeringOptions>,
-    target: &Authorized,
-    (field, limits): (&str, Option<&Limits>),
-) -> AspectStatus<UpkeepStep> {
-    let aspect = Aspect::Options(side);
-    if shown.and_then(|options| options.allow_dns_resolution_from_remote_vpc).unwrap_or_default() == wanted {
-        return AspectStatus::settled(aspect);
-    }
-    if let Some(Err(blocker)) = limits.map(|limits| limits.permits_options(field)) {
-        return AspectStatus::blocked(aspect, blocker);
-    }
-    let step = UpkeepStep::SetOptions { id: target.clone(), allow_dns_resolution_from_remote_vpc: wanted };
-    AspectStatus::with_step(aspect, step)
 }
 
 /// The routes of one end of an active connection.

@@ -91,14 +91,14 @@ fn plan(
 /// stays anyway, still loses its finalizer. With `deletionPolicy: Retain`, it waits for what passes by itself, because
 /// the operator can then remove the ownership tags.
 pub(crate) fn blocked(
-    spec: &VpcPeeringSpec,
+    (spec, policy): (&VpcPeeringSpec, DeletionPolicy),
     deleted: bool,
     finalizer: bool,
     recorded: &Recorded,
     blocker: &Blocker,
 ) -> Plan<Step> {
     let owns_nothing = recorded.owned_id().is_none() && !recorded.creation_started && recorded.routes.is_empty();
-    let retains = spec.deletion_policy == DeletionPolicy::Retain;
+    let retains = policy == DeletionPolicy::Retain;
     let keeps = spec.management_policy == ManagementPolicy::Observe || (retains && blocker.is_stalled());
     if deleted && (!finalizer || owns_nothing || keeps) {
         return Plan::RemoveFinalizer;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::consistency::missing;
-use super::routes::{self, SIDES};
+use super::routes;
 use super::state::{AccepterView, Desired, Observation, Recorded};
 use super::step::Step;
 use crate::api::{DeletionPolicy, ManagementPolicy, Reason, Side, VpcPeeringStatus};
@@ -46,7 +46,7 @@ pub(super) fn plan_deletion(
         let subject = recorded.owned_id().map_or("the requested peering connection", String::as_str);
         is_lost.then(|| missing(subject, observed, settings)).flatten()
     };
-    if desired.spec.deletion_policy == DeletionPolicy::Delete {
+    if desired.deletion_policy() == DeletionPolicy::Delete {
         if ours.is_empty()
             && let Some(wait) = wait_for_lost()
         {
@@ -54,7 +54,7 @@ pub(super) fn plan_deletion(
         }
         let target = ours.first().map(|(connection, target)| (target, &***connection));
         let withdraw = |side| routes::withdraw(desired, recorded, observed, target, side);
-        let routes: Vec<_> = SIDES.into_iter().filter_map(withdraw).collect();
+        let routes: Vec<_> = Side::BOTH.into_iter().filter_map(withdraw).collect();
         // A blocker of one end delays no step of the other.
         if let Some(step) = routes.iter().find_map(|status| status.step.clone()) {
             return Plan::Act(step);
@@ -84,7 +84,7 @@ fn missing_permission<'a>(named: &'a Named<'_>) -> Option<&'a Blocker> {
 
 /// Whether the resource goes in spite of a blocker: its connection stays anyway, and waiting does not help.
 fn is_released(desired: Desired<'_>, blocker: &Blocker) -> bool {
-    desired.spec.deletion_policy == DeletionPolicy::Retain && blocker.is_stalled()
+    desired.deletion_policy() == DeletionPolicy::Retain && blocker.is_stalled()
 }
 
 /// The AWS resources that stay although the spec asks for their removal: routes that nothing proves to be the
@@ -93,7 +93,7 @@ pub(super) fn left_in_aws(desired: Desired<'_>, recorded: &Recorded, observed: &
     if !desired.finalizer || desired.spec.management_policy == ManagementPolicy::Observe {
         return Vec::new();
     }
-    if desired.spec.deletion_policy == DeletionPolicy::Delete {
+    if desired.deletion_policy() == DeletionPolicy::Delete {
         return routes::unproven(desired, recorded, observed);
     }
     let named = named(desired, recorded, observed);
@@ -101,7 +101,7 @@ pub(super) fn left_in_aws(desired: Desired<'_>, recorded: &Recorded, observed: &
         return recorded_in_aws(desired.status);
     }
     let live = named.filter(|(connection, _)| !connection.code.has_ended());
-    let sides = [Side::Requester, Side::Accepter].into_iter().filter(|side| keeps_tags(desired, observed, *side));
+    let sides = Side::BOTH.into_iter().filter(|side| keeps_tags(desired, observed, *side));
     let describe = |side, id| format!("{} at the {side}'s end", left_in_aws::connection(id, Owner::PREFIX, []));
     live.map(|(connection, _)| sides.map(|side| describe(side, &connection.id)).collect()).unwrap_or_default()
 }
@@ -143,7 +143,7 @@ fn delete_or_disown(
     connection: &Connection,
     target: &Authorized,
 ) -> Option<Plan<Step>> {
-    if desired.spec.deletion_policy == DeletionPolicy::Retain {
+    if desired.deletion_policy() == DeletionPolicy::Retain {
         return disown(desired, observed, connection, target);
     }
     let id = target.clone();

@@ -1,5 +1,4 @@
-//! The forecast: every step that the operator takes until it is done, if EC2 carries out each one. It asks the real
-//! decision, and applies each step to a copy of the state.
+//! The forecast for a `VpcPeering`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,28 +6,24 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::calls::{self, Call};
+use super::calls;
 use super::decide::decide;
 use super::state::{AccepterView, Desired, Observation, Recorded};
 use super::status::{dry_run_answered, recorded_step, requested};
 use super::step::Step;
-use super::upkeep::sides_tagged_with;
 use super::view::view;
-use crate::api::{ManagedRoute, Ownership, PeeringOptions, Reason, Side, VpcInfo, VpcPeeringStatus};
+use crate::api::{Ownership, Reason, Side, VpcInfo, VpcPeeringStatus};
+use crate::peering::blocker::Blocker;
 use crate::peering::conditions::Readiness;
 use crate::peering::connection::{Connection, StatusCode};
+use crate::peering::dns::DnsAttributes;
+use crate::peering::forecast::{self, Forecast, NEW_CONNECTION, PlacedCall, Simulation, effects};
 use crate::peering::plan::Plan;
 use crate::peering::preflight::Preflight;
-use crate::peering::routes::{Route, RouteChange, RouteTable, RouteTables, Target};
+use crate::peering::routes::RouteTables;
 use crate::peering::settings::Settings;
 use crate::peering::snapshot::Snapshot;
 use crate::peering::upkeep::UpkeepStep;
-
-/// The ID of a connection that the operator will request. EC2 chooses the real one.
-pub(crate) const NEW_CONNECTION: &str = "pcx-(new)";
-
-/// The most decisions of a forecast. Each resource needs far fewer.
-const MAX_DECISIONS: usize = 100;
 
 /// The reads that a forecast needs beside the observation.
 #[derive(Clone, Debug)]
@@ -37,26 +32,10 @@ pub(crate) struct Reads {
     pub preflight: Preflight,
     /// The two VPCs as an active connection shows them, requester first.
     pub vpcs: [VpcInfo; 2],
+    /// The DNS attributes of both VPCs, as far as identities act for them, if the spec needs them.
+    pub dns: BTreeMap<Side, Result<DnsAttributes, Blocker>>,
     /// The connections of the observation as the accepter's account and region shows them.
     pub at_accepter: Vec<Arc<Connection>>,
-}
-
-/// One step of a forecast.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Forecasted {
-    pub step: Step,
-    pub calls: Vec<Call>,
-    /// Whether the step follows the acceptance of the request by the accepter's owner.
-    pub after_acceptance: bool,
-}
-
-/// The steps until the operator is done, and the plan that then holds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Forecast {
-    pub steps: Vec<Forecasted>,
-    pub end: Plan<Step>,
-    /// The wait for the accepter's owner, if the forecast assumes the acceptance.
-    pub acceptance: Option<String>,
 }
 
 /// Forecasts the steps from this observation.
@@ -66,38 +45,14 @@ pub(crate) fn forecast(
     reads: Reads,
     now: Timestamp,
     settings: Settings,
-) -> Forecast {
-    let mut state = State::new(desired, observed, reads, now);
-    let (mut steps, mut acceptance) = (Vec::new(), None);
-    for _ in 0..MAX_DECISIONS {
-        let observed = state.observe(desired);
-        let status = state.status.clone();
-        let current = Desired { status: status.as_ref(), finalizer: state.finalizer, ..desired };
-        let current =
-            Desired { reconcile_requested: desired.reconcile_requested && !state.is_request_handled, ..current };
-        let recorded = Recorded::of(current.status, Some(current.generation));
-        let plan = decide(current, &recorded, &observed, state.now, settings).plan;
-        let Plan::Act(step) = plan else {
-            if let Plan::Wait { reason: Reason::PendingAcceptance, message, .. } = &plan
-                && acceptance.is_none()
-            {
-                acceptance = Some(message.clone());
-            }
-            if state.wait(&plan, &observed) {
-                continue;
-            }
-            return Forecast { steps, end: plan, acceptance };
-        };
-        let calls = calls::calls(&step, current, &observed.accepter);
-        state.apply(&step, current, &observed);
-        steps.push(Forecasted { step, calls, after_acceptance: acceptance.is_some() });
-    }
-    let message = format!("the forecast has no end after {MAX_DECISIONS} steps; report this as a bug");
-    Forecast { steps, end: Plan::stalled(Reason::Updating, message), acceptance }
+) -> Forecast<Step> {
+    forecast::forecast(State::new(desired, observed, reads, now, settings))
 }
 
 /// The state that the steps change.
-struct State {
+struct State<'a> {
+    desired: Desired<'a>,
+    settings: Settings,
     status: Option<VpcPeeringStatus>,
     finalizer: bool,
     is_request_handled: bool,
@@ -105,15 +60,70 @@ struct State {
     connections: BTreeMap<String, Connection>,
     /// Those that the accepter's shows. `None` if the accepter has no view of its own.
     at_accepter: Option<BTreeMap<String, Connection>>,
-    preflight: Option<Preflight>,
-    /// The parts of the observation that steps do not change, or change in place.
+    /// The observation of the last decision. Steps change the parts that no connection shows in place.
     observed: Observation,
     reads: Reads,
     now: Timestamp,
 }
 
-impl State {
-    fn new(desired: Desired<'_>, observed: Observation, reads: Reads, now: Timestamp) -> Self {
+impl Simulation for State<'_> {
+    type Step = Step;
+
+    fn decide(&mut self) -> Plan<Step> {
+        self.observed = self.observe();
+        let desired = self.desired();
+        let recorded = Recorded::of(desired.status, Some(desired.generation));
+        decide(desired, &recorded, &self.observed, self.now, self.settings).plan
+    }
+
+    fn calls(&self, step: &Step) -> Vec<PlacedCall> {
+        calls::calls(step, self.desired(), &self.observed.accepter)
+    }
+
+    fn apply(&mut self, step: &Step) {
+        if let Some(status) = recorded_step(step, self.desired(), &self.observed, self.now) {
+            self.status = Some(status);
+        }
+        match step {
+            Step::AddFinalizer => self.finalizer = true,
+            Step::Preflight => self.observed.preflight = Some(self.reads.preflight.clone()),
+            Step::DryRun => {
+                let readiness = Readiness::dry_run_succeeded();
+                self.status = Some(dry_run_answered(self.desired(), "True", &readiness, self.now));
+            }
+            Step::Create => self.create(),
+            Step::Record { .. } => {}
+            Step::Retire { .. } => (self.is_request_handled, self.observed.preflight) = (true, None),
+            Step::Accept { id, .. } => self.set_code(id, &StatusCode::Active),
+            Step::DeleteOrphan { id } | Step::Delete { id } => self.set_code(id, &StatusCode::Deleted),
+            Step::Upkeep { side, step } => self.keep(*side, step),
+        }
+    }
+
+    fn wait(&mut self, plan: &Plan<Step>) -> bool {
+        let Plan::Wait { reason, requeue_after, .. } = plan else { return false };
+        match reason {
+            Reason::AwaitingConsistency if self.observed.missing_for < Duration::MAX => {
+                self.observed.missing_for = Duration::MAX;
+                true
+            }
+            Reason::AwaitingRecreation => {
+                let pause = requeue_after.unwrap_or_default() + Duration::from_secs(1);
+                self.now = self.now.saturating_add(pause).unwrap_or(self.now);
+                true
+            }
+            Reason::InitiatingRequest | Reason::PendingAcceptance | Reason::Provisioning | Reason::Deleting => {
+                let ids: Vec<_> = self.observed.shown().map(|connection| connection.id.clone()).collect();
+                let changed: Vec<_> = ids.iter().map(|id| self.progress(id)).collect();
+                changed.contains(&true)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl<'a> State<'a> {
+    fn new(desired: Desired<'a>, observed: Observation, reads: Reads, now: Timestamp, settings: Settings) -> Self {
         let by_id = |connection: &Arc<Connection>| (connection.id.clone(), Connection::clone(connection));
         let at_accepter = match &observed.accepter {
             AccepterView::Elsewhere(Ok(shown)) => Some(reads.at_accepter.iter().chain(shown).map(by_id).collect()),
@@ -122,21 +132,34 @@ impl State {
         let mut observed = observed;
         // A new process knows no calls whose effect EC2 may show late.
         observed.route_answers.is_settled = true;
+        observed.preflight = None;
+        observed.dns.clone_from(&reads.dns);
         Self {
+            desired,
+            settings,
             status: desired.status.cloned(),
             finalizer: desired.finalizer,
             is_request_handled: false,
             connections: observed.shown().map(by_id).collect(),
             at_accepter,
-            preflight: None,
             observed,
             reads,
             now,
         }
     }
 
-    fn observe(&self, desired: Desired<'_>) -> Observation {
-        let recorded = Recorded::of(self.status.as_ref(), Some(desired.generation));
+    fn desired(&self) -> Desired<'_> {
+        Desired {
+            status: self.status.as_ref(),
+            finalizer: self.finalizer,
+            reconcile_requested: self.desired.reconcile_requested && !self.is_request_handled,
+            ..self.desired
+        }
+    }
+
+    fn observe(&self) -> Observation {
+        let desired = self.desired();
+        let recorded = Recorded::of(desired.status, Some(desired.generation));
         let snapshot: Snapshot = self.connections.values().cloned().map(Arc::new).collect();
         let wanted = desired.spec.vpc_peering_connection_id.as_ref();
         let shown = view(&snapshot, desired.owner, &recorded, desired.ends, wanted);
@@ -156,30 +179,7 @@ impl State {
             earlier: shown.earlier,
             conflicting: shown.conflicting,
             accepter,
-            preflight: self.preflight.clone(),
             ..self.observed.clone()
-        }
-    }
-
-    /// Lets pass the time that a plan waits for. Returns whether this changes the state.
-    fn wait(&mut self, plan: &Plan<Step>, observed: &Observation) -> bool {
-        let Plan::Wait { reason, requeue_after, .. } = plan else { return false };
-        match reason {
-            Reason::AwaitingConsistency if self.observed.missing_for < Duration::MAX => {
-                self.observed.missing_for = Duration::MAX;
-                true
-            }
-            Reason::AwaitingRecreation => {
-                let pause = requeue_after.unwrap_or_default() + Duration::from_secs(1);
-                self.now = self.now.saturating_add(pause).unwrap_or(self.now);
-                true
-            }
-            Reason::InitiatingRequest | Reason::PendingAcceptance | Reason::Provisioning | Reason::Deleting => {
-                let ids: Vec<_> = observed.shown().map(|connection| connection.id.clone()).collect();
-                let changed: Vec<_> = ids.iter().map(|id| self.progress(id)).collect();
-                changed.contains(&true)
-            }
-            _ => false,
         }
     }
 
@@ -195,40 +195,17 @@ impl State {
         true
     }
 
-    fn apply(&mut self, step: &Step, desired: Desired<'_>, observed: &Observation) {
-        if let Some(status) = recorded_step(step, desired, observed, self.now) {
-            self.status = Some(status);
-        }
-        match step {
-            Step::AddFinalizer => self.finalizer = true,
-            Step::Preflight => self.preflight = Some(self.reads.preflight.clone()),
-            Step::DryRun => {
-                self.status = Some(dry_run_answered(desired, "True", &Readiness::dry_run_succeeded(), self.now));
-            }
-            Step::Create => self.create(desired, observed),
-            Step::Record { .. } => {}
-            Step::Retire { .. } => (self.is_request_handled, self.preflight) = (true, None),
-            Step::Accept { id, .. } => self.set_code(id, &StatusCode::Active),
-            Step::DeleteOrphan { id } | Step::Delete { id } => self.set_code(id, &StatusCode::Deleted),
-            Step::Upkeep { side, step } => self.keep(*side, step),
-        }
-    }
-
-    fn create(&mut self, desired: Desired<'_>, observed: &Observation) {
-        let tags = desired.tags(sides_tagged_with(Side::Requester, &observed.accepter));
-        let mut status = requested(desired, tags.iter(), self.now);
+    fn create(&mut self) {
+        let desired = self.desired();
+        let request = desired.request(&self.observed.accepter);
+        let mut status = requested(desired, request.tags.iter(), self.now);
         status.vpc_peering_connection_id = Some(NEW_CONNECTION.into());
         status.ownership = Some(Ownership::Owned);
-        self.status = Some(status);
         let end = |info: &VpcInfo, side: Side| {
             let end = desired.ends.side(side);
             let owner_id = end.owner_id.as_deref().or(desired.ends.requester.owner_id.as_deref()).map(Into::into);
-            VpcInfo {
-                owner_id,
-                vpc_id: Some(end.vpc_id.as_str().into()),
-                region: Some(end.region.as_str().into()),
-                ..info.clone()
-            }
+            let (vpc_id, region) = (Some(end.vpc_id.as_str().into()), Some(end.region.as_str().into()));
+            VpcInfo { owner_id, vpc_id, region, ..info.clone() }
         };
         let connection = Connection {
             id: NEW_CONNECTION.into(),
@@ -237,11 +214,13 @@ impl State {
             expiration_time: None,
             requester: end(&self.reads.vpcs[0], Side::Requester),
             accepter: end(&VpcInfo::default(), Side::Accepter),
-            tags: tags.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect(),
+            tags: request.tags.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect(),
         };
+        self.status = Some(status);
         if let Some(connections) = &mut self.at_accepter {
-            let unnamed = Connection { tags: Default::default(), ..connection.clone() };
-            connections.insert(NEW_CONNECTION.into(), unnamed);
+            // Tags belong to one account and region.
+            let untagged = Connection { tags: Default::default(), ..connection.clone() };
+            connections.insert(NEW_CONNECTION.into(), untagged);
         }
         self.connections.insert(NEW_CONNECTION.into(), connection);
     }
@@ -252,96 +231,45 @@ impl State {
         views.filter_map(|view| view.get_mut(id)).for_each(change);
     }
 
-    /// Sets the status code. An active connection shows the CIDR blocks of both VPCs, as far as they are known. The
-    /// routes through a deleted one become blackholes.
     fn set_code(&mut self, id: &str, code: &StatusCode) {
-        let [requester, accepter] = self.reads.vpcs.clone();
-        self.change(id, |connection| {
-            if *code == StatusCode::Active && connection.code != StatusCode::Active {
-                add_blocks(&mut connection.requester, &requester);
-                add_blocks(&mut connection.accepter, &accepter);
-            }
-            connection.code = code.clone();
-        });
+        let vpcs = self.reads.vpcs.clone();
+        self.change(id, |connection| effects::set_code(connection, code, &vpcs));
         if *code == StatusCode::Deleted {
-            self.change_tables(|table| {
-                let through = table.routes.iter_mut().filter(|route| route.target == Target::Peering(id.to_owned()));
-                through.for_each(|route| route.is_blackhole = true);
-            });
+            self.tables().for_each(|tables| effects::blackhole(tables, id));
         }
     }
 
     fn keep(&mut self, side: Side, step: &UpkeepStep) {
         match step {
             UpkeepStep::RecordTags { .. } | UpkeepStep::RecordRoutes { .. } => {}
-            UpkeepStep::Tag { id, tags } => {
-                if let Some(connection) = self.at(side, id) {
-                    for (key, value) in tags {
-                        connection.tags.insert(key.as_str().into(), value.as_str().into());
-                    }
-                }
-            }
-            UpkeepStep::Untag { id, keys } => {
-                if let Some(connection) = self.at(side, id) {
-                    for key in keys {
-                        connection.tags.remove(key.as_str());
-                    }
+            UpkeepStep::Tag { id, .. } | UpkeepStep::Untag { id, .. } => {
+                // The end shows its own tags.
+                let view = match (side, &mut self.at_accepter) {
+                    (Side::Accepter, Some(connections)) => connections,
+                    _ => &mut self.connections,
+                };
+                if let Some(connection) = view.get_mut(id.as_str()) {
+                    effects::change_tags(connection, step);
                 }
             }
             UpkeepStep::SetOptions { id, allow_dns_resolution_from_remote_vpc: allow } => {
-                self.change(id, |connection| {
-                    let end = match side {
-                        Side::Requester => &mut connection.requester,
-                        Side::Accepter => &mut connection.accepter,
-                    };
-                    let options = end.peering_options.get_or_insert_with(PeeringOptions::default);
-                    options.allow_dns_resolution_from_remote_vpc = Some(*allow);
-                })
+                self.change(id, |connection| effects::set_option(connection, side, *allow));
             }
-            UpkeepStep::ChangeRoutes { changes } => changes.iter().for_each(|change| self.change_route(change)),
+            UpkeepStep::SetDnsAttribute { attribute, .. } => {
+                effects::turn_on(self.observed.dns.get_mut(&side), *attribute);
+            }
+            UpkeepStep::ChangeRoutes { changes } => {
+                for change in changes {
+                    self.tables().for_each(|tables| effects::change_route(tables, change));
+                    self.observed.route_answers.deleted.answered(change, true);
+                }
+            }
         }
     }
 
-    /// The connection in the view that has the tags of an end.
-    fn at(&mut self, side: Side, id: &str) -> Option<&mut Connection> {
-        match (side, &mut self.at_accepter) {
-            (Side::Accepter, Some(connections)) => connections.get_mut(id),
-            _ => self.connections.get_mut(id),
-        }
+    fn tables(&mut self) -> impl Iterator<Item = &mut Arc<RouteTables>> {
+        self.observed.tables.values_mut().filter_map(|tables| tables.as_mut().ok())
     }
-
-    fn change_route(&mut self, change: &RouteChange) {
-        let ManagedRoute { route_table_id, destination_cidr_block, vpc_peering_connection_id, .. } = change.route();
-        let Ok(destination) = destination_cidr_block.parse() else { return };
-        self.change_tables(|table| {
-            if table.id != *route_table_id {
-                return;
-            }
-            table.routes.retain(|route| route.destination != destination);
-            if !matches!(change, RouteChange::Delete(_)) {
-                let target = Target::Peering(vpc_peering_connection_id.clone());
-                table.routes.push(Route { destination, target, is_blackhole: false });
-            }
-        });
-        self.observed.route_answers.deleted.answered(change, true);
-    }
-
-    fn change_tables(&mut self, change: impl Fn(&mut RouteTable)) {
-        for tables in self.observed.tables.values_mut().filter_map(|tables| tables.as_mut().ok()) {
-            let changed = tables.tables().map(|table| {
-                let mut table = RouteTable::clone(table);
-                change(&mut table);
-                table
-            });
-            *tables = Arc::new(changed.collect::<RouteTables>());
-        }
-    }
-}
-
-fn add_blocks(end: &mut VpcInfo, vpc: &VpcInfo) {
-    end.cidr_block.clone_from(&vpc.cidr_block);
-    end.cidr_block_set.clone_from(&vpc.cidr_block_set);
-    end.ipv6_cidr_block_set.clone_from(&vpc.ipv6_cidr_block_set);
 }
 
 /// The IDs of the connections for which a forecast needs the accepter's view.

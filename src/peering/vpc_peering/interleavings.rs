@@ -259,6 +259,7 @@ impl Model {
             spec: &self.spec,
             ends: &self.ends,
             permissions: &permissions(),
+            defaults: &crate::peering::testing::defaults(),
             is_cluster_unique: true,
             deleted: self.deleted,
             finalizer: self.finalizer,
@@ -302,7 +303,11 @@ impl Model {
             | Step::Retire { .. }
             | Step::DeleteOrphan { .. }
             | Step::Upkeep {
-                step: UpkeepStep::SetOptions { .. } | UpkeepStep::RecordRoutes { .. } | UpkeepStep::ChangeRoutes { .. },
+                step:
+                    UpkeepStep::SetOptions { .. }
+                    | UpkeepStep::SetDnsAttribute { .. }
+                    | UpkeepStep::RecordRoutes { .. }
+                    | UpkeepStep::ChangeRoutes { .. },
                 ..
             } => unreachable!("the spec does not ask for it"),
             Step::Create => self.create(disturbance),
@@ -375,7 +380,7 @@ proptest! {
     ) {
         let mut model = Model::new(repeat, conflicting, answers_without_tags);
         if retain {
-            model.spec.deletion_policy = DeletionPolicy::Retain;
+            model.spec.deletion_policy = Some(DeletionPolicy::Retain);
         }
         let foreign = model.foreign();
         for disturbance in disturbances {

@@ -18,12 +18,10 @@ mod tests;
 mod upkeep;
 mod view;
 
-pub(crate) use calls::Call;
 pub(crate) use decide::{blocked, decide};
 pub(crate) use deletion::recorded_in_aws;
-pub(crate) use forecast::{Forecast, Forecasted, Reads, candidates, forecast};
+pub(crate) use forecast::{Reads, candidates, forecast};
 pub(crate) use state::{AccepterView, Desired, Observation, OlderClaim, Recorded};
 pub(crate) use status::{dry_run_answered, recorded_step, report_blocked, requested, without_intent};
 pub(crate) use step::Step;
-pub(crate) use upkeep::sides_tagged_with;
 pub(crate) use view::view;

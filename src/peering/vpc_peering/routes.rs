@@ -15,8 +15,6 @@ use crate::peering::routes::{self, RouteTables, Routing, Trust, cidr_blocks};
 use crate::peering::settings::{MAX_ROUTES, Settings};
 use crate::peering::upkeep::{self, UpkeepStep};
 
-pub(super) const SIDES: [Side; 2] = [Side::Requester, Side::Accepter];
-
 /// The routes of one end of an active connection. `None` if the operator manages no routes of this end.
 pub(super) fn repair(
     desired: Desired<'_>,
@@ -74,7 +72,8 @@ pub(super) fn withdraw_ended(
     let Some(first) = ended.first() else { return Vec::new() };
     let (routes, others): (BTreeSet<_>, BTreeSet<_>) =
         recorded.routes.iter().cloned().partition(|route| ended.contains(&route.vpc_peering_connection_id));
-    let sides = SIDES.into_iter().filter(|side| routes.iter().any(|route| route.side == *side)).collect::<Vec<_>>();
+    let sides =
+        Side::BOTH.into_iter().filter(|side| routes.iter().any(|route| route.side == *side)).collect::<Vec<_>>();
     let of_ended = Recorded { routes, ..recorded.clone() };
     let withdraw = |side| {
         let inputs = Inputs { desired, recorded: &of_ended, observed, target: None, side };
@@ -97,7 +96,7 @@ fn with_other_records(step: Step, others: &BTreeSet<ManagedRoute>) -> Step {
 /// The recorded routes that stay in AWS after the deletion, because EC2 does not prove that they are the resource's
 /// own.
 pub(super) fn unproven(desired: Desired<'_>, recorded: &Recorded, observed: &Observation) -> Vec<String> {
-    let plans = SIDES.into_iter().filter_map(|side| {
+    let plans = Side::BOTH.into_iter().filter_map(|side| {
         let inputs = Inputs { desired, recorded, observed, target: None, side };
         inputs.with_routing(|routing| routes::withdraw(routing, false))?.ok()
     });

@@ -7,11 +7,16 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::step::Step;
-use crate::api::{ConditionType, ManagedRoute, ManagedTag, Ownership, Side, VpcPeeringSpec, VpcPeeringStatus};
+use crate::api::{
+    ConditionType, DeletionPolicy, ManagedRoute, ManagedTag, Ownership, Side, SideOptions, VpcPeeringSpec,
+    VpcPeeringStatus,
+};
 use crate::peering::authority::{self, Authority, Authorized, Hint};
 use crate::peering::blocker::Blocker;
 use crate::peering::conditions;
 use crate::peering::connection::Connection;
+use crate::peering::defaults::Defaults;
+use crate::peering::dns::DnsAttributes;
 use crate::peering::endpoints::Endpoints;
 use crate::peering::limits::Permissions;
 use crate::peering::owner::Owner;
@@ -28,6 +33,8 @@ pub(crate) struct Desired<'a> {
     pub ends: &'a Endpoints,
     /// The limits of the identities that act.
     pub permissions: &'a Permissions,
+    /// The defaults of the operator for what the spec leaves open.
+    pub defaults: &'a Defaults,
     /// See [`Settings::is_cluster_unique`](crate::peering::Settings::is_cluster_unique).
     pub is_cluster_unique: bool,
     pub deleted: bool,
@@ -55,12 +62,22 @@ impl<'a> Desired<'a> {
         }
     }
 
-    /// The tags of the spec for these ends, and the ownership tags.
+    /// The default tags, the tags of the spec for these ends, and the ownership tags.
     pub(crate) fn tags(&self, sides: &[Side]) -> BTreeMap<String, String> {
         let sides = sides.iter().flat_map(|side| &self.spec.side(*side).tags);
-        let of_spec = self.spec.tags.iter().chain(sides).map(|tag| (tag.key.clone(), tag.value.clone()));
+        let of_spec = self.defaults.with_tags(self.spec.tags.iter().chain(sides));
         let ownership = self.owner.tags().into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
-        of_spec.chain(ownership).collect()
+        of_spec.into_iter().chain(ownership).collect()
+    }
+
+    pub(crate) fn deletion_policy(&self) -> DeletionPolicy {
+        self.defaults.deletion_policy(self.spec.deletion_policy)
+    }
+
+    /// Whether an end allows DNS resolution, for which both VPCs need their DNS attributes.
+    pub(crate) fn needs_dns(&self) -> bool {
+        let allows = |options: SideOptions| options.allow_dns_resolution_from_remote_vpc == Some(true);
+        [&self.spec.requester, &self.spec.accepter].into_iter().any(|end| end.options.is_some_and(allows))
     }
 
     /// The connections with the ownership tags that EC2 proves to be the resource's own.
@@ -151,6 +168,8 @@ pub(crate) struct Observation {
     pub accepter: AccepterView,
     /// The route tables of each end whose routes the operator manages.
     pub tables: BTreeMap<Side, Result<Arc<RouteTables>, Blocker>>,
+    /// The DNS attributes of the VPC of each end where the operator acts, if it has looked.
+    pub dns: BTreeMap<Side, Result<DnsAttributes, Blocker>>,
     /// EC2's answers to the route calls of this process.
     pub route_answers: RouteAnswers,
     /// The refusals of AWS whose next attempt is not due yet.
@@ -194,18 +213,18 @@ impl Observation {
         of_record.chain(self.earlier.iter().map(|connection| (connection, Hint::Tagged)))
     }
 
-    /// Whether EC2 shows the effect of a change of tags or options.
+    /// Whether EC2 shows the effect of a change of tags, options or DNS attributes.
     pub(crate) fn shows(&self, step: &Step) -> bool {
         let Step::Upkeep { side, step } = step else { return true };
-        let Some(id) = step.connection_id() else { return true };
-        let is_it = |connection: &&Arc<Connection>| connection.id == id.as_str();
+        let id = step.connection_id();
+        let is_it = |connection: &&Arc<Connection>| id.is_some_and(|id| connection.id == id.as_str());
         let connection = match (side, &self.accepter) {
             (Side::Accepter, AccepterView::Elsewhere(view)) => {
                 view.as_ref().ok().and_then(Option::as_ref).filter(is_it)
             }
             _ => self.shown().find(is_it),
         };
-        connection.is_some_and(|connection| step.is_shown_by(*side, connection))
+        step.is_shown(*side, connection.map(|connection| &**connection), self.dns.get(side))
     }
 
     /// Whether EC2 shows no connection that is, or may be, the owner's.

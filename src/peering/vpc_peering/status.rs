@@ -11,7 +11,7 @@ use super::step::Step;
 use super::upkeep;
 use crate::api::vpc_peering::StatusTag;
 use crate::api::{
-    ConditionType, EndedConnection, ManagedTag, Ownership, PeeringStatus, Reason, Side, VpcPeeringSpec,
+    ConditionType, DeletionPolicy, EndedConnection, ManagedTag, Ownership, PeeringStatus, Reason, Side, VpcPeeringSpec,
     VpcPeeringStatus,
 };
 use crate::peering::blocker::Blocker;
@@ -59,13 +59,13 @@ pub(super) fn report(
         aspects: upkeep::conditions(desired, aspects, awaited),
         unexpected: unexpected_tags(desired, observed),
     };
-    conclude(status, desired.spec, &readiness, Some(seen), desired.generation, now)
+    conclude(status, effective(desired), &readiness, Some(seen), desired.generation, now)
 }
 
 /// The status of a resource about which nothing new was seen. `answered` is the annotation value that the status
 /// answers.
 pub(crate) fn report_blocked(
-    spec: &VpcPeeringSpec,
+    (spec, policy): (&VpcPeeringSpec, DeletionPolicy),
     status: Option<&VpcPeeringStatus>,
     readiness: &Readiness,
     answered: Option<&str>,
@@ -76,7 +76,7 @@ pub(crate) fn report_blocked(
     if let Some(answered) = answered {
         status.last_handled_reconcile_at = Some(answered.to_owned());
     }
-    conclude(status, spec, readiness, None, generation, now)
+    conclude(status, (spec, policy), readiness, None, generation, now)
 }
 
 /// Time for which the state has to last before it is worth a write: EC2 leaves `initiating-request` and `provisioning`
@@ -109,7 +109,7 @@ pub(crate) fn recorded_step(
             retire(&mut status, id, code, *recreations, now);
             status.last_handled_reconcile_at = desired.reconcile_at.map(ToOwned::to_owned);
             let readiness = Readiness::working(Reason::AwaitingRecreation, format!("{id} ended with the code {code}"));
-            return Some(conclude(status, desired.spec, &readiness, None, desired.generation, now));
+            return Some(conclude(status, effective(desired), &readiness, None, desired.generation, now));
         }
         Step::Upkeep { side, step: UpkeepStep::RecordTags { tags } } => {
             let managed = match side {
@@ -140,7 +140,7 @@ pub(crate) fn recorded_step(
         return Some(status);
     }
     let readiness = Readiness::working(Reason::InitiatingRequest, working);
-    Some(conclude(status, desired.spec, &readiness, None, desired.generation, now))
+    Some(conclude(status, effective(desired), &readiness, None, desired.generation, now))
 }
 
 /// The status before a request. It is written first, so that the connection can be found after a crash.
@@ -149,7 +149,7 @@ pub(crate) fn requested<'a>(
     tags: impl Iterator<Item = (&'a String, &'a String)>,
     now: Timestamp,
 ) -> VpcPeeringStatus {
-    let Desired { ends, spec, generation, .. } = desired;
+    let Desired { ends, generation, .. } = desired;
     let status = VpcPeeringStatus {
         creation_started_at: Some(to_the_second(now)),
         managed_tags: tags
@@ -161,19 +161,19 @@ pub(crate) fn requested<'a>(
         ..stored(desired.status)
     };
     let readiness = Readiness::working(Reason::InitiatingRequest, "requesting the peering connection from EC2");
-    conclude(status, spec, &readiness, None, generation, now)
+    conclude(status, effective(desired), &readiness, None, generation, now)
 }
 
 /// The status without the intent, after EC2 has certainly created nothing.
 pub(crate) fn without_intent(
-    spec: &VpcPeeringSpec,
+    (spec, policy): (&VpcPeeringSpec, DeletionPolicy),
     status: Option<&VpcPeeringStatus>,
     readiness: &Readiness,
     generation: i64,
     now: Timestamp,
 ) -> VpcPeeringStatus {
     let status = VpcPeeringStatus { creation_started_at: None, ..stored(status) };
-    conclude(status, spec, readiness, None, generation, now)
+    conclude(status, (spec, policy), readiness, None, generation, now)
 }
 
 /// The status after EC2 has answered a dry run. `succeeded` is the status of the condition.
@@ -190,7 +190,7 @@ pub(crate) fn dry_run_answered(
     status.conditions.retain(|other| other.type_ != answer.type_);
     status.conditions.push(answer);
     status.last_handled_reconcile_at = desired.reconcile_at.map(ToOwned::to_owned);
-    conclude(status, desired.spec, readiness, None, generation, now)
+    conclude(status, effective(desired), readiness, None, generation, now)
 }
 
 /// The stored status to go on from. The intent ends with the record of its connection.
@@ -212,7 +212,7 @@ struct Seen<'a> {
 /// Sets the conditions. Without a new observation, those that depend on one stay as they are.
 fn conclude(
     mut status: VpcPeeringStatus,
-    spec: &VpcPeeringSpec,
+    (spec, policy): (&VpcPeeringSpec, DeletionPolicy),
     readiness: &Readiness,
     seen: Option<Seen<'_>>,
     generation: i64,
@@ -222,7 +222,13 @@ fn conclude(
     let details = details(spec, &previous, seen, generation, now);
     status.conditions = all_following(&previous, readiness.conditions(generation, now).into_iter().chain(details));
     status.observed_generation = Some(generation);
+    status.deletion_policy = Some(policy);
     status
+}
+
+/// The spec, and the deletion policy in effect.
+fn effective(desired: Desired<'_>) -> (&VpcPeeringSpec, DeletionPolicy) {
+    (desired.spec, desired.deletion_policy())
 }
 
 /// The conditions beside the summary.

@@ -5,6 +5,7 @@
 
 mod adoption;
 mod consistency;
+mod dns;
 mod ended_routes;
 mod forecast;
 mod ownership;
@@ -102,12 +103,17 @@ impl Case {
     }
 
     fn decide(&self) -> Plan {
+        self.decision().plan
+    }
+
+    fn decision(&self) -> crate::peering::plan::Decision<Step, crate::api::VpcPeeringStatus> {
         let owner = owner();
         let desired = Desired {
             owner: &owner,
             spec: &self.spec,
             ends: &self.ends,
             permissions: &self.permissions,
+            defaults: &crate::peering::testing::defaults(),
             is_cluster_unique: self.is_cluster_unique,
             deleted: self.deleted,
             finalizer: self.finalizer,
@@ -116,13 +122,18 @@ impl Case {
             generation: 1,
             status: None,
         };
-        decide(desired, &self.recorded, &self.observed, NOW, SETTINGS).plan
+        decide(desired, &self.recorded, &self.observed, NOW, SETTINGS)
     }
 
     /// The plan in short notation.
     fn summary(&self) -> String {
         summarize(&self.decide())
     }
+}
+
+/// The spec, and its policy without a default of the operator.
+fn effective(spec: &VpcPeeringSpec) -> (&VpcPeeringSpec, DeletionPolicy) {
+    (spec, spec.deletion_policy.unwrap_or_default())
 }
 
 fn summarize(plan: &Plan) -> String {
@@ -145,6 +156,9 @@ fn summarize(plan: &Plan) -> String {
             step: UpkeepStep::SetOptions { id, allow_dns_resolution_from_remote_vpc: allow },
         }) => {
             format!("{side} of {id} allows dns: {allow}")
+        }
+        Plan::Act(Step::Upkeep { side, step: UpkeepStep::SetDnsAttribute { vpc_id, attribute, .. } }) => {
+            format!("{side}: turn on {attribute} of {vpc_id}")
         }
         Plan::Act(Step::Upkeep { side, step: UpkeepStep::RecordRoutes { routes } }) => {
             format!("record {} routes, {side}", routes.len())
@@ -240,14 +254,14 @@ fn every_code_has_its_next_step_in_deletion() {
     for (code, expected) in rows {
         let mut case = Case::with(code.into()).deleted();
         assert_eq!(case.summary(), expected, "{code}");
-        case.spec.deletion_policy = DeletionPolicy::Retain;
+        case.spec.deletion_policy = Some(DeletionPolicy::Retain);
         let ended = StatusCode::from(code).has_ended();
         let disown = if ended { "remove finalizer" } else { "untag pcx-1 cluster name namespace uid" };
         assert_eq!(case.summary(), disown, "{code}, Retain");
         let mut disowned = connection(code.into());
         disowned.tags.clear();
         let mut case = Case::showing(disowned).deleted();
-        case.spec.deletion_policy = DeletionPolicy::Retain;
+        case.spec.deletion_policy = Some(DeletionPolicy::Retain);
         assert_eq!(case.summary(), "remove finalizer", "{code}, Retain, disowned");
         let mut case = Case::with(code.into()).deleted();
         case.spec.management_policy = ManagementPolicy::Observe;
@@ -349,7 +363,7 @@ fn refusal() -> Blocker {
 #[test]
 fn a_blocked_resource_loses_its_finalizer_only_if_it_owns_nothing() {
     let summary = |deleted, finalizer, recorded: &Recorded, spec: &VpcPeeringSpec| {
-        summarize(&blocked(spec, deleted, finalizer, recorded, &refusal()))
+        summarize(&blocked(effective(spec), deleted, finalizer, recorded, &refusal()))
     };
     let nothing = Recorded::default();
     let intent = Recorded { creation_started: true, ..Recorded::default() };

@@ -1,15 +1,18 @@
 //! The aspects of a live connection, in the order in which they are served: acceptance, tags, options, routes, orphans.
 
-use super::routes::{self, SIDES, no_identity};
+use super::routes::{self, no_identity};
 use super::state::{AccepterView, Desired, Observation, Recorded};
 use super::step::Step;
-use crate::api::{Acceptance, ConditionType, DeletionPolicy, Ownership, Reason, Side, VpcPeeringStatus};
+use crate::api::{
+    Acceptance, ConditionType, DeletionPolicy, ManagementPolicy, Ownership, Reason, Side, VpcPeeringStatus,
+};
 use crate::peering::authority::{Authorized, Hint};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
+use crate::peering::dns::DnsOfVpc;
 use crate::peering::plan::{Aspect, AspectStatus, Plan, Step as _};
 use crate::peering::settings::{MISSING_REQUEUE, Settings};
-use crate::peering::upkeep;
+use crate::peering::upkeep::{self, OptionsOfEnd};
 
 /// The state of every aspect.
 pub(super) fn aspects(
@@ -23,11 +26,13 @@ pub(super) fn aspects(
     if connection.code == StatusCode::PendingAcceptance {
         statuses.push(acceptance(desired, observed, connection, target));
     }
-    statuses.extend(SIDES.into_iter().filter_map(|side| tags(desired, recorded, observed, connection, side)));
+    statuses.extend(Side::BOTH.into_iter().filter_map(|side| tags(desired, recorded, observed, connection, side)));
     if connection.code == StatusCode::Active {
-        statuses.extend(SIDES.into_iter().filter_map(|side| options(desired, observed, connection, target, side)));
+        statuses.extend(Side::BOTH.into_iter().filter_map(|side| options(desired, observed, connection, target, side)));
         let target = (target, connection);
-        statuses.extend(SIDES.into_iter().filter_map(|side| routes::repair(desired, recorded, observed, target, side)));
+        statuses.extend(
+            Side::BOTH.into_iter().filter_map(|side| routes::repair(desired, recorded, observed, target, side)),
+        );
     } else {
         // The blockers of such routes would hide the progress of the connection. They show when it is active.
         let ended = routes::withdraw_ended(desired, recorded, observed, settings);
@@ -61,12 +66,14 @@ pub(super) fn conditions(
     statuses: &[AspectStatus<Step>],
     awaited: Option<Blocker>,
 ) -> Vec<(ConditionType, Result<(), Blocker>)> {
-    let sides = SIDES.map(|side| desired.spec.side(side));
+    let sides = Side::BOTH.map(|side| desired.spec.side(side));
     let options = sides
         .iter()
         .any(|side| side.options.is_some_and(|options| options.allow_dns_resolution_from_remote_vpc.is_some()));
     let routes = sides.iter().any(|side| side.routes.is_some());
-    upkeep::conditions(statuses.iter(), (options, routes), awaited, Step::change)
+    // Nobody keeps the aspects of a connection that is only observed, so that they have no conditions.
+    let is_kept = desired.spec.management_policy == ManagementPolicy::Full && !desired.spec.dry_run;
+    upkeep::conditions(statuses.iter(), (options && is_kept, routes && is_kept), awaited, Step::change)
 }
 
 /// The reason why the options and routes wait for an active connection.
@@ -86,7 +93,7 @@ pub(super) fn awaited(status: &VpcPeeringStatus, plan: &Plan<Step>) -> Blocker {
 /// The ends whose tags this end carries. EC2 keeps the tags of a connection by account and region.
 pub(crate) fn sides_tagged_with(side: Side, view: &AccepterView) -> &'static [Side] {
     match (side, view) {
-        (Side::Requester, AccepterView::Same) => &[Side::Requester, Side::Accepter],
+        (Side::Requester, AccepterView::Same) => &Side::BOTH,
         (Side::Requester, _) => &[Side::Requester],
         (Side::Accepter, _) => &[Side::Accepter],
     }
@@ -166,15 +173,19 @@ fn options(
     target: &Authorized,
     side: Side,
 ) -> Option<AspectStatus<Step>> {
-    let wanted = desired.spec.side(side).options?.allow_dns_resolution_from_remote_vpc?;
-    let field = format!("spec.{side}.options");
+    let wanted = desired.spec.side(side).options?;
+    let needs_dns = desired.needs_dns();
+    if wanted.allow_dns_resolution_from_remote_vpc.is_none() && !(needs_dns && wanted.manage_dns_attributes) {
+        return None;
+    }
+    let field = options_field(side);
     let of_end = |connection: &Connection| match side {
         Side::Requester => connection.requester.peering_options.clone(),
         Side::Accepter => connection.accepter.peering_options.clone(),
     };
     let shown = match (side, &observed.accepter) {
         (Side::Accepter, AccepterView::Nobody) => {
-            return Some(AspectStatus::blocked(Aspect::Options(side), no_identity(&field)));
+            return Some(AspectStatus::blocked(Aspect::Options(side), no_identity(field)));
         }
         (Side::Accepter, AccepterView::Elsewhere(Err(blocker))) => {
             return Some(AspectStatus::blocked(Aspect::Options(side), blocker.clone()));
@@ -185,15 +196,42 @@ fn options(
         }
         (Side::Requester, _) | (Side::Accepter, AccepterView::Same) => of_end(connection),
     };
-    let limits = desired.permissions.at(side);
-    let status = upkeep::options(side, wanted, shown.as_ref(), target, (&field, limits));
-    Some(status.map(|step| Step::Upkeep { side, step }))
+    let other = if side == Side::Requester { Side::Accepter } else { Side::Requester };
+    let options = OptionsOfEnd {
+        side,
+        wanted,
+        needs_dns,
+        shown: shown.as_ref(),
+        target,
+        limits: desired.permissions.at(side),
+        own: dns_of(desired, observed, side),
+        other: Some(dns_of(desired, observed, other)),
+    };
+    Some(options.decide().map(|step| Step::Upkeep { side, step }))
+}
+
+fn options_field(side: Side) -> &'static str {
+    match side {
+        Side::Requester => "spec.requester.options",
+        Side::Accepter => "spec.accepter.options",
+    }
+}
+
+fn dns_of<'a>(desired: Desired<'a>, observed: &'a Observation, side: Side) -> DnsOfVpc<'a> {
+    let end = desired.ends.side(side);
+    DnsOfVpc {
+        vpc_id: &end.vpc_id,
+        region: &end.region,
+        attributes: observed.dns.get(&side),
+        field: options_field(side),
+        is_managed: desired.spec.side(side).options.is_some_and(|options| options.manage_dns_attributes),
+    }
 }
 
 /// The connection of an earlier resource of this name between the same VPCs. It is deleted, unless the spec keeps
 /// connections in AWS.
 fn orphans(desired: Desired<'_>, observed: &Observation) -> Option<AspectStatus<Step>> {
-    if desired.spec.deletion_policy == DeletionPolicy::Retain {
+    if desired.deletion_policy() == DeletionPolicy::Retain {
         return None;
     }
     let authority = desired.authority();

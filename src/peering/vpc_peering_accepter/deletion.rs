@@ -41,7 +41,7 @@ fn is_released(desired: Desired<'_>, blocker: &Blocker) -> bool {
 }
 
 fn retains(desired: Desired<'_>) -> bool {
-    desired.spec.deletion_policy == DeletionPolicy::Retain
+    desired.deletion_policy() == DeletionPolicy::Retain
 }
 
 /// The AWS resources that stay although the spec asks for their removal: routes that nothing proves to be the

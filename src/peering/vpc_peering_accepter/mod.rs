@@ -4,6 +4,7 @@ mod assessment;
 mod decide;
 mod deletion;
 mod destinations;
+mod forecast;
 mod judge;
 mod rules;
 mod state;
@@ -15,6 +16,7 @@ mod upkeep;
 
 pub(crate) use decide::{blocked, decide};
 pub(crate) use deletion::recorded_in_aws;
+pub(crate) use forecast::{Reads, forecast};
 pub(crate) use state::{Desired, Observation, Recorded};
 pub(crate) use status::{recorded_step, report_blocked};
 pub(crate) use step::Step;

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::step::Step;
-use crate::api::{ManagedRoute, RequestedConnection, Side, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus};
+use crate::api::{
+    DeletionPolicy, ManagedRoute, RequestedConnection, Side, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
+};
 use crate::peering::authority::{self, Authority, Authorized};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
+use crate::peering::defaults::Defaults;
+use crate::peering::dns::DnsAttributes;
 use crate::peering::endpoints::Endpoint;
 use crate::peering::limits::Permissions;
 use crate::peering::owner::Owner;
@@ -25,6 +29,8 @@ pub(crate) struct Desired<'a> {
     pub end: &'a Endpoint,
     /// The limits of the identity that acts.
     pub permissions: &'a Permissions,
+    /// The defaults of the operator for what the spec leaves open.
+    pub defaults: &'a Defaults,
     /// See [`Settings::is_cluster_unique`](crate::peering::Settings::is_cluster_unique).
     pub is_cluster_unique: bool,
     pub deleted: bool,
@@ -50,11 +56,20 @@ impl<'a> Desired<'a> {
         }
     }
 
-    /// The tags of the spec, and the tags that name this resource as the accepter.
+    pub(crate) fn deletion_policy(&self) -> DeletionPolicy {
+        self.defaults.deletion_policy(self.spec.deletion_policy)
+    }
+
+    /// Whether the VPC needs its DNS attributes.
+    pub(crate) fn needs_dns(&self) -> bool {
+        self.spec.options.is_some_and(|options| options.allow_dns_resolution_from_remote_vpc == Some(true))
+    }
+
+    /// The default tags, the tags of the spec, and those that name this resource as the accepter.
     pub(super) fn tags(&self) -> BTreeMap<String, String> {
-        let of_spec = self.spec.tags.iter().map(|tag| (tag.key.clone(), tag.value.clone()));
+        let of_spec = self.defaults.with_tags(&self.spec.tags);
         let ownership = self.owner.accepter_tags().into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
-        of_spec.chain(ownership).collect()
+        of_spec.into_iter().chain(ownership).collect()
     }
 }
 
@@ -108,6 +123,8 @@ pub(crate) struct Observation {
     pub older_accepter: Option<String>,
     /// Whether EC2 has had time to show the last change.
     pub is_settled: bool,
+    /// The DNS attributes of the VPC, if the operator has looked.
+    pub dns: Option<Result<DnsAttributes, Blocker>>,
     /// EC2's answers to the route calls of this process.
     pub route_answers: RouteAnswers,
     /// The refusals of AWS whose next attempt is not due yet.
@@ -117,10 +134,11 @@ pub(crate) struct Observation {
 }
 
 impl Observation {
-    /// Whether EC2 shows the effect of a change of tags or options.
+    /// Whether EC2 shows the effect of a change of tags, options or DNS attributes.
     pub(crate) fn shows(&self, step: &Step) -> bool {
         let Step::Upkeep { id, step } = step else { return true };
-        self.connections.get(id).is_some_and(|connection| step.is_shown_by(Side::Accepter, connection))
+        let connection = self.connections.get(id).map(|connection| &**connection);
+        step.is_shown(Side::Accepter, connection, self.dns.as_ref())
     }
 
     /// Whether an accepted connection is certainly gone: EC2 shows that it has ended, has shown it before, or has not

@@ -10,7 +10,7 @@ use super::judge::Verdict;
 use super::state::{Desired, Observation, Recorded};
 use super::step::Step;
 use crate::api::{
-    AccepterDecision, ConditionType, Reason, RequestedConnection, Requester, VpcPeeringAccepterSpec,
+    AccepterDecision, ConditionType, DeletionPolicy, Reason, RequestedConnection, Requester, VpcPeeringAccepterSpec,
     VpcPeeringAccepterStatus,
 };
 use crate::peering::conditions::{Readiness, all_following, aspect_condition, condition, find, to_the_second};
@@ -53,13 +53,13 @@ pub(super) fn report(
     let aspects = assessment.aspects.iter().cloned();
     let aspects = aspects.map(|(kind, outcome)| aspect_condition(kind, outcome, generation, now));
     let details = at_capacity.into_iter().chain(aspects).collect();
-    conclude(status, desired.spec, &readiness, details, generation, now)
+    conclude(status, effective(desired), &readiness, details, generation, now)
 }
 
 /// The status of a resource about which nothing new was seen. `answered` is the annotation value that the status
 /// answers.
 pub(crate) fn report_blocked(
-    spec: &VpcPeeringAccepterSpec,
+    (spec, policy): (&VpcPeeringAccepterSpec, DeletionPolicy),
     status: Option<&VpcPeeringAccepterStatus>,
     readiness: &Readiness,
     answered: Option<&str>,
@@ -72,7 +72,7 @@ pub(crate) fn report_blocked(
     }
     let kept = [ConditionType::OptionsSynced, ConditionType::RoutesReady, ConditionType::AtCapacity];
     let kept = kept.into_iter().filter_map(|kind| find(&status.conditions, kind).cloned()).collect();
-    conclude(status, spec, readiness, kept, generation, now)
+    conclude(status, (spec, policy), readiness, kept, generation, now)
 }
 
 /// The status after a step that only records. `None` for any other step.
@@ -109,13 +109,13 @@ pub(crate) fn recorded_step(
         return Some(status);
     }
     let readiness = Readiness::working(Reason::Updating, "deciding on the requests to this VPC");
-    Some(conclude(status, desired.spec, &readiness, Vec::new(), desired.generation, now))
+    Some(conclude(status, effective(desired), &readiness, Vec::new(), desired.generation, now))
 }
 
 /// Sets the conditions.
 fn conclude(
     mut status: VpcPeeringAccepterStatus,
-    spec: &VpcPeeringAccepterSpec,
+    (spec, policy): (&VpcPeeringAccepterSpec, DeletionPolicy),
     readiness: &Readiness,
     details: Vec<Condition>,
     generation: i64,
@@ -129,7 +129,13 @@ fn conclude(
     let conditions = readiness.conditions(generation, now).into_iter().chain(suspended).chain(details);
     status.conditions = all_following(&previous, conditions);
     status.observed_generation = Some(generation);
+    status.deletion_policy = Some(policy);
     status
+}
+
+/// The spec, and the deletion policy in effect.
+fn effective(desired: Desired<'_>) -> (&VpcPeeringAccepterSpec, DeletionPolicy) {
+    (desired.spec, desired.deletion_policy())
 }
 
 /// Records the VPC.

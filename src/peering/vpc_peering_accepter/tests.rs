@@ -21,6 +21,7 @@ use crate::api::{
     SideOptions, VpcInfo, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
 };
 use crate::peering::connection::Tags;
+use crate::peering::dns::{DnsAttribute, DnsAttributes};
 use crate::peering::plan::{Aspect, Unseen};
 use crate::peering::routes::{Route, RouteAnswers, RouteTable, RouteTables, Target};
 use crate::peering::testing::{every_code, permissions};
@@ -136,6 +137,7 @@ impl Case {
             spec: &self.spec,
             end: &end,
             permissions: &self.permissions,
+            defaults: &crate::peering::testing::defaults(),
             is_cluster_unique: self.is_cluster_unique,
             deleted: self.deleted,
             finalizer: true,
@@ -385,7 +387,8 @@ fn a_block_that_is_added_later_withholds_no_other_route() {
 #[test]
 fn a_change_that_ec2_does_not_show_yet_is_not_repeated() {
     let mut case = Case::new([connection("pcx-1", StatusCode::Active)]).accepted("pcx-1");
-    case.spec.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
+    case.spec.options =
+        Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true), ..SideOptions::default() });
     let step = case.step().expect("a step");
     let aspect = ("pcx-1".to_owned(), Aspect::Options(Side::Accepter));
     case.observed.unseen.insert(aspect, Unseen { step: step.clone(), left: Duration::from_secs(60) });
@@ -394,7 +397,8 @@ fn a_change_that_ec2_does_not_show_yet_is_not_repeated() {
     };
     assert!(message.contains("waiting for EC2 to show a change"), "{message}");
     // An edited spec is applied at once.
-    case.spec.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(false) });
+    case.spec.options =
+        Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(false), ..SideOptions::default() });
     assert!(!matches!(case.plan(), Plan::Wait { .. }), "{:?}", case.plan());
     assert!(!case.observed.shows(&step));
 }
@@ -570,7 +574,8 @@ fn tags_options_and_routes_are_repaired_in_order_and_block_no_other() {
         ..connection(id, StatusCode::Active)
     };
     let mut case = Case::new([active("pcx-1")]).accepted("pcx-1");
-    case.spec.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
+    case.spec.options =
+        Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true), ..SideOptions::default() });
     with_routes(&mut case, "10.1.0.0/16", None);
     case.spec.tags = vec![crate::api::Tag { key: "a".into(), value: "1".into() }];
     assert!(matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::RecordTags { .. }, .. })), "{:?}", case.plan());
@@ -610,7 +615,8 @@ fn options_and_routes_are_pending_until_the_connection_is_active() {
     for (code, is_ok) in [(StatusCode::Provisioning, false), (StatusCode::Deleted, true)] {
         let mut case = Case::new([connection("pcx-1", code)]).accepted("pcx-1");
         with_routes(&mut case, "10.1.0.0/16", None);
-        case.spec.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
+        case.spec.options =
+            Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true), ..SideOptions::default() });
         let outcomes = case.assess().aspects;
         assert_eq!(outcomes.len(), 2);
         assert!(outcomes.iter().all(|(_, outcome)| outcome.is_ok() == is_ok), "{outcomes:?}");
@@ -736,7 +742,7 @@ fn a_blocked_resource_loses_its_finalizer_only_if_it_owns_nothing() {
 #[test]
 fn retain_removes_the_ownership_tags_only() {
     let mut case = Case::new([connection("pcx-1", StatusCode::Active)]).accepted("pcx-1");
-    case.spec.deletion_policy = DeletionPolicy::Retain;
+    case.spec.deletion_policy = Some(DeletionPolicy::Retain);
     case.status.routes = vec![route("pcx-1")];
     with_routes(&mut case, "10.1.0.0/16", Some(Target::Peering("pcx-1".into())));
     case.status.connections[0].managed_tags = vec![crate::api::ManagedTag { key: "Name".into(), value: "x".into() }];
@@ -762,4 +768,44 @@ fn the_status_lists_every_accepted_connection_and_at_most_a_hundred_others() {
     assert_eq!(status.connections.len(), 101);
     assert!(status.connections.iter().any(|connection| connection.accepted_at.is_some()));
     assert_eq!((status.accepted, status.pending, status.denied), (Some(1), Some(150), Some(0)));
+}
+
+#[test]
+fn the_dns_attributes_of_the_vpc_are_turned_on_if_the_spec_and_the_identity_permit_it() {
+    let mut case = Case::new([connection("pcx-1", StatusCode::Active)]).accepted("pcx-1");
+    let options = |manage_dns_attributes| {
+        Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true), manage_dns_attributes })
+    };
+    case.spec.options = options(false);
+    case.observed.dns = Some(Ok(DnsAttributes { support: true, hostnames: false }));
+    let Plan::Stalled { reason: Reason::DnsAttributeDisabled, message, .. } = case.plan() else {
+        panic!("{:?}", case.plan())
+    };
+    assert!(message.contains(VPC) && message.contains("spec.options.manageDnsAttributes"), "{message}");
+    case.spec.options = options(true);
+    let step = case.step();
+    let Some(Step::Upkeep { step: UpkeepStep::SetDnsAttribute { attribute, .. }, .. }) = step else {
+        panic!("{step:?}")
+    };
+    assert_eq!(attribute, DnsAttribute::Hostnames);
+    if let Some(limits) = &mut case.permissions.accepter {
+        limits.vpc_attributes = false;
+    }
+    assert!(matches!(case.plan(), Plan::Stalled { message, .. } if message.contains("allowVpcAttributes")));
+    case.observed.dns = Some(Ok(DnsAttributes { support: true, hostnames: true }));
+    assert!(matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::SetOptions { .. }, .. })));
+}
+
+#[test]
+fn default_tags_yield_to_the_tags_of_the_resource() {
+    let tag = |key: &str, value: &str| crate::api::Tag { key: key.into(), value: value.into() };
+    let defaults = crate::peering::Defaults {
+        tags: [("team".to_owned(), "network".to_owned()), ("stage".to_owned(), "prod".to_owned())].into(),
+        ..Default::default()
+    };
+    let tags = defaults.with_tags(&[tag("stage", "dev")]);
+    assert_eq!(tags, [("team".to_owned(), "network".to_owned()), ("stage".to_owned(), "dev".to_owned())].into());
+    let retain = crate::peering::Defaults { deletion_policy: DeletionPolicy::Retain, ..defaults };
+    assert_eq!(retain.deletion_policy(None), DeletionPolicy::Retain);
+    assert_eq!(retain.deletion_policy(Some(DeletionPolicy::Delete)), DeletionPolicy::Delete);
 }

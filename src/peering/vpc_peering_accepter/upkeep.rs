@@ -9,10 +9,11 @@ use crate::api::{ConditionType, DeletionPolicy, ManagedTag, Reason, Side, VpcInf
 use crate::peering::authority::{Authorized, Hint};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
+use crate::peering::dns::DnsOfVpc;
 use crate::peering::plan::{Aspect, AspectStatus, Step as _};
 use crate::peering::routes::{self, Routing, Trust};
 use crate::peering::settings::MAX_ROUTES;
-use crate::peering::upkeep::{self, UpkeepStep, tags};
+use crate::peering::upkeep::{self, OptionsOfEnd, UpkeepStep, tags};
 
 const SIDE: Side = Side::Accepter;
 
@@ -64,17 +65,41 @@ pub(super) fn aspects(
     let violation = violation(desired, recorded, connection);
     statuses.extend(violation.clone().map(|blocker| AspectStatus::blocked(Aspect::Acceptance, blocker)));
     if connection.code == StatusCode::Active {
-        if let Some(wanted) = desired.spec.options.and_then(|options| options.allow_dns_resolution_from_remote_vpc) {
-            let shown = connection.accepter.peering_options.as_ref();
-            let permission = ("spec.options", desired.permissions.at(SIDE));
-            statuses.push(upkeep::options(SIDE, wanted, shown, target, permission));
-        }
+        statuses.extend(options(desired, observed, (connection, target)));
         statuses.extend(match violation.filter(|_| desired.spec.routes.is_some()) {
             Some(blocker) => Some(AspectStatus::blocked(Aspect::Routes(SIDE), blocker)),
             None => repair_routes(desired, recorded, observed, connection, target),
         });
     }
     statuses.into_iter().map(|status| ConnectionAspect::of_end(id, status)).collect()
+}
+
+/// The options of an active connection. `None` if the spec does not ask for any.
+fn options(
+    desired: Desired<'_>,
+    observed: &Observation,
+    (connection, target): (&Connection, &Authorized),
+) -> Option<AspectStatus<UpkeepStep>> {
+    let wanted = desired.spec.options.filter(|options| options.allow_dns_resolution_from_remote_vpc.is_some())?;
+    let own = DnsOfVpc {
+        vpc_id: &desired.end.vpc_id,
+        region: &desired.end.region,
+        attributes: observed.dns.as_ref(),
+        field: "spec.options",
+        is_managed: wanted.manage_dns_attributes,
+    };
+    let options = OptionsOfEnd {
+        side: SIDE,
+        wanted,
+        needs_dns: desired.needs_dns(),
+        shown: connection.accepter.peering_options.as_ref(),
+        target,
+        limits: desired.permissions.at(SIDE),
+        own,
+        // No identity acts for the requester. EC2 refuses the option if that VPC lacks an attribute.
+        other: None,
+    };
+    Some(options.decide())
 }
 
 /// The conditions `OptionsSynced` and `RoutesReady`. `awaited` is a connection that has to become active first.
@@ -200,7 +225,7 @@ pub(super) fn withdraw_tags(
     let shows = |tag: &&ManagedTag| connection.tags.get(&tag.key) == Some(&tag.value);
     let managed = record.into_iter().flat_map(|record| record.managed_tags.iter().filter(shows));
     let mut keys = tags::ownership_keys(&desired.authority(), connection, true);
-    if desired.spec.deletion_policy == DeletionPolicy::Delete {
+    if desired.deletion_policy() == DeletionPolicy::Delete {
         keys.extend(managed.map(|tag| tag.key.to_string()));
     }
     let step = tags::remove(target, keys)?;

@@ -34,9 +34,12 @@ async fn main() -> Result<()> {
     let (sizes, throttled_size) = match (bench.as_str(), bench.parse()) {
         ("quick", _) => (vec![1_000], 240),
         ("deletion", _) => return finish(&deletion::measure().await?, start),
+        ("quota", _) => return finish(&quota::measure(100).await?, start),
         (_, Ok(size)) => (vec![size], size),
         ("", _) => (vec![1_000, 10_000], 500),
-        _ => anyhow::bail!("BENCH is {bench:?}; it must be `quick`, `deletion`, a number of resources, or unset"),
+        _ => anyhow::bail!(
+            "BENCH is {bench:?}; it must be `quick`, `deletion`, `quota`, a number of resources, or unset"
+        ),
     };
     let mut rows = Vec::new();
     for size in sizes {

@@ -6,11 +6,12 @@ use anyhow::{Context, Result, ensure};
 use ec2_simulator::{Fault, Kind, Matching};
 use environment::{ec2, eventually};
 use serde_json::json;
+use vpc_peering_operator::api::VpcPeering;
 
 use super::BothEnds;
 use crate::iam;
 use crate::routes::through_peerings;
-use crate::world::{OTHER_ACCOUNT, OTHER_REGION, TEST_SESSION, World, condition, connection_id};
+use crate::world::{OTHER_ACCOUNT, OTHER_REGION, TEST_SESSION, World, condition, connection_id, status_code};
 
 /// Runs a resource that uses every feature, and compares the calls with the policies in `deploy/iam`.
 pub async fn each_policy_grants_every_action_that_its_role_uses(world: World) -> Result<()> {
@@ -36,7 +37,7 @@ pub async fn each_policy_grants_every_action_that_its_role_uses(world: World) ->
     }
     world.request_reconcile("edited").await?;
     world.until_ready().await?;
-    // Somebody deletes the connection: the routes are moved to the next one.
+    // Somebody deletes the connection: the routes are removed, and return with the next one.
     world.ec2.delete_vpc_peering_connection().vpc_peering_connection_id(&first).send().await?;
     world
         .until("ready again", |object| {
@@ -53,7 +54,7 @@ pub async fn each_policy_grants_every_action_that_its_role_uses(world: World) ->
             by_role.filter(|entry| entry.session.as_ref().is_some_and(|session| session.name != TEST_SESSION));
         let used: std::collections::BTreeSet<String> = by_role
             .filter(|entry| entry.action != "GetCallerIdentity")
-            .map(|entry| format!("ec2:{}", entry.action))
+            .map(|entry| iam::permission(&entry.action))
             .collect();
         let granted = iam::granted(name)?;
         let missing: Vec<_> = used.difference(&granted).collect();
@@ -169,11 +170,24 @@ pub async fn each_missing_permission_of_a_later_change_is_reported(world: World)
         grant(&world, fault, action).await?;
     }
 
-    let fault = deny("ReplaceRoute", own).await?;
+    // The route through the deleted peering cannot be removed, so the next peering takes it over.
+    let (removal, fault) = (deny("DeleteRoute", own).await?, deny("ReplaceRoute", own).await?);
     world.ec2.delete_vpc_peering_connection().vpc_peering_connection_id(&first).send().await?;
-    world.until("a new request", |object| connection_id(object).is_some_and(|id| id != first)).await?;
+    let is_new = |object: &VpcPeering| {
+        connection_id(object).is_some_and(|id| id != first) && status_code(object) == Some("active")
+    };
+    let object = world.until("a new connection", is_new).await?;
+    let second = connection_id(&object).context("no ID")?.to_owned();
+    world.request_reconcile("without a pause").await?;
+    let is_told = |object: &VpcPeering| {
+        condition(object, "RoutesReady").is_some_and(|told| told.message.contains("ReplaceRoute"))
+    };
+    world.until("the refusal", is_told).await?;
     told(&world, "ReplaceRoute", "the operator's own credentials").await?;
     grant(&world, fault, "ReplaceRoute").await?;
+    let routes = through_peerings(&world.ec2, &ends.world.requester).await?;
+    ensure!(routes.iter().all(|(_, _, id)| *id == second) && routes.len() == 1, "{routes:?}");
+    world.simulator().remove_fault(removal).await?;
 
     let fault = deny("DescribeVpcPeeringConnections", OTHER_ACCOUNT).await?;
     let unseen = BothEnds::new(&world, "unseen", Some(OTHER_ACCOUNT), OTHER_REGION).await?;

@@ -81,9 +81,9 @@ fn an_orphan_is_adopted_only_between_the_same_vpcs() {
     beside.observed.refused.insert(Aspect::Orphans, refusal());
     assert_eq!(beside.summary(), "stalled: Unauthorized");
     beside.observed.refused.clear();
-    beside.spec.deletion_policy = DeletionPolicy::Retain;
+    beside.spec.deletion_policy = Some(DeletionPolicy::Retain);
     assert_eq!(beside.summary(), "settled", "deletionPolicy: Retain keeps the orphan");
-    beside.spec.deletion_policy = DeletionPolicy::Delete;
+    beside.spec.deletion_policy = Some(DeletionPolicy::Delete);
     Arc::make_mut(&mut beside.observed.orphaned[0]).accepter.vpc_id = Some("vpc-3".into());
     assert_eq!(beside.summary(), "settled", "tags on a connection between other VPCs prove nothing");
     let mut alone = Case::new();
@@ -101,7 +101,8 @@ fn adoption_and_options_need_their_own_permissions() {
     }
     assert_eq!(case.summary(), "stalled: ActionNotAllowed");
     let mut case = Case::with(StatusCode::Active);
-    case.spec.requester.options = Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true) });
+    case.spec.requester.options =
+        Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true), ..SideOptions::default() });
     if let Some(limits) = &mut case.permissions.requester {
         limits.options = false;
     }

@@ -1,5 +1,6 @@
 //! The forecast of `plan`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,11 +10,12 @@ use crate::api::{
     CidrBlock, Ownership, PeeringSide, Reason, RouteTableSelector, Routes, Side, VpcInfo, VpcPeeringSpec,
     VpcPeeringStatus,
 };
+use crate::peering::forecast::Forecast;
 use crate::peering::plan::Step as _;
 use crate::peering::routes::{RouteTable, RouteTables};
-use crate::peering::testing::{connection, ends, owner, permissions, spec};
-use crate::peering::vpc_peering::{AccepterView, Desired, Forecast, Observation, Reads, Step, forecast};
-use crate::peering::{Plan, Preflight, Settings, StatusCode};
+use crate::peering::testing::{connection, defaults, owner, permissions, spec};
+use crate::peering::vpc_peering::{AccepterView, Desired, Observation, Reads, Step, forecast};
+use crate::peering::{Endpoints, Plan, Preflight, Settings, StatusCode, testing};
 
 const SETTINGS: Settings = Settings {
     consistency_window: Duration::from_secs(60),
@@ -28,7 +30,7 @@ fn vpc(block: &str) -> VpcInfo {
 
 fn reads() -> Reads {
     let vpcs = [vpc("10.1.0.0/16"), vpc("10.2.0.0/16")];
-    Reads { preflight: Preflight::Passed, vpcs, at_accepter: Vec::new() }
+    Reads { preflight: Preflight::Passed, vpcs, dns: BTreeMap::new(), at_accepter: Vec::new() }
 }
 
 fn with_routes() -> VpcPeeringSpec {
@@ -51,9 +53,16 @@ fn observed(accepter: AccepterView) -> Observation {
     Observation { accepter, tables: tables.into(), ..Observation::default() }
 }
 
+/// The ends, in the account that EC2 shows.
+fn ends() -> Endpoints {
+    let mut ends = testing::ends();
+    ends.requester.owner_id = Some("111111111111".into());
+    ends
+}
+
 /// The forecast for a spec, and the EC2 actions in order.
-fn of(spec: &VpcPeeringSpec, deleted: bool, observed: Observation) -> (Forecast, Vec<&'static str>) {
-    let (owner, ends, permissions) = (owner(), ends(), permissions());
+fn of(spec: &VpcPeeringSpec, deleted: bool, observed: Observation) -> (Forecast<Step>, Vec<&'static str>) {
+    let (owner, ends, permissions, defaults) = (owner(), ends(), permissions(), defaults());
     let recorded = observed.recorded.as_ref().map(|connection| VpcPeeringStatus {
         vpc_peering_connection_id: Some(connection.id.as_str().into()),
         ownership: Some(Ownership::Owned),
@@ -64,6 +73,7 @@ fn of(spec: &VpcPeeringSpec, deleted: bool, observed: Observation) -> (Forecast,
         spec,
         ends: &ends,
         permissions: &permissions,
+        defaults: &defaults,
         is_cluster_unique: true,
         deleted,
         finalizer: recorded.is_some(),
@@ -73,7 +83,7 @@ fn of(spec: &VpcPeeringSpec, deleted: bool, observed: Observation) -> (Forecast,
         status: recorded.as_ref(),
     };
     let forecast = forecast(desired, observed, reads(), Timestamp::UNIX_EPOCH, SETTINGS);
-    let actions = forecast.steps.iter().flat_map(|step| &step.calls).map(|call| call.action).collect();
+    let actions = forecast.steps.iter().flat_map(|step| &step.calls).map(|call| call.call.action()).collect();
     (forecast, actions)
 }
 
@@ -84,8 +94,8 @@ fn a_new_peering_is_forecast_until_its_routes() {
     assert_eq!(actions, expected, "{forecast:#?}");
     assert!(matches!(forecast.end, Plan::Settled { .. }), "{:?}", forecast.end);
     let routes: Vec<_> = forecast.steps.iter().flat_map(|step| &step.calls).skip(2).collect();
-    assert_eq!(routes[0].parameters["DestinationCidrBlock"], "10.2.0.0/16");
-    assert_eq!(routes[1].parameters["RouteTableId"], "rtb-2");
+    assert_eq!(routes[0].call.parameters()["DestinationCidrBlock"], "10.2.0.0/16");
+    assert_eq!(routes[1].call.parameters()["RouteTableId"], "rtb-2");
     assert!(forecast.steps.iter().all(|step| !step.after_acceptance));
     assert_eq!(forecast.steps.first().map(|step| step.step.change()), Some(None), "the finalizer comes first");
 }
@@ -98,18 +108,20 @@ fn steps_after_the_acceptance_of_another_owner_are_marked() {
     assert_eq!(actions, ["CreateVpcPeeringConnection", "CreateRoute"], "{forecast:#?}");
     let marked: Vec<_> =
         forecast.steps.iter().filter(|step| step.after_acceptance).flat_map(|step| &step.calls).collect();
-    assert_eq!(marked.iter().map(|call| call.action).collect::<Vec<_>>(), ["CreateRoute"]);
+    assert_eq!(marked.iter().map(|call| call.call.action()).collect::<Vec<_>>(), ["CreateRoute"]);
     assert!(forecast.acceptance.is_some());
 }
 
 #[test]
 fn a_refused_check_of_the_vpcs_ends_the_forecast() {
     let (owner, ends, permissions, spec) = (owner(), ends(), permissions(), spec());
+    let defaults = defaults();
     let desired = Desired {
         owner: &owner,
         spec: &spec,
         ends: &ends,
         permissions: &permissions,
+        defaults: &defaults,
         is_cluster_unique: true,
         deleted: false,
         finalizer: true,

@@ -122,7 +122,7 @@ fn a_record_is_no_proof() {
             case.spec.requester.tags = vec![crate::api::Tag { key: "a".into(), value: "b".into() }];
             assert_eq!(case.summary(), "stalled: ConnectionMismatch", "{code}");
             assert_eq!(case.clone().deleted().summary(), "remove finalizer", "{code}");
-            case.spec.deletion_policy = DeletionPolicy::Retain;
+            case.spec.deletion_policy = Some(DeletionPolicy::Retain);
             assert_eq!(case.clone().deleted().summary(), "remove finalizer", "{code}");
             // The connection with the ownership tags replaces it in the record.
             case.observed.owned = vec![Connection { id: "pcx-2".into(), ..connection(StatusCode::Active) }.into()];

@@ -20,12 +20,12 @@ fn retain_releases_a_resource_whose_identity_is_gone() {
     for code in ["pending-acceptance", "active"] {
         let mut case = Case::with(code.into()).deleted();
         case.recorded.routes = [route()].into();
-        case.spec.deletion_policy = DeletionPolicy::Retain;
+        case.spec.deletion_policy = Some(DeletionPolicy::Retain);
         case.recorded.managed_tags = managed(&[("Name", "x")]);
-        let plan = |blocker: &Blocker| summarize(&blocked(&case.spec, true, true, &case.recorded, blocker));
+        let plan = |blocker: &Blocker| summarize(&blocked(effective(&case.spec), true, true, &case.recorded, blocker));
         assert_eq!(plan(&refusal()), "remove finalizer", "{code}");
         assert_eq!(plan(&passing), "wait: Throttled", "{code}");
-        let not_deleted = blocked(&case.spec, false, true, &case.recorded, &refusal());
+        let not_deleted = blocked(effective(&case.spec), false, true, &case.recorded, &refusal());
         assert_eq!(summarize(&not_deleted), "stalled: Unauthorized", "{code}");
         // Only the accepter's identity is gone: the requester's tags are removed, and the accepter's stay.
         case.observed.accepter = AccepterView::Elsewhere(Err(refusal()));
@@ -40,7 +40,7 @@ fn retain_releases_a_resource_whose_identity_is_gone() {
         case.observed.refused.clear();
         case.permissions.requester.as_mut().unwrap().vpcs = Default::default();
         assert_eq!(case.summary(), "remove finalizer", "{code}");
-        case.spec.deletion_policy = DeletionPolicy::Delete;
+        case.spec.deletion_policy = Some(DeletionPolicy::Delete);
         assert_eq!(case.summary(), "stalled: VpcNotAllowed", "{code}");
     }
 }

@@ -82,13 +82,13 @@ fn each_end_has_its_own_tags() {
         AccepterView::Elsewhere(Ok(Some(Arc::new(seen_there(StatusCode::Active, with(&["a", "x"]))))));
     assert_eq!(case.summary(), "settled", "somebody else set the tag x");
     let mut retained = Case { deleted: true, ..case };
-    retained.spec.deletion_policy = DeletionPolicy::Retain;
+    retained.spec.deletion_policy = Some(DeletionPolicy::Retain);
     assert_eq!(retained.summary(), "untag pcx-1 cluster name namespace uid");
 }
 
 #[test]
 fn options_are_compared_with_ec2() {
-    let allow = |allow| Some(SideOptions { allow_dns_resolution_from_remote_vpc: allow });
+    let allow = |allow| Some(SideOptions { allow_dns_resolution_from_remote_vpc: allow, ..SideOptions::default() });
     let mut case = Case::with(StatusCode::Active);
     case.spec.requester.options = allow(None);
     assert_eq!(case.summary(), "settled", "an option that the spec does not name stays");

@@ -123,8 +123,24 @@ pub const ACTIONS: &[Action] = &[
     },
     Action { name: "ec2:DeleteVpcPeeringConnection", resources: &[CONNECTION], keys: REGION },
     Action { name: "ec2:DescribeRouteTables", resources: &[], keys: REGION },
+    Action { name: "ec2:DescribeVpcAttribute", resources: &[VPC], keys: REGION },
     Action { name: "ec2:DescribeVpcPeeringConnections", resources: &[], keys: REGION },
     Action { name: "ec2:DescribeVpcs", resources: &[], keys: REGION },
+    Action {
+        name: "ec2:ModifyVpcAttribute",
+        resources: &[Resource {
+            kind: "vpc",
+            keys: &[
+                "aws:ResourceTag/",
+                "ec2:Attribute",
+                "ec2:Attribute/",
+                "ec2:ResourceTag/",
+                "ec2:Tenancy",
+                "ec2:VpcID",
+            ],
+        }],
+        keys: REGION,
+    },
     Action {
         name: "ec2:ModifyVpcPeeringConnectionOptions",
         resources: &[Resource {

@@ -71,6 +71,7 @@ impl RequestBuilder<'_> {
             "ec2:CreateRoute" | "ec2:ReplaceRoute" | "ec2:DeleteRoute" => {
                 vec![self.on_table(action, &params.take("RouteTableId")?, Vec::new())?]
             }
+            "ec2:DescribeVpcAttribute" | "ec2:ModifyVpcAttribute" => vec![self.on_vpc(action, &params.take("VpcId")?)?],
             "ec2:CreateTags" | "ec2:DeleteTags" => {
                 let tags = params.pairs("Tag").ok()?;
                 let resources = params.list("ResourceId");

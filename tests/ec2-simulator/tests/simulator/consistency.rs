@@ -1,4 +1,4 @@
-//! What EC2 may show late or not at all: CIDR blocks of requests, tags in answers, lags, and shared VPCs.
+//! Facts that EC2 may show late or not at all: CIDR blocks of requests, tags in answers, lags, and shared VPCs.
 
 use std::time::Duration;
 

@@ -32,7 +32,7 @@ const SKIPPED: &[(&str, &str)] = &[
     ("a_role_acts_in_its_account", "it needs a role of a certain name"),
 ];
 
-/// Where a run takes place.
+/// The place of a run.
 struct Target {
     url: Option<String>,
     credentials: [Credentials; 2],
