@@ -1,6 +1,8 @@
 //! The plan of a resource for the command line: the same identities, the same view of EC2 and the same decision as in a
 //! reconcile. Nothing is written.
 
+use std::collections::BTreeSet;
+
 use futures::{StreamExt, stream};
 use ipnet::IpNet;
 use kube::ResourceExt;
@@ -62,8 +64,12 @@ async fn planned<K: Forecasts>(object: &K, context: &Context) -> Result<Planned<
     let forecast = object.forecast(context, &actors, observed, look).await?;
     let (mut problems, mut unchecked) = (Vec::new(), Vec::new());
     let calls: Vec<_> = forecast.steps.iter().flat_map(|forecasted| &forecasted.calls).collect();
-    let permissions = stream::iter(calls.iter().map(|call| permission(object, context, &actors, call)));
-    let permissions: Vec<_> = permissions.buffered(DRY_RUNS).collect().await;
+    let judged = judged(&calls);
+    let permissions = calls
+        .iter()
+        .zip(judged)
+        .map(async |(call, is_judged)| if is_judged { permission(object, context, &actors, call).await } else { None });
+    let permissions: Vec<_> = stream::iter(permissions).buffered(DRY_RUNS).collect().await;
     for (call, permission) in calls.iter().zip(permissions) {
         match permission {
             Some(Permission::Granted) => {}
@@ -84,23 +90,31 @@ async fn planned<K: Forecasts>(object: &K, context: &Context) -> Result<Planned<
     Ok(Planned { forecast, problems, unchecked, is_blocked: false })
 }
 
-/// The answer of EC2 to a dry run of a call. `None` if EC2 cannot judge it: the connection does not exist yet, or the
-/// action has no dry run.
+/// Whether EC2 can judge each call now. It cannot if the connection does not exist yet, or if an earlier call changes
+/// its tags: IAM policies have conditions on tags.
+fn judged(calls: &[&PlacedCall]) -> Vec<bool> {
+    let mut later = BTreeSet::new();
+    let judge = |placed: &&PlacedCall| {
+        let names: BTreeSet<_> = placed.call.parameters().into_values().map(|value| (placed.side, value)).collect();
+        let is_new = names.iter().any(|(_, value)| value == NEW_CONNECTION);
+        let is_judged = !is_new && later.is_disjoint(&names);
+        if matches!(placed.call, Ec2Call::Tag { .. } | Ec2Call::Untag { .. }) {
+            later.extend(names);
+        }
+        is_judged
+    };
+    calls.iter().map(judge).collect()
+}
+
+/// The answer of EC2 to a dry run of a call. `None` if the action has no dry run.
 async fn permission<K: Kind>(
     object: &K,
     context: &Context,
     actors: &K::Actors,
     call: &PlacedCall,
 ) -> Option<Permission> {
-    if names_new_connection(&call.call) {
-        return None;
-    }
     let (account, region) = actors.at(call.side)?;
     account.acting_for(&owner(context, object)).dry_run(region, &call.call).await
-}
-
-fn names_new_connection(call: &Ec2Call) -> bool {
-    call.parameters().values().any(|value| value == NEW_CONNECTION)
 }
 
 fn denied(call: &PlacedCall, error: &AwsError) -> String {

@@ -30,7 +30,14 @@ const OPERATOR: &str = "arn:aws:iam::111111111111:user/simulated";
 
 /// Tests in which the operator adopts connections, or restores removed ownership tags. They need the temporary grant
 /// that the README describes.
-const ADOPTING: &[&str] = &["adoption::an_existing_connection_is_adopted", "examples::every_example_works"];
+const ADOPTING: &[&str] = &[
+    "adoption::an_existing_connection_is_adopted",
+    "examples::every_example_works",
+    "plan::the_operator_makes_the_planned_calls",
+];
+
+/// Tests in which the operator turns on DNS attributes.
+const DNS: &[&str] = &["plan::the_operator_makes_the_planned_calls"];
 
 /// Tests in which EC2 refuses tags, but options must be set. The policies bind options to tags, so these tests need an
 /// extra grant.
@@ -158,7 +165,12 @@ impl Policies {
         let namespace = Api::<Namespace>::all(client.clone()).get("kube-system").await?;
         let clusters = vec![namespace.metadata.uid.context("no UID")?, "another".to_owned()];
         let is_in = |tests: &[&str]| tests.iter().any(|name| test.ends_with(name));
-        Ok(Self { clusters, adopts: is_in(ADOPTING), dns: test.contains("dns::"), untagged: is_in(UNTAGGED) })
+        Ok(Self {
+            clusters,
+            adopts: is_in(ADOPTING),
+            dns: test.contains("dns::") || is_in(DNS),
+            untagged: is_in(UNTAGGED),
+        })
     }
 
     /// Attaches the operator's policies to an access key.

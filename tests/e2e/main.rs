@@ -288,6 +288,7 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         cli::check::before_the_installation_only_the_prerequisites_are_checked,
         cli::plan::the_operator_makes_the_planned_calls,
         cli::plan::a_missing_permission_is_planned,
+        cli::plan::bad_input_is_reported_in_one_sentence,
         cli::graph::the_peerings_of_two_regions_are_drawn,
         cli::graph::the_name_of_the_binary_and_the_pages_fit,
         crashes::a_crash_before_any_call_is_safe,

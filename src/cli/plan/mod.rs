@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use futures::{StreamExt, stream};
 use kube::ResourceExt;
 
 use self::report::{Report, Resource};
@@ -24,6 +25,9 @@ use crate::operator::cluster_uid;
 
 /// The command ends long before the second poll.
 const POLL_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// Concurrent plans. Their reads of EC2 share calls.
+const AT_ONCE: usize = 32;
 
 const EXIT_CODES: &str = "Exit codes:
   0  no change
@@ -92,11 +96,10 @@ impl Show {
 }
 
 async fn planned<K: Forecasts>(objects: &[K], context: &Context, progress: &Progress) -> Vec<Resource> {
-    let mut resources = Vec::new();
-    for object in objects {
-        progress.show(&format!("planning {}…", object.name_any()));
+    let resources = objects.iter().map(async |object| {
         let planned = controller::plan(object, context).await;
-        resources.push(Resource::new(object, &planned));
-    }
-    resources
+        progress.show(&format!("planned {}…", object.name_any()));
+        Resource::new(object, &planned)
+    });
+    stream::iter(resources).buffered(AT_ONCE).collect().await
 }
