@@ -86,7 +86,7 @@ const MANUAL: &str = r#"{"acceptance": "Manual", "recreateOn": ["Rejected"],
 /// The spec of a `VpcPeeringAccepter` with everything.
 const END: &str = r#"{"tags": [{"key": "team", "value": "a"}], "options": {"allowDnsResolutionFromRemoteVpc": true},
     "routes": {"routeTables": {"main": true}}}"#;
-const DENY: &str = r#"{"deny": [{"ownerIds": ["111111111111"]}], "reject": true}"#;
+const DENY: &str = r#"{"deny": [{"ownerId": "111111111111"}], "reject": true}"#;
 
 pub fn scenes() -> Vec<Scene> {
     let of_peerings = peerings().into_iter().chain(drifts()).map(|row| scene(Kind::Peering, row));
