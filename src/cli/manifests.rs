@@ -23,12 +23,18 @@ impl Document {
         self.object["kind"].as_str().filter(|_| group.starts_with("vpcpeering.dev/"))
     }
 
+    /// The name of the object.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub(crate) fn name(&self) -> anyhow::Result<&str> {
+        let name = self.object["metadata"]["name"].as_str().filter(|name| !name.is_empty());
+        name.with_context(|| format!("{self}: metadata.name is missing; set it"))
+    }
+
     /// # Errors
     /// If the object has wrong fields. The error names the place.
     pub(crate) fn decode<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
-        if self.object["metadata"]["name"].as_str().is_none_or(str::is_empty) {
-            bail!("{self}: metadata.name is missing; set it");
-        }
         serde_json::from_value(self.object.clone()).with_context(|| format!("{self} has wrong fields; correct them"))
     }
 }
@@ -57,7 +63,7 @@ pub(crate) fn documents(files: &[PathBuf]) -> anyhow::Result<Vec<Document>> {
     let mut documents = Vec::new();
     for file in files {
         let text = text(file)?;
-        let objects = parse(&text).with_context(|| format!("{} is not valid YAML", file.display()))?;
+        let objects = parse(&text).with_context(|| format!("{} is not valid YAML; correct it", file.display()))?;
         let file = if file == Path::new("-") { "standard input".into() } else { file.display().to_string() };
         documents.extend(objects.into_iter().map(|object| Document { file: file.clone(), object }));
     }
@@ -70,11 +76,14 @@ fn text(file: &Path) -> anyhow::Result<String> {
         std::io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
         return Ok(text);
     }
-    std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))
+    std::fs::read_to_string(file)
+        .with_context(|| format!("cannot read {}; correct the path or its permissions", file.display()))
 }
 
 fn parse(text: &str) -> anyhow::Result<Vec<Value>> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text)?;
+    // An error is one sentence with the line, without an excerpt of the file.
+    let options = serde_saphyr::options! { with_snippet: false };
+    let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)?;
     let mut objects = Vec::new();
     for document in documents {
         match document {

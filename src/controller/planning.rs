@@ -44,7 +44,7 @@ pub(crate) struct Planned<S> {
     /// The actions, with their regions, whose permission EC2 cannot judge before the calls are made.
     pub unchecked: Vec<String>,
     /// Whether the operator could not decide: a permission is missing, or AWS could not be read.
-    is_blocked: bool,
+    pub is_blocked: bool,
 }
 
 /// Forecasts the steps for an object. It may be new to the cluster.
@@ -161,5 +161,28 @@ impl<S> Planned<S> {
             | Plan::RemoveFinalizer => false,
         };
         stays || !self.problems.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Side;
+
+    #[test]
+    fn a_call_after_a_change_of_tags_is_not_judged() {
+        let placed = |side, call| PlacedCall { side, account: None, region: "eu-central-1".into(), call };
+        let tag = Ec2Call::Tag { id: "pcx-1".into(), tags: Default::default() };
+        let accept = |id: &str| Ec2Call::Accept { id: id.into() };
+        let calls = [
+            placed(Side::Requester, accept(NEW_CONNECTION)),
+            placed(Side::Requester, accept("pcx-1")),
+            placed(Side::Requester, tag),
+            placed(Side::Requester, accept("pcx-1")),
+            placed(Side::Requester, accept("pcx-2")),
+            placed(Side::Accepter, accept("pcx-1")),
+        ];
+        let expected = [false, true, true, false, true, true];
+        assert_eq!(judged(&calls.iter().collect::<Vec<_>>()), expected);
     }
 }

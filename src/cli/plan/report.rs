@@ -251,3 +251,6 @@ impl output::Report for Report {
         text
     }
 }
+
+#[cfg(test)]
+mod tests;

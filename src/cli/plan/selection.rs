@@ -13,7 +13,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
 use super::validation::validate;
-use crate::api::{AwsIdentity, VpcPeering, VpcPeeringAccepter};
+use crate::api::{VpcPeering, VpcPeeringAccepter};
 use crate::cli::manifests::{self, Document};
 use crate::controller::{Cluster, Kind};
 
@@ -73,12 +73,11 @@ impl Selection {
                 Ok(note)
             }
             Some("AwsIdentity") => {
-                let identity: AwsIdentity = document.decode()?;
-                let identities = &mut self.cluster.identities;
-                let known = identities.iter().find(|other| other.name_any() == identity.name_any());
-                let note = validate::<AwsIdentity>(client, document, None, known).await?;
-                identities.retain(|other| other.name_any() != identity.name_any());
-                identities.push(identity);
+                let (name, identities) = (document.name()?, &mut self.cluster.identities);
+                let known = identities.iter().find(|other| other.name_any() == name);
+                let note = validate(client, document, None, known).await?;
+                identities.retain(|other| other.name_any() != name);
+                identities.push(document.decode()?);
                 Ok(note)
             }
             _ => bail!(
@@ -123,13 +122,15 @@ async fn applied<K>(client: &Client, document: &Document, known: &mut Vec<K>) ->
 where
     K: Kind + HasSpec<Spec: Clone + PartialEq>,
 {
+    let namespace = document.object["metadata"]["namespace"].as_str().unwrap_or(client.default_namespace());
+    let name = format!("{namespace}/{}", document.name()?);
+    let current = known.iter().find(|other| key(*other) == name);
+    // The API server names the field of each error. It comes before the decoding, which does not.
+    let note = validate(client, document, Some(namespace), current).await?;
     let mut manifest: K = document.decode()?;
-    let namespace = manifest.namespace().unwrap_or_else(|| client.default_namespace().to_owned());
-    manifest.meta_mut().namespace = Some(namespace.clone());
-    let current = known.iter().find(|other| key(*other) == key(&manifest));
-    let note = validate(client, document, Some(&namespace), current).await?;
+    manifest.meta_mut().namespace = Some(namespace.to_owned());
     let object = update(current, manifest);
-    known.retain(|other| key(other) != key(&object));
+    known.retain(|other| key(other) != name);
     known.push(object.clone());
     Ok((object, note))
 }
