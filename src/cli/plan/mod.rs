@@ -27,7 +27,7 @@ use crate::operator::cluster_uid;
 const POLL_INTERVAL: Duration = Duration::from_secs(3600);
 
 /// Concurrent plans. Their reads of EC2 share calls.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 100;
 
 const EXIT_CODES: &str = "Exit codes:
   0  no change
@@ -38,8 +38,9 @@ const EXIT_CODES: &str = "Exit codes:
 ///
 /// The plan uses the decisions of the operator. It reads the cluster and AWS with the same identities, and asks EC2 by
 /// dry runs for the permission to make each call. The API server validates each manifest by a dry run. A manifest that
-/// is in the cluster is planned as an update. Without arguments, the resources of the cluster are planned. Resources
-/// without a change are not printed. Pass the flags that the operator has.
+/// is in the cluster is planned as an update. With an AwsIdentity, the resources that use it are planned. Without
+/// arguments, the resources of the cluster are planned. Resources without a change are not printed. Pass the flags that
+/// the operator has.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(crate) struct Show {

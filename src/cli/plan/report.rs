@@ -12,6 +12,10 @@ use crate::peering::Plan;
 use crate::peering::forecast::{Forecasted, PlacedCall};
 use crate::peering::plan::{self, Step as _};
 
+/// Bytes of the Markdown. GitHub accepts comments of 65,536 characters; one line may follow.
+/// <https://github.com/orgs/community/discussions/27190>
+const MAX_COMMENT: usize = 65_000;
+
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Report {
@@ -124,6 +128,24 @@ impl Resource {
         format!("{} {}/{}", self.kind, self.namespace, self.name)
     }
 
+    fn markdown(&self) -> String {
+        let mut text = format!("\n#### {}\n\n", escape(&self.title()));
+        for step in &self.steps {
+            _ = writeln!(text, "- {}{}", escape(&step.description), step.condition());
+            for call in &step.calls {
+                _ = writeln!(text, "  - `{}`", line(&call.line()).replace('`', "'"));
+            }
+        }
+        for problem in &self.problems {
+            _ = writeln!(text, "- ❌ {}", escape(problem));
+        }
+        if let Some(note) = self.unchecked() {
+            _ = writeln!(text, "- ❔ {}", escape(&note));
+        }
+        _ = writeln!(text, "\n**{}**: {}", self.end.title(), escape(&self.end.message));
+        text
+    }
+
     fn unchecked(&self) -> Option<String> {
         let actions = self.unchecked_permissions.join(", ");
         let note = || format!("EC2 cannot check the permission of these calls before they are made: {actions}");
@@ -198,7 +220,14 @@ fn line(text: &str) -> String {
 
 /// Text that Markdown shows as it is.
 fn escape(text: &str) -> String {
-    line(text).replace('\\', r"\\").replace('|', r"\|").replace('<', "&lt;")
+    let mut escaped = String::new();
+    for letter in line(text).chars() {
+        if r"\`*_[]<>|#".contains(letter) {
+            escaped.push('\\');
+        }
+        escaped.push(letter);
+    }
+    escaped
 }
 
 impl output::Report for Report {
@@ -227,26 +256,20 @@ impl output::Report for Report {
         if text.is_empty() { text } else { text + &self.summary() + "\n" }
     }
 
+    /// Resources that do not fit into a comment are left out.
     fn markdown(&self) -> String {
         let mut text = format!("### VPC peering plan\n\n{}\n", self.summary());
-        for resource in self.noteworthy() {
-            _ = writeln!(text, "\n#### {}\n", escape(&resource.title()));
-            for step in &resource.steps {
-                _ = writeln!(text, "- {}{}", escape(&step.description), step.condition());
-                for call in &step.calls {
-                    _ = writeln!(text, "  - `{}`", line(&call.line()).replace('`', "'"));
-                }
-            }
-            for problem in &resource.problems {
-                _ = writeln!(text, "- ❌ {}", escape(problem));
-            }
-            if let Some(note) = resource.unchecked() {
-                _ = writeln!(text, "- ❔ {}", escape(&note));
-            }
-            _ = writeln!(text, "\n**{}**: {}", resource.end.title(), escape(&resource.end.message));
-        }
         for note in &self.notes {
             _ = writeln!(text, "\n❔ {}", escape(note));
+        }
+        let resources: Vec<_> = self.noteworthy().map(Resource::markdown).collect();
+        for (number, resource) in resources.iter().enumerate() {
+            if text.len() + resource.len() > MAX_COMMENT {
+                let left = resources.len() - number;
+                _ = writeln!(text, "\n{left} more resources do not fit into a comment. `--output text` shows them.");
+                break;
+            }
+            text += resource;
         }
         text
     }

@@ -1,5 +1,6 @@
 //! The objects to plan: those of manifests, and those of the cluster.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
@@ -40,11 +41,20 @@ impl Selection {
             let note = selection.add_manifest(client, document).await?;
             selection.notes.extend(note);
         }
+        selection.add_users_of_identities(&documents);
         if targets.is_empty() {
             selection.peerings = of_namespace(&selection.cluster.peerings, namespace);
             selection.accepters = of_namespace(&selection.cluster.accepters, namespace);
         }
         Ok(selection)
+    }
+
+    /// Adds the resources of the cluster that use an `AwsIdentity` of the manifests.
+    fn add_users_of_identities(&mut self, documents: &[Document]) {
+        let identities = documents.iter().filter(|document| document.kind() == Some("AwsIdentity"));
+        let names: BTreeSet<&str> = identities.filter_map(|document| document.name().ok()).collect();
+        add_users(&names, &self.cluster.peerings, &mut self.peerings);
+        add_users(&names, &self.cluster.accepters, &mut self.accepters);
     }
 
     fn add_named(&mut self, name: &str) -> anyhow::Result<()> {
@@ -160,6 +170,15 @@ where
         meta.generation = meta.generation.map(|generation| generation + 1);
     }
     updated
+}
+
+fn add_users<K: Kind>(identities: &BTreeSet<&str>, known: &[K], selected: &mut Vec<K>) {
+    for object in known {
+        let is_user = object.identities().into_iter().any(|name| identities.contains(name));
+        if is_user && !selected.iter().any(|other| key(other) == key(object)) {
+            selected.push(object.clone());
+        }
+    }
 }
 
 fn of_namespace<K: Kind>(objects: &[K], namespace: Option<&str>) -> Vec<K> {

@@ -15,6 +15,9 @@ use self::staged::{LIMIT, Staged};
 use super::{Finished, run};
 use crate::world::World;
 
+/// The scenes make more calls than this.
+const MIN_CALLS: usize = 150;
+
 /// The environment of `plan`: the AWS credentials of the operator, and an administrator of the cluster.
 fn planner(world: &World) -> Operator {
     let kubeconfig = world.shared.control_plane.kubeconfig().to_string_lossy().into_owned();
@@ -35,10 +38,7 @@ async fn report(planner: &Operator, targets: &[String]) -> Result<(Value, i32)> 
 /// All scenes share one operator and one process of `plan`, because each takes seconds to start.
 pub async fn the_operator_makes_the_planned_calls(world: World) -> Result<()> {
     let planner = planner(&world);
-    let mut staged = Vec::new();
-    for scene in scenes() {
-        staged.push(Staged::new(&world, scene).await?);
-    }
+    let mut staged = try_join_all(scenes().into_iter().map(|scene| Staged::new(&world, scene))).await?;
     ensure!(staged.len() >= 50);
     let operator = world.operator.start().await?;
     try_join_all(staged.iter().map(Staged::prepare)).await?;
@@ -57,10 +57,12 @@ pub async fn the_operator_makes_the_planned_calls(world: World) -> Result<()> {
 
     let entries = calls::writes(&world).await?;
     let outcomes = join_all(staged.iter().map(|one| one.compare(&first, &entries))).await;
+    let calls: usize = outcomes.iter().flatten().sum();
     let failures = staged.iter().zip(outcomes);
     let failures = failures.filter_map(|(one, outcome)| Some(format!("{}: {:#}", one.scene.name, outcome.err()?)));
     let failures: Vec<_> = failures.collect();
     ensure!(failures.is_empty(), "{} of {}:\n{}", failures.len(), staged.len(), failures.join("\n"));
+    ensure!(calls >= MIN_CALLS, "only {calls} calls were compared");
     Ok(())
 }
 

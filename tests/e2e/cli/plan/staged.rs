@@ -221,8 +221,8 @@ impl Staged {
         resources.iter().find(|resource| resource["name"] == self.scene.name).context("not planned")
     }
 
-    /// Compares the plan with the journal.
-    pub async fn compare(&self, report: &Value, entries: &[Entry]) -> Result<()> {
+    /// Compares the plan with the journal. Returns the number of calls.
+    pub async fn compare(&self, report: &Value, entries: &[Entry]) -> Result<usize> {
         let planned = self.find(report)?;
         ensure!(planned["problems"] == json!([]), "{planned:#}");
         let ids = self.ids().await?;
@@ -234,7 +234,7 @@ impl Staged {
         let calls = calls.filter(|call| call["parameters"]["DryRun"] != "true");
         let calls: Vec<_> = calls.map(calls::planned).collect();
         ensure!(made == calls, "planned: {calls:#?}\nmade: {made:#?}\n{}", planned["end"]);
-        Ok(())
+        Ok(made.len())
     }
 
     /// The IDs that belong to the scene.
