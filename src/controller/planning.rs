@@ -77,11 +77,11 @@ async fn planned<K: Forecasts>(object: &K, context: &Context) -> Result<Planned<
             Some(Permission::Unknown(_)) | None => unchecked.push(format!("{} in {}", call.call.action(), call.region)),
         }
     }
-    let shortages = forecast.steps.iter().filter_map(|forecasted| {
-        let demand = object.demand(&actors, &forecasted.step)?;
-        Reservations::default().shortage(&QueuedResource::of(object), &demand)
-    });
-    problems.extend(shortages.map(|shortage| shortage.0));
+    for demand in forecast.steps.iter().filter_map(|forecasted| object.demand(&actors, &forecasted.step)) {
+        demand.until_known().await;
+        let shortage = Reservations::default().shortage(&QueuedResource::of(object), &demand);
+        problems.extend(shortage.map(|shortage| shortage.0));
+    }
     // Many calls may lack the same permission.
     for list in [&mut problems, &mut unchecked] {
         list.sort_unstable();

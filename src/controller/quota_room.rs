@@ -71,9 +71,11 @@ impl Demand {
         self.requester.inventory.listings()
     }
 
-    /// Starts the lookup of the quotas, which takes some time.
-    pub(super) fn prepare(&self) {
-        self.ends().for_each(|end| _ = end.quotas());
+    /// Waits until the quotas of both ends are known.
+    pub(super) async fn until_known(&self) {
+        for end in self.ends() {
+            end.account.quotas.wait(&end.region).await;
+        }
     }
 
     fn ends(&self) -> impl Iterator<Item = &DemandEnd> {

@@ -72,6 +72,9 @@ struct End {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     message: String,
+    /// The action of a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: Option<&'static str>,
 }
 
 impl Report {
@@ -129,7 +132,10 @@ impl Resource {
     }
 
     fn markdown(&self) -> String {
-        let mut text = format!("\n#### {}\n\n", escape(&self.title()));
+        let mut text = format!("\n#### {}\n", escape(&self.title()));
+        if !self.steps.is_empty() || !self.problems.is_empty() {
+            text.push('\n');
+        }
         for step in &self.steps {
             _ = writeln!(text, "- {}{}", escape(&step.description), step.condition());
             for call in &step.calls {
@@ -143,6 +149,9 @@ impl Resource {
             _ = writeln!(text, "- ❔ {}", escape(&note));
         }
         _ = writeln!(text, "\n**{}**: {}", self.end.title(), escape(&self.end.message));
+        if let Some(action) = self.end.action {
+            _ = writeln!(text, "\n{action}");
+        }
         text
     }
 
@@ -204,7 +213,11 @@ impl End {
             Plan::RemoveFinalizer => ("removed", None, "the operator removes its finalizer".into()),
             Plan::Act(step) => ("waiting", None, step.summary()),
         };
-        Self { state, reason, message }
+        let action = match plan {
+            Plan::Stalled { reason, .. } => Some(reason.action()),
+            _ => None,
+        };
+        Self { state, reason, message, action }
     }
 
     fn title(&self) -> String {
@@ -248,7 +261,11 @@ impl output::Report for Report {
             if let Some(note) = resource.unchecked() {
                 _ = writeln!(text, "  ? {}", line(&note));
             }
-            _ = writeln!(text, "  → {}: {}\n", resource.end.title(), line(&resource.end.message));
+            _ = writeln!(text, "  → {}: {}", resource.end.title(), line(&resource.end.message));
+            if let Some(action) = resource.end.action {
+                _ = writeln!(text, "    {action}");
+            }
+            text.push('\n');
         }
         for note in &self.notes {
             _ = writeln!(text, "? {}\n", line(note));

@@ -34,8 +34,6 @@ impl Forecasts for VpcPeering {
 }
 
 async fn reads(peers: &Peers, observed: &Observation, needs_dns: bool, look: Look) -> Result<Reads, Blocked> {
-    // The first look at the quotas starts their lookup.
-    peers.demand().prepare();
     let preflight = match check_vpcs(peers).await {
         Ok(preflight) => preflight,
         Err(error) => Preflight::Refused { reason: error.reason(), message: blocker_of(&error).message },

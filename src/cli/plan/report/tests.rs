@@ -130,6 +130,11 @@ fn the_json_has_every_parameter() -> anyhow::Result<()> {
 }
 
 #[test]
+fn the_yaml_is_the_json() -> anyhow::Result<()> {
+    Ok(matches(&serde_saphyr::to_string(&report())?, "plan.yaml")?)
+}
+
+#[test]
 fn the_markdown_fits_a_comment() {
     let markdown = Report::new(vec![requested(); 1000], Vec::new()).markdown();
     assert!(markdown.len() <= 65_536, "{}", markdown.len());

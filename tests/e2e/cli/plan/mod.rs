@@ -6,14 +6,14 @@ mod staged;
 
 use anyhow::{Context, Result, ensure};
 use ec2_simulator::iam::{Attachment, Kind};
-use environment::{Operator, eventually};
+use environment::{Operator, ec2, eventually};
 use futures::future::{join_all, try_join_all};
 use serde_json::{Value, json};
 
 use self::scenes::{Change, scenes};
 use self::staged::{LIMIT, Staged};
 use super::{Finished, run};
-use crate::world::World;
+use crate::world::{OTHER_ACCOUNT, World};
 
 /// The scenes make more calls than this.
 const MIN_CALLS: usize = 150;
@@ -88,22 +88,57 @@ async fn until_unchanged(world: &World, planner: &Operator, staged: &[Staged]) -
     .map_err(|error| world.with_log(error))
 }
 
-pub async fn a_missing_permission_is_planned(world: World) -> Result<()> {
+/// EC2 judges each call that it can judge before it is made.
+pub async fn missing_permissions_are_planned(world: World) -> Result<()> {
+    let planner = planner(&world);
+    let file = |manifest: Value| -> Result<[String; 1]> {
+        let file = world.shared.control_plane.folder().join(format!("{}-plan.json", world.namespace));
+        std::fs::write(&file, manifest.to_string())?;
+        Ok([file.to_string_lossy().into_owned()])
+    };
+    let allowed = plan(&planner, "markdown", &file(world.manifest())?).await?;
+    ensure!(allowed.code == 2 && allowed.stdout.contains("`CreateVpcPeeringConnection in "), "{allowed:?}");
+    deny(&world, "CreateVpcPeeringConnection").await?;
+    let denied = plan(&planner, "text", &file(world.manifest())?).await?;
+    ensure!(denied.code == 1 && denied.stdout.contains("allow ec2:CreateVpcPeeringConnection"), "{denied:?}");
+    ensure!(world.api().get_opt(&world.name).await?.is_none(), "plan created the object");
+
+    world.simulator().detach_policy(world.key(), "deny").await?;
+    let operator = world.operator.start().await?;
+    world.apply(&world.manifest()).await?;
+    world.until_ready().await?;
+    operator.kill().await?;
+    let tags = json!({"tags": [{"key": "a", "value": "b"}]});
+    let mut routes = world.manifest();
+    routes["spec"]["requester"]["routes"] = json!({"routeTables": {"main": true}});
+    for (action, manifest) in [("CreateTags", world.manifest_with(tags)), ("CreateRoute", routes)] {
+        deny(&world, action).await?;
+        let denied = plan(&planner, "text", &file(manifest)?).await?;
+        ensure!(denied.code == 1 && denied.stdout.contains(&format!("allow ec2:{action} in ")), "{denied:?}");
+    }
+    world.simulator().detach_policy(world.key(), "deny").await?;
+    world.simulator().clear_journal().await
+}
+
+async fn deny(world: &World, action: &str) -> Result<()> {
+    let statement = json!({"Sid": "Deny", "Effect": "Deny", "Action": [format!("ec2:{action}")], "Resource": "*"});
+    let document = json!({"Version": "2012-10-17", "Statement": [statement]});
+    let (principal, name, kind) = (world.key().to_owned(), "deny".to_owned(), Kind::Identity);
+    world.simulator().attach_policy(&Attachment { principal, name, kind, document }).await
+}
+
+pub async fn a_full_quota_is_planned(world: World) -> Result<()> {
     let planner = planner(&world);
     let file = world.shared.control_plane.folder().join(format!("{}-plan.json", world.namespace));
     std::fs::write(&file, world.manifest().to_string())?;
-    let file = file.to_string_lossy();
-    let allowed = run(&planner, &["plan", "-o", "markdown", &file]).await?;
-    ensure!(allowed.code == 2 && allowed.stdout.contains("`CreateVpcPeeringConnection in "), "{allowed:?}");
-    let actions = ["ec2:CreateVpcPeeringConnection"];
-    let statement = json!({"Sid": "Deny", "Effect": "Deny", "Action": actions, "Resource": "*"});
-    let document = json!({"Version": "2012-10-17", "Statement": [statement]});
-    let (principal, name, kind) = (world.key().to_owned(), "deny".to_owned(), Kind::Identity);
-    world.simulator().attach_policy(&Attachment { principal, name, kind, document }).await?;
-    let denied = run(&planner, &["plan", &file]).await?;
-    ensure!(denied.code == 1 && denied.stdout.contains("allow ec2:CreateVpcPeeringConnection"), "{denied:?}");
-    ensure!(world.api().get_opt(&world.name).await?.is_none(), "plan created the object");
-    world.simulator().clear_journal().await
+    let targets = [file.to_string_lossy().into_owned()];
+    ensure!(plan(&planner, "text", &targets).await?.code == 2);
+    let third = ec2::create_vpc(&world.ec2, "10.3.0.0/16").await?;
+    world.ec2.create_vpc_peering_connection().vpc_id(&world.requester).peer_vpc_id(third).send().await?;
+    world.simulator().set(&json!({"quotas": {"outstanding": 1}})).await?;
+    let full = plan(&planner, "text", &targets).await?;
+    ensure!(full.code == 1 && full.stdout.contains("quota"), "{full:?}");
+    Ok(())
 }
 
 /// Each is one sentence that names the place and the remedy. Nothing is written.
@@ -152,8 +187,16 @@ pub async fn bad_input_is_reported_in_one_sentence(world: World) -> Result<()> {
     let unreachable = planner.clone().with("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
     let unreachable = run(&unreachable, &["plan", &file]).await?;
     ensure!(unreachable.code == 1 && unreachable.stdout.contains("need a person"), "{unreachable:?}");
+    let identity = world
+        .apply_identity(OTHER_ACCOUNT, json!({"allowedNamespaces": {"list": [world.namespace]}, "externalId": "wrong"}))
+        .await?;
+    let mut foreign = world.manifest();
+    foreign["spec"]["requester"]["identityRef"] = json!({"name": identity});
+    let refused = run(&planner, &["plan", &write("foreign.json", &foreign.to_string())?]).await?;
+    ensure!(refused.code == 1 && refused.stdout.contains(&identity), "{refused:?}");
     ensure!(world.api().get_opt(&world.name).await?.is_none() && calls::writes(&world).await?.is_empty());
-    Ok(())
+    // The denied call is expected.
+    world.simulator().clear_journal().await
 }
 
 /// A kubeconfig file with a server that does not answer.
