@@ -287,6 +287,7 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         cli::check::each_fault_in_kubernetes_has_a_line,
         cli::check::before_the_installation_only_the_prerequisites_are_checked,
         cli::plan::the_operator_makes_the_planned_calls,
+        cli::plan::the_calls_after_an_expiry_are_planned,
         cli::plan::missing_permissions_are_planned,
         cli::plan::a_full_quota_is_planned,
         cli::plan::bad_input_is_reported_in_one_sentence,

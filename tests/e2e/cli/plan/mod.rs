@@ -4,16 +4,21 @@ mod calls;
 mod scenes;
 mod staged;
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use ec2_simulator::iam::{Attachment, Kind};
 use environment::{Operator, ec2, eventually};
 use futures::future::{join_all, try_join_all};
 use serde_json::{Value, json};
 
-use self::scenes::{Change, scenes};
+use self::scenes::{Change, Scene, expired, scenes};
 use self::staged::{LIMIT, Staged};
 use super::{Finished, run};
 use crate::world::{OTHER_ACCOUNT, World};
+
+/// A request expires within this time. EC2 shows it for some hours afterwards.
+const EXPIRY: Duration = Duration::from_secs(7 * 24 * 60 * 60 + 60);
 
 /// The scenes make more calls than this.
 const MIN_CALLS: usize = 150;
@@ -37,33 +42,46 @@ async fn report(planner: &Operator, targets: &[String]) -> Result<(Value, i32)> 
 
 /// All scenes share one operator and one process of `plan`, because each takes seconds to start.
 pub async fn the_operator_makes_the_planned_calls(world: World) -> Result<()> {
-    let planner = planner(&world);
-    let mut staged = try_join_all(scenes().into_iter().map(|scene| Staged::new(&world, scene))).await?;
-    ensure!(staged.len() >= 50);
+    let scenes = scenes();
+    ensure!(scenes.len() >= 50);
+    let calls = agree(&world, scenes, Duration::ZERO).await?;
+    ensure!(calls >= MIN_CALLS, "only {calls} calls were compared");
+    Ok(())
+}
+
+pub async fn the_calls_after_an_expiry_are_planned(world: World) -> Result<()> {
+    agree(&world, expired(), EXPIRY).await.map(drop)
+}
+
+/// Compares the plan of each scene with the calls of the operator, and returns their number. The clock of EC2 moves on
+/// by `pause` before the plan.
+async fn agree(world: &World, scenes: Vec<Scene>, pause: Duration) -> Result<usize> {
+    let planner = planner(world);
+    let mut staged = try_join_all(scenes.into_iter().map(|scene| Staged::new(world, scene))).await?;
     let operator = world.operator.start().await?;
     try_join_all(staged.iter().map(Staged::prepare)).await?;
     try_join_all(staged.iter_mut().map(Staged::until_prepared)).await.map_err(|error| world.with_log(error))?;
     operator.kill().await?;
+    world.simulator().advance(pause).await?;
 
     let targets = try_join_all(staged.iter().map(Staged::change)).await?;
     world.simulator().clear_journal().await?;
     let (first, code) = report(&planner, &targets).await?;
     ensure!(code == 1, "some scenes need a person");
-    ensure!(calls::writes(&world).await?.is_empty(), "plan changes EC2");
+    ensure!(calls::writes(world).await?.is_empty(), "plan changes EC2");
 
     try_join_all(staged.iter().map(Staged::carry_out)).await?;
     let _operator = world.operator.clone().with_log("second").start().await?;
-    until_unchanged(&world, &planner, &staged).await?;
+    until_unchanged(world, &planner, &staged).await?;
 
-    let entries = calls::writes(&world).await?;
+    let entries = calls::writes(world).await?;
     let outcomes = join_all(staged.iter().map(|one| one.compare(&first, &entries))).await;
     let calls: usize = outcomes.iter().flatten().sum();
     let failures = staged.iter().zip(outcomes);
     let failures = failures.filter_map(|(one, outcome)| Some(format!("{}: {:#}", one.scene.name, outcome.err()?)));
     let failures: Vec<_> = failures.collect();
     ensure!(failures.is_empty(), "{} of {}:\n{}", failures.len(), staged.len(), failures.join("\n"));
-    ensure!(calls >= MIN_CALLS, "only {calls} calls were compared");
-    Ok(())
+    Ok(calls)
 }
 
 /// Waits until a second plan has no changes. It prints nothing, except for the scenes that need a person.

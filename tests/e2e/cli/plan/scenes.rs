@@ -22,8 +22,8 @@ pub enum Before {
     Nothing,
     /// Active, with this spec.
     Spec(&'static str),
-    /// Requested with this spec, and not accepted.
-    Pending(&'static str),
+    /// Requested with this spec, until EC2 shows this code.
+    Shows(&'static str, &'static str),
     /// A connection that the operator did not create, and that the spec names.
     Foreign,
     /// A request that the operator did not make.
@@ -49,6 +49,8 @@ pub enum Change {
     Accept,
     /// The accepter's owner rejects the request.
     Reject,
+    /// Nobody accepts the request within seven days.
+    Expire,
 }
 
 pub struct Scene {
@@ -83,6 +85,10 @@ const ALL: &str = r#"{"tags": [{"key": "team", "value": "a"}], "recreateOn": ["D
         "tags": [{"key": "end", "value": "b"}]}}"#;
 const MANUAL: &str = r#"{"acceptance": "Manual", "recreateOn": ["Rejected"],
     "requester": {"routes": {"routeTables": {"main": true}}}}"#;
+/// EC2 shows no such VPC in this account.
+const ABSENT: &str = r#"{"accepter": {"ownerId": "222222222222"}}"#;
+const PENDING: &str = "pending-acceptance";
+const FAILED: &str = "failed";
 /// The spec of a `VpcPeeringAccepter` with everything.
 const END: &str = r#"{"tags": [{"key": "team", "value": "a"}], "options": {"allowDnsResolutionFromRemoteVpc": true},
     "routes": {"routeTables": {"main": true}}}"#;
@@ -91,6 +97,17 @@ const DENY: &str = r#"{"deny": [{"ownerId": "111111111111"}], "reject": true}"#;
 pub fn scenes() -> Vec<Scene> {
     let of_peerings = peerings().into_iter().chain(drifts()).map(|row| scene(Kind::Peering, row));
     of_peerings.chain(accepters().into_iter().map(|row| scene(Kind::Accepter, row))).collect()
+}
+
+/// Scenes in which the clock of EC2 moves on until requests expire.
+pub fn expired() -> Vec<Scene> {
+    let recreate = r#"{"acceptance": "Manual", "recreateOn": ["Expired"]}"#;
+    let rows = [
+        ("expired", NEAR, Before::Shows(MANUAL, PENDING), Change::Expire, true),
+        ("expired-recreate", NEAR, Before::Shows(recreate, PENDING), Change::Expire, false),
+        ("expired-far", FAR, Before::Shows(recreate, PENDING), Change::Expire, false),
+    ];
+    rows.map(|row| scene(Kind::Peering, row)).into()
 }
 
 type Row = (&'static str, (Option<&'static str>, &'static str), Before, Change, bool);
@@ -144,7 +161,7 @@ fn peerings() -> Vec<Row> {
 }
 
 fn drifts() -> Vec<Row> {
-    use Before::{Pending, Spec};
+    use Before::{Shows, Spec};
     use Change::{Accept, ClearOption, Delete, DeleteConnection, DropRoute, EditTag, Reject, RemoveTag};
     vec![
         ("drift-tag", NEAR, Spec(TAGS), RemoveTag(End::Requester, "team"), false),
@@ -156,9 +173,11 @@ fn drifts() -> Vec<Row> {
         ("drift-option", NEAR, Spec(OPTIONS), ClearOption(End::Requester), false),
         ("drift-option-far", FAR, Spec(ALL), ClearOption(End::Accepter), false),
         ("drift-foreign-tag", NEAR, Spec("{}"), EditTag(End::Requester, "other"), false),
-        ("accepted-by-owner", NEAR, Pending(MANUAL), Accept, false),
-        ("rejected", NEAR, Pending(r#"{"acceptance": "Manual"}"#), Reject, true),
-        ("rejected-recreate", NEAR, Pending(MANUAL), Reject, false),
+        ("accepted-by-owner", NEAR, Shows(MANUAL, PENDING), Accept, false),
+        ("rejected", NEAR, Shows(r#"{"acceptance": "Manual"}"#, PENDING), Reject, true),
+        ("failed", NEAR, Shows(ABSENT, FAILED), Change::Apply(ABSENT), true),
+        ("failed-delete", NEAR, Shows(ABSENT, FAILED), Delete, false),
+        ("rejected-recreate", NEAR, Shows(MANUAL, PENDING), Reject, false),
         ("recreate", NEAR, Spec(r#"{"recreateOn": ["Deleted"]}"#), DeleteConnection, false),
         ("recreate-all", NEAR, Spec(ALL), DeleteConnection, false),
         ("recreate-all-far", FAR, Spec(ALL), DeleteConnection, false),
@@ -166,7 +185,7 @@ fn drifts() -> Vec<Row> {
         ("delete", NEAR, Spec("{}"), Delete, false),
         ("delete-routes", NEAR, Spec(ROUTES), Delete, false),
         ("delete-all-far", FAR, Spec(ALL), Delete, false),
-        ("delete-pending", NEAR, Pending(MANUAL), Delete, false),
+        ("delete-pending", NEAR, Shows(MANUAL, PENDING), Delete, false),
         ("retain", NEAR, Spec(r#"{"deletionPolicy": "Retain"}"#), Delete, false),
         ("retain-far", FAR, Spec(r#"{"deletionPolicy": "Retain"}"#), Delete, false),
     ]

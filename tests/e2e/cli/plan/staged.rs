@@ -107,7 +107,7 @@ impl Staged {
 
     pub async fn prepare(&self) -> Result<()> {
         match self.scene.before {
-            Before::Spec(spec) | Before::Pending(spec) => self.apply(spec).await.context(self.scene.name),
+            Before::Spec(spec) | Before::Shows(spec, _) => self.apply(spec).await.context(self.scene.name),
             _ => Ok(()),
         }
     }
@@ -115,7 +115,7 @@ impl Staged {
     pub async fn until_prepared(&mut self) -> Result<()> {
         let code = match self.scene.before {
             Before::Spec(_) => "active",
-            Before::Pending(_) => "pending-acceptance",
+            Before::Shows(_, code) => code,
             _ => return Ok(()),
         };
         let object = eventually("prepared", LIMIT, async || {
@@ -183,6 +183,7 @@ impl Staged {
                 self.ends.accepter.accept_vpc_peering_connection().vpc_peering_connection_id(id).send().await?;
                 self.until_code(&self.ends.world.ec2, id, "active").await?;
             }
+            Change::Expire => self.until_code(&self.ends.world.ec2, id, "expired").await?,
             Change::Reject => {
                 self.ends.accepter.reject_vpc_peering_connection().vpc_peering_connection_id(id).send().await?;
                 self.until_code(&self.ends.world.ec2, id, "rejected").await?;
