@@ -22,6 +22,7 @@ use crate::controller::kind::{
 };
 use crate::controller::state::Listings;
 use crate::peering::dns::DnsAttributes;
+use crate::peering::quota::Quotas;
 use crate::peering::routes::RouteTables;
 use crate::peering::vpc_peering::{AccepterView, Desired, Observation, Recorded, view};
 use crate::peering::{Authorized, Blocker, Connection, Endpoints, Owner, Snapshot, StatusCode};
@@ -92,7 +93,7 @@ pub(super) async fn observe(
         let owner = owner(context, object);
         let wanted = object.spec.vpc_peering_connection_id.as_ref();
         let mut observed = view(snapshot, &owner, &recorded, &peers.ends, wanted);
-        if (observed.is_empty() || is_reconcile_requested(object)) && listing.as_of < look.absent_since {
+        if observed.is_empty() && listing.as_of < look.absent_since {
             filters.extend(&related);
             listing = sources.requester.query(filters.clone(), look.absent_since).await;
             continue;
@@ -106,6 +107,7 @@ pub(super) async fn observe(
         }
         observed.dns = Box::pin(dns_attributes(object, context, peers, &owner, &observed, look)).await;
         observed.tables = tables.clone();
+        observed.quotas = quotas(peers, &tables);
         observed.accepter = Box::pin(accepter_view(&sources, peers, &observed, look)).await;
         add_state(object, context, peers, &recorded, &listing, &mut observed);
         watch_ids(object, context, peers, &recorded, &observed);
@@ -115,6 +117,12 @@ pub(super) async fn observe(
             None => return Ok(observed),
         }
     }
+}
+
+/// AWS's quotas at each end whose route tables are read.
+fn quotas(peers: &Peers, tables: &BTreeMap<Side, Result<Arc<RouteTables>, Blocker>>) -> BTreeMap<Side, Quotas> {
+    let of = |side: &Side| Some((*side, peers.account(*side)?.quotas.of(&peers.ends.side(*side).region)));
+    tables.keys().filter_map(of).collect()
 }
 
 impl Sources {

@@ -52,6 +52,13 @@ pub(crate) enum RouteProblem {
         destination: String,
         blocks: Vec<IpNet>,
     },
+    /// An excluded block is smaller than a destination, which keeps its route.
+    PartialExclusion {
+        /// The field of the routes, such as `spec.routes`.
+        field: String,
+        exclusion: IpNet,
+        destination: IpNet,
+    },
     /// A destination of the spec is an IPv6 block, and the VPC has none.
     NoIpv6 {
         field: String,
@@ -79,6 +86,14 @@ pub(crate) enum RouteProblem {
         wanted: usize,
         limit: usize,
     },
+    /// AWS's quota leaves a route table no room for wanted routes.
+    FullTable {
+        /// The field of the routes, such as `spec.routes`.
+        field: String,
+        route_table_id: String,
+        destinations: Vec<IpNet>,
+        quota: usize,
+    },
 }
 
 impl RouteProblem {
@@ -89,7 +104,11 @@ impl RouteProblem {
             | Self::NoTable { .. }
             | Self::NoCidrBlocks
             | Self::TooManyRoutes { .. } => Reason::RouteTableNotFound,
-            Self::TableOfGateway { .. } | Self::OutsideOtherEnd { .. } | Self::NoIpv6 { .. } => Reason::InvalidRequest,
+            Self::FullTable { .. } => Reason::RouteTableFull,
+            Self::TableOfGateway { .. }
+            | Self::OutsideOtherEnd { .. }
+            | Self::PartialExclusion { .. }
+            | Self::NoIpv6 { .. } => Reason::InvalidRequest,
             Self::UnexpectedCidrBlock { .. } => Reason::UnexpectedCidrBlock,
             Self::Unproven { .. } => Reason::RouteConflict,
         }
@@ -135,7 +154,7 @@ impl fmt::Display for RouteProblem {
             Self::NoTable { field, vpc_id } => {
                 write!(
                     f,
-                    "{field}: EC2 shows no matching route table of {vpc_id} to these credentials; route tables of gateways do not match"
+                    "{field}: EC2 shows no matching route table of {vpc_id} to these credentials; route tables of gateways and excluded route tables do not match"
                 )
             }
             Self::NoCidrBlocks => f.write_str("EC2 does not show the CIDR blocks of both ends yet"),
@@ -144,6 +163,12 @@ impl fmt::Display for RouteProblem {
                 write!(
                     f,
                     "{field}: {destination} does not lie within one CIDR block of the other end ({blocks}), so it gets no route; correct or remove it"
+                )
+            }
+            Self::PartialExclusion { field, exclusion, destination } => {
+                write!(
+                    f,
+                    "{field}.excludeCidrBlocks: {exclusion} is only a part of the destination {destination}, which has a route to all of its addresses; exclude all of {destination}, or list in {field}.destinationCidrBlocks only the parts that need a route"
                 )
             }
             Self::NoIpv6 { field, destination, vpc_id } => {
@@ -163,6 +188,13 @@ impl fmt::Display for RouteProblem {
                 write!(
                     f,
                     "{route_table_id} has a route to {destination} through {connection_id}, which status.routes records; EC2 no longer shows {connection_id}, so nothing proves that the route belongs to this resource, and it was not removed. Delete it by hand"
+                )
+            }
+            Self::FullTable { field, route_table_id, destinations, quota } => {
+                let destinations = destinations.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                write!(
+                    f,
+                    "{route_table_id} has as many routes as AWS's quota allows ({quota}), so it gets no route to {destinations}; remove routes from it, exclude it in {field}.routeTables.exclude, or ask AWS for a higher quota (L-93826ACB, routes per route table)"
                 )
             }
             Self::TooManyRoutes { field, wanted, limit } => {

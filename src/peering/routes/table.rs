@@ -4,9 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::api::RouteTableSelector;
+use crate::api::{RouteTableExclusion, RouteTableSelector};
+
+/// The target of the routes within a VPC.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Route.html>
+const LOCAL: &str = "local";
 
 /// A route table as EC2 shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -111,14 +115,39 @@ impl<T: Into<Arc<RouteTable>>> FromIterator<T> for RouteTables {
 impl RouteTableSelector {
     /// Whether it selects the table. A table of a gateway cannot have the routes, so no selector matches it.
     pub(super) fn matches(&self, table: &RouteTable) -> bool {
-        if table.gateway_id.is_some() {
+        if table.gateway_id.is_some() || self.excludes(table) {
             return false;
         }
-        let has = |(key, value): (&String, &String)| table.tags.get(key) == Some(value);
-        self.all
-            || (self.main && table.main)
-            || self.ids.contains(&table.id)
-            || (!self.tags.is_empty() && self.tags.iter().all(has))
+        self.all || (self.main && table.main) || self.ids.contains(&table.id) || table.has_all(&self.tags)
+    }
+
+    /// Whether the table gets no routes, whatever else matches it.
+    pub(super) fn excludes(&self, table: &RouteTable) -> bool {
+        let is_excluded =
+            |exclude: &RouteTableExclusion| exclude.ids.contains(&table.id) || table.has_all(&exclude.tags);
+        self.exclude.as_ref().is_some_and(is_excluded)
+    }
+}
+
+impl RouteTable {
+    /// The routes of an address family that count towards AWS's quota. Local routes do not.
+    pub(super) fn routes_of_family(&self, of: &IpNet) -> usize {
+        let is_counted = |route: &&Route| {
+            matches!(route.destination, IpNet::V4(_)) == matches!(of, IpNet::V4(_))
+                && route.target != Target::Other(LOCAL.into())
+        };
+        self.routes.iter().filter(is_counted).count()
+    }
+
+    /// The routes of the address family with the most of them.
+    pub(crate) fn most_routes(&self) -> usize {
+        let families = [Ipv4Net::default().into(), Ipv6Net::default().into()];
+        families.iter().map(|family| self.routes_of_family(family)).max().unwrap_or_default()
+    }
+
+    /// Whether the table has all of these tags. False if there are none: an empty field selects nothing.
+    fn has_all(&self, tags: &BTreeMap<String, String>) -> bool {
+        !tags.is_empty() && tags.iter().all(|(key, value)| self.tags.get(key) == Some(value))
     }
 }
 

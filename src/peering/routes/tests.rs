@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod exclusions;
 mod interleavings;
+mod quotas;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +19,7 @@ use crate::api::{
     VpcInfo,
 };
 use crate::peering::authority::Authorized;
+use crate::peering::quota::{Quota, Quotas};
 use crate::peering::settings::MAX_ROUTES;
 
 const VPC: &str = "vpc-1";
@@ -91,7 +94,7 @@ fn record(entries: &[&str]) -> BTreeSet<ManagedRoute> {
 
 fn to(selector: RouteTableSelector, destinations: &[&str]) -> Routes {
     let destination_cidr_blocks = destinations.iter().map(|block| (*block).to_owned()).collect();
-    Routes { route_tables: selector, destination_cidr_blocks }
+    Routes { route_tables: selector, destination_cidr_blocks, ..Routes::default() }
 }
 
 fn main_table() -> RouteTableSelector {
@@ -128,6 +131,7 @@ struct Case {
     siblings: BTreeMap<String, RequestedConnection>,
     trust: Trust,
     answers: RouteAnswers,
+    quota: Quota,
 }
 
 impl Case {
@@ -148,6 +152,7 @@ impl Case {
             siblings: BTreeMap::new(),
             trust: Trust::all(),
             answers: RouteAnswers { is_settled: true, ..RouteAnswers::default() },
+            quota: Quotas::default().routes_per_table,
         }
     }
 
@@ -169,6 +174,7 @@ impl Case {
             tables: &self.tables,
             recorded: &self.recorded,
             answers: &self.answers,
+            quota: self.quota,
             limit: MAX_ROUTES,
         }
     }

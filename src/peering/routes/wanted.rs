@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use super::cidr::{cidr_blocks, parse};
+use super::cidr::{cidr_blocks, parse, parse_all};
 use super::problem::RouteProblem;
 use super::routing::Routing;
 use super::table::{RouteEntry, RouteTable};
@@ -40,7 +40,11 @@ fn tables(routing: Routing<'_>, selector: &RouteTableSelector, problems: &mut Ve
         .map(|table| table.id.clone())
         .collect();
     let field = |name: &str| format!("{}.routeTables.{name}", routing.field);
-    for id in selector.ids.iter().filter(|id| !selected.contains(*id)) {
+    let is_excluded = |id: &String| {
+        selector.exclude.as_ref().is_some_and(|exclude| exclude.ids.contains(id))
+            || routing.tables.get(id).is_some_and(|table| table.vpc_id == routing.vpc_id && selector.excludes(table))
+    };
+    for id in selector.ids.iter().filter(|id| !selected.contains(*id) && !is_excluded(id)) {
         let (field, id) = (field("ids"), id.clone());
         let vpc_id = routing.vpc_id.to_owned();
         problems.push(match routing.tables.get(&id) {
@@ -78,15 +82,21 @@ fn destinations(
     let field = || format!("{}.destinationCidrBlocks", routing.field);
     // AWS does not document its answer to an IPv6 route in a VPC without IPv6, so the operator does not ask for one.
     let has_family = |block: &IpNet| matches!(block, IpNet::V4(_)) || !routing.own.ipv6_cidr_block_set.is_empty();
+    let excluded = parse_all(&routes.exclude_cidr_blocks);
+    let is_excluded = |block: &IpNet| excluded.iter().any(|exclusion| exclusion.contains(block));
     let mut destinations = BTreeSet::new();
     let mut unexpected = BTreeSet::new();
     if routes.destination_cidr_blocks.is_empty() {
-        (destinations, unexpected) =
-            blocks.into_iter().filter(has_family).partition(|block| routing.trust.allows(block));
+        (destinations, unexpected) = blocks
+            .into_iter()
+            .filter(has_family)
+            .filter(|block| !is_excluded(block))
+            .partition(|block| routing.trust.allows(block));
     } else {
         for text in &routes.destination_cidr_blocks {
             let is_within = |one: &IpNet| blocks.iter().any(|other| other.contains(one));
             match parse(text).filter(is_within) {
+                Some(destination) if is_excluded(&destination) => {}
                 Some(destination) if !has_family(&destination) => problems.push(RouteProblem::NoIpv6 {
                     field: field(),
                     destination,
@@ -105,6 +115,7 @@ fn destinations(
             }
         }
     }
+    problems.extend(partial_exclusions(routing.field, &excluded, &destinations));
     for block in unexpected {
         let to_allow = routing.trust.to_allow.clone().unwrap_or_else(|| {
             let all: Vec<_> = destinations.iter().chain([&block]).map(ToString::to_string).collect();
@@ -113,4 +124,19 @@ fn destinations(
         problems.push(RouteProblem::UnexpectedCidrBlock { block, tables: tables.iter().cloned().collect(), to_allow });
     }
     Some(destinations)
+}
+
+/// The excluded blocks that are smaller than a destination. A route leads to all of its destination, so that they have
+/// no effect.
+fn partial_exclusions(
+    field: &str,
+    excluded: &BTreeSet<IpNet>,
+    destinations: &BTreeSet<IpNet>,
+) -> impl Iterator<Item = RouteProblem> {
+    let pairs =
+        excluded.iter().flat_map(|exclusion| destinations.iter().map(move |destination| (exclusion, destination)));
+    pairs.filter(|(exclusion, destination)| destination.contains(*exclusion)).map(move |(exclusion, destination)| {
+        let field = field.to_owned();
+        RouteProblem::PartialExclusion { field, exclusion: *exclusion, destination: *destination }
+    })
 }

@@ -162,6 +162,7 @@ impl Inputs<'_> {
             tables,
             recorded: &recorded.routes,
             answers: &observed.route_answers,
+            quota: observed.quotas.get(&side).copied().unwrap_or_default().routes_per_table,
             limit: MAX_ROUTES,
         })))
     }

@@ -295,6 +295,7 @@ impl Inputs<'_> {
             tables,
             recorded: &through_this,
             answers: &observed.route_answers,
+            quota: observed.quotas.routes_per_table,
             // One status records the routes of all connections.
             limit: MAX_ROUTES.saturating_sub(others.len()),
         })))

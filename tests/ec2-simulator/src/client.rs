@@ -116,6 +116,11 @@ impl Client {
         self.send(Method::PUT, "state", Some(scene)).await
     }
 
+    /// Adds the resources of a scene to the world. A resource replaces the one with its ID.
+    pub async fn add(&self, scene: &Scene) -> Result<Scene> {
+        self.send(Method::POST, "state", Some(scene)).await
+    }
+
     /// Creates an access key. The first key of an account creates the account.
     pub async fn create_key(&self, account: &str) -> Result<Credentials> {
         let key = NewKey { account: account.to_owned(), access_key_id: None };

@@ -132,12 +132,18 @@ fn journal(simulator: &Simulator, method: &Method, query: &str) -> Outcome {
     write(state.journal.read(&query))
 }
 
+/// `PUT` replaces the world, and `POST` adds resources to it.
 fn state(simulator: &Simulator, method: &Method, body: &[u8]) -> Outcome {
-    if *method == Method::PUT {
-        let scene: Scene = parse(body)?;
-        simulator.load(scene)?;
-    } else {
-        require_method(method, &Method::GET)?;
+    match *method {
+        Method::PUT => simulator.load(parse(body)?)?,
+        Method::POST => {
+            let scene: Scene = parse(body)?;
+            if scene.now.is_some() || scene.settings.is_some() || scene.random.is_some() {
+                return Err(bad_request("POST state takes resources only: remove now, settings and random"));
+            }
+            simulator.state().world.add(scene)?;
+        }
+        _ => require_method(method, &Method::GET)?,
     }
     let state = simulator.state();
     write(state.world.scene(state.clock.now()))

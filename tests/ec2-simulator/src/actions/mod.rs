@@ -1,10 +1,16 @@
 //! The API actions. Each action parses its parameters, applies them to the world and writes the response.
 
 mod describe_peerings;
+mod listing;
+mod network_acl;
+mod network_interface;
 mod peering;
+mod prefix_list;
 mod quota;
 mod route;
+mod security_group;
 mod sts;
+mod subnet;
 mod tag;
 mod vpc;
 
@@ -85,12 +91,20 @@ const ACTIONS: &[Action] = &[
     Action::mutating::<tag::Delete>("DeleteTags"),
     Action::mutating::<vpc::Delete>("DeleteVpc"),
     Action::mutating::<peering::Delete>("DeleteVpcPeeringConnection"),
+    Action::read_only::<prefix_list::Describe>("DescribeManagedPrefixLists"),
+    Action::read_only::<network_acl::Describe>("DescribeNetworkAcls"),
+    Action::read_only::<network_interface::Describe>("DescribeNetworkInterfaces"),
     Action::read_only::<route::DescribeTables>("DescribeRouteTables"),
+    Action::read_only::<security_group::DescribeRules>("DescribeSecurityGroupRules"),
+    Action::read_only::<security_group::Describe>("DescribeSecurityGroups"),
+    Action::read_only::<security_group::DescribeStale>("DescribeStaleSecurityGroups"),
+    Action::read_only::<subnet::Describe>("DescribeSubnets"),
     Action::read_only::<tag::Describe>("DescribeTags"),
     Action::read_only::<vpc::DescribeAttribute>("DescribeVpcAttribute"),
     Action::read_only::<describe_peerings::Describe>("DescribeVpcPeeringConnections"),
     Action::read_only::<vpc::Describe>("DescribeVpcs"),
     Action::mutating::<vpc::DisassociateCidrBlock>("DisassociateVpcCidrBlock"),
+    Action::read_only::<prefix_list::Entries>("GetManagedPrefixListEntries"),
     Action::mutating::<vpc::ModifyAttribute>("ModifyVpcAttribute"),
     Action::mutating::<peering::ModifyOptions>("ModifyVpcPeeringConnectionOptions"),
     Action::mutating::<peering::Reject>("RejectVpcPeeringConnection"),

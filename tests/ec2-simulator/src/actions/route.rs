@@ -8,9 +8,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::{Context, Handler, done, write_tags};
 use crate::error::{Error, Result};
 use crate::protocol::{Filters, Page, Params, Xml};
+use crate::world::cidr_block::parse_block;
 use crate::world::id::ResourceKind;
-use crate::world::route::{Origin, Route, Target};
-use crate::world::vpc::parse_block;
+use crate::world::route::{Destination, Origin, Route, Target};
 use crate::world::{Call, RouteTable, Tags, Vpc, World};
 
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateRouteTable.html>
@@ -82,7 +82,7 @@ impl Handler for Replace {
 }
 
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteRoute.html>
-pub(super) struct Delete(String, IpNet);
+pub(super) struct Delete(String, Destination);
 
 impl Handler for Delete {
     fn parse(params: &mut Params) -> Result<Self> {
@@ -90,17 +90,35 @@ impl Handler for Delete {
     }
 
     fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
-        world.delete_route(&context.call, &self.0, self.1)?;
+        world.delete_route(&context.call, &self.0, &self.1)?;
         Ok(done())
     }
 }
 
+/// The parameters that name a target, and the elements of the response that show it.
+const TARGETS: &[(&str, &str, &str)] = &[
+    ("VpcPeeringConnectionId", "vpcPeeringConnectionId", "pcx"),
+    ("TransitGatewayId", "transitGatewayId", "tgw"),
+    ("NatGatewayId", "natGatewayId", "nat"),
+    ("EgressOnlyInternetGatewayId", "egressOnlyInternetGatewayId", "eigw"),
+    ("NetworkInterfaceId", "networkInterfaceId", "eni"),
+    ("InstanceId", "instanceId", "i"),
+    ("GatewayId", "gatewayId", ""),
+];
+
+/// The element of the response that shows a target. Gateways of all other kinds share one.
+fn element_of(target: &str) -> &'static str {
+    let prefix = target.split_once('-').map_or("", |(prefix, _)| prefix);
+    TARGETS.iter().find(|(_, _, one)| *one == prefix).map_or("gatewayId", |(_, element, _)| element)
+}
+
 fn take_route(params: &mut Params) -> Result<Route> {
     let destination = take_destination(params)?;
-    let target = match (params.take("VpcPeeringConnectionId"), params.take("GatewayId")) {
-        (Some(id), None) => Target::Peering(id),
-        (None, Some(id)) => Target::Gateway(id),
-        (None, None) => {
+    let mut targets: Vec<_> = TARGETS.iter().filter_map(|(name, ..)| Some((*name, params.take(name)?))).collect();
+    let target = match (targets.pop(), targets.pop()) {
+        (Some(("VpcPeeringConnectionId", id)), None) => Target::Peering(id),
+        (Some((_, id)), None) => Target::Gateway(id),
+        (None, _) => {
             let message = "The request must contain exactly one of gatewayId, vpcPeeringConnectionId";
             return Err(Error::new("MissingParameter", message));
         }
@@ -112,16 +130,18 @@ fn take_route(params: &mut Params) -> Result<Route> {
 }
 
 /// EC2 clears the host bits of a block: 100.68.0.18/18 becomes 100.68.0.0/18.
-fn take_destination(params: &mut Params) -> Result<IpNet> {
-    match (params.take("DestinationCidrBlock"), params.take("DestinationIpv6CidrBlock")) {
-        (Some(block), None) => {
-            parse_block::<Ipv4Net>("DestinationCidrBlock", &block).map(|block| IpNet::V4(block.trunc()))
+fn take_destination(params: &mut Params) -> Result<Destination> {
+    let names = ["DestinationCidrBlock", "DestinationIpv6CidrBlock", "DestinationPrefixListId"];
+    match names.map(|name| params.take(name)) {
+        [Some(block), None, None] => {
+            parse_block::<Ipv4Net>(names[0], &block).map(|block| Destination::Block(IpNet::V4(block.trunc())))
         }
-        (None, Some(block)) => {
-            parse_block::<Ipv6Net>("DestinationIpv6CidrBlock", &block).map(|block| IpNet::V6(block.trunc()))
+        [None, Some(block), None] => {
+            parse_block::<Ipv6Net>(names[1], &block).map(|block| Destination::Block(IpNet::V6(block.trunc())))
         }
-        (None, None) => Err(Error::missing_parameter("DestinationCidrBlock")),
-        (Some(_), Some(_)) => Err(Error::new("InvalidParameterCombination", "A route has exactly one destination.")),
+        [None, None, Some(list)] => Ok(Destination::PrefixList(list)),
+        [None, None, None] => Err(Error::missing_parameter("DestinationCidrBlock")),
+        _ => Err(Error::new("InvalidParameterCombination", "A route has exactly one destination.")),
     }
 }
 
@@ -191,34 +211,68 @@ impl Handler for DescribeTables {
 
 /// A route as `DescribeRouteTables` shows it. Local routes are included.
 struct ShownRoute {
-    destination: IpNet,
-    gateway: Option<String>,
-    peering: Option<String>,
+    destination: Destination,
+    target: String,
     state: &'static str,
     origin: &'static str,
 }
 
+impl ShownRoute {
+    /// The target, if the element of the response shows it.
+    fn target_as(&self, element: &str) -> Option<String> {
+        (element_of(&self.target) == element).then(|| self.target.clone())
+    }
+}
+
 fn shown_routes(world: &World, table: &RouteTable) -> Vec<ShownRoute> {
     let local = world.vpc_of(table).into_iter().flat_map(Vpc::blocks).map(|destination| ShownRoute {
-        destination,
-        gateway: Some("local".into()),
-        peering: None,
+        destination: Destination::Block(destination),
+        target: "local".into(),
         state: "active",
         origin: "CreateRouteTable",
     });
     let made = table.routes.iter().map(|route| {
-        let (gateway, peering) = match &route.target {
-            Target::Peering(id) => (None, Some(id.clone())),
-            Target::Gateway(id) => (Some(id.clone()), None),
-        };
+        let (Target::Peering(target) | Target::Gateway(target)) = route.target.clone();
         let state = if world.is_route_active(route) { "active" } else { "blackhole" };
         let origin = match route.origin {
             Origin::CreateRoute => "CreateRoute",
             Origin::EnableVgwRoutePropagation => "EnableVgwRoutePropagation",
         };
-        ShownRoute { destination: route.destination, gateway, peering, state, origin }
+        ShownRoute { destination: route.destination.clone(), target, state, origin }
     });
     local.chain(made).collect()
+}
+
+/// An association as `DescribeRouteTables` shows it.
+struct ShownAssociation<'a> {
+    id: String,
+    main: bool,
+    subnet: Option<&'a str>,
+    gateway: Option<&'a str>,
+}
+
+/// The main table is associated with its VPC, in addition to the subnets that it may be associated with. A subnet
+/// without a table of its own uses the main table and is not shown there.
+/// <https://docs.aws.amazon.com/vpc/latest/userguide/WorkWithRouteTables.html#subnet-association-main>
+fn associations(table: &RouteTable) -> Vec<ShownAssociation<'_>> {
+    let id = |resource: &str| {
+        let digits = resource.split_once('-').map_or("", |(_, digits)| digits);
+        format!("rtbassoc-{digits}")
+    };
+    let main = ShownAssociation { id: id(&table.id), main: true, subnet: None, gateway: None };
+    let subnets = table.subnet_ids.iter().map(|subnet| ShownAssociation {
+        id: id(subnet),
+        main: false,
+        subnet: Some(subnet),
+        gateway: None,
+    });
+    let gateways = table.gateway_id.iter().map(|gateway| ShownAssociation {
+        id: id(gateway),
+        main: false,
+        subnet: None,
+        gateway: Some(gateway),
+    });
+    table.main.then_some(main).into_iter().chain(subnets).chain(gateways).collect()
 }
 
 fn write(xml: &mut Xml, world: &World, call: &Call, table: &RouteTable) {
@@ -226,20 +280,21 @@ fn write(xml: &mut Xml, world: &World, call: &Call, table: &RouteTable) {
     xml.text("vpcId", &table.vpc_id);
     xml.text("ownerId", &table.location.account);
     xml.list("routeSet", shown_routes(world, table), |xml, route| {
-        match route.destination {
-            IpNet::V4(block) => xml.text("destinationCidrBlock", block),
-            IpNet::V6(block) => xml.text("destinationIpv6CidrBlock", block),
+        match &route.destination {
+            Destination::Block(IpNet::V4(block)) => xml.text("destinationCidrBlock", block),
+            Destination::Block(IpNet::V6(block)) => xml.text("destinationIpv6CidrBlock", block),
+            Destination::PrefixList(list) => xml.text("destinationPrefixListId", list),
         }
-        xml.optional("gatewayId", route.gateway);
-        xml.optional("vpcPeeringConnectionId", route.peering);
+        xml.text(element_of(&route.target), &route.target);
         xml.text("state", route.state);
         xml.text("origin", route.origin);
     });
-    xml.list("associationSet", is_associated(table).then_some(()), |xml, ()| {
-        xml.text("routeTableAssociationId", association_id(table));
+    xml.list("associationSet", associations(table), |xml, association| {
+        xml.text("routeTableAssociationId", association.id);
         xml.text("routeTableId", &table.id);
-        xml.text("main", table.main);
-        xml.optional("gatewayId", table.gateway_id.as_ref());
+        xml.text("main", association.main);
+        xml.optional("subnetId", association.subnet);
+        xml.optional("gatewayId", association.gateway);
         xml.element("associationState", |xml| xml.text("state", "associated"));
     });
     let propagated = table.routes.iter().filter(|route| !route.is_static());
@@ -253,41 +308,43 @@ fn write(xml: &mut Xml, world: &World, call: &Call, table: &RouteTable) {
     write_tags(xml, world.shown_tags(&call.location, &table.id));
 }
 
-/// The simulator associates main route tables with their VPC, and the tables of a scene with their gateway. A table has
-/// at most one association.
-fn is_associated(table: &RouteTable) -> bool {
-    table.main || table.gateway_id.is_some()
-}
-
-fn association_id(table: &RouteTable) -> String {
-    table.id.replacen("rtb-", "rtbassoc-", 1)
-}
-
 fn values<'a>(world: &World, table: &'a RouteTable, name: &str) -> Vec<Cow<'a, str>> {
-    let of_routes = |value: fn(ShownRoute) -> Option<String>| {
-        shown_routes(world, table).into_iter().filter_map(value).map(Cow::Owned).collect()
+    let of_routes = |value: &dyn Fn(&ShownRoute) -> Option<String>| {
+        shown_routes(world, table).iter().filter_map(value).map(Cow::Owned).collect()
+    };
+    let by_target = |element| of_routes(&|route| route.target_as(element));
+    let of_associations = |value: fn(ShownAssociation<'a>) -> Option<Cow<'a, str>>| {
+        associations(table).into_iter().filter_map(value).collect()
     };
     match name {
-        "association.gateway-id" => table.gateway_id.iter().map(|id| id.as_str().into()).collect(),
-        "association.main" if is_associated(table) => vec![table.main.to_string().into()],
-        "association.route-table-association-id" if is_associated(table) => vec![association_id(table).into()],
-        "association.route-table-id" if is_associated(table) => vec![table.id.as_str().into()],
+        "association.gateway-id" => of_associations(|one| one.gateway.map(Cow::Borrowed)),
+        "association.main" => of_associations(|one| Some(one.main.to_string().into())),
+        "association.route-table-association-id" => of_associations(|one| Some(one.id.into())),
+        "association.route-table-id" if !associations(table).is_empty() => vec![table.id.as_str().into()],
+        "association.subnet-id" => of_associations(|one| one.subnet.map(Cow::Borrowed)),
         "owner-id" => vec![table.location.account.as_str().into()],
         "route-table-id" => vec![table.id.as_str().into()],
-        "route.destination-cidr-block" => of_routes(|route| match route.destination {
+        "route.destination-cidr-block" => of_routes(&|route| match route.destination.block()? {
             IpNet::V4(block) => Some(block.to_string()),
             IpNet::V6(_) => None,
         }),
-        "route.destination-ipv6-cidr-block" => of_routes(|route| match route.destination {
+        "route.destination-ipv6-cidr-block" => of_routes(&|route| match route.destination.block()? {
             IpNet::V4(_) => None,
             IpNet::V6(block) => Some(block.to_string()),
         }),
-        "route.gateway-id" => of_routes(|route| route.gateway),
-        "route.origin" => of_routes(|route| Some(route.origin.to_owned())),
-        "route.state" => of_routes(|route| Some(route.state.to_owned())),
-        "route.vpc-peering-connection-id" => of_routes(|route| route.peering),
+        "route.destination-prefix-list-id" => of_routes(&|route| match &route.destination {
+            Destination::Block(_) => None,
+            Destination::PrefixList(list) => Some(list.clone()),
+        }),
+        "route.egress-only-internet-gateway-id" => by_target("egressOnlyInternetGatewayId"),
+        "route.gateway-id" => by_target("gatewayId"),
+        "route.instance-id" => by_target("instanceId"),
+        "route.nat-gateway-id" => by_target("natGatewayId"),
+        "route.origin" => of_routes(&|route| Some(route.origin.to_owned())),
+        "route.state" => of_routes(&|route| Some(route.state.to_owned())),
+        "route.transit-gateway-id" => by_target("transitGatewayId"),
+        "route.vpc-peering-connection-id" => by_target("vpcPeeringConnectionId"),
         "vpc-id" => vec![table.vpc_id.as_str().into()],
-        // The targets that the other filters name are not simulated, so these filters match nothing.
         _ => Vec::new(),
     }
 }

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use super::{Context, Handler, done, write_tags};
 use crate::error::{Error, Result};
 use crate::protocol::{Filters, Page, Params, Xml};
+use crate::world::cidr_block::{NewBlock, parse_block};
 use crate::world::id::ResourceKind;
-use crate::world::vpc::{Ipv6Block, NewBlock, parse_block};
+use crate::world::vpc::Ipv6Block;
 use crate::world::{Call, Tags, Vpc, World};
 
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVpc.html>

@@ -44,6 +44,8 @@ const CONNECTION: Resource = Resource {
 const ROUTE_TABLE: Resource =
     Resource { kind: "route-table", keys: &["aws:ResourceTag/", "ec2:ResourceTag/", "ec2:RouteTableID", "ec2:Vpc"] };
 
+const PREFIX_LIST: Resource = Resource { kind: "prefix-list", keys: &["aws:ResourceTag/", "ec2:ResourceTag/"] };
+
 const ROLE: Resource = Resource { kind: "role", keys: &[] };
 const QUEUE: Resource = Resource { kind: "queue", keys: &[] };
 
@@ -122,10 +124,18 @@ pub const ACTIONS: &[Action] = &[
         keys: &["aws:TagKeys", "ec2:Region"],
     },
     Action { name: "ec2:DeleteVpcPeeringConnection", resources: &[CONNECTION], keys: REGION },
+    Action { name: "ec2:DescribeManagedPrefixLists", resources: &[], keys: REGION },
+    Action { name: "ec2:DescribeNetworkAcls", resources: &[], keys: REGION },
+    Action { name: "ec2:DescribeNetworkInterfaces", resources: &[], keys: REGION },
     Action { name: "ec2:DescribeRouteTables", resources: &[], keys: REGION },
+    Action { name: "ec2:DescribeSecurityGroupRules", resources: &[], keys: REGION },
+    Action { name: "ec2:DescribeSecurityGroups", resources: &[], keys: REGION },
+    Action { name: "ec2:DescribeStaleSecurityGroups", resources: &[], keys: REGION },
+    Action { name: "ec2:DescribeSubnets", resources: &[], keys: REGION },
     Action { name: "ec2:DescribeVpcAttribute", resources: &[VPC], keys: REGION },
     Action { name: "ec2:DescribeVpcPeeringConnections", resources: &[], keys: REGION },
     Action { name: "ec2:DescribeVpcs", resources: &[], keys: REGION },
+    Action { name: "ec2:GetManagedPrefixListEntries", resources: &[PREFIX_LIST], keys: REGION },
     Action {
         name: "ec2:ModifyVpcAttribute",
         resources: &[Resource {

@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::reference;
 use crate::protocol::Params;
+use crate::world::id::ResourceKind;
 use crate::world::identity::Service;
 use crate::world::peering::End;
 use crate::world::region::partition;
@@ -72,6 +73,13 @@ impl RequestBuilder<'_> {
                 vec![self.on_table(action, &params.take("RouteTableId")?, Vec::new())?]
             }
             "ec2:DescribeVpcAttribute" | "ec2:ModifyVpcAttribute" => vec![self.on_vpc(action, &params.take("VpcId")?)?],
+            "ec2:GetManagedPrefixListEntries" => {
+                let list = self.world.prefix_list(self.call, &params.take("PrefixListId")?).ok()?;
+                // The ARN of a shared list has the account of its owner.
+                let mut request = self.request(action, "prefix-list", &list.id, self.resource_tags(&list.id));
+                request.resource = arn(&list.location, "prefix-list", &list.id);
+                vec![request]
+            }
             "ec2:CreateTags" | "ec2:DeleteTags" => {
                 let tags = params.pairs("Tag").ok()?;
                 let resources = params.list("ResourceId");
@@ -81,7 +89,12 @@ impl RequestBuilder<'_> {
                         let keys = self.vpc_keys(id)?;
                         Some(self.request(action, "vpc", id, keys.into_iter().chain(request_tags(&tags)).collect()))
                     }
-                    _ => self.on_table(action, id, request_tags(&tags)),
+                    "rtb" => self.on_table(action, id, request_tags(&tags)),
+                    // The operator tags no other resources, so the reference lists none.
+                    _ => {
+                        let kind = ResourceKind::of(id)?.type_name();
+                        Some(self.request(action, kind, id, [request_tags(&tags), self.resource_tags(id)].concat()))
+                    }
                 };
                 resources.iter().map(request).collect::<Option<_>>()?
             }
@@ -167,10 +180,10 @@ impl RequestBuilder<'_> {
 
     fn on_connection(&self, action: &reference::Action, id: &str, request: Keys) -> Option<AuthorizationRequest> {
         let peering = self.world.peering(self.call, id).ok()?;
-        let arn = |end: &End| vpc_arn(&end.location, &end.vpc_id);
+        let vpc = |end: &End| vpc_arn(&end.location, &end.vpc_id);
         let mut keys = [request, self.resource_tags(id)].concat();
-        keys.push(("ec2:RequesterVpc".into(), arn(&peering.requester)));
-        keys.push(("ec2:AccepterVpc".into(), arn(&peering.accepter)));
+        keys.push(("ec2:RequesterVpc".into(), vpc(&peering.requester)));
+        keys.push(("ec2:AccepterVpc".into(), vpc(&peering.accepter)));
         keys.push(("ec2:VpcPeeringConnectionID".into(), id.to_owned()));
         Some(self.request(action, CONNECTION, id, keys))
     }
@@ -191,10 +204,9 @@ impl RequestBuilder<'_> {
     }
 
     fn request(&self, action: &reference::Action, kind: &str, id: &str, keys: Keys) -> AuthorizationRequest {
-        let Location { account, region } = &self.call.location;
         AuthorizationRequest {
             action: action.name.to_owned(),
-            resource: format!("arn:{}:ec2:{region}:{account}:{kind}/{id}", partition(region)),
+            resource: arn(&self.call.location, kind, id),
             context: self.context(|key| action.lists(kind, key), keys),
         }
     }
@@ -234,7 +246,11 @@ fn specified_tags(params: &mut Params) -> Option<Vec<(String, Option<String>)>> 
 const CONNECTION: &str = "vpc-peering-connection";
 
 fn vpc_arn(location: &Location, id: &str) -> String {
-    format!("arn:{}:ec2:{}:{}:vpc/{id}", partition(&location.region), location.region, location.account)
+    arn(location, "vpc", id)
+}
+
+fn arn(Location { account, region }: &Location, kind: &str, id: &str) -> String {
+    format!("arn:{}:ec2:{region}:{account}:{kind}/{id}", partition(region))
 }
 
 /// `aws:TagKeys` has every tag key. `aws:RequestTag` has only tags with a value, because DeleteTags may omit the value.

@@ -8,10 +8,26 @@ pub(crate) enum ResourceKind {
     Vpc,
     VpcPeeringConnection,
     RouteTable,
+    Subnet,
+    NetworkAcl,
+    SecurityGroup,
+    SecurityGroupRule,
+    NetworkInterface,
+    PrefixList,
 }
 
 impl ResourceKind {
-    const ALL: [Self; 3] = [Self::Vpc, Self::VpcPeeringConnection, Self::RouteTable];
+    const ALL: [Self; 9] = [
+        Self::Vpc,
+        Self::VpcPeeringConnection,
+        Self::RouteTable,
+        Self::Subnet,
+        Self::NetworkAcl,
+        Self::SecurityGroup,
+        Self::SecurityGroupRule,
+        Self::NetworkInterface,
+        Self::PrefixList,
+    ];
 
     /// Derives the resource type from the prefix of an ID.
     pub(crate) fn of(id: &str) -> Option<Self> {
@@ -24,6 +40,12 @@ impl ResourceKind {
             Self::Vpc => "vpc",
             Self::VpcPeeringConnection => "pcx",
             Self::RouteTable => "rtb",
+            Self::Subnet => "subnet",
+            Self::NetworkAcl => "acl",
+            Self::SecurityGroup => "sg",
+            Self::SecurityGroupRule => "sgr",
+            Self::NetworkInterface => "eni",
+            Self::PrefixList => "pl",
         }
     }
 
@@ -33,6 +55,12 @@ impl ResourceKind {
             Self::Vpc => "vpc",
             Self::VpcPeeringConnection => "vpc-peering-connection",
             Self::RouteTable => "route-table",
+            Self::Subnet => "subnet",
+            Self::NetworkAcl => "network-acl",
+            Self::SecurityGroup => "security-group",
+            Self::SecurityGroupRule => "security-group-rule",
+            Self::NetworkInterface => "network-interface",
+            Self::PrefixList => "prefix-list",
         }
     }
 
@@ -47,6 +75,16 @@ impl ResourceKind {
                 "vpcPeeringConnection",
             ),
             Self::RouteTable => ("InvalidRouteTableID.NotFound", "InvalidRouteTableId.Malformed", "routeTable"),
+            Self::Subnet => ("InvalidSubnetID.NotFound", "InvalidSubnetID.Malformed", "subnet"),
+            Self::NetworkAcl => ("InvalidNetworkAclID.NotFound", "InvalidNetworkAclId.Malformed", "networkAcl"),
+            Self::SecurityGroup => ("InvalidGroup.NotFound", "InvalidGroupId.Malformed", "security group"),
+            Self::SecurityGroupRule => {
+                ("InvalidSecurityGroupRuleId.NotFound", "InvalidSecurityGroupRuleId.Malformed", "security group rule")
+            }
+            Self::NetworkInterface => {
+                ("InvalidNetworkInterfaceID.NotFound", "InvalidNetworkInterfaceId.Malformed", "networkInterface")
+            }
+            Self::PrefixList => ("InvalidPrefixListID.NotFound", "InvalidPrefixListId.Malformed", "prefix list"),
         }
     }
 
@@ -74,6 +112,13 @@ impl ResourceKind {
     }
 }
 
+/// An ID that depends only on a text, so that a resource keeps its ID in every run.
+pub(crate) fn derived(prefix: &str, text: &str) -> String {
+    // FNV-1a gives the same hash on every machine.
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    format!("{prefix}-{:017x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, mix))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +137,7 @@ mod tests {
             assert_eq!(ResourceKind::VpcPeeringConnection.check(id).is_ok(), good, "{id}");
         }
         assert_eq!(ResourceKind::of("rtb-1"), Some(ResourceKind::RouteTable));
-        assert_eq!(ResourceKind::of("subnet-1"), None);
+        assert_eq!(ResourceKind::of("sgr-1"), Some(ResourceKind::SecurityGroupRule));
+        assert_eq!(ResourceKind::of("igw-1"), None);
     }
 }

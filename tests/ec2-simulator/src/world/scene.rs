@@ -1,16 +1,20 @@
 //! The world as JSON, to be saved, loaded or written by hand. All fields are optional.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::call::Location;
 use super::identity::{AccessKey, Role};
+use super::network_acl::NetworkAcl;
+use super::network_interface::NetworkInterface;
 use super::peering::Peering;
-use super::peering_index::PeeringIndex;
+use super::prefix_list::PrefixList;
 use super::route::RouteTable;
+use super::security_group::SecurityGroup;
 use super::settings::Settings;
+use super::subnet::Subnet;
 use super::tag::Tags;
 use super::vpc::Vpc;
 use super::{World, identity};
@@ -30,10 +34,21 @@ pub struct Scene {
     pub keys: Vec<AccessKey>,
     /// The roles.
     pub roles: Vec<Role>,
-    /// The VPCs. Loading creates a main route table for each VPC that has none.
+    /// The VPCs. Loading creates a main route table, a default network ACL and a default security group for each VPC
+    /// that has none.
     pub vpcs: Vec<Vpc>,
+    /// The subnets.
+    pub subnets: Vec<Subnet>,
     /// The route tables.
     pub route_tables: Vec<RouteTable>,
+    /// The network ACLs.
+    pub network_acls: Vec<NetworkAcl>,
+    /// The security groups.
+    pub security_groups: Vec<SecurityGroup>,
+    /// The network interfaces.
+    pub network_interfaces: Vec<NetworkInterface>,
+    /// The managed prefix lists.
+    pub prefix_lists: Vec<PrefixList>,
     /// The connections.
     pub peerings: Vec<Peering>,
     /// The tags.
@@ -70,55 +85,84 @@ impl World {
             keys: self.keys.values().filter(|key| key.id != identity::DEFAULT_KEY_ID).cloned().collect(),
             roles: self.roles.values().cloned().collect(),
             vpcs: self.vpcs.values().cloned().collect(),
+            subnets: self.subnets.values().cloned().collect(),
             route_tables: self.tables.values().cloned().collect(),
+            network_acls: self.acls.values().cloned().collect(),
+            security_groups: self.groups.values().cloned().collect(),
+            network_interfaces: self.interfaces.values().cloned().collect(),
+            prefix_lists: self.prefix_lists.values().cloned().collect(),
             peerings: self.peerings.iter().cloned().collect(),
             tags,
             random: Some(self.random.clone()),
         }
     }
 
-    /// Creates the world of a scene. `settings` apply if the scene has none. Fails if two resources have the same ID,
-    /// or a VPC has no IPv4 block.
-    pub(crate) fn from_scene(scene: Scene, settings: Settings, seed: u64) -> Result<Self> {
-        let mut world = Self::new(scene.settings.unwrap_or(settings), seed);
-        let mut ids = BTreeSet::new();
-        let mut unique = |id: &str| match ids.insert(id.to_owned()) {
-            true => Ok(()),
-            false => Err(Error::new("InvalidScene", format!("duplicate ID {id}"))),
-        };
-        world.random = scene.random.unwrap_or(world.random);
-        world.keys.extend(scene.keys.into_iter().map(|key| (key.id.clone(), key)));
+    /// Creates the world of a scene. `settings` apply if the scene has none. Fails as [`Self::add`].
+    pub(crate) fn from_scene(mut scene: Scene, settings: Settings, seed: u64) -> Result<Self> {
+        let mut world = Self::new(scene.settings.take().unwrap_or(settings), seed);
+        world.random = scene.random.take().unwrap_or(world.random);
+        world.add(scene)?;
+        Ok(world)
+    }
+
+    /// Adds the resources of a scene. A resource replaces the one with its ID. Fails if two resources of the scene have
+    /// the same ID, a VPC has no IPv4 block, or a resource names one that does not exist.
+    pub(crate) fn add(&mut self, scene: Scene) -> Result<()> {
+        scene.check_ids()?;
+        self.keys.extend(scene.keys.into_iter().map(|key| (key.id.clone(), key)));
         for role in scene.roles {
-            world.put_role(role)?;
+            self.put_role(role)?;
         }
-        for table in scene.route_tables {
-            unique(&table.id)?;
-            world.tables.insert(table.id.clone(), table);
-        }
-        let main = world.tables.values().filter(|table| table.main);
-        let with_main_table: BTreeSet<_> = main.map(|table| table.vpc_id.clone()).collect();
+        let with_main_table: BTreeSet<_> = {
+            let present = self.tables.values().filter(|table| table.main);
+            let main = present.chain(scene.route_tables.iter().filter(|table| table.main));
+            main.map(|table| table.vpc_id.clone()).collect()
+        };
         for vpc in scene.vpcs {
-            unique(&vpc.id)?;
             if vpc.cidr_blocks.is_empty() {
                 return Err(Error::new("InvalidScene", format!("{} has no cidr_blocks", vpc.id)));
             }
             if !with_main_table.contains(&vpc.id) {
-                let table = RouteTable::new(world.random.id("rtb"), &vpc, true);
-                world.tables.insert(table.id.clone(), table);
+                let table = RouteTable::new(self.random.id("rtb"), &vpc, true);
+                self.tables.insert(table.id.clone(), table);
             }
-            world.vpcs.insert(vpc.id.clone(), vpc);
+            if !self.vpcs.contains_key(&vpc.id) {
+                self.add_defaults(&vpc);
+            }
+            self.vpcs.insert(vpc.id.clone(), vpc);
         }
-        let mut peerings = PeeringIndex::default();
+        self.add_subnets(scene.subnets)?;
+        self.add_tables(scene.route_tables)?;
+        self.add_network_acls(scene.network_acls)?;
+        self.add_security_groups(scene.security_groups)?;
+        self.add_network_interfaces(scene.network_interfaces)?;
+        self.add_prefix_lists(scene.prefix_lists)?;
         for peering in scene.peerings {
-            unique(&peering.id)?;
-            peerings.insert(peering, &world.settings.visibility);
+            self.peerings.remove(&peering.id);
+            self.peerings.insert(peering, &self.settings.visibility);
         }
-        world.peerings = peerings;
-        let mut tags: HashMap<Location, BTreeMap<String, Tags>> = HashMap::new();
         for set in scene.tags {
-            tags.entry(set.location).or_default().entry(set.resource).or_default().extend(set.tags);
+            let resources = self.tags.entry(set.location).or_default();
+            resources.entry(set.resource).or_default().extend(set.tags);
         }
-        world.tags = tags;
-        Ok(world)
+        Ok(())
+    }
+}
+
+impl Scene {
+    fn check_ids(&self) -> Result<()> {
+        let ids = (self.vpcs.iter().map(|one| &one.id))
+            .chain(self.subnets.iter().map(|one| &one.id))
+            .chain(self.route_tables.iter().map(|one| &one.id))
+            .chain(self.network_acls.iter().map(|one| &one.id))
+            .chain(self.security_groups.iter().map(|one| &one.id))
+            .chain(self.network_interfaces.iter().map(|one| &one.id))
+            .chain(self.prefix_lists.iter().map(|one| &one.id))
+            .chain(self.peerings.iter().map(|one| &one.id));
+        let mut seen = BTreeSet::new();
+        match ids.into_iter().find(|id| !seen.insert(id.as_str())) {
+            Some(id) => Err(Error::new("InvalidScene", format!("duplicate ID {id}"))),
+            None => Ok(()),
+        }
     }
 }

@@ -134,6 +134,12 @@ impl World {
                 Some(ResourceKind::Vpc) => self.vpc(call, id).map(drop)?,
                 Some(ResourceKind::VpcPeeringConnection) => self.peering(call, id).map(drop)?,
                 Some(ResourceKind::RouteTable) => self.table(call, id).map(drop)?,
+                Some(kind) => {
+                    kind.check(id)?;
+                    if !self.is_part_visible(call, id) {
+                        return Err(kind.not_found(&[id]));
+                    }
+                }
                 None => return Err(Error::new("InvalidID", format!("The ID '{id}' is not valid"))),
             }
         }

@@ -1,15 +1,16 @@
 //! VPCs, their CIDR blocks and their DNS attributes.
 
-use std::time::Duration;
-
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::call::{Call, Location};
-use super::id::ResourceKind;
-use super::peering::{Phase, Side, saturating_add};
+use super::cidr_block::check_range;
+use super::id::{self, ResourceKind};
+use super::network_acl::NetworkAcl;
+use super::peering::{Phase, Side};
 use super::route::RouteTable;
+use super::security_group::SecurityGroup;
 use super::tag::Tags;
 use super::{World, tag};
 use crate::error::{Error, Result};
@@ -55,10 +56,6 @@ pub struct Disassociated {
     pub hidden_from: Timestamp,
 }
 
-/// How long `DescribeVpcs` shows a disassociated block, by the simulator's clock. AWS does not document it. Users
-/// observed 30 minutes to more than an hour (lyft/cni-ipvlan-vpc-k8s 49).
-const DISASSOCIATED_VISIBILITY: Duration = Duration::from_secs(60 * 60);
-
 /// The IPv6 block of a new VPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ipv6Block {
@@ -70,21 +67,11 @@ pub enum Ipv6Block {
     Own(Ipv6Net),
 }
 
-/// A block to be associated with a VPC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NewBlock {
-    Ipv4(Ipv4Net),
-    Ipv6(Ipv6Block),
-}
-
 impl Vpc {
     /// The association ID of a block. The simulator derives it from the VPC and the block, so a block that is
     /// associated again gets the same ID.
     pub(crate) fn association_id(&self, block: IpNet) -> String {
-        // FNV-1a gives the same hash on every machine and in every run.
-        let input = format!("{} {block}", self.id);
-        let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        format!("vpc-cidr-assoc-{:017x}", input.bytes().fold(0xcbf2_9ce4_8422_2325, mix))
+        id::derived("vpc-cidr-assoc", &format!("{} {block}", self.id))
     }
 
     /// All associated CIDR blocks, IPv4 and IPv6.
@@ -106,7 +93,7 @@ impl Vpc {
         self.blocks().any(|one| other.blocks().any(|two| one.contains(&two) || two.contains(&one)))
     }
 
-    fn is_visible(&self, location: &Location) -> bool {
+    pub(super) fn is_visible(&self, location: &Location) -> bool {
         let is_shared = self.location.region == location.region && self.shared_with.contains(&location.account);
         self.location == *location || is_shared
     }
@@ -142,11 +129,11 @@ impl World {
     }
 
     /// A VPC in any account and region.
-    pub(super) fn any_vpc(&self, id: &str) -> Option<&Vpc> {
+    pub(crate) fn any_vpc(&self, id: &str) -> Option<&Vpc> {
         self.vpcs.get(id)
     }
 
-    /// Creates a VPC and its main route table.
+    /// Creates a VPC with its main route table, default network ACL and default security group.
     ///
     /// # Errors
     /// `InvalidVpcRange` if the size of the block is not between /16 and /28:
@@ -174,126 +161,31 @@ impl World {
         let table = RouteTable::new(self.random.id("rtb"), &vpc, true);
         self.add_tags(&call.location, &table.id, self.settings.tags_of_vpcs.clone());
         self.tables.insert(table.id.clone(), table);
+        self.add_defaults(&vpc);
         self.vpcs.insert(id.clone(), vpc.clone());
         self.add_tags(&call.location, &id, self.settings.tags_of_vpcs.clone());
         self.add_tags(&call.location, &id, tags);
         Ok(vpc)
     }
 
-    /// Generates a /56 block like those from Amazon's pool.
-    fn provide_ipv6_block(&mut self) -> Option<Ipv6Net> {
-        let network = u128::from(self.random.next_u64() >> 40);
-        let site = (0x2600_1f00_u128 << 96) | (network << 72);
-        Ipv6Net::new(site.into(), 56).ok()
-    }
-
-    /// Associates a block with a VPC.
-    /// <https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html#add-cidr-block-restrictions>
-    ///
-    /// # Errors
-    /// `InvalidVpcRange` if the size of an IPv4 block is not between /16 and /28. `CidrLimitExceeded` if the VPC has
-    /// reached its quota. `CidrConflict` if the block overlaps a block of the VPC or of a peer VPC, or contains the
-    /// destination of a route. `OperationNotPermitted` while a request of the VPC is pending.
-    pub(crate) fn associate_block(&mut self, call: &Call, id: &str, new: NewBlock) -> Result<(Vpc, IpNet)> {
-        let vpc = self.vpc(call, id)?;
-        let quota = self.settings.quotas.cidr_blocks_per_vpc;
-        let block = match new {
-            NewBlock::Ipv4(block) => {
-                check_range(block)?;
-                Some(IpNet::V4(block.trunc()))
-            }
-            NewBlock::Ipv6(Ipv6Block::Own(block)) => Some(IpNet::V6(block.trunc())),
-            NewBlock::Ipv6(Ipv6Block::Provided | Ipv6Block::Absent) => None,
-        };
-        let count = match new {
-            NewBlock::Ipv4(_) => vpc.cidr_blocks.len(),
-            NewBlock::Ipv6(_) => vpc.ipv6_cidr_blocks.len(),
-        };
-        if count >= quota {
-            let message = format!("This network '{id}' has met its maximum number of allowed CIDRs: {quota}");
-            return Err(Error::new("CidrLimitExceeded", message));
+    /// Adds the default network ACL and the default security group of a VPC, unless it has them.
+    pub(super) fn add_defaults(&mut self, vpc: &Vpc) {
+        let acl = NetworkAcl::default_of(vpc);
+        if !self.acls.contains_key(&acl.id) {
+            self.acls.insert(acl.id.clone(), acl);
         }
-        if let Some(block) = block {
-            self.check_new_block(vpc, block)?;
+        let group = SecurityGroup::default_of(vpc);
+        if !self.groups.contains_key(&group.id) {
+            self.groups.insert(group.id.clone(), group);
         }
-        call.proceed()?;
-        let block = block.or_else(|| self.provide_ipv6_block().map(IpNet::V6));
-        let vpc = self.vpcs.get_mut(id).zip(block).map(|(vpc, block)| {
-            // An association ID is unique to a VPC and a block.
-            vpc.disassociated.retain(|entry| entry.block != block);
-            match block {
-                IpNet::V4(block) => vpc.cidr_blocks.push(block),
-                IpNet::V6(block) => vpc.ipv6_cidr_blocks.push(block),
-            }
-            (vpc.clone(), block)
-        });
-        vpc.ok_or_else(|| ResourceKind::Vpc.not_found(&[id]))
-    }
-
-    fn check_new_block(&self, vpc: &Vpc, block: IpNet) -> Result<()> {
-        let overlaps = |other: IpNet| block.contains(&other) || other.contains(&block);
-        let conflict =
-            |with: String| Err(Error::new("CidrConflict", format!("The CIDR '{block}' conflicts with {with}")));
-        if let Some(own) = vpc.blocks().find(|own| overlaps(*own)) {
-            return conflict(format!("{own} of {}", vpc.id));
-        }
-        for peering in self.peerings.of_vpc(&vpc.id) {
-            // <https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html#add-cidr-block-restrictions>
-            if peering.phase == Phase::PendingAcceptance && peering.requester.vpc_id == vpc.id {
-                return Err(Error::not_permitted(format!(
-                    "A CIDR cannot be added to {} while its request {} is pending acceptance",
-                    vpc.id, peering.id
-                )));
-            }
-            let end = if peering.requester.vpc_id == vpc.id { &peering.accepter } else { &peering.requester };
-            let mut theirs = self.vpc_at(end).into_iter().flat_map(Vpc::blocks);
-            if let Some(theirs) = theirs.find(|theirs| peering.phase.is_accepted() && overlaps(*theirs)) {
-                return conflict(format!("{theirs} of the peer in {}", peering.id));
-            }
-        }
-        let tables = self.tables.values().filter(|table| table.vpc_id == vpc.id);
-        let mut destinations = tables.flat_map(|table| &table.routes).map(|route| route.destination);
-        match destinations.find(|destination| block.contains(destination)) {
-            Some(destination) => conflict(format!("the destination {destination} of a route")),
-            None => Ok(()),
-        }
-    }
-
-    /// Disassociates a block from a VPC.
-    /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateVpcCidrBlock.html>
-    ///
-    /// # Errors
-    /// `InvalidVpcCidrBlockAssociationID.NotFound`, or `OperationNotPermitted` for the primary block.
-    pub(crate) fn disassociate_block(&mut self, call: &Call, association_id: &str) -> Result<(Vpc, IpNet)> {
-        let of = |vpc: &Vpc| vpc.blocks().find(|block| vpc.association_id(*block) == association_id);
-        let found = self.vpcs(&call.location).find_map(|vpc| Some((vpc.clone(), of(vpc)?)));
-        let Some((vpc, block)) = found else {
-            let message = format!("The vpc CIDR block association ID '{association_id}' does not exist");
-            return Err(Error::new("InvalidVpcCidrBlockAssociationID.NotFound", message));
-        };
-        if vpc.cidr_blocks.first().is_some_and(|primary| IpNet::V4(*primary) == block) {
-            return Err(Error::not_permitted(format!(
-                "The vpc CIDR block with association ID {association_id} may not be disassociated. It is the primary \
-                 IPv4 CIDR block of the VPC"
-            )));
-        }
-        call.proceed()?;
-        if let Some(vpc) = self.vpcs.get_mut(&vpc.id) {
-            vpc.cidr_blocks.retain(|other| IpNet::V4(*other) != block);
-            vpc.ipv6_cidr_blocks.retain(|other| IpNet::V6(*other) != block);
-            vpc.disassociated.retain(|entry| call.now < entry.hidden_from);
-            let hidden_from = saturating_add(call.now, DISASSOCIATED_VISIBILITY);
-            vpc.disassociated.push(Disassociated { block, hidden_from });
-        }
-        Ok((vpc, block))
     }
 
     /// Deletes a VPC and its pending requests.
     /// <https://docs.aws.amazon.com/vpc/latest/peering/delete-vpc-peering-connection.html>
     ///
     /// # Errors
-    /// `DependencyViolation` while it has an accepted connection, a pending request from another account, or a route
-    /// table other than the main one.
+    /// `DependencyViolation` while it has an accepted connection, a pending request from another account, a subnet, or a
+    /// route table, network ACL or security group that was not created with it.
     pub(crate) fn delete_vpc(&mut self, call: &Call, id: &str) -> Result<()> {
         self.vpc(call, id)?;
         let has_peerings = self.peerings.of_vpc(id).any(|peering| match peering.phase {
@@ -303,7 +195,7 @@ impl World {
             _ => false,
         });
         let has_tables = self.tables.values().any(|table| table.vpc_id == id && !table.main);
-        if has_peerings || has_tables {
+        if has_peerings || has_tables || self.has_parts(id) {
             let message = format!("The vpc '{id}' has dependencies and cannot be deleted.");
             return Err(Error::new("DependencyViolation", message));
         }
@@ -318,15 +210,24 @@ impl World {
         for request in requests {
             self.start_deleting(&request, Side::Requester, call.now);
         }
+        self.remove_vpc(id);
+        Ok(())
+    }
+
+    /// Removes a VPC with its route tables, network ACLs, security groups and tags.
+    pub(super) fn remove_vpc(&mut self, id: &str) {
         let tables: Vec<_> =
             self.tables.values().filter(|table| table.vpc_id == id).map(|table| table.id.clone()).collect();
-        for table in tables {
-            self.tables.remove(&table);
-            self.forget_tags(&table);
+        let acls = self.acls.values().filter(|acl| acl.vpc_id == id).map(|acl| acl.id.clone());
+        let groups = self.groups.values().filter(|group| group.vpc_id == id).map(|group| group.id.clone());
+        for part in tables.into_iter().chain(acls).chain(groups).collect::<Vec<_>>() {
+            self.tables.remove(&part);
+            self.acls.remove(&part);
+            self.groups.remove(&part);
+            self.forget_tags(&part);
         }
         self.vpcs.remove(id);
         self.forget_tags(id);
-        Ok(())
     }
 
     /// Sets one DNS attribute.
@@ -360,17 +261,6 @@ impl World {
         }
         Ok(())
     }
-}
-
-fn check_range(block: Ipv4Net) -> Result<()> {
-    if (16..=28).contains(&block.prefix_len()) {
-        return Ok(());
-    }
-    Err(Error::new("InvalidVpcRange", format!("The CIDR '{block}' is invalid.")))
-}
-
-pub(crate) fn parse_block<T: std::str::FromStr>(name: &str, value: &str) -> Result<T> {
-    value.parse().map_err(|_| Error::invalid_value(name, value, "This is not a valid CIDR block."))
 }
 
 #[cfg(test)]

@@ -338,7 +338,8 @@ json.dump({name: find(name) for name in sys.argv[1:]}, sys.stdout)
             .chain(action.resources.iter().map(|resource| (resource.kind, resource.keys)))
             .map(|(kind, keys)| (kind, keys.iter().map(|key| (*key).to_owned()).collect()))
             .collect();
-        let theirs = all[action.name].iter().filter(|(kind, _)| kinds.contains(&kind.as_str()));
+        let is_listed = |kind: &str| kinds.contains(&kind) || action.resources.iter().any(|one| one.kind == kind);
+        let theirs = all[action.name].iter().filter(|(kind, _)| is_listed(kind));
         let mut theirs: BTreeMap<&str, Vec<String>> = theirs
             .map(|(kind, keys)| {
                 let keys = keys.iter().filter(|key| !of_others(key));

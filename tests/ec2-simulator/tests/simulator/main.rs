@@ -10,6 +10,7 @@ mod control;
 mod faults;
 mod iam;
 mod moto;
+mod network;
 mod python;
 mod routes;
 mod sts;

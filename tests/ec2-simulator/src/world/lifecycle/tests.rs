@@ -103,7 +103,7 @@ impl Scenario {
             "initiating-request" => return id,
             "failed" => {
                 let accepter = self.accepter_vpc.clone();
-                self.world.vpcs.remove(&accepter);
+                self.world.remove_vpc(&accepter);
             }
             _ => {}
         }
