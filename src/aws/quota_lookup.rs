@@ -68,14 +68,14 @@ impl QuotaLookup {
         regions.retain(|_, known| known.asked.elapsed() < idle + MAX_AGE);
     }
 
-    /// Waits until the quotas in this region are known, or AWS refuses to tell them.
-    pub async fn wait(&self, region: &str) {
+    /// The quotas in this region, after AWS has answered.
+    pub async fn known(&self, region: &str) -> Quotas {
         let _one_at_a_time = self.reading.lock().await;
         let known = self.regions.lock().unwrap_or_else(PoisonError::into_inner).get(region).copied();
-        let known = known.filter(|known| known.is_answered && known.asked.elapsed() < MAX_AGE);
-        if known.is_none() {
+        if known.is_none_or(|known| !known.is_answered || known.asked.elapsed() >= MAX_AGE) {
             self.reader(region.to_owned(), Quotas::default()).await;
         }
+        self.of(region)
     }
 
     fn read(&self, region: String, quotas: Quotas) {

@@ -74,7 +74,7 @@ impl Demand {
     /// Waits until the quotas of both ends are known.
     pub(super) async fn until_known(&self) {
         for end in self.ends() {
-            end.account.quotas.wait(&end.region).await;
+            end.account.quotas.known(&end.region).await;
         }
     }
 

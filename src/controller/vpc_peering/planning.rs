@@ -26,6 +26,11 @@ impl Forecasts for VpcPeering {
         observed: Observation,
         look: Look,
     ) -> Result<Forecast<Step>, Blocked> {
+        let mut observed = observed;
+        for (side, quotas) in &mut observed.quotas {
+            let Some(account) = peers.account(*side) else { continue };
+            *quotas = account.quotas.known(&peers.ends.side(*side).region).await;
+        }
         let owner = owner(context, self);
         let desired = desired(self, context, peers, &owner);
         let reads = reads(peers, &observed, desired.needs_dns(), look).await?;

@@ -22,6 +22,10 @@ impl Forecasts for VpcPeeringAccepter {
         observed: Observation,
         look: Look,
     ) -> Result<Forecast<Step>, Blocked> {
+        let mut observed = observed;
+        if observed.tables.is_some() {
+            observed.quotas = accepter.account.quotas.known(&accepter.end.region).await;
+        }
         let owner = owner(context, self);
         let desired = desired(self, context, accepter, &owner);
         let dns = match desired.needs_dns() {

@@ -35,7 +35,7 @@ fn reads() -> Reads {
 
 fn with_routes() -> VpcPeeringSpec {
     let route_tables = RouteTableSelector { main: true, ..RouteTableSelector::default() };
-    let routes = Some(Routes { route_tables, destination_cidr_blocks: Vec::new() });
+    let routes = Some(Routes { route_tables, ..Routes::default() });
     let mut spec = spec();
     spec.requester = PeeringSide { routes: routes.clone(), ..spec.requester };
     spec.accepter = PeeringSide { routes, ..spec.accepter };
