@@ -73,6 +73,8 @@ const ROUTES: &str = r#"{"requester": {"routes": {"routeTables": {"main": true}}
     "accepter": {"routes": {"routeTables": {"all": true}}}}"#;
 const WIDER: &str = r#"{"requester": {"routes": {"routeTables": {"main": true},
     "destinationCidrBlocks": ["10.2.0.0/17"]}}}"#;
+const EXCLUDED: &str = r#"{"requester": {"routes": {"routeTables": {"all": true},
+    "excludeCidrBlocks": ["10.2.0.0/16"]}}}"#;
 const TAGS: &str = r#"{"tags": [{"key": "team", "value": "a"}], "accepter": {"tags": [{"key": "end", "value": "b"}]}}"#;
 const OPTIONS: &str = r#"{"requester": {"options": {"allowDnsResolutionFromRemoteVpc": true}},
     "accepter": {"options": {"allowDnsResolutionFromRemoteVpc": true}}}"#;
@@ -127,6 +129,7 @@ fn peerings() -> Vec<Row> {
         ("new-routes", NEAR, Nothing, Apply(ROUTES), false),
         ("new-routes-far", FAR, Nothing, Apply(ROUTES), false),
         ("new-narrow-route", NEAR, Nothing, Apply(WIDER), false),
+        ("new-without-excluded", NEAR, Nothing, Apply(EXCLUDED), false),
         ("new-tags", NEAR, Nothing, Apply(TAGS), false),
         ("new-tags-far", FAR, Nothing, Apply(TAGS), false),
         ("new-options", NEAR, Nothing, Apply(OPTIONS), false),
@@ -152,6 +155,7 @@ fn peerings() -> Vec<Row> {
         ("narrow-routes", NEAR, Spec(ROUTES), Apply(WIDER), false),
         ("add-tags", FAR, Spec("{}"), Apply(TAGS), false),
         ("remove-tags", FAR, Spec(TAGS), Apply("{}"), false),
+        ("exclude-routes", NEAR, Spec(ROUTES), Apply(EXCLUDED), false),
         ("edit-tag", NEAR, Spec(TAGS), Apply(r#"{"tags": [{"key": "team", "value": "z"}]}"#), false),
         ("add-options", FAR, Spec("{}"), Apply(OPTIONS), false),
         ("clear-option", NEAR, Spec(OPTIONS), Apply(NO_OPTIONS), false),
