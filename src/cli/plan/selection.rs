@@ -63,7 +63,8 @@ impl Selection {
         self.accepters.extend(self.cluster.accepters.iter().filter(|object| key(*object) == name).cloned());
         if self.peerings.len() + self.accepters.len() == before {
             bail!(
-                "{name} is neither a file nor a VpcPeering or VpcPeeringAccepter of the cluster; correct the path or the name"
+                "{name} is neither a file nor a VpcPeering or VpcPeeringAccepter of the cluster; correct the path or \
+                 the name"
             );
         }
         Ok(())
@@ -91,7 +92,8 @@ impl Selection {
                 Ok(note)
             }
             _ => bail!(
-                "{document}: plan knows the kinds VpcPeering, VpcPeeringAccepter and AwsIdentity of vpcpeering.dev only; remove this object from the file"
+                "{document}: plan knows the kinds VpcPeering, VpcPeeringAccepter and AwsIdentity of vpcpeering.dev \
+                 only; remove this object from the file"
             ),
         }
     }
