@@ -43,12 +43,12 @@ pub struct Routes {
     pub exclude_cidr_blocks: Vec<String>,
 }
 
-/// Selects route tables of a VPC. Exactly one of `all`, `main`, `ids` and `tags` must be set. A route table that matches
+/// Selects route tables of a VPC. Exactly one of `all`, `main`, `ids`, `tags`, `subnetIds` and `subnetTags` must be set. A route table that matches
 /// later gets the routes; one that no longer matches loses them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
-    validation = Rule::new("[has(self.all) && self.all, has(self.main) && self.main, has(self.ids), has(self.tags)].exists_one(given, given)")
-        .message("set exactly one of all: true, main: true, ids and tags to select the route tables"),
+    validation = Rule::new("[has(self.all) && self.all, has(self.main) && self.main, has(self.ids), has(self.tags), has(self.subnetIds), has(self.subnetTags)].exists_one(given, given)")
+        .message("set exactly one of all: true, main: true, ids, tags, subnetIds and subnetTags to select the route tables"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RouteTableSelector {
@@ -77,6 +77,26 @@ pub struct RouteTableSelector {
     ))]
     #[x_kube(validation = Rule::new("self.all(key, size(key) <= 127)").message("a tag key must have at most 127 characters"))]
     pub tags: BTreeMap<String, String>,
+    /// Selects the route tables of these subnets, at most 200. A subnet that is associated with no route table uses the
+    /// main one. The subnets must belong to the VPC.
+    // The maximum is AWS's default quota of subnets per VPC:
+    // https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-vpcs-subnets
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(min = 1, max = 200),
+        inner(length(max = 24), regex(pattern = r"^subnet-([0-9a-f]{8}|[0-9a-f]{17})$"))
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub subnet_ids: Vec<String>,
+    /// Selects the route tables of the subnets that have all of these tags, by key and value: 1 to 10 tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend(
+        "minProperties" = 1,
+        "maxProperties" = 10,
+        "additionalProperties" = {"type": "string", "maxLength": 256}
+    ))]
+    #[x_kube(validation = Rule::new("self.all(key, size(key) <= 127)").message("a tag key must have at most 127 characters"))]
+    pub subnet_tags: BTreeMap<String, String>,
     /// The route tables that get no routes, also if another field of the selector matches them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exclude: Option<RouteTableExclusion>,

@@ -12,7 +12,7 @@ use super::deferred_writes::Deferral;
 use crate::api::ManagedRoute;
 use crate::aws::{Class, Inventory};
 use crate::peering::plan::{Refusal, Step, Unseen};
-use crate::peering::routes::{DeletedRoutes, RouteAnswers, RouteChange, RouteTables};
+use crate::peering::routes::{DeletedRoutes, RouteAnswers, RouteChange, RouteTables, Subnets};
 use crate::peering::{Authorized, Blocker, Preflight, Snapshot};
 
 /// Time for which the result of a check of the VPCs counts.
@@ -72,8 +72,9 @@ impl<S: Step> Default for ReconcileState<S> {
 pub(crate) struct Listings {
     /// The inventories of connections. That of the requester's end is first.
     pub connections: Vec<Arc<Inventory<Snapshot>>>,
-    /// The inventories of route tables. An inventory is polled until its last reference is dropped.
+    /// The inventories of route tables and subnets. An inventory is polled until its last reference is dropped.
     pub _route_tables: Vec<Arc<Inventory<RouteTables>>>,
+    pub _subnets: Vec<Arc<Inventory<Subnets>>>,
 }
 
 /// The result of a check of the two VPCs.

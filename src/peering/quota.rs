@@ -51,7 +51,7 @@ impl QuotaKind {
     /// The use of this quota, for a VPC or a route table that of the fullest one.
     pub(crate) fn most_used(self, snapshot: &Snapshot, tables: &RouteTables, account: &str, region: &str) -> usize {
         match self {
-            Self::RoutesPerTable => tables.tables().map(|table| table.most_routes()).max().unwrap_or_default(),
+            Self::RoutesPerTable => tables.all().map(|table| table.most_routes()).max().unwrap_or_default(),
             Self::ActivePerVpc => {
                 let mut active = HashMap::<&str, usize>::new();
                 let accepted = snapshot.connections().filter(|connection| connection.code.is_accepted());

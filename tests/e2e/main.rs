@@ -40,6 +40,7 @@ mod routes;
 mod scale;
 mod security;
 mod sts;
+mod subnet_routes;
 mod tags;
 mod telemetry;
 mod upgrade;
@@ -178,6 +179,7 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         routes::an_invalid_parameter_exception_of_a_route_call_is_retried,
         excluded_routes::excluded_destinations_and_tables_get_no_route,
         excluded_routes::a_full_route_table_is_named_and_delays_no_other,
+        subnet_routes::the_route_tables_of_subnets_get_routes_at_both_ends,
         ended_routes::routes_through_a_connection_that_the_other_side_deleted_are_removed,
         ended_routes::routes_through_a_connection_that_ec2_no_longer_shows_are_reported,
         identities::a_namespace_that_is_not_allowed_makes_no_aws_call,

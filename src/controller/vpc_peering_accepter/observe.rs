@@ -59,15 +59,22 @@ pub(super) async fn observe(
     let inventory = accepter.account.peerings.of(region);
     let has_routes = object.spec.routes.is_some() || !recorded.routes.is_empty();
     let tables = has_routes.then(|| accepter.account.route_tables.of(region));
+    let needs_subnets = object.spec.routes.as_ref().is_some_and(|routes| routes.route_tables.is_by_subnet());
+    let subnets = needs_subnets.then(|| accepter.account.subnets.of(region));
     let last_write = with_state(context, object, |state| {
-        state.listings =
-            Listings { connections: vec![Arc::clone(&inventory)], _route_tables: tables.iter().cloned().collect() };
+        state.listings = Listings {
+            connections: vec![Arc::clone(&inventory)],
+            _route_tables: tables.iter().cloned().collect(),
+            _subnets: subnets.iter().cloned().collect(),
+        };
         state.last_write
     });
     let last_write = last_write.unwrap_or(context.started);
     let since = look.since.max(last_write);
-    let tables = tables.map(|tables| async move { inventories::route_tables(&tables, vpc_id, since).await });
+    let tables = tables.map(|tables| async move { inventories::of_vpc(&tables, vpc_id, since).await });
+    let subnets = subnets.map(|subnets| async move { inventories::of_vpc(&subnets, vpc_id, since).await });
     let tables = OptionFuture::from(tables).await;
+    let subnets = OptionFuture::from(subnets).await;
     let quotas = accepter.account.quotas.of(region);
     let filters = related(&recorded, vpc_id);
     let mut listing = inventory.query(filters.clone(), since).await;
@@ -104,6 +111,7 @@ pub(super) async fn observe(
             is_settled: last_write.elapsed() > window,
             route_answers: state.route_answers(&recorded.routes, context.started, window),
             tables: tables.clone(),
+            subnets: subnets.clone(),
             quotas,
             dns,
             connections,

@@ -88,7 +88,7 @@ pub(crate) fn change_route(tables: &mut Arc<RouteTables>, change: &RouteChange) 
 }
 
 fn change_tables(tables: &mut Arc<RouteTables>, change: impl Fn(&mut RouteTable)) {
-    let changed = tables.tables().map(|table| {
+    let changed = tables.all().map(|table| {
         let mut table = RouteTable::clone(table);
         change(&mut table);
         table

@@ -191,7 +191,12 @@ impl RoutesPlan {
         if unlisted > 0 {
             messages.push(format!("and {unlisted} more"));
         }
-        Some(Blocker::stalled(self.reason(), messages.join("; ")))
+        let message = messages.join("; ");
+        let unreadable = self.problems.iter().find_map(RouteProblem::unreadable);
+        Some(match unreadable {
+            Some(blocker) => Blocker { message, ..blocker.clone() },
+            None => Blocker::stalled(self.reason(), message),
+        })
     }
 
     /// The reason of the most important conflict or problem.

@@ -4,8 +4,10 @@ use std::fmt;
 
 use ipnet::IpNet;
 
+use super::selection_problem::SelectionProblem;
 use super::table::Route;
 use crate::api::{Reason, Requester};
+use crate::peering::blocker::Blocker;
 
 /// A route to a wanted destination that does not lead through the connection, and that the operator leaves alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,29 +23,7 @@ pub(crate) struct RouteConflict {
 /// The reason why a route of the spec is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RouteProblem {
-    /// The table does not exist, or the credentials do not see it.
-    UnknownTable {
-        field: String,
-        id: String,
-    },
-    /// The table belongs to another VPC: `actual_vpc_id` instead of `vpc_id`.
-    TableOfAnotherVpc {
-        field: String,
-        id: String,
-        actual_vpc_id: String,
-        vpc_id: String,
-    },
-    /// The table is associated with a gateway.
-    TableOfGateway {
-        field: String,
-        id: String,
-        gateway_id: String,
-    },
-    /// The selector matches no table.
-    NoTable {
-        field: String,
-        vpc_id: String,
-    },
+    Selection(SelectionProblem),
     /// EC2 does not show the CIDR blocks of both ends. Until it does, the routes stay as they are.
     NoCidrBlocks,
     /// A destination does not lie within one CIDR block of the other end.
@@ -97,18 +77,22 @@ pub(crate) enum RouteProblem {
 }
 
 impl RouteProblem {
+    /// The blocker of a read that the decision needs.
+    pub(super) fn unreadable(&self) -> Option<&Blocker> {
+        match self {
+            Self::Selection(SelectionProblem::UnreadableSubnets { blocker, .. }) => Some(blocker),
+            _ => None,
+        }
+    }
+
     pub(super) fn reason(&self) -> Reason {
         match self {
-            Self::UnknownTable { .. }
-            | Self::TableOfAnotherVpc { .. }
-            | Self::NoTable { .. }
-            | Self::NoCidrBlocks
-            | Self::TooManyRoutes { .. } => Reason::RouteTableNotFound,
+            Self::Selection(problem) => problem.reason(),
+            Self::NoCidrBlocks | Self::TooManyRoutes { .. } => Reason::RouteTableNotFound,
             Self::FullTable { .. } => Reason::RouteTableFull,
-            Self::TableOfGateway { .. }
-            | Self::OutsideOtherEnd { .. }
-            | Self::PartialExclusion { .. }
-            | Self::NoIpv6 { .. } => Reason::InvalidRequest,
+            Self::OutsideOtherEnd { .. } | Self::PartialExclusion { .. } | Self::NoIpv6 { .. } => {
+                Reason::InvalidRequest
+            }
             Self::UnexpectedCidrBlock { .. } => Reason::UnexpectedCidrBlock,
             Self::Unproven { .. } => Reason::RouteConflict,
         }
@@ -139,24 +123,7 @@ impl fmt::Display for RouteConflict {
 impl fmt::Display for RouteProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownTable { field, id } => {
-                write!(f, "{field}: EC2 shows no {id} to these credentials in the region of the VPC; check the ID")
-            }
-            Self::TableOfAnotherVpc { field, id, actual_vpc_id, vpc_id } => {
-                write!(f, "{field}: {id} is a route table of {actual_vpc_id}, not of {vpc_id}; remove it from the list")
-            }
-            Self::TableOfGateway { field, id, gateway_id } => {
-                write!(
-                    f,
-                    "{field}: {id} is the route table of the gateway {gateway_id}, and EC2 refuses routes through a peering connection in it; remove it from the list"
-                )
-            }
-            Self::NoTable { field, vpc_id } => {
-                write!(
-                    f,
-                    "{field}: EC2 shows no matching route table of {vpc_id} to these credentials; route tables of gateways and excluded route tables do not match"
-                )
-            }
+            Self::Selection(problem) => problem.fmt(f),
             Self::NoCidrBlocks => f.write_str("EC2 does not show the CIDR blocks of both ends yet"),
             Self::OutsideOtherEnd { field, destination, blocks } => {
                 let blocks = blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");

@@ -1,13 +1,16 @@
 //! The input of a decision on the routes of one end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::answers::RouteAnswers;
 use super::cidr::parse;
+use super::subnet::Subnets;
 use super::table::{Route, RouteEntry, RouteTables, Target};
 use super::trust::Trust;
 use crate::api::{ManagedRoute, RequestedConnection, Routes, Side, VpcInfo};
 use crate::peering::authority::Authorized;
+use crate::peering::blocker::Blocker;
 use crate::peering::quota::{Quota, QuotaKind};
 
 /// The input of a decision on the routes of one end.
@@ -42,6 +45,8 @@ pub(crate) struct Routing<'a> {
     pub trust: &'a Trust,
     /// The route tables of the account and region of this end.
     pub tables: &'a RouteTables,
+    /// The subnets of the account and region of this end, if the spec selects route tables by them.
+    pub subnets: Option<&'a Result<Arc<Subnets>, Blocker>>,
     /// The recorded routes of both ends. They include the routes through earlier connections to the same destinations.
     pub recorded: &'a BTreeSet<ManagedRoute>,
     /// EC2's answers to earlier calls. A recorded route leaves the record only if they prove that it is gone. A route

@@ -6,8 +6,11 @@
 mod exclusions;
 mod interleavings;
 mod quotas;
+mod subnets;
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -19,6 +22,7 @@ use crate::api::{
     VpcInfo,
 };
 use crate::peering::authority::Authorized;
+use crate::peering::blocker::Blocker;
 use crate::peering::quota::{Quota, Quotas};
 use crate::peering::settings::MAX_ROUTES;
 
@@ -45,6 +49,7 @@ fn table(id: &str, routes: &[&str]) -> RouteTable {
         vpc_id: if id == "foreign" { "vpc-2".into() } else { VPC.into() },
         main: id == "main",
         gateway_id: None,
+        subnet_ids: BTreeSet::new(),
         tags: [("name".to_owned(), id.to_owned()), ("tier".to_owned(), "private".to_owned())].into(),
         routes: routes.iter().map(|text| route(text)).collect(),
     }
@@ -132,6 +137,7 @@ struct Case {
     trust: Trust,
     answers: RouteAnswers,
     quota: Quota,
+    subnets: Option<Result<Arc<Subnets>, Blocker>>,
 }
 
 impl Case {
@@ -153,6 +159,7 @@ impl Case {
             trust: Trust::all(),
             answers: RouteAnswers { is_settled: true, ..RouteAnswers::default() },
             quota: Quotas::default().routes_per_table,
+            subnets: None,
         }
     }
 
@@ -172,6 +179,7 @@ impl Case {
             shares_destinations: self.shares_destinations,
             trust: &self.trust,
             tables: &self.tables,
+            subnets: self.subnets.as_ref(),
             recorded: &self.recorded,
             answers: &self.answers,
             quota: self.quota,
@@ -688,7 +696,7 @@ fn the_changes_since_a_snapshot_are_the_vpcs_whose_tables_differ() {
     let of = |tables: &[RouteTable]| -> RouteTables { tables.iter().cloned().collect() };
     let one = table("main", &["10.1.0.0/16 pcx-ours"]);
     let all = of(&[one.clone(), table("foreign", &[])]);
-    assert_eq!(all.tables().len(), 2);
+    assert_eq!(all.all().len(), 2);
     assert_eq!(all.of_vpc(VPC).collect::<Vec<_>>(), [&one]);
     assert_eq!(all.get("foreign").map(|table| table.vpc_id.as_str()), Some("vpc-2"));
     let tagged = RouteTable { tags: BTreeMap::new(), ..one.clone() };

@@ -7,13 +7,18 @@ use ipnet::IpNet;
 use super::cidr::{cidr_blocks, parse, parse_all};
 use super::problem::RouteProblem;
 use super::routing::Routing;
-use super::table::{RouteEntry, RouteTable};
-use crate::api::{RouteTableSelector, Routes};
+use super::selection::selected_tables;
+use super::table::RouteEntry;
+use crate::api::Routes;
 
-/// The entries that the spec asks for. `None` if EC2 does not show the CIDR blocks of both ends.
+/// The entries that the spec asks for. `None` if EC2 does not show what the selection needs: the subnets of the spec, or
+/// the CIDR blocks of both ends.
 pub(super) fn wanted(routing: Routing<'_>, problems: &mut Vec<RouteProblem>) -> Option<BTreeSet<RouteEntry>> {
     let Some(routes) = routing.routes.filter(|_| routing.connection.is_some()) else { return Some(BTreeSet::new()) };
-    let tables = tables(routing, &routes.route_tables, problems);
+    let mut unselected = Vec::new();
+    let tables = selected_tables(routing, &routes.route_tables, &mut unselected);
+    problems.extend(unselected.into_iter().map(RouteProblem::Selection));
+    let tables = tables?;
     let destinations = destinations(routing, routes, &tables, problems)?;
     let entries =
         |table: &String| destinations.iter().map(|destination| (table.clone(), *destination)).collect::<Vec<_>>();
@@ -29,41 +34,6 @@ pub(super) fn wanted(routing: Routing<'_>, problems: &mut Vec<RouteProblem>) -> 
     // Recorded entries come first. Otherwise a new table would displace the routes of another one.
     let (known, new): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|entry| !routing.records(entry).is_empty());
     Some(known.into_iter().chain(new).take(routing.limit).collect())
-}
-
-/// The IDs of the tables that the selector matches.
-fn tables(routing: Routing<'_>, selector: &RouteTableSelector, problems: &mut Vec<RouteProblem>) -> BTreeSet<String> {
-    let selected: BTreeSet<String> = routing
-        .tables
-        .of_vpc(routing.vpc_id)
-        .filter(|table| selector.matches(table))
-        .map(|table| table.id.clone())
-        .collect();
-    let field = |name: &str| format!("{}.routeTables.{name}", routing.field);
-    let is_excluded = |id: &String| {
-        selector.exclude.as_ref().is_some_and(|exclude| exclude.ids.contains(id))
-            || routing.tables.get(id).is_some_and(|table| table.vpc_id == routing.vpc_id && selector.excludes(table))
-    };
-    for id in selector.ids.iter().filter(|id| !selected.contains(*id) && !is_excluded(id)) {
-        let (field, id) = (field("ids"), id.clone());
-        let vpc_id = routing.vpc_id.to_owned();
-        problems.push(match routing.tables.get(&id) {
-            None => RouteProblem::UnknownTable { field, id },
-            Some(RouteTable { gateway_id: Some(gateway_id), vpc_id: actual, .. }) if *actual == vpc_id => {
-                RouteProblem::TableOfGateway { field, id, gateway_id: gateway_id.clone() }
-            }
-            Some(table) => RouteProblem::TableOfAnotherVpc { field, id, actual_vpc_id: table.vpc_id.clone(), vpc_id },
-        });
-    }
-    if selected.is_empty() && selector.ids.is_empty() {
-        let name = match (selector.all, selector.main) {
-            (true, _) => "all",
-            (_, true) => "main",
-            _ => "tags",
-        };
-        problems.push(RouteProblem::NoTable { field: field(name), vpc_id: routing.vpc_id.to_owned() });
-    }
-    selected
 }
 
 /// The destinations that may get routes. Each lies within one CIDR block of the other end, and has an address family of

@@ -18,7 +18,7 @@ use crate::peering::limits::Permissions;
 use crate::peering::owner::Owner;
 use crate::peering::plan::{Aspect, Refusal, Unseen};
 use crate::peering::quota::Quotas;
-use crate::peering::routes::{RouteAnswers, RouteTables};
+use crate::peering::routes::{RouteAnswers, RouteTables, Subnets};
 use crate::peering::settings::Settings;
 
 /// The desired state, and the object that it comes from.
@@ -120,6 +120,8 @@ pub(crate) struct Observation {
     pub remembered: BTreeSet<Authorized>,
     /// The route tables of the VPC, if the operator manages routes in them.
     pub tables: Option<Result<Arc<RouteTables>, Blocker>>,
+    /// The subnets of the VPC, if the spec selects route tables by subnet.
+    pub subnets: Option<Result<Arc<Subnets>, Blocker>>,
     /// AWS's quotas.
     pub quotas: Quotas,
     /// An older resource of this cluster that decides on requests to the same VPC: its kind and name.

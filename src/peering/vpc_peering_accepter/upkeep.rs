@@ -293,6 +293,7 @@ impl Inputs<'_> {
             shares_destinations: true,
             trust,
             tables,
+            subnets: observed.subnets.as_ref(),
             recorded: &through_this,
             answers: &observed.route_answers,
             quota: observed.quotas.routes_per_table,
