@@ -25,7 +25,6 @@ pub(crate) use aws_config::SdkConfig;
 
 pub(crate) use accounts::{Account, Accounts, CallerIdentity};
 pub(crate) use calls::dry_run::Permission;
-pub(crate) use calls::peerings::CreateRequest;
 pub(crate) use dns_lookup::DnsLookup;
 pub(crate) use ec2::Ec2;
 pub(crate) use error::{AwsError, Class};

@@ -28,6 +28,8 @@ pub struct QuotaLookup {
     config: SdkConfig,
     interceptor: SdkInterceptor,
     regions: Arc<Mutex<HashMap<String, Known>>>,
+    /// Held during a read that somebody waits for.
+    reading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,11 +37,13 @@ struct Known {
     quotas: Quotas,
     /// When the quotas were last read, or are being read.
     asked: Instant,
+    /// Whether AWS has answered, by a value or a refusal.
+    is_answered: bool,
 }
 
 impl QuotaLookup {
     pub(super) fn new(principal: Principal, config: SdkConfig, interceptor: SdkInterceptor) -> Self {
-        Self { principal, config, interceptor, regions: Arc::default() }
+        Self { principal, config, interceptor, regions: Arc::default(), reading: Default::default() }
     }
 
     /// The quotas in this region as far as they are known. The first call, and one each hour, reads them in the
@@ -52,7 +56,7 @@ impl QuotaLookup {
             return known.quotas;
         }
         let quotas = known.map(|known| known.quotas).unwrap_or_default();
-        regions.insert(region.to_owned(), Known { quotas, asked: now });
+        regions.insert(region.to_owned(), Known { quotas, asked: now, is_answered: false });
         drop(regions);
         self.read(region.to_owned(), quotas);
         quotas
@@ -64,13 +68,28 @@ impl QuotaLookup {
         regions.retain(|_, known| known.asked.elapsed() < idle + MAX_AGE);
     }
 
-    fn read(&self, region: String, mut quotas: Quotas) {
+    /// The quotas in this region, after AWS has answered.
+    pub async fn known(&self, region: &str) -> Quotas {
+        let _one_at_a_time = self.reading.lock().await;
+        let known = self.regions.lock().unwrap_or_else(PoisonError::into_inner).get(region).copied();
+        if known.is_none_or(|known| !known.is_answered || known.asked.elapsed() >= MAX_AGE) {
+            self.reader(region.to_owned(), Quotas::default()).await;
+        }
+        self.of(region)
+    }
+
+    fn read(&self, region: String, quotas: Quotas) {
+        tokio::spawn(self.reader(region, quotas));
+    }
+
+    /// Reads the quotas in this region. `quotas` are the values to keep if AWS refuses.
+    fn reader(&self, region: String, mut quotas: Quotas) -> impl Future<Output = ()> + Send + use<> {
         let config = aws_sdk_servicequotas::config::Builder::from(&self.config)
             .region(Region::new(region.clone()))
             .interceptor(self.interceptor.clone());
         let client = aws_sdk_servicequotas::Client::from_conf(config.build());
         let (regions, principal) = (Arc::clone(&self.regions), self.principal.clone());
-        tokio::spawn(async move {
+        async move {
             for kind in QuotaKind::ALL {
                 match value(&client, &principal, kind).await {
                     Ok(limit) => quotas.set(kind, limit),
@@ -80,8 +99,8 @@ impl QuotaLookup {
                 }
             }
             let mut regions = regions.lock().unwrap_or_else(PoisonError::into_inner);
-            regions.insert(region, Known { quotas, asked: Instant::now() });
-        });
+            regions.insert(region, Known { quotas, asked: Instant::now(), is_answered: true });
+        }
     }
 }
 

@@ -12,10 +12,10 @@ use ec2_simulator::clock::Clock;
 use ec2_simulator::{Server, Settings, Simulator};
 use k8s_openapi::jiff::Timestamp;
 
-use super::calls::peerings::CreateRequest;
 use super::ec2::Ec2;
 use super::interceptor::{Interceptor, Unobserved};
 use super::principal::Principal;
+use crate::peering::CreateRequest;
 
 /// EC2 at this endpoint.
 pub fn ec2(url: &str, interceptor: Arc<dyn Interceptor>) -> Ec2 {

@@ -1,23 +1,73 @@
 //! Manifests in files, which several subcommands read.
 
+use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+/// One object of a file. It is displayed as its place.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Document {
+    /// The name of the file.
+    pub file: String,
+    pub object: Value,
+}
+
+impl Document {
+    /// The kind, if it is one of this operator.
+    pub(crate) fn kind(&self) -> Option<&str> {
+        let group = self.object["apiVersion"].as_str()?;
+        self.object["kind"].as_str().filter(|_| group.starts_with("vpcpeering.dev/"))
+    }
+
+    /// The name of the object.
+    ///
+    /// # Errors
+    /// If it has none.
+    pub(crate) fn name(&self) -> anyhow::Result<&str> {
+        let name = self.object["metadata"]["name"].as_str().filter(|name| !name.is_empty());
+        name.with_context(|| format!("{self}: metadata.name is missing; set it"))
+    }
+
+    /// # Errors
+    /// If the object has wrong fields. The error names the place.
+    pub(crate) fn decode<T: DeserializeOwned>(&self) -> anyhow::Result<T> {
+        serde_json::from_value(self.object.clone()).with_context(|| format!("{self} has wrong fields; correct them"))
+    }
+}
+
+impl fmt::Display for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.object["kind"].as_str().unwrap_or("an object without a kind");
+        let name = self.object["metadata"]["name"].as_str().unwrap_or("without a name");
+        write!(f, "{}: {kind} {name}", self.file)
+    }
+}
 
 /// The objects in YAML or JSON files; the path `-` means standard input. The items of a `List` are objects, too.
 ///
 /// # Errors
 /// If a file cannot be read or parsed.
 pub(crate) fn read(files: &[PathBuf]) -> anyhow::Result<Vec<Value>> {
-    let mut objects = Vec::new();
+    Ok(documents(files)?.into_iter().map(|document| document.object).collect())
+}
+
+/// The same, with the file of each object.
+///
+/// # Errors
+/// If a file cannot be read or parsed.
+pub(crate) fn documents(files: &[PathBuf]) -> anyhow::Result<Vec<Document>> {
+    let mut documents = Vec::new();
     for file in files {
         let text = text(file)?;
-        objects.extend(parse(&text).with_context(|| format!("{} is not valid YAML; correct it", file.display()))?);
+        let objects = parse(&text).with_context(|| format!("{} is not valid YAML; correct it", file.display()))?;
+        let file = if file == Path::new("-") { "standard input".into() } else { file.display().to_string() };
+        documents.extend(objects.into_iter().map(|object| Document { file: file.clone(), object }));
     }
-    Ok(objects)
+    Ok(documents)
 }
 
 /// The text of a file; the path `-` means standard input.
@@ -35,9 +85,9 @@ pub(crate) fn text(file: &Path) -> anyhow::Result<String> {
 }
 
 fn parse(text: &str) -> anyhow::Result<Vec<Value>> {
-    // The message names the line. Without the lines around it, it is one sentence.
-    let documents =
-        serde_saphyr::from_multiple::<Value>(text).map_err(|error| anyhow!("{}", error.without_snippet()))?;
+    // An error is one sentence with the line, without an excerpt of the file.
+    let options = serde_saphyr::options! { with_snippet: false };
+    let documents: Vec<Value> = serde_saphyr::from_multiple_with_options(text, options)?;
     let mut objects = Vec::new();
     for document in documents {
         match document {

@@ -1,10 +1,11 @@
-//! The command line, with one file or folder per subcommand. `output`, `kubernetes` and `manifests` are what the
-//! subcommands share.
+//! The command line, with one file or folder per subcommand. `decisions`, `output`, `kubernetes` and `manifests` are
+//! what the subcommands share.
 
 mod accounts;
 pub mod check;
 mod completion;
 mod crd;
+mod decisions;
 mod graph;
 mod http;
 mod import;
@@ -12,6 +13,7 @@ mod kubernetes;
 mod man;
 mod manifests;
 mod output;
+mod plan;
 mod reference;
 mod run;
 
@@ -32,7 +34,7 @@ const PLUGIN: &str = "kubectl pcx";
 const EXIT_CODES: &str = "Exit codes:
   0  success
   1  the command failed, or a check found a failure
-  2  the command line is not valid";
+  2  the command line is not valid, or a plan has changes";
 
 /// A Kubernetes operator that manages AWS VPC peering connections as VpcPeering resources
 #[derive(Debug, Parser)]
@@ -48,6 +50,7 @@ enum Command {
     Check(Box<check::Check>),
     Graph(Box<graph::Draw>),
     Import(Box<import::Import>),
+    Plan(Box<plan::Show>),
     Crd(crd::Crd),
     Completion(completion::Completion),
     Man(man::Man),
@@ -60,6 +63,8 @@ enum Outcome {
     Success,
     /// The work was done, and the result is negative.
     Failure,
+    /// A plan has changes.
+    Changes,
 }
 
 impl Outcome {
@@ -67,6 +72,7 @@ impl Outcome {
         match self {
             Self::Success => ExitCode::SUCCESS,
             Self::Failure => ExitCode::FAILURE,
+            Self::Changes => ExitCode::from(2),
         }
     }
 }
@@ -116,6 +122,7 @@ impl Command {
             Self::Check(check) => return (*check).execute(),
             Self::Graph(graph) => return (*graph).execute(),
             Self::Import(import) => return (*import).execute(),
+            Self::Plan(plan) => return (*plan).execute(),
             Self::Crd(crd) => crd.execute()?,
             Self::Completion(completion) => completion.execute(),
             Self::Man(man) => man.execute()?,

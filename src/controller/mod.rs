@@ -16,6 +16,8 @@ mod identity_grants;
 mod index;
 mod inventories;
 mod kind;
+mod one_run;
+mod planning;
 mod queued_resource;
 mod quota_room;
 mod reconcile;
@@ -49,6 +51,8 @@ pub(crate) use context::Context;
 pub(crate) use hooks::ReconcileHooks;
 pub(crate) use identity_grants::{OwnCredentials, OwnNamespaces, role};
 pub(crate) use kind::{Kind, Status};
+pub(crate) use one_run::Cluster;
+pub(crate) use planning::{Forecasts, Planned, plan};
 pub(crate) use scope::Scope;
 
 use cache_age::CacheAge;

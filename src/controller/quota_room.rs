@@ -71,6 +71,13 @@ impl Demand {
         self.requester.inventory.listings()
     }
 
+    /// Waits until the quotas of both ends are known.
+    pub(super) async fn until_known(&self) {
+        for end in self.ends() {
+            end.account.quotas.known(&end.region).await;
+        }
+    }
+
     fn ends(&self) -> impl Iterator<Item = &DemandEnd> {
         std::iter::once(&self.requester).chain(&self.accepter)
     }

@@ -49,6 +49,14 @@ pub(crate) trait Step: Clone + Debug + PartialEq + Send + Sync + 'static {
     /// The change in AWS, as a verb phrase for messages. `None` for a step that changes nothing in AWS.
     fn change(&self) -> Option<String>;
 
+    /// The step, as a verb phrase, also if it changes nothing in AWS.
+    fn summary(&self) -> String;
+
+    /// Whether the step only reads.
+    fn is_read(&self) -> bool {
+        false
+    }
+
     /// Whether the step deletes something or redirects traffic. Such a step needs a new read of EC2.
     fn is_destructive(&self) -> bool;
 

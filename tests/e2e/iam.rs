@@ -30,8 +30,15 @@ const OPERATOR: &str = "arn:aws:iam::111111111111:user/simulated";
 
 /// Tests in which the operator adopts connections, or restores removed ownership tags. They need the temporary grant
 /// that the README describes.
-const ADOPTING: &[&str] =
-    &["adoption::an_existing_connection_is_adopted", "examples::every_example_works", "cli::import::migration"];
+const ADOPTING: &[&str] = &[
+    "adoption::an_existing_connection_is_adopted",
+    "examples::every_example_works",
+    "cli::import::migration",
+    "plan::the_operator_makes_the_planned_calls",
+];
+
+/// Tests in which the operator turns on DNS attributes.
+const DNS: &[&str] = &["plan::the_operator_makes_the_planned_calls"];
 
 /// Tests in which EC2 refuses tags, but options must be set. The policies bind options to tags, so these tests need an
 /// extra grant.
@@ -165,7 +172,7 @@ impl Policies {
         Ok(Self {
             clusters,
             adopts: is_in(ADOPTING),
-            dns: test.contains("dns::"),
+            dns: test.contains("dns::") || is_in(DNS),
             security_groups: test.contains("security_groups::"),
             untagged: is_in(UNTAGGED),
         })

@@ -1,16 +1,13 @@
 //! Calls with `DryRun`: EC2 checks the permission and does nothing.
 //! <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonParameters.html>
 
-use std::collections::BTreeMap;
-
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 
-use super::peerings::sdk_tags;
-use super::routes::Destination;
-use crate::api::{ManagedRoute, Side};
 use crate::aws::ec2::Ec2;
 use crate::aws::error::{AwsError, Class};
+use crate::peering::Ec2Call;
+use crate::peering::routes::RouteChange;
 
 /// The answer to a dry run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,44 +36,44 @@ impl Ec2 {
         ]
     }
 
-    pub async fn dry_run_create_tags(
-        &self,
-        region: &str,
-        id: &str,
-        tags: &BTreeMap<String, String>,
-    ) -> (&'static str, Permission) {
-        let call = self.write_client(region).create_tags().resources(id).set_tags(Some(sdk_tags(tags))).dry_run(true);
-        self.permission("CreateTags", call.send().await)
+    /// The permission of a call. `None` if the action has no dry run.
+    pub async fn dry_run(&self, region: &str, call: &Ec2Call) -> Option<Permission> {
+        let outcome = match call {
+            Ec2Call::Create(request) | Ec2Call::DryRunCreate(request) => {
+                self.dry_run_create_vpc_peering_connection(request).await
+            }
+            Ec2Call::Accept { id } => self.checked(call, self.accept_call(region, id).dry_run(true).send().await),
+            Ec2Call::Reject { id } => self.checked(call, self.reject_call(region, id).dry_run(true).send().await),
+            Ec2Call::Delete { id } => self.checked(call, self.delete_call(region, id).dry_run(true).send().await),
+            Ec2Call::Tag { id, tags } => {
+                self.checked(call, self.create_tags_call(region, id, tags).dry_run(true).send().await)
+            }
+            Ec2Call::Untag { id, keys } => {
+                self.checked(call, self.delete_tags_call(region, id, keys).dry_run(true).send().await)
+            }
+            Ec2Call::SetOptions { id, side, allow_dns_resolution_from_remote_vpc: allow } => {
+                self.checked(call, self.modify_options_call(region, id, *side, *allow).dry_run(true).send().await)
+            }
+            Ec2Call::ChangeRoute(RouteChange::Create(route)) => {
+                self.checked(call, self.create_route_call(region, route).dry_run(true).send().await)
+            }
+            Ec2Call::ChangeRoute(RouteChange::Replace(route)) => {
+                self.checked(call, self.replace_route_call(region, route).dry_run(true).send().await)
+            }
+            Ec2Call::ChangeRoute(RouteChange::Delete(route)) => {
+                self.checked(call, self.delete_route_call(region, route).dry_run(true).send().await)
+            }
+            // <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyVpcAttribute.html>
+            Ec2Call::TurnOnDnsAttribute { .. } => return None,
+        };
+        Some(Permission::of(outcome))
     }
 
-    pub async fn dry_run_delete_vpc_peering_connection(&self, region: &str, id: &str) -> (&'static str, Permission) {
-        let call = self.write_client(region).delete_vpc_peering_connection().vpc_peering_connection_id(id);
-        self.permission("DeleteVpcPeeringConnection", call.dry_run(true).send().await)
-    }
-
-    pub async fn dry_run_accept_vpc_peering_connection(&self, region: &str, id: &str) -> (&'static str, Permission) {
-        let call = self.write_client(region).accept_vpc_peering_connection().vpc_peering_connection_id(id);
-        self.permission("AcceptVpcPeeringConnection", call.dry_run(true).send().await)
-    }
-
-    pub async fn dry_run_modify_vpc_peering_connection_options(
-        &self,
-        region: &str,
-        id: &str,
-        side: Side,
-        allow_dns: bool,
-    ) -> (&'static str, Permission) {
-        let call = self.modify_options_call(region, id, side, allow_dns);
-        self.permission("ModifyVpcPeeringConnectionOptions", call.dry_run(true).send().await)
-    }
-
-    /// Sends a `ReplaceRoute` that changes nothing.
-    pub async fn dry_run_replace_route(&self, region: &str, route: &ManagedRoute) -> (&'static str, Permission) {
-        let Destination { ipv4, ipv6 } = Destination::of(route);
-        let call = self.write_client(region).replace_route().route_table_id(&route.route_table_id).dry_run(true);
-        let call = call.vpc_peering_connection_id(&route.vpc_peering_connection_id);
-        let call = call.set_destination_cidr_block(ipv4).set_destination_ipv6_cidr_block(ipv6);
-        self.permission("ReplaceRoute", call.send().await)
+    fn checked<T, E>(&self, call: &Ec2Call, outcome: Result<T, SdkError<E, HttpResponse>>) -> Result<(), AwsError>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        self.check(call.action(), outcome)
     }
 
     fn permission<T, E>(

@@ -5,10 +5,15 @@ use std::sync::Arc;
 
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::error::SdkError;
+use aws_sdk_ec2::operation::accept_vpc_peering_connection::builders::AcceptVpcPeeringConnectionFluentBuilder;
+use aws_sdk_ec2::operation::create_tags::builders::CreateTagsFluentBuilder;
 use aws_sdk_ec2::operation::create_vpc_peering_connection::{
     CreateVpcPeeringConnectionError, CreateVpcPeeringConnectionOutput,
 };
+use aws_sdk_ec2::operation::delete_tags::builders::DeleteTagsFluentBuilder;
+use aws_sdk_ec2::operation::delete_vpc_peering_connection::builders::DeleteVpcPeeringConnectionFluentBuilder;
 use aws_sdk_ec2::operation::modify_vpc_peering_connection_options::builders::ModifyVpcPeeringConnectionOptionsFluentBuilder;
+use aws_sdk_ec2::operation::reject_vpc_peering_connection::builders::RejectVpcPeeringConnectionFluentBuilder;
 use aws_sdk_ec2::types::{
     Filter, PeeringConnectionOptionsRequest, ResourceType, Tag, TagSpecification, VpcPeeringConnection,
     VpcPeeringConnectionOptionsDescription, VpcPeeringConnectionVpcInfo,
@@ -21,19 +26,7 @@ use crate::aws::ec2::Ec2;
 use crate::aws::error::AwsError;
 use crate::aws::inventory::filters::Filters;
 use crate::aws::inventory::view::{Page, View};
-use crate::peering::{Connection, Snapshot, StatusCode};
-
-/// The parameters of `CreateVpcPeeringConnection`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CreateRequest {
-    /// The requester's region, in which the call is made.
-    pub region: String,
-    pub vpc_id: String,
-    pub peer_vpc_id: String,
-    pub peer_owner_id: Option<String>,
-    pub peer_region: Option<String>,
-    pub tags: BTreeMap<String, String>,
-}
+use crate::peering::{Connection, CreateRequest, Snapshot, StatusCode};
 
 // Filters of `DescribeVpcPeeringConnections`.
 // <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVpcPeeringConnections.html>
@@ -131,33 +124,51 @@ impl Ec2 {
 
     /// `region` is the accepter's.
     pub async fn accept_vpc_peering_connection(&self, region: &str, id: &str) -> Result<(), AwsError> {
-        let call = self.write_client(region).accept_vpc_peering_connection().vpc_peering_connection_id(id).send();
-        self.check("AcceptVpcPeeringConnection", call.await)
+        self.check("AcceptVpcPeeringConnection", self.accept_call(region, id).send().await)
+    }
+
+    pub(super) fn accept_call(&self, region: &str, id: &str) -> AcceptVpcPeeringConnectionFluentBuilder {
+        self.write_client(region).accept_vpc_peering_connection().vpc_peering_connection_id(id)
     }
 
     /// `region` is the accepter's.
     pub async fn reject_vpc_peering_connection(&self, region: &str, id: &str) -> Result<(), AwsError> {
-        let call = self.write_client(region).reject_vpc_peering_connection().vpc_peering_connection_id(id).send();
-        self.check("RejectVpcPeeringConnection", call.await)
+        self.check("RejectVpcPeeringConnection", self.reject_call(region, id).send().await)
+    }
+
+    pub(super) fn reject_call(&self, region: &str, id: &str) -> RejectVpcPeeringConnectionFluentBuilder {
+        self.write_client(region).reject_vpc_peering_connection().vpc_peering_connection_id(id)
     }
 
     /// Sets tags on a resource. Existing tags with the same keys are replaced.
     pub async fn create_tags(&self, region: &str, id: &str, tags: &BTreeMap<String, String>) -> Result<(), AwsError> {
-        let call = self.write_client(region).create_tags().resources(id).set_tags(Some(sdk_tags(tags)));
-        self.check("CreateTags", call.send().await)
+        self.check("CreateTags", self.create_tags_call(region, id, tags).send().await)
+    }
+
+    pub(super) fn create_tags_call(
+        &self,
+        region: &str,
+        id: &str,
+        tags: &BTreeMap<String, String>,
+    ) -> CreateTagsFluentBuilder {
+        self.write_client(region).create_tags().resources(id).set_tags(Some(sdk_tags(tags)))
     }
 
     pub async fn delete_tags(&self, region: &str, id: &str, keys: &BTreeSet<String>) -> Result<(), AwsError> {
+        self.check("DeleteTags", self.delete_tags_call(region, id, keys).send().await)
+    }
+
+    pub(super) fn delete_tags_call(&self, region: &str, id: &str, keys: &BTreeSet<String>) -> DeleteTagsFluentBuilder {
         let tags = keys.iter().map(|key| Tag::builder().key(key).build()).collect();
-        self.check(
-            "DeleteTags",
-            self.write_client(region).delete_tags().resources(id).set_tags(Some(tags)).send().await,
-        )
+        self.write_client(region).delete_tags().resources(id).set_tags(Some(tags))
     }
 
     pub async fn delete_vpc_peering_connection(&self, region: &str, id: &str) -> Result<(), AwsError> {
-        let call = self.write_client(region).delete_vpc_peering_connection().vpc_peering_connection_id(id).send();
-        self.check("DeleteVpcPeeringConnection", call.await)
+        self.check("DeleteVpcPeeringConnection", self.delete_call(region, id).send().await)
+    }
+
+    pub(super) fn delete_call(&self, region: &str, id: &str) -> DeleteVpcPeeringConnectionFluentBuilder {
+        self.write_client(region).delete_vpc_peering_connection().vpc_peering_connection_id(id)
     }
 
     /// Sets whether queries from the peer VPC resolve public DNS names of this side's VPC to private addresses.

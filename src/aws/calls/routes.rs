@@ -1,5 +1,8 @@
 //! The calls on route tables and routes.
 
+use aws_sdk_ec2::operation::create_route::builders::CreateRouteFluentBuilder;
+use aws_sdk_ec2::operation::delete_route::builders::DeleteRouteFluentBuilder;
+use aws_sdk_ec2::operation::replace_route::builders::ReplaceRouteFluentBuilder;
 use aws_sdk_ec2::types::{Filter, RouteOrigin, RouteState, RouteTableAssociation, RouteTableAssociationStateCode};
 use ipnet::IpNet;
 
@@ -11,13 +14,13 @@ use crate::aws::inventory::view::Page;
 use crate::peering::routes::{Route, RouteTable, Target};
 
 /// A route's destination. EC2 has one parameter for each address family.
-pub(super) struct Destination {
-    pub(super) ipv4: Option<String>,
-    pub(super) ipv6: Option<String>,
+struct Destination {
+    ipv4: Option<String>,
+    ipv6: Option<String>,
 }
 
 impl Destination {
-    pub(super) fn of(route: &ManagedRoute) -> Self {
+    fn of(route: &ManagedRoute) -> Self {
         let block = route.destination_cidr_block.clone();
         // EC2 rejects an invalid block in the IPv4 parameter with a clear message.
         match block.parse() {
@@ -48,47 +51,41 @@ impl Describe for RouteTable {
 impl Ec2 {
     /// If the table already has a route to that destination, the error is [`Class::Wait`]: the next listing shows it.
     pub async fn create_route(&self, region: &str, route: &ManagedRoute) -> Result<(), AwsError> {
-        let destination = Destination::of(route);
-        let call = self
-            .write_client(region)
-            .create_route()
-            .route_table_id(&route.route_table_id)
-            .set_destination_cidr_block(destination.ipv4)
-            .set_destination_ipv6_cidr_block(destination.ipv6)
-            .vpc_peering_connection_id(&route.vpc_peering_connection_id)
-            .send();
-        self.check("CreateRoute", call.await)
+        self.check("CreateRoute", self.create_route_call(region, route).send().await)
     }
 
     /// Changes the target of an existing route.
     pub async fn replace_route(&self, region: &str, route: &ManagedRoute) -> Result<(), AwsError> {
-        let destination = Destination::of(route);
-        let call = self
-            .write_client(region)
-            .replace_route()
-            .route_table_id(&route.route_table_id)
-            .set_destination_cidr_block(destination.ipv4)
-            .set_destination_ipv6_cidr_block(destination.ipv6)
-            .vpc_peering_connection_id(&route.vpc_peering_connection_id)
-            .send();
-        self.check("ReplaceRoute", call.await)
+        self.check("ReplaceRoute", self.replace_route_call(region, route).send().await)
     }
 
     /// Succeeds also if the route or its table no longer exists. EC2 deletes whatever route has this destination, so
     /// the caller must have verified the target in a new listing.
     pub async fn delete_route(&self, region: &str, route: &ManagedRoute) -> Result<(), AwsError> {
-        let destination = Destination::of(route);
-        let call = self
-            .write_client(region)
-            .delete_route()
-            .route_table_id(&route.route_table_id)
-            .set_destination_cidr_block(destination.ipv4)
-            .set_destination_ipv6_cidr_block(destination.ipv6)
-            .send();
-        match self.check("DeleteRoute", call.await) {
+        match self.check("DeleteRoute", self.delete_route_call(region, route).send().await) {
             Err(error) if error.class == Class::Gone => Ok(()),
             outcome => outcome,
         }
+    }
+
+    pub(super) fn create_route_call(&self, region: &str, route: &ManagedRoute) -> CreateRouteFluentBuilder {
+        let Destination { ipv4, ipv6 } = Destination::of(route);
+        let call = self.write_client(region).create_route().route_table_id(&route.route_table_id);
+        let call = call.set_destination_cidr_block(ipv4).set_destination_ipv6_cidr_block(ipv6);
+        call.vpc_peering_connection_id(&route.vpc_peering_connection_id)
+    }
+
+    pub(super) fn replace_route_call(&self, region: &str, route: &ManagedRoute) -> ReplaceRouteFluentBuilder {
+        let Destination { ipv4, ipv6 } = Destination::of(route);
+        let call = self.write_client(region).replace_route().route_table_id(&route.route_table_id);
+        let call = call.set_destination_cidr_block(ipv4).set_destination_ipv6_cidr_block(ipv6);
+        call.vpc_peering_connection_id(&route.vpc_peering_connection_id)
+    }
+
+    pub(super) fn delete_route_call(&self, region: &str, route: &ManagedRoute) -> DeleteRouteFluentBuilder {
+        let Destination { ipv4, ipv6 } = Destination::of(route);
+        let call = self.write_client(region).delete_route().route_table_id(&route.route_table_id);
+        call.set_destination_cidr_block(ipv4).set_destination_ipv6_cidr_block(ipv6)
     }
 }
 

@@ -13,10 +13,10 @@ use smol_str::SmolStr;
 
 use super::view::{Page, all_pages};
 use super::*;
-use crate::aws::calls::peerings::{ACCEPTER_VPC_ID, CONNECTION_ID, CreateRequest, REQUESTER_VPC_ID};
+use crate::aws::calls::peerings::{ACCEPTER_VPC_ID, CONNECTION_ID, REQUESTER_VPC_ID};
 use crate::aws::error::AwsError;
 use crate::aws::{Unobserved, testing};
-use crate::peering::Snapshot;
+use crate::peering::{CreateRequest, Snapshot};
 
 const REGION: &str = "eu-central-1";
 /// More than one page.

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use super::finding::{Finding, Subject};
 use super::usage::{Sample, Use};
 use crate::api::Side;
-use crate::aws::{Account, CreateRequest, Permission};
-use crate::peering::Owner;
+use crate::aws::{Account, Permission};
+use crate::peering::routes::RouteChange;
+use crate::peering::{CreateRequest, Ec2Call, Owner};
 
 type Answers = Vec<(&'static str, Permission)>;
 
@@ -44,32 +45,33 @@ async fn writes(account: &Account, region: &str, side: Side, sample: &Sample, cl
         uid: sample.uid.clone(),
     };
     let tags: BTreeMap<_, _> = owner.tags().map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-    let ec2 = account.acting_for(&owner);
-    let mut answers = vec![ec2.dry_run_create_tags(region, &sample.id, &tags).await];
+    let id = || sample.id.clone();
+    let mut calls = vec![Ec2Call::Tag { id: id(), tags: tags.clone() }];
     match side {
         Side::Requester => {
-            let request = CreateRequest {
+            calls.push(Ec2Call::Create(CreateRequest {
                 region: region.to_owned(),
                 vpc_id: sample.vpc_id.clone(),
                 peer_vpc_id: sample.peer_vpc_id.clone(),
                 peer_owner_id: sample.peer_owner_id.clone(),
                 peer_region: sample.peer_region.clone(),
                 tags,
-            };
-            let created = ec2.dry_run_create_vpc_peering_connection(&request).await;
-            answers.push(("CreateVpcPeeringConnection", Permission::of(created)));
-            answers.push(ec2.dry_run_delete_vpc_peering_connection(region, &sample.id).await);
+            }));
+            calls.push(Ec2Call::Delete { id: id() });
         }
-        Side::Accepter if sample.code == "pending-acceptance" => {
-            answers.push(ec2.dry_run_accept_vpc_peering_connection(region, &sample.id).await);
-        }
+        Side::Accepter if sample.code == "pending-acceptance" => calls.push(Ec2Call::Accept { id: id() }),
         Side::Accepter => {}
     }
-    if let Some(allow_dns) = sample.allow_dns {
-        answers.push(ec2.dry_run_modify_vpc_peering_connection_options(region, &sample.id, side, allow_dns).await);
-    }
-    if let Some(route) = &sample.route {
-        answers.push(ec2.dry_run_replace_route(region, route).await);
+    calls.extend(sample.allow_dns.map(|allow| Ec2Call::SetOptions {
+        id: id(),
+        side,
+        allow_dns_resolution_from_remote_vpc: allow,
+    }));
+    // A `ReplaceRoute` that changes nothing.
+    calls.extend(sample.route.clone().map(|route| Ec2Call::ChangeRoute(RouteChange::Replace(route))));
+    let (ec2, mut answers) = (account.acting_for(&owner), Answers::new());
+    for call in calls {
+        answers.extend(ec2.dry_run(region, &call).await.map(|permission| (call.action(), permission)));
     }
     answers
 }

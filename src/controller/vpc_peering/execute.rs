@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::observe::desired;
 use super::resolve::Peers;
 use crate::api::{Ownership, Reason, Side, StepEvent, VpcPeering, VpcPeeringStatus};
-use crate::aws::{AwsError, Class, CreateRequest, Ec2};
+use crate::aws::{AwsError, Class, Ec2};
 use crate::controller::blocked::blocker_of;
 use crate::controller::context::Context;
 use crate::controller::endpoint::{Answer, Endpoint};
@@ -19,9 +19,9 @@ use crate::controller::state::CheckedVpcs;
 use crate::controller::status_writer::{add_finalizer, changed_routes, write, wrote_to_ec2};
 use crate::peering::preflight::{self, Preflight};
 use crate::peering::vpc_peering::{
-    self, Desired, Observation, Step, dry_run_answered, requested, sides_tagged_with, stale_rules, without_intent,
+    self, Desired, Observation, Step, dry_run_answered, requested, stale_rules, without_intent,
 };
-use crate::peering::{Blocker, Connection, Progress, Readiness};
+use crate::peering::{Blocker, Connection, CreateRequest, Progress, Readiness};
 
 /// Takes one step.
 pub(super) async fn execute(
@@ -236,19 +236,12 @@ impl Effect<'_> {
     }
 
     fn request(&self) -> CreateRequest {
-        let (requester, accepter) = (&self.peers.ends.requester, &self.peers.ends.accepter);
-        CreateRequest {
-            region: requester.region.clone(),
-            vpc_id: requester.vpc_id.clone(),
-            peer_vpc_id: accepter.vpc_id.clone(),
-            peer_owner_id: accepter.owner_id.clone(),
-            peer_region: (accepter.region != requester.region).then(|| accepter.region.clone()),
-            tags: self.desired.tags(sides_tagged_with(Side::Requester, &self.observed.accepter)),
-        }
+        self.desired.request(&self.observed.accepter)
     }
 }
 
-async fn check_vpcs(peers: &Peers) -> Result<Preflight, AwsError> {
+/// Checks the VPCs that the identities can see.
+pub(super) async fn check_vpcs(peers: &Peers) -> Result<Preflight, AwsError> {
     let (requester, accepter) = (&peers.ends.requester, &peers.ends.accepter);
     let ours = peers.requester.vpcs.get(&requester.region, &requester.vpc_id);
     let theirs = async {

@@ -3,6 +3,7 @@
 pub(super) mod claims;
 mod execute;
 mod observe;
+mod planning;
 mod resolve;
 
 use std::sync::Arc;

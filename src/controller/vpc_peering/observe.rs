@@ -200,6 +200,18 @@ async fn accepter_view(sources: &Sources, peers: &Peers, observed: &Observation,
     }
 }
 
+/// A connection as the accepter's account and region shows it, if that is another one.
+pub(super) async fn accepter_connection(
+    peers: &Peers,
+    id: &str,
+    look: Look,
+) -> Result<Option<Arc<Connection>>, Blocker> {
+    match peers.accepter.as_ref().filter(|_| !peers.is_one_place) {
+        Some(account) => inventories::connection(&account.peerings.of(&peers.ends.accepter.region), id, look).await,
+        None => Ok(None),
+    }
+}
+
 /// The DNS attributes of both VPCs, as far as identities act for them, if the spec needs them.
 async fn dns_attributes(
     object: &VpcPeering,

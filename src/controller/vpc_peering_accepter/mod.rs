@@ -3,6 +3,7 @@
 mod execute;
 mod observe;
 mod older;
+mod planning;
 mod resolve;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;

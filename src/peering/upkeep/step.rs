@@ -7,6 +7,7 @@ use crate::peering::authority::Authorized;
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::Connection;
 use crate::peering::dns::{DnsAttribute, DnsAttributes};
+use crate::peering::ec2_call::Ec2Call;
 use crate::peering::plan::{Aspect, Calls};
 use crate::peering::routes::{RouteChange, RouteStep};
 
@@ -159,6 +160,30 @@ impl UpkeepStep {
             // side.
             Self::ChangeRoutes { changes } => Some(Calls { action: "CreateRoute", side, count: changes.len() }),
         }
+    }
+
+    /// The EC2 calls with their parameters, in their order. A record has none.
+    pub(crate) fn ec2_calls(&self, side: Side) -> Vec<Ec2Call> {
+        match self {
+            Self::RecordTags { .. } | Self::RecordRoutes { .. } => Vec::new(),
+            Self::Tag { id, tags } => vec![Ec2Call::Tag { id: id.to_string(), tags: tags.clone() }],
+            Self::Untag { id, keys } => vec![Ec2Call::Untag { id: id.to_string(), keys: keys.clone() }],
+            Self::SetOptions { id, allow_dns_resolution_from_remote_vpc } => vec![Ec2Call::SetOptions {
+                id: id.to_string(),
+                side,
+                allow_dns_resolution_from_remote_vpc: *allow_dns_resolution_from_remote_vpc,
+            }],
+            Self::SetDnsAttribute { vpc_id, attribute, .. } => {
+                vec![Ec2Call::TurnOnDnsAttribute { vpc_id: vpc_id.clone(), attribute: *attribute }]
+            }
+            Self::ChangeRoutes { changes } => changes.iter().cloned().map(Ec2Call::ChangeRoute).collect(),
+        }
+    }
+
+    /// The step, as a verb phrase.
+    pub(crate) fn summary(&self, side: Side) -> String {
+        let record = if matches!(self, Self::RecordTags { .. }) { "tags" } else { "routes" };
+        self.change(side).unwrap_or_else(|| format!("record the {record} of the {side} in the status"))
     }
 
     pub(crate) fn aspect(&self, side: Side) -> Aspect {

@@ -77,6 +77,24 @@ impl plan::Step for Step {
         }
     }
 
+    fn summary(&self) -> String {
+        match self {
+            Self::AddFinalizer => "add the finalizer to the resource".into(),
+            Self::Preflight => "check the two VPCs".into(),
+            Self::DryRun => "ask EC2 by a dry run whether it would create the peering".into(),
+            Self::Record { connection, .. } => format!("record {} in the status", connection.id),
+            Self::Retire { id, code, .. } => format!("move {id} ({code}) into the history of the status"),
+            Self::Upkeep { side, step } => step.summary(*side),
+            Self::Create | Self::Accept { .. } | Self::DeleteOrphan { .. } | Self::Delete { .. } => {
+                self.change().unwrap_or_default()
+            }
+        }
+    }
+
+    fn is_read(&self) -> bool {
+        matches!(self, Self::Preflight)
+    }
+
     fn is_destructive(&self) -> bool {
         match self {
             Self::DeleteOrphan { .. } | Self::Delete { .. } => true,

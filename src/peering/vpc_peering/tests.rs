@@ -8,6 +8,7 @@ mod consistency;
 mod deletion_summary;
 mod dns;
 mod ended_routes;
+mod forecast;
 mod ownership;
 mod recreation;
 mod release;

@@ -6,6 +6,7 @@ mod decide;
 mod deletion;
 mod deletion_summary;
 mod destinations;
+mod forecast;
 mod judge;
 mod rules;
 mod state;
@@ -17,6 +18,7 @@ mod upkeep;
 
 pub(crate) use decide::{blocked, decide};
 pub(crate) use deletion::recorded_in_aws;
+pub(crate) use forecast::{Reads, forecast};
 pub(crate) use state::{Desired, Observation, Recorded};
 pub(crate) use status::{recorded_step, report_blocked};
 pub(crate) use step::Step;

@@ -67,6 +67,19 @@ impl plan::Step for Step {
         }
     }
 
+    fn summary(&self) -> String {
+        match self {
+            Self::AddFinalizer => "add the finalizer to the resource".into(),
+            Self::RecordAcceptance { id } => format!("record the acceptance of {id} in the status"),
+            Self::RecordAdoption { id } => format!("record the adoption of {id} in the status"),
+            Self::Accept { .. } | Self::Reject { .. } => self.change().unwrap_or_default(),
+            Self::Upkeep { id, step: step @ (UpkeepStep::RecordTags { .. } | UpkeepStep::ChangeRoutes { .. }) } => {
+                format!("{}, for {id}", step.summary(Side::Accepter))
+            }
+            Self::Upkeep { step, .. } => step.summary(Side::Accepter),
+        }
+    }
+
     fn is_destructive(&self) -> bool {
         match self {
             Self::Reject { .. } => true,

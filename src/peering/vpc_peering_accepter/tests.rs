@@ -3,6 +3,8 @@
 
 #![allow(clippy::expect_used, clippy::type_complexity)]
 
+mod forecast;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;

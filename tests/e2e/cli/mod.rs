@@ -3,6 +3,7 @@
 pub mod check;
 pub mod graph;
 pub mod import;
+pub mod plan;
 
 use std::process::Stdio;
 
