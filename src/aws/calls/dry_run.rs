@@ -107,7 +107,74 @@ impl Permission {
 
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
+
+    use ec2_simulator::Client;
+    use ec2_simulator::journal::Query;
+
     use super::*;
+    use crate::api::{ManagedRoute, Side};
+    use crate::aws::testing;
+    use crate::peering::CreateRequest;
+    use crate::peering::dns::DnsAttribute;
+
+    fn calls() -> Vec<Ec2Call> {
+        let id = || "pcx-11111111111111111".to_owned();
+        let tags = || [("a".to_owned(), "b".to_owned())].into();
+        let request = || CreateRequest {
+            region: "eu-central-1".into(),
+            vpc_id: "vpc-11111111".into(),
+            peer_vpc_id: "vpc-22222222".into(),
+            peer_owner_id: Some("222222222222".into()),
+            peer_region: Some("us-west-2".into()),
+            tags: tags(),
+        };
+        let route = |block: &str| ManagedRoute {
+            side: Side::Requester,
+            route_table_id: "rtb-11111111".into(),
+            destination_cidr_block: block.into(),
+            vpc_peering_connection_id: id(),
+        };
+        let options = |side| Ec2Call::SetOptions { id: id(), side, allow_dns_resolution_from_remote_vpc: true };
+        vec![
+            Ec2Call::Create(request()),
+            Ec2Call::DryRunCreate(request()),
+            Ec2Call::Accept { id: id() },
+            Ec2Call::Reject { id: id() },
+            Ec2Call::Delete { id: id() },
+            Ec2Call::Tag { id: id(), tags: tags() },
+            Ec2Call::Untag { id: id(), keys: ["a".to_owned()].into() },
+            options(Side::Requester),
+            options(Side::Accepter),
+            Ec2Call::ChangeRoute(RouteChange::Create(route("10.2.0.0/16"))),
+            Ec2Call::ChangeRoute(RouteChange::Replace(route("2001:db8::/56"))),
+            Ec2Call::ChangeRoute(RouteChange::Delete(route("10.2.0.0/16"))),
+        ]
+    }
+
+    #[tokio::test]
+    async fn every_call_is_sent_as_a_dry_run_with_its_parameters() -> Result<(), Box<dyn Error>> {
+        let (server, ec2) = testing::instant_simulator().await?;
+        let calls = calls();
+        for call in &calls {
+            assert!(ec2.dry_run("eu-central-1", call).await.is_some(), "{call:?}");
+        }
+        let dns = Ec2Call::TurnOnDnsAttribute { vpc_id: "vpc-11111111".into(), attribute: DnsAttribute::Support };
+        assert_eq!(ec2.dry_run("eu-central-1", &dns).await, None);
+        let journal = Client::new(&server.url()).journal(&Query::default()).await?;
+        assert_eq!(journal.entries.len(), calls.len());
+        for (entry, call) in journal.entries.iter().zip(&calls) {
+            let mut sent = entry.parameters.clone();
+            assert_eq!(sent.remove("DryRun").as_deref(), Some("true"), "{entry:?}");
+            sent.retain(|name, _| !name.contains("Tag"));
+            let mut shown = call.parameters();
+            shown.remove("DryRun");
+            let shown: Vec<_> = shown.into_iter().collect();
+            let sent: Vec<_> = sent.iter().map(|(name, value)| (name.trim_end_matches(".1"), value.clone())).collect();
+            assert_eq!((entry.action.as_str(), sent), (call.action(), shown));
+        }
+        Ok(())
+    }
 
     #[test]
     fn only_a_denial_disproves_a_permission() {
