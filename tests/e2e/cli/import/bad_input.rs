@@ -10,7 +10,8 @@ use super::{IDENTITY, Migration, files, fixture};
 use crate::cli::run;
 use crate::world::{OTHER_ACCOUNT, REGION, World};
 
-/// Files that cannot be imported: the flag, the file, and two parts of the message.
+/// Files that cannot be imported: the flag, the file, and two parts of the message. This function is long because it is
+/// one table.
 fn bad_files(folder: &Path) -> Result<Vec<(&'static str, String, &'static str, &'static str)>> {
     let write = |name: &str, text: &str| -> Result<String> {
         let file = folder.join(name);
