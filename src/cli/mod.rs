@@ -11,6 +11,7 @@ mod manifests;
 mod output;
 mod reference;
 mod run;
+mod trace;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -44,6 +45,7 @@ enum Command {
     Run(Box<run::Run>),
     Check(Box<check::Check>),
     Graph(Box<graph::Draw>),
+    Trace(Box<trace::Trace>),
     Crd(crd::Crd),
     Completion(completion::Completion),
     Man(man::Man),
@@ -111,6 +113,7 @@ impl Command {
             Self::Run(run) => (*run).execute()?,
             Self::Check(check) => return (*check).execute(),
             Self::Graph(graph) => return (*graph).execute(),
+            Self::Trace(trace) => return (*trace).execute(),
             Self::Crd(crd) => crd.execute()?,
             Self::Completion(completion) => completion.execute(),
             Self::Man(man) => man.execute()?,
