@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+pub(super) use crate::cli::output::Verdict;
+
 /// The subjects of the checks. Each has a heading in `docs/checks.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {

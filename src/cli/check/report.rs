@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::finding::{Finding, Verdict};
-use crate::cli::output::{self, BAD, FAINT, GOOD, styled};
+use crate::cli::output::{self, FAINT, one_line, styled};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Report {

@@ -48,7 +48,6 @@ pub(super) fn named(object: &VpcPeering, side: Side) -> Option<&str> {
 
 /// Resolves both ends, requester first, with a line for each identity.
 pub(super) fn resolve(object: &VpcPeering, known: &Known) -> ([End; 2], Vec<Line>) {
-    let identities = Side::BOTH.map(|side| identity(object, side, known));
     let mut lines = Vec::new();
     let (requester, accepter) = (defaults(object, Side::Requester, known), defaults(object, Side::Accepter, known));
     let recorded = object.status.as_ref().and_then(|status| status.ends.as_ref());
@@ -57,36 +56,28 @@ pub(super) fn resolve(object: &VpcPeering, known: &Known) -> ([End; 2], Vec<Line
         lines.push(Line::blocked(Subject::Identity, blocker));
     }
     let found = found.map_or([None, None], |locations| locations.map(Some));
-    let mut ends = Side::BOTH.map(|side| {
-        let location = found[index(side)].as_ref();
-        let of_record = recorded.map(|ends| match side {
+    let end = |side: Side, location: Option<&Location>| {
+        let recorded = recorded.map(|ends| match side {
             Side::Requester => &ends.requester,
             Side::Accepter => &ends.accepter,
         });
-        end(object, side, location, of_record)
-    });
-    if ends[1].account.is_none() {
-        ends[1].account.clone_from(&ends[0].account);
+        end(object, side, location, recorded)
+    };
+    let (mut requester, mut accepter) =
+        (end(Side::Requester, found[0].as_ref()), end(Side::Accepter, found[1].as_ref()));
+    if accepter.account.is_none() {
+        accepter.account.clone_from(&requester.account);
     }
-    for side in Side::BOTH {
-        let other = ends[1 - index(side)].clone();
-        let (end, line) = admit(ends[index(side)].clone(), &other, &identities[index(side)], known);
-        ends[index(side)] = end;
-        lines.push(line.at(side));
-    }
-    // Without an identity of its own, the accepter is in the account of the requester or of the own credentials.
-    if named(object, Side::Accepter).is_none() {
-        let [requester, accepter] = &mut ends;
-        let (principal, line) = of_accepter(requester, accepter, known);
-        accepter.principal = principal;
-        lines.pop();
-        lines.push(line.at(Side::Accepter));
-    }
-    (ends, lines)
-}
-
-fn index(side: Side) -> usize {
-    usize::from(side == Side::Accepter)
+    let (principal, line) = acting(&requester, &accepter, &identity(object, Side::Requester, known), known);
+    requester.principal = principal;
+    lines.push(line.at(Side::Requester));
+    let (principal, line) = match named(object, Side::Accepter) {
+        Some(_) => acting(&accepter, &requester, &identity(object, Side::Accepter, known), known),
+        None => of_accepter(&requester, &accepter, known),
+    };
+    accepter.principal = principal;
+    lines.push(line.at(Side::Accepter));
+    ([requester, accepter], lines)
 }
 
 fn end(object: &VpcPeering, side: Side, location: Option<&Location>, recorded: Option<&StatusEnd>) -> End {
@@ -128,7 +119,11 @@ fn identity(object: &VpcPeering, side: Side, known: &Known) -> Result<Option<Aws
         }
         Some(Ok(Some(_))) => {
             let message = format!("{field}: the AwsIdentity {name} does not allow the namespace {namespace}");
-            Err(Line::fail(subject, message, format!("add {namespace} to spec.allowedNamespaces of the AwsIdentity {name}")))
+            Err(Line::fail(
+                subject,
+                message,
+                format!("add {namespace} to spec.allowedNamespaces of the AwsIdentity {name}"),
+            ))
         }
         Some(Err(error)) => {
             let message = format!("{field}: cannot read the AwsIdentity {name}: {error}");
@@ -141,25 +136,30 @@ fn identity(object: &VpcPeering, side: Side, known: &Known) -> Result<Option<Aws
     }
 }
 
-/// Sets the principal of an end if its limits admit both ends.
-fn admit(end: End, other: &End, identity: &Result<Option<AwsIdentity>, Line>, known: &Known) -> (End, Line) {
+/// The principal of an end, if its limits admit both ends.
+fn acting(
+    end: &End,
+    other: &End,
+    identity: &Result<Option<AwsIdentity>, Line>,
+    known: &Known,
+) -> (Option<Principal>, Line) {
     let identity = match identity {
         Ok(Some(identity)) => identity,
         Ok(None) => {
             let account = known.own_account.as_deref().unwrap_or("unknown");
             let line = Line::pass(Subject::Identity, format!("the own credentials act, in account {account}"));
-            return (End { principal: Some(Principal::Own), ..end }, line);
+            return (Some(Principal::Own), line);
         }
-        Err(line) => return (end, line.clone()),
+        Err(line) => return (None, line.clone()),
     };
     let name = identity.name_any();
     let limits = Limits::of(format!("the AwsIdentity {name}"), &identity.spec);
-    if let Err(blocker) = admitted(&limits, &end, other) {
-        return (end, Line::blocked(Subject::Identity, &blocker));
+    if let Err(blocker) = admitted(&limits, end, other) {
+        return (None, Line::blocked(Subject::Identity, &blocker));
     }
     let account = &identity.spec.account_id;
     let message = format!("the AwsIdentity {name} of account {account} allows the namespace, the VPC and the peer");
-    (End { principal: Some(Principal::Role(role(identity))), ..end }, Line::pass(Subject::Identity, message))
+    (Some(Principal::Role(role(identity))), Line::pass(Subject::Identity, message))
 }
 
 fn admitted(limits: &Limits, end: &End, other: &End) -> Result<(), Blocker> {
@@ -184,7 +184,8 @@ fn of_accepter(requester: &End, accepter: &End, known: &Known) -> (Option<Princi
         let line = Line::pass(Subject::Identity, "the own credentials act, because the VPC is in their account");
         return (Some(Principal::Own), line);
     }
-    let message = format!("no identity acts for account {}, so that its end is not checked", account.unwrap_or("unknown"));
+    let message =
+        format!("no identity acts for account {}, so that its end is not checked", account.unwrap_or("unknown"));
     let remedy = "set spec.accepter.identityRef, or ask the owner of the account to check its end";
     (None, Line::skip(Subject::Identity, message, remedy))
 }
@@ -258,10 +259,17 @@ mod tests {
             object.spec.accepter.owner_id = owner.map(Into::into);
             let ([_, accepter], lines) = resolve(&object, &known);
             assert_eq!(accepter.principal, principal, "{owner:?}");
-            assert_eq!(lines.iter().map(|line| line.verdict).collect::<Vec<_>>(), [Verdict::Pass, verdict], "{lines:?}");
+            assert_eq!(
+                lines.iter().map(|line| line.verdict).collect::<Vec<_>>(),
+                [Verdict::Pass, verdict],
+                "{lines:?}"
+            );
         }
         let (ends, lines) = resolve(&object(Some("missing")), &known);
-        assert!(ends[1].principal.is_none() && lines.iter().any(|line| line.message.contains("there is no AwsIdentity missing")));
+        assert!(
+            ends[1].principal.is_none()
+                && lines.iter().any(|line| line.message.contains("there is no AwsIdentity missing"))
+        );
         let mut object = object(Some("partner"));
         object.spec.accepter.owner_id = Some("333333333333".into());
         let known = Known { identities: BTreeMap::from([("partner".to_owned(), Ok(Some(partner())))]), ..known };

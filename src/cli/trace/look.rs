@@ -56,9 +56,7 @@ pub(super) async fn look(
         let filter = Filters::default().and(calls::CONNECTION_ID, id).ec2_filters().next();
         Ok(all_pages::<Snapshot>(ec2, region, filter).await?.into_iter().next())
     };
-    let dns = async {
-        if needs_dns { Some(ec2.dns_attributes(region, vpc_id).await) } else { None }
-    };
+    let dns = async { if needs_dns { Some(ec2.dns_attributes(region, vpc_id).await) } else { None } };
     let (vpcs, connection, dns, subnets, tables) = tokio::join!(
         ec2.describe_vpcs(region, [vpc_id.to_owned()]),
         of_connection,
@@ -76,10 +74,8 @@ impl View {
     /// Reads what a packet passes at the address of this end.
     pub(super) async fn follow(&self, account: &Account, address: IpAddr) -> PathView {
         let (ec2, region) = (account.ec2(), self.region.as_str());
-        let (acls, interface) = tokio::join!(
-            ec2.network_acls_of(region, &self.vpc_id),
-            ec2.interface_with(region, &self.vpc_id, address),
-        );
+        let (acls, interface) =
+            tokio::join!(ec2.network_acls_of(region, &self.vpc_id), ec2.interface_with(region, &self.vpc_id, address),);
         let groups = match &interface {
             Ok(Some(interface)) => ec2.security_groups(region, &interface.group_ids).await,
             Ok(None) | Err(_) => Ok(Vec::new()),

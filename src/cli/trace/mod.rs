@@ -7,9 +7,9 @@ mod path;
 mod report;
 mod resource;
 mod routes;
+mod target;
 #[cfg(test)]
 mod tests;
-mod target;
 mod vpcs;
 
 use std::collections::BTreeMap;
@@ -177,11 +177,16 @@ async fn assume(accounts: &Accounts, ends: &mut [End; 2], lines: &mut Vec<Line>)
         let refused = match (account.caller_identity().await, principal) {
             (Ok(caller), Principal::Role(role)) if caller.account_id != role.account_id => {
                 let message = format!("{} does not belong to account {}", caller.arn, role.account_id);
-                Some(Line::fail(Subject::Identity, message, "correct spec.accountId or spec.roleArn of the AwsIdentity"))
+                Some(Line::fail(
+                    Subject::Identity,
+                    message,
+                    "correct spec.accountId or spec.roleArn of the AwsIdentity",
+                ))
             }
             (Ok(_), _) => None,
             (Err(error), _) => {
-                let remedy = "check these credentials, and for a role its trust policy and externalId: kubectl pcx check";
+                let remedy =
+                    "check these credentials, and for a role its trust policy and externalId: kubectl pcx check";
                 Some(Line::fail(Subject::Identity, error.to_string(), remedy))
             }
         };
@@ -257,9 +262,11 @@ impl Seen<'_> {
                 };
                 lines.extend(path::lines(&flow, hop(from, flow.from), hop(to, flow.to), way));
             }
-            _ => lines.extend([0, 1].into_iter().filter_map(|index| {
-                routes::overview(self.views[index].as_ref()?, &blocks[1 - index], way)
-            })),
+            _ => lines.extend(
+                [0, 1]
+                    .into_iter()
+                    .filter_map(|index| routes::overview(self.views[index].as_ref()?, &blocks[1 - index], way)),
+            ),
         }
         Ok(())
     }
@@ -305,6 +312,12 @@ fn sides(flow: &Flow, blocks: &[Vec<IpNet>; 2], ends: &[End; 2]) -> anyhow::Resu
     let stranger = known.iter().find(|(_, address)| !(0..2).any(|index| may_have(index, **address)));
     match stranger {
         Some((flag, address)) => bail!("{flag} {address} is in neither VPC: {} and {}; correct {flag}", of(0), of(1)),
-        None => bail!("--from {} and --to {} are in one VPC; name an address of each VPC: {} and {}", flow.from, flow.to, of(0), of(1)),
+        None => bail!(
+            "--from {} and --to {} are in one VPC; name an address of each VPC: {} and {}",
+            flow.from,
+            flow.to,
+            of(0),
+            of(1)
+        ),
     }
 }

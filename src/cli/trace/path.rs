@@ -8,7 +8,9 @@ use super::line::{Line, Subject};
 use super::look::{PathView, View};
 use super::routes;
 use crate::api::Side;
-use crate::peering::network::{Acl, Decision, Flow, Group, Peer, Ports, Subnet, Traffic, acl_of, permitted, subnet_with};
+use crate::peering::network::{
+    Acl, Decision, Flow, Group, Peer, Ports, Subnet, Traffic, acl_of, permitted, subnet_with,
+};
 
 /// One end of a flow. The parts are absent if nobody acts for the end.
 #[derive(Clone, Copy, Debug)]
@@ -126,7 +128,8 @@ fn of_acl(acl: &Acl, step: &Step<'_>, traffic: &Traffic) -> Line {
     let number = denied_by.filter(|number| *number < 32767);
     let below = number.map(|number| format!(" with a number below {number}")).unwrap_or_default();
     let (preposition, other) = (if step.egress { "to" } else { "from" }, step.other);
-    let remedy = format!("add an {direction} entry to {id}{below} that allows {protocol} {preposition} {other}{}", step.ports());
+    let remedy =
+        format!("add an {direction} entry to {id}{below} that allows {protocol} {preposition} {other}{}", step.ports());
     if allowed.is_empty() {
         let by = number.map_or_else(|| "no entry allows it".to_owned(), |number| format!("entry {number} denies it"));
         return Line::fail(subject, format!("{id} stops {sent}: {by}"), remedy);
@@ -173,7 +176,11 @@ fn security_group(flow: &Flow, own: Hop<'_>, other: Hop<'_>, egress: bool, flag:
     let unread: Vec<_> = seen.unread.iter().map(|(id, _)| id.as_str()).collect();
     if !unread.is_empty() {
         let message = format!("{ids} may let {sent} pass by {}, which could not be read", unread.join(", "));
-        return Some(Line::skip(subject, message, "allow ec2:GetManagedPrefixListEntries, as deploy/iam/trace.json does"));
+        return Some(Line::skip(
+            subject,
+            message,
+            "allow ec2:GetManagedPrefixListEntries, as deploy/iam/trace.json does",
+        ));
     }
     let preposition = if egress { "to" } else { "from" };
     let message = format!("no rule of {ids} of {} lets {sent} pass", interface.id);

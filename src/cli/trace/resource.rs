@@ -29,7 +29,11 @@ pub(super) fn of_resource(object: &VpcPeering) -> Line {
         return Line::fail(subject, message, remedy);
     }
     let Some(ready) = conditions::find(conditions, ConditionType::Ready) else {
-        return Line::fail(subject, "the status has no condition Ready", "check with kubectl pcx check that the operator runs");
+        return Line::fail(
+            subject,
+            "the status has no condition Ready",
+            "check with kubectl pcx check that the operator runs",
+        );
     };
     if ready.status == "True" {
         return Line::pass(subject, format!("Ready is True: {}", ready.message));
@@ -41,7 +45,11 @@ pub(super) fn of_resource(object: &VpcPeering) -> Line {
 
 /// The request, its acceptance and the status of the connection. `connection` is EC2's view: `None` if EC2 shows no
 /// connection with the recorded ID.
-pub(super) fn of_connection(object: &VpcPeering, connection: Option<&Connection>, vpcs: [Option<&str>; 2]) -> Vec<Line> {
+pub(super) fn of_connection(
+    object: &VpcPeering,
+    connection: Option<&Connection>,
+    vpcs: [Option<&str>; 2],
+) -> Vec<Line> {
     let Some(id) = id(object) else {
         let remedy = "correct the failed lines above; the operator then sends the request";
         let message = "the operator has sent no request: the status has no vpcPeeringConnectionId";
@@ -90,7 +98,8 @@ fn lines_of(connection: &Connection, requested: Line) -> Vec<Line> {
 fn pending(connection: &Connection) -> Line {
     let (id, accepter) = (&connection.id, &connection.accepter);
     let owner = accepter.owner_id.as_deref().unwrap_or("of the accepter");
-    let until = connection.expiration_time.map(|time: Timestamp| format!(" until {}", time.strftime("%Y-%m-%dT%H:%MZ")));
+    let until =
+        connection.expiration_time.map(|time: Timestamp| format!(" until {}", time.strftime("%Y-%m-%dT%H:%MZ")));
     let message = format!("{id} waits for account {owner} to accept it{}", until.unwrap_or_default());
     let region = accepter.region.as_deref().map(|region| format!(" --region {region}")).unwrap_or_default();
     let remedy = format!(

@@ -48,7 +48,10 @@ mod tests {
         assert_eq!(resource("team/orders", "default")?, ("team", "orders"));
         assert_eq!(resource("orders", "default")?, ("default", "orders"));
         for text in ["", "/", "team/", "/orders", "a/b/c"] {
-            assert!(resource(text, "default").is_err_and(|error| error.to_string().contains("NAMESPACE/NAME")), "{text}");
+            assert!(
+                resource(text, "default").is_err_and(|error| error.to_string().contains("NAMESPACE/NAME")),
+                "{text}"
+            );
         }
         Ok(())
     }

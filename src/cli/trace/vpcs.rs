@@ -15,8 +15,9 @@ pub(super) fn existence(view: &View, account: Option<&str>) -> Option<Line> {
         None => {
             let account = account.map(|account| format!(" of account {account}")).unwrap_or_default();
             let message = format!("EC2 shows no {vpc_id} in {region}{account}");
-            let remedy =
-                format!("correct vpcId, region or ownerId of spec.{side} in a new VpcPeering, or use the identity of the VPC's account");
+            let remedy = format!(
+                "correct vpcId, region or ownerId of spec.{side} in a new VpcPeering, or use the identity of the VPC's account"
+            );
             Line::fail(Subject::Vpc, message, remedy)
         }
         Some(vpc) => match account.and_then(|account| preflight::shared(&format!("spec.{side}"), vpc, account)) {
@@ -35,7 +36,8 @@ pub(super) fn blocks(vpc: Option<&Vpc>, shown: Option<&VpcInfo>) -> Vec<IpNet> {
     let of_vpc = vpc.map(|vpc| vpc.cidr_blocks.iter().map(String::as_str).collect::<Vec<_>>());
     let of_connection = || {
         let ipv4 = shown.into_iter().flat_map(|end| &end.cidr_block_set).map(|block| block.cidr_block.as_str());
-        let ipv6 = shown.into_iter().flat_map(|end| &end.ipv6_cidr_block_set).map(|block| block.ipv6_cidr_block.as_str());
+        let ipv6 =
+            shown.into_iter().flat_map(|end| &end.ipv6_cidr_block_set).map(|block| block.ipv6_cidr_block.as_str());
         ipv4.chain(ipv6).collect()
     };
     of_vpc.unwrap_or_else(of_connection).into_iter().filter_map(|block| block.parse().ok()).collect()
@@ -50,7 +52,8 @@ pub(super) fn overlap([requester, accepter]: [&[IpNet]; 2]) -> Option<Line> {
     let overlapping = pairs.into_iter().find(|(one, other)| one.contains(*other) || other.contains(*one));
     Some(match overlapping {
         Some((one, other)) => {
-            let message = format!("{one} of the requester and {other} of the accepter overlap, so that EC2 cannot peer them");
+            let message =
+                format!("{one} of the requester and {other} of the accepter overlap, so that EC2 cannot peer them");
             Line::fail(Subject::CidrBlocks, message, action(Reason::OverlappingCidrBlocks))
         }
         None => Line::pass(Subject::CidrBlocks, "no CIDR blocks of the two VPCs overlap"),
@@ -108,6 +111,9 @@ fn option(object: &VpcPeering, side: Side, connection: &Connection) -> Option<Li
         return None;
     }
     let message = format!("allowDnsResolutionFromRemoteVpc of {} is off, but the spec sets it", connection.id);
-    let remedy = format!("read the condition OptionsSynced, or set it by hand: aws ec2 modify-vpc-peering-connection-options --vpc-peering-connection-id {}", connection.id);
+    let remedy = format!(
+        "read the condition OptionsSynced, or set it by hand: aws ec2 modify-vpc-peering-connection-options --vpc-peering-connection-id {}",
+        connection.id
+    );
     Some(Line::fail(Subject::Dns, message, remedy).at(side))
 }
