@@ -87,7 +87,7 @@ impl OutputArgs {
     }
 }
 
-fn render(report: &impl Report, format: Format) -> anyhow::Result<String> {
+pub(crate) fn render(report: &impl Report, format: Format) -> anyhow::Result<String> {
     Ok(match format {
         Format::Text => report.text(),
         Format::Json => serde_json::to_string_pretty(report)? + "\n",

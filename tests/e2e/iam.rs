@@ -40,7 +40,7 @@ const UNTAGGED: &[&str] = &[
 ];
 
 /// Files that grant something. `guard.json` only denies, and moto serves SQS, which does not evaluate policies.
-const GRANTS: [&str; 8] = [
+const GRANTS: [&str; 9] = [
     "hub",
     "trust",
     "requester",
@@ -49,6 +49,7 @@ const GRANTS: [&str; 8] = [
     "adoption",
     "own-credentials-adoption",
     "dns-attributes",
+    "trace",
 ];
 
 /// The actions that operators used, and the statements that allowed them.
@@ -166,6 +167,17 @@ impl Policies {
         let names = ["hub", "own-credentials"].into_iter().chain(self.adopts.then_some("own-credentials-adoption"));
         let names = names.chain(self.dns.then_some("dns-attributes"));
         self.attach(simulator, key, OWN_ACCOUNT, names).await
+    }
+
+    /// Attaches the policies for `trace` to an access key of the operator's account.
+    pub async fn bind_trace_key(&self, simulator: &Client, key: &str) -> Result<()> {
+        self.attach(simulator, key, OWN_ACCOUNT, ["hub", "trace"].into_iter()).await
+    }
+
+    /// Replaces the policy of the accepter's role by that for `trace`.
+    pub async fn bind_trace_role(&self, simulator: &Client, arn: &str) -> Result<()> {
+        simulator.detach_policy(arn, "accepter").await?;
+        self.attach(simulator, arn, OTHER_ACCOUNT, ["trace"].into_iter()).await
     }
 
     /// Attaches the policy and the trust policy to a role: the requester's in the test's own account, else the

@@ -288,6 +288,7 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         cli::check::before_the_installation_only_the_prerequisites_are_checked,
         cli::graph::the_peerings_of_two_regions_are_drawn,
         cli::graph::the_name_of_the_binary_and_the_pages_fit,
+        cli::trace::the_planted_fault_of_each_scene_is_found,
         crashes::a_crash_before_any_call_is_safe,
         crashes::a_crash_after_any_call_is_safe,
         crashes::a_lost_reply_to_any_call_is_safe,

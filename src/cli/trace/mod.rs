@@ -244,7 +244,8 @@ impl Seen<'_> {
         }
         lines.extend(vpcs::overlap([&blocks[0], &blocks[1]]));
         let ids = [0, 1].map(|index| self.ends[index].vpc_id.as_deref());
-        if connection.is_some() || self.views.iter().flatten().any(|view| view.connection.is_ok()) {
+        let is_readable = self.views.iter().flatten().any(|view| view.connection.is_ok());
+        if is_readable || resource::id(self.object).is_none() {
             lines.extend(resource::of_connection(self.object, connection, ids));
         }
         lines.extend(vpcs::dns(self.object, &self.views, connection));

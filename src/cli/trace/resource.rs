@@ -23,8 +23,8 @@ pub(super) fn of_resource(object: &VpcPeering) -> Line {
         return Line::fail(subject, message, "set spec.suspend to false");
     }
     if observed.is_none_or(|observed| Some(observed) < object.metadata.generation) {
-        let (generation, observed) = (object.metadata.generation.unwrap_or_default(), observed.unwrap_or(-1));
-        let message = format!("the operator has not reconciled generation {generation}, only {observed}");
+        let generation = object.metadata.generation.unwrap_or_default();
+        let message = format!("the operator has not reconciled generation {generation} of the spec");
         let remedy = "check with kubectl pcx check that the operator runs and reconciles this namespace";
         return Line::fail(subject, message, remedy);
     }

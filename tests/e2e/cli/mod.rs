@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod graph;
+pub mod trace;
 
 use std::process::Stdio;
 

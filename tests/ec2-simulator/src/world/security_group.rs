@@ -137,7 +137,7 @@ impl World {
     /// Adds the groups of a scene. Fails if the VPC does not exist in the group's account and region.
     pub(super) fn add_security_groups(&mut self, groups: Vec<SecurityGroup>) -> Result<()> {
         for group in groups {
-            if !self.any_vpc(&group.vpc_id).is_some_and(|vpc| vpc.location.region == group.location.region) {
+            if self.any_vpc(&group.vpc_id).is_none_or(|vpc| vpc.location.region != group.location.region) {
                 return Err(Error::new("InvalidScene", format!("{}: there is no {}", group.id, group.vpc_id)));
             }
             if group.is_default() {
