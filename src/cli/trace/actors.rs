@@ -223,7 +223,8 @@ mod tests {
         let no_region = |identity: &mut AwsIdentity| identity.spec.allowed_regions = None;
         let no_peer = |identity: &mut AwsIdentity| identity.spec.allowed_peers = None;
         let unchanged = |_: &mut AwsIdentity| {};
-        let cases: [(fn(&mut AwsIdentity), &str); 5] = [
+        type Change = fn(&mut AwsIdentity);
+        let cases: [(Change, &str); 5] = [
             (unchanged, ""),
             (nobody, "does not allow the namespace team"),
             (no_vpc, "allowedVpcs"),

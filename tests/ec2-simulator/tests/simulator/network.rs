@@ -256,7 +256,7 @@ async fn a_rule_may_refer_to_a_group_of_a_peer_vpc_until_it_is_stale() {
     assert_eq!(referring.peering_status(), Some("active"));
     let by_id = any.security_group_rule_id().unwrap();
     let one = ec2.describe_security_group_rules().security_group_rule_ids(by_id).send().await.unwrap();
-    assert_eq!(one.security_group_rules(), [any.clone()]);
+    assert_eq!(one.security_group_rules(), std::slice::from_ref(any));
 
     let stale = async || ec2.describe_stale_security_groups().vpc_id(VPC).send().await.unwrap();
     assert!(stale().await.stale_security_group_set().is_empty());
