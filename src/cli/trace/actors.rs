@@ -177,8 +177,12 @@ fn admitted(limits: &Limits, end: &End, other: &End) -> Result<(), Blocker> {
 fn of_accepter(requester: &End, accepter: &End, known: &Known) -> (Option<Principal>, Line) {
     let account = accepter.account.as_deref();
     if account == requester.account.as_deref() {
+        let Some(principal) = requester.principal.clone() else {
+            let message = "the identity of the requester would act, but it may not";
+            return (None, Line::skip(Subject::Identity, message, "correct the identity of the requester"));
+        };
         let message = "the identity of the requester acts, because both ends are in one account";
-        return (requester.principal.clone(), Line::pass(Subject::Identity, message));
+        return (Some(principal), Line::pass(Subject::Identity, message));
     }
     if account.is_some() && account == known.own_account.as_deref() {
         let line = Line::pass(Subject::Identity, "the own credentials act, because the VPC is in their account");
