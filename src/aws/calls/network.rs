@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use aws_sdk_ec2::types::{Filter, NetworkAclEntry, Route, RouteOrigin, RouteState, RuleAction, SecurityGroup};
+use aws_sdk_ec2::types::{
+    Filter, NetworkAclEntry, NetworkInterface, Route, RouteOrigin, RouteState, RuleAction, SecurityGroup,
+};
 use ipnet::IpNet;
 
 use crate::aws::ec2::Ec2;
@@ -40,26 +42,28 @@ impl Ec2 {
         Ok(all.into_iter().filter_map(read_acl).collect())
     }
 
-    /// The network interface of a VPC that has this address.
+    /// The network interface of a subnet that has this address, or a prefix that contains it. The nodes of EKS can have
+    /// prefixes for their pods: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-prefix-eni.html>.
     pub async fn interface_with(
         &self,
         region: &str,
-        vpc_id: &str,
+        subnet_id: &str,
         address: IpAddr,
     ) -> Result<Option<Interface>, AwsError> {
         let name = if address.is_ipv4() { "addresses.private-ip-address" } else { "ipv6-addresses.ipv6-address" };
-        let address = Filter::builder().name(name).values(address.to_string()).build();
-        let call = self.read_client(region).describe_network_interfaces().filters(of_vpc(vpc_id)).filters(address);
-        let answer = call.send().await.map_err(|error| self.error("DescribeNetworkInterfaces", &error))?;
-        let first = answer.network_interfaces.unwrap_or_default().into_iter().next();
-        Ok(first.and_then(|interface| {
-            let groups = interface.groups.unwrap_or_default();
-            Some(Interface {
-                id: interface.network_interface_id?,
-                subnet_id: interface.subnet_id?,
-                group_ids: groups.into_iter().filter_map(|group| group.group_id).collect(),
-            })
-        }))
+        let exact = Filter::builder().name(name).values(address.to_string()).build();
+        let of_subnet = Filter::builder().name("subnet-id").values(subnet_id).build();
+        for filters in [vec![of_subnet.clone(), exact], vec![of_subnet]] {
+            let is_exact = filters.len() == 2;
+            let call = self.read_client(region).describe_network_interfaces().set_filters(Some(filters));
+            let all = call.into_paginator().items().send().try_collect().await;
+            let all = all.map_err(|error| self.error("DescribeNetworkInterfaces", &error))?;
+            let found = all.into_iter().find(|interface| is_exact || has_prefix(interface, address));
+            if let Some(interface) = found.and_then(read_interface) {
+                return Ok(Some(interface));
+            }
+        }
+        Ok(None)
     }
 
     /// The security groups with these IDs.
@@ -85,6 +89,20 @@ fn read_subnet(subnet: aws_sdk_ec2::types::Subnet) -> Option<Subnet> {
     let ipv6 = ipv6.into_iter().filter_map(|association| association.ipv6_cidr_block);
     let blocks = subnet.cidr_block.into_iter().chain(ipv6).filter_map(|block| block.parse().ok());
     Some(Subnet { id: subnet.subnet_id?, blocks: blocks.collect() })
+}
+
+fn has_prefix(interface: &NetworkInterface, address: IpAddr) -> bool {
+    let ipv4 = interface.ipv4_prefixes().iter().filter_map(|prefix| prefix.ipv4_prefix());
+    let ipv6 = interface.ipv6_prefixes().iter().filter_map(|prefix| prefix.ipv6_prefix());
+    ipv4.chain(ipv6).filter_map(|prefix| prefix.parse::<IpNet>().ok()).any(|prefix| prefix.contains(&address))
+}
+
+fn read_interface(interface: NetworkInterface) -> Option<Interface> {
+    let groups = interface.groups.unwrap_or_default();
+    Some(Interface {
+        id: interface.network_interface_id?,
+        group_ids: groups.into_iter().filter_map(|group| group.group_id).collect(),
+    })
 }
 
 fn read_table(table: aws_sdk_ec2::types::RouteTable) -> Option<NetworkTable> {

@@ -92,7 +92,7 @@ impl View {
 
     /// The prefix lists in the route table of the address and in the rules of its groups.
     fn prefix_lists(&self, address: IpAddr, groups: &[Group]) -> BTreeSet<String> {
-        let subnet = self.subnets.as_ref().ok().and_then(|subnets| subnet_with(subnets, address));
+        let subnet = self.subnet_with(address);
         let table = subnet.zip(self.tables.as_ref().ok()).and_then(|(subnet, tables)| table_of(tables, &subnet.id));
         let routes = table.into_iter().flat_map(|table| &table.routes);
         let of_routes = routes.filter_map(|route| match &route.destination {
@@ -105,6 +105,10 @@ impl View {
             RulePeer::Block(_) | RulePeer::Group { .. } => None,
         });
         of_routes.chain(of_rules).collect()
+    }
+
+    fn subnet_with(&self, address: IpAddr) -> Option<&Subnet> {
+        subnet_with(self.subnets.as_ref().ok()?, address)
     }
 
     pub(super) fn errors(&self) -> Vec<&AwsError> {

@@ -71,7 +71,7 @@ mod tests {
             ("10.1.0.5:80", "10.2.0.5", Protocol::Tcp, "--from is not an IP address"),
             ("10.1.0.5", "orders.example.com", Protocol::Tcp, "--to \"orders.example.com\""),
             ("10.1.0.5", "10.2.0.5:99999", Protocol::Tcp, "--to \"10.2.0.5:99999\""),
-            ("10.1.0.5", "2001:db8::2", Protocol::Tcp, "both IPv4 or both IPv6"),
+            ("10.1.0.5", "2001:db8::2", Protocol::Tcp, "must both be IPv4 or both IPv6"),
             ("10.1.0.5", "10.1.0.5", Protocol::Tcp, "an address of each VPC"),
             ("10.1.0.5", "10.2.0.5:80", Protocol::Icmp, "icmp has no ports"),
         ] {

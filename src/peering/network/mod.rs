@@ -30,7 +30,6 @@ pub(crate) struct Subnet {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Interface {
     pub id: String,
-    pub subnet_id: String,
     pub group_ids: Vec<String>,
 }
 
