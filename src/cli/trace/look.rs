@@ -74,8 +74,13 @@ impl View {
     /// Reads what a packet passes at the address of this end.
     pub(super) async fn follow(&self, account: &Account, address: IpAddr) -> PathView {
         let (ec2, region) = (account.ec2(), self.region.as_str());
-        let (acls, interface) =
-            tokio::join!(ec2.network_acls_of(region, &self.vpc_id), ec2.interface_with(region, &self.vpc_id, address),);
+        let interface = async {
+            match self.subnet_with(address) {
+                Some(subnet) => ec2.interface_with(region, &subnet.id, address).await,
+                None => Ok(None),
+            }
+        };
+        let (acls, interface) = tokio::join!(ec2.network_acls_of(region, &self.vpc_id), interface);
         let groups = match &interface {
             Ok(Some(interface)) => ec2.security_groups(region, &interface.group_ids).await,
             Ok(None) | Err(_) => Ok(Vec::new()),

@@ -39,9 +39,9 @@ use crate::peering::{Connection, StatusCode};
 
 /// Explains why a VpcPeering is not ready, or why no packet arrives.
 ///
-/// Each line is one step from the resource to the packet, with the remedy if it fails. With --from and --to, the routes,
-/// network ACLs and security groups at both ends are evaluated for a packet and its reply. Reads the API server and AWS,
-/// and changes nothing. The AWS permissions are in deploy/iam/trace.json.
+/// Each line is one step from the resource to the packet, with the remedy if it fails. With --from and --to, the
+/// routes, network ACLs and security groups at both ends are evaluated for a packet and its reply. Reads the API server
+/// and AWS, and changes nothing. The AWS permissions are in deploy/iam/trace.json.
 #[derive(Debug, Args)]
 pub(crate) struct Trace {
     /// The VpcPeering. Without a namespace, that of --namespace or of the context is used.

@@ -178,11 +178,7 @@ fn security_group(flow: &Flow, own: Hop<'_>, other: Hop<'_>, egress: bool, flag:
     let unread: Vec<_> = seen.unread.iter().map(|(id, _)| id.as_str()).collect();
     if !unread.is_empty() {
         let message = format!("{ids} may let {sent} pass by {}, which could not be read", unread.join(", "));
-        return Some(Line::skip(
-            subject,
-            message,
-            "allow ec2:GetManagedPrefixListEntries, as deploy/iam/trace.json does",
-        ));
+        return Some(Line::skip(subject, message, routes::ALLOW_PREFIX_LISTS));
     }
     let preposition = if egress { "to" } else { "from" };
     let message = format!("no rule of {ids} of {} lets {sent} pass", interface.id);

@@ -1,6 +1,7 @@
 //! The lines on routes: that of one address, and without addresses an overview of the route tables of an end. Pure.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -27,81 +28,100 @@ pub(super) fn toward(view: &View, lists: &PrefixLists, subnet: &Subnet, other: H
         let message = format!("{} is not active, so that no route can lead to it", way.connection);
         return Some(Line::skip(subject, message, "correct the failed lines above"));
     }
-    let (address, is_way) = (other.address, |route: &NetworkRoute| route.target == way.connection);
-    let (id, place) = (&table.id, format!("{} of {}", table.id, subnet.id));
-    let block = other.blocks.iter().find(|block| block.contains(&address));
-    let block = block.map_or_else(|| address.to_string(), ToString::to_string);
-    let create = create(view, id, &block, way);
-    Some(match (best_route(table, address, lists, |_| true), best_route(table, address, lists, is_way)) {
-        (Some((route, block)), _) if is_way(route) && !route.is_blackhole => {
-            let unread = unread(table, lists);
-            match unread.is_empty() {
-                true => Line::pass(
-                    subject,
-                    format!("{place} leads {address} to {} by {}", route.target, shown(route, block)),
-                ),
-                false => Line::skip(
-                    subject,
-                    format!(
-                        "{place} leads {address} to {}, unless a route to {} is more specific",
-                        route.target,
-                        unread.join(", ")
-                    ),
-                    "allow ec2:GetManagedPrefixListEntries, as deploy/iam/trace.json does",
-                ),
-            }
-        }
-        (Some((route, block)), _) if is_way(route) => {
-            let message = format!("{place} has a blackhole for {address}: {}", shown(route, block));
-            Line::fail(
-                subject,
-                message,
-                "wait until EC2 shows the route as active; if it lasts, delete it and create it again",
-            )
-        }
-        (Some((route, block)), Some((ours, our_block))) => {
-            let (winner, loser) = (shown(route, block), shown(ours, our_block));
-            let message = format!(
-                "{place} leads {address} to {} by {winner}, which wins over {loser} to {}",
-                route.target, way.connection
-            );
-            let remedy = format!(
-                "delete the route to {} from {id}, or replace its target by {}",
-                route.destination, way.connection
-            );
-            Line::fail(subject, message, remedy)
-        }
-        (Some((route, block)), None) if route.is_blackhole => {
-            let message = format!("{place} has a blackhole for {address}: {} to {}", shown(route, block), route.target);
-            let remedy = format!(
-                "replace its target by {}: aws ec2 replace-route --region {} --route-table-id {id} --destination-cidr-block {block} --vpc-peering-connection-id {}",
-                way.connection, view.region, way.connection
-            );
-            Line::fail(subject, message, remedy)
-        }
-        (Some((route, block)), None) => {
-            let message = format!(
-                "{place} leads {address} to {} by {}, not to {}",
-                route.target,
-                shown(route, block),
-                way.connection
-            );
-            Line::fail(subject, message, create)
-        }
-        (None, _) => Line::fail(subject, format!("{place} has no route to {address}"), create),
-    })
+    let block = other.blocks.iter().find(|block| block.contains(&other.address));
+    let block = block.copied().unwrap_or_else(|| other.address.into());
+    Some(judge(&Crossing { view, table, subnet, lists, way, address: other.address, block }))
 }
 
-fn create(view: &View, table: &str, block: &str, way: Way<'_>) -> String {
+/// The route from a subnet to one address of the peer.
+struct Crossing<'a> {
+    view: &'a View,
+    table: &'a NetworkTable,
+    subnet: &'a Subnet,
+    lists: &'a PrefixLists,
+    way: Way<'a>,
+    address: IpAddr,
+    /// The CIDR block of the peer with the address.
+    block: IpNet,
+}
+
+fn judge(crossing: &Crossing<'_>) -> Line {
+    let Crossing { table, lists, way, address, .. } = crossing;
+    let (subject, place) = (Subject::Route, format!("{} of {}", table.id, crossing.subnet.id));
+    let unread = unread(table, lists);
+    let is_way = |route: &NetworkRoute| route.target == way.connection;
+    let create = || create(crossing.view, &table.id, &crossing.block, *way);
+    let Some((route, block)) = best_route(table, *address, lists, |_| true) else {
+        return match unread {
+            None => Line::fail(subject, format!("{place} has no route to {address}"), create()),
+            Some(lists) => {
+                let message = format!("{place} has no route to {address}, unless {lists} has one");
+                Line::skip(subject, message, ALLOW_PREFIX_LISTS)
+            }
+        };
+    };
+    let destination = shown(route, block);
+    if route.is_blackhole {
+        let message = format!("{place} has a blackhole for {address}: {destination} to {}", route.target);
+        return Line::fail(subject, message, replace(crossing, route));
+    }
+    if is_way(route) {
+        let message = format!("{place} leads {address} to {} by {destination}", route.target);
+        return match unread {
+            None => Line::pass(subject, message),
+            Some(lists) => {
+                Line::skip(subject, format!("{message}, unless {lists} is more specific"), ALLOW_PREFIX_LISTS)
+            }
+        };
+    }
+    let message = format!("{place} leads {address} to {} by {destination}", route.target);
+    match best_route(table, *address, lists, is_way) {
+        Some((ours, block)) => {
+            let message = format!("{message}, which wins over {} to {}", shown(ours, block), way.connection);
+            let remedy =
+                format!("delete the route to {} from {}, or {}", route.destination, table.id, replace(crossing, route));
+            Line::fail(subject, message, remedy)
+        }
+        None => Line::fail(subject, format!("{message}, not to {}", way.connection), create()),
+    }
+}
+
+/// The remedy if a prefix list could not be read.
+pub(super) const ALLOW_PREFIX_LISTS: &str = "allow ec2:GetManagedPrefixListEntries, as deploy/iam/trace.json does";
+
+/// The remedy that creates the route.
+fn create(view: &View, table: &str, block: &IpNet, way: Way<'_>) -> String {
     let spec = match way.has_routes(view.side) {
         true => format!("select {table} in spec.{}.routes.routeTables", view.side),
         false => format!("set spec.{}.routes", view.side),
     };
-    let family = if block.contains(':') { "--destination-ipv6-cidr-block" } else { "--destination-cidr-block" };
     format!(
-        "{spec}, or create the route: aws ec2 create-route --region {} --route-table-id {table} {family} {block} --vpc-peering-connection-id {}",
-        view.region, way.connection
+        "{spec}, or create the route: aws ec2 create-route --region {} --route-table-id {table} {} --vpc-peering-connection-id {}",
+        view.region,
+        flag(&RouteDestination::Block(*block)),
+        way.connection
     )
+}
+
+/// The remedy that changes the target of a route.
+fn replace(Crossing { view, table, way, .. }: &Crossing<'_>, route: &NetworkRoute) -> String {
+    format!(
+        "replace its target: aws ec2 replace-route --region {} --route-table-id {} {} --vpc-peering-connection-id {}",
+        view.region,
+        table.id,
+        flag(&route.destination),
+        way.connection
+    )
+}
+
+/// The flag of the AWS CLI for a destination.
+fn flag(destination: &RouteDestination) -> String {
+    let name = match destination {
+        RouteDestination::Block(IpNet::V4(_)) => "cidr-block",
+        RouteDestination::Block(IpNet::V6(_)) => "ipv6-cidr-block",
+        RouteDestination::PrefixList(_) => "prefix-list-id",
+    };
+    format!("--destination-{name} {destination}")
 }
 
 /// The destination of a route, with the block of a prefix list that matches.
@@ -113,12 +133,13 @@ fn shown(route: &NetworkRoute, block: IpNet) -> String {
 }
 
 /// The prefix lists in the table that could not be read.
-fn unread(table: &NetworkTable, lists: &PrefixLists) -> Vec<String> {
+fn unread(table: &NetworkTable, lists: &PrefixLists) -> Option<String> {
     let ids = table.routes.iter().filter_map(|route| match &route.destination {
-        RouteDestination::PrefixList(id) if !lists.contains_key(id) => Some(id.clone()),
+        RouteDestination::PrefixList(id) if !lists.contains_key(id) => Some(id.as_str()),
         RouteDestination::PrefixList(_) | RouteDestination::Block(_) => None,
     });
-    ids.collect::<BTreeSet<_>>().into_iter().collect()
+    let ids = ids.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ");
+    Some(ids).filter(|ids| !ids.is_empty())
 }
 
 /// The line on all route tables of an end. `None` if they could not be read.
@@ -135,10 +156,12 @@ pub(super) fn overview(view: &View, peer: &[IpNet], way: Way<'_>) -> Option<Line
     let (with, without): (Vec<&NetworkTable>, Vec<&NetworkTable>) = used.iter().copied().partition(leads);
     let names = |tables: &[&NetworkTable]| tables.iter().map(|table| table.id.clone()).collect::<Vec<_>>().join(", ");
     let line = if with.is_empty() {
-        let block = peer.first().map_or_else(|| "CIDR_BLOCK".to_owned(), ToString::to_string);
-        let table = used.first().map_or("rtb-ID", |table| &table.id);
         let message = format!("no route table of {} leads to {}", view.vpc_id, way.connection);
-        Line::fail(subject, message, create(view, table, &block, way))
+        let remedy = match (used.first(), peer.first()) {
+            (Some(table), Some(block)) => create(view, &table.id, block, way),
+            _ => format!("set spec.{}.routes", view.side),
+        };
+        Line::fail(subject, message, remedy)
     } else if let Some((table, route, block)) = with.iter().find_map(|table| elsewhere(table, peer, way)) {
         let message =
             format!("{} leads {block} of the peer to {}, because the route is more specific", table.id, route.target);
