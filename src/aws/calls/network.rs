@@ -42,28 +42,33 @@ impl Ec2 {
         Ok(all.into_iter().filter_map(read_acl).collect())
     }
 
-    /// The network interface of a subnet that has this address, or a prefix that contains it. The nodes of EKS can have
-    /// prefixes for their pods: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-prefix-eni.html>.
+    /// The network interface of a VPC that has this address, or in the subnet a prefix that contains it. The nodes of
+    /// EKS can have prefixes for their pods: <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-prefix-eni.html>.
     pub async fn interface_with(
         &self,
         region: &str,
-        subnet_id: &str,
+        vpc_id: &str,
+        subnet_id: Option<&str>,
         address: IpAddr,
     ) -> Result<Option<Interface>, AwsError> {
         let name = if address.is_ipv4() { "addresses.private-ip-address" } else { "ipv6-addresses.ipv6-address" };
         let exact = Filter::builder().name(name).values(address.to_string()).build();
-        let of_subnet = Filter::builder().name("subnet-id").values(subnet_id).build();
-        for filters in [vec![of_subnet.clone(), exact], vec![of_subnet]] {
-            let is_exact = filters.len() == 2;
-            let call = self.read_client(region).describe_network_interfaces().set_filters(Some(filters));
-            let all = call.into_paginator().items().send().try_collect().await;
-            let all = all.map_err(|error| self.error("DescribeNetworkInterfaces", &error))?;
-            let found = all.into_iter().find(|interface| is_exact || has_prefix(interface, address));
-            if let Some(interface) = found.and_then(read_interface) {
-                return Ok(Some(interface));
+        let found = self.interfaces(region, vec![of_vpc(vpc_id), exact]).await?.into_iter().next();
+        let found = match (found, subnet_id) {
+            (None, Some(subnet)) => {
+                let of_subnet = Filter::builder().name("subnet-id").values(subnet).build();
+                let all = self.interfaces(region, vec![of_subnet]).await?;
+                all.into_iter().find(|interface| has_prefix(interface, address))
             }
-        }
-        Ok(None)
+            (found, _) => found,
+        };
+        Ok(found.and_then(read_interface))
+    }
+
+    async fn interfaces(&self, region: &str, filters: Vec<Filter>) -> Result<Vec<NetworkInterface>, AwsError> {
+        let call = self.read_client(region).describe_network_interfaces().set_filters(Some(filters));
+        let all = call.into_paginator().items().send().try_collect().await;
+        all.map_err(|error| self.error("DescribeNetworkInterfaces", &error))
     }
 
     /// The security groups with these IDs.

@@ -74,16 +74,19 @@ impl View {
     /// Reads what a packet passes at the address of this end.
     pub(super) async fn follow(&self, account: &Account, address: IpAddr) -> PathView {
         let (ec2, region) = (account.ec2(), self.region.as_str());
+        let subnet = self.subnet_with(address).map(|subnet| subnet.id.as_str());
         let interface = async {
-            match self.subnet_with(address) {
-                Some(subnet) => ec2.interface_with(region, &subnet.id, address).await,
-                None => Ok(None),
+            match (subnet, &self.subnets) {
+                (None, Ok(_)) => Ok(None),
+                (subnet, _) => ec2.interface_with(region, &self.vpc_id, subnet, address).await,
             }
         };
         let (acls, interface) = tokio::join!(ec2.network_acls_of(region, &self.vpc_id), interface);
         let groups = match &interface {
             Ok(Some(interface)) => ec2.security_groups(region, &interface.group_ids).await,
-            Ok(None) | Err(_) => Ok(Vec::new()),
+            Ok(None) => Ok(Vec::new()),
+            // Shows whether this permission is missing, too.
+            Err(_) => ec2.security_groups(region, &["sg-00000000".to_owned()]).await,
         };
         let (mut lists, mut unread) = (PrefixLists::new(), Vec::new());
         for id in self.prefix_lists(address, groups.as_deref().unwrap_or_default()) {

@@ -157,8 +157,10 @@ fn list(ports: &[Ports]) -> String {
 /// The security groups of the interface with the address. `None` if they could not be read.
 fn security_group(flow: &Flow, own: Hop<'_>, other: Hop<'_>, egress: bool, flag: &str) -> Option<Line> {
     let (view, seen) = own.parts?;
-    // Without a subnet, nobody looked for an interface.
-    subnet_with(view.subnets.as_ref().ok()?, own.address)?;
+    if let Ok(subnets) = &view.subnets {
+        // Without a subnet, nobody looked for an interface.
+        subnet_with(subnets, own.address)?;
+    }
     let subject = Subject::SecurityGroup;
     let Some(interface) = seen.interface.as_ref().ok()? else {
         let message = format!("no network interface of {} has {}", view.vpc_id, own.address);

@@ -76,27 +76,27 @@ pub(super) fn dns(object: &VpcPeering, views: &[Option<View>; 2], connection: Op
         let message = "the spec asks for no DNS resolution: public names of the other VPC resolve to public addresses";
         return vec![Line::pass(subject, message)];
     }
-    let mut lines = Vec::new();
-    for view in views.iter().flatten() {
-        let Some(Ok(attributes)) = view.dns.as_ref() else { continue };
-        let missing: Vec<_> = attributes.missing().collect();
-        lines.push(match missing.first() {
-            None => Line::pass(subject, format!("enableDnsSupport and enableDnsHostnames of {} are on", view.vpc_id)),
-            Some(first) => {
-                let names = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
-                let message = format!("{names} of {} is off, so that DNS resolution has no effect", view.vpc_id);
-                let remedy = format!(
-                    "set manageDnsAttributes in spec.{}.options, or turn on {first}: aws ec2 modify-vpc-attribute --region {} --vpc-id {}",
-                    view.side, view.region, view.vpc_id
-                );
-                Line::fail(subject, message, remedy)
-            }
-        }.at(view.side));
-    }
+    let mut lines: Vec<_> = views.iter().flatten().filter_map(attributes).collect();
     if let Some(connection) = connection.filter(|connection| connection.code.is_accepted()) {
         lines.extend(Side::BOTH.into_iter().filter_map(|side| option(object, side, connection)));
     }
     lines
+}
+
+/// The DNS attributes of one VPC. `None` if they could not be read.
+fn attributes(view: &View) -> Option<Line> {
+    let View { side, vpc_id, region, .. } = view;
+    let missing: Vec<_> = view.dns.as_ref()?.as_ref().ok()?.missing().collect();
+    if missing.is_empty() {
+        let message = format!("enableDnsSupport and enableDnsHostnames of {vpc_id} are on");
+        return Some(Line::pass(Subject::Dns, message).at(*side));
+    }
+    let names = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+    let commands = missing.iter().map(|attribute| attribute.command(region, vpc_id)).collect::<Vec<_>>().join(" && ");
+    let verb = if missing.len() > 1 { "are" } else { "is" };
+    let message = format!("{names} of {vpc_id} {verb} off, so that DNS resolution across the peering has no effect");
+    let remedy = format!("set manageDnsAttributes in spec.{side}.options, or run: {commands}");
+    Some(Line::fail(Subject::Dns, message, remedy).at(*side))
 }
 
 /// The option of one end, if the spec sets it to true and EC2 shows that it is off.
@@ -111,9 +111,6 @@ fn option(object: &VpcPeering, side: Side, connection: &Connection) -> Option<Li
         return None;
     }
     let message = format!("allowDnsResolutionFromRemoteVpc of {} is off, but the spec sets it", connection.id);
-    let remedy = format!(
-        "read the condition OptionsSynced, or set it by hand: aws ec2 modify-vpc-peering-connection-options --vpc-peering-connection-id {}",
-        connection.id
-    );
+    let remedy = "read the condition OptionsSynced, and check with kubectl pcx check that the operator runs";
     Some(Line::fail(Subject::Dns, message, remedy).at(side))
 }
