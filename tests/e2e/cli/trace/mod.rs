@@ -132,7 +132,8 @@ pub async fn the_planted_fault_of_each_scene_is_found(world: World) -> Result<()
     missing_permissions_are_listed(&traced).await?;
     the_resource_and_its_identities_are_judged(&traced).await?;
     every_format_has_the_same_lines(&traced).await?;
-    bad_input_is_one_sentence(&traced).await
+    bad_input_is_one_sentence(&traced).await?;
+    unreachable_ends_are_named(&traced).await
 }
 
 const FLOW: [&str; 6] = ["--from", CLIENT, "--to", "10.2.0.5:443", "--output", "json"];
@@ -242,4 +243,31 @@ async fn bad_input_is_one_sentence(traced: &Traced) -> Result<()> {
         ensure!(code == 2 || failed.stderr.trim().lines().count() == 1, "{arguments:?}: {failed:?}");
     }
     Ok(())
+}
+
+async fn unreachable_ends_are_named(traced: &Traced) -> Result<()> {
+    let world = &traced.ends.world;
+    // No server listens there.
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "a", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "users": [{"name": "a", "user": {}}],
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        "current-context": "a",
+    });
+    let file = world.shared.control_plane.folder().join(format!("{}-unreachable", world.namespace));
+    std::fs::write(&file, config.to_string())?;
+    let failed = traced.trace("peering", &["--kubeconfig", &file.to_string_lossy()]).await?;
+    ensure!(failed.code == 1 && failed.stderr.trim().lines().count() == 1, "{failed:?}");
+    ensure!(failed.stderr.contains("cannot read the VpcPeering") && failed.stderr.contains("--context"), "{failed:?}");
+
+    let operator = traced.operator.clone().with("AWS_ENDPOINT_URL", "http://127.0.0.1:1");
+    let resource = format!("{}/peering", world.namespace);
+    let finished = run(&operator, &[&["trace", resource.as_str()], &FLOW[..]].concat()).await?;
+    let unreachable = "cannot be reached";
+    judge(
+        &finished,
+        &[("resource", "spec.suspend"), ("identity requester", unreachable), ("identity accepter", unreachable)],
+    )
 }
