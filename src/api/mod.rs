@@ -15,7 +15,7 @@ pub(crate) mod vpc_peering_accepter;
 pub use allow_list::{AllowedCidrBlocks, AllowedNamespaces, AllowedPeer, AllowedPeers, AllowedRegions, AllowedVpcs};
 pub use aws_identity::{AwsIdentity, AwsIdentitySpec, AwsIdentityStatus};
 pub use condition::{ConditionType, Reason, StepEvent};
-pub use routes::{ManagedRoute, RouteTableSelector, Routes};
+pub use routes::{ManagedRoute, RouteTableExclusion, RouteTableSelector, Routes};
 pub use side::Side;
 pub use tag::{ManagedTag, Tag};
 pub use vpc_info::{CidrBlock, Ipv6CidrBlock, PeeringOptions, VpcInfo};

@@ -10,7 +10,7 @@ use super::side::Side;
 
 /// The routes of one end: their route tables and destinations. The routes exist while the peering connection is active.
 /// A route with the same destination and another target is left unchanged and reported in the condition `RoutesReady`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Routes {
     /// Selects the route tables of this end's VPC in which the operator creates the routes.
@@ -29,14 +29,26 @@ pub struct Routes {
             .message("destinationCidrBlocks must be CIDR blocks, for example 10.1.0.0/16 or 2001:db8::/56"),
     )]
     pub destination_cidr_blocks: Vec<String>,
+    /// CIDR blocks that get no route, at most 50, IPv4 or IPv6. A destination that lies within one of these blocks gets
+    /// no route, also if `destinationCidrBlocks` lists it. A destination that is larger than an excluded block cannot
+    /// be split: it keeps its route to all of its addresses, and the condition `RoutesReady` reports it. List the parts
+    /// that need a route in `destinationCidrBlocks` instead. A block that no destination overlaps has no effect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 50), inner(length(max = 43)))]
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = Rule::new("self.all(block, isCIDR(block))")
+            .message("excludeCidrBlocks must be CIDR blocks, for example 10.1.0.0/16 or 2001:db8::/56"),
+    )]
+    pub exclude_cidr_blocks: Vec<String>,
 }
 
-/// Selects route tables of a VPC. Exactly one field must be set. A route table that matches later gets the routes; one
-/// that no longer matches loses them.
+/// Selects route tables of a VPC. Exactly one of `all`, `main`, `ids`, `tags`, `subnetIds` and `subnetTags` must be set. A route table that matches
+/// later gets the routes; one that no longer matches loses them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
-    validation = Rule::new("[has(self.all) && self.all, has(self.main) && self.main, has(self.ids), has(self.tags)].exists_one(given, given)")
-        .message("set exactly one of all: true, main: true, ids and tags to select the route tables"),
+    validation = Rule::new("[has(self.all) && self.all, has(self.main) && self.main, has(self.ids), has(self.tags), has(self.subnetIds), has(self.subnetTags)].exists_one(given, given)")
+        .message("set exactly one of all: true, main: true, ids, tags, subnetIds and subnetTags to select the route tables"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RouteTableSelector {
@@ -57,6 +69,57 @@ pub struct RouteTableSelector {
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub ids: Vec<String>,
     /// Selects the route tables that have all of these tags, by key and value: 1 to 10 tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend(
+        "minProperties" = 1,
+        "maxProperties" = 10,
+        "additionalProperties" = {"type": "string", "maxLength": 256}
+    ))]
+    #[x_kube(validation = Rule::new("self.all(key, size(key) <= 127)").message("a tag key must have at most 127 characters"))]
+    pub tags: BTreeMap<String, String>,
+    /// Selects the route tables of these subnets, at most 200. A subnet that is associated with no route table uses the
+    /// main one. The subnets must belong to the VPC.
+    // The maximum is AWS's default quota of subnets per VPC:
+    // https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-vpcs-subnets
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(min = 1, max = 200),
+        inner(length(max = 24), regex(pattern = r"^subnet-([0-9a-f]{8}|[0-9a-f]{17})$"))
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub subnet_ids: Vec<String>,
+    /// Selects the route tables of the subnets that have all of these tags, by key and value: 1 to 10 tags.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend(
+        "minProperties" = 1,
+        "maxProperties" = 10,
+        "additionalProperties" = {"type": "string", "maxLength": 256}
+    ))]
+    #[x_kube(validation = Rule::new("self.all(key, size(key) <= 127)").message("a tag key must have at most 127 characters"))]
+    pub subnet_tags: BTreeMap<String, String>,
+    /// The route tables that get no routes, also if another field of the selector matches them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<RouteTableExclusion>,
+}
+
+/// Excludes route tables of a VPC. A table is excluded if `ids` lists it, or if it has all of the `tags`. A table that
+/// is excluded later loses the routes of this resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("has(self.ids) || has(self.tags)")
+        .message("set ids, tags or both to exclude route tables"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteTableExclusion {
+    /// The IDs of the excluded route tables, for example `rtb-0a1b2c3d4e5f67890`, at most 200.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(min = 1, max = 200),
+        inner(length(max = 21), regex(pattern = r"^rtb-([0-9a-f]{8}|[0-9a-f]{17})$"))
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub ids: Vec<String>,
+    /// Excludes the route tables that have all of these tags, by key and value: 1 to 10 tags.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend(
         "minProperties" = 1,

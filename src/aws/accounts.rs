@@ -18,7 +18,7 @@ use super::principal::{Principal, SessionTags};
 use super::quota_lookup::QuotaLookup;
 use super::sessions::{RoleSessions, Sessions};
 use super::vpc_lookup::VpcLookup;
-use crate::peering::routes::RouteTables;
+use crate::peering::routes::{RouteTables, Subnets};
 use crate::peering::{Owner, Snapshot};
 
 /// How long a failed lookup of the account ID is the answer for all callers.
@@ -49,6 +49,7 @@ pub struct Account {
     pub principal: Principal,
     pub peerings: Inventories<Snapshot>,
     pub route_tables: Inventories<RouteTables>,
+    pub subnets: Inventories<Subnets>,
     pub vpcs: VpcLookup,
     pub dns: DnsLookup,
     pub quotas: QuotaLookup,
@@ -208,6 +209,7 @@ impl Account {
             principal,
             peerings: Inventories::new(Arc::clone(&ec2), poll_settings.clone()),
             route_tables: Inventories::new(Arc::clone(&ec2), poll_settings.clone()),
+            subnets: Inventories::new(Arc::clone(&ec2), poll_settings.clone()),
             vpcs: VpcLookup::new(Arc::clone(&ec2)),
             dns: DnsLookup::new(Arc::clone(&ec2)),
             quotas,

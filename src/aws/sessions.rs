@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_config::identity::IdentityCache;
+use aws_config::timeout::TimeoutConfig;
 use aws_config::{Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
@@ -93,7 +94,13 @@ impl RoleSessions {
     /// `interceptor` observes the calls of AssumeRole.
     pub(super) fn new(base: &SdkConfig, role: &Role, interceptor: SdkInterceptor) -> Self {
         let region = role.sts_region.clone().map(Region::new).or_else(|| base.region().cloned());
-        let config = aws_sdk_sts::config::Builder::from(base).region(region.clone()).interceptor(interceptor);
+        let mut config = aws_sdk_sts::config::Builder::from(base).region(region.clone()).interceptor(interceptor);
+        // The attempt of the EC2 call includes all attempts of AssumeRole. They must end first, so that the error names
+        // STS.
+        if let Some(attempt) = base.timeout_config().and_then(TimeoutConfig::operation_attempt_timeout) {
+            let timeouts = base.timeout_config().map(TimeoutConfig::to_builder).unwrap_or_default();
+            config.set_timeout_config(Some(timeouts.operation_attempt_timeout(attempt / 4).build()));
+        }
         Self { base: base.clone(), region, sts: Client::from_conf(config.build()), role: role.clone() }
     }
 
@@ -157,7 +164,6 @@ mod tests {
     use aws_sdk_sts::operation::assume_role_with_web_identity::AssumeRoleWithWebIdentityError;
     use aws_smithy_types::error::ErrorMetadata;
     use aws_smithy_types::retry::RetryConfig;
-    use aws_smithy_types::timeout::TimeoutConfig;
     use ec2_simulator::clock::Clock;
     use ec2_simulator::journal::Query;
     use ec2_simulator::{Client as Control, Server, Settings, Simulator};

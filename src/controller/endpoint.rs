@@ -1,5 +1,7 @@
 //! The EC2 calls of one end of a connection. Both kinds use them.
 
+use std::collections::BTreeSet;
+
 use crate::api::{Side, StepEvent};
 use crate::aws::{AwsError, DnsLookup, Ec2};
 use crate::peering::routes::RouteChange;
@@ -25,6 +27,13 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn new(result: Result<(), AwsError>, event: StepEvent, note: String) -> Self {
         Self { result, event, note, routes: Vec::new() }
+    }
+
+    /// The part of a step on routes that was refused.
+    pub(super) fn refused_part(&self) -> Option<UpkeepStep> {
+        let refused = self.routes.iter().filter(|(_, has_succeeded)| !has_succeeded);
+        let changes: Vec<_> = refused.map(|(change, _)| change.clone()).collect();
+        (!changes.is_empty()).then_some(UpkeepStep::ChangeRoutes { changes })
     }
 }
 
@@ -67,11 +76,13 @@ impl Endpoint<'_> {
         Some(Answer::new(result, event, note))
     }
 
-    /// Makes each change, also after one that was refused. The result is the first error.
+    /// Makes each change, also after one that was refused. The result is the first error. If that is a quota, it names
+    /// every table that is full.
     async fn change_routes(&self, changes: &[RouteChange]) -> Answer {
         let note = changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         let mut result = Ok(());
         let mut routes = Vec::new();
+        let mut full_tables = BTreeSet::new();
         for change in changes {
             let answer = match change {
                 RouteChange::Delete(route) => self.ec2.delete_route(self.region, route).await,
@@ -79,8 +90,27 @@ impl Endpoint<'_> {
                 RouteChange::Create(route) => self.ec2.create_route(self.region, route).await,
             };
             routes.push((change.clone(), answer.is_ok()));
+            if answer.as_ref().err().is_some_and(is_full) {
+                full_tables.insert(change.route().route_table_id.as_str());
+            }
             result = result.and(answer);
+        }
+        if let Err(error) = &mut result
+            && is_full(error)
+        {
+            let tables = full_tables.into_iter().collect::<Vec<_>>().join(", ");
+            error.message = format!(
+                "{} Route tables without room: {tables}. Remove routes from them, exclude them in the spec, or ask AWS \
+                 for a higher quota (L-93826ACB, routes per route table)",
+                error.message
+            );
         }
         Answer { routes, ..Answer::new(result, StepEvent::RoutesChanged, note) }
     }
+}
+
+/// Whether EC2 refused a route because its table has as many as the quota allows.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html>
+fn is_full(error: &AwsError) -> bool {
+    error.code.as_deref() == Some("RouteLimitExceeded")
 }

@@ -8,16 +8,11 @@ use super::blocked::blocker_of;
 use super::kind::Look;
 use crate::aws::calls::CONNECTION_ID;
 use crate::aws::calls::VPC_ID;
-use crate::aws::{Filters, Inventory};
-use crate::peering::routes::RouteTables;
+use crate::aws::{Filters, Inventory, View};
 use crate::peering::{Blocker, Connection, Snapshot};
 
-/// The route tables of a VPC.
-pub(super) async fn route_tables(
-    inventory: &Inventory<RouteTables>,
-    vpc_id: &str,
-    since: Instant,
-) -> Result<Arc<RouteTables>, Blocker> {
+/// The route tables or subnets of a VPC.
+pub(super) async fn of_vpc<V: View>(inventory: &Inventory<V>, vpc_id: &str, since: Instant) -> Result<Arc<V>, Blocker> {
     let listing = inventory.query(Filters::default().and(VPC_ID, vpc_id), since).await;
     let retry_after = listing.retry_after();
     listing.outcome.map_err(|error| Blocker { requeue_after: Some(retry_after), ..blocker_of(&error) })

@@ -147,9 +147,11 @@ pub(crate) struct Look {
 
 /// The outcome of a step, with the object as the API server has it now.
 #[derive(Debug)]
-pub(crate) enum Outcome<K> {
+pub(crate) enum Outcome<K: Kind> {
     Done(Box<K>),
     Refused(Box<K>, AwsError),
+    /// AWS has refused only this part of the step.
+    PartlyRefused(Box<K>, AwsError, K::Step),
 }
 
 /// The owner in tags. The API server gives each object all of these names.

@@ -93,7 +93,9 @@ async fn round<K: Kind>(
     actors: &K::Actors,
     began: Instant,
 ) -> Result<Round<K>, kube::Error> {
-    let look = Look { absent_since: began, since: context.started };
+    // A person who asks for a reconcile expects that it looks at EC2 anew.
+    let since = if is_reconcile_requested(&*object) { began } else { context.started };
+    let look = Look { absent_since: began, since };
     let observed = match object.observe(context, actors, look).await {
         Ok(observed) => observed,
         Err(blocked) => return Box::pin(end_blocked(context, &*object, &blocked)).await.map(Round::End),
@@ -141,6 +143,7 @@ async fn round<K: Kind>(
     match outcome {
         Outcome::Done(next) => Ok(done(context, Arc::from(next), actors, &step)),
         Outcome::Refused(next, error) => Box::pin(refused(context, Arc::from(next), step, error)).await,
+        Outcome::PartlyRefused(next, error, part) => Box::pin(refused(context, Arc::from(next), part, error)).await,
     }
 }
 
@@ -176,7 +179,7 @@ async fn take<K: Kind>(
     if let Some(permit) = permit {
         permit.complete(match &outcome {
             Outcome::Done(next) => Ok(next.connection_id()),
-            Outcome::Refused(_, error) => Err(error),
+            Outcome::Refused(_, error) | Outcome::PartlyRefused(_, error, _) => Err(error),
         });
     }
     Ok(outcome)

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::deferred_writes::Deferral;
 use crate::api::ManagedRoute;
 use crate::aws::{Class, Inventory};
-use crate::peering::plan::{Step, Unseen};
-use crate::peering::routes::{DeletedRoutes, RouteAnswers, RouteChange, RouteTables};
+use crate::peering::plan::{Refusal, Step, Unseen};
+use crate::peering::routes::{DeletedRoutes, RouteAnswers, RouteChange, RouteTables, Subnets};
 use crate::peering::{Authorized, Blocker, Preflight, Snapshot};
 
 /// Time for which the result of a check of the VPCs counts.
@@ -43,7 +43,8 @@ pub(crate) struct ReconcileState<S: Step> {
     pub preflight: Option<CheckedVpcs>,
     /// The inventories that the object uses. Those that no object uses are not polled.
     pub listings: Listings,
-    failures: BTreeMap<Option<S::Aspect>, Failure<S>>,
+    /// The steps that AWS has refused, by aspect. Only steps that can be refused in part have more than one.
+    failures: BTreeMap<Option<S::Aspect>, Vec<Failure<S>>>,
     /// The last successful change of each aspect whose effect EC2 may show late, and its time.
     sent: BTreeMap<S::Aspect, (S, Instant)>,
 }
@@ -71,8 +72,9 @@ impl<S: Step> Default for ReconcileState<S> {
 pub(crate) struct Listings {
     /// The inventories of connections. That of the requester's end is first.
     pub connections: Vec<Arc<Inventory<Snapshot>>>,
-    /// The inventories of route tables. An inventory is polled until its last reference is dropped.
+    /// The inventories of route tables and subnets. An inventory is polled until its last reference is dropped.
     pub _route_tables: Vec<Arc<Inventory<RouteTables>>>,
+    pub _subnets: Vec<Arc<Inventory<Subnets>>>,
 }
 
 /// The result of a check of the two VPCs.
@@ -84,7 +86,7 @@ pub(crate) struct CheckedVpcs {
     pub preflight: Preflight,
 }
 
-/// A step that AWS has refused.
+/// A step, or the part of it, that AWS has refused.
 #[derive(Debug)]
 struct Failure<S> {
     step: S,
@@ -99,21 +101,25 @@ impl<S: Step> ReconcileState<S> {
     /// Time for which this step must not be repeated. Every status write wakes its object. Without a pause, the same
     /// call would follow an error at once.
     pub(super) fn pause_before(&self, step: &S, generation: Option<i64>) -> Option<Duration> {
-        let failure = self.failures.get(&step.aspect());
-        let failure = failure.filter(|failure| failure.step == *step && failure.generation == generation)?;
+        let mut failures = self.failures.get(&step.aspect())?.iter();
+        let failure = failures.find(|failure| failure.step == *step && failure.generation == generation)?;
         Some(failure.until.saturating_duration_since(Instant::now())).filter(|pause| !pause.is_zero())
     }
 
     /// The refusals whose next attempt is not due yet.
-    pub(super) fn refused(&self, generation: Option<i64>) -> BTreeMap<S::Aspect, Blocker> {
+    pub(super) fn refused(&self, generation: Option<i64>) -> BTreeMap<S::Aspect, Vec<Refusal<S>>> {
         let now = Instant::now();
-        let refused =
-            self.failures.iter().filter(|(_, failure)| failure.generation == generation && failure.until > now);
-        let refused = refused.filter_map(|(aspect, failure)| {
-            let blocker = Blocker { requeue_after: Some(failure.until - now), ..failure.blocker.clone() };
-            Some((aspect.clone()?, blocker))
-        });
-        refused.collect()
+        let refusals = |failures: &Vec<Failure<S>>| {
+            let refused = failures.iter().filter(|failure| failure.generation == generation && failure.until > now);
+            let refusals = refused.map(|failure| {
+                let blocker = Blocker { requeue_after: Some(failure.until - now), ..failure.blocker.clone() };
+                Refusal { step: failure.step.clone(), blocker }
+            });
+            refusals.collect::<Vec<_>>()
+        };
+        let by_aspect =
+            self.failures.iter().filter_map(|(aspect, failures)| Some((aspect.clone()?, refusals(failures))));
+        by_aspect.filter(|(_, refusals)| !refusals.is_empty()).collect()
     }
 
     /// Time to wait for the watch to show the last write: an older object would only cause a conflict. The wait ends
@@ -206,20 +212,33 @@ impl<S: Step> ReconcileState<S> {
         self.preflight = None;
     }
 
-    /// AWS has refused this step.
+    /// AWS has refused this step, or this part of a step.
     pub(super) fn failed(&mut self, step: S, generation: Option<i64>, class: Class, blocker: Blocker) {
+        let now = Instant::now();
+        let failures = self.failures.entry(step.aspect()).or_default();
+        // Failures that were due have been tried again with this step.
+        let is_held = |failure: &Failure<S>| {
+            failure.generation == generation
+                && failure.until > now
+                && failure.step.beside(&step).as_ref() == Some(&failure.step)
+        };
+        let (held, tried): (Vec<_>, Vec<_>) = std::mem::take(failures).into_iter().partition(is_held);
         let is_same =
             |failure: &Failure<S>| failure.step == step && failure.generation == generation && failure.class == class;
-        let mut backoff = match self.failures.remove(&step.aspect()) {
-            Some(failure) if is_same(&failure) => failure.backoff,
-            _ => backoff(class),
-        };
-        let until = Instant::now() + backoff.next().unwrap_or(LONGEST_PAUSE);
-        self.failures.insert(step.aspect(), Failure { step, generation, class, blocker, backoff, until });
+        let mut backoff = tried.into_iter().find(is_same).map_or_else(|| backoff(class), |failure| failure.backoff);
+        let until = now + backoff.next().unwrap_or(LONGEST_PAUSE);
+        *failures = held;
+        failures.push(Failure { step, generation, class, blocker, backoff, until });
     }
 
     pub(super) fn succeeded(&mut self, step: &S) {
-        self.failures.remove(&step.aspect());
+        if let Some(failures) = self.failures.get_mut(&step.aspect()) {
+            let now = Instant::now();
+            failures.retain(|failure| failure.until > now && failure.step.beside(step).as_ref() == Some(&failure.step));
+            if failures.is_empty() {
+                self.failures.remove(&step.aspect());
+            }
+        }
         if let Some(aspect) = step.aspect().filter(|_| step.covers(step)) {
             self.sent.insert(aspect, (step.clone(), Instant::now()));
         }
@@ -298,7 +317,7 @@ mod tests {
         state.succeeded(&tag(Side::Requester));
         let refused = state.refused(Some(1));
         assert_eq!(refused.keys().collect::<Vec<_>>(), [&Aspect::Tags(Side::Accepter)]);
-        assert!(refused.values().all(|blocker| blocker.requeue_after.is_some()));
+        assert!(refused.values().flatten().all(|refusal| refusal.blocker.requeue_after.is_some()));
         assert!(state.refused(Some(2)).is_empty(), "an edited spec is tried at once");
         state.succeeded(&tag(Side::Accepter));
         assert!(state.refused(Some(1)).is_empty());

@@ -70,9 +70,9 @@ definitions! {
     INVENTORY_AGE: "gauge" "vpcpeering_inventory_age_seconds" ["account", "region"],
         "Time since the start of the last successful listing of the peering connections of the account and region";
     QUOTA_LIMIT: "gauge" "vpcpeering_quota_limit" ["account", "region", "quota"],
-        "AWS quota on peering connections: active_per_vpc or outstanding. The default until Service Quotas tells the account's own value";
+        "AWS quota: active_per_vpc, outstanding or routes_per_table. The default until Service Quotas tells the account's own value";
     QUOTA_USED: "gauge" "vpcpeering_quota_used" ["account", "region", "quota"],
-        "Use of the AWS quota; for active_per_vpc, that of the VPC with the most active connections";
+        "Use of the AWS quota; for active_per_vpc and routes_per_table, that of the fullest VPC or route table whose routes the operator manages";
     PEERINGS: "gauge" "vpcpeering_peerings" ["code"],
         "Number of VpcPeering resources by EC2 status code of their peering connection; none if there is no connection";
     RESOURCES: "gauge" "vpcpeering_resources" ["kind", "ready", "reason"],

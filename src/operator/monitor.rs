@@ -155,11 +155,14 @@ impl ScrapeValues {
     /// Adds the quotas of an account in each region in use. Two identities may act in one account: they see the same.
     fn add_quotas(&mut self, account: &Account) {
         let Some(id) = account.known_id() else { return };
+        let tables = account.route_tables.all();
         for (region, inventory) in account.peerings.all() {
             let Some(snapshot) = inventory.latest().and_then(|listing| listing.outcome.ok()) else { continue };
             let quotas = account.quotas.of(&region);
+            let tables = tables.iter().find(|(of, _)| *of == region).and_then(|(_, tables)| tables.latest());
+            let tables = tables.and_then(|listing| listing.outcome.ok()).unwrap_or_default();
             for kind in QuotaKind::ALL {
-                let used = kind.most_used(&snapshot, id, &region);
+                let used = kind.most_used(&snapshot, &tables, id, &region);
                 let value = QuotaUse { used, limit: quotas.get(kind).limit_beside(kind, used) };
                 self.quotas.insert((id.to_owned(), region.clone(), kind.label()), value);
             }

@@ -62,6 +62,12 @@ pub(crate) trait Step: Clone + Debug + PartialEq + Send + Sync + 'static {
         false
     }
 
+    /// The part of this step that AWS has not refused. `refused` serves the same aspect.
+    fn beside(&self, refused: &Self) -> Option<Self> {
+        let _ = refused;
+        None
+    }
+
     /// Whether a transient state follows this step, such as `provisioning` after the acceptance.
     fn is_continued_by_ec2(&self) -> bool {
         false
@@ -82,6 +88,20 @@ impl<S: Step> Unseen<S> {
         let change = self.step.change().filter(|_| self.step.covers(step))?;
         let message = format!("waiting for EC2 to show a change that it has accepted (eventual consistency): {change}");
         Some(Blocker::passing(Reason::Updating, message, self.left.min(EFFECT_REQUEUE)))
+    }
+}
+
+/// A step, or the part of it, that AWS has refused. It is not tried again before a pause is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal<S> {
+    pub step: S,
+    pub blocker: Blocker,
+}
+
+impl<S: Step> Refusal<S> {
+    /// The blocker, if the refusal holds back all of a step of the same aspect, or a part of it.
+    pub(crate) fn blocker_of(&self, step: &S) -> Option<&Blocker> {
+        (step.beside(&self.step).as_ref() != Some(step)).then_some(&self.blocker)
     }
 }
 
@@ -203,17 +223,21 @@ impl<S> AspectStatus<S> {
         let Self { aspect, step: own, blocker, requeue_after } = self;
         AspectStatus { aspect, step: own.map(step), blocker, requeue_after }
     }
-
-    /// The same state after AWS has refused the step: the refusal is the blocker until the next attempt is due.
-    pub(crate) fn unless_refused(self, refusal: Option<&Blocker>) -> Self {
-        match refusal.filter(|_| self.step.is_some()) {
-            Some(refusal) => Self { step: None, blocker: Some(refusal.clone()), ..self },
-            None => self,
-        }
-    }
 }
 
 impl<S: Step> AspectStatus<S> {
+    /// The same state after AWS has refused the step, or a part of it: the refusal is the blocker until the next
+    /// attempt is due.
+    pub(crate) fn unless_refused(mut self, refusals: Option<&Vec<Refusal<S>>>) -> Self {
+        for refusal in refusals.into_iter().flatten() {
+            let Some(step) = &self.step else { break };
+            if let Some(blocker) = refusal.blocker_of(step) {
+                (self.step, self.blocker) = (step.beside(&refusal.step), Some(blocker.clone()));
+            }
+        }
+        self
+    }
+
     /// The same state while EC2 does not show the effect of the step, which it has carried out.
     pub(crate) fn unless_unseen(self, unseen: Option<&Unseen<S>>) -> Self {
         let blocker = self.step.as_ref().zip(unseen).and_then(|(step, unseen)| unseen.blocker(step));

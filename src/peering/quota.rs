@@ -1,21 +1,28 @@
-//! AWS's quotas on peering connections. A request that would exceed one is held back.
+//! AWS's quotas on peering connections and routes. A call that would exceed one is held back.
 //! <https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-peering>
 
 use std::collections::HashMap;
 
 use super::connection::Connection;
+use super::routes::RouteTables;
 use super::snapshot::{Snapshot, vpcs};
 
 /// The largest quota of active connections per VPC that AWS grants.
 const MAX_ACTIVE_PER_VPC: usize = 125;
 
-/// A quota on peering connections.
+/// The largest quota of routes per route table that AWS grants.
+/// <https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-route-tables>
+const MAX_ROUTES_PER_TABLE: usize = 1_000;
+
+/// A quota that the operator looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum QuotaKind {
     /// The active connections of one VPC.
     ActivePerVpc,
     /// The requests of one account in one region that nobody has accepted yet.
     Outstanding,
+    /// The routes of one route table that are neither local nor propagated, for IPv4 and IPv6 apart.
+    RoutesPerTable,
 }
 
 /// The value of a quota.
@@ -31,6 +38,7 @@ pub(crate) struct Quota {
 pub(crate) struct Quotas {
     pub active_per_vpc: Quota,
     pub outstanding: Quota,
+    pub routes_per_table: Quota,
 }
 
 /// A quota of which nothing is left.
@@ -38,11 +46,12 @@ pub(crate) struct Quotas {
 pub(crate) struct Shortage(pub String);
 
 impl QuotaKind {
-    pub(crate) const ALL: [Self; 2] = [Self::ActivePerVpc, Self::Outstanding];
+    pub(crate) const ALL: [Self; 3] = [Self::ActivePerVpc, Self::Outstanding, Self::RoutesPerTable];
 
-    /// The use of this quota, for active connections that of the VPC with the most of them.
-    pub(crate) fn most_used(self, snapshot: &Snapshot, account: &str, region: &str) -> usize {
+    /// The use of this quota, for a VPC or a route table that of the fullest one.
+    pub(crate) fn most_used(self, snapshot: &Snapshot, tables: &RouteTables, account: &str, region: &str) -> usize {
         match self {
+            Self::RoutesPerTable => tables.all().map(|table| table.most_routes()).max().unwrap_or_default(),
             Self::ActivePerVpc => {
                 let mut active = HashMap::<&str, usize>::new();
                 let accepted = snapshot.connections().filter(|connection| connection.code.is_accepted());
@@ -59,6 +68,7 @@ impl QuotaKind {
         match self {
             Self::ActivePerVpc => "L-7E9ECCDB",
             Self::Outstanding => "L-DC9F7029",
+            Self::RoutesPerTable => "L-93826ACB",
         }
     }
 
@@ -67,6 +77,7 @@ impl QuotaKind {
         match self {
             Self::ActivePerVpc => "active_per_vpc",
             Self::Outstanding => "outstanding",
+            Self::RoutesPerTable => "routes_per_table",
         }
     }
 }
@@ -74,7 +85,7 @@ impl QuotaKind {
 impl Default for Quotas {
     fn default() -> Self {
         let default = |limit| Quota { limit, is_confirmed: false };
-        Self { active_per_vpc: default(50), outstanding: default(25) }
+        Self { active_per_vpc: default(50), outstanding: default(25), routes_per_table: default(500) }
     }
 }
 
@@ -83,6 +94,7 @@ impl Quotas {
         match kind {
             QuotaKind::ActivePerVpc => self.active_per_vpc,
             QuotaKind::Outstanding => self.outstanding,
+            QuotaKind::RoutesPerTable => self.routes_per_table,
         }
     }
 
@@ -90,18 +102,20 @@ impl Quotas {
         let quota = match kind {
             QuotaKind::ActivePerVpc => &mut self.active_per_vpc,
             QuotaKind::Outstanding => &mut self.outstanding,
+            QuotaKind::RoutesPerTable => &mut self.routes_per_table,
         };
         *quota = Quota { limit, is_confirmed: true };
     }
 }
 
 impl Quota {
-    /// The limit that holds beside this use. More active connections than the default prove that AWS has raised the
-    /// quota.
+    /// The limit that holds beside this use. More active connections or routes than the default prove that AWS has
+    /// raised the quota.
     pub(crate) fn limit_beside(self, kind: QuotaKind, used: usize) -> usize {
         match kind {
             QuotaKind::ActivePerVpc if used > self.limit && !self.is_confirmed => MAX_ACTIVE_PER_VPC,
-            QuotaKind::ActivePerVpc | QuotaKind::Outstanding => self.limit,
+            QuotaKind::RoutesPerTable if used > self.limit && !self.is_confirmed => MAX_ROUTES_PER_TABLE,
+            QuotaKind::ActivePerVpc | QuotaKind::Outstanding | QuotaKind::RoutesPerTable => self.limit,
         }
     }
 }
@@ -221,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_quota_that_is_used_up_is_a_shortage() {
-        let Quotas { active_per_vpc, outstanding } = Quotas::default();
+        let Quotas { active_per_vpc, outstanding, .. } = Quotas::default();
         let of_vpc = |active| active_room((active, 0), active_per_vpc, "vpc-1", "eu-central-1");
         let is_short = [49, 50, 51, 124, 125].map(|used| of_vpc(used).is_err());
         assert_eq!(is_short, [false, true, false, false, true], "51 prove that AWS has raised the quota");

@@ -19,6 +19,7 @@ mod ends;
 mod errors;
 mod events;
 mod examples;
+mod excluded_routes;
 mod field_managers;
 mod flux;
 mod flux_helm;
@@ -39,6 +40,7 @@ mod routes;
 mod scale;
 mod security;
 mod sts;
+mod subnet_routes;
 mod tags;
 mod telemetry;
 mod upgrade;
@@ -175,6 +177,9 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         routes::a_peering_with_routes_is_deleted_within_seconds_with_default_settings,
         routes::a_vpc_without_ipv6_gets_no_ipv6_route,
         routes::an_invalid_parameter_exception_of_a_route_call_is_retried,
+        excluded_routes::excluded_destinations_and_tables_get_no_route,
+        excluded_routes::a_full_route_table_is_named_and_delays_no_other,
+        subnet_routes::the_route_tables_of_subnets_get_routes_at_both_ends,
         ended_routes::routes_through_a_connection_that_the_other_side_deleted_are_removed,
         ended_routes::routes_through_a_connection_that_ec2_no_longer_shows_are_reported,
         identities::a_namespace_that_is_not_allowed_makes_no_aws_call,
@@ -275,6 +280,7 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         accepter::decisions::the_older_of_two_accepters_decides,
         accepter::decisions::a_connection_of_a_vpc_peering_is_ignored,
         accepter::routes::two_requesters_with_one_cidr_block_are_reported_as_such,
+        accepter::routes::excluded_destinations_and_tables_get_no_route_of_an_accepter,
         accepter::routes::each_destination_leads_to_the_requester_that_has_it,
         accepter::routes::routes_to_a_requester_that_deleted_its_connection_are_removed,
         accepter::faults::a_missing_permission_blocks_nothing_else,

@@ -44,6 +44,16 @@ pub async fn every_schema_rule_rejects_with_a_readable_message(world: World) -> 
             "destinationCidrBlocks must be CIDR blocks",
         ),
         (
+            json!({"accepter": {
+                "vpcId": "vpc-00000000", "routes": {"routeTables": {"all": true}, "excludeCidrBlocks": ["x"]},
+            }}),
+            "excludeCidrBlocks must be CIDR blocks",
+        ),
+        (
+            json!({"accepter": {"vpcId": "vpc-00000000", "routes": {"routeTables": {"all": true, "exclude": {}}}}}),
+            "set ids, tags or both to exclude route tables",
+        ),
+        (
             json!({"accepter": {"vpcSelector": {"tags": {"k".repeat(128): "b"}}}}),
             "spec.accepter.vpcSelector.tags: Invalid value: a tag key must have at most 127 characters",
         ),

@@ -23,17 +23,19 @@ pub enum Permission {
 
 impl Ec2 {
     /// The permissions of the read calls in a region.
-    pub async fn dry_run_reads(&self, region: &str) -> [(&'static str, Permission); 3] {
+    pub async fn dry_run_reads(&self, region: &str) -> [(&'static str, Permission); 4] {
         let ec2 = self.write_client(region);
-        let (connections, vpcs, tables) = tokio::join!(
+        let (connections, vpcs, tables, subnets) = tokio::join!(
             ec2.describe_vpc_peering_connections().dry_run(true).send(),
             ec2.describe_vpcs().dry_run(true).send(),
             ec2.describe_route_tables().dry_run(true).send(),
+            ec2.describe_subnets().dry_run(true).send(),
         );
         [
             self.permission("DescribeVpcPeeringConnections", connections),
             self.permission("DescribeVpcs", vpcs),
             self.permission("DescribeRouteTables", tables),
+            self.permission("DescribeSubnets", subnets),
         ]
     }
 

@@ -4,7 +4,9 @@ pub(super) mod dry_run;
 mod network;
 pub(super) mod peerings;
 pub(super) mod routes;
+mod subnets;
+mod vpc_resources;
 mod vpcs;
 
 pub use peerings::{ACCEPTER_VPC_ID, CONNECTION_ID, REQUESTER_VPC_ID};
-pub use routes::VPC_ID;
+pub use vpc_resources::VPC_ID;

@@ -1,18 +1,14 @@
 //! The calls on route tables and routes.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use aws_sdk_ec2::types::{Filter, RouteOrigin, RouteState, RouteTableAssociation, RouteTableAssociationStateCode};
 use ipnet::IpNet;
-use smol_str::SmolStr;
 
+use super::vpc_resources::{Describe, tags};
 use crate::api::ManagedRoute;
 use crate::aws::ec2::Ec2;
 use crate::aws::error::{AwsError, Class};
-use crate::aws::inventory::filters::Filters;
-use crate::aws::inventory::view::{Page, View};
-use crate::peering::routes::{Route, RouteTable, RouteTables, Target};
+use crate::aws::inventory::view::Page;
+use crate::peering::routes::{Route, RouteTable, Target};
 
 /// A route's destination. EC2 has one parameter for each address family.
 pub(super) struct Destination {
@@ -31,13 +27,7 @@ impl Destination {
     }
 }
 
-/// The filter for the route tables of a VPC.
-/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeRouteTables.html>
-pub const VPC_ID: &str = "vpc-id";
-
-impl View for RouteTables {
-    type Item = RouteTable;
-
+impl Describe for RouteTable {
     const PAGE_SIZE: usize = 100;
     const NAME: &'static str = "route tables";
 
@@ -52,26 +42,6 @@ impl View for RouteTables {
         let answer = answer.map_err(|error| ec2.error("DescribeRouteTables", &error))?;
         let items = answer.route_tables.unwrap_or_default().into_iter().filter_map(read).collect();
         Ok(Page { items, next: answer.next_token.filter(|token| !token.is_empty()) })
-    }
-
-    fn items(&self) -> impl ExactSizeIterator<Item = &Arc<RouteTable>> {
-        self.tables()
-    }
-
-    fn share(&self, table: RouteTable, _: &SmolStr) -> Arc<RouteTable> {
-        self.share(table)
-    }
-
-    fn filter_value<'a>(table: &'a RouteTable, filter: &str) -> Option<&'a str> {
-        (filter == VPC_ID).then_some(&table.vpc_id)
-    }
-
-    fn changes_since(&self, earlier: &Self) -> BTreeSet<String> {
-        self.changes_since(earlier)
-    }
-
-    fn transient(&self, _: &str) -> Filters {
-        Filters::default()
     }
 }
 
@@ -125,17 +95,14 @@ impl Ec2 {
 /// Skips a table without an ID.
 fn read(table: aws_sdk_ec2::types::RouteTable) -> Option<RouteTable> {
     let associations = table.associations.unwrap_or_default();
+    let current = || associations.iter().filter(|association| is_current(association));
     Some(RouteTable {
         id: table.route_table_id?,
         vpc_id: table.vpc_id.unwrap_or_default(),
         main: associations.iter().any(|association| association.main == Some(true)),
-        gateway_id: associations.into_iter().filter(is_current).find_map(|association| association.gateway_id),
-        tags: table
-            .tags
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default())))
-            .collect(),
+        gateway_id: current().find_map(|association| association.gateway_id.clone()),
+        subnet_ids: current().filter_map(|association| association.subnet_id.clone()).collect(),
+        tags: tags(table.tags),
         routes: table.routes.unwrap_or_default().into_iter().filter_map(read_route).collect(),
     })
 }
@@ -194,6 +161,7 @@ mod tests {
     use crate::api::Side;
     use crate::aws::inventory::view::all_pages;
     use crate::aws::testing;
+    use crate::peering::routes::RouteTables;
 
     const REGION: &str = "eu-central-1";
 
@@ -253,14 +221,11 @@ mod tests {
     async fn several_pages_of_route_tables_are_read() -> Result<(), Box<dyn Error>> {
         let (server, ec2) = testing::instant_simulator().await?;
         let vpc = testing::vpc(&ec2, REGION, "10.0.0.0/16").await?;
-        for _ in 0..RouteTables::PAGE_SIZE {
+        for _ in 0..RouteTable::PAGE_SIZE {
             ec2.read_client(REGION).create_route_table().vpc_id(&vpc).send().await?;
         }
         let tables = list(&ec2).await?;
-        assert_eq!(
-            (tables.len(), tables.of_vpc(&vpc).count()),
-            (RouteTables::PAGE_SIZE + 1, RouteTables::PAGE_SIZE + 1)
-        );
+        assert_eq!((tables.len(), tables.of_vpc(&vpc).count()), (RouteTable::PAGE_SIZE + 1, RouteTable::PAGE_SIZE + 1));
         assert_eq!(tables.of_vpc(&vpc).filter(|table| table.main).count(), 1);
         let journal = Client::new(&server.url()).journal(&Query::default()).await?;
         assert_eq!(journal.counters["DescribeRouteTables"].calls, 2);
@@ -308,6 +273,7 @@ mod tests {
             vpc_id: "vpc-1".into(),
             main: true,
             gateway_id: None,
+            subnet_ids: ["subnet-1".to_owned()].into(),
             tags: [("tier".to_owned(), "private".to_owned())].into(),
             routes: Vec::new(),
         };

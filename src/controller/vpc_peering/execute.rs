@@ -97,7 +97,7 @@ impl Effect<'_> {
         let ec2 = account.acting_for(self.desired.owner);
         let end = Endpoint { ec2: &ec2, dns: &account.dns, region: &self.peers.ends.side(side).region, side };
         match call(end).await {
-            Some(answer) => self.answered(answer),
+            Some(answer) => self.answered(side, answer),
             None => self.done(),
         }
     }
@@ -105,10 +105,11 @@ impl Effect<'_> {
     async fn delete(&self, id: &str, note: String) -> Outcome<VpcPeering> {
         let (ec2, region) = (self.requester_ec2(), &self.peers.ends.requester.region);
         let result = ec2.delete_vpc_peering_connection(region, id).await;
-        self.answered(Answer::new(result, StepEvent::DeletionRequested, note))
+        self.answered(Side::Requester, Answer::new(result, StepEvent::DeletionRequested, note))
     }
 
-    fn answered(&self, answer: Answer) -> Outcome<VpcPeering> {
+    fn answered(&self, side: Side, answer: Answer) -> Outcome<VpcPeering> {
+        let refused = answer.refused_part();
         let Answer { result, event, note, routes } = answer;
         wrote_to_ec2(self.context, self.object);
         changed_routes(self.context, self.object, &routes);
@@ -117,7 +118,10 @@ impl Effect<'_> {
                 self.context.events.publish(self.object, EventType::Normal, event.as_str(), &note);
                 self.done()
             }
-            Err(error) => self.refused(error),
+            Err(error) => match refused {
+                Some(step) => Outcome::PartlyRefused(Box::new(self.object.clone()), error, Step::Upkeep { side, step }),
+                None => self.refused(error),
+            },
         }
     }
 

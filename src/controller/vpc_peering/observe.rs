@@ -22,7 +22,8 @@ use crate::controller::kind::{
 };
 use crate::controller::state::Listings;
 use crate::peering::dns::DnsAttributes;
-use crate::peering::routes::RouteTables;
+use crate::peering::quota::Quotas;
+use crate::peering::routes::{RouteTables, Subnets};
 use crate::peering::vpc_peering::{AccepterView, Desired, Observation, Recorded, view};
 use crate::peering::{Authorized, Blocker, Connection, Endpoints, Owner, Snapshot, StatusCode};
 
@@ -55,6 +56,8 @@ struct Sources {
     /// The inventory of the accepter's end, if that is in another account or region.
     accepter: Option<Arc<Inventory<Snapshot>>>,
     route_tables: BTreeMap<Side, Arc<Inventory<RouteTables>>>,
+    /// Those of the ends whose route tables the spec selects by subnet.
+    subnets: BTreeMap<Side, Arc<Inventory<Subnets>>>,
 }
 
 /// Reads EC2's view.
@@ -80,7 +83,8 @@ pub(super) async fn observe(
     }
     let last_write = last_write.unwrap_or(context.started);
     let look = Look { since: look.since.max(last_write), ..look };
-    let tables = Box::pin(sources.read_route_tables(peers, look)).await;
+    let tables = Box::pin(read(&sources.route_tables, peers, look)).await;
+    let subnets = Box::pin(read(&sources.subnets, peers, look)).await;
     // A recorded connection is known by its ID. Before a deletion ends, every connection that may be ours counts.
     let known_id = recorded.connection_id.as_ref().filter(|_| !is_deleted(object));
     let mut filters = known_id.map_or_else(|| related.clone(), |id| Filters::default().and(CONNECTION_ID, id));
@@ -92,7 +96,7 @@ pub(super) async fn observe(
         let owner = owner(context, object);
         let wanted = object.spec.vpc_peering_connection_id.as_ref();
         let mut observed = view(snapshot, &owner, &recorded, &peers.ends, wanted);
-        if (observed.is_empty() || is_reconcile_requested(object)) && listing.as_of < look.absent_since {
+        if observed.is_empty() && listing.as_of < look.absent_since {
             filters.extend(&related);
             listing = sources.requester.query(filters.clone(), look.absent_since).await;
             continue;
@@ -105,7 +109,8 @@ pub(super) async fn observe(
             continue;
         }
         observed.dns = Box::pin(dns_attributes(object, context, peers, &owner, &observed, look)).await;
-        observed.tables = tables.clone();
+        (observed.tables, observed.subnets) = (tables.clone(), subnets.clone());
+        observed.quotas = quotas(peers, &tables);
         observed.accepter = Box::pin(accepter_view(&sources, peers, &observed, look)).await;
         add_state(object, context, peers, &recorded, &listing, &mut observed);
         watch_ids(object, context, peers, &recorded, &observed);
@@ -117,17 +122,27 @@ pub(super) async fn observe(
     }
 }
 
+/// AWS's quotas at each end whose route tables are read.
+fn quotas(peers: &Peers, tables: &BTreeMap<Side, Result<Arc<RouteTables>, Blocker>>) -> BTreeMap<Side, Quotas> {
+    let of = |side: &Side| Some((*side, peers.account(*side)?.quotas.of(&peers.ends.side(*side).region)));
+    tables.keys().filter_map(of).collect()
+}
+
 impl Sources {
     fn new(spec: &VpcPeeringSpec, recorded: &Recorded, peers: &Peers) -> Self {
         let elsewhere = peers.accepter.as_ref().filter(|_| !peers.is_one_place);
         let has_routes =
             |side: &Side| spec.side(*side).routes.is_some() || recorded.routes.iter().any(|route| route.side == *side);
         let sides = Side::BOTH.into_iter().filter(has_routes);
+        let needs_subnets =
+            |side: &Side| spec.side(*side).routes.as_ref().is_some_and(|routes| routes.route_tables.is_by_subnet());
+        let subnets = |side| Some((side, peers.account(side)?.subnets.of(&peers.ends.side(side).region)));
         let tables = |side| Some((side, peers.account(side)?.route_tables.of(&peers.ends.side(side).region)));
         Self {
             requester: peers.requester.peerings.of(&peers.ends.requester.region),
             accepter: elsewhere.map(|account| account.peerings.of(&peers.ends.accepter.region)),
             route_tables: sides.filter_map(tables).collect(),
+            subnets: Side::BOTH.into_iter().filter(needs_subnets).filter_map(subnets).collect(),
         }
     }
 
@@ -135,17 +150,23 @@ impl Sources {
         Listings {
             connections: std::iter::once(&self.requester).chain(&self.accepter).cloned().collect(),
             _route_tables: self.route_tables.values().cloned().collect(),
+            _subnets: self.subnets.values().cloned().collect(),
         }
     }
+}
 
-    async fn read_route_tables(&self, peers: &Peers, look: Look) -> BTreeMap<Side, Result<Arc<RouteTables>, Blocker>> {
-        let mut read = BTreeMap::new();
-        for (side, inventory) in &self.route_tables {
-            let vpc_id = &peers.ends.side(*side).vpc_id;
-            read.insert(*side, inventories::route_tables(inventory, vpc_id, look.since).await);
-        }
-        read
+/// The resources of the VPC of each end that has an inventory of them.
+async fn read<V: View>(
+    inventories: &BTreeMap<Side, Arc<Inventory<V>>>,
+    peers: &Peers,
+    look: Look,
+) -> BTreeMap<Side, Result<Arc<V>, Blocker>> {
+    let mut read = BTreeMap::new();
+    for (side, inventory) in inventories {
+        let vpc_id = &peers.ends.side(*side).vpc_id;
+        read.insert(*side, inventories::of_vpc(inventory, vpc_id, look.since).await);
     }
+    read
 }
 
 /// Filters for every connection that may be the object's own or stand in its way, in either direction.

@@ -38,7 +38,9 @@ pub(super) async fn execute(
         Step::AddFinalizer | Step::RecordAcceptance { .. } => None,
     };
     let object = Box::new(object.clone());
-    let Some(Answer { result, event, note, routes }) = answer else { return Ok(Outcome::Done(object)) };
+    let Some(answer) = answer else { return Ok(Outcome::Done(object)) };
+    let refused = answer.refused_part();
+    let Answer { result, event, note, routes } = answer;
     wrote_to_ec2(context, &*object);
     changed_routes(context, &*object, &routes);
     Ok(match result {
@@ -46,6 +48,11 @@ pub(super) async fn execute(
             context.events.publish(&*object, EventType::Normal, event.as_str(), &note);
             Outcome::Done(object)
         }
-        Err(error) => Outcome::Refused(object, error),
+        Err(error) => match (step, refused) {
+            (Step::Upkeep { id, .. }, Some(part)) => {
+                Outcome::PartlyRefused(object, error, Step::Upkeep { id: id.clone(), step: part })
+            }
+            _ => Outcome::Refused(object, error),
+        },
     })
 }

@@ -16,9 +16,7 @@ use crate::controller::context::Context;
 use crate::controller::dns;
 use crate::controller::index::By;
 use crate::controller::inventories;
-use crate::controller::kind::{
-    Look, has_finalizer, is_deleted, is_reconcile_requested, owner, reconcile_at, with_state,
-};
+use crate::controller::kind::{Look, has_finalizer, is_deleted, owner, reconcile_at, with_state};
 use crate::controller::state::Listings;
 use crate::peering::snapshot::requests_to;
 use crate::peering::vpc_peering_accepter::{Desired, Observation, Recorded};
@@ -61,15 +59,23 @@ pub(super) async fn observe(
     let inventory = accepter.account.peerings.of(region);
     let has_routes = object.spec.routes.is_some() || !recorded.routes.is_empty();
     let tables = has_routes.then(|| accepter.account.route_tables.of(region));
+    let needs_subnets = object.spec.routes.as_ref().is_some_and(|routes| routes.route_tables.is_by_subnet());
+    let subnets = needs_subnets.then(|| accepter.account.subnets.of(region));
     let last_write = with_state(context, object, |state| {
-        state.listings =
-            Listings { connections: vec![Arc::clone(&inventory)], _route_tables: tables.iter().cloned().collect() };
+        state.listings = Listings {
+            connections: vec![Arc::clone(&inventory)],
+            _route_tables: tables.iter().cloned().collect(),
+            _subnets: subnets.iter().cloned().collect(),
+        };
         state.last_write
     });
     let last_write = last_write.unwrap_or(context.started);
     let since = look.since.max(last_write);
-    let tables = tables.map(|tables| async move { inventories::route_tables(&tables, vpc_id, since).await });
+    let tables = tables.map(|tables| async move { inventories::of_vpc(&tables, vpc_id, since).await });
+    let subnets = subnets.map(|subnets| async move { inventories::of_vpc(&subnets, vpc_id, since).await });
     let tables = OptionFuture::from(tables).await;
+    let subnets = OptionFuture::from(subnets).await;
+    let quotas = accepter.account.quotas.of(region);
     let filters = related(&recorded, vpc_id);
     let mut listing = inventory.query(filters.clone(), since).await;
     loop {
@@ -78,7 +84,7 @@ pub(super) async fn observe(
             listing.outcome.as_ref().map_err(|error| Blocked::Unreadable { error: error.clone(), retry_after })?;
         let connections = connections(snapshot, vpc_id, &recorded);
         let missing = missing(&recorded, &connections);
-        if (!missing.is_empty() || is_reconcile_requested(object)) && listing.as_of < look.absent_since {
+        if !missing.is_empty() && listing.as_of < look.absent_since {
             listing = inventory.query(filters.clone(), look.absent_since).await;
             continue;
         }
@@ -105,6 +111,8 @@ pub(super) async fn observe(
             is_settled: last_write.elapsed() > window,
             route_answers: state.route_answers(&recorded.routes, context.started, window),
             tables: tables.clone(),
+            subnets: subnets.clone(),
+            quotas,
             dns,
             connections,
         });

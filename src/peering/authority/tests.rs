@@ -157,7 +157,7 @@ fn check_routes(
 
 fn every_table() -> Routes {
     let route_tables = RouteTableSelector { all: true, ..RouteTableSelector::default() };
-    Routes { route_tables, destination_cidr_blocks: Vec::new() }
+    Routes { route_tables, ..Routes::default() }
 }
 
 /// The random state of a `VpcPeering` and of EC2.

@@ -1,6 +1,8 @@
 //! The decision on the routes of one end: the next step from the routes in EC2 to the routes of the spec.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use ipnet::IpNet;
 
 use super::change::{RouteChange, RouteStep};
 use super::cidr::parse;
@@ -71,6 +73,7 @@ fn decide(
         changes: Vec::new(),
         conflicts: Vec::new(),
         problems: Vec::new(),
+        full: BTreeMap::new(),
         awaits_ec2: false,
     };
     for entry in &entries {
@@ -86,6 +89,8 @@ struct Draft<'a> {
     changes: Vec<RouteChange>,
     conflicts: Vec<RouteConflict>,
     problems: Vec<RouteProblem>,
+    /// The wanted destinations for which a route table has no room, by its ID.
+    full: BTreeMap<String, Vec<IpNet>>,
     awaits_ec2: bool,
 }
 
@@ -93,13 +98,17 @@ impl Draft<'_> {
     /// Decides on one entry.
     fn add(&mut self, entry: &RouteEntry, is_wanted: bool) {
         let routing = self.routing;
-        let connection = routing.connection.filter(|_| is_wanted);
         let shown: Vec<&Route> = routing.tables.at(routing.vpc_id, entry).collect();
+        let lacks_room = is_wanted && shown.is_empty() && routing.is_full(entry, self.coming(entry));
+        let connection = routing.connection.filter(|_| is_wanted && !lacks_room);
         let records = routing.records(entry);
         if let Some(unproven) = shown.iter().find_map(|route| routing.unproven_target(route, &records)) {
             let ((route_table_id, destination), connection_id) = (entry.clone(), unproven.to_owned());
             self.problems.push(RouteProblem::Unproven { route_table_id, destination, connection_id });
             return;
+        }
+        if lacks_room {
+            self.full.entry(entry.0.clone()).or_default().push(entry.1);
         }
         let own = shown.iter().find_map(|route| Some((*route, routing.own_target(route, &records)?)));
         match (connection, own, shown.first()) {
@@ -140,8 +149,25 @@ impl Draft<'_> {
         }
     }
 
+    /// The number of routes that the plan adds to a route table, of one address family.
+    fn coming(&self, (table, destination): &RouteEntry) -> usize {
+        let is_ipv4 = matches!(destination, IpNet::V4(_));
+        let created = self.changes.iter().filter(|change| matches!(change, RouteChange::Create(_)));
+        let is_same = |route: &&ManagedRoute| {
+            let other = parse(&route.destination_cidr_block);
+            route.route_table_id == *table && other.is_some_and(|other| matches!(other, IpNet::V4(_)) == is_ipv4)
+        };
+        created.map(RouteChange::route).filter(is_same).count()
+    }
+
     fn finish(self, keeps_record: bool) -> RoutesPlan {
-        let Self { routing, record, mut changes, conflicts, problems, awaits_ec2 } = self;
+        let Self { routing, record, mut changes, conflicts, mut problems, full, awaits_ec2 } = self;
+        problems.extend(full.into_iter().map(|(route_table_id, destinations)| RouteProblem::FullTable {
+            field: routing.field.to_owned(),
+            route_table_id,
+            destinations,
+            quota: routing.quota.limit,
+        }));
         changes.sort();
         let step = if keeps_record && record != *routing.recorded {
             Some(RouteStep::Record(record))
@@ -165,7 +191,12 @@ impl RoutesPlan {
         if unlisted > 0 {
             messages.push(format!("and {unlisted} more"));
         }
-        Some(Blocker::stalled(self.reason(), messages.join("; ")))
+        let message = messages.join("; ");
+        let unreadable = self.problems.iter().find_map(RouteProblem::unreadable);
+        Some(match unreadable {
+            Some(blocker) => Blocker { message, ..blocker.clone() },
+            None => Blocker::stalled(self.reason(), message),
+        })
     }
 
     /// The reason of the most important conflict or problem.
@@ -174,7 +205,8 @@ impl RoutesPlan {
         if !self.conflicts.is_empty() {
             return Reason::RouteConflict;
         }
-        let by_importance = [Reason::RouteConflict, Reason::UnexpectedCidrBlock, Reason::InvalidRequest];
+        let by_importance =
+            [Reason::RouteConflict, Reason::UnexpectedCidrBlock, Reason::InvalidRequest, Reason::RouteTableFull];
         by_importance.into_iter().find(has).unwrap_or(Reason::RouteTableNotFound)
     }
 }

@@ -4,8 +4,10 @@ use std::fmt;
 
 use ipnet::IpNet;
 
+use super::selection_problem::SelectionProblem;
 use super::table::Route;
 use crate::api::{Reason, Requester};
+use crate::peering::blocker::Blocker;
 
 /// A route to a wanted destination that does not lead through the connection, and that the operator leaves alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,29 +23,7 @@ pub(crate) struct RouteConflict {
 /// The reason why a route of the spec is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RouteProblem {
-    /// The table does not exist, or the credentials do not see it.
-    UnknownTable {
-        field: String,
-        id: String,
-    },
-    /// The table belongs to another VPC: `actual_vpc_id` instead of `vpc_id`.
-    TableOfAnotherVpc {
-        field: String,
-        id: String,
-        actual_vpc_id: String,
-        vpc_id: String,
-    },
-    /// The table is associated with a gateway.
-    TableOfGateway {
-        field: String,
-        id: String,
-        gateway_id: String,
-    },
-    /// The selector matches no table.
-    NoTable {
-        field: String,
-        vpc_id: String,
-    },
+    Selection(SelectionProblem),
     /// EC2 does not show the CIDR blocks of both ends. Until it does, the routes stay as they are.
     NoCidrBlocks,
     /// A destination does not lie within one CIDR block of the other end.
@@ -51,6 +31,13 @@ pub(crate) enum RouteProblem {
         field: String,
         destination: String,
         blocks: Vec<IpNet>,
+    },
+    /// An excluded block is smaller than a destination, which keeps its route.
+    PartialExclusion {
+        /// The field of the routes, such as `spec.routes`.
+        field: String,
+        exclusion: IpNet,
+        destination: IpNet,
     },
     /// A destination of the spec is an IPv6 block, and the VPC has none.
     NoIpv6 {
@@ -79,17 +66,33 @@ pub(crate) enum RouteProblem {
         wanted: usize,
         limit: usize,
     },
+    /// AWS's quota leaves a route table no room for wanted routes.
+    FullTable {
+        /// The field of the routes, such as `spec.routes`.
+        field: String,
+        route_table_id: String,
+        destinations: Vec<IpNet>,
+        quota: usize,
+    },
 }
 
 impl RouteProblem {
+    /// The blocker of a read that the decision needs.
+    pub(super) fn unreadable(&self) -> Option<&Blocker> {
+        match self {
+            Self::Selection(SelectionProblem::UnreadableSubnets { blocker, .. }) => Some(blocker),
+            _ => None,
+        }
+    }
+
     pub(super) fn reason(&self) -> Reason {
         match self {
-            Self::UnknownTable { .. }
-            | Self::TableOfAnotherVpc { .. }
-            | Self::NoTable { .. }
-            | Self::NoCidrBlocks
-            | Self::TooManyRoutes { .. } => Reason::RouteTableNotFound,
-            Self::TableOfGateway { .. } | Self::OutsideOtherEnd { .. } | Self::NoIpv6 { .. } => Reason::InvalidRequest,
+            Self::Selection(problem) => problem.reason(),
+            Self::NoCidrBlocks | Self::TooManyRoutes { .. } => Reason::RouteTableNotFound,
+            Self::FullTable { .. } => Reason::RouteTableFull,
+            Self::OutsideOtherEnd { .. } | Self::PartialExclusion { .. } | Self::NoIpv6 { .. } => {
+                Reason::InvalidRequest
+            }
             Self::UnexpectedCidrBlock { .. } => Reason::UnexpectedCidrBlock,
             Self::Unproven { .. } => Reason::RouteConflict,
         }
@@ -120,30 +123,19 @@ impl fmt::Display for RouteConflict {
 impl fmt::Display for RouteProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownTable { field, id } => {
-                write!(f, "{field}: EC2 shows no {id} to these credentials in the region of the VPC; check the ID")
-            }
-            Self::TableOfAnotherVpc { field, id, actual_vpc_id, vpc_id } => {
-                write!(f, "{field}: {id} is a route table of {actual_vpc_id}, not of {vpc_id}; remove it from the list")
-            }
-            Self::TableOfGateway { field, id, gateway_id } => {
-                write!(
-                    f,
-                    "{field}: {id} is the route table of the gateway {gateway_id}, and EC2 refuses routes through a peering connection in it; remove it from the list"
-                )
-            }
-            Self::NoTable { field, vpc_id } => {
-                write!(
-                    f,
-                    "{field}: EC2 shows no matching route table of {vpc_id} to these credentials; route tables of gateways do not match"
-                )
-            }
+            Self::Selection(problem) => problem.fmt(f),
             Self::NoCidrBlocks => f.write_str("EC2 does not show the CIDR blocks of both ends yet"),
             Self::OutsideOtherEnd { field, destination, blocks } => {
                 let blocks = blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 write!(
                     f,
                     "{field}: {destination} does not lie within one CIDR block of the other end ({blocks}), so it gets no route; correct or remove it"
+                )
+            }
+            Self::PartialExclusion { field, exclusion, destination } => {
+                write!(
+                    f,
+                    "{field}.excludeCidrBlocks: {exclusion} is only a part of the destination {destination}, which has a route to all of its addresses; exclude all of {destination}, or list in {field}.destinationCidrBlocks only the parts that need a route"
                 )
             }
             Self::NoIpv6 { field, destination, vpc_id } => {
@@ -163,6 +155,13 @@ impl fmt::Display for RouteProblem {
                 write!(
                     f,
                     "{route_table_id} has a route to {destination} through {connection_id}, which status.routes records; EC2 no longer shows {connection_id}, so nothing proves that the route belongs to this resource, and it was not removed. Delete it by hand"
+                )
+            }
+            Self::FullTable { field, route_table_id, destinations, quota } => {
+                let destinations = destinations.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                write!(
+                    f,
+                    "{route_table_id} has as many routes as AWS's quota allows ({quota}), so it gets no route to {destinations}; remove routes from it, exclude it in {field}.routeTables.exclude, or ask AWS for a higher quota (L-93826ACB, routes per route table)"
                 )
             }
             Self::TooManyRoutes { field, wanted, limit } => {

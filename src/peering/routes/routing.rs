@@ -1,13 +1,17 @@
 //! The input of a decision on the routes of one end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::answers::RouteAnswers;
 use super::cidr::parse;
+use super::subnet::Subnets;
 use super::table::{Route, RouteEntry, RouteTables, Target};
 use super::trust::Trust;
 use crate::api::{ManagedRoute, RequestedConnection, Routes, Side, VpcInfo};
 use crate::peering::authority::Authorized;
+use crate::peering::blocker::Blocker;
+use crate::peering::quota::{Quota, QuotaKind};
 
 /// The input of a decision on the routes of one end.
 #[derive(Clone, Copy, Debug)]
@@ -41,11 +45,15 @@ pub(crate) struct Routing<'a> {
     pub trust: &'a Trust,
     /// The route tables of the account and region of this end.
     pub tables: &'a RouteTables,
+    /// The subnets of the account and region of this end, if the spec selects route tables by them.
+    pub subnets: Option<&'a Result<Arc<Subnets>, Blocker>>,
     /// The recorded routes of both ends. They include the routes through earlier connections to the same destinations.
     pub recorded: &'a BTreeSet<ManagedRoute>,
     /// EC2's answers to earlier calls. A recorded route leaves the record only if they prove that it is gone. A route
     /// that EC2 does not show yet would otherwise be orphaned.
     pub answers: &'a RouteAnswers,
+    /// AWS's quota of routes per route table.
+    pub quota: Quota,
     /// The most routes of this end.
     pub limit: usize,
 }
@@ -59,6 +67,12 @@ impl<'a> Routing<'a> {
                 && parse(&route.destination_cidr_block) == Some(*destination)
         };
         self.recorded.iter().filter(is_of_entry).collect()
+    }
+
+    /// Whether a route table has no room for a route beside those that it has and `coming` new ones.
+    pub(super) fn is_full(&self, (table, destination): &RouteEntry, coming: usize) -> bool {
+        let used = self.tables.get(table).map_or(0, |table| table.routes_of_family(destination)) + coming;
+        used >= self.quota.limit_beside(QuotaKind::RoutesPerTable, used)
     }
 
     /// The record of a route through a connection of the resource.

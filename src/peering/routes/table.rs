@@ -2,11 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::api::RouteTableSelector;
+use super::vpc_resources::{VpcResource, VpcResources};
+use crate::api::{RouteTableExclusion, RouteTableSelector};
+
+/// The target of the routes within a VPC.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Route.html>
+const LOCAL: &str = "local";
 
 /// A route table as EC2 shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +23,9 @@ pub(crate) struct RouteTable {
     /// peering connection in such a table.
     /// <https://docs.aws.amazon.com/vpc/latest/userguide/gateway-route-tables.html>
     pub gateway_id: Option<String>,
+    /// The subnets that are associated with the table explicitly. All others of the VPC use the main route table.
+    /// <https://docs.aws.amazon.com/vpc/latest/userguide/subnet-route-tables.html>
+    pub subnet_ids: BTreeSet<String>,
     /// The tags that the describing account sees.
     pub tags: BTreeMap<String, String>,
     /// Every static route to a CIDR block, including local routes. Propagated routes are left out: EC2 allows a static
@@ -48,47 +55,19 @@ pub(crate) enum Target {
 pub(super) type RouteEntry = (String, IpNet);
 
 /// All route tables of one account and region, at one time.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct RouteTables {
-    /// By ID. An unchanged table is shared with the previous snapshot.
-    tables: BTreeMap<String, Arc<RouteTable>>,
-    /// The IDs of the tables, by the ID of the VPC.
-    by_vpc: BTreeMap<String, Vec<String>>,
+pub(crate) type RouteTables = VpcResources<RouteTable>;
+
+impl VpcResource for RouteTable {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn vpc_id(&self) -> &str {
+        &self.vpc_id
+    }
 }
 
 impl RouteTables {
-    pub(crate) fn of_vpc(&self, vpc_id: &str) -> impl Iterator<Item = &RouteTable> {
-        self.by_vpc.get(vpc_id).into_iter().flatten().filter_map(|id| self.get(id))
-    }
-
-    pub(crate) fn get(&self, id: &str) -> Option<&RouteTable> {
-        self.tables.get(id).map(|table| &**table)
-    }
-
-    pub(crate) fn tables(&self) -> impl ExactSizeIterator<Item = &Arc<RouteTable>> {
-        self.tables.values()
-    }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.tables.len()
-    }
-
-    /// Returns the table of this snapshot if it equals `table`, so that both share their memory.
-    pub(crate) fn share(&self, table: RouteTable) -> Arc<RouteTable> {
-        match self.tables.get(&table.id) {
-            Some(known) if **known == table => Arc::clone(known),
-            _ => Arc::new(table),
-        }
-    }
-
-    /// The IDs of the VPCs whose tables or routes differ from those of `earlier`.
-    pub(crate) fn changes_since(&self, earlier: &Self) -> BTreeSet<String> {
-        let ids = self.tables.keys().chain(earlier.tables.keys());
-        let pairs = ids.map(|id| (self.get(id), earlier.get(id))).filter(|(now, then)| now != then);
-        pairs.flat_map(|(now, then)| [now, then]).flatten().map(|table| table.vpc_id.clone()).collect()
-    }
-
     /// The routes to a destination in a table, if the table belongs to the VPC.
     pub(super) fn at(&self, vpc_id: &str, (table, destination): &RouteEntry) -> impl Iterator<Item = &Route> {
         let table = self.get(table).filter(|table| table.vpc_id == vpc_id);
@@ -96,30 +75,53 @@ impl RouteTables {
     }
 }
 
-impl<T: Into<Arc<RouteTable>>> FromIterator<T> for RouteTables {
-    fn from_iter<I: IntoIterator<Item = T>>(tables: I) -> Self {
-        let tables = tables.into_iter().map(Into::into);
-        let tables: BTreeMap<_, _> = tables.map(|table: Arc<RouteTable>| (table.id.clone(), table)).collect();
-        let mut by_vpc: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for table in tables.values() {
-            by_vpc.entry(table.vpc_id.clone()).or_default().push(table.id.clone());
-        }
-        Self { tables, by_vpc }
-    }
-}
-
 impl RouteTableSelector {
-    /// Whether it selects the table. A table of a gateway cannot have the routes, so no selector matches it.
-    pub(super) fn matches(&self, table: &RouteTable) -> bool {
-        if table.gateway_id.is_some() {
+    /// Whether it selects the table. A table of a gateway cannot have the routes, so no selector matches it. `subnets`
+    /// are the tables of the selected subnets.
+    pub(super) fn matches(&self, table: &RouteTable, subnets: &BTreeSet<&str>) -> bool {
+        if table.gateway_id.is_some() || self.excludes(table) {
             return false;
         }
-        let has = |(key, value): (&String, &String)| table.tags.get(key) == Some(value);
         self.all
             || (self.main && table.main)
             || self.ids.contains(&table.id)
-            || (!self.tags.is_empty() && self.tags.iter().all(has))
+            || has_all(&table.tags, &self.tags)
+            || subnets.contains(&*table.id)
     }
+
+    /// Whether it selects route tables by their subnets.
+    pub(crate) fn is_by_subnet(&self) -> bool {
+        !self.subnet_ids.is_empty() || !self.subnet_tags.is_empty()
+    }
+
+    /// Whether the table gets no routes, whatever else matches it.
+    pub(super) fn excludes(&self, table: &RouteTable) -> bool {
+        let is_excluded =
+            |exclude: &RouteTableExclusion| exclude.ids.contains(&table.id) || has_all(&table.tags, &exclude.tags);
+        self.exclude.as_ref().is_some_and(is_excluded)
+    }
+}
+
+impl RouteTable {
+    /// The routes of an address family that count towards AWS's quota. Local routes do not.
+    pub(super) fn routes_of_family(&self, of: &IpNet) -> usize {
+        let is_counted = |route: &&Route| {
+            matches!(route.destination, IpNet::V4(_)) == matches!(of, IpNet::V4(_))
+                && route.target != Target::Other(LOCAL.into())
+        };
+        self.routes.iter().filter(is_counted).count()
+    }
+
+    /// The routes of the address family with the most of them.
+    pub(crate) fn most_routes(&self) -> usize {
+        let families = [Ipv4Net::default().into(), Ipv6Net::default().into()];
+        families.iter().map(|family| self.routes_of_family(family)).max().unwrap_or_default()
+    }
+}
+
+/// Whether a resource has all of the `wanted` tags. False if there are none: an empty field selects nothing.
+pub(super) fn has_all(tags: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> bool {
+    !wanted.is_empty() && wanted.iter().all(|(key, value)| tags.get(key) == Some(value))
 }
 
 impl fmt::Display for Target {

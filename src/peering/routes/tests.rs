@@ -3,9 +3,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod exclusions;
 mod interleavings;
+mod quotas;
+mod subnets;
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -17,6 +22,8 @@ use crate::api::{
     VpcInfo,
 };
 use crate::peering::authority::Authorized;
+use crate::peering::blocker::Blocker;
+use crate::peering::quota::{Quota, Quotas};
 use crate::peering::settings::MAX_ROUTES;
 
 const VPC: &str = "vpc-1";
@@ -42,6 +49,7 @@ fn table(id: &str, routes: &[&str]) -> RouteTable {
         vpc_id: if id == "foreign" { "vpc-2".into() } else { VPC.into() },
         main: id == "main",
         gateway_id: None,
+        subnet_ids: BTreeSet::new(),
         tags: [("name".to_owned(), id.to_owned()), ("tier".to_owned(), "private".to_owned())].into(),
         routes: routes.iter().map(|text| route(text)).collect(),
     }
@@ -91,7 +99,7 @@ fn record(entries: &[&str]) -> BTreeSet<ManagedRoute> {
 
 fn to(selector: RouteTableSelector, destinations: &[&str]) -> Routes {
     let destination_cidr_blocks = destinations.iter().map(|block| (*block).to_owned()).collect();
-    Routes { route_tables: selector, destination_cidr_blocks }
+    Routes { route_tables: selector, destination_cidr_blocks, ..Routes::default() }
 }
 
 fn main_table() -> RouteTableSelector {
@@ -128,6 +136,8 @@ struct Case {
     siblings: BTreeMap<String, RequestedConnection>,
     trust: Trust,
     answers: RouteAnswers,
+    quota: Quota,
+    subnets: Option<Result<Arc<Subnets>, Blocker>>,
 }
 
 impl Case {
@@ -148,6 +158,8 @@ impl Case {
             siblings: BTreeMap::new(),
             trust: Trust::all(),
             answers: RouteAnswers { is_settled: true, ..RouteAnswers::default() },
+            quota: Quotas::default().routes_per_table,
+            subnets: None,
         }
     }
 
@@ -167,8 +179,10 @@ impl Case {
             shares_destinations: self.shares_destinations,
             trust: &self.trust,
             tables: &self.tables,
+            subnets: self.subnets.as_ref(),
             recorded: &self.recorded,
             answers: &self.answers,
+            quota: self.quota,
             limit: MAX_ROUTES,
         }
     }
@@ -682,7 +696,7 @@ fn the_changes_since_a_snapshot_are_the_vpcs_whose_tables_differ() {
     let of = |tables: &[RouteTable]| -> RouteTables { tables.iter().cloned().collect() };
     let one = table("main", &["10.1.0.0/16 pcx-ours"]);
     let all = of(&[one.clone(), table("foreign", &[])]);
-    assert_eq!(all.tables().len(), 2);
+    assert_eq!(all.all().len(), 2);
     assert_eq!(all.of_vpc(VPC).collect::<Vec<_>>(), [&one]);
     assert_eq!(all.get("foreign").map(|table| table.vpc_id.as_str()), Some("vpc-2"));
     let tagged = RouteTable { tags: BTreeMap::new(), ..one.clone() };

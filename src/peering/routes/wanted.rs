@@ -4,16 +4,21 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use super::cidr::{cidr_blocks, parse};
+use super::cidr::{cidr_blocks, parse, parse_all};
 use super::problem::RouteProblem;
 use super::routing::Routing;
-use super::table::{RouteEntry, RouteTable};
-use crate::api::{RouteTableSelector, Routes};
+use super::selection::selected_tables;
+use super::table::RouteEntry;
+use crate::api::Routes;
 
-/// The entries that the spec asks for. `None` if EC2 does not show the CIDR blocks of both ends.
+/// The entries that the spec asks for. `None` if EC2 does not show what the selection needs: the subnets of the spec, or
+/// the CIDR blocks of both ends.
 pub(super) fn wanted(routing: Routing<'_>, problems: &mut Vec<RouteProblem>) -> Option<BTreeSet<RouteEntry>> {
     let Some(routes) = routing.routes.filter(|_| routing.connection.is_some()) else { return Some(BTreeSet::new()) };
-    let tables = tables(routing, &routes.route_tables, problems);
+    let mut unselected = Vec::new();
+    let tables = selected_tables(routing, &routes.route_tables, &mut unselected);
+    problems.extend(unselected.into_iter().map(RouteProblem::Selection));
+    let tables = tables?;
     let destinations = destinations(routing, routes, &tables, problems)?;
     let entries =
         |table: &String| destinations.iter().map(|destination| (table.clone(), *destination)).collect::<Vec<_>>();
@@ -29,37 +34,6 @@ pub(super) fn wanted(routing: Routing<'_>, problems: &mut Vec<RouteProblem>) -> 
     // Recorded entries come first. Otherwise a new table would displace the routes of another one.
     let (known, new): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|entry| !routing.records(entry).is_empty());
     Some(known.into_iter().chain(new).take(routing.limit).collect())
-}
-
-/// The IDs of the tables that the selector matches.
-fn tables(routing: Routing<'_>, selector: &RouteTableSelector, problems: &mut Vec<RouteProblem>) -> BTreeSet<String> {
-    let selected: BTreeSet<String> = routing
-        .tables
-        .of_vpc(routing.vpc_id)
-        .filter(|table| selector.matches(table))
-        .map(|table| table.id.clone())
-        .collect();
-    let field = |name: &str| format!("{}.routeTables.{name}", routing.field);
-    for id in selector.ids.iter().filter(|id| !selected.contains(*id)) {
-        let (field, id) = (field("ids"), id.clone());
-        let vpc_id = routing.vpc_id.to_owned();
-        problems.push(match routing.tables.get(&id) {
-            None => RouteProblem::UnknownTable { field, id },
-            Some(RouteTable { gateway_id: Some(gateway_id), vpc_id: actual, .. }) if *actual == vpc_id => {
-                RouteProblem::TableOfGateway { field, id, gateway_id: gateway_id.clone() }
-            }
-            Some(table) => RouteProblem::TableOfAnotherVpc { field, id, actual_vpc_id: table.vpc_id.clone(), vpc_id },
-        });
-    }
-    if selected.is_empty() && selector.ids.is_empty() {
-        let name = match (selector.all, selector.main) {
-            (true, _) => "all",
-            (_, true) => "main",
-            _ => "tags",
-        };
-        problems.push(RouteProblem::NoTable { field: field(name), vpc_id: routing.vpc_id.to_owned() });
-    }
-    selected
 }
 
 /// The destinations that may get routes. Each lies within one CIDR block of the other end, and has an address family of
@@ -78,15 +52,21 @@ fn destinations(
     let field = || format!("{}.destinationCidrBlocks", routing.field);
     // AWS does not document its answer to an IPv6 route in a VPC without IPv6, so the operator does not ask for one.
     let has_family = |block: &IpNet| matches!(block, IpNet::V4(_)) || !routing.own.ipv6_cidr_block_set.is_empty();
+    let excluded = parse_all(&routes.exclude_cidr_blocks);
+    let is_excluded = |block: &IpNet| excluded.iter().any(|exclusion| exclusion.contains(block));
     let mut destinations = BTreeSet::new();
     let mut unexpected = BTreeSet::new();
     if routes.destination_cidr_blocks.is_empty() {
-        (destinations, unexpected) =
-            blocks.into_iter().filter(has_family).partition(|block| routing.trust.allows(block));
+        (destinations, unexpected) = blocks
+            .into_iter()
+            .filter(has_family)
+            .filter(|block| !is_excluded(block))
+            .partition(|block| routing.trust.allows(block));
     } else {
         for text in &routes.destination_cidr_blocks {
             let is_within = |one: &IpNet| blocks.iter().any(|other| other.contains(one));
             match parse(text).filter(is_within) {
+                Some(destination) if is_excluded(&destination) => {}
                 Some(destination) if !has_family(&destination) => problems.push(RouteProblem::NoIpv6 {
                     field: field(),
                     destination,
@@ -105,6 +85,7 @@ fn destinations(
             }
         }
     }
+    problems.extend(partial_exclusions(routing.field, &excluded, &destinations));
     for block in unexpected {
         let to_allow = routing.trust.to_allow.clone().unwrap_or_else(|| {
             let all: Vec<_> = destinations.iter().chain([&block]).map(ToString::to_string).collect();
@@ -113,4 +94,19 @@ fn destinations(
         problems.push(RouteProblem::UnexpectedCidrBlock { block, tables: tables.iter().cloned().collect(), to_allow });
     }
     Some(destinations)
+}
+
+/// The excluded blocks that are smaller than a destination. A route leads to all of its destination, so that they have
+/// no effect.
+fn partial_exclusions(
+    field: &str,
+    excluded: &BTreeSet<IpNet>,
+    destinations: &BTreeSet<IpNet>,
+) -> impl Iterator<Item = RouteProblem> {
+    let pairs =
+        excluded.iter().flat_map(|exclusion| destinations.iter().map(move |destination| (exclusion, destination)));
+    pairs.filter(|(exclusion, destination)| destination.contains(*exclusion)).map(move |(exclusion, destination)| {
+        let field = field.to_owned();
+        RouteProblem::PartialExclusion { field, exclusion: *exclusion, destination: *destination }
+    })
 }

@@ -73,6 +73,19 @@ impl UpkeepStep {
         }
     }
 
+    /// See [`Step::beside`](crate::peering::plan::Step::beside). The routes of one end are independent: those that EC2
+    /// has refused delay no other.
+    pub(crate) fn beside(&self, refused: &Self) -> Option<Self> {
+        match (self, refused) {
+            (Self::RecordRoutes { .. }, Self::ChangeRoutes { .. }) => Some(self.clone()),
+            (Self::ChangeRoutes { changes }, Self::ChangeRoutes { changes: refused }) => {
+                let changes: Vec<_> = changes.iter().filter(|change| !refused.contains(change)).cloned().collect();
+                (!changes.is_empty()).then_some(Self::ChangeRoutes { changes })
+            }
+            _ => None,
+        }
+    }
+
     /// The connection whose tags or options the step changes.
     pub(crate) fn connection_id(&self) -> Option<&Authorized> {
         match self {

@@ -80,7 +80,8 @@ fn plan(
     let held = match &plan {
         Plan::Act(step) => step.aspect().and_then(|aspect| {
             let unseen = || observed.unseen.get(&aspect)?.blocker(step);
-            observed.refused.get(&aspect).cloned().or_else(unseen)
+            let mut refusals = observed.refused.get(&aspect).into_iter().flatten();
+            refusals.find_map(|refusal| refusal.blocker_of(step)).cloned().or_else(unseen)
         }),
         _ => None,
     };

@@ -132,7 +132,8 @@ fn keeps_tags(desired: Desired<'_>, observed: &Observation, side: Side) -> bool 
         (Side::Accepter, AccepterView::Elsewhere(Err(blocker))) => Some(blocker),
         _ => None,
     };
-    let blocker = unreadable.or_else(|| observed.refused.get(&Aspect::Tags(side)));
+    let refusal = || observed.refused.get(&Aspect::Tags(side))?.first();
+    let blocker = unreadable.or_else(|| refusal().map(|refusal| &refusal.blocker));
     blocker.is_some_and(|blocker| is_released(desired, blocker))
 }
 

@@ -160,8 +160,10 @@ impl Inputs<'_> {
             shares_destinations: false,
             trust: &trust(recorded, observed, other),
             tables,
+            subnets: observed.subnets.get(&side),
             recorded: &recorded.routes,
             answers: &observed.route_answers,
+            quota: observed.quotas.get(&side).copied().unwrap_or_default().routes_per_table,
             limit: MAX_ROUTES,
         })))
     }

@@ -20,9 +20,10 @@ use crate::peering::dns::DnsAttributes;
 use crate::peering::endpoints::Endpoints;
 use crate::peering::limits::Permissions;
 use crate::peering::owner::Owner;
-use crate::peering::plan::{Aspect, Unseen};
+use crate::peering::plan::{Aspect, Refusal, Unseen};
 use crate::peering::preflight::Preflight;
-use crate::peering::routes::{RouteAnswers, RouteTables};
+use crate::peering::quota::Quotas;
+use crate::peering::routes::{RouteAnswers, RouteTables, Subnets};
 
 /// The desired state, and the object that it comes from.
 #[derive(Clone, Copy, Debug)]
@@ -168,12 +169,16 @@ pub(crate) struct Observation {
     pub accepter: AccepterView,
     /// The route tables of each end whose routes the operator manages.
     pub tables: BTreeMap<Side, Result<Arc<RouteTables>, Blocker>>,
+    /// The subnets of each end whose route tables the spec selects by subnet.
+    pub subnets: BTreeMap<Side, Result<Arc<Subnets>, Blocker>>,
+    /// AWS's quotas at each end of [`tables`](Self::tables).
+    pub quotas: BTreeMap<Side, Quotas>,
     /// The DNS attributes of the VPC of each end where the operator acts, if it has looked.
     pub dns: BTreeMap<Side, Result<DnsAttributes, Blocker>>,
     /// EC2's answers to the route calls of this process.
     pub route_answers: RouteAnswers,
     /// The refusals of AWS whose next attempt is not due yet.
-    pub refused: BTreeMap<Aspect, Blocker>,
+    pub refused: BTreeMap<Aspect, Vec<Refusal<Step>>>,
     /// The changes that EC2 has accepted and does not show yet.
     pub unseen: BTreeMap<Aspect, Unseen<Step>>,
 }

@@ -111,6 +111,15 @@ impl plan::Step for Step {
         }
     }
 
+    fn beside(&self, refused: &Self) -> Option<Self> {
+        match (self, refused) {
+            (Self::Upkeep { side, step }, Self::Upkeep { step: refused, .. }) => {
+                Some(Self::Upkeep { side: *side, step: step.beside(refused)? })
+            }
+            _ => None,
+        }
+    }
+
     fn is_continued_by_ec2(&self) -> bool {
         matches!(self, Self::Create | Self::Accept { .. })
     }

@@ -26,7 +26,7 @@ use crate::api::{
     VpcPeeringSpec,
 };
 use crate::peering::connection::Tags;
-use crate::peering::plan::Aspect;
+use crate::peering::plan::{self, Aspect, Refusal};
 use crate::peering::routes::{RouteAnswers, RouteTables};
 use crate::peering::settings::{CLOCK_SKEW, EXPIRING_SOON, MAX_RECREATIONS};
 use crate::peering::testing::{another_owner, connection, ends, every_code, owner, permissions, spec, tags};
@@ -357,6 +357,15 @@ fn a_pending_request_waits_until_it_expires() {
 
 fn refusal() -> Blocker {
     Blocker::stalled(Reason::Unauthorized, "refused".into())
+}
+
+impl Case {
+    /// The same case after AWS has refused the planned step, which serves this aspect.
+    fn refuse(&mut self, aspect: Aspect) {
+        let Plan::Act(step) = self.decide() else { panic!("no step of {aspect:?}: {}", self.summary()) };
+        assert_eq!(plan::Step::aspect(&step), Some(aspect));
+        self.observed.refused.insert(aspect, vec![Refusal { step, blocker: refusal() }]);
+    }
 }
 
 #[test]

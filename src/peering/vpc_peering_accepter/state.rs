@@ -16,8 +16,9 @@ use crate::peering::dns::DnsAttributes;
 use crate::peering::endpoints::Endpoint;
 use crate::peering::limits::Permissions;
 use crate::peering::owner::Owner;
-use crate::peering::plan::{Aspect, Unseen};
-use crate::peering::routes::{RouteAnswers, RouteTables};
+use crate::peering::plan::{Aspect, Refusal, Unseen};
+use crate::peering::quota::Quotas;
+use crate::peering::routes::{RouteAnswers, RouteTables, Subnets};
 use crate::peering::settings::Settings;
 
 /// The desired state, and the object that it comes from.
@@ -119,6 +120,10 @@ pub(crate) struct Observation {
     pub remembered: BTreeSet<Authorized>,
     /// The route tables of the VPC, if the operator manages routes in them.
     pub tables: Option<Result<Arc<RouteTables>, Blocker>>,
+    /// The subnets of the VPC, if the spec selects route tables by subnet.
+    pub subnets: Option<Result<Arc<Subnets>, Blocker>>,
+    /// AWS's quotas.
+    pub quotas: Quotas,
     /// An older resource of this cluster that decides on requests to the same VPC: its kind and name.
     pub older_accepter: Option<String>,
     /// Whether EC2 has had time to show the last change.
@@ -128,7 +133,7 @@ pub(crate) struct Observation {
     /// EC2's answers to the route calls of this process.
     pub route_answers: RouteAnswers,
     /// The refusals of AWS whose next attempt is not due yet.
-    pub refused: BTreeMap<(String, Aspect), Blocker>,
+    pub refused: BTreeMap<(String, Aspect), Vec<Refusal<Step>>>,
     /// The changes that EC2 has accepted and does not show yet.
     pub unseen: BTreeMap<(String, Aspect), Unseen<Step>>,
 }

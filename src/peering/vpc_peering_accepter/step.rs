@@ -82,4 +82,13 @@ impl plan::Step for Step {
             _ => false,
         }
     }
+
+    fn beside(&self, refused: &Self) -> Option<Self> {
+        match (self, refused) {
+            (Self::Upkeep { id, step }, Self::Upkeep { step: refused, .. }) => {
+                Some(Self::Upkeep { id: id.clone(), step: step.beside(refused)? })
+            }
+            _ => None,
+        }
+    }
 }

@@ -22,7 +22,7 @@ use crate::api::{
 };
 use crate::peering::connection::Tags;
 use crate::peering::dns::{DnsAttribute, DnsAttributes};
-use crate::peering::plan::{Aspect, Unseen};
+use crate::peering::plan::{self, Aspect, Refusal, Unseen};
 use crate::peering::routes::{Route, RouteAnswers, RouteTable, RouteTables, Target};
 use crate::peering::testing::{every_code, permissions};
 use crate::peering::upkeep::UpkeepStep;
@@ -103,6 +103,14 @@ struct Case {
 }
 
 impl Case {
+    /// The same case after AWS has refused the planned step, which serves this aspect.
+    fn refuse(&mut self, aspect: &(String, Aspect)) {
+        let step = self.step().unwrap_or_else(|| panic!("no step of {aspect:?}"));
+        assert_eq!(plan::Step::aspect(&step).as_ref(), Some(aspect));
+        let blocker = Blocker::stalled(Reason::Unauthorized, "refused".into());
+        self.observed.refused.insert(aspect.clone(), vec![Refusal { step, blocker }]);
+    }
+
     fn new(connections: impl IntoIterator<Item = Connection>) -> Self {
         let connections =
             connections.into_iter().map(|connection| (connection.id.clone(), connection.into())).collect();
@@ -546,7 +554,7 @@ fn the_older_accepter_decides_and_the_younger_keeps_its_connections() {
 
 fn with_routes(case: &mut Case, destination: &str, target: Option<Target>) {
     let route_tables = RouteTableSelector { all: true, ..RouteTableSelector::default() };
-    case.spec.routes = Some(Routes { route_tables, destination_cidr_blocks: Vec::new() });
+    case.spec.routes = Some(Routes { route_tables, ..Routes::default() });
     let routes =
         target.map(|target| Route { destination: destination.parse().expect("a block"), target, is_blackhole: false });
     let table = RouteTable {
@@ -582,8 +590,7 @@ fn tags_options_and_routes_are_repaired_in_order_and_block_no_other() {
     case.spec.tags.clear();
     assert!(matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::SetOptions { .. }, .. })), "{:?}", case.plan());
     let options = ("pcx-1".to_owned(), Aspect::Options(Side::Accepter));
-    let refusal = Blocker::stalled(Reason::Unauthorized, "refused".into());
-    case.observed.refused.insert(options.clone(), refusal);
+    case.refuse(&options);
     assert!(
         matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::RecordRoutes { .. }, .. })),
         "{:?}",
@@ -708,8 +715,7 @@ fn a_deletion_removes_routes_and_tags_and_keeps_the_connection() {
         case.plan()
     );
     let routes = ("pcx-1".to_owned(), Aspect::Routes(Side::Accepter));
-    let refusal = Blocker::stalled(Reason::Unauthorized, "refused".into());
-    case.observed.refused.insert(routes.clone(), refusal);
+    case.refuse(&routes);
     assert!(matches!(case.step(), Some(Step::Upkeep { step: UpkeepStep::Untag { .. }, .. })), "{:?}", case.plan());
     if let Some(connection) = case.observed.connections.get_mut("pcx-1").map(Arc::make_mut) {
         connection.tags = tags([("theirs", "1")]);
@@ -755,7 +761,7 @@ fn retain_removes_the_ownership_tags_only() {
     };
     assert!(keys.len() == 4 && keys.iter().all(|key| key.starts_with(Owner::ACCEPTER_PREFIX)), "{keys:?}");
     let tags = ("pcx-1".to_owned(), Aspect::Tags(Side::Accepter));
-    case.observed.refused.insert(tags, Blocker::stalled(Reason::Unauthorized, "refused".into()));
+    case.refuse(&tags);
     assert_eq!(case.plan(), Plan::RemoveFinalizer);
 }
 

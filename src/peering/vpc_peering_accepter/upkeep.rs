@@ -293,8 +293,10 @@ impl Inputs<'_> {
             shares_destinations: true,
             trust,
             tables,
+            subnets: observed.subnets.as_ref(),
             recorded: &through_this,
             answers: &observed.route_answers,
+            quota: observed.quotas.routes_per_table,
             // One status records the routes of all connections.
             limit: MAX_ROUTES.saturating_sub(others.len()),
         })))

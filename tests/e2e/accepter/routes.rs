@@ -84,6 +84,27 @@ pub async fn two_requesters_with_one_cidr_block_are_reported_as_such(world: Worl
     hub.until_routes(&[("10.81.0.0/16", 0), ("10.82.0.0/16", 1)]).await
 }
 
+pub async fn excluded_destinations_and_tables_get_no_route_of_an_accepter(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let routes = json!({"routeTables": {"main": true}, "excludeCidrBlocks": ["100.64.0.0/10"]});
+    let hub = Hub::with_spokes(&world, routes, &[&["10.81.0.0/16", "100.64.0.0/16"], &["10.82.0.0/16"]]).await?;
+    hub.until_routes(&[("10.81.0.0/16", 0), ("10.82.0.0/16", 1)]).await?;
+    hub.until_told("Synced", &[]).await?;
+
+    // An exclusion that is smaller than a block is reported.
+    let routes = json!({"routeTables": {"main": true}, "excludeCidrBlocks": ["10.81.0.0/16", "10.82.7.0/24"]});
+    hub.end.apply(json!({"accept": [accept_any(ACCOUNT, json!({}))], "routes": routes})).await?;
+    hub.until_told("InvalidRequest", &["spec.routes.excludeCidrBlocks", "10.82.7.0/24", "10.82.0.0/16"]).await?;
+    hub.until_routes(&[("100.64.0.0/16", 0), ("10.82.0.0/16", 1)]).await?;
+
+    let tables = hub.end.ec2.describe_route_tables().send().await?.route_tables.unwrap_or_default();
+    let of_hub = tables.into_iter().filter(|table| table.vpc_id.as_deref() == Some(&hub.end.vpc));
+    let ids: Vec<_> = of_hub.filter_map(|table| table.route_table_id).collect();
+    let routes = json!({"routeTables": {"all": true, "exclude": {"ids": ids}}});
+    hub.end.apply(json!({"accept": [accept_any(ACCOUNT, json!({}))], "routes": routes})).await?;
+    hub.until_routes(&[]).await
+}
+
 pub async fn each_destination_leads_to_the_requester_that_has_it(world: World) -> Result<()> {
     let _operator = world.operator.start().await?;
     let destinations = ["10.81.0.0/16", "10.82.7.0/24", "10.83.0.0/16"];

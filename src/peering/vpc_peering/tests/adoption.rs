@@ -78,7 +78,7 @@ fn an_orphan_is_adopted_only_between_the_same_vpcs() {
     let mut beside = Case::with(StatusCode::Active);
     beside.observed.orphaned = vec![Connection { id: "pcx-9".into(), ..left }.into()];
     assert_eq!(beside.summary(), "delete orphan pcx-9");
-    beside.observed.refused.insert(Aspect::Orphans, refusal());
+    beside.refuse(Aspect::Orphans);
     assert_eq!(beside.summary(), "stalled: Unauthorized");
     beside.observed.refused.clear();
     beside.spec.deletion_policy = Some(DeletionPolicy::Retain);

@@ -107,12 +107,12 @@ fn an_active_peering_is_ready_only_if_its_options_and_routes_are() {
         if is_set {
             set(&mut case);
         }
-        if refused {
-            case.observed.refused.insert(Aspect::Options(Side::Requester), refusal());
+        if refused && matches!(case.decide(), Plan::Act(_)) {
+            case.refuse(Aspect::Options(Side::Requester));
         }
         if routes {
             let route_tables = crate::api::RouteTableSelector { all: true, ..Default::default() };
-            case.spec.requester.routes = Some(crate::api::Routes { route_tables, destination_cidr_blocks: Vec::new() });
+            case.spec.requester.routes = Some(crate::api::Routes { route_tables, ..Default::default() });
             case.observed.tables.insert(Side::Requester, Err(refusal()));
         }
         let decision = case.decision();

@@ -37,7 +37,7 @@ fn routes_through_an_ended_connection_are_removed_before_anything_else() {
     for code in every_code() {
         let mut case = with_routes(Case::with(code.clone()), "pcx-1");
         let route_tables = crate::api::RouteTableSelector { all: true, ..Default::default() };
-        let routes = crate::api::Routes { route_tables, destination_cidr_blocks: Vec::new() };
+        let routes = crate::api::Routes { route_tables, ..Default::default() };
         (case.spec.requester.routes, case.spec.accepter.routes) = (Some(routes.clone()), Some(routes));
         assert_eq!(case.summary() == removal, code.has_ended(), "{code}: {}", case.summary());
     }
@@ -45,9 +45,9 @@ fn routes_through_an_ended_connection_are_removed_before_anything_else() {
     case.spec.recreate_on = vec![TerminalState::Deleted];
     assert_eq!(case.summary(), removal);
     // A refusal at one end delays neither the other end nor the new request.
-    case.observed.refused.insert(Aspect::Routes(Side::Requester), refusal());
+    case.refuse(Aspect::Routes(Side::Requester));
     assert_eq!(case.summary(), "accepter: delete the route to 10.1.0.0/16 through pcx-1 in rtb-accepter");
-    case.observed.refused.insert(Aspect::Routes(Side::Accepter), refusal());
+    case.refuse(Aspect::Routes(Side::Accepter));
     assert_eq!(case.summary(), "retire pcx-1 (deleted), 1");
     case.observed.refused.clear();
     case.spec.dry_run = true;

@@ -34,7 +34,7 @@ fn retain_releases_a_resource_whose_identity_is_gone() {
         assert_eq!(case.summary(), "wait: Throttled", "{code}");
         // AWS refuses the removal of the tags.
         case.observed.accepter = AccepterView::Same;
-        case.observed.refused.insert(Aspect::Tags(Side::Requester), refusal());
+        case.refuse(Aspect::Tags(Side::Requester));
         assert_eq!(case.summary(), "remove finalizer", "{code}");
         // The identity no longer allows the VPC.
         case.observed.refused.clear();

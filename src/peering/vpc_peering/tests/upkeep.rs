@@ -45,7 +45,7 @@ fn a_request_is_accepted_at_the_accepter_only_if_it_matches_the_spec() {
         assert_eq!(with(change), expected);
     }
     let mut case = elsewhere(StatusCode::PendingAcceptance, Ok(Some(shown())));
-    case.observed.refused.insert(Aspect::Acceptance, refusal());
+    case.refuse(Aspect::Acceptance);
     assert_eq!(case.summary(), "tag pcx-1 cluster name namespace uid", "a refused acceptance blocks no other step");
     case.observed.accepter =
         AccepterView::Elsewhere(Ok(Some(Arc::new(seen_there(StatusCode::PendingAcceptance, tags(&owner()))))));
@@ -98,7 +98,7 @@ fn options_are_compared_with_ec2() {
     assert_eq!(case.summary(), "accepter of pcx-1 allows dns: true");
     case.spec.requester.options = allow(Some(true));
     assert_eq!(case.summary(), "requester of pcx-1 allows dns: true");
-    case.observed.refused.insert(Aspect::Options(Side::Requester), refusal());
+    case.refuse(Aspect::Options(Side::Requester));
     assert_eq!(case.summary(), "accepter of pcx-1 allows dns: true", "a refusal at one end does not block the other");
     if let Some(shown) = case.observed.recorded.as_mut().map(Arc::make_mut) {
         shown.accepter.peering_options =
@@ -139,7 +139,7 @@ fn routes_are_created_when_active_and_deleted_before_the_peering() {
     let mut case = Case::showing(shown);
     case.spec.requester.routes = Some(crate::api::Routes {
         route_tables: crate::api::RouteTableSelector { main: true, ..Default::default() },
-        destination_cidr_blocks: Vec::new(),
+        ..Default::default()
     });
     case.observed.tables.insert(Side::Requester, table(&[]));
     assert_eq!(case.summary(), "record 1 routes, requester");
@@ -163,7 +163,7 @@ fn routes_are_created_when_active_and_deleted_before_the_peering() {
     assert_eq!(case.summary(), "settled");
     case.deleted = true;
     assert_eq!(case.summary(), "requester: delete the route to 10.2.0.0/16 through pcx-1 in rtb-1");
-    case.observed.refused.insert(Aspect::Routes(Side::Requester), refusal());
+    case.refuse(Aspect::Routes(Side::Requester));
     assert_eq!(case.summary(), "stalled: Unauthorized", "the peering is deleted after its routes");
     case.observed.refused.clear();
     case.observed.tables.insert(Side::Requester, table(&[]));

@@ -16,6 +16,7 @@ pub(super) fn get(mut params: Params, world: &mut World, context: &Context<'_>) 
     let (name, value) = match (&*service, &*code) {
         ("vpc", "L-7E9ECCDB") => ("Active VPC peering connections per VPC", quotas.active_per_vpc),
         ("vpc", "L-DC9F7029") => ("Outstanding VPC peering connection requests", quotas.outstanding),
+        ("vpc", "L-93826ACB") => ("Routes per route table", quotas.routes_per_table),
         _ => return Err(Error::new("NoSuchResourceException", "The request failed because the quota does not exist.")),
     };
     let location = &context.call.location;

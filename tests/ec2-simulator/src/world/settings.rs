@@ -151,7 +151,8 @@ pub struct Quotas {
     pub cidr_blocks_per_vpc: usize,
     /// Maximum outstanding requests of an account and region.
     pub outstanding: usize,
-    /// Maximum static routes in a route table, without the local routes.
+    /// Maximum static routes in a route table, without the local routes, for IPv4 and IPv6 separately:
+    /// <https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-route-tables>.
     pub routes_per_table: usize,
     /// Maximum tags of a resource:
     /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_Tags.html#tag-restrictions>.
@@ -164,7 +165,7 @@ impl Default for Quotas {
             active_per_vpc: 50,
             cidr_blocks_per_vpc: 5,
             outstanding: 25,
-            routes_per_table: 50,
+            routes_per_table: 500,
             tags_per_resource: 50,
         }
     }
