@@ -16,6 +16,7 @@ mod output;
 mod plan;
 mod reference;
 mod run;
+mod trace;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -51,6 +52,7 @@ enum Command {
     Graph(Box<graph::Draw>),
     Import(Box<import::Import>),
     Plan(Box<plan::Show>),
+    Trace(Box<trace::Trace>),
     Crd(crd::Crd),
     Completion(completion::Completion),
     Man(man::Man),
@@ -123,6 +125,7 @@ impl Command {
             Self::Graph(graph) => return (*graph).execute(),
             Self::Import(import) => return (*import).execute(),
             Self::Plan(plan) => return (*plan).execute(),
+            Self::Trace(trace) => return (*trace).execute(),
             Self::Crd(crd) => crd.execute()?,
             Self::Completion(completion) => completion.execute(),
             Self::Man(man) => man.execute()?,

@@ -13,6 +13,40 @@ pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 pub(crate) const FAINT: Style = Style::new().dimmed();
 
+/// The result of one line of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Verdict {
+    Pass,
+    Fail,
+    /// Not checked, because something is missing that the check needs.
+    Skip,
+}
+
+impl Verdict {
+    pub(crate) fn symbol(self) -> &'static str {
+        match self {
+            Self::Pass => "✓",
+            Self::Fail => "✗",
+            Self::Skip => "–",
+        }
+    }
+
+    pub(crate) fn style(self) -> Style {
+        match self {
+            Self::Pass => GOOD,
+            Self::Fail => BAD,
+            Self::Skip => FAINT,
+        }
+    }
+}
+
+/// One line without control characters: a message may quote AWS or the API server.
+pub(crate) fn one_line(text: &str) -> String {
+    let text: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// The format of a report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -53,7 +87,7 @@ impl OutputArgs {
     }
 }
 
-fn render(report: &impl Report, format: Format) -> anyhow::Result<String> {
+pub(crate) fn render(report: &impl Report, format: Format) -> anyhow::Result<String> {
     Ok(match format {
         Format::Text => report.text(),
         Format::Json => serde_json::to_string_pretty(report)? + "\n",

@@ -1,6 +1,6 @@
 //! The permission of a namespace to use credentials. It is checked before every AWS call, and again before every step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -158,16 +158,26 @@ impl Credentials {
     }
 
     fn admits(&self, spec: &AwsIdentitySpec, namespace: &str) -> bool {
-        let Some(allowed) = &spec.allowed_namespaces else { return false };
-        if allowed.all || allowed.list.iter().flatten().any(|name| name == namespace) {
-            return true;
-        }
-        let Some(selector) = &allowed.selector else { return false };
-        // An unreadable selector or namespace permits nothing.
-        match (Selector::try_from(selector.clone()), self.namespaces.get(&ObjectRef::new(namespace))) {
-            (Ok(selector), Some(namespace)) if !selector.selects_all() => selector.matches(namespace.labels()),
-            _ => false,
-        }
+        let known = self.namespaces.get(&ObjectRef::new(namespace));
+        admits_namespace(spec, namespace, known.as_ref().map(|namespace| namespace.labels()))
+    }
+}
+
+/// Whether an identity may be used by a namespace. `labels` are those of the namespace, if it can be read. An
+/// unreadable selector or namespace permits nothing.
+pub(crate) fn admits_namespace(
+    spec: &AwsIdentitySpec,
+    namespace: &str,
+    labels: Option<&BTreeMap<String, String>>,
+) -> bool {
+    let Some(allowed) = &spec.allowed_namespaces else { return false };
+    if allowed.all || allowed.list.iter().flatten().any(|name| name == namespace) {
+        return true;
+    }
+    let Some(selector) = &allowed.selector else { return false };
+    match (Selector::try_from(selector.clone()), labels) {
+        (Ok(selector), Some(labels)) if !selector.selects_all() => selector.matches(labels),
+        _ => false,
     }
 }
 

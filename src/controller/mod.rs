@@ -49,7 +49,7 @@ use crate::peering;
 
 pub(crate) use context::Context;
 pub(crate) use hooks::ReconcileHooks;
-pub(crate) use identity_grants::{OwnCredentials, OwnNamespaces, role};
+pub(crate) use identity_grants::{OwnCredentials, OwnNamespaces, admits_namespace, role};
 pub(crate) use kind::{Kind, Status};
 pub(crate) use one_run::Cluster;
 pub(crate) use planning::{Forecasts, Planned, plan};

@@ -68,10 +68,7 @@ impl DnsOfVpc<'_> {
         let Self { vpc_id, region, field, .. } = self;
         let missing: Vec<_> = attributes.missing().collect();
         let names = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
-        let commands = missing.iter().map(|attribute| {
-            let flag = attribute.flag();
-            format!("aws ec2 modify-vpc-attribute --region {region} --vpc-id {vpc_id} {flag} '{{\"Value\":true}}'")
-        });
+        let commands = missing.iter().map(|attribute| attribute.command(region, vpc_id));
         let commands = commands.collect::<Vec<_>>().join(" && ");
         let verb = if missing.len() > 1 { "are" } else { "is" };
         let message = format!(
@@ -83,13 +80,14 @@ impl DnsOfVpc<'_> {
 }
 
 impl DnsAttribute {
-    /// The flag of the AWS CLI.
+    /// The command of the AWS CLI that turns the attribute on.
     /// <https://docs.aws.amazon.com/cli/latest/reference/ec2/modify-vpc-attribute.html>
-    fn flag(self) -> &'static str {
-        match self {
+    pub(crate) fn command(self, region: &str, vpc_id: &str) -> String {
+        let flag = match self {
             Self::Support => "--enable-dns-support",
             Self::Hostnames => "--enable-dns-hostnames",
-        }
+        };
+        format!("aws ec2 modify-vpc-attribute --region {region} --vpc-id {vpc_id} {flag} '{{\"Value\":true}}'")
     }
 }
 

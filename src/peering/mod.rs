@@ -16,6 +16,7 @@ pub(crate) mod endpoints;
 pub(crate) mod forecast;
 pub(crate) mod left_in_aws;
 pub(crate) mod limits;
+pub(crate) mod network;
 pub(crate) mod owner;
 pub(crate) mod plan;
 pub(crate) mod preflight;

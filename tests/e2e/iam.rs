@@ -48,7 +48,7 @@ const UNTAGGED: &[&str] = &[
 ];
 
 /// Files that grant something. `guard.json` only denies, and moto serves SQS, which does not evaluate policies.
-const GRANTS: [&str; 9] = [
+const GRANTS: [&str; 10] = [
     "hub",
     "trust",
     "requester",
@@ -58,6 +58,7 @@ const GRANTS: [&str; 9] = [
     "own-credentials-adoption",
     "dns-attributes",
     "security-groups",
+    "trace",
 ];
 
 /// The actions that operators used, and the statements that allowed them.
@@ -184,6 +185,17 @@ impl Policies {
         let names = names.chain(self.dns.then_some("dns-attributes"));
         let names = names.chain(self.security_groups.then_some("security-groups"));
         self.attach(simulator, key, OWN_ACCOUNT, names).await
+    }
+
+    /// Attaches the policies for `trace` to an access key of the operator's account.
+    pub async fn bind_trace_key(&self, simulator: &Client, key: &str) -> Result<()> {
+        self.attach(simulator, key, OWN_ACCOUNT, ["hub", "trace"].into_iter()).await
+    }
+
+    /// Replaces the policy of the accepter's role by that for `trace`.
+    pub async fn bind_trace_role(&self, simulator: &Client, arn: &str) -> Result<()> {
+        simulator.detach_policy(arn, "accepter").await?;
+        self.attach(simulator, arn, OTHER_ACCOUNT, ["trace"].into_iter()).await
     }
 
     /// Attaches the policy and the trust policy to a role: the requester's in the test's own account, else the

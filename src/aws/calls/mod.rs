@@ -1,6 +1,7 @@
 //! The EC2 calls, translated to and from domain types: one function sends one request.
 
 pub(super) mod dry_run;
+mod network;
 pub(super) mod peerings;
 pub(super) mod routes;
 mod security_groups;

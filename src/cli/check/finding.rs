@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+pub(super) use crate::cli::output::Verdict;
+
 /// The subjects of the checks. Each has a heading in `docs/checks.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
@@ -58,15 +60,6 @@ impl Subject {
             Self::Probes => "docs/checks.md#probes",
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Verdict {
-    Pass,
-    Fail,
-    /// Not checked, because something is missing that the check needs.
-    Skip,
 }
 
 /// The result of one check.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::finding::{Finding, Verdict};
-use crate::cli::output::{self, BAD, FAINT, GOOD, styled};
+use crate::cli::output::{self, FAINT, one_line, styled};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Report {
@@ -30,44 +30,25 @@ impl Report {
     }
 }
 
-fn symbol(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass => "✓",
-        Verdict::Fail => "✗",
-        Verdict::Skip => "–",
-    }
-}
-
-/// One line without control characters: a message may quote AWS or the API server.
-fn line(text: &str) -> String {
-    let text: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 impl output::Report for Report {
     fn text(&self) -> String {
         let mut text = String::new();
         for finding in &self.checks {
-            let style = match finding.verdict {
-                Verdict::Pass => GOOD,
-                Verdict::Fail => BAD,
-                Verdict::Skip => FAINT,
-            };
-            text +=
-                &format!("{} {}: {}\n", styled(style, symbol(finding.verdict)), finding.check, line(&finding.message));
+            let symbol = styled(finding.verdict.style(), finding.verdict.symbol());
+            text += &format!("{symbol} {}: {}\n", finding.check, one_line(&finding.message));
             if let Some(remedy) = &finding.remedy {
-                text += &format!("  → {} {}\n", line(remedy), styled(FAINT, &format!("({})", finding.docs)));
+                text += &format!("  → {} {}\n", one_line(remedy), styled(FAINT, &format!("({})", finding.docs)));
             }
         }
         text + "\n" + &self.summary() + "\n"
     }
 
     fn markdown(&self) -> String {
-        let cell = |text: &str| line(text).replace('\\', r"\\").replace('|', r"\|").replace('<', "&lt;");
+        let cell = |text: &str| one_line(text).replace('\\', r"\\").replace('|', r"\|").replace('<', "&lt;");
         let mut text = "| | Check | Result | Next step |\n|---|---|---|---|\n".to_owned();
         for finding in &self.checks {
             let remedy = finding.remedy.as_deref().map(|remedy| format!("{} ({})", cell(remedy), finding.docs));
-            let (symbol, remedy) = (symbol(finding.verdict), remedy.unwrap_or_default());
+            let (symbol, remedy) = (finding.verdict.symbol(), remedy.unwrap_or_default());
             _ = writeln!(text, "| {symbol} | {} | {} | {remedy} |", finding.check, cell(&finding.message));
         }
         text + "\n" + &self.summary() + "\n"

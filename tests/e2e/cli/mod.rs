@@ -4,6 +4,7 @@ pub mod check;
 pub mod graph;
 pub mod import;
 pub mod plan;
+pub mod trace;
 
 use std::process::Stdio;
 

@@ -111,6 +111,7 @@ fn write(xml: &mut Xml, world: &World, call: &Call, interface: &NetworkInterface
         xml.text("privateIpAddress", address);
         xml.text("primary", number == 0);
     });
+    xml.list("ipv4PrefixSet", &interface.ipv4_prefixes, |xml, prefix| xml.text("ipv4Prefix", prefix));
     xml.list("ipv6AddressesSet", &interface.ipv6_addresses, |xml, address| xml.text("ipv6Address", address));
     write_tags(xml, world.shown_tags(&call.location, &interface.id));
 }

@@ -85,8 +85,8 @@ impl NetworkAcl {
         }
     }
 
-    /// The entries that `DescribeNetworkAcls` shows. EC2 adds entries for IPv6 when the VPC gets an IPv6 block; a default
-    /// ACL then allows all of IPv6, unless somebody has set entries for it.
+    /// The entries that `DescribeNetworkAcls` shows. EC2 adds entries for IPv6 when the VPC gets an IPv6 block; a
+    /// default ACL then allows all of IPv6, unless somebody has set entries for it.
     pub(crate) fn shown_entries(&self, has_ipv6: bool) -> Vec<AclEntry> {
         let [ipv4, ipv6] = everywhere();
         let mut entries = self.entries.clone();

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use super::World;
@@ -21,6 +22,9 @@ pub struct NetworkInterface {
     /// The private IPv4 addresses. The first is the primary one.
     #[serde(default)]
     pub ipv4_addresses: Vec<Ipv4Addr>,
+    /// The prefixes that are delegated to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ipv4_prefixes: Vec<Ipv4Net>,
     /// The IPv6 addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ipv6_addresses: Vec<Ipv6Addr>,

@@ -27,7 +27,8 @@ pub struct SecurityGroup {
     pub rules: Vec<GroupRule>,
 }
 
-/// A rule of a security group. Every rule allows. <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupRule.html>
+/// A rule of a security group. Every rule allows.
+/// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupRule.html>
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupRule {

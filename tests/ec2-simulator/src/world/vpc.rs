@@ -184,8 +184,8 @@ impl World {
     /// <https://docs.aws.amazon.com/vpc/latest/peering/delete-vpc-peering-connection.html>
     ///
     /// # Errors
-    /// `DependencyViolation` while it has an accepted connection, a pending request from another account, a subnet, or a
-    /// route table, network ACL or security group that was not created with it.
+    /// `DependencyViolation` while it has an accepted connection, a pending request from another account, a subnet, or
+    /// a route table, network ACL or security group that was not created with it.
     pub(crate) fn delete_vpc(&mut self, call: &Call, id: &str) -> Result<()> {
         self.vpc(call, id)?;
         let has_peerings = self.peerings.of_vpc(id).any(|peering| match peering.phase {

@@ -58,7 +58,8 @@ fn scene() -> Value {
         ],
         "network_interfaces": [here(json!({
             "id": "eni-0000000000000000a", "subnet_id": SUBNET, "ipv4_addresses": ["10.0.1.10", "10.0.1.11"],
-            "group_ids": ["sg-0000000000000000c"], "instance_id": "i-0000000000000000a",
+            "ipv4_prefixes": ["10.0.1.16/28"], "group_ids": ["sg-0000000000000000c"],
+            "instance_id": "i-0000000000000000a",
         }))],
         "prefix_lists": [here(json!({
             "id": "pl-0000000000000000a", "name": "offices", "max_entries": 4,
@@ -302,6 +303,7 @@ async fn a_network_interface_is_found_by_its_address() {
     assert_eq!((interface.vpc_id(), interface.subnet_id()), (Some(VPC), Some(SUBNET)));
     assert_eq!(interface.groups()[0].group_name(), Some("web"));
     assert_eq!(interface.private_ip_addresses().len(), 2);
+    assert_eq!(interface.ipv4_prefixes()[0].ipv4_prefix(), Some("10.0.1.16/28"));
     let ask = ec2.describe_network_interfaces().network_interface_ids("eni-0123456789abcdef0").send().await;
     refused_with(ask, "InvalidNetworkInterfaceID.NotFound").unwrap();
 }
