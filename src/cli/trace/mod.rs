@@ -1,6 +1,7 @@
 //! `vpc-peering-operator trace`: why a resource is not ready, or why no packet arrives. It only reads.
 
 mod actors;
+mod hop;
 mod line;
 mod look;
 mod path;
@@ -24,9 +25,9 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client};
 
 use self::actors::{End, Known};
+use self::hop::{Hop, Way};
 use self::line::{Line, Subject};
 use self::look::{PathView, View};
-use self::path::{Hop, Way};
 use self::report::Report;
 use super::Outcome;
 use super::kubernetes::KubeArgs;

@@ -2,47 +2,19 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
+use super::hop::{Hop, Way};
 use super::line::{Line, Subject};
-use super::look::{PathView, View};
 use super::routes;
-use crate::api::Side;
 use crate::peering::network::{
     Acl, Decision, Flow, Group, Peer, Ports, Subnet, Traffic, acl_of, permitted, subnet_with,
 };
-
-/// One end of a flow. The parts are absent if nobody acts for the end.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Hop<'a> {
-    pub(super) side: Side,
-    pub(super) address: IpAddr,
-    /// The CIDR blocks of the VPC.
-    pub(super) blocks: &'a [IpNet],
-    pub(super) parts: Option<(&'a View, &'a PathView)>,
-}
-
-/// The connection that the packets must take.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Way<'a> {
-    pub(super) connection: &'a str,
-    pub(super) is_active: bool,
-    /// Whether the spec has routes at the requester's and at the accepter's end.
-    pub(super) has_routes: [bool; 2],
-}
-
-impl Way<'_> {
-    pub(super) fn has_routes(&self, side: Side) -> bool {
-        self.has_routes[usize::from(side == Side::Accepter)]
-    }
-}
 
 /// The lines on the request and the reply. `from` is the client, and `to` the server.
 pub(super) fn lines(flow: &Flow, from: Hop<'_>, to: Hop<'_>, way: Way<'_>) -> Vec<Line> {
     let mut lines = Vec::new();
     let subnets = [(from, "--from"), (to, "--to")].map(|(hop, flag)| {
         let (subnet, line) = subnet(hop, flag)?;
-        lines.extend(line);
+        lines.push(line);
         subnet
     });
     for (own, other, subnet) in [(from, to, subnets[0]), (to, from, subnets[1])] {
@@ -70,7 +42,7 @@ pub(super) fn lines(flow: &Flow, from: Hop<'_>, to: Hop<'_>, way: Way<'_>) -> Ve
 }
 
 /// The subnet of an address. `None` if it could not be read.
-fn subnet<'a>(hop: Hop<'a>, flag: &str) -> Option<(Option<&'a Subnet>, Option<Line>)> {
+fn subnet<'a>(hop: Hop<'a>, flag: &str) -> Option<(Option<&'a Subnet>, Line)> {
     let (view, _) = hop.parts?;
     let subnets = view.subnets.as_ref().ok()?;
     let found = subnet_with(subnets, hop.address);
@@ -81,7 +53,7 @@ fn subnet<'a>(hop: Hop<'a>, flag: &str) -> Option<(Option<&'a Subnet>, Option<Li
             Line::fail(Subject::Subnet, message, format!("correct {flag}, or create a subnet with the address"))
         }
     };
-    Some((found, Some(line.at(hop.side))))
+    Some((found, line.at(hop.side)))
 }
 
 /// One pass of a filter.

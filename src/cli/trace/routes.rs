@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::hop::{Hop, Way};
 use super::line::{Line, Subject};
 use super::look::View;
-use super::path::{Hop, Way};
 use crate::peering::network::{
     NetworkRoute, NetworkTable, PrefixLists, RouteDestination, Subnet, best_route, table_of,
 };
