@@ -31,7 +31,7 @@ pub async fn every_schema_rule_rejects_with_a_readable_message(world: World) -> 
         ),
         (
             json!({"accepter": {"vpcId": "vpc-00000000", "routes": {"routeTables": {"all": true, "main": true}}}}),
-            "set exactly one of all: true, main: true, ids and tags",
+            "set exactly one of all: true, main: true, ids, tags, subnetIds and subnetTags",
         ),
         (
             json!({"accepter": {"vpcId": "vpc-00000000", "routes": {"routeTables": {"ids": []}}}}),
