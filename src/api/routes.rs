@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::side::Side;
+use super::tag::tag_selector;
 
 /// The routes of one end: their route tables and destinations. The routes exist while the peering connection is active.
 /// A route with the same destination and another target is left unchanged and reported in the condition `RoutesReady`.
@@ -70,12 +71,7 @@ pub struct RouteTableSelector {
     pub ids: Vec<String>,
     /// Selects the route tables that have all of these tags, by key and value: 1 to 10 tags.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend(
-        "minProperties" = 1,
-        "maxProperties" = 10,
-        "additionalProperties" = {"type": "string", "maxLength": 256}
-    ))]
-    #[x_kube(validation = Rule::new("self.all(key, size(key) <= 127)").message("a tag key must have at most 127 characters"))]
+    #[schemars(schema_with = "tag_selector")]
     pub tags: BTreeMap<String, String>,
     /// Selects the route tables of these subnets, at most 200. A subnet that is associated with no route table uses the
     /// main one. The subnets must belong to the VPC.
@@ -90,12 +86,7 @@ pub struct RouteTableSelector {
     pub subnet_ids: Vec<String>,
     /// Selects the route tables of the subnets that have all of these tags, by key and value: 1 to 10 tags.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend(
-        "minProperties" = 1,
-        "maxProperties" = 10,
-        "additionalProperties" = {"type": "string", "maxLength": 256}
-    ))]
-    #[x_kube(validation = Rule::new("self.all(key, size(key) <= 127)").message("a tag key must have at most 127 characters"))]
+    #[schemars(schema_with = "tag_selector")]
     pub subnet_tags: BTreeMap<String, String>,
     /// The route tables that get no routes, also if another field of the selector matches them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,12 +112,7 @@ pub struct RouteTableExclusion {
     pub ids: Vec<String>,
     /// Excludes the route tables that have all of these tags, by key and value: 1 to 10 tags.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend(
-        "minProperties" = 1,
-        "maxProperties" = 10,
-        "additionalProperties" = {"type": "string", "maxLength": 256}
-    ))]
-    #[x_kube(validation = Rule::new("self.all(key, size(key) <= 127)").message("a tag key must have at most 127 characters"))]
+    #[schemars(schema_with = "tag_selector")]
     pub tags: BTreeMap<String, String>,
 }
 

@@ -1,7 +1,7 @@
 //! Tags on AWS resources.
 
 use kube::KubeSchema;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::Text;
@@ -35,4 +35,18 @@ pub struct ManagedTag {
     pub key: Text,
     /// The value that the operator set.
     pub value: Text,
+}
+
+/// The schema of the tags that select AWS resources: 1 to 10, by key and value.
+pub(super) fn tag_selector(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 10,
+        "additionalProperties": {"type": "string", "maxLength": 256},
+        "x-kubernetes-validations": [{
+            "rule": "self.all(key, size(key) <= 127)",
+            "message": "a tag key must have at most 127 characters",
+        }],
+    })
 }

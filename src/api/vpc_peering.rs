@@ -13,7 +13,7 @@ use super::Text;
 use super::aws_identity::IdentityReference;
 use super::routes::Routes;
 use super::side::Side;
-use super::tag::Tag;
+use super::tag::{Tag, tag_selector};
 
 mod status;
 
@@ -219,12 +219,7 @@ pub struct PeeringSide {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 pub struct VpcSelector {
     /// The tags that the VPC must have, by key and value: 1 to 10 tags.
-    #[schemars(extend(
-        "minProperties" = 1,
-        "maxProperties" = 10,
-        "additionalProperties" = {"type": "string", "maxLength": 256}
-    ))]
-    #[x_kube(validation = Rule::new("self.all(key, size(key) <= 127)").message("a tag key must have at most 127 characters"))]
+    #[schemars(schema_with = "tag_selector")]
     pub tags: BTreeMap<String, String>,
 }
 

@@ -33,9 +33,7 @@ pub(crate) async fn open(kube: &KubeArgs, identity: Option<&str>) -> anyhow::Res
         }
         None => (Principal::Own, String::new(), None),
     };
-    let config = configuration::from_environment().await.context(
-        "the own AWS region is unknown; set the environment variable AWS_REGION, or `region` in the AWS profile",
-    )?;
+    let config = configuration::from_environment().await?;
     let tags = SessionTags::Automatic;
     let accounts = Accounts::start(config, Arc::new(Unobserved), tags, cluster.into(), Duration::MAX, Arc::new(|_| {}));
     Ok(Access { account: accounts.of(&principal), _accounts: accounts, identity })

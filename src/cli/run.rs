@@ -107,10 +107,7 @@ impl Run {
         let endpoint = self.otlp_endpoint.filter(|endpoint| !endpoint.is_empty());
         let traces = endpoint.map(|endpoint| Traces::to(&endpoint, runtime.handle().clone())).transpose()?;
         logs::start(self.log_format.unwrap_or_default(), &self.log_level, traces.as_ref())?;
-        let aws = runtime.block_on(configuration::from_environment()).context(
-            "the operator's own AWS region is unknown; set the environment variable AWS_REGION, or `region` in the AWS \
-             profile",
-        )?;
+        let aws = runtime.block_on(configuration::from_environment())?;
         let settings = Settings {
             scope: Scope {
                 namespaces: self.watch_namespaces.into_iter().filter(|name| !name.is_empty()).collect(),

@@ -121,28 +121,15 @@ fn read_table(table: aws_sdk_ec2::types::RouteTable) -> Option<NetworkTable> {
 }
 
 fn read_route(route: Route) -> Option<NetworkRoute> {
-    let block = route.destination_cidr_block.or(route.destination_ipv6_cidr_block);
-    let target = [
-        route.vpc_peering_connection_id,
-        route.gateway_id,
-        route.nat_gateway_id,
-        route.transit_gateway_id,
-        route.egress_only_internet_gateway_id,
-        route.instance_id,
-        route.network_interface_id,
-        route.local_gateway_id,
-        route.carrier_gateway_id,
-        route.core_network_arn,
-        route.odb_network_arn,
-    ];
+    let block = route.destination_cidr_block.as_ref().or(route.destination_ipv6_cidr_block.as_ref());
     Some(NetworkRoute {
         destination: match block {
             Some(block) => RouteDestination::Block(block.parse().ok()?),
-            None => RouteDestination::PrefixList(route.destination_prefix_list_id?),
+            None => RouteDestination::PrefixList(route.destination_prefix_list_id.clone()?),
         },
-        target: target.into_iter().flatten().next().unwrap_or_else(|| "a target of an unknown kind".to_owned()),
         is_blackhole: route.state == Some(RouteState::Blackhole),
         is_propagated: route.origin == Some(RouteOrigin::EnableVgwRoutePropagation),
+        target: super::routes::target(route).to_string(),
     })
 }
 

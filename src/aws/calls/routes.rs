@@ -117,33 +117,36 @@ fn read_route(route: aws_sdk_ec2::types::Route) -> Option<Route> {
     if route.origin == Some(RouteOrigin::EnableVgwRoutePropagation) {
         return None;
     }
-    let destination: IpNet = route.destination_cidr_block.or(route.destination_ipv6_cidr_block)?.parse().ok()?;
-    // A route to an instance also has a network interface ID; the instance ID is the more useful one in messages.
-    let other = || {
-        [
-            route.gateway_id,
-            route.nat_gateway_id,
-            route.transit_gateway_id,
-            route.egress_only_internet_gateway_id,
-            route.instance_id,
-            route.network_interface_id,
-            route.local_gateway_id,
-            route.carrier_gateway_id,
-            route.core_network_arn,
-            route.odb_network_arn,
-        ]
-        .into_iter()
-        .flatten()
-        .next()
-    };
+    let block = route.destination_cidr_block.as_ref().or(route.destination_ipv6_cidr_block.as_ref())?;
+    let destination: IpNet = block.parse().ok()?;
     Some(Route {
         destination: destination.trunc(),
-        target: match route.vpc_peering_connection_id {
-            Some(id) => Target::Peering(id),
-            None => Target::Other(other().unwrap_or_else(|| "a target of an unknown kind".to_owned())),
-        },
         is_blackhole: route.state == Some(RouteState::Blackhole),
+        target: target(route),
     })
+}
+
+/// The target of a route. A route to an instance also has a network interface ID; the instance ID is the more useful one
+/// in messages.
+pub(super) fn target(route: aws_sdk_ec2::types::Route) -> Target {
+    let others = [
+        route.gateway_id,
+        route.nat_gateway_id,
+        route.transit_gateway_id,
+        route.egress_only_internet_gateway_id,
+        route.instance_id,
+        route.network_interface_id,
+        route.local_gateway_id,
+        route.carrier_gateway_id,
+        route.core_network_arn,
+        route.odb_network_arn,
+    ];
+    match route.vpc_peering_connection_id {
+        Some(id) => Target::Peering(id),
+        None => Target::Other(
+            others.into_iter().flatten().next().unwrap_or_else(|| "a target of an unknown kind".to_owned()),
+        ),
+    }
 }
 
 #[cfg(test)]

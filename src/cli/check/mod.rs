@@ -107,12 +107,10 @@ impl Check {
         };
         progress.show("asking AWS…");
         match configuration::from_environment().await {
-            Some(config) => findings.extend(self.check_aws(config, client.as_ref().ok()).await),
-            None => findings.push(Finding::fail(
-                Subject::Credentials,
-                "the operator's own AWS region is unknown",
-                "set the environment variable AWS_REGION, or `region` in the AWS profile",
-            )),
+            Ok(config) => findings.extend(self.check_aws(config, client.as_ref().ok()).await),
+            Err(error) => {
+                findings.push(Finding::fail(Subject::Credentials, error.problem(), error.remedy()));
+            }
         }
         if !self.pre {
             findings.push(probes::check(self.operator_url.as_deref().filter(|url| !url.is_empty())).await);

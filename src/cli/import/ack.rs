@@ -7,8 +7,8 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 
 use super::fields::{Form, field};
-use super::kubernetes::{Name, is_of};
 use super::model::{Authority, Dns, End, Inventory, Part, Peering, Release, Route};
+use super::object_name::{Name, is_of};
 
 pub(super) const GROUP: &str = "ec2.services.k8s.aws";
 pub(super) const KINDS: [&str; 3] = ["VPC", "VPCPeeringConnection", "RouteTable"];

@@ -8,8 +8,8 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::fields::{Form, block, field, place, tag_map};
-use super::kubernetes::{Name, is_of};
 use super::model::{Authority, Dns, End, Inventory, Part, Peering, Release, Route};
+use super::object_name::{Name, is_of};
 
 /// The groups of cluster-scoped and of namespaced resources.
 pub(super) const GROUPS: [&str; 2] = ["ec2.aws.upbound.io", "ec2.aws.m.upbound.io"];

@@ -7,6 +7,7 @@ mod fields;
 mod kubernetes;
 mod model;
 mod names;
+mod object_name;
 mod removed;
 mod render;
 mod routes;

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::Args;
 use futures::{StreamExt, stream};
 use kube::ResourceExt;
@@ -77,9 +76,7 @@ impl Show {
         let client = self.kube.connect().await?;
         let selection = Selection::read(&client, &self.targets, self.kube.namespace.as_deref()).await?;
         let Selection { cluster, peerings, accepters, notes } = selection;
-        let config = configuration::from_environment().await.context(
-            "the own AWS region is unknown; set the environment variable AWS_REGION, or `region` in the AWS profile",
-        )?;
+        let config = configuration::from_environment().await?;
         let decisions = self.decisions;
         let id = match decisions.cluster_id.clone() {
             Some(id) => id,

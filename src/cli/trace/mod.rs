@@ -127,9 +127,7 @@ impl Trace {
     }
 
     async fn accounts(&self, client: &Client) -> anyhow::Result<Accounts> {
-        let config = configuration::from_environment().await.context(
-            "the own AWS region is unknown; set the environment variable AWS_REGION, or `region` in the AWS profile",
-        )?;
+        let config = configuration::from_environment().await?;
         let cluster = match self.cluster_id.clone().filter(|id| !id.is_empty()) {
             Some(id) => id,
             None => cluster_uid(client.clone()).await.unwrap_or_default(),

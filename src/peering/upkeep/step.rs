@@ -57,7 +57,10 @@ impl UpkeepStep {
             Self::Untag { id, keys } => Some(format!("remove the tags {} from {id}", list(keys.iter().collect()))),
             Self::SetOptions { id, .. } => Some(format!("set the DNS options of the {side} of {id}")),
             Self::SetDnsAttribute { vpc_id, attribute, .. } => Some(format!("turn on {attribute} of {vpc_id}")),
-            Self::ChangeRoutes { changes } => Some(format!("change {} routes of the {side}", changes.len())),
+            Self::ChangeRoutes { changes } => {
+                let noun = if changes.len() == 1 { "route" } else { "routes" };
+                Some(format!("change {} {noun} of the {side}", changes.len()))
+            }
         }
     }
 

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use super::judge::rule;
 use super::rules::Rule;
 use super::state::{Desired, Observation};
 use super::upkeep::ConnectionAspect;
@@ -59,7 +58,7 @@ pub(super) fn adopt(
     if observed.claimed.contains(id) {
         return refuse(Reason::ConnectionNotOwned, "a VpcPeering of this cluster owns it".into());
     }
-    match rule(desired, connection) {
+    match desired.rule(connection) {
         Rule::Deny(reason) => return refuse(Reason::InvalidRequest, reason),
         Rule::Neither(reason) if !is_named => return refuse(Reason::InvalidRequest, reason),
         Rule::Neither(_) | Rule::Accept => {}

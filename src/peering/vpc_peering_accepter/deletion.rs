@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::judge::{foreign, is_tagged_ours, rule};
+use super::judge::{foreign, is_tagged_ours};
 use super::rules::Rule;
 use super::state::{Desired, Observation, Recorded};
 use super::step::Step;
@@ -93,7 +93,7 @@ pub(super) fn targets<'a>(
         let has_been_kept =
             |record: &RequestedConnection| record.accepted_at.is_some() || !recorded.routes_through(id).0.is_empty();
         let is_recorded = recorded.acceptance(id).is_some_and(has_been_kept);
-        let is_ours = is_tagged || (is_recorded && rule(desired, connection) == Rule::Accept);
+        let is_ours = is_tagged || (is_recorded && desired.rule(connection) == Rule::Accept);
         if is_free && is_ours && !connection.code.has_ended() {
             match desired.authority().over(connection, Hint::Requested) {
                 Ok(target) => _ = targets.insert(id, Some((target, connection))),

@@ -1,7 +1,7 @@
 //! The judgement on one connection to the VPC: its owner, and the decision on the request.
 
 use super::adoption::{self, Refusal};
-use super::rules::{self, RouteRule, Rule};
+use super::rules::{RouteRule, Rule};
 use super::state::{Desired, Observation, Recorded};
 use super::step::Step;
 use super::upkeep::{self, ConnectionAspect};
@@ -36,11 +36,6 @@ impl Judgement {
         let verdict = Verdict { id: id.to_owned(), decision, message, is_ours };
         Self { verdict, aspects: Vec::new(), lacks_room: false }
     }
-}
-
-/// The answer of the lists in the spec.
-pub(super) fn rule(desired: Desired<'_>, connection: &Connection) -> Rule {
-    rules::judge(&desired.spec.accept, &desired.spec.deny, &connection.requester)
 }
 
 /// The reason why a connection is not to this VPC, or belongs to another resource. `None` if it may be this resource's.
@@ -98,7 +93,7 @@ pub(super) fn judge_connection(
     }
     if connection.code == StatusCode::Rejected {
         let before = recorded.connections.get(id).map(|record| record.decision);
-        let is_denied = || matches!(rule(desired, connection), Rule::Deny(_)) && desired.spec.reject;
+        let is_denied = || matches!(desired.rule(connection), Rule::Deny(_)) && desired.spec.reject;
         let is_ours = before == Some(AccepterDecision::Rejected) || is_denied();
         return is_ours.then(|| Judgement::new(id, AccepterDecision::Rejected, None, false));
     }
@@ -108,7 +103,7 @@ pub(super) fn judge_connection(
 /// Whether the record that this resource accepted the connection counts, although no tags prove it.
 fn counts_as_accepted(desired: Desired<'_>, recorded: &Recorded, connection: &Connection) -> bool {
     let is_accepted = recorded.acceptance(&connection.id).is_some_and(|record| record.accepted_at.is_some());
-    is_accepted && rule(desired, connection) == Rule::Accept
+    is_accepted && desired.rule(connection) == Rule::Accept
 }
 
 /// The judgement on a live connection whose tags name nobody, and that this resource has not accepted by its record and
@@ -209,7 +204,7 @@ pub(super) fn judge_request(
         Ok(target) => target,
         Err(blocker) => return unless_accepted(AccepterDecision::Pending, blocker.message, None),
     };
-    match rule(desired, request) {
+    match desired.rule(request) {
         Rule::Deny(reason) => {
             let step = desired.spec.reject.then(|| Step::Reject { id: target.clone() });
             unless_accepted(AccepterDecision::Denied, reason, step)

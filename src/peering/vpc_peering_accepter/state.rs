@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::rules::{self, Rule};
 use super::step::Step;
 use crate::api::{
     DeletionPolicy, ManagedRoute, RequestedConnection, Side, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
@@ -45,6 +46,11 @@ pub(crate) struct Desired<'a> {
 }
 
 impl<'a> Desired<'a> {
+    /// The answer of the lists in the spec.
+    pub(super) fn rule(&self, connection: &Connection) -> Rule {
+        rules::judge(&self.spec.accept, &self.spec.deny, &connection.requester)
+    }
+
     /// The connections that this resource may act on.
     pub(crate) fn authority(&self) -> Authority<'a> {
         Authority {
