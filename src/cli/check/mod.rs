@@ -56,6 +56,10 @@ pub(crate) struct Check {
     #[arg(long, env = "CLUSTER_ID")]
     cluster_id: Option<String>,
 
+    /// The operator's default region of ends that use its own AWS credentials.
+    #[arg(long, env = "DEFAULT_REGION")]
+    region: Option<String>,
+
     /// The operator adds no session tags to the sessions of AwsIdentity roles.
     #[arg(long, env = "DISABLE_SESSION_TAGS")]
     disable_session_tags: bool,
@@ -163,20 +167,19 @@ impl Check {
                 )];
             }
         };
-        let resources = self.resources(client).await;
+        let resources = self.resources(client, identities).await;
         let mut findings = aws::check_own_permissions(accounts, &resources, cluster).await;
-        let check = |identity: AwsIdentity| {
-            let resources = &resources;
-            async move { aws::check_identity(accounts, &identity, resources, cluster).await }
-        };
-        let checked: Vec<_> = stream::iter(identities).map(check).buffered(CONCURRENCY).collect().await;
+        let check = |identity| aws::check_identity(accounts, identity, &resources, cluster);
+        let checked: Vec<_> = stream::iter(&resources.identities).map(check).buffered(CONCURRENCY).collect().await;
         findings.extend(checked.into_iter().flatten());
         findings
     }
 
     /// The resources that the operator reconciles, as far as this user may list them.
-    async fn resources(&self, client: &Client) -> Resources {
-        let (mut resources, all) = (Resources::default(), ListParams::default());
+    async fn resources(&self, client: &Client, identities: Vec<AwsIdentity>) -> Resources {
+        let own_region = self.region.clone().filter(|region| !region.is_empty());
+        let mut resources = Resources { identities, own_region, ..Resources::default() };
+        let all = ListParams::default();
         let watched = self.watch_namespaces.iter().filter(|name| !name.is_empty()).map(|name| Some(name.as_str()));
         let watched: Vec<_> = watched.collect();
         for namespace in if watched.is_empty() { vec![None] } else { watched } {

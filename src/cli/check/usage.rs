@@ -5,12 +5,16 @@ use std::collections::BTreeMap;
 use kube::ResourceExt;
 
 use crate::api::{AwsIdentity, ManagedRoute, ManagementPolicy, Ownership, Side, VpcPeering, VpcPeeringAccepter};
+use crate::peering::endpoints::{IdentityDefaults, locations};
 
 /// The resources of the cluster.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Resources {
     pub(super) peerings: Vec<VpcPeering>,
     pub(super) accepters: Vec<VpcPeeringAccepter>,
+    pub(super) identities: Vec<AwsIdentity>,
+    /// The default region of the operator's own credentials.
+    pub(super) own_region: Option<String>,
 }
 
 /// The use of an identity in one region.
@@ -43,14 +47,14 @@ impl Resources {
     /// The uses of an identity, or of the own credentials, by region.
     pub(super) fn uses(&self, identity: Option<&AwsIdentity>) -> BTreeMap<String, Use> {
         let mut uses = BTreeMap::<String, Use>::new();
-        let default = identity.and_then(|identity| identity.spec.default_region.clone());
         let name = identity.map(ResourceExt::name_any);
+        let default = self.defaults(name.as_deref()).region;
         for peering in &self.peerings {
             for side in Side::BOTH {
                 if acting(peering, side) != Some(name.as_deref()) {
                     continue;
                 }
-                let Some(region) = region(peering, side).or_else(|| default.clone()) else { continue };
+                let Some(region) = self.region(peering, side) else { continue };
                 let usage = uses.entry(region).or_default();
                 let sample = match side {
                     Side::Requester => &mut usage.requester,
@@ -71,28 +75,45 @@ impl Resources {
         }
         uses
     }
+
+    /// The region of an end, as the operator resolves it. `None` if nothing names one.
+    fn region(&self, peering: &VpcPeering, side: Side) -> Option<String> {
+        let recorded = peering.status.as_ref().and_then(|status| status.ends.as_ref());
+        let accepter = named(peering, Side::Accepter).map(|name| self.defaults(Some(name))).unwrap_or_default();
+        let requester = self.defaults(named(peering, Side::Requester));
+        let [requester, accepter] = locations(&peering.spec, recorded, &requester, &accepter).ok()?;
+        Some(match side {
+            Side::Requester => requester.region,
+            Side::Accepter => accepter.region,
+        })
+    }
+
+    /// The defaults of an identity, or of the own credentials.
+    fn defaults(&self, name: Option<&str>) -> IdentityDefaults {
+        let Some(name) = name else {
+            return IdentityDefaults { account_id: None, region: self.own_region.clone() };
+        };
+        let identity = self.identities.iter().find(|identity| identity.name_any() == name);
+        identity.map_or_else(IdentityDefaults::default, |identity| IdentityDefaults {
+            account_id: Some(identity.spec.account_id.clone()),
+            region: identity.spec.default_region.clone(),
+        })
+    }
+}
+
+/// The identity that the spec of an end names.
+fn named(peering: &VpcPeering, side: Side) -> Option<&str> {
+    peering.spec.side(side).identity_ref.as_ref().map(|reference| reference.name.as_str())
 }
 
 /// The name of the identity that acts for an end: `Some(None)` for the own credentials, `None` if nobody does.
 fn acting(peering: &VpcPeering, side: Side) -> Option<Option<&str>> {
-    let named = |side: Side| peering.spec.side(side).identity_ref.as_ref().map(|reference| reference.name.as_str());
-    match (side, named(side)) {
+    match (side, named(peering, side)) {
         (Side::Requester, name) => Some(name),
         (Side::Accepter, Some(name)) => Some(Some(name)),
         // An accepter in another account is somebody else's. One in the same account shares the identity.
-        (Side::Accepter, None) => peering.spec.accepter.owner_id.is_none().then(|| named(Side::Requester)),
+        (Side::Accepter, None) => peering.spec.accepter.owner_id.is_none().then(|| named(peering, Side::Requester)),
     }
-}
-
-fn region(peering: &VpcPeering, side: Side) -> Option<String> {
-    let resolved = peering.status.as_ref().and_then(|status| status.ends.as_ref()).map(|ends| match side {
-        Side::Requester => ends.requester.region.to_string(),
-        Side::Accepter => ends.accepter.region.to_string(),
-    });
-    let spec = &peering.spec;
-    let written = spec.side(side).region.as_ref().map(ToString::to_string);
-    let inherited = || spec.requester.region.as_ref().filter(|_| spec.accepter.identity_ref.is_none());
-    resolved.or(written).or_else(|| inherited().map(ToString::to_string))
 }
 
 impl Sample {
@@ -167,8 +188,27 @@ mod tests {
             (both, &["eu-central-1"], &["us-west-2"]),
             (foreign, &["eu-central-1"], &[]),
         ] {
-            let resources = Resources { peerings: vec![peering], accepters: Vec::new() };
+            let resources = Resources { peerings: vec![peering], ..Resources::default() };
             assert_eq!(regions(&resources, None), owns);
+            assert_eq!(regions(&resources, Some(&identity)), partners);
+        }
+    }
+
+    #[test]
+    fn the_region_of_an_end_is_that_of_the_operator() {
+        let mut identity = AwsIdentity::nobody();
+        identity.metadata.name = Some("partner".into());
+        identity.spec.default_region = Some("eu-west-1".into());
+        let of_identity = json!({"requester": {}, "accepter": {"identityRef": {"name": "partner"}}});
+        for (spec, own, partners) in [
+            (json!({"requester": {}, "accepter": {}}), &["us-east-1"][..], &[][..]),
+            (of_identity, &["us-east-1"], &["eu-west-1"]),
+        ] {
+            let mut peering = peering(spec);
+            peering.status = None;
+            let (identities, own_region) = (vec![identity.clone()], Some("us-east-1".to_owned()));
+            let resources = Resources { peerings: vec![peering], identities, own_region, ..Resources::default() };
+            assert_eq!(regions(&resources, None), own);
             assert_eq!(regions(&resources, Some(&identity)), partners);
         }
     }
@@ -176,14 +216,14 @@ mod tests {
     #[test]
     fn a_dry_run_refers_to_a_managed_connection() {
         let ends = json!({"requester": {"region": "eu-central-1"}, "accepter": {"region": "us-west-2"}});
-        let managed = Resources { peerings: vec![peering(ends.clone())], accepters: Vec::new() };
+        let managed = Resources { peerings: vec![peering(ends.clone())], ..Resources::default() };
         let sample = managed.uses(None).remove("eu-central-1").and_then(|usage| usage.requester);
         assert!(
             sample.is_some_and(|sample| sample.id == "pcx-1" && sample.peer_region.as_deref() == Some("us-west-2"))
         );
         let mut observed = peering(ends);
         observed.spec.management_policy = ManagementPolicy::Observe;
-        let observed = Resources { peerings: vec![observed], accepters: Vec::new() };
+        let observed = Resources { peerings: vec![observed], ..Resources::default() };
         assert!(observed.uses(None).values().all(|usage| *usage == Use::default()));
     }
 }

@@ -18,7 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
 
 use self::fields::Form;
 use self::model::{Inventory, Release, Selection};
@@ -94,8 +95,21 @@ pub(crate) struct Import {
     #[arg(long, value_name = "DIRECTORY")]
     directory: Option<PathBuf>,
 
+    /// The format of the manifests.
+    #[arg(short, long, value_name = "FORMAT", default_value = "yaml")]
+    output: ManifestFormat,
+
     #[command(flatten)]
     kube: KubeArgs,
+}
+
+/// The format of manifests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum ManifestFormat {
+    /// One YAML document per resource
+    Yaml,
+    /// JSON: a List on standard output, or one file per resource
+    Json,
 }
 
 impl Import {
@@ -227,6 +241,31 @@ impl Import {
         Ok(())
     }
 
+    /// All manifests, for standard output.
+    fn document(&self, manifests: &[Manifest]) -> anyhow::Result<String> {
+        Ok(match self.output {
+            ManifestFormat::Yaml => {
+                let documents = manifests.iter().map(|manifest| yaml(&manifest.object));
+                documents.collect::<anyhow::Result<Vec<_>>>()?.join("---\n")
+            }
+            ManifestFormat::Json => {
+                let items: Vec<_> = manifests.iter().map(|manifest| &manifest.object).collect();
+                pretty_json(&json!({"apiVersion": "v1", "kind": "List", "items": items}))?
+            }
+        })
+    }
+
+    /// The name and text of each file.
+    fn manifest_files(&self, manifests: &[Manifest]) -> anyhow::Result<Vec<(String, String)>> {
+        let file = |manifest: &Manifest| {
+            Ok(match self.output {
+                ManifestFormat::Yaml => (format!("{}.yaml", manifest.name), yaml(&manifest.object)?),
+                ManifestFormat::Json => (format!("{}.json", manifest.name), pretty_json(&manifest.object)?),
+            })
+        };
+        manifests.iter().map(file).collect()
+    }
+
     /// Writes the manifests, and on standard error the notes as comments of HCL.
     fn write(&self, manifests: &[Manifest], inventory: &Inventory) -> anyhow::Result<()> {
         let taken: BTreeSet<_> = manifests.iter().flat_map(|manifest| manifest.parts.iter().cloned()).collect();
@@ -239,11 +278,10 @@ impl Import {
             };
         }
         if let Some(directory) = &self.directory {
-            write_files(directory, manifests, &removed, &commands)?;
+            write_files(directory, self.manifest_files(manifests)?, &removed, &commands)?;
             commands.clear();
         } else {
-            let documents: Vec<_> = manifests.iter().map(|manifest| manifest.yaml.as_str()).collect();
-            output::print(&documents.join("---\n"))?;
+            output::print(&self.document(manifests)?)?;
             anstream::eprint!("{removed}");
         }
         for line in inventory.notes.iter().chain(advice) {
@@ -267,16 +305,23 @@ fn explain(error: AwsError, place: &str) -> anyhow::Error {
     anyhow::Error::new(error).context(format!("cannot read the connections {place}; {remedy}"))
 }
 
+fn yaml(object: &Value) -> anyhow::Result<String> {
+    serde_saphyr::to_string(object).context("cannot write a manifest")
+}
+
+fn pretty_json(object: &Value) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(object)? + "\n")
+}
+
 /// Writes the files, and prints whether each has changed.
 fn write_files(
     directory: &Path,
-    manifests: &[Manifest],
+    mut files: Vec<(String, String)>,
     removed: &str,
     commands: &BTreeSet<&[String; 2]>,
 ) -> anyhow::Result<()> {
     std::fs::create_dir_all(directory)
         .with_context(|| format!("--directory: cannot create {}; choose another directory", directory.display()))?;
-    let mut files: Vec<_> = manifests.iter().map(|it| (format!("{}.yaml", it.name), it.yaml.clone())).collect();
     if !removed.is_empty() {
         files.push(("removed.tf".into(), removed.to_owned()));
     }

@@ -30,7 +30,7 @@ pub(super) struct Options {
 pub(super) struct Manifest {
     /// The name of its file, without extension.
     pub(super) name: String,
-    pub(super) yaml: String,
+    pub(super) object: Value,
     /// The parts of connections that it takes over.
     pub(super) parts: BTreeSet<Part>,
 }
@@ -55,7 +55,7 @@ pub(super) fn render(
                 let mut object = VpcPeering::new(&names[&peering.id], spec);
                 object.metadata.namespace.clone_from(&options.namespace);
                 let parts = parts(peering, &object.spec, acts(peering, options));
-                manifests.push(Manifest { name: object.name_any(), yaml: yaml(&object)?, parts });
+                manifests.push(Manifest { name: object.name_any(), object: without_status(&object)?, parts });
             }
             Err(reason) => inventory.note(format!("{}: {reason}", peering.id)),
         }
@@ -63,7 +63,7 @@ pub(super) fn render(
     for (vpc, spec) in pending {
         let mut object = VpcPeeringAccepter::new(&vpc, spec);
         object.metadata.namespace.clone_from(&options.namespace);
-        manifests.push(Manifest { name: vpc, yaml: yaml(&object)?, parts: BTreeSet::new() });
+        manifests.push(Manifest { name: vpc, object: without_status(&object)?, parts: BTreeSet::new() });
     }
     Ok(manifests)
 }
@@ -188,9 +188,9 @@ fn accepter(peering: &Peering, options: &Options, pending: &mut BTreeMap<String,
         (&accepter.vpc_id, &accepter.region, &requester.vpc_id, is_pending && requester.owner_id.is_some())
     else {
         return format!(
-            "cannot be imported: the account {owner} requested it, and a VpcPeeringAccepter manages only connections \
-             that it has accepted itself; import it with access to that account: --own-credentials, or \
-             --account-identity {owner}=NAME"
+            "cannot be imported: the account {owner} requested it; import it with access to that account \
+             (--own-credentials, or --account-identity {owner}=NAME), or list it in spec.adopt.connectionIds of a \
+             VpcPeeringAccepter"
         );
     };
     let name = accepter.owner_id.as_ref().and_then(|owner| options.identities.get(owner));
@@ -218,7 +218,7 @@ fn accepter(peering: &Peering, options: &Options, pending: &mut BTreeMap<String,
 }
 
 /// The resource without status and defaults.
-fn yaml(object: &impl Serialize) -> anyhow::Result<String> {
+fn without_status(object: &impl Serialize) -> anyhow::Result<Value> {
     let mut object = serde_json::to_value(object)?;
     if let Some(object) = object.as_object_mut() {
         object.remove("status");
@@ -236,7 +236,7 @@ fn yaml(object: &impl Serialize) -> anyhow::Result<String> {
             fields.retain(|key, value| !value.is_null() && !defaults.contains(&(key.as_str(), value.clone())));
         }
     }
-    Ok(serde_saphyr::to_string(&object)?)
+    Ok(object)
 }
 
 #[cfg(test)]
@@ -274,7 +274,8 @@ mod tests {
         let again = render(&mut inventory.clone(), &names, &options).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(manifests, again);
         let parse = |manifest: &Manifest| {
-            serde_saphyr::from_str(&manifest.yaml).unwrap_or_else(|error| panic!("{error}: {}", manifest.yaml))
+            serde_json::from_value(manifest.object.clone())
+                .unwrap_or_else(|error| panic!("{error}: {}", manifest.object))
         };
         (manifests.iter().map(parse).collect(), inventory)
     }

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tokio::process::Command;
 
-use super::run;
+use super::{browser, run};
 use crate::both_ends::BothEnds;
 use crate::world::{OTHER_ACCOUNT, OTHER_REGION, REGION, World, connection_id};
 
@@ -32,6 +32,10 @@ pub async fn the_peerings_of_two_regions_are_drawn(world: World) -> Result<()> {
             ensure!(drawn.contains(text.as_str()), "{format}: no {text}: {drawn}");
         }
     }
+    let page = draw(&["-n", &world.namespace, "--format", "html"]).await?;
+    let folder = world.shared.control_plane.folder().join(format!("{}-page", world.namespace));
+    std::fs::create_dir_all(&folder)?;
+    browser::use_page(&folder, &page, &ends.accepter_vpc).await?;
     ensure!(draw(&["-A"]).await?.contains(&id) && draw(&[]).await?.contains(&id));
 
     // Each account sees its own VPC in AWS.

@@ -1,5 +1,6 @@
 //! The subcommands for people: the real binary against the real API server and the simulator.
 
+mod browser;
 pub mod check;
 pub mod graph;
 pub mod import;

@@ -278,6 +278,17 @@ async fn selection(migration: &Migration) -> Result<()> {
     let again = migration.import(&arguments).await?;
     ensure!(again.stdout.lines().all(|line| line.ends_with(" unchanged")), "{again:?}");
     ensure!(files(&folder)?.len() == 4 && migration.changes().await?.is_empty());
+    as_json(migration, &state).await
+}
+
+/// The same resources in both formats.
+async fn as_json(migration: &Migration, state: &Path) -> Result<()> {
+    let state = state.to_string_lossy();
+    let yaml = migration.import(&["--terraform", &state]).await?;
+    let yaml: Vec<Value> = serde_saphyr::from_multiple(&yaml.stdout)?;
+    let json = migration.import(&["--terraform", &state, "--output", "json"]).await?;
+    let list: Value = serde_json::from_str(&json.stdout)?;
+    ensure!(list["kind"] == "List" && list["items"] == json!(yaml), "{list} instead of {yaml:?}");
     Ok(())
 }
 
