@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 /// effect. Each entry lists at most 10 items, and counts the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DeletionSummary {
-    /// What the operator would remove.
+    /// The resources and settings that the operator would remove.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removes: Vec<String>,
-    /// What would stay in AWS.
+    /// The resources and settings that would stay in AWS.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stays: Vec<String>,
 }

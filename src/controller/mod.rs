@@ -21,6 +21,7 @@ mod planning;
 mod queued_resource;
 mod quota_room;
 mod reconcile;
+mod refusals;
 mod scope;
 mod security_groups;
 mod state;

@@ -114,7 +114,8 @@ async fn round<K: Kind>(
     };
     tracing::debug!(step = step.change().unwrap_or_else(|| "update the record".into()), "decided");
     if step.aspect().is_none()
-        && let Some(pause) = with_state(context, &*object, |state| state.pause_before(&step, object.meta().generation))
+        && let Some(pause) =
+            with_state(context, &*object, |state| state.refusals.pause_before(&step, object.meta().generation))
     {
         return Ok(Round::End(Action::requeue(pause)));
     }
@@ -205,8 +206,8 @@ async fn refused<K: Kind>(
     tracing::warn!(%error, "AWS refused a call");
     let (generation, blocker) = (object.meta().generation, blocker_of(&error));
     let pause = with_state(context, &*object, |state| {
-        state.failed(step.clone(), generation, error.class, blocker.clone());
-        state.pause_before(&step, generation)
+        state.refusals.failed(step.clone(), generation, error.class, blocker.clone());
+        state.refusals.pause_before(&step, generation)
     });
     if step.aspect().is_some() {
         return Ok(Round::Next(object));

@@ -5,24 +5,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
 use super::deferred_writes::Deferral;
+use super::refusals::Refusals;
 use crate::api::ManagedRoute;
-use crate::aws::{Class, Inventory};
-use crate::peering::plan::{Refusal, Step, Unseen};
+use crate::aws::Inventory;
+use crate::peering::plan::{Step, Unseen};
 use crate::peering::routes::{DeletedRoutes, RouteAnswers, RouteChange, RouteTables, Subnets};
-use crate::peering::{Authorized, Blocker, Preflight, Snapshot};
+use crate::peering::{Authorized, Preflight, Snapshot};
 
 /// Time for which the result of a check of the VPCs counts.
 const PREFLIGHT_VALID: Duration = Duration::from_secs(30);
 
 /// The longest wait for the watch to show the last write.
 const CACHE_WAIT: Duration = Duration::from_secs(5);
-
-/// The longest pause before a refused step is tried again.
-const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// The state of one object.
 #[derive(Debug)]
@@ -43,8 +40,7 @@ pub(crate) struct ReconcileState<S: Step> {
     pub preflight: Option<CheckedVpcs>,
     /// The inventories that the object uses. Those that no object uses are not polled.
     pub listings: Listings,
-    /// The steps that AWS has refused, by aspect. Only steps that can be refused in part have more than one.
-    failures: BTreeMap<Option<S::Aspect>, Vec<Failure<S>>>,
+    pub refusals: Refusals<S>,
     /// The last successful change of each aspect whose effect EC2 may show late, and its time.
     sent: BTreeMap<S::Aspect, (S, Instant)>,
 }
@@ -61,7 +57,7 @@ impl<S: Step> Default for ReconcileState<S> {
             written: None,
             preflight: None,
             listings: Listings::default(),
-            failures: BTreeMap::new(),
+            refusals: Refusals::default(),
             sent: BTreeMap::new(),
         }
     }
@@ -86,42 +82,7 @@ pub(crate) struct CheckedVpcs {
     pub preflight: Preflight,
 }
 
-/// A step, or the part of it, that AWS has refused.
-#[derive(Debug)]
-struct Failure<S> {
-    step: S,
-    generation: Option<i64>,
-    class: Class,
-    blocker: Blocker,
-    backoff: ExponentialBackoff,
-    until: Instant,
-}
-
 impl<S: Step> ReconcileState<S> {
-    /// Time for which this step must not be repeated. Every status write wakes its object. Without a pause, the same
-    /// call would follow an error at once.
-    pub(super) fn pause_before(&self, step: &S, generation: Option<i64>) -> Option<Duration> {
-        let mut failures = self.failures.get(&step.aspect())?.iter();
-        let failure = failures.find(|failure| failure.step == *step && failure.generation == generation)?;
-        Some(failure.until.saturating_duration_since(Instant::now())).filter(|pause| !pause.is_zero())
-    }
-
-    /// The refusals whose next attempt is not due yet.
-    pub(super) fn refused(&self, generation: Option<i64>) -> BTreeMap<S::Aspect, Vec<Refusal<S>>> {
-        let now = Instant::now();
-        let refusals = |failures: &Vec<Failure<S>>| {
-            let refused = failures.iter().filter(|failure| failure.generation == generation && failure.until > now);
-            let refusals = refused.map(|failure| {
-                let blocker = Blocker { requeue_after: Some(failure.until - now), ..failure.blocker.clone() };
-                Refusal { step: failure.step.clone(), blocker }
-            });
-            refusals.collect::<Vec<_>>()
-        };
-        let by_aspect =
-            self.failures.iter().filter_map(|(aspect, failures)| Some((aspect.clone()?, refusals(failures))));
-        by_aspect.filter(|(_, refusals)| !refusals.is_empty()).collect()
-    }
-
     /// Time to wait for the watch to show the last write: an older object would only cause a conflict. The wait ends
     /// when versions cannot be compared, or have gone backwards as after a restored backup.
     /// <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>
@@ -208,37 +169,12 @@ impl<S: Step> ReconcileState<S> {
 
     /// A person asks to try again now.
     pub(super) fn start_over(&mut self) {
-        self.failures.clear();
+        self.refusals = Refusals::default();
         self.preflight = None;
     }
 
-    /// AWS has refused this step, or this part of a step.
-    pub(super) fn failed(&mut self, step: S, generation: Option<i64>, class: Class, blocker: Blocker) {
-        let now = Instant::now();
-        let failures = self.failures.entry(step.aspect()).or_default();
-        // Failures that were due have been tried again with this step.
-        let is_held = |failure: &Failure<S>| {
-            failure.generation == generation
-                && failure.until > now
-                && failure.step.beside(&step).as_ref() == Some(&failure.step)
-        };
-        let (held, tried): (Vec<_>, Vec<_>) = std::mem::take(failures).into_iter().partition(is_held);
-        let is_same =
-            |failure: &Failure<S>| failure.step == step && failure.generation == generation && failure.class == class;
-        let mut backoff = tried.into_iter().find(is_same).map_or_else(|| backoff(class), |failure| failure.backoff);
-        let until = now + backoff.next().unwrap_or(LONGEST_PAUSE);
-        *failures = held;
-        failures.push(Failure { step, generation, class, blocker, backoff, until });
-    }
-
     pub(super) fn succeeded(&mut self, step: &S) {
-        if let Some(failures) = self.failures.get_mut(&step.aspect()) {
-            let now = Instant::now();
-            failures.retain(|failure| failure.until > now && failure.step.beside(step).as_ref() == Some(&failure.step));
-            if failures.is_empty() {
-                self.failures.remove(&step.aspect());
-            }
-        }
+        self.refusals.succeeded(step);
         if let Some(aspect) = step.aspect().filter(|_| step.covers(step)) {
             self.sent.insert(aspect, (step.clone(), Instant::now()));
         }
@@ -253,15 +189,6 @@ impl<S: Step> ReconcileState<S> {
         });
         unseen.collect()
     }
-}
-
-/// An error that passes by itself is retried soon. One that a person has to fix is retried slowly.
-fn backoff(class: Class) -> ExponentialBackoff {
-    let (first, last) = match class {
-        Class::Wait | Class::Gone | Class::Broken => (Duration::from_secs(1), Duration::from_secs(300)),
-        Class::FixSpec | Class::FixPermissions => (Duration::from_secs(30), LONGEST_PAUSE),
-    };
-    ExponentialBuilder::default().with_min_delay(first).with_max_delay(last).with_jitter().without_max_times().build()
 }
 
 /// The states of all objects of one kind, by UID.
@@ -297,31 +224,10 @@ impl<S: Step> ReconcileStates<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Reason, Side};
+    use crate::api::Side;
     use crate::peering::plan::Aspect;
     use crate::peering::upkeep::UpkeepStep;
     use crate::peering::vpc_peering::Step;
-
-    fn blocker() -> Blocker {
-        Blocker::stalled(Reason::AwsError, "refused".into())
-    }
-
-    #[test]
-    fn a_refusal_blocks_only_the_steps_of_its_aspect() {
-        let mut state = ReconcileState::default();
-        let tag = |side| Step::Upkeep {
-            side,
-            step: UpkeepStep::Tag { id: Authorized::unchecked("pcx-1"), tags: BTreeMap::new() },
-        };
-        state.failed(tag(Side::Accepter), Some(1), Class::FixPermissions, blocker());
-        state.succeeded(&tag(Side::Requester));
-        let refused = state.refused(Some(1));
-        assert_eq!(refused.keys().collect::<Vec<_>>(), [&Aspect::Tags(Side::Accepter)]);
-        assert!(refused.values().flatten().all(|refusal| refusal.blocker.requeue_after.is_some()));
-        assert!(state.refused(Some(2)).is_empty(), "an edited spec is tried at once");
-        state.succeeded(&tag(Side::Accepter));
-        assert!(state.refused(Some(1)).is_empty());
-    }
 
     #[tokio::test(start_paused = true)]
     async fn only_a_created_route_starts_the_consistency_window() {
@@ -371,17 +277,6 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_step_waits_and_another_does_not() {
-        let mut state = ReconcileState::default();
-        state.failed(Step::Create, Some(1), Class::FixSpec, blocker());
-        assert!(state.pause_before(&Step::Create, Some(1)).is_some());
-        assert_eq!(state.pause_before(&Step::Create, Some(2)), None, "an edited spec is tried at once");
-        assert_eq!(state.pause_before(&Step::DryRun, Some(1)), None);
-        state.succeeded(&Step::Create);
-        assert_eq!(state.pause_before(&Step::Create, Some(1)), None);
-    }
-
-    #[test]
     fn an_object_older_than_the_last_write_waits() {
         let mut state = ReconcileState::<Step>::default();
         assert_eq!(state.until_cached(Some("1")), None);
@@ -390,17 +285,5 @@ mod tests {
         for version in [Some("7"), Some("8"), Some("?"), None] {
             assert_eq!(state.until_cached(version), None, "{version:?}");
         }
-    }
-
-    #[test]
-    fn the_pauses_grow() {
-        let mut state = ReconcileState::default();
-        let mut pauses = Vec::new();
-        for _ in 0..12 {
-            state.failed(Step::Create, Some(1), Class::Wait, blocker());
-            pauses.push(state.pause_before(&Step::Create, Some(1)).unwrap_or_default());
-        }
-        assert!(pauses[0] < Duration::from_secs(3), "{pauses:?}");
-        assert!(pauses[11] > Duration::from_secs(200), "{pauses:?}");
     }
 }

@@ -79,7 +79,7 @@ impl Monitor {
     /// Whether no reconciliation and no poll is stuck.
     ///
     /// # Errors
-    /// What is stuck, as a line of text. The log has the details.
+    /// A line of text that names the stuck part. The log has the details.
     pub(super) fn live(&self) -> Result<(), &'static str> {
         let oldest = self.running().values().flatten().map(Instant::elapsed).max().unwrap_or_default();
         if oldest > STUCK_AFTER {

@@ -12,7 +12,7 @@ use crate::controller::{admits_namespace, role};
 use crate::peering::endpoints::{IdentityDefaults, Location, locations};
 use crate::peering::{Blocker, Limits};
 
-/// What the cluster and STS know about the identities of a resource.
+/// The knowledge of the cluster and STS about the identities of a resource.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
     /// The identities that the resource names. `None` if one does not exist, and an error if it cannot be read.

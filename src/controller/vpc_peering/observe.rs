@@ -87,9 +87,7 @@ pub(super) async fn observe(
     let look = Look { since: look.since.max(last_write), ..look };
     let tables = Box::pin(read(&sources.route_tables, peers, look)).await;
     let subnets = Box::pin(read(&sources.subnets, peers, look)).await;
-    // A recorded connection is known by its ID. Before a deletion ends, every connection that may be ours counts.
-    let known_id = recorded.connection_id.as_ref().filter(|_| !is_deleted(object));
-    let mut filters = known_id.map_or_else(|| related.clone(), |id| Filters::default().and(CONNECTION_ID, id));
+    let mut filters = first_filters(object, &recorded, &related);
     let mut listing = sources.requester.query(filters.clone(), look.since).await;
     loop {
         let retry_after = listing.retry_after();
@@ -123,6 +121,13 @@ pub(super) async fn observe(
             None => return Ok(observed),
         }
     }
+}
+
+/// The filters of the first query. A recorded connection is known by its ID. Before a deletion ends, every connection
+/// that may be ours counts.
+fn first_filters(object: &VpcPeering, recorded: &Recorded, related: &Filters) -> Filters {
+    let known_id = recorded.connection_id.as_ref().filter(|_| !is_deleted(object));
+    known_id.map_or_else(|| related.clone(), |id| Filters::default().and(CONNECTION_ID, id))
 }
 
 /// AWS's quotas at each end whose route tables are read.
@@ -277,7 +282,7 @@ fn add_state(
         observed.missing_for = state.missing_for(missing, listing.as_of).remove("").unwrap_or(Duration::ZERO);
         observed.transient_for = state.deferral.transient_for(code.as_ref(), listing.as_of);
         observed.preflight = state.preflight(object.metadata.generation);
-        observed.refused = state.refused(object.metadata.generation);
+        observed.refused = state.refusals.refused(object.metadata.generation);
         observed.unseen = state.unseen(context.settings.consistency_window, |step| observed.shows(step));
         observed.remembered = state.proven(proven, is_needed);
         let window = context.settings.consistency_window;

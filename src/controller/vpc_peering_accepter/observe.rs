@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures::future::OptionFuture;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
+use tokio::time::Instant;
 
 use super::older;
 use super::resolve::Accepter;
 use crate::api::{Ownership, VpcPeeringAccepter};
-use crate::aws::Filters;
 use crate::aws::calls::{ACCEPTER_VPC_ID, CONNECTION_ID};
+use crate::aws::{Filters, Inventory, View};
 use crate::controller::blocked::Blocked;
 use crate::controller::context::Context;
 use crate::controller::dns;
@@ -19,9 +19,11 @@ use crate::controller::index::{By, Key};
 use crate::controller::inventories;
 use crate::controller::kind::{Look, has_finalizer, is_deleted, owner, reconcile_at, with_state};
 use crate::controller::state::Listings;
+use crate::peering::dns::DnsAttributes;
+use crate::peering::routes::{RouteTables, Subnets};
 use crate::peering::snapshot::requests_to;
 use crate::peering::vpc_peering_accepter::{Desired, Observation, Recorded};
-use crate::peering::{Authorized, Connection, Endpoint, Hint, Owner, Snapshot, StatusCode};
+use crate::peering::{Authorized, Blocker, Connection, Endpoint, Hint, Owner, Snapshot, StatusCode};
 
 /// The desired state of the object.
 pub(super) fn desired<'a>(
@@ -45,6 +47,15 @@ pub(super) fn desired<'a>(
     }
 }
 
+/// The inventories that the object uses.
+struct Sources {
+    connections: Arc<Inventory<Snapshot>>,
+    /// That of the route tables, if the operator manages routes.
+    route_tables: Option<Arc<Inventory<RouteTables>>>,
+    /// That of the subnets, if the spec selects route tables by subnet.
+    subnets: Option<Arc<Inventory<Subnets>>>,
+}
+
 /// Reads EC2's view.
 pub(super) async fn observe(
     object: &VpcPeeringAccepter,
@@ -57,28 +68,18 @@ pub(super) async fn observe(
     }
     let recorded = Recorded::of(object.status.as_ref());
     let Endpoint { vpc_id, region, .. } = &accepter.end;
-    let inventory = accepter.account.peerings.of(region);
-    let has_routes = object.spec.routes.is_some() || !recorded.routes.is_empty();
-    let tables = has_routes.then(|| accepter.account.route_tables.of(region));
-    let needs_subnets = object.spec.routes.as_ref().is_some_and(|routes| routes.route_tables.is_by_subnet());
-    let subnets = needs_subnets.then(|| accepter.account.subnets.of(region));
+    let sources = Sources::new(object, &recorded, accepter);
     let last_write = with_state(context, object, |state| {
-        state.listings = Listings {
-            connections: vec![Arc::clone(&inventory)],
-            _route_tables: tables.iter().cloned().collect(),
-            _subnets: subnets.iter().cloned().collect(),
-        };
+        state.listings = sources.listings();
         state.last_write
     });
     let last_write = last_write.unwrap_or(context.started);
     let since = look.since.max(last_write);
-    let tables = tables.map(|tables| async move { inventories::of_vpc(&tables, vpc_id, since).await });
-    let subnets = subnets.map(|subnets| async move { inventories::of_vpc(&subnets, vpc_id, since).await });
-    let tables = OptionFuture::from(tables).await;
-    let subnets = OptionFuture::from(subnets).await;
+    let tables = read(sources.route_tables.as_ref(), vpc_id, since).await;
+    let subnets = read(sources.subnets.as_ref(), vpc_id, since).await;
     let quotas = accepter.account.quotas.of(region);
     let filters = related(&recorded, vpc_id);
-    let mut listing = inventory.query(filters.clone(), since).await;
+    let mut listing = sources.connections.query(filters.clone(), since).await;
     loop {
         let retry_after = listing.retry_after();
         let snapshot =
@@ -86,27 +87,20 @@ pub(super) async fn observe(
         let connections = connections(snapshot, vpc_id, &recorded);
         let missing = missing(&recorded, &connections);
         if !missing.is_empty() && listing.as_of < look.absent_since {
-            listing = inventory.query(filters.clone(), look.absent_since).await;
+            listing = sources.connections.query(filters.clone(), look.absent_since).await;
             continue;
         }
         let owner = owner(context, object);
         let desired = desired(object, context, accepter, &owner);
         let proven = proven(desired, &connections, &recorded);
-        let is_active = |connection: &Arc<Connection>| {
-            connection.code == StatusCode::Active && recorded.acceptance(&connection.id).is_some()
-        };
-        let needs_dns = desired.needs_dns() && !desired.deleted && connections.values().any(is_active);
-        let dns = match dns::since(object, context, look).filter(|_| needs_dns) {
-            Some(since) => Box::pin(dns::attributes(&accepter.account, &accepter.end, since)).await,
-            None => None,
-        };
+        let dns = Box::pin(dns_attributes(object, context, accepter, desired, &connections, look)).await;
         let window = context.settings.consistency_window;
         let older_accepter = older::older(object, context, &accepter.end);
         let claimed = claimed(object, context, &connections);
         let mut observed = with_state(context, object, |state| Observation {
             missing_for: state.missing_for(missing, listing.as_of),
             remembered: state.proven(proven, |id| is_recorded_route(&recorded, id)),
-            refused: state.refused(object.metadata.generation),
+            refused: state.refusals.refused(object.metadata.generation),
             unseen: BTreeMap::new(),
             older_accepter,
             claimed,
@@ -120,13 +114,63 @@ pub(super) async fn observe(
             connections,
         });
         observed.unseen = with_state(context, object, |state| state.unseen(window, |step| observed.shows(step)));
-        watch_ids(object, context, vpc_id, &recorded, has_routes);
+        watch_ids(object, context, vpc_id, &recorded, sources.route_tables.is_some());
         // A change that was reported before the object asked to be woken by it.
-        match inventory.newer_than(&listing) {
+        match sources.connections.newer_than(&listing) {
             Some(newer) => listing = newer,
             None => return Ok(observed),
         }
     }
+}
+
+impl Sources {
+    fn new(object: &VpcPeeringAccepter, recorded: &Recorded, accepter: &Accepter) -> Self {
+        let Accepter { account, end, .. } = accepter;
+        let routes = object.spec.routes.as_ref();
+        let has_routes = routes.is_some() || !recorded.routes.is_empty();
+        let needs_subnets = routes.is_some_and(|routes| routes.route_tables.is_by_subnet());
+        Self {
+            connections: account.peerings.of(&end.region),
+            route_tables: has_routes.then(|| account.route_tables.of(&end.region)),
+            subnets: needs_subnets.then(|| account.subnets.of(&end.region)),
+        }
+    }
+
+    fn listings(&self) -> Listings {
+        Listings {
+            connections: vec![Arc::clone(&self.connections)],
+            _route_tables: self.route_tables.iter().cloned().collect(),
+            _subnets: self.subnets.iter().cloned().collect(),
+        }
+    }
+}
+
+/// The resources of the VPC, if the object has an inventory of them.
+async fn read<V: View>(
+    inventory: Option<&Arc<Inventory<V>>>,
+    vpc_id: &str,
+    since: Instant,
+) -> Option<Result<Arc<V>, Blocker>> {
+    Some(inventories::of_vpc(inventory?, vpc_id, since).await)
+}
+
+/// The DNS attributes of the VPC, if an accepted connection needs them.
+async fn dns_attributes(
+    object: &VpcPeeringAccepter,
+    context: &Context,
+    accepter: &Accepter,
+    desired: Desired<'_>,
+    connections: &BTreeMap<String, Arc<Connection>>,
+    look: Look,
+) -> Option<Result<DnsAttributes, Blocker>> {
+    let recorded = Recorded::of(object.status.as_ref());
+    let is_active = |connection: &Arc<Connection>| {
+        connection.code == StatusCode::Active && recorded.acceptance(&connection.id).is_some()
+    };
+    if !desired.needs_dns() || desired.deleted || !connections.values().any(is_active) {
+        return None;
+    }
+    dns::attributes(&accepter.account, &accepter.end, dns::since(object, context, look)?).await
 }
 
 /// Filters for the connections to the VPC, and those that are recorded as accepted.
