@@ -16,6 +16,8 @@ mod output;
 mod plan;
 mod reference;
 mod run;
+#[cfg(test)]
+mod snapshots;
 mod trace;
 
 use std::ffi::{OsStr, OsString};

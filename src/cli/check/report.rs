@@ -60,6 +60,7 @@ mod tests {
     use super::super::finding::Subject;
     use super::*;
     use crate::cli::output::Report as _;
+    use crate::cli::snapshots;
 
     fn report() -> Report {
         Report::new(vec![
@@ -70,19 +71,11 @@ mod tests {
     }
 
     #[test]
-    fn the_text_has_one_line_and_a_remedy_for_each_check() {
-        let text = anstream::adapter::strip_str(&report().text()).to_string();
-        let expected = "\
-✓ API server: version 1.34
-✗ AWS credentials: refused: [31ma|b
-  → correct the role (docs/checks.md#aws-credentials)
-– event queue: no queue
-  → set --event-queue-url (docs/checks.md#event-queue)
-
-1 passed, 1 failed, 1 not checked
-";
-        assert_eq!(text, expected);
-        assert!(!report().is_ok());
+    fn every_output_is_a_snapshot() -> anyhow::Result<()> {
+        let report = report();
+        snapshots::every_format(&report, "check/snapshots/check")?;
+        assert!(!report.is_ok());
+        Ok(())
     }
 
     #[test]

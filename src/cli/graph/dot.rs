@@ -45,6 +45,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_digraph_is_a_snapshot() -> std::io::Result<()> {
+        crate::cli::snapshots::matches(&render(&graph()), "graph/snapshots/graph.dot")
+    }
+
+    #[test]
     fn the_digraph_has_clusters_labels_and_colours() {
         let text = render(&graph());
         for line in [

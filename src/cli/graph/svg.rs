@@ -161,6 +161,11 @@ mod tests {
     }
 
     #[test]
+    fn the_image_is_a_snapshot() -> std::io::Result<()> {
+        crate::cli::snapshots::matches(&render(&graph()), "graph/snapshots/graph.svg")
+    }
+
+    #[test]
     fn the_image_has_every_label_and_marks_problems() {
         let svg = render(&graph());
         let texts = texts(&svg);

@@ -6,6 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::*;
 use crate::api::VpcPeeringStatus;
 use crate::cli::output::{Format, Verdict, render};
+use crate::cli::snapshots;
 use crate::peering::testing;
 
 fn report() -> anyhow::Result<Report> {
@@ -20,15 +21,7 @@ fn report() -> anyhow::Result<Report> {
 
 #[test]
 fn every_output_is_a_snapshot() -> anyhow::Result<()> {
-    for (format, expected) in [
-        (Format::Text, include_str!("testdata/report.txt")),
-        (Format::Json, include_str!("testdata/report.json")),
-        (Format::Yaml, include_str!("testdata/report.yaml")),
-        (Format::Markdown, include_str!("testdata/report.md")),
-    ] {
-        let rendered = anstream::adapter::strip_str(&render(&report()?, format)?).to_string();
-        assert_eq!(rendered, expected, "{format:?}");
-    }
+    snapshots::every_format(&report()?, "trace/snapshots/trace")?;
     let ok = Report::new("team/orders".into(), None, None, vec![Line::pass(Subject::Status, "pcx-1 is active")]);
     let rendered = anstream::adapter::strip_str(&render(&ok, Format::Text)?).to_string();
     let expected =

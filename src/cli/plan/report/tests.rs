@@ -1,12 +1,12 @@
 //! Snapshots of every format.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
 use crate::api::Side;
 use crate::api::{ManagedRoute, Reason, VpcPeering};
 use crate::cli::output::Report as _;
+use crate::cli::snapshots::matches;
 use crate::peering::forecast::{Forecast, NEW_CONNECTION};
 use crate::peering::routes::RouteChange;
 use crate::peering::testing::{connection, spec};
@@ -104,34 +104,24 @@ fn text(report: &Report) -> String {
     anstream::adapter::strip_str(&report.text()).to_string()
 }
 
-/// Compares an output with its snapshot. `UPDATE_TESTDATA=1` writes the snapshot.
-fn matches(output: &str, name: &str) -> std::io::Result<()> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli/plan/report/snapshots").join(name);
-    if std::env::var_os("UPDATE_TESTDATA").is_some() {
-        std::fs::write(&file, output)?;
-    }
-    assert_eq!(output, std::fs::read_to_string(&file)?, "{}", file.display());
-    Ok(())
-}
-
 #[test]
 fn the_text_shows_each_step_with_its_calls() -> std::io::Result<()> {
-    matches(&text(&report()), "plan.txt")
+    matches(&text(&report()), "plan/report/snapshots/plan.txt")
 }
 
 #[test]
 fn the_markdown_shows_texts_of_others_as_they_are() -> std::io::Result<()> {
-    matches(&report().markdown(), "plan.md")
+    matches(&report().markdown(), "plan/report/snapshots/plan.md")
 }
 
 #[test]
 fn the_json_has_every_parameter() -> anyhow::Result<()> {
-    Ok(matches(&(serde_json::to_string_pretty(&report())? + "\n"), "plan.json")?)
+    Ok(matches(&(serde_json::to_string_pretty(&report())? + "\n"), "plan/report/snapshots/plan.json")?)
 }
 
 #[test]
 fn the_yaml_is_the_json() -> anyhow::Result<()> {
-    Ok(matches(&serde_saphyr::to_string(&report())?, "plan.yaml")?)
+    Ok(matches(&serde_saphyr::to_string(&report())?, "plan/report/snapshots/plan.yaml")?)
 }
 
 #[test]
