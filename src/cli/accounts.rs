@@ -33,10 +33,17 @@ pub(crate) async fn open(kube: &KubeArgs, identity: Option<&str>) -> anyhow::Res
         }
         None => (Principal::Own, String::new(), None),
     };
-    let config = configuration::from_environment().await?;
-    let tags = SessionTags::Automatic;
-    let accounts = Accounts::start(config, Arc::new(Unobserved), tags, cluster.into(), Duration::MAX, Arc::new(|_| {}));
+    let accounts = start(SessionTags::Automatic, cluster, Duration::MAX).await?;
     Ok(Access { account: accounts.of(&principal), _accounts: accounts, identity })
+}
+
+/// The accounts of one run of a command, which nobody observes.
+///
+/// # Errors
+/// If the own region is unknown.
+pub(crate) async fn start(tags: SessionTags, cluster: String, poll_interval: Duration) -> anyhow::Result<Accounts> {
+    let config = configuration::from_environment().await?;
+    Ok(Accounts::start(config, Arc::new(Unobserved), tags, cluster.into(), poll_interval, Arc::new(|_| {})))
 }
 
 /// An identity, and the cluster ID for the tags of its session, which the trust policy may require.

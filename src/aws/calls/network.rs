@@ -7,6 +7,7 @@ use aws_sdk_ec2::types::{
 };
 use ipnet::IpNet;
 
+use super::VPC_ID;
 use crate::aws::ec2::Ec2;
 use crate::aws::error::AwsError;
 use crate::peering::network::{
@@ -14,7 +15,7 @@ use crate::peering::network::{
 };
 
 fn of_vpc(id: &str) -> Filter {
-    Filter::builder().name("vpc-id").values(id).build()
+    Filter::builder().name(VPC_ID).values(id).build()
 }
 
 impl Ec2 {

@@ -6,6 +6,7 @@ use kube::error::DiscoveryError;
 use kube::{Api, Client, Error, discovery};
 use serde_json::Value;
 
+use super::object_name::group;
 use super::{ack, crossplane};
 
 /// Fails unless the objects of a file can be imported. Other kinds of the same controllers are ignored, as a file often
@@ -16,13 +17,8 @@ use super::{ack, crossplane};
 pub(super) fn check_kinds(objects: &[Value]) -> anyhow::Result<()> {
     let expected = "the supported groups are ec2.services.k8s.aws (ACK), ec2.aws.upbound.io and ec2.aws.m.upbound.io \
                     (Crossplane); import its connections from AWS with --region";
-    let group = |object: &Value| {
-        let version = object["apiVersion"].as_str().unwrap_or_default();
-        version.split_once('/').map(|(group, _)| group.to_owned())
-    };
-    let is_known = |object: &&Value| {
-        group(object).is_some_and(|group| group == ack::GROUP || crossplane::GROUPS.contains(&group.as_str()))
-    };
+    let is_known =
+        |object: &&Value| group(object).is_some_and(|group| group == ack::GROUP || crossplane::GROUPS.contains(&group));
     let has_known = objects.iter().any(|object| is_known(&object));
     let is_peering =
         |object: &Value| object["kind"].as_str().is_some_and(|kind| kind.to_ascii_lowercase().contains("peering"));

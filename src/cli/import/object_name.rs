@@ -5,10 +5,14 @@ use std::fmt;
 use anyhow::{Context, ensure};
 use serde_json::Value;
 
+/// The API group of an object. `None` for the core group.
+pub(super) fn group(object: &Value) -> Option<&str> {
+    object["apiVersion"].as_str()?.split_once('/').map(|(group, _)| group)
+}
+
 /// Whether an object has a kind of a group.
-pub(super) fn is_of(object: &Value, group: &str, kind: &str) -> bool {
-    let version = object["apiVersion"].as_str().unwrap_or_default();
-    object["kind"] == kind && version.split_once('/').is_some_and(|(name, _)| name == group)
+pub(super) fn is_of(object: &Value, of: &str, kind: &str) -> bool {
+    object["kind"] == kind && group(object) == Some(of)
 }
 
 /// The name of an object. It is safe in a shell command.
@@ -33,8 +37,7 @@ impl Name {
             Ok(value.map(str::to_owned))
         };
         let name = text("name")?.with_context(|| format!("a {kind} has no metadata.name"))?;
-        let group = object["apiVersion"].as_str().and_then(|version| version.split_once('/')).map(|(group, _)| group);
-        Ok(Self { namespace: text("namespace")?, name, group: group.unwrap_or_default().to_owned(), kind })
+        Ok(Self { namespace: text("namespace")?, name, group: group(object).unwrap_or_default().to_owned(), kind })
     }
 
     pub(super) fn name(&self) -> &str {

@@ -5,7 +5,6 @@ mod selection;
 mod validation;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,11 +13,10 @@ use kube::ResourceExt;
 
 use self::report::{Report, Resource};
 use self::selection::Selection;
-use super::Outcome;
 use super::decisions::DecisionArgs;
 use super::kubernetes::KubeArgs;
 use super::output::{OutputArgs, Progress};
-use crate::aws::{Accounts, Unobserved, configuration};
+use super::{Outcome, accounts};
 use crate::controller::{self, Context, Forecasts};
 use crate::operator::cluster_uid;
 
@@ -76,15 +74,12 @@ impl Show {
         let client = self.kube.connect().await?;
         let selection = Selection::read(&client, &self.targets, self.kube.namespace.as_deref()).await?;
         let Selection { cluster, peerings, accepters, notes } = selection;
-        let config = configuration::from_environment().await?;
         let decisions = self.decisions;
         let id = match decisions.cluster_id.clone() {
             Some(id) => id,
             None => cluster_uid(client.clone()).await?,
         };
-        let (interceptor, on_change) = (Arc::new(Unobserved), Arc::new(|_| {}));
-        let tags = decisions.session_tags();
-        let accounts = Accounts::start(config, interceptor, tags, id.clone().into(), POLL_INTERVAL, on_change);
+        let accounts = accounts::start(decisions.session_tags(), id.clone(), POLL_INTERVAL).await?;
         let settings = (decisions.settings(), decisions.defaults());
         let context = cluster.context(client, accounts, decisions.own_credentials(), id.into(), settings);
         let mut resources = planned(&peerings, &context, &progress).await;

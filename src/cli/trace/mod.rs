@@ -29,11 +29,11 @@ use self::hop::{Hop, Way};
 use self::line::{Line, Subject};
 use self::look::{PathView, View};
 use self::report::Report;
-use super::Outcome;
 use super::kubernetes::KubeArgs;
 use super::output::{OutputArgs, Progress};
+use super::{Outcome, accounts};
 use crate::api::{AwsIdentity, Side, VpcPeering};
-use crate::aws::{Account, Accounts, Principal, SessionTags, Unobserved, configuration};
+use crate::aws::{Account, Accounts, Principal, SessionTags};
 use crate::operator::cluster_uid;
 use crate::peering::network::{Flow, Protocol};
 use crate::peering::{Connection, StatusCode};
@@ -127,13 +127,12 @@ impl Trace {
     }
 
     async fn accounts(&self, client: &Client) -> anyhow::Result<Accounts> {
-        let config = configuration::from_environment().await?;
         let cluster = match self.cluster_id.clone().filter(|id| !id.is_empty()) {
             Some(id) => id,
             None => cluster_uid(client.clone()).await.unwrap_or_default(),
         };
         let tags = SessionTags::from_flag(self.disable_session_tags);
-        Ok(Accounts::start(config, Arc::new(Unobserved), tags, cluster.into(), Duration::MAX, Arc::new(|_| {})))
+        accounts::start(tags, cluster, Duration::MAX).await
     }
 }
 

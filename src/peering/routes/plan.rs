@@ -8,7 +8,7 @@ use super::change::{RouteChange, RouteStep};
 use super::cidr::parse;
 use super::problem::{RouteConflict, RouteProblem};
 use super::routing::Routing;
-use super::table::{Route, RouteEntry};
+use super::table::{Route, RouteEntry, is_ipv4};
 use super::wanted::wanted;
 use crate::api::{ManagedRoute, Reason};
 use crate::peering::blocker::Blocker;
@@ -73,6 +73,7 @@ fn decide(
         changes: Vec::new(),
         conflicts: Vec::new(),
         problems: Vec::new(),
+        coming: BTreeMap::new(),
         full: BTreeMap::new(),
         awaits_ec2: false,
     };
@@ -82,6 +83,11 @@ fn decide(
     draft.finish(keeps_record)
 }
 
+/// The route table of an entry, and whether its destination is IPv4. AWS's quota counts the two families apart.
+fn family((table, destination): &RouteEntry) -> (String, bool) {
+    (table.clone(), is_ipv4(destination))
+}
+
 /// A plan under construction.
 struct Draft<'a> {
     routing: Routing<'a>,
@@ -89,6 +95,8 @@ struct Draft<'a> {
     changes: Vec<RouteChange>,
     conflicts: Vec<RouteConflict>,
     problems: Vec<RouteProblem>,
+    /// The number of routes that the plan creates, by route table and address family.
+    coming: BTreeMap<(String, bool), usize>,
     /// The wanted destinations for which a route table has no room, by its ID.
     full: BTreeMap<String, Vec<IpNet>>,
     awaits_ec2: bool,
@@ -99,7 +107,9 @@ impl Draft<'_> {
     fn add(&mut self, entry: &RouteEntry, is_wanted: bool) {
         let routing = self.routing;
         let shown: Vec<&Route> = routing.tables.at(routing.vpc_id, entry).collect();
-        let lacks_room = is_wanted && shown.is_empty() && routing.is_full(entry, self.coming(entry));
+        let lacks_room = is_wanted
+            && shown.is_empty()
+            && routing.is_full(entry, self.coming.get(&family(entry)).copied().unwrap_or_default());
         let connection = routing.connection.filter(|_| is_wanted && !lacks_room);
         let records = routing.records(entry);
         if let Some(unproven) = shown.iter().find_map(|route| routing.unproven_target(route, &records)) {
@@ -125,6 +135,7 @@ impl Draft<'_> {
                 });
             }
             (Some(wanted), None, None) => {
+                *self.coming.entry(family(entry)).or_default() += 1;
                 self.changes.push(RouteChange::Create(routing.managed_route(wanted, entry)));
             }
             (None, Some((_, target)), _) => {
@@ -149,19 +160,8 @@ impl Draft<'_> {
         }
     }
 
-    /// The number of routes that the plan adds to a route table, of one address family.
-    fn coming(&self, (table, destination): &RouteEntry) -> usize {
-        let is_ipv4 = matches!(destination, IpNet::V4(_));
-        let created = self.changes.iter().filter(|change| matches!(change, RouteChange::Create(_)));
-        let is_same = |route: &&ManagedRoute| {
-            let other = parse(&route.destination_cidr_block);
-            route.route_table_id == *table && other.is_some_and(|other| matches!(other, IpNet::V4(_)) == is_ipv4)
-        };
-        created.map(RouteChange::route).filter(is_same).count()
-    }
-
     fn finish(self, keeps_record: bool) -> RoutesPlan {
-        let Self { routing, record, mut changes, conflicts, mut problems, full, awaits_ec2 } = self;
+        let Self { routing, record, mut changes, conflicts, mut problems, full, awaits_ec2, coming: _ } = self;
         problems.extend(full.into_iter().map(|(route_table_id, destinations)| RouteProblem::FullTable {
             field: routing.field.to_owned(),
             route_table_id,

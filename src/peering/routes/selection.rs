@@ -84,9 +84,10 @@ fn tables_of_subnets<'a>(
     let is_selected =
         |subnet: &&Subnet| selector.subnet_ids.contains(&subnet.id) || has_all(&subnet.tags, &selector.subnet_tags);
     let tables = || routing.tables.of_vpc(routing.vpc_id);
+    let main = tables().find(|table| table.main);
     let table_of = |subnet: &Subnet| {
         let explicit = tables().find(|table| table.subnet_ids.contains(&subnet.id));
-        explicit.or_else(|| tables().find(|table| table.main)).map(|table| table.id.as_str())
+        explicit.or(main).map(|table| table.id.as_str())
     };
     Some(subnets.of_vpc(routing.vpc_id).filter(is_selected).filter_map(table_of).collect())
 }

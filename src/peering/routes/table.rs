@@ -106,8 +106,8 @@ impl RouteTable {
     /// The routes of an address family that count towards AWS's quota. Local routes do not.
     pub(super) fn routes_of_family(&self, of: &IpNet) -> usize {
         let is_counted = |route: &&Route| {
-            matches!(route.destination, IpNet::V4(_)) == matches!(of, IpNet::V4(_))
-                && route.target != Target::Other(LOCAL.into())
+            let is_local = matches!(&route.target, Target::Other(target) if target == LOCAL);
+            is_ipv4(&route.destination) == is_ipv4(of) && !is_local
         };
         self.routes.iter().filter(is_counted).count()
     }
@@ -117,6 +117,10 @@ impl RouteTable {
         let families = [Ipv4Net::default().into(), Ipv6Net::default().into()];
         families.iter().map(|family| self.routes_of_family(family)).max().unwrap_or_default()
     }
+}
+
+pub(super) fn is_ipv4(block: &IpNet) -> bool {
+    matches!(block, IpNet::V4(_))
 }
 
 /// Whether a resource has all of the `wanted` tags. False if there are none: an empty field selects nothing.
