@@ -35,7 +35,7 @@ pub async fn a_change_that_ec2_shows_late_is_made_once(world: World) -> Result<(
     let object = world.until_ready().await?;
     let id = connection_id(&object).context("no ID")?;
     world.simulator().set(&json!({"lags": {"tags": 3, "options": 3}})).await?;
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
     world.apply(&manifest(&world, json!([{"key": "a", "value": "1"}]))).await?;
     let object = world
         .until("waiting", |object| {

@@ -105,7 +105,7 @@ pub async fn the_summary_of_a_peering_names_the_calls_of_its_deletion(world: Wor
         })
         .await?;
 
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
     world.delete().await?;
     world.until_gone().await?;
     check(&summary, &removals(&world).await?)
@@ -121,7 +121,7 @@ pub async fn the_summary_of_a_retained_peering_names_the_calls_of_its_deletion(w
     let object = world.until_ready().await?;
     let summary = object.status.and_then(|status| status.deletion).context("no summary")?;
     ensure!(summary.stays.iter().any(|text| text.contains("1 route at the requester's end")), "{summary:?}");
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
     world.delete().await?;
     world.until_gone().await?;
     let calls = removals(&world).await?;
@@ -142,7 +142,7 @@ pub async fn the_summary_of_an_accepter_names_the_calls_of_its_deletion(world: W
     let expected = format!("tags vpcpeering.dev/accepter-*, Name of 1 connection: {id}");
     ensure!(summary.removes.len() == 2 && summary.removes[1] == expected, "{summary:?}");
     ensure!(summary.stays == [format!("1 peering connection: {id} (with options and other tags)")], "{summary:?}");
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
     accepter.delete().await?;
     accepter.until_gone().await?;
     check(&summary, &removals(&world).await?)?;

@@ -45,7 +45,7 @@ pub async fn a_dns_attribute_is_reported_and_turned_on_where_the_spec_says_so(wo
     ensure!(world.calls("ModifyVpcAttribute").await? == 2, "one call for each VPC");
     ensure!(world.calls("ModifyVpcPeeringConnectionOptions").await? == 1);
     // At rest, nobody looks.
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
     tokio::time::sleep(Duration::from_secs(3)).await;
     ensure!(world.calls("DescribeVpcAttribute").await? == 0, "a settled resource looks again");
 

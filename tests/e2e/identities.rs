@@ -20,7 +20,7 @@ const LONG_ENOUGH: Duration = Duration::from_secs(2);
 
 /// Fails unless the resource stalls for this reason and the operator makes no EC2 call.
 async fn ensure_refused(world: &World, manifest: &Value, reason: &str, named: &str) -> Result<()> {
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
     world.apply(manifest).await?;
     let object = world.until_stalled(reason).await.with_context(|| format!("{manifest}"))?;
     let message = &condition(&object, "Ready").context("no Ready")?.message;
@@ -93,7 +93,7 @@ pub async fn a_withdrawn_permission_stops_every_call(world: World) -> Result<()>
     let ensure_no_calls = async |what: &str| -> Result<()> {
         // A listing may be under way already.
         tokio::time::sleep(LONG_ENOUGH).await;
-        world.simulator().clear_journal().await?;
+        world.clear_journal().await?;
         tokio::time::sleep(LONG_ENOUGH).await;
         ensure!(world.ec2_calls().await? == 0, "{what}: the operator called EC2");
         Ok(())

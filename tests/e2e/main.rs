@@ -73,6 +73,8 @@ const SUMMARY_LENGTH: usize = 300;
 pub struct Shared {
     control_plane: ControlPlane,
     moto: Arc<Moto>,
+    /// The calls of all operators, for the check of `deploy/iam`.
+    seen: Arc<iam::Seen>,
 }
 
 type Test = fn(World) -> Pin<Box<dyn Future<Output = Result<()>>>>;
@@ -343,12 +345,7 @@ fn run() -> Result<ExitCode> {
         return Ok(libtest_mimic::run(&arguments, trials).exit_code());
     }
     let runtime = Arc::new(Builder::new_multi_thread().enable_all().build()?);
-    let run = Run {
-        shared: Arc::new(runtime.block_on(Shared::start())?),
-        runtime,
-        seen: Arc::default(),
-        failures: Arc::default(),
-    };
+    let run = Run { shared: Arc::new(runtime.block_on(Shared::start())?), runtime, failures: Arc::default() };
     let trials = tests.map(|(name, cloud, test)| run.trial(name, cloud, test)).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     let is_complete = arguments.filter.is_none() && arguments.skip.is_empty();
@@ -360,7 +357,6 @@ fn run() -> Result<ExitCode> {
 struct Run {
     runtime: Arc<Runtime>,
     shared: Arc<Shared>,
-    seen: Arc<iam::Seen>,
     /// The name and the error of each failed test.
     failures: Arc<Mutex<Vec<(String, String)>>>,
 }
@@ -382,14 +378,14 @@ impl Run {
         let world = World::new(Arc::clone(&self.shared), name, cloud).await?;
         test(world.clone()).await?;
         telemetry::ensure_no_credential_is_logged(&world).await?;
-        world.record_calls(&self.seen).await
+        world.record_calls().await
     }
 
     /// Lists the failed tests once more, one line each: libtest-mimic prints the errors far above the end of the log.
     fn finish(&self, conclusion: &Conclusion, is_complete: bool) -> Result<ExitCode> {
         // Only a complete run uses every action in `deploy/iam`.
         if is_complete && !conclusion.has_failed() {
-            self.seen.check()?;
+            self.shared.seen.check()?;
         }
         for (name, error) in &*self.failures.lock().unwrap_or_else(PoisonError::into_inner) {
             let error: String = error.chars().take(SUMMARY_LENGTH).collect();
@@ -407,17 +403,25 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 impl Shared {
     /// Returns a copy with its own control plane, for tests that stop it or change cluster-scoped objects.
     async fn with_own_control_plane(&self) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { control_plane: ControlPlane::start().await?, moto: Arc::clone(&self.moto) }))
+        Ok(Arc::new(Self {
+            control_plane: ControlPlane::start().await?,
+            moto: Arc::clone(&self.moto),
+            seen: Arc::clone(&self.seen),
+        }))
     }
 
     /// Returns a copy with its own control plane, in which nothing from `deploy/` is installed, not even the CRDs.
     async fn with_empty_control_plane(&self) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { control_plane: ControlPlane::bare().await?, moto: Arc::clone(&self.moto) }))
+        Ok(Arc::new(Self {
+            control_plane: ControlPlane::bare().await?,
+            moto: Arc::clone(&self.moto),
+            seen: Arc::clone(&self.seen),
+        }))
     }
 
     async fn start() -> Result<Self> {
         let control_plane = ControlPlane::start().await?;
         let moto = Arc::new(Moto::start(control_plane.folder()).await?);
-        Ok(Self { control_plane, moto })
+        Ok(Self { control_plane, moto, seen: Arc::default() })
     }
 }

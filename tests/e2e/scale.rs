@@ -215,7 +215,7 @@ pub async fn a_large_region_is_polled_with_filters(world: World) -> Result<()> {
     world.delete().await?;
     world.shared.control_plane.remove_finalizers("vpcpeering", &world.namespace, &world.name).await?;
     world.until_gone().await?;
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
     let requester = ec2::create_vpc(&world.ec2, "10.3.0.0/16").await?;
     let accepter = ec2::create_vpc(&world.ec2, "10.4.0.0/16").await?;
     let ends = json!({"requester": {"vpcId": requester, "region": REGION}, "accepter": {"vpcId": accepter}});

@@ -50,7 +50,7 @@ pub async fn rules_that_become_stale_are_reported_before_a_deletion(world: World
     ensure!(stays == expected, "{stays:?}");
 
     // At rest, nothing is looked at again.
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
     tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     for action in ["DescribeSecurityGroups", "DescribeSecurityGroupReferences"] {
         ensure!(world.calls(action).await? == 0, "{action} at rest");

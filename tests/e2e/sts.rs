@@ -108,7 +108,7 @@ pub async fn session_tags_can_be_disabled_if_those_of_pod_identity_leave_no_room
     }
     running.kill().await?;
 
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
     let _operator = operator.with("DISABLE_SESSION_TAGS", "true").start().await?;
     world.until_ready().await?;
     let assumed = world.journal("AssumeRole").await?;
@@ -122,7 +122,7 @@ pub async fn a_role_is_assumed_in_the_region_of_the_operator(world: World) -> Re
     world.simulator().set(&json!({"enabled_regions": {OTHER_ACCOUNT: [OPT_IN_REGION]}})).await?;
     let operator = world.operator.start().await?;
     let vpc = ec2::create_vpc(&world.client_in_account(OTHER_ACCOUNT, OPT_IN_REGION).await?, "10.3.0.0/16").await?;
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
     let identity = |sts_region: Value| {
         json!({
             "allowedNamespaces": {"all": true}, "defaultRegion": OPT_IN_REGION, "stsRegion": sts_region,

@@ -37,7 +37,7 @@ pub async fn resources_of_the_first_schema_need_no_write_to_aws(world: World) ->
     let before = raw(&world).await?;
 
     apply("crds/vpcpeering.dev.yaml").await?;
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
     let _operator = world.operator.start().await?;
     let owned = |object: &vpc_peering_operator::api::VpcPeering| {
         object.status.as_ref().is_some_and(|status| status.ownership.is_some())

@@ -39,7 +39,7 @@ pub async fn a_connection_that_others_accepted_is_adopted_by_the_rules(world: Wo
     let table = accepter.main_table().await?;
     let route = accepter.ec2.create_route().route_table_id(&table).destination_cidr_block("10.1.0.0/16");
     route.vpc_peering_connection_id(&id).send().await?;
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
 
     let _operator = world.operator.start().await?;
     accepter.apply(everything()).await?;
@@ -91,7 +91,7 @@ pub async fn an_id_that_cannot_be_adopted_is_reported_and_not_touched(world: Wor
     let tags = [("cluster", "another"), ("namespace", "secret"), ("name", "theirs"), ("uid", "somebody")]
         .map(|(key, value)| tag(&format!("vpcpeering.dev/accepter-{key}"), value));
     accepter.ec2.create_tags().resources(&owned).set_tags(Some(tags.into())).send().await?;
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
 
     let _operator = world.operator.start().await?;
     let rows = [

@@ -52,7 +52,7 @@ pub async fn a_namespace_that_is_not_allowed_makes_no_call(world: World) -> Resu
     let accepter = AccepterEnd::of_another_account(&world).await?;
     accepter.allow(json!({"list": ["another"]})).await?;
     let id = request(&world, &accepter, &world.requester).await?;
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
     let _operator = world.operator.clone().with("OWN_CREDENTIALS_NAMESPACES", "none").start().await?;
     accepter.apply(everything()).await?;
     accepter.until("not allowed", |object| is_stalled(object, "IdentityNotAllowed")).await?;
@@ -71,7 +71,7 @@ pub async fn a_namespace_that_is_not_allowed_makes_no_call(world: World) -> Resu
     accepter.until("no longer allowed", |object| is_stalled(object, "IdentityNotAllowed")).await?;
     // Calls that were under way have ended.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
     accepter.delete().await?;
     accepter
         .until("kept", |object| {
@@ -97,7 +97,7 @@ pub async fn requests_beyond_the_ec2_rate_limit_are_accepted_in_turn(world: Worl
         accepters.push((format!("accepter-{number}"), accepter));
     }
     world.simulator().set(&json!({"throttling": {"mutating": {"capacity": 4, "refill": 4}}})).await?;
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
     let _operator = world.operator.start().await?;
     for (name, accepter) in &accepters {
         accepter.apply_as(name, json!({"accept": [accept_any("111111111111", json!({}))]})).await?;

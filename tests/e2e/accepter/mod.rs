@@ -75,7 +75,7 @@ pub async fn an_accepter_completes_a_peering_across_accounts(world: World) -> Re
     let at_rest = accepter.until_accepted(&id).await?;
 
     // A settled accepter only lists.
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let after = accepter.api().get(NAME).await?;
     ensure!(after.metadata.resource_version == at_rest.metadata.resource_version, "a write at rest");

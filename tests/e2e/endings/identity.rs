@@ -150,7 +150,7 @@ async fn one_peering(world: &World, name: &str, loss: Loss) -> Result<()> {
     };
     ends.world.until("kept", is_kept).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
     ends.world.patch(json!({"spec": {"deletionPolicy": "Retain"}})).await?;
     ends.world.until_gone().await?;
     ensure!(world.ec2_calls().await? == 0, "the operator called EC2");
@@ -198,7 +198,7 @@ async fn one_accepter(world: &World, loss: Loss) -> Result<()> {
         })
         .await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
     accepter.apply(json!({"deletionPolicy": "Retain"})).await?;
     accepter.until_gone().await?;
     ensure!(world.ec2_calls().await? == 0, "the operator called EC2");

@@ -17,7 +17,7 @@ pub async fn the_defaults_permit_nothing(world: World) -> Result<()> {
     let operator =
         world.operator.clone().without("OWN_CREDENTIALS_NAMESPACES").without("OWN_CREDENTIALS_ALLOW_ADOPTION");
     let running = operator.start().await?;
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
     world.apply(&world.manifest()).await?;
     let object = world.until_stalled("IdentityNotAllowed").await?;
     let message = &condition(&object, "Ready").context("no Ready")?.message;
@@ -62,7 +62,7 @@ pub async fn an_identity_limits_both_ends(world: World) -> Result<()> {
         let mut spec = limits.clone();
         spec["allowedNamespaces"] = namespaces.clone();
         world.apply_identity_named(&own, "111111111111", spec).await?;
-        world.simulator().clear_journal().await?;
+        world.clear_journal().await?;
         let mut manifest = world.manifest();
         manifest["spec"]["requester"]["identityRef"] = json!({"name": own});
         manifest["spec"]["accepter"]["ownerId"] = json!(OTHER_ACCOUNT);
@@ -205,7 +205,7 @@ async fn ensure_refused_or_stalled(world: &World, ends: &BothEnds, is_refused: b
     if is_refused {
         return Ok(());
     }
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
     ends.apply().await?;
     let reasons = ["IdentityNotAllowed", "VpcNotAllowed"];
     let is_so = |object: &VpcPeering| {

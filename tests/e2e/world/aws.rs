@@ -12,15 +12,21 @@ use ec2_simulator::{Client as Simulator, Fault, Kind, Matching};
 use environment::ec2;
 
 use super::{OTHER_ACCOUNT, REGION, TEST_SESSION, World};
-use crate::iam;
 
 impl World {
     /// Records the operator's calls for the check of `deploy/iam`.
-    pub async fn record_calls(&self, seen: &iam::Seen) -> Result<()> {
+    pub async fn record_calls(&self) -> Result<()> {
         match &self.simulator {
-            Some((_, simulator)) => seen.record(simulator, &self.key).await,
+            Some((_, simulator)) => self.shared.seen.record(simulator, &self.key).await,
             None => Ok(()),
         }
+    }
+
+    /// Clears the journal. Its calls still count in the check of `deploy/iam`; only a test that expects denied calls
+    /// clears the journal of the simulator itself.
+    pub async fn clear_journal(&self) -> Result<()> {
+        self.record_calls().await?;
+        self.simulator().clear_journal().await
     }
 
     /// The operator's access key.

@@ -63,7 +63,7 @@ impl Migration {
         let running = operator.start().await?;
         let kubeconfig = world.shared.control_plane.kubeconfig().to_string_lossy().into_owned();
         let operator = operator.with("KUBECONFIG", &kubeconfig).with("AWS_REGION", REGION);
-        world.simulator().clear_journal().await?;
+        world.clear_journal().await?;
         Ok(Self { world, operator, running })
     }
 
@@ -151,7 +151,7 @@ impl Migration {
     async fn release(&self) -> Result<()> {
         let kubectl = &self.world.shared.control_plane;
         kubectl.kubectl(&["delete", "vpcpeerings", "--all", "-n", NAMESPACE, "--timeout=60s"]).await?;
-        self.world.simulator().clear_journal().await
+        self.world.clear_journal().await
     }
 
     /// Applies manifests, and returns the output of kubectl.
@@ -201,7 +201,7 @@ async fn adopt(migration: &Migration, name: &str, arguments: &[&str], count: usi
     migration.ensure_only_ownership_tags().await?;
 
     // The second run changes nothing.
-    migration.world.simulator().clear_journal().await?;
+    migration.world.clear_journal().await?;
     let again = import("--full").await?;
     if name == "aws" {
         ensure!(again.stdout.is_empty() && again.stderr.contains("as its owner"), "{again:?}");

@@ -65,7 +65,7 @@ async fn agree(world: &World, scenes: Vec<Scene>, pause: Duration) -> Result<usi
     world.simulator().advance(pause).await?;
 
     let targets = try_join_all(staged.iter().map(Staged::change)).await?;
-    world.simulator().clear_journal().await?;
+    world.clear_journal().await?;
     let (first, code) = report(&planner, &targets).await?;
     ensure!(code == 1, "some scenes need a person");
     ensure!(calls::writes(world).await?.is_empty(), "plan changes EC2");
@@ -135,7 +135,7 @@ pub async fn missing_permissions_are_planned(world: World) -> Result<()> {
         ensure!(denied.code == 1 && denied.stdout.contains(&format!("allow ec2:{action} in ")), "{denied:?}");
     }
     world.simulator().detach_policy(world.key(), "deny").await?;
-    world.simulator().clear_journal().await
+    world.clear_journal().await
 }
 
 async fn deny(world: &World, action: &str) -> Result<()> {
