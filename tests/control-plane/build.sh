@@ -69,9 +69,12 @@ build() {
     mv "$assets/$program.partial" "$assets/$program"
 }
 
-# copy MODULE FILE: copies a file of a pinned module into the folder.
+# copy MODULE FILE: copies a file of a pinned module into the folder. Several tests may do so at once.
 copy() {
-    (cd "$target" && go mod download "$1" >&2 && install -m 644 "$(go list -m -f '{{.Dir}}' "$1")/$2" "$assets")
+    local name=${2##*/}
+    [[ -e $assets/$name ]] && return
+    (cd "$target" && go mod download "$1" >&2 && install -m 644 "$(go list -m -f '{{.Dir}}' "$1")/$2" "$assets/.$name.$$")
+    mv "$assets/.$name.$$" "$assets/$name"
 }
 
 case $target in

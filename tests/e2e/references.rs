@@ -264,7 +264,10 @@ pub async fn bad_references_are_reported(world: World) -> Result<()> {
         let mut manifest = peering.manifest();
         manifest["spec"]["requester"] = end;
         peering.apply(&manifest).await?;
-        until_reason(&peering, reason, part).await.with_context(|| name.to_owned()).map(drop)
+        until_reason(&peering, reason, part).await.with_context(|| name.to_owned())?;
+        // A later correction must not make it ready.
+        peering.delete().await?;
+        peering.until_gone().await
     };
     let network = json!({"group": "example.org", "kind": "Network", "name": "main"});
     let unknown = json!({"vpcRef": {"group": "example.org", "kind": "Vpc", "name": "main"}});
@@ -312,9 +315,10 @@ pub async fn bad_references_are_reported(world: World) -> Result<()> {
         ensure!(error.contains(problem), "{error}");
     }
 
-    // Once its owner and the administrator permit it, the first one resolves.
     ack.describe(&world, "network", &world.requester).await?;
-    until_ready_by_the_watch(&world.with_name("forbidden")).await.map(drop)
+    let peering = world.with_name("permitted");
+    peering.apply(&manifest(&peering, &elsewhere)).await?;
+    peering.until_ready().await.map(drop)
 }
 
 /// Writes the CRD of a kind that an administrator adds.
