@@ -182,6 +182,7 @@ impl Inputs<'_> {
             trust: &trust(recorded, observed, other),
             tables,
             subnets: observed.subnets.get(&side),
+            lists: observed.lists.get(&side),
             recorded: &recorded.routes,
             answers: &observed.route_answers,
             quota: observed.quotas.get(&side).copied().unwrap_or_default().routes_per_table,

@@ -23,7 +23,7 @@ use crate::peering::owner::Owner;
 use crate::peering::plan::{Aspect, Refusal, Unseen};
 use crate::peering::preflight::Preflight;
 use crate::peering::quota::Quotas;
-use crate::peering::routes::{RouteAnswers, RouteTables, Subnets};
+use crate::peering::routes::{NamedPrefixLists, RouteAnswers, RouteTables, Subnets};
 use crate::peering::security_groups::SecurityGroupReferences;
 
 /// The desired state, and the object that it comes from.
@@ -172,6 +172,8 @@ pub(crate) struct Observation {
     pub tables: BTreeMap<Side, Result<Arc<RouteTables>, Blocker>>,
     /// The subnets of each end whose route tables the spec selects by subnet.
     pub subnets: BTreeMap<Side, Result<Arc<Subnets>, Blocker>>,
+    /// The prefix lists of each end whose routes lead to some.
+    pub lists: BTreeMap<Side, NamedPrefixLists>,
     /// AWS's quotas at each end of [`tables`](Self::tables).
     pub quotas: BTreeMap<Side, Quotas>,
     /// The DNS attributes of the VPC of each end where the operator acts, if it has looked.

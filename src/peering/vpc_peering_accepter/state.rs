@@ -19,7 +19,7 @@ use crate::peering::limits::Permissions;
 use crate::peering::owner::Owner;
 use crate::peering::plan::{Aspect, Refusal, Unseen};
 use crate::peering::quota::Quotas;
-use crate::peering::routes::{RouteAnswers, RouteTables, Subnets};
+use crate::peering::routes::{NamedPrefixLists, RouteAnswers, RouteTables, Subnets};
 use crate::peering::settings::Settings;
 
 /// The desired state, and the object that it comes from.
@@ -128,6 +128,8 @@ pub(crate) struct Observation {
     pub tables: Option<Result<Arc<RouteTables>, Blocker>>,
     /// The subnets of the VPC, if the spec selects route tables by subnet.
     pub subnets: Option<Result<Arc<Subnets>, Blocker>>,
+    /// The prefix lists of the spec, if its routes lead to some.
+    pub lists: Option<NamedPrefixLists>,
     /// AWS's quotas.
     pub quotas: Quotas,
     /// An older resource of this cluster that decides on requests to the same VPC: its kind and name.

@@ -316,6 +316,7 @@ impl Inputs<'_> {
             trust,
             tables,
             subnets: observed.subnets.as_ref(),
+            lists: observed.lists.as_ref(),
             recorded: &through_this,
             answers: &observed.route_answers,
             quota: observed.quotas.routes_per_table,
