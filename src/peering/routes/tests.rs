@@ -219,7 +219,9 @@ fn short(plan: &RoutesPlan) -> Vec<String> {
                 let (table, destination) = (&route.route_table_id, route.destination());
                 format!("record {table} {destination} {}", route.vpc_peering_connection_id)
             };
-            record.iter().map(text).chain(record.is_empty().then(|| "record nothing".to_owned())).collect()
+            let mut texts: Vec<_> = record.iter().map(text).collect();
+            texts.sort_unstable();
+            texts.into_iter().chain(record.is_empty().then(|| "record nothing".to_owned())).collect()
         }
     }
 }
