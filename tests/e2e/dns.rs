@@ -55,6 +55,37 @@ pub async fn a_dns_attribute_is_reported_and_turned_on_where_the_spec_says_so(wo
     Ok(())
 }
 
+/// The limit `allowVpcAttributes` of an `AwsIdentity`: absent and false permit nothing.
+pub async fn dns_attributes_are_turned_on_only_if_the_identity_permits_it(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let identity = async |allowed: Value| {
+        let spec = json!({"allowedNamespaces": {"list": [world.namespace]}, "allowVpcAttributes": allowed});
+        world.apply_identity(ACCOUNT, spec).await
+    };
+    let name = identity(Value::Null).await?;
+    let managed = json!({"allowDnsResolutionFromRemoteVpc": true, "manageDnsAttributes": true});
+    let mut manifest = manifest(&world, managed, json!({"manageDnsAttributes": true}));
+    for end in ["requester", "accepter"] {
+        manifest["spec"][end]["identityRef"] = json!({"name": name});
+    }
+    world.apply(&manifest).await?;
+    for allowed in [Value::Null, json!(false)] {
+        identity(allowed.clone()).await?;
+        let object = world.until_stalled("ActionNotAllowed").await?;
+        let options = condition(&object, "OptionsSynced").context("no OptionsSynced")?;
+        for part in ["allowVpcAttributes", name.as_str(), "enableDnsHostnames"] {
+            ensure!(options.message.contains(part), "{allowed}: {part}: {options:?}");
+        }
+    }
+    ensure!(world.calls("ModifyVpcAttribute").await? == 0, "without a permission");
+    ensure!(!has_dns_hostnames(&world, &world.requester).await?);
+    identity(json!(true)).await?;
+    world.until_ready().await?;
+    ensure!(has_dns_hostnames(&world, &world.requester).await? && has_dns_hostnames(&world, &world.accepter).await?);
+    ensure!(world.calls("ModifyVpcAttribute").await? == 2, "one call for each VPC");
+    Ok(())
+}
+
 pub async fn an_accepter_reports_and_turns_on_the_dns_attributes_of_its_vpc(world: World) -> Result<()> {
     let on = AttributeBooleanValue::builder().value(true).build();
     world.ec2.modify_vpc_attribute().vpc_id(&world.requester).enable_dns_hostnames(on).send().await?;

@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use super::cidr::parse_all;
 use super::destination::Destination;
 use super::prefix_list::{Entries, PrefixList};
 use super::prefix_list_problem::PrefixListProblem;
@@ -114,8 +113,6 @@ fn judge(routing: Routing<'_>, field: &str, list: &PrefixList, entries: &Entries
 
 /// Whether the entries lie within the CIDR blocks of one other connection of the resource.
 fn is_of_sibling(routing: Routing<'_>, entries: &Entries) -> bool {
-    routing.siblings.values().filter(|sibling| sibling.is_accepted()).any(|sibling| {
-        let blocks = parse_all(&sibling.accepted_cidr_blocks);
-        entries.iter().all(|entry| blocks.iter().any(|block| block.contains(entry)))
-    })
+    let has = |blocks: &BTreeSet<IpNet>, entry: &IpNet| blocks.iter().any(|block| block.contains(entry));
+    routing.sibling_blocks.iter().any(|blocks| entries.iter().all(|entry| has(blocks, entry)))
 }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::answers::RouteAnswers;
 use super::destination::Destination;
 use super::prefix_list::{Load, NamedPrefixLists, PrefixLists, load};
@@ -35,6 +37,9 @@ pub(crate) struct Routing<'a> {
     pub others: &'a BTreeSet<String>,
     /// The other accepted connections that the resource records, by ID, for messages. Empty for a `VpcPeering`.
     pub siblings: &'a BTreeMap<String, RequestedConnection>,
+    /// The CIDR blocks of the requester of each other accepted connection that EC2 shows as active. Empty unless the spec
+    /// names prefix lists.
+    pub sibling_blocks: &'a [BTreeSet<IpNet>],
     /// This end, as the active connection shows it.
     pub own: &'a VpcInfo,
     /// The other end, as the active connection shows it.

@@ -176,6 +176,7 @@ impl Inputs<'_> {
             remembered: &proofs.remembered,
             others: &proofs.others,
             siblings: &BTreeMap::new(),
+            sibling_blocks: &[],
             own,
             other,
             shares_destinations: false,

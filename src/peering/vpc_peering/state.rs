@@ -72,6 +72,16 @@ impl<'a> Desired<'a> {
         of_spec.into_iter().chain(ownership).collect()
     }
 
+    /// The reason why EC2 would refuse the tags of these ends.
+    pub(super) fn excess_tags(&self, sides: &[Side]) -> Option<Blocker> {
+        let of_side = |side: &Side| match side {
+            Side::Requester => ("spec.requester.tags", self.spec.requester.tags.len()),
+            Side::Accepter => ("spec.accepter.tags", self.spec.accepter.tags.len()),
+        };
+        let fields = [("spec.tags", self.spec.tags.len())].into_iter().chain(sides.iter().map(of_side));
+        self.defaults.excess(&self.tags(sides), fields)
+    }
+
     pub(crate) fn deletion_policy(&self) -> DeletionPolicy {
         self.defaults.deletion_policy(self.spec.deletion_policy)
     }
@@ -236,6 +246,11 @@ impl Observation {
             _ => self.shown().find(is_it),
         };
         step.is_shown(*side, connection.map(|connection| &**connection), self.dns.get(side))
+    }
+
+    /// Whether the accepter's end has tags of its own.
+    pub(super) fn has_accepter_tags(&self) -> bool {
+        matches!(self.accepter, AccepterView::Elsewhere(_))
     }
 
     /// Whether EC2 shows no connection that is, or may be, the owner's.

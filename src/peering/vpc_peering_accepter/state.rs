@@ -63,6 +63,11 @@ impl<'a> Desired<'a> {
         }
     }
 
+    /// The reason why EC2 would refuse the tags.
+    pub(super) fn excess_tags(&self) -> Option<Blocker> {
+        self.defaults.excess(&self.tags(), [("spec.tags", self.spec.tags.len())])
+    }
+
     pub(crate) fn deletion_policy(&self) -> DeletionPolicy {
         self.defaults.deletion_policy(self.spec.deletion_policy)
     }

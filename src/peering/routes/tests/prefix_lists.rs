@@ -215,9 +215,7 @@ fn a_list_of_another_requester_is_left_to_its_connection() {
     let mut case = case(&[], &[], named(list(ACCOUNT, &["10.7.0.0/16"])));
     case.shares_destinations = true;
     assert_eq!(case.repair().blocker().map(|blocker| blocker.reason), Some(Reason::UnexpectedCidrBlock));
-    let accepted_at = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(k8s_openapi::jiff::Timestamp::now()));
-    let sibling = RequestedConnection { accepted_at, accepted_cidr_blocks: vec!["10.7.0.0/16".into()], ..requested() };
-    case.siblings = [("pcx-2".to_owned(), sibling)].into();
+    case.sibling_blocks = vec![["10.7.0.0/16".parse().unwrap()].into()];
     assert_eq!((short(&case.repair()), case.repair().blocker()), (vec![], None));
     // A list with entries of two requesters leads to neither.
     case.lists = Some(named(list(ACCOUNT, &["10.1.0.0/16", "10.7.0.0/16"])));
