@@ -112,7 +112,8 @@ impl RouteTable {
         loads.filter(|load| load.is_ipv4 == is_ipv4).map(|load| load.routes).sum()
     }
 
-    /// The routes of the address family with the most of them, without those of prefix lists beyond the first.
+    /// The routes of the address family with the most of them. A route to a prefix list counts as one: the lists are not
+    /// known here.
     pub(crate) fn most_routes(&self) -> usize {
         [true, false].into_iter().map(|is_ipv4| self.routes_of_family(is_ipv4, None)).max().unwrap_or_default()
     }
