@@ -8,9 +8,9 @@ use aws_sdk_ec2::types::Tag;
 use environment::eventually;
 use serde_json::json;
 
-use vpc_peering_operator::api::AccepterDecision;
+use vpc_peering_operator::api::{AccepterDecision, VpcPeeringAccepter};
 
-use super::accepter::end::{ACCOUNT, AccepterEnd, accept_any, condition as condition_of, request};
+use super::accepter::end::{ACCOUNT, AccepterEnd, accept_any, condition as condition_of, entry, request};
 use super::world::{World, condition, connection_id};
 
 /// Waits until EC2 shows these tags beside the ownership tags.
@@ -87,11 +87,19 @@ pub async fn more_tags_than_ec2_allows_are_reported_before_any_call(world: World
     ensure!(world.live_peerings().await?.is_empty());
 
     // A request is not accepted while its tags do not fit.
+    let accepted = world.calls("AcceptVpcPeeringConnection").await?;
     let accepter = AccepterEnd::own(&world);
     let spec = |count| json!({"accept": [accept_any(ACCOUNT, json!({}))], "tags": tags(count)});
     accepter.apply(spec(17)).await?;
     let id = request(&world, &accepter, &world.requester).await?;
-    let object = accepter.until_not_accepted(&id, AccepterDecision::Pending, "51 different tags").await?;
+    let waits = |object: &VpcPeeringAccepter| {
+        entry(object, &id).is_some_and(|entry| {
+            entry.decision == AccepterDecision::Pending
+                && entry.message.as_ref().is_some_and(|message| message.contains("51 different tags"))
+        })
+    };
+    let object = accepter.until("the request waits", waits).await?;
+    ensure!(world.calls("AcceptVpcPeeringConnection").await? == accepted, "it was accepted");
     let stalled = condition_of(&object, "Stalled").context("not stalled")?;
     ensure!(stalled.reason == "InvalidRequest" && stalled.message.contains("17 of spec.tags"), "{stalled:?}");
     accepter.apply(spec(16)).await?;
