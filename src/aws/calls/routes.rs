@@ -185,10 +185,8 @@ mod tests {
         let tables = list(&ec2).await?;
         let table = tables.of_vpc(&ours).next().ok_or("no table")?.id.clone();
         for destination in ["10.1.0.0/16", "2001:db8::/56"] {
-            let through = |id: &str| {
-                let destination = Destination::Cidr(destination.parse().unwrap());
-                destination.managed_route(Side::Requester, &table, id)
-            };
+            let block = Destination::Cidr(destination.parse()?);
+            let through = |id: &str| block.managed_route(Side::Requester, &table, id);
             let shown = async || -> Result<Vec<Target>, Box<dyn Error>> {
                 let tables = list(&ec2).await?;
                 let routes = tables.get(&table).into_iter().flat_map(|table| table.routes.clone());

@@ -65,7 +65,7 @@ enum Disturbance {
     /// EC2 shows its state from this many passes ago.
     Stale(usize),
     /// The user edits the spec.
-    Edit(Option<Routes>),
+    Edit(Box<Option<Routes>>),
 }
 
 fn disturbance() -> impl Strategy<Value = Disturbance> {
@@ -73,7 +73,7 @@ fn disturbance() -> impl Strategy<Value = Disturbance> {
         3 => Just(Disturbance::Nothing),
         2 => (0..4usize).prop_map(Disturbance::Crash),
         3 => (1..=LAG).prop_map(Disturbance::Stale),
-        1 => any_routes().prop_map(Disturbance::Edit),
+        1 => any_routes().prop_map(|routes| Disturbance::Edit(Box::new(routes))),
     ]
 }
 
@@ -130,7 +130,7 @@ impl Model {
         self.case.tables = Self::shown(&self.views[now.saturating_sub(1 + lag)], self.case.is_connected);
         self.case.answers.is_settled = now - self.last_creation > LAG;
         if let Disturbance::Edit(routes) = &disturbance {
-            self.case.routes = routes.clone();
+            self.case.routes = (**routes).clone();
         }
         let plan = decide(self.case.routing());
         let survives = if let Disturbance::Crash(changes) = disturbance { changes } else { usize::MAX };
@@ -195,7 +195,7 @@ impl History {
     /// The entries that any version of the spec asks for.
     fn ever_wanted(&self) -> BTreeSet<RouteEntry> {
         let edits = self.disturbances.iter().filter_map(|disturbance| match disturbance {
-            Disturbance::Edit(routes) => Some(routes.clone()),
+            Disturbance::Edit(routes) => Some((**routes).clone()),
             _ => None,
         });
         let specs = edits.chain([self.routes.clone()]);
