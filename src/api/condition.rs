@@ -123,12 +123,14 @@ closed_list! {
             "Raise `spec.maxConnections`, or delete one of the connections in EC2.";
         RouteConflict: "A route table has a route to the same destination with another target. The operator does not change it. The target may be another connection of the same `VpcPeeringAccepter`, whose requester has the same CIDR block.",
             "Delete that route, or remove its route table or destination from the spec. For two requesters with the same CIDR block, set `destinationCidrBlocks` to destinations that only one of them has.";
-        RouteTableFull: "A route table has as many routes as AWS's quota allows. The routes of all other tables are kept. The message names the route table.",
+        RouteTableFull: "A route table has no room for the routes by AWS's quota. A prefix list counts with its maximum number of entries. The routes of all other tables are kept. The message names the route table.",
             "Remove routes from the route table, exclude it in `routeTables.exclude`, or request a higher quota from AWS (`L-93826ACB`, routes per route table).";
         RouteTableNotFound: "A route table of the spec does not exist or does not belong to the VPC, or no route table matches.",
             "Correct `routeTables` in the spec, or the route tables in EC2.";
-        UnexpectedCidrBlock: "The other end has a CIDR block that the spec does not allow. The operator creates no route to it. If a new connection of a `VpcPeeringAccepter` has such a block, it gets no routes at all.",
-            "If the block is wanted, add it to the field that the message names. Otherwise ask the owner of the other end.";
+        PrefixListNotFound: "A prefix list of the spec does not exist in the region, or the account does not see it. The operator creates no route to it, and keeps existing ones.",
+            "Correct `destinationPrefixListIds`, or ask the owner of the list to share it by AWS RAM.";
+        UnexpectedCidrBlock: "The other end has a CIDR block that the spec does not allow. The operator creates no route to it. Or a prefix list has an entry that does not lie within such an allowed block: the list has no route, and the message names the list and the entry. If a new connection of a `VpcPeeringAccepter` has such a block, it gets no routes at all.",
+            "If the block is wanted, add it to the field that the message names. Otherwise ask the owner of the other end. Remove the entry from the prefix list.";
         IdentityNotFound: "The `AwsIdentity` does not exist, or the operator cannot read it.",
             "Create the `AwsIdentity`, or correct `identityRef`. To delete the resource and leave its peering in AWS, set `spec.deletionPolicy` to `Retain`.";
         IdentityNotAllowed: "The namespace may not use the `AwsIdentity`, or may not use the operator's own credentials. The operator made no AWS call.",

@@ -12,6 +12,10 @@ use super::tag::tag_selector;
 /// The routes of one end: their route tables and destinations. The routes exist while the peering connection is active.
 /// A route with the same destination and another target is left unchanged and reported in the condition `RoutesReady`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("!has(self.destinationPrefixListIds) || !has(self.excludeCidrBlocks)")
+        .message("excludeCidrBlocks has no effect on prefix lists: remove it, and remove the entries from the lists"),
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Routes {
     /// Selects the route tables of this end's VPC in which the operator creates the routes.
@@ -42,6 +46,19 @@ pub struct Routes {
             .message("excludeCidrBlocks must be CIDR blocks, for example 10.1.0.0/16 or 2001:db8::/56"),
     )]
     pub exclude_cidr_blocks: Vec<String>,
+    /// Customer-managed prefix lists that are destinations of routes, at most 10, for example `pl-0a1b2c3d4e5f67890`.
+    /// They must exist in the region of this end. With this field, the other end's CIDR blocks get no routes of their
+    /// own, unless `destinationCidrBlocks` lists them. Every entry of a list must lie within a CIDR block of the other
+    /// end: otherwise the list gets no route, an existing route to it is removed, and the condition `RoutesReady` names
+    /// the entry. A list counts as many routes as its maximum number of entries. It cannot be combined with
+    /// `excludeCidrBlocks`: remove the entries from the list instead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(min = 1, max = 10),
+        inner(length(max = 20), regex(pattern = r"^pl-([0-9a-f]{8}|[0-9a-f]{17})$"))
+    )]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub destination_prefix_list_ids: Vec<String>,
 }
 
 /// Selects route tables of a VPC. Exactly one of `all`, `main`, `ids`, `tags`, `subnetIds` and `subnetTags` must be set. A route table that matches
@@ -125,8 +142,20 @@ pub struct ManagedRoute {
     pub side: Side,
     /// The ID of the route table.
     pub route_table_id: String,
-    /// The destination, IPv4 or IPv6, in EC2's notation.
-    pub destination_cidr_block: String,
+    /// The destination, if it is a CIDR block, IPv4 or IPv6, in EC2's notation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination_cidr_block: Option<String>,
+    /// The destination, if it is a managed prefix list: its ID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination_prefix_list_id: Option<String>,
     /// The ID of the peering connection that is the target of the route.
     pub vpc_peering_connection_id: String,
+}
+
+impl ManagedRoute {
+    /// The destination as text: the CIDR block or the ID of the prefix list. Empty in an invalid record.
+    pub fn destination(&self) -> &str {
+        let destination = self.destination_cidr_block.as_ref().or(self.destination_prefix_list_id.as_ref());
+        destination.map(String::as_str).unwrap_or_default()
+    }
 }

@@ -14,12 +14,13 @@ use super::error::AwsError;
 use super::interceptor::{Interceptor, SdkInterceptor};
 use super::inventory::Inventories;
 use super::inventory::poller::{ChangeListener, PollSettings};
+use super::prefix_list_lookup::PrefixListLookup;
 use super::principal::{Principal, SessionTags};
 use super::quota_lookup::QuotaLookup;
 use super::security_group_lookup::SecurityGroupLookup;
 use super::sessions::{RoleSessions, Sessions};
 use super::vpc_lookup::VpcLookup;
-use crate::peering::routes::{RouteTables, Subnets};
+use crate::peering::routes::{PrefixLists, RouteTables, Subnets};
 use crate::peering::{Owner, Snapshot};
 
 /// How long a failed lookup of the account ID is the answer for all callers.
@@ -51,6 +52,8 @@ pub struct Account {
     pub peerings: Inventories<Snapshot>,
     pub route_tables: Inventories<RouteTables>,
     pub subnets: Inventories<Subnets>,
+    pub prefix_lists: Inventories<PrefixLists>,
+    pub prefix_list_entries: PrefixListLookup,
     pub vpcs: VpcLookup,
     pub dns: DnsLookup,
     pub security_groups: SecurityGroupLookup,
@@ -119,6 +122,7 @@ impl Accounts {
                     account.ec2.forget_idle(IDLE_TIMEOUT);
                     account.vpcs.forget_idle(IDLE_TIMEOUT);
                     account.dns.forget_idle();
+                    account.prefix_list_entries.forget_idle();
                     account.security_groups.forget_idle();
                     account.quotas.forget_idle(IDLE_TIMEOUT);
                 }
@@ -213,6 +217,8 @@ impl Account {
             peerings: Inventories::new(Arc::clone(&ec2), poll_settings.clone()),
             route_tables: Inventories::new(Arc::clone(&ec2), poll_settings.clone()),
             subnets: Inventories::new(Arc::clone(&ec2), poll_settings.clone()),
+            prefix_lists: Inventories::new(Arc::clone(&ec2), poll_settings.clone()),
+            prefix_list_entries: PrefixListLookup::new(Arc::clone(&ec2)),
             vpcs: VpcLookup::new(Arc::clone(&ec2)),
             dns: DnsLookup::new(Arc::clone(&ec2)),
             security_groups: SecurityGroupLookup::new(Arc::clone(&ec2)),

@@ -10,6 +10,7 @@ pub(crate) mod error;
 pub(crate) mod event_queue;
 mod interceptor;
 pub(crate) mod inventory;
+mod prefix_list_lookup;
 mod principal;
 mod quota_lookup;
 mod rate_limit;

@@ -12,7 +12,7 @@ use super::refusals::Refusals;
 use crate::api::ManagedRoute;
 use crate::aws::Inventory;
 use crate::peering::plan::{Step, Unseen};
-use crate::peering::routes::{DeletedRoutes, RouteAnswers, RouteChange, RouteTables, Subnets};
+use crate::peering::routes::{DeletedRoutes, PrefixLists, RouteAnswers, RouteChange, RouteTables, Subnets};
 use crate::peering::{Authorized, Preflight, Snapshot};
 
 /// Time for which the result of a check of the VPCs counts.
@@ -68,9 +68,10 @@ impl<S: Step> Default for ReconcileState<S> {
 pub(crate) struct Listings {
     /// The inventories of connections. That of the requester's end is first.
     pub connections: Vec<Arc<Inventory<Snapshot>>>,
-    /// The inventories of route tables and subnets. An inventory is polled until its last reference is dropped.
+    /// The inventories of route tables, subnets and prefix lists. An inventory is polled until its last reference is dropped.
     pub _route_tables: Vec<Arc<Inventory<RouteTables>>>,
     pub _subnets: Vec<Arc<Inventory<Subnets>>>,
+    pub _prefix_lists: Vec<Arc<Inventory<PrefixLists>>>,
 }
 
 /// The result of a check of the two VPCs.
@@ -235,7 +236,8 @@ mod tests {
         let route = ManagedRoute {
             side: Side::Requester,
             route_table_id: "rtb-1".into(),
-            destination_cidr_block: "10.2.0.0/16".into(),
+            destination_cidr_block: Some("10.2.0.0/16".into()),
+            destination_prefix_list_id: None,
             vpc_peering_connection_id: "pcx-1".into(),
         };
         let (recorded, started) = (BTreeSet::from([route.clone()]), Instant::now());

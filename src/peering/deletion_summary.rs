@@ -37,7 +37,7 @@ pub(crate) fn join(mut items: Vec<String>) -> String {
 
 /// Routes in the form `10.2.0.0/16 in rtb-1`. `place` says at which end.
 pub(crate) fn routes<'a>(place: &str, routes: impl IntoIterator<Item = &'a ManagedRoute>) -> Option<String> {
-    let text = |route: &ManagedRoute| format!("{} in {}", route.destination_cidr_block, route.route_table_id);
+    let text = |route: &ManagedRoute| format!("{} in {}", route.destination(), route.route_table_id);
     list("route", place, routes.into_iter().map(text))
 }
 

@@ -95,11 +95,15 @@ impl Ec2Call {
             }
             Self::ChangeRoute(change) => {
                 let route = change.route();
-                let block = route.destination_cidr_block.to_string();
-                let destination = if block.contains(':') { "DestinationIpv6CidrBlock" } else { "DestinationCidrBlock" };
+                let text = route.destination().to_owned();
+                let destination = match &route.destination_prefix_list_id {
+                    Some(_) => "DestinationPrefixListId",
+                    None if text.contains(':') => "DestinationIpv6CidrBlock",
+                    None => "DestinationCidrBlock",
+                };
                 let target = (ID, route.vpc_peering_connection_id.to_string());
                 let target = (!matches!(change, RouteChange::Delete(_))).then_some(target);
-                let place = [("RouteTableId", route.route_table_id.to_string()), (destination, block)];
+                let place = [("RouteTableId", route.route_table_id.to_string()), (destination, text)];
                 place.into_iter().chain(target).collect()
             }
         }

@@ -18,9 +18,9 @@ pub(crate) fn connection<'a>(id: &str, prefix: &str, tags: impl IntoIterator<Ite
 /// The routes, one description for each connection.
 pub(crate) fn routes(routes: &BTreeSet<ManagedRoute>) -> Vec<String> {
     let mut by_connection: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for ManagedRoute { route_table_id, destination_cidr_block, vpc_peering_connection_id, .. } in routes {
-        let route = format!("{destination_cidr_block} in {route_table_id}");
-        by_connection.entry(vpc_peering_connection_id).or_default().push(route);
+    for route in routes {
+        let text = format!("{} in {}", route.destination(), route.route_table_id);
+        by_connection.entry(&route.vpc_peering_connection_id).or_default().push(text);
     }
     let describe = |(id, mut routes): (&str, Vec<String>)| {
         let count = routes.len();

@@ -10,10 +10,13 @@ use environment::{Interceptor, Moment, Tripwire, eventually};
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 
-use super::world::{Cloud, World, connection_id};
+use super::world::{Cloud, REGION, World, connection_id};
 
 /// Resources that are tested at the same time.
 const CONCURRENCY: usize = 4;
+
+/// The prefix list with the requester's block, to which the accepter's end has a route.
+const LIST: &str = "pl-0000000000000000c";
 
 pub async fn a_crash_before_any_call_is_safe(world: World) -> Result<()> {
     every_request(world, Moment::Before, true).await
@@ -181,10 +184,13 @@ async fn run_life(world: &World) -> Result<()> {
     for vpc in [&world.requester, &world.accepter] {
         world.ec2.modify_vpc_attribute().vpc_id(vpc).enable_dns_hostnames(on.clone()).send().await?;
     }
+    super::prefix_lists::put(world, &[(LIST, "111111111111", REGION, &["10.1.0.0/16"])]).await?;
     let manifest = |tags: Value| {
         let mut manifest = world.manifest_with(json!({"tags": tags}));
         manifest["spec"]["requester"]["options"] = json!({"allowDnsResolutionFromRemoteVpc": true});
         manifest["spec"]["requester"]["routes"] = json!({"routeTables": {"main": true}});
+        let to_list = json!({"routeTables": {"main": true}, "destinationPrefixListIds": [LIST]});
+        manifest["spec"]["accepter"]["routes"] = to_list;
         manifest
     };
     world.apply(&manifest(json!([{"key": "a", "value": "1"}, {"key": "b", "value": "1"}]))).await?;
@@ -193,6 +199,8 @@ async fn run_life(world: &World) -> Result<()> {
     ensure!(world.peerings().await?.len() == 1, "a second peering");
     let routes = super::routes::through_peerings(&world.ec2, &world.requester).await?;
     ensure!(routes.len() == 1, "{routes:?}");
+    let routes = super::routes::through_peerings(&world.ec2, &world.accepter).await?;
+    ensure!(routes.len() == 1 && routes.iter().all(|(_, to, _)| to == LIST), "{routes:?}");
     world.apply(&manifest(json!([{"key": "a", "value": "2"}]))).await?;
     eventually("tags", Duration::from_secs(60), async || {
         let tags = world.user_tags(id).await?;
@@ -205,7 +213,9 @@ async fn run_life(world: &World) -> Result<()> {
     world.until_gone().await?;
     ensure!(world.peerings().await?.len() == 1, "a second peering");
     ensure!(world.live_peerings().await?.is_empty(), "a peering is left");
-    let routes = super::routes::through_peerings(&world.ec2, &world.requester).await?;
-    ensure!(routes.is_empty(), "routes are left: {routes:?}");
+    for vpc in [&world.requester, &world.accepter] {
+        let routes = super::routes::through_peerings(&world.ec2, vpc).await?;
+        ensure!(routes.is_empty(), "routes are left: {routes:?}");
+    }
     Ok(())
 }

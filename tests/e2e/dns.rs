@@ -7,7 +7,8 @@ use aws_sdk_ec2::types::{AttributeBooleanValue, VpcAttributeName};
 use serde_json::{Value, json};
 
 use super::accepter::end::{ACCOUNT, AccepterEnd, accept_any, condition as condition_of, has_condition, request};
-use super::world::{World, condition};
+use super::both_ends::BothEnds;
+use super::world::{OTHER_ACCOUNT, World, condition};
 
 const REASON: &str = "DnsAttributeDisabled";
 
@@ -52,6 +53,39 @@ pub async fn a_dns_attribute_is_reported_and_turned_on_where_the_spec_says_so(wo
     world.delete().await?;
     world.until_gone().await?;
     ensure!(has_dns_hostnames(&world, &world.requester).await? && has_dns_hostnames(&world, &world.accepter).await?);
+    Ok(())
+}
+
+/// The limit `allowVpcAttributes` of an `AwsIdentity`: absent and false permit nothing.
+pub async fn dns_attributes_are_turned_on_only_if_the_identity_permits_it(world: World) -> Result<()> {
+    let _operator = world.operator.start().await?;
+    let mut ends = BothEnds::far_apart(&world).await?;
+    let on = AttributeBooleanValue::builder().value(true).build();
+    world.ec2.modify_vpc_attribute().vpc_id(&ends.world.requester).enable_dns_hostnames(on).send().await?;
+    let before = world.calls("ModifyVpcAttribute").await?;
+    let identity = async |allowed: Value| {
+        let spec = json!({"allowedNamespaces": {"list": [world.namespace]}, "allowVpcAttributes": allowed});
+        world.apply_identity(OTHER_ACCOUNT, spec).await
+    };
+    let name = identity(Value::Null).await?;
+    ends.manifest["spec"]["requester"]["options"] = json!({"allowDnsResolutionFromRemoteVpc": true});
+    ends.manifest["spec"]["accepter"]["options"] = json!({"manageDnsAttributes": true});
+    ends.apply().await?;
+    for allowed in [Value::Null, json!(false)] {
+        identity(allowed.clone()).await?;
+        let object = world.until_stalled("ActionNotAllowed").await?;
+        let options = condition(&object, "OptionsSynced").context("no OptionsSynced")?;
+        for part in ["allowVpcAttributes", name.as_str(), "enableDnsHostnames", &ends.accepter_vpc] {
+            ensure!(options.message.contains(part), "{allowed}: {part}: {options:?}");
+        }
+    }
+    ensure!(world.calls("ModifyVpcAttribute").await? == before, "without a permission");
+    identity(json!(true)).await?;
+    world.until_ready().await?;
+    ensure!(world.calls("ModifyVpcAttribute").await? == before + 1, "one attribute of one VPC");
+    let call = ends.accepter.describe_vpc_attribute().vpc_id(&ends.accepter_vpc);
+    let shown = call.attribute(VpcAttributeName::EnableDnsHostnames).send().await?;
+    ensure!(shown.enable_dns_hostnames.and_then(|value| value.value) == Some(true));
     Ok(())
 }
 

@@ -8,12 +8,16 @@ use aws_sdk_ec2::types::{AttributeBooleanValue, Filter, Tag};
 use environment::{ec2, eventually, repository};
 use serde_json::Value;
 
+use super::prefix_lists;
 use super::world::{OTHER_ACCOUNT, OTHER_REGION, REGION, World, condition, status_code};
 
 /// IDs in the examples, which the test replaces with its own.
 const REQUESTER: &str = "vpc-0a1b2c3d4e5f67890";
 const ACCEPTER: &str = "vpc-0f9e8d7c6b5a43210";
 const CONNECTION: &str = "pcx-0123456789abcdef0";
+
+/// The prefix list in the examples.
+const PREFIX_LIST: &str = "pl-0a1b2c3d4e5f67890";
 
 pub async fn every_example_works(world: World) -> Result<()> {
     let operator = world.operator.clone().with("OWN_CREDENTIALS_NAMESPACES", &world.namespace);
@@ -139,6 +143,10 @@ async fn example(world: &World, stem: &str, text: &str) -> Result<()> {
     if text.contains("Name: payments") {
         let name = Tag::builder().key("Name").value("payments").build();
         accepter.create_tags().resources(&world.accepter).tags(name).send().await?;
+    }
+    if text.contains(PREFIX_LIST) {
+        let blocks: &[&str] = &["10.2.0.0/16"];
+        prefix_lists::put(&world, &[(PREFIX_LIST, "111111111111", REGION, blocks)]).await?;
     }
     let mut text = text.replace(REQUESTER, &world.requester).replace(ACCEPTER, &world.accepter);
     if text.contains(CONNECTION) || text.contains("Observe") {

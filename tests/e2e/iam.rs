@@ -208,6 +208,7 @@ impl Policies {
     pub async fn bind_role(&self, simulator: &Client, arn: &str, account: &str) -> Result<()> {
         let end = if account == OWN_ACCOUNT { "requester" } else { "accepter" };
         let names = ["trust", end].into_iter().chain(self.security_groups.then_some("security-groups"));
+        let names = names.chain(self.dns.then_some("dns-attributes"));
         self.attach(simulator, arn, account, names).await?;
         if self.adopts {
             self.grant_adoption(simulator, arn, account).await?;

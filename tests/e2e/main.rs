@@ -34,6 +34,7 @@ mod metrics;
 mod operator_defaults;
 mod outages;
 mod ownership;
+mod prefix_lists;
 mod prune;
 mod quotas;
 mod references;
@@ -128,10 +129,12 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         lifecycle::a_new_object_has_no_observed_generation,
         lifecycle::the_final_state_depends_only_on_the_last_spec,
         dns::a_dns_attribute_is_reported_and_turned_on_where_the_spec_says_so,
+        dns::dns_attributes_are_turned_on_only_if_the_identity_permits_it,
         dns::an_accepter_reports_and_turns_on_the_dns_attributes_of_its_vpc,
         operator_defaults::resources_follow_the_defaults_of_the_operator,
         operator_defaults::without_a_default_the_region_is_required,
         operator_defaults::an_accepter_follows_the_defaults_of_the_operator,
+        operator_defaults::an_accepter_without_a_region_is_in_the_default_region,
         validation::every_schema_rule_rejects_with_a_readable_message,
         validation::defaults_are_visible,
         validation::the_optional_admission_policies_are_enforced,
@@ -195,7 +198,12 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         routes::an_invalid_parameter_exception_of_a_route_call_is_retried,
         excluded_routes::excluded_destinations_and_tables_get_no_route,
         excluded_routes::a_full_route_table_is_named_and_delays_no_other,
+        tags::more_tags_than_ec2_allows_are_reported_before_any_call,
         subnet_routes::the_route_tables_of_subnets_get_routes_at_both_ends,
+        prefix_lists::routes_lead_to_prefix_lists_at_both_ends,
+        prefix_lists::a_prefix_list_that_is_too_long_or_unknown_is_reported,
+        prefix_lists::a_route_to_a_prefix_list_with_another_target_is_never_touched,
+        prefix_lists::a_prefix_list_of_another_account_leads_only_to_allowed_blocks,
         ended_routes::routes_through_a_connection_that_the_other_side_deleted_are_removed,
         ended_routes::routes_through_a_connection_that_ec2_no_longer_shows_are_reported,
         identities::a_namespace_that_is_not_allowed_makes_no_aws_call,
@@ -301,6 +309,7 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         accepter::adoption::a_connection_of_a_vpc_peering_without_tags_is_not_adopted,
         accepter::routes::two_requesters_with_one_cidr_block_are_reported_as_such,
         accepter::routes::excluded_destinations_and_tables_get_no_route_of_an_accepter,
+        accepter::routes::a_prefix_list_leads_to_the_requester_that_has_its_entries,
         accepter::routes::each_destination_leads_to_the_requester_that_has_it,
         accepter::routes::routes_to_a_requester_that_deleted_its_connection_are_removed,
         accepter::faults::a_missing_permission_blocks_nothing_else,

@@ -8,7 +8,7 @@ use environment::eventually;
 use serde_json::{Value, json};
 use vpc_peering_operator::api::DeletionPolicy;
 
-use super::accepter::end::{ACCOUNT, AccepterEnd, accept_any, request};
+use super::accepter::end::{ACCOUNT, AccepterEnd, accept_any, condition as condition_of, request};
 use super::world::{REGION, World, condition, connection_id};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -71,6 +71,36 @@ pub async fn without_a_default_the_region_is_required(world: World) -> Result<()
     ensure!(ready.message.contains("spec.requester.region") && ready.message.contains("--region"), "{}", ready.message);
     let status = object.status.as_ref().context("no status")?;
     ensure!(status.deletion_policy == Some(DeletionPolicy::Delete), "{status:?}");
+    Ok(())
+}
+
+pub async fn an_accepter_without_a_region_is_in_the_default_region(world: World) -> Result<()> {
+    let accepter = AccepterEnd::own(&world);
+    let spec = || json!({"accept": [accept_any(ACCOUNT, json!({}))], "region": null});
+    let running = world.operator.start().await?;
+    accepter.apply(spec()).await?;
+    let is_refused = |object: &vpc_peering_operator::api::VpcPeeringAccepter| {
+        condition_of(object, "Stalled").is_some_and(|stalled| {
+            stalled.reason == "InvalidRequest"
+                && ["spec.region", "--region"].iter().all(|part| stalled.message.contains(part))
+        })
+    };
+    accepter.until("the region is missing", is_refused).await?;
+    running.kill().await?;
+    // The accepter's VPC is in this region, and no other one has it.
+    let running = world.operator.clone().with("DEFAULT_REGION", REGION).start().await?;
+    let id = request(&world, &accepter, &world.requester).await?;
+    accepter.until_accepted(&id).await?;
+    running.kill().await?;
+    // The recorded region counts although the default is gone.
+    let _running = world.operator.start().await?;
+    let mut tagged = spec();
+    tagged["tags"] = json!([{"key": "stage", "value": "dev"}]);
+    accepter.apply(tagged).await?;
+    until_tagged(&world, &id, &[("stage", "dev")]).await?;
+    let object = accepter.until_accepted(&id).await?;
+    let end = object.status.and_then(|status| status.vpc).context("no VPC in the status")?;
+    ensure!(object.spec.region.is_none() && end.region == REGION, "{end:?}");
     Ok(())
 }
 

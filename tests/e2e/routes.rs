@@ -22,7 +22,8 @@ pub async fn through_peerings(ec2: &Ec2, vpc: &str) -> Result<BTreeSet<(String, 
         .flat_map(|table| {
             let id = table.route_table_id.unwrap_or_default();
             table.routes.unwrap_or_default().into_iter().filter_map(move |route| {
-                let destination = route.destination_cidr_block.or(route.destination_ipv6_cidr_block)?;
+                let block = route.destination_cidr_block.or(route.destination_ipv6_cidr_block);
+                let destination = block.or(route.destination_prefix_list_id)?;
                 Some((id.clone(), destination, route.vpc_peering_connection_id?))
             })
         })

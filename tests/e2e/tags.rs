@@ -8,7 +8,10 @@ use aws_sdk_ec2::types::Tag;
 use environment::eventually;
 use serde_json::json;
 
-use super::world::{World, connection_id};
+use vpc_peering_operator::api::{AccepterDecision, VpcPeeringAccepter};
+
+use super::accepter::end::{ACCOUNT, AccepterEnd, accept_any, condition as condition_of, entry, request};
+use super::world::{World, condition, connection_id};
 
 /// Waits until EC2 shows these tags beside the ownership tags.
 async fn until_tags(world: &World, id: &str, expected: &[(&str, &str)]) -> Result<()> {
@@ -54,6 +57,53 @@ pub async fn spec_edits_change_only_the_operators_tags(world: World) -> Result<(
             tags.iter().any(|tag| tag.key == "vpcpeering.dev/uid")
         })
         .await?;
+    Ok(())
+}
+
+/// The limits of each field allow more tags than EC2 does. Nothing is sent until they fit.
+pub async fn more_tags_than_ec2_allows_are_reported_before_any_call(world: World) -> Result<()> {
+    let defaults = (0..30).map(|number| format!("default-{number}=x")).collect::<Vec<_>>().join(",");
+    let _operator = world.operator.clone().with("DEFAULT_TAGS", &defaults).start().await?;
+    let tags =
+        |count| (0..count).map(|number| json!({"key": format!("own-{number}"), "value": "x"})).collect::<Vec<_>>();
+    world.apply(&world.manifest_with(json!({"tags": tags(17)}))).await?;
+    let object = world.until_stalled("InvalidRequest").await?;
+    let ready = condition(&object, "Ready").context("no Ready")?;
+    for part in ["51 different tags", "allows 50", "30 of --default-tags", "17 of spec.tags", "4 ownership tags"] {
+        ensure!(ready.message.contains(part), "{part}: {}", ready.message);
+    }
+    ensure!(world.calls("CreateVpcPeeringConnection").await? == 0 && world.calls("CreateTags").await? == 0);
+    world.apply(&world.manifest_with(json!({"tags": tags(16)}))).await?;
+    let object = world.until_ready().await?;
+    let id = connection_id(&object).context("no ID")?;
+    ensure!(world.user_tags(id).await?.len() == 46);
+
+    // An existing connection keeps its tags, and can be deleted.
+    world.apply(&world.manifest_with(json!({"tags": tags(20)}))).await?;
+    world.until_stalled("InvalidRequest").await?;
+    ensure!(world.user_tags(id).await?.len() == 46);
+    world.delete().await?;
+    world.until_gone().await?;
+    ensure!(world.live_peerings().await?.is_empty());
+
+    // A request is not accepted while its tags do not fit.
+    let accepted = world.calls("AcceptVpcPeeringConnection").await?;
+    let accepter = AccepterEnd::own(&world);
+    let spec = |count| json!({"accept": [accept_any(ACCOUNT, json!({}))], "tags": tags(count)});
+    accepter.apply(spec(17)).await?;
+    let id = request(&world, &accepter, &world.requester).await?;
+    let waits = |object: &VpcPeeringAccepter| {
+        entry(object, &id).is_some_and(|entry| {
+            entry.decision == AccepterDecision::Pending
+                && entry.message.as_ref().is_some_and(|message| message.contains("51 different tags"))
+        })
+    };
+    let object = accepter.until("the request waits", waits).await?;
+    ensure!(world.calls("AcceptVpcPeeringConnection").await? == accepted, "it was accepted");
+    let stalled = condition_of(&object, "Stalled").context("not stalled")?;
+    ensure!(stalled.reason == "InvalidRequest" && stalled.message.contains("17 of spec.tags"), "{stalled:?}");
+    accepter.apply(spec(16)).await?;
+    accepter.until_accepted(&id).await?;
     Ok(())
 }
 

@@ -132,7 +132,8 @@ mod tests {
         let route = |block: &str| ManagedRoute {
             side: Side::Requester,
             route_table_id: "rtb-11111111".into(),
-            destination_cidr_block: block.into(),
+            destination_cidr_block: Some(block.into()),
+            destination_prefix_list_id: None,
             vpc_peering_connection_id: id(),
         };
         let options = |side| Ec2Call::SetOptions { id: id(), side, allow_dns_resolution_from_remote_vpc: true };

@@ -3,6 +3,7 @@
 pub(super) mod dry_run;
 mod network;
 pub(super) mod peerings;
+mod prefix_lists;
 pub(super) mod routes;
 mod security_groups;
 mod subnets;
@@ -10,4 +11,5 @@ mod vpc_resources;
 mod vpcs;
 
 pub use peerings::{ACCEPTER_VPC_ID, CONNECTION_ID, REQUESTER_VPC_ID};
+pub use prefix_lists::PREFIX_LIST_ID;
 pub use vpc_resources::VPC_ID;

@@ -12,8 +12,9 @@ use super::VPC_ID;
 use crate::aws::ec2::Ec2;
 use crate::aws::error::AwsError;
 use crate::peering::network::{
-    Acl, AclEntry, Group, GroupRule, Interface, NetworkRoute, NetworkTable, Ports, RouteDestination, RulePeer, Subnet,
+    Acl, AclEntry, Group, GroupRule, Interface, NetworkRoute, NetworkTable, Ports, RulePeer, Subnet,
 };
+use crate::peering::routes::Destination;
 
 fn of_vpc(id: &str) -> Filter {
     Filter::builder().name(VPC_ID).values(id).build()
@@ -138,8 +139,8 @@ fn read_route(route: Route) -> Option<NetworkRoute> {
     let block = route.destination_cidr_block.as_ref().or(route.destination_ipv6_cidr_block.as_ref());
     Some(NetworkRoute {
         destination: match block {
-            Some(block) => RouteDestination::Block(block.parse().ok()?),
-            None => RouteDestination::PrefixList(route.destination_prefix_list_id.clone()?),
+            Some(block) => Destination::Cidr(block.parse().ok()?),
+            None => Destination::PrefixList(route.destination_prefix_list_id.clone()?),
         },
         is_blackhole: route.state == Some(RouteState::Blackhole),
         is_propagated: route.origin == Some(RouteOrigin::EnableVgwRoutePropagation),

@@ -11,21 +11,23 @@ use crate::api::ManagedRoute;
 use crate::aws::ec2::Ec2;
 use crate::aws::error::{AwsError, Class};
 use crate::aws::inventory::view::Page;
-use crate::peering::routes::{Route, RouteTable, Target};
+use crate::peering::routes::{Destination, Route, RouteTable, Target};
 
-/// A route's destination. EC2 has one parameter for each address family.
-struct Destination {
+/// A route's destination. EC2 has one parameter for each address family, and one for prefix lists.
+struct Parameters {
     ipv4: Option<String>,
     ipv6: Option<String>,
+    prefix_list: Option<String>,
 }
 
-impl Destination {
+impl Parameters {
     fn of(route: &ManagedRoute) -> Self {
-        let block = route.destination_cidr_block.clone();
+        let prefix_list = route.destination_prefix_list_id.clone();
         // EC2 rejects an invalid block in the IPv4 parameter with a clear message.
-        match block.parse() {
-            Ok(IpNet::V6(_)) => Self { ipv4: None, ipv6: Some(block) },
-            Ok(IpNet::V4(_)) | Err(_) => Self { ipv4: Some(block), ipv6: None },
+        let is_ipv6 = |block: &String| matches!(block.parse(), Ok(IpNet::V6(_)));
+        match route.destination_cidr_block.clone() {
+            Some(block) if is_ipv6(&block) => Self { ipv4: None, ipv6: Some(block), prefix_list },
+            ipv4 => Self { ipv4, ipv6: None, prefix_list },
         }
     }
 }
@@ -69,23 +71,26 @@ impl Ec2 {
     }
 
     pub(super) fn create_route_call(&self, region: &str, route: &ManagedRoute) -> CreateRouteFluentBuilder {
-        let Destination { ipv4, ipv6 } = Destination::of(route);
+        let Parameters { ipv4, ipv6, prefix_list } = Parameters::of(route);
         let call = self.write_client(region).create_route().route_table_id(&route.route_table_id);
         let call = call.set_destination_cidr_block(ipv4).set_destination_ipv6_cidr_block(ipv6);
+        let call = call.set_destination_prefix_list_id(prefix_list);
         call.vpc_peering_connection_id(&route.vpc_peering_connection_id)
     }
 
     pub(super) fn replace_route_call(&self, region: &str, route: &ManagedRoute) -> ReplaceRouteFluentBuilder {
-        let Destination { ipv4, ipv6 } = Destination::of(route);
+        let Parameters { ipv4, ipv6, prefix_list } = Parameters::of(route);
         let call = self.write_client(region).replace_route().route_table_id(&route.route_table_id);
         let call = call.set_destination_cidr_block(ipv4).set_destination_ipv6_cidr_block(ipv6);
+        let call = call.set_destination_prefix_list_id(prefix_list);
         call.vpc_peering_connection_id(&route.vpc_peering_connection_id)
     }
 
     pub(super) fn delete_route_call(&self, region: &str, route: &ManagedRoute) -> DeleteRouteFluentBuilder {
-        let Destination { ipv4, ipv6 } = Destination::of(route);
+        let Parameters { ipv4, ipv6, prefix_list } = Parameters::of(route);
         let call = self.write_client(region).delete_route().route_table_id(&route.route_table_id);
-        call.set_destination_cidr_block(ipv4).set_destination_ipv6_cidr_block(ipv6)
+        let call = call.set_destination_cidr_block(ipv4).set_destination_ipv6_cidr_block(ipv6);
+        call.set_destination_prefix_list_id(prefix_list)
     }
 }
 
@@ -110,20 +115,18 @@ fn is_current(association: &RouteTableAssociation) -> bool {
     !matches!(state, Some(RouteTableAssociationStateCode::Disassociated | RouteTableAssociationStateCode::Failed))
 }
 
-/// Skips a route to a prefix list: it cannot have the same destination as a managed route. Skips a propagated route: a
-/// static route to the same destination can exist beside it, and takes priority.
+/// Skips a propagated route: a static route to the same destination can exist beside it, and takes priority.
 /// <https://docs.aws.amazon.com/vpc/latest/userguide/route-tables-priority.html>
 fn read_route(route: aws_sdk_ec2::types::Route) -> Option<Route> {
     if route.origin == Some(RouteOrigin::EnableVgwRoutePropagation) {
         return None;
     }
-    let block = route.destination_cidr_block.as_ref().or(route.destination_ipv6_cidr_block.as_ref())?;
-    let destination: IpNet = block.parse().ok()?;
-    Some(Route {
-        destination: destination.trunc(),
-        is_blackhole: route.state == Some(RouteState::Blackhole),
-        target: target(route),
-    })
+    let block = route.destination_cidr_block.as_ref().or(route.destination_ipv6_cidr_block.as_ref());
+    let destination = match block {
+        Some(block) => Destination::Cidr(block.parse::<IpNet>().ok()?.trunc()),
+        None => Destination::PrefixList(route.destination_prefix_list_id.clone()?),
+    };
+    Some(Route { destination, is_blackhole: route.state == Some(RouteState::Blackhole), target: target(route) })
 }
 
 /// The target of a route. A route to an instance also has a network interface ID; the instance ID is the more useful one
@@ -182,12 +185,8 @@ mod tests {
         let tables = list(&ec2).await?;
         let table = tables.of_vpc(&ours).next().ok_or("no table")?.id.clone();
         for destination in ["10.1.0.0/16", "2001:db8::/56"] {
-            let through = |id: &str| ManagedRoute {
-                side: Side::Requester,
-                route_table_id: table.clone(),
-                destination_cidr_block: destination.into(),
-                vpc_peering_connection_id: id.to_owned(),
-            };
+            let block = Destination::Cidr(destination.parse()?);
+            let through = |id: &str| block.managed_route(Side::Requester, &table, id);
             let shown = async || -> Result<Vec<Target>, Box<dyn Error>> {
                 let tables = list(&ec2).await?;
                 let routes = tables.get(&table).into_iter().flat_map(|table| table.routes.clone());
@@ -209,7 +208,8 @@ mod tests {
         let gone = ManagedRoute {
             side: Side::Requester,
             route_table_id: "rtb-0123456789abcdef0".into(),
-            destination_cidr_block: "10.1.0.0/16".into(),
+            destination_cidr_block: Some("10.1.0.0/16".into()),
+            destination_prefix_list_id: None,
             vpc_peering_connection_id: first,
         };
         ec2.delete_route(REGION, &gone).await?;
@@ -246,7 +246,10 @@ mod tests {
             (to("10.2.0.0/16").instance_id("i-1").network_interface_id("eni-1"), Some(("10.2.0.0/16", "i-1", false))),
             (to("10.2.0.0/16").network_interface_id("eni-1"), Some(("10.2.0.0/16", "eni-1", false))),
             (to("10.3.0.0/16"), Some(("10.3.0.0/16", "a target of an unknown kind", false))),
-            (SdkRoute::builder().destination_prefix_list_id("pl-1").gateway_id("vpce-1"), None),
+            (
+                SdkRoute::builder().destination_prefix_list_id("pl-1").gateway_id("vpce-1"),
+                Some(("pl-1", "vpce-1", false)),
+            ),
             (
                 to("10.4.0.0/16").gateway_id("vgw-1").origin(RouteOrigin::CreateRoute),
                 Some(("10.4.0.0/16", "vgw-1", false)),

@@ -150,7 +150,9 @@ fn add_routes(object: &Value, name: &Name, ids: &Ids, inventory: &mut Inventory)
         let fields = ["vpcPeeringConnectionID", "vpcPeeringConnectionRef"];
         let connection = ids.get("VPCPeeringConnection", route, fields, Form::Id("pcx"), namespace);
         let ipv4 = field(route, "destinationCIDRBlock", Form::CidrBlock).with_context(context)?;
-        let destination = ipv4.or(field(route, "destinationIPv6CIDRBlock", Form::CidrBlock).with_context(context)?);
+        let ipv6 = field(route, "destinationIPv6CIDRBlock", Form::CidrBlock).with_context(context)?;
+        let list = || field(route, "destinationPrefixListID", Form::Id("pl")).with_context(context);
+        let destination = ipv4.or(ipv6).map_or_else(list, |block| Ok(Some(block)))?;
         let (Some(connection), Some(destination)) = (connection.with_context(context)?, destination) else { continue };
         let route = Route { table: table.clone(), destination, connection };
         if let Some(part) = inventory.add_route(route, vpc.as_deref()) {

@@ -174,14 +174,9 @@ fn add_connection(
 fn add_route(object: &Managed<'_>, tables: &BTreeMap<String, String>, inventory: &mut Inventory) -> anyhow::Result<()> {
     let table = object.get("routeTableId", Form::Id("rtb"))?;
     let ipv4 = object.get("destinationCidrBlock", Form::CidrBlock)?;
-    let destination = ipv4.or(object.get("destinationIpv6CidrBlock", Form::CidrBlock)?);
-    let (Some(table), Some(connection)) = (table, object.connection()?) else { return Ok(()) };
-    let Some(destination) = destination else {
-        let name = &object.name;
-        inventory.note(format!(
-            "{connection}: the route in {table} of {name} is not in the manifest, because a VpcPeering has no routes \
-             to prefix lists; keep it in Crossplane"
-        ));
+    let ipv6 = object.get("destinationIpv6CidrBlock", Form::CidrBlock)?;
+    let destination = ipv4.or(ipv6).or(object.get("destinationPrefixListId", Form::Id("pl"))?);
+    let (Some(table), Some(destination), Some(connection)) = (table, destination, object.connection()?) else {
         return Ok(());
     };
     let vpc = tables.get(&table).map(String::as_str);

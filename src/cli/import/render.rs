@@ -86,7 +86,7 @@ fn parts(peering: &Peering, spec: &VpcPeeringSpec, acts: [bool; 2]) -> BTreeSet<
     for routes in Side::BOTH.into_iter().filter_map(|side| spec.side(side).routes.as_ref()) {
         for table in &routes.route_tables.ids {
             let to = |destination: &String| Part::Route(id(), table.clone(), destination.clone());
-            parts.extend(routes.destination_cidr_blocks.iter().map(to));
+            parts.extend(routes.destination_cidr_blocks.iter().chain(&routes.destination_prefix_list_ids).map(to));
         }
     }
     parts

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
+use super::fields::Form;
 use super::model::{End, Peering};
 use crate::api::{RouteTableSelector, Routes, Side};
 
 /// The maximum number of items in the lists of `Routes`, as in its schema.
 const TABLES: usize = 200;
 const DESTINATIONS: usize = 50;
+const PREFIX_LISTS: usize = 10;
 
 /// The routes of an end. A spec creates each destination in each table, so that it describes the largest part of the
 /// existing routes to which it would add none. The rest stays in EC2 as it is, and is noted.
@@ -39,12 +41,21 @@ pub(super) fn routes(peering: &Peering, side: Side, acts: bool, notes: &mut BTre
         }
     }
     let route_tables = RouteTableSelector { ids: tables.into_iter().collect(), ..RouteTableSelector::default() };
-    let all = Routes { route_tables, ..Routes::default() };
-    Some(Routes { destination_cidr_blocks: destinations.into_iter().collect(), ..all })
+    let (destination_prefix_list_ids, destination_cidr_blocks) =
+        destinations.into_iter().partition(|destination| is_prefix_list(destination));
+    Some(Routes { route_tables, destination_cidr_blocks, destination_prefix_list_ids, ..Routes::default() })
 }
 
-/// Whether a destination lies within a CIDR block of the end. True if the blocks are not known.
+fn is_prefix_list(destination: &str) -> bool {
+    Form::Id("pl").accepts(destination)
+}
+
+/// Whether a destination lies within a CIDR block of the end. True if the blocks are not known, and for a prefix list:
+/// the operator checks its entries.
 fn leads_to(end: &End, destination: &str) -> bool {
+    if is_prefix_list(destination) {
+        return true;
+    }
     let Ok(destination) = destination.parse::<IpNet>() else { return false };
     let mut blocks = end.cidr_blocks.iter().filter_map(|block| block.parse::<IpNet>().ok());
     end.cidr_blocks.is_empty() || blocks.any(|block| block.contains(&destination))
@@ -60,7 +71,9 @@ fn largest_product(pairs: &BTreeSet<(String, String)>) -> Option<(BTreeSet<Strin
     candidates.extend(candidates.iter().cloned().reduce(|all, next| &all & &next));
     let mut best: Option<(BTreeSet<String>, BTreeSet<String>)> = None;
     for destinations in candidates {
-        let destinations: BTreeSet<_> = destinations.into_iter().take(DESTINATIONS).collect();
+        let (lists, blocks): (Vec<_>, Vec<_>) = destinations.into_iter().partition(|one| is_prefix_list(one));
+        let destinations = blocks.into_iter().take(DESTINATIONS).chain(lists.into_iter().take(PREFIX_LISTS));
+        let destinations: BTreeSet<_> = destinations.collect();
         let with_all = tables.iter().filter(|table| destinations.is_subset(&of(table)));
         let with_all: BTreeSet<_> = with_all.take(TABLES).cloned().collect();
         let size = with_all.len() * destinations.len();
@@ -81,13 +94,15 @@ mod tests {
         let all = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<BTreeSet<String>>();
         peering.accepter.cidr_blocks = all(&["10.2.0.0/16", "10.3.0.0/16"]);
         peering.requester.routes = [
-            ("rtb-1".into(), all(&["10.2.0.0/16", "10.3.0.0/16"])),
-            ("rtb-2".into(), all(&["10.2.0.0/16", "10.3.0.0/16"])),
+            ("rtb-1".into(), all(&["10.2.0.0/16", "10.3.0.0/16", "pl-11111111"])),
+            ("rtb-2".into(), all(&["10.2.0.0/16", "10.3.0.0/16", "pl-11111111"])),
             ("rtb-3".into(), all(&["10.2.0.0/16", "10.0.0.0/8"])),
         ]
         .into();
         let mut notes = BTreeSet::new();
         let found = routes(&peering, Side::Requester, true, &mut notes);
+        let lists = found.as_ref().map(|routes| routes.destination_prefix_list_ids.clone());
+        assert_eq!(lists, Some(vec!["pl-11111111".to_owned()]));
         let found = found.map(|routes| (routes.route_tables.ids, routes.destination_cidr_blocks));
         assert_eq!(
             found,

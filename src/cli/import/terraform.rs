@@ -191,19 +191,11 @@ fn dns(values: &Value, name: &str, authority: Authority) -> Option<Dns> {
     Dns::new(authority, block(values, name)["allow_remote_vpc_dns_resolution"].as_bool())
 }
 
-/// The destination of a route, IPv4 or IPv6. `None` for a prefix list, which the operator does not support.
+/// The destination of a route: an IPv4 or IPv6 block, or the ID of a prefix list.
 fn destination(route: &Value, prefix: &str) -> anyhow::Result<Option<String>> {
     let ipv4 = field(route, &format!("{prefix}cidr_block"), Form::CidrBlock)?;
-    Ok(ipv4.or(field(route, &format!("{prefix}ipv6_cidr_block"), Form::CidrBlock)?))
-}
-
-fn note_prefix_list(table: &str, route: &Value, connection: &str, inventory: &mut Inventory) {
-    if let Some(list) = route["destination_prefix_list_id"].as_str().filter(|list| !list.is_empty()) {
-        inventory.note(format!(
-            "{connection}: the route to {list:?} in {table} is not in the manifest, because a VpcPeering has no \
-             routes to prefix lists; keep it in Terraform"
-        ));
-    }
+    let ipv6 = field(route, &format!("{prefix}ipv6_cidr_block"), Form::CidrBlock)?;
+    Ok(ipv4.or(ipv6).or(field(route, "destination_prefix_list_id", Form::Id("pl"))?))
 }
 
 /// Adds an `aws_route`, and returns its table and destination.
@@ -216,9 +208,6 @@ fn add_route(
     let connection = field(values, "vpc_peering_connection_id", PCX)?;
     let (table, destination) = (field(values, "route_table_id", TABLE)?, destination(values, "destination_")?);
     let (Some(connection), Some(table), Some(destination)) = (&connection, &table, destination) else {
-        if let (Some(connection), Some(table)) = (connection, table) {
-            note_prefix_list(&table, values, &connection, inventory);
-        }
         inventory.terraform.insert((*address).to_owned(), None);
         return Ok(None);
     };
@@ -243,11 +232,7 @@ fn add_inline_routes(
         let context = || format!("route[{index}]");
         let connection = field(route, "vpc_peering_connection_id", PCX).with_context(context)?;
         let destination = destination(route, "").with_context(context)?;
-        let Some(connection) = connection else { continue };
-        let Some(destination) = destination else {
-            note_prefix_list(&table, route, &connection, inventory);
-            continue;
-        };
+        let (Some(connection), Some(destination)) = (connection, destination) else { continue };
         if separate.contains(&(table.clone(), destination.clone())) {
             continue;
         }

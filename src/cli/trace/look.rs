@@ -8,9 +8,10 @@ use crate::api::Side;
 use crate::aws::{Account, AwsError, Class, Filters, all_pages, calls};
 use crate::peering::dns::DnsAttributes;
 use crate::peering::network::{
-    Acl, Group, Interface, NetworkTable, PrefixLists, RouteDestination, RulePeer, Subnet, subnet_with, table_of,
+    Acl, Group, Interface, NetworkTable, PrefixLists, RulePeer, Subnet, subnet_with, table_of,
 };
 use crate::peering::preflight::Vpc;
+use crate::peering::routes::Destination;
 use crate::peering::{Connection, Snapshot};
 
 /// A part of the view. `Err` names the permission that is missing, or the error of AWS.
@@ -104,8 +105,8 @@ impl View {
         let table = subnet.zip(self.tables.as_ref().ok()).and_then(|(subnet, tables)| table_of(tables, &subnet.id));
         let routes = table.into_iter().flat_map(|table| &table.routes);
         let of_routes = routes.filter_map(|route| match &route.destination {
-            RouteDestination::PrefixList(id) => Some(id.clone()),
-            RouteDestination::Block(_) => None,
+            Destination::PrefixList(id) => Some(id.clone()),
+            Destination::Cidr(_) => None,
         });
         let rules = groups.iter().flat_map(|group| &group.rules);
         let of_rules = rules.filter_map(|rule| match &rule.peer {

@@ -8,9 +8,8 @@ use ipnet::IpNet;
 use super::hop::{Hop, Way};
 use super::line::{Line, Subject};
 use super::look::View;
-use crate::peering::network::{
-    NetworkRoute, NetworkTable, PrefixLists, RouteDestination, Subnet, best_route, table_of,
-};
+use crate::peering::network::{NetworkRoute, NetworkTable, PrefixLists, Subnet, best_route, table_of};
+use crate::peering::routes::Destination;
 
 /// The line on the route from a subnet to the other address. `None` if the tables could not be read.
 pub(super) fn toward(view: &View, lists: &PrefixLists, subnet: &Subnet, other: Hop<'_>, way: Way<'_>) -> Option<Line> {
@@ -98,7 +97,7 @@ fn create(view: &View, table: &str, block: &IpNet, way: Way<'_>) -> String {
     format!(
         "{spec}, or create the route: aws ec2 create-route --region {} --route-table-id {table} {} --vpc-peering-connection-id {}",
         view.region,
-        flag(&RouteDestination::Block(*block)),
+        flag(&Destination::Cidr(*block)),
         way.connection
     )
 }
@@ -115,11 +114,11 @@ fn replace(Crossing { view, table, way, .. }: &Crossing<'_>, route: &NetworkRout
 }
 
 /// The flag of the AWS CLI for a destination.
-fn flag(destination: &RouteDestination) -> String {
+fn flag(destination: &Destination) -> String {
     let name = match destination {
-        RouteDestination::Block(IpNet::V4(_)) => "cidr-block",
-        RouteDestination::Block(IpNet::V6(_)) => "ipv6-cidr-block",
-        RouteDestination::PrefixList(_) => "prefix-list-id",
+        Destination::Cidr(IpNet::V4(_)) => "cidr-block",
+        Destination::Cidr(IpNet::V6(_)) => "ipv6-cidr-block",
+        Destination::PrefixList(_) => "prefix-list-id",
     };
     format!("--destination-{name} {destination}")
 }
@@ -127,16 +126,16 @@ fn flag(destination: &RouteDestination) -> String {
 /// The destination of a route, with the block of a prefix list that matches.
 fn shown(route: &NetworkRoute, block: IpNet) -> String {
     match &route.destination {
-        RouteDestination::Block(block) => block.to_string(),
-        RouteDestination::PrefixList(id) => format!("{block} of {id}"),
+        Destination::Cidr(block) => block.to_string(),
+        Destination::PrefixList(id) => format!("{block} of {id}"),
     }
 }
 
 /// The prefix lists in the table that could not be read.
 fn unread(table: &NetworkTable, lists: &PrefixLists) -> Option<String> {
     let ids = table.routes.iter().filter_map(|route| match &route.destination {
-        RouteDestination::PrefixList(id) if !lists.contains_key(id) => Some(id.as_str()),
-        RouteDestination::PrefixList(_) | RouteDestination::Block(_) => None,
+        Destination::PrefixList(id) if !lists.contains_key(id) => Some(id.as_str()),
+        Destination::PrefixList(_) | Destination::Cidr(_) => None,
     });
     let ids = ids.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ");
     Some(ids).filter(|ids| !ids.is_empty())
@@ -183,9 +182,7 @@ fn elsewhere<'a>(
 ) -> Option<(&'a NetworkTable, &'a NetworkRoute, IpNet)> {
     let is_part = |block: IpNet| peer.iter().any(|peer| peer.contains(&block));
     table.routes.iter().find_map(|route| match &route.destination {
-        RouteDestination::Block(block) if route.target != way.connection && is_part(*block) => {
-            Some((table, route, *block))
-        }
-        RouteDestination::Block(_) | RouteDestination::PrefixList(_) => None,
+        Destination::Cidr(block) if route.target != way.connection && is_part(*block) => Some((table, route, *block)),
+        Destination::Cidr(_) | Destination::PrefixList(_) => None,
     })
 }

@@ -24,7 +24,7 @@ use crate::controller::security_groups;
 use crate::controller::state::Listings;
 use crate::peering::dns::DnsAttributes;
 use crate::peering::quota::Quotas;
-use crate::peering::routes::{RouteTables, Subnets};
+use crate::peering::routes::{NamedPrefixLists, PrefixLists, RouteTables, Subnets};
 use crate::peering::security_groups::SecurityGroupReferences;
 use crate::peering::vpc_peering::{AccepterView, Desired, Observation, Recorded, view};
 use crate::peering::{Authorized, Blocker, Connection, Endpoints, Owner, Snapshot, StatusCode};
@@ -60,6 +60,9 @@ struct Sources {
     route_tables: BTreeMap<Side, Arc<Inventory<RouteTables>>>,
     /// Those of the ends whose route tables the spec selects by subnet.
     subnets: BTreeMap<Side, Arc<Inventory<Subnets>>>,
+    /// Those of the ends whose routes lead to prefix lists, until the object is deleted: to remove routes, the operator
+    /// need not know the lists.
+    prefix_lists: BTreeMap<Side, Arc<Inventory<PrefixLists>>>,
 }
 
 /// Reads EC2's view.
@@ -70,7 +73,7 @@ pub(super) async fn observe(
     look: Look,
 ) -> Result<Observation, Blocked> {
     let recorded = recorded(object);
-    let sources = Sources::new(&object.spec, &recorded, peers);
+    let sources = Sources::new(object, &recorded, peers);
     let last_write = with_state(context, object, |state| {
         state.listings = sources.listings();
         state.last_write
@@ -87,6 +90,7 @@ pub(super) async fn observe(
     let look = Look { since: look.since.max(last_write), ..look };
     let tables = Box::pin(read(&sources.route_tables, peers, look)).await;
     let subnets = Box::pin(read(&sources.subnets, peers, look)).await;
+    let lists = Box::pin(prefix_lists(&sources.prefix_lists, &object.spec, peers, look)).await;
     let mut filters = first_filters(object, &recorded, &related);
     let mut listing = sources.requester.query(filters.clone(), look.since).await;
     loop {
@@ -110,7 +114,7 @@ pub(super) async fn observe(
         }
         observed.dns = Box::pin(dns_attributes(object, context, peers, &owner, &observed, look)).await;
         observed.security_groups = Box::pin(security_groups(object, context, peers, &observed, look)).await;
-        (observed.tables, observed.subnets) = (tables.clone(), subnets.clone());
+        (observed.tables, observed.subnets, observed.lists) = (tables.clone(), subnets.clone(), lists.clone());
         observed.quotas = quotas(peers, &tables);
         observed.accepter = Box::pin(accepter_view(&sources, peers, &observed, look)).await;
         add_state(object, context, peers, &recorded, &listing, &mut observed);
@@ -137,7 +141,8 @@ fn quotas(peers: &Peers, tables: &BTreeMap<Side, Result<Arc<RouteTables>, Blocke
 }
 
 impl Sources {
-    fn new(spec: &VpcPeeringSpec, recorded: &Recorded, peers: &Peers) -> Self {
+    fn new(object: &VpcPeering, recorded: &Recorded, peers: &Peers) -> Self {
+        let spec = &object.spec;
         let elsewhere = peers.accepter.as_ref().filter(|_| !peers.is_one_place);
         let has_routes =
             |side: &Side| spec.side(*side).routes.is_some() || recorded.routes.iter().any(|route| route.side == *side);
@@ -145,12 +150,15 @@ impl Sources {
         let needs_subnets =
             |side: &Side| spec.side(*side).routes.as_ref().is_some_and(|routes| routes.route_tables.is_by_subnet());
         let subnets = |side| Some((side, peers.account(side)?.subnets.of(&peers.ends.side(side).region)));
+        let needs_lists = |side: &Side| !is_deleted(object) && !named_lists(spec, *side).is_empty();
+        let lists = |side| Some((side, peers.account(side)?.prefix_lists.of(&peers.ends.side(side).region)));
         let tables = |side| Some((side, peers.account(side)?.route_tables.of(&peers.ends.side(side).region)));
         Self {
             requester: peers.requester.peerings.of(&peers.ends.requester.region),
             accepter: elsewhere.map(|account| account.peerings.of(&peers.ends.accepter.region)),
             route_tables: sides.filter_map(tables).collect(),
             subnets: Side::BOTH.into_iter().filter(needs_subnets).filter_map(subnets).collect(),
+            prefix_lists: Side::BOTH.into_iter().filter(needs_lists).filter_map(lists).collect(),
         }
     }
 
@@ -159,6 +167,7 @@ impl Sources {
             connections: std::iter::once(&self.requester).chain(&self.accepter).cloned().collect(),
             _route_tables: self.route_tables.values().cloned().collect(),
             _subnets: self.subnets.values().cloned().collect(),
+            _prefix_lists: self.prefix_lists.values().cloned().collect(),
         }
     }
 }
@@ -175,6 +184,29 @@ async fn read<V: View>(
         read.insert(*side, inventories::of_vpc(inventory, vpc_id, look.since).await);
     }
     read
+}
+
+/// The prefix lists that the routes of an end lead to.
+fn named_lists(spec: &VpcPeeringSpec, side: Side) -> &[String] {
+    let routes = spec.side(side).routes.as_ref();
+    routes.map(|routes| routes.destination_prefix_list_ids.as_slice()).unwrap_or_default()
+}
+
+/// The prefix lists of the spec at each end.
+async fn prefix_lists(
+    inventories: &BTreeMap<Side, Arc<Inventory<PrefixLists>>>,
+    spec: &VpcPeeringSpec,
+    peers: &Peers,
+    look: Look,
+) -> BTreeMap<Side, NamedPrefixLists> {
+    let mut lists = BTreeMap::new();
+    for (side, inventory) in inventories {
+        let Some(account) = peers.account(*side) else { continue };
+        let place = (&**account, peers.ends.side(*side).region.as_str());
+        let named = inventories::prefix_lists(inventory, place, named_lists(spec, *side), look.since).await;
+        lists.insert(*side, named);
+    }
+    lists
 }
 
 /// Filters for every connection that may be the object's own or stand in its way, in either direction.
@@ -304,6 +336,7 @@ fn watch_ids(object: &VpcPeering, context: &Context, peers: &Peers, recorded: &R
         .chain(&recorded.connection_id)
         .chain(&object.spec.vpc_peering_connection_id)
         // A change of a route table is reported by its VPC.
-        .chain(observed.tables.keys().map(|side| &peers.ends.side(*side).vpc_id));
+        .chain(observed.tables.keys().map(|side| &peers.ends.side(*side).vpc_id))
+        .chain(observed.lists.keys().flat_map(|side| named_lists(&object.spec, *side)));
     context.peerings.index.set(By::AwsId, &object.namespace().unwrap_or_default(), &object.name_any(), ids);
 }

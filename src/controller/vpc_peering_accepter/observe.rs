@@ -20,7 +20,7 @@ use crate::controller::inventories;
 use crate::controller::kind::{Look, has_finalizer, is_deleted, owner, reconcile_at, with_state};
 use crate::controller::state::Listings;
 use crate::peering::dns::DnsAttributes;
-use crate::peering::routes::{RouteTables, Subnets};
+use crate::peering::routes::{NamedPrefixLists, PrefixLists, RouteTables, Subnets};
 use crate::peering::snapshot::requests_to;
 use crate::peering::vpc_peering_accepter::{Desired, Observation, Recorded};
 use crate::peering::{Authorized, Blocker, Connection, Endpoint, Hint, Owner, Snapshot, StatusCode};
@@ -54,6 +54,8 @@ struct Sources {
     route_tables: Option<Arc<Inventory<RouteTables>>>,
     /// That of the subnets, if the spec selects route tables by subnet.
     subnets: Option<Arc<Inventory<Subnets>>>,
+    /// That of the prefix lists, if the routes lead to some, until the object is deleted.
+    prefix_lists: Option<Arc<Inventory<PrefixLists>>>,
 }
 
 /// Reads EC2's view.
@@ -77,6 +79,7 @@ pub(super) async fn observe(
     let since = look.since.max(last_write);
     let tables = read(sources.route_tables.as_ref(), vpc_id, since).await;
     let subnets = read(sources.subnets.as_ref(), vpc_id, since).await;
+    let lists = Box::pin(prefix_lists(sources.prefix_lists.as_ref(), object, accepter, since)).await;
     let quotas = accepter.account.quotas.of(region);
     let filters = related(&recorded, vpc_id);
     let mut listing = sources.connections.query(filters.clone(), since).await;
@@ -109,6 +112,7 @@ pub(super) async fn observe(
             route_answers: state.route_answers(&recorded.routes, context.started, window),
             tables: tables.clone(),
             subnets: subnets.clone(),
+            lists: lists.clone(),
             quotas,
             dns,
             connections,
@@ -129,10 +133,12 @@ impl Sources {
         let routes = object.spec.routes.as_ref();
         let has_routes = routes.is_some() || !recorded.routes.is_empty();
         let needs_subnets = routes.is_some_and(|routes| routes.route_tables.is_by_subnet());
+        let needs_lists = !is_deleted(object) && !named_lists(object).is_empty();
         Self {
             connections: account.peerings.of(&end.region),
             route_tables: has_routes.then(|| account.route_tables.of(&end.region)),
             subnets: needs_subnets.then(|| account.subnets.of(&end.region)),
+            prefix_lists: needs_lists.then(|| account.prefix_lists.of(&end.region)),
         }
     }
 
@@ -141,6 +147,7 @@ impl Sources {
             connections: vec![Arc::clone(&self.connections)],
             _route_tables: self.route_tables.iter().cloned().collect(),
             _subnets: self.subnets.iter().cloned().collect(),
+            _prefix_lists: self.prefix_lists.iter().cloned().collect(),
         }
     }
 }
@@ -152,6 +159,21 @@ async fn read<V: View>(
     since: Instant,
 ) -> Option<Result<Arc<V>, Blocker>> {
     Some(inventories::of_vpc(inventory?, vpc_id, since).await)
+}
+
+/// The prefix lists that the routes lead to.
+fn named_lists(object: &VpcPeeringAccepter) -> &[String] {
+    let routes = object.spec.routes.as_ref();
+    routes.map(|routes| routes.destination_prefix_list_ids.as_slice()).unwrap_or_default()
+}
+
+async fn prefix_lists(
+    inventory: Option<&Arc<Inventory<PrefixLists>>>,
+    object: &VpcPeeringAccepter,
+    Accepter { account, end, .. }: &Accepter,
+    since: Instant,
+) -> Option<NamedPrefixLists> {
+    Some(inventories::prefix_lists(inventory?, (account, &end.region), named_lists(object), since).await)
 }
 
 /// The DNS attributes of the VPC, if an accepted connection needs them.
@@ -230,6 +252,7 @@ fn proven(
 fn watch_ids(object: &VpcPeeringAccepter, context: &Context, vpc_id: &str, recorded: &Recorded, has_routes: bool) {
     let accepted = recorded.accepted().map(|record| record.vpc_peering_connection_id.clone());
     // A change of a route table is reported by its VPC.
-    let ids = accepted.chain([requests_to(vpc_id)]).chain(has_routes.then(|| vpc_id.to_owned()));
+    let lists = named_lists(object).iter().cloned();
+    let ids = accepted.chain([requests_to(vpc_id)]).chain(has_routes.then(|| vpc_id.to_owned())).chain(lists);
     context.accepters.index.set(By::AwsId, &object.namespace().unwrap_or_default(), &object.name_any(), ids);
 }

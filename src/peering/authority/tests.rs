@@ -20,7 +20,7 @@ use crate::api::{
 use crate::peering::connection::StatusCode;
 use crate::peering::plan::Plan;
 use crate::peering::preflight::Preflight;
-use crate::peering::routes::{Route, RouteAnswers, RouteChange, RouteTable, RouteTables, Target};
+use crate::peering::routes::{Destination, Route, RouteAnswers, RouteChange, RouteTable, RouteTables, Target};
 use crate::peering::settings::Settings;
 use crate::peering::snapshot::Snapshot;
 use crate::peering::testing::{another_owner, connection, ends, every_code, owner, permissions, spec, tags};
@@ -95,7 +95,8 @@ fn any_routes(side: Side) -> impl Strategy<Value = BTreeSet<ManagedRoute>> {
         (prop::sample::select(&IDS[..]), prop::sample::select(&BLOCKS[..])).prop_map(move |(id, block)| ManagedRoute {
             side,
             route_table_id: "rtb-1".into(),
-            destination_cidr_block: block.into(),
+            destination_cidr_block: Some(block.into()),
+            destination_prefix_list_id: None,
             vpc_peering_connection_id: id.into(),
         });
     prop::collection::btree_set(route, 0..4)
@@ -140,9 +141,9 @@ fn check_routes(
     is_own: impl Fn(&str) -> bool,
 ) -> Result<(), TestCaseError> {
     for change in changes {
-        let ManagedRoute { destination_cidr_block, vpc_peering_connection_id: id, .. } = change.route();
+        let id = &change.route().vpc_peering_connection_id;
         prop_assert!(is_own(id), "{change}: the connection belongs to another owner");
-        let destination = destination_cidr_block.parse().unwrap();
+        let destination = Destination::of(change.route()).unwrap();
         let shown = tables.get("rtb-1").unwrap().routes.iter().find(|route| route.destination == destination);
         match (change, shown.map(|route| &route.target)) {
             (RouteChange::Create(_), None) => {}

@@ -6,7 +6,7 @@ use crate::api::{ManagedRoute, PeeringOptions, Side, VpcInfo};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
 use crate::peering::dns::{DnsAttribute, DnsAttributes};
-use crate::peering::routes::{Route, RouteChange, RouteTable, RouteTables, Target};
+use crate::peering::routes::{Destination, Route, RouteChange, RouteTable, RouteTables, Target};
 use crate::peering::upkeep::UpkeepStep;
 
 /// Changes the tags of a connection.
@@ -73,8 +73,8 @@ pub(crate) fn blackhole(tables: &mut Arc<RouteTables>, id: &str) {
 
 /// Creates, replaces or deletes a route.
 pub(crate) fn change_route(tables: &mut Arc<RouteTables>, change: &RouteChange) {
-    let ManagedRoute { route_table_id, destination_cidr_block, vpc_peering_connection_id, .. } = change.route();
-    let Ok(destination) = destination_cidr_block.parse() else { return };
+    let ManagedRoute { route_table_id, vpc_peering_connection_id, .. } = change.route();
+    let Some(destination) = Destination::of(change.route()) else { return };
     change_tables(tables, |table| {
         if table.id != *route_table_id {
             return;
@@ -82,7 +82,7 @@ pub(crate) fn change_route(tables: &mut Arc<RouteTables>, change: &RouteChange) 
         table.routes.retain(|route| route.destination != destination);
         if !matches!(change, RouteChange::Delete(_)) {
             let target = Target::Peering(vpc_peering_connection_id.clone());
-            table.routes.push(Route { destination, target, is_blackhole: false });
+            table.routes.push(Route { destination: destination.clone(), target, is_blackhole: false });
         }
     });
 }

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 pub(crate) use acl::{Acl, AclEntry, Decision};
 pub(crate) use flow::{Flow, Ports, Protocol, Traffic};
-pub(crate) use routing::{NetworkRoute, NetworkTable, RouteDestination, best_route};
+pub(crate) use routing::{NetworkRoute, NetworkTable, best_route};
 pub(crate) use security_group::{Group, GroupRule, Peer, RulePeer, permitted};
 
 /// The entries of prefix lists, by ID. A list that could not be read is absent.

@@ -1,11 +1,11 @@
 //! The choice of a route.
 
-use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::PrefixLists;
+use crate::peering::routes::Destination;
 
 /// A route table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(crate) struct NetworkTable {
 /// A route of any kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NetworkRoute {
-    pub destination: RouteDestination,
+    pub destination: Destination,
     /// The ID of the target, or `local`.
     pub target: String,
     pub is_blackhole: bool,
@@ -28,29 +28,12 @@ pub(crate) struct NetworkRoute {
     pub is_propagated: bool,
 }
 
-/// The destination of a route.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum RouteDestination {
-    Block(IpNet),
-    /// The ID of a prefix list.
-    PrefixList(String),
-}
-
-impl fmt::Display for RouteDestination {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Block(block) => block.fmt(f),
-            Self::PrefixList(id) => f.write_str(id),
-        }
-    }
-}
-
 impl NetworkRoute {
     /// The most specific block of the destination that contains the address.
     fn block_with(&self, address: IpAddr, lists: &PrefixLists) -> Option<IpNet> {
         let blocks = match &self.destination {
-            RouteDestination::Block(block) => std::slice::from_ref(block),
-            RouteDestination::PrefixList(id) => lists.get(id).map(Vec::as_slice).unwrap_or_default(),
+            Destination::Cidr(block) => std::slice::from_ref(block),
+            Destination::PrefixList(id) => lists.get(id).map(Vec::as_slice).unwrap_or_default(),
         };
         blocks.iter().filter(|block| block.contains(&address)).max_by_key(|block| block.prefix_len()).copied()
     }
@@ -59,8 +42,8 @@ impl NetworkRoute {
     /// then a propagated route.
     fn rank(&self) -> u8 {
         match (self.is_propagated, &self.destination) {
-            (false, RouteDestination::Block(_)) => 2,
-            (false, RouteDestination::PrefixList(_)) => 1,
+            (false, Destination::Cidr(_)) => 2,
+            (false, Destination::PrefixList(_)) => 1,
             (true, _) => 0,
         }
     }
@@ -84,9 +67,9 @@ mod tests {
     use super::*;
 
     fn route(destination: &str, target: &str) -> NetworkRoute {
-        let block = destination.parse().map(RouteDestination::Block);
+        let block = destination.parse().map(Destination::Cidr);
         NetworkRoute {
-            destination: block.unwrap_or_else(|_| RouteDestination::PrefixList(destination.into())),
+            destination: block.unwrap_or_else(|_| Destination::PrefixList(destination.into())),
             target: target.into(),
             is_blackhole: false,
             is_propagated: target.starts_with("vgw-"),

@@ -50,5 +50,5 @@ impl DeletedRoutes {
 }
 
 fn place(route: &ManagedRoute) -> Place {
-    (route.side, route.route_table_id.clone(), route.destination_cidr_block.clone())
+    (route.side, route.route_table_id.clone(), route.destination().to_owned())
 }

@@ -32,10 +32,8 @@ impl fmt::Display for RouteChange {
             Self::Replace(_) => "replace",
             Self::Delete(_) => "delete",
         };
-        let ManagedRoute { route_table_id, destination_cidr_block, vpc_peering_connection_id, .. } = self.route();
-        write!(
-            f,
-            "{verb} the route to {destination_cidr_block} through {vpc_peering_connection_id} in {route_table_id}"
-        )
+        let ManagedRoute { route_table_id, vpc_peering_connection_id, .. } = self.route();
+        let destination = self.route().destination();
+        write!(f, "{verb} the route to {destination} through {vpc_peering_connection_id} in {route_table_id}")
     }
 }

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 
 use super::change::{RouteChange, RouteStep};
-use super::cidr::parse;
+use super::destination::Destination;
+use super::prefix_list_problem::PrefixListProblem;
 use super::problem::{RouteConflict, RouteProblem};
 use super::routing::Routing;
-use super::table::{Route, RouteEntry, is_ipv4};
-use super::wanted::wanted;
+use super::table::{Route, RouteEntry};
+use super::wanted::{Wanted, named, wanted};
 use crate::api::{ManagedRoute, Reason};
 use crate::peering::blocker::Blocker;
 
@@ -47,25 +48,19 @@ pub(crate) fn repair(routing: Routing<'_>) -> RoutesPlan {
 /// Without `keeps_record` the record stays as it is, because it disappears with the resource. An object that has grown
 /// to the size limit of the API server can then still be deleted.
 pub(crate) fn withdraw(routing: Routing<'_>, keeps_record: bool) -> RoutesPlan {
-    let surplus = wanted(routing, &mut Vec::new()).unwrap_or_default();
-    decide(routing, &BTreeSet::new(), &surplus, keeps_record)
+    decide(routing, &Wanted::default(), &named(routing), keeps_record)
 }
 
-/// The next step. The `wanted` entries get a route. At the `surplus` entries and at all other recorded entries, the
+/// The next step. The wanted entries get a route. Those of unread prefix lists stay as they are. At the `surplus` entries and at all other recorded entries, the
 /// routes of this resource are removed.
 ///
 /// No other entry is examined. A route through the connection that neither the record nor the spec names therefore
 /// stays: somebody else created it.
-fn decide(
-    routing: Routing<'_>,
-    wanted: &BTreeSet<RouteEntry>,
-    surplus: &BTreeSet<RouteEntry>,
-    keeps_record: bool,
-) -> RoutesPlan {
+fn decide(routing: Routing<'_>, wanted: &Wanted, surplus: &BTreeSet<RouteEntry>, keeps_record: bool) -> RoutesPlan {
     let of_this_end = routing.recorded.iter().filter(|route| route.side == routing.side);
-    let known =
-        of_this_end.filter_map(|route| Some((route.route_table_id.clone(), parse(&route.destination_cidr_block)?)));
-    let entries: BTreeSet<RouteEntry> = known.chain(wanted.iter().chain(surplus).cloned()).collect();
+    let known = of_this_end.filter_map(|route| Some((route.route_table_id.clone(), Destination::of(route)?)));
+    let entries = known.chain(wanted.entries.iter().chain(surplus).cloned());
+    let entries: BTreeSet<RouteEntry> = entries.filter(|entry| !wanted.unread.contains(entry)).collect();
     // The records of the other end stay, and so do the records that cannot be parsed.
     let mut draft = Draft {
         routing,
@@ -78,14 +73,9 @@ fn decide(
         awaits_ec2: false,
     };
     for entry in &entries {
-        draft.add(entry, wanted.contains(entry));
+        draft.add(entry, wanted.entries.contains(entry));
     }
     draft.finish(keeps_record)
-}
-
-/// The route table of an entry, and whether its destination is IPv4. AWS's quota counts the two families apart.
-fn family((table, destination): &RouteEntry) -> (String, bool) {
-    (table.clone(), is_ipv4(destination))
 }
 
 /// A plan under construction.
@@ -95,9 +85,10 @@ struct Draft<'a> {
     changes: Vec<RouteChange>,
     conflicts: Vec<RouteConflict>,
     problems: Vec<RouteProblem>,
-    /// The number of routes that the plan creates, by route table and address family.
+    /// The number of routes that the plan creates, by route table, and whether they are IPv4. AWS's quota counts the two
+    /// families apart.
     coming: BTreeMap<(String, bool), usize>,
-    /// The wanted destinations for which a route table has no room, by its ID.
+    /// The wanted CIDR blocks for which a route table has no room, by its ID.
     full: BTreeMap<String, Vec<IpNet>>,
     awaits_ec2: bool,
 }
@@ -107,18 +98,19 @@ impl Draft<'_> {
     fn add(&mut self, entry: &RouteEntry, is_wanted: bool) {
         let routing = self.routing;
         let shown: Vec<&Route> = routing.tables.at(routing.vpc_id, entry).collect();
-        let lacks_room = is_wanted
-            && shown.is_empty()
-            && routing.is_full(entry, self.coming.get(&family(entry)).copied().unwrap_or_default());
-        let connection = routing.connection.filter(|_| is_wanted && !lacks_room);
+        let load = routing.load(&entry.1);
+        let family = (entry.0.clone(), load.is_ipv4);
+        let coming = self.coming.get(&family).copied().unwrap_or_default();
+        let lacks_room = routing.full(entry, coming).filter(|_| is_wanted && shown.is_empty());
+        let connection = routing.connection.filter(|_| is_wanted && lacks_room.is_none());
         let records = routing.records(entry);
         if let Some(unproven) = shown.iter().find_map(|route| routing.unproven_target(route, &records)) {
             let ((route_table_id, destination), connection_id) = (entry.clone(), unproven.to_owned());
             self.problems.push(RouteProblem::Unproven { route_table_id, destination, connection_id });
             return;
         }
-        if lacks_room {
-            self.full.entry(entry.0.clone()).or_default().push(entry.1);
+        if let Some(used) = lacks_room {
+            self.add_full(entry, used);
         }
         let own = shown.iter().find_map(|route| Some((*route, routing.own_target(route, &records)?)));
         match (connection, own, shown.first()) {
@@ -135,7 +127,7 @@ impl Draft<'_> {
                 });
             }
             (Some(wanted), None, None) => {
-                *self.coming.entry(family(entry)).or_default() += 1;
+                *self.coming.entry(family).or_default() += load.routes;
                 self.changes.push(RouteChange::Create(routing.managed_route(wanted, entry)));
             }
             (None, Some((_, target)), _) => {
@@ -157,6 +149,21 @@ impl Draft<'_> {
         }
         if let Some(wanted) = connection.filter(|_| own.is_some() || shown.is_empty()) {
             self.record.insert(routing.managed_route(wanted, entry));
+        }
+    }
+
+    /// A route table has no room for a wanted entry beside its `used` routes.
+    fn add_full(&mut self, (table, destination): &RouteEntry, used: usize) {
+        match destination {
+            Destination::Cidr(block) => self.full.entry(table.clone()).or_default().push(*block),
+            Destination::PrefixList(id) => self.problems.push(RouteProblem::PrefixList(PrefixListProblem::NoRoom {
+                field: self.routing.field.to_owned(),
+                route_table_id: table.clone(),
+                id: id.clone(),
+                max_entries: self.routing.load(destination).routes,
+                used,
+                quota: self.routing.quota.limit,
+            })),
         }
     }
 
@@ -213,8 +220,13 @@ impl RoutesPlan {
         if !self.conflicts.is_empty() {
             return Reason::RouteConflict;
         }
-        let by_importance =
-            [Reason::RouteConflict, Reason::UnexpectedCidrBlock, Reason::InvalidRequest, Reason::RouteTableFull];
+        let by_importance = [
+            Reason::RouteConflict,
+            Reason::UnexpectedCidrBlock,
+            Reason::InvalidRequest,
+            Reason::PrefixListNotFound,
+            Reason::RouteTableFull,
+        ];
         by_importance.into_iter().find(has).unwrap_or(Reason::RouteTableNotFound)
     }
 }

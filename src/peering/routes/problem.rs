@@ -4,6 +4,8 @@ use std::fmt;
 
 use ipnet::IpNet;
 
+use super::destination::Destination;
+use super::prefix_list_problem::PrefixListProblem;
 use super::selection_problem::SelectionProblem;
 use super::table::Route;
 use crate::api::{Reason, Requester};
@@ -24,6 +26,7 @@ pub(crate) struct RouteConflict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RouteProblem {
     Selection(SelectionProblem),
+    PrefixList(PrefixListProblem),
     /// EC2 does not show the CIDR blocks of both ends. Until it does, the routes stay as they are.
     NoCidrBlocks,
     /// A destination does not lie within one CIDR block of the other end.
@@ -58,7 +61,7 @@ pub(crate) enum RouteProblem {
     /// resource.
     Unproven {
         route_table_id: String,
-        destination: IpNet,
+        destination: Destination,
         connection_id: String,
     },
     TooManyRoutes {
@@ -80,7 +83,8 @@ impl RouteProblem {
     /// The blocker of a read that the decision needs.
     pub(super) fn unreadable(&self) -> Option<&Blocker> {
         match self {
-            Self::Selection(SelectionProblem::UnreadableSubnets { blocker, .. }) => Some(blocker),
+            Self::Selection(SelectionProblem::UnreadableSubnets { blocker, .. })
+            | Self::PrefixList(PrefixListProblem::Unreadable { blocker, .. }) => Some(blocker),
             _ => None,
         }
     }
@@ -88,6 +92,7 @@ impl RouteProblem {
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::Selection(problem) => problem.reason(),
+            Self::PrefixList(problem) => problem.reason(),
             Self::NoCidrBlocks | Self::TooManyRoutes { .. } => Reason::RouteTableNotFound,
             Self::FullTable { .. } => Reason::RouteTableFull,
             Self::OutsideOtherEnd { .. } | Self::PartialExclusion { .. } | Self::NoIpv6 { .. } => {
@@ -124,6 +129,7 @@ impl fmt::Display for RouteProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Selection(problem) => problem.fmt(f),
+            Self::PrefixList(problem) => problem.fmt(f),
             Self::NoCidrBlocks => f.write_str("EC2 does not show the CIDR blocks of both ends yet"),
             Self::OutsideOtherEnd { field, destination, blocks } => {
                 let blocks = blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");

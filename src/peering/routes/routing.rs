@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::answers::RouteAnswers;
-use super::cidr::parse;
+use super::destination::Destination;
+use super::prefix_list::{Load, NamedPrefixLists, PrefixLists, load};
 use super::subnet::Subnets;
 use super::table::{Route, RouteEntry, RouteTables, Target};
 use super::trust::Trust;
@@ -34,6 +37,9 @@ pub(crate) struct Routing<'a> {
     pub others: &'a BTreeSet<String>,
     /// The other accepted connections that the resource records, by ID, for messages. Empty for a `VpcPeering`.
     pub siblings: &'a BTreeMap<String, RequestedConnection>,
+    /// The CIDR blocks of the requester of each other accepted connection that EC2 shows as active. Empty unless the spec
+    /// names prefix lists.
+    pub sibling_blocks: &'a [BTreeSet<IpNet>],
     /// This end, as the active connection shows it.
     pub own: &'a VpcInfo,
     /// The other end, as the active connection shows it.
@@ -47,6 +53,8 @@ pub(crate) struct Routing<'a> {
     pub tables: &'a RouteTables,
     /// The subnets of the account and region of this end, if the spec selects route tables by them.
     pub subnets: Option<&'a Result<Arc<Subnets>, Blocker>>,
+    /// The prefix lists that the spec names, if it names any. Routes can be removed without them.
+    pub lists: Option<&'a NamedPrefixLists>,
     /// The recorded routes of both ends. They include the routes through earlier connections to the same destinations.
     pub recorded: &'a BTreeSet<ManagedRoute>,
     /// EC2's answers to earlier calls. A recorded route leaves the record only if they prove that it is gone. A route
@@ -64,25 +72,33 @@ impl<'a> Routing<'a> {
         let is_of_entry = |route: &&ManagedRoute| {
             route.side == self.side
                 && route.route_table_id == *table
-                && parse(&route.destination_cidr_block) == Some(*destination)
+                && Destination::of(route).as_ref() == Some(destination)
         };
         self.recorded.iter().filter(is_of_entry).collect()
     }
 
-    /// Whether a route table has no room for a route beside those that it has and `coming` new ones.
-    pub(super) fn is_full(&self, (table, destination): &RouteEntry, coming: usize) -> bool {
-        let used = self.tables.get(table).map_or(0, |table| table.routes_of_family(destination)) + coming;
-        used >= self.quota.limit_beside(QuotaKind::RoutesPerTable, used)
+    /// The part of a route to the destination in AWS's quota.
+    pub(super) fn load(&self, destination: &Destination) -> Load {
+        load(destination, self.shown_lists())
+    }
+
+    fn shown_lists(&self) -> Option<&'a PrefixLists> {
+        self.lists.and_then(|lists| lists.shown.as_deref().ok())
+    }
+
+    /// The used part of AWS's quota if a route table has no room for a route beside those that it has and `coming` new
+    /// ones.
+    pub(super) fn full(&self, (table, destination): &RouteEntry, coming: usize) -> Option<usize> {
+        let lists = self.shown_lists();
+        let needed = self.load(destination);
+        let used = self.tables.get(table).map_or(0, |table| table.routes_of_family(needed.is_ipv4, lists)) + coming;
+        let limit = self.quota.limit_beside(QuotaKind::RoutesPerTable, used);
+        (used + needed.routes > limit).then_some(used)
     }
 
     /// The record of a route through a connection of the resource.
     pub(super) fn managed_route(&self, connection: &Authorized, (table, destination): &RouteEntry) -> ManagedRoute {
-        ManagedRoute {
-            side: self.side,
-            route_table_id: table.clone(),
-            destination_cidr_block: destination.to_string(),
-            vpc_peering_connection_id: connection.as_str().to_owned(),
-        }
+        destination.managed_route(self.side, table, connection.as_str())
     }
 
     /// The connection of a route that belongs to the resource. The target of such a route is one of these:

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 
+use super::destination::Destination;
+use super::prefix_list::{PrefixLists, load};
 use super::vpc_resources::{VpcResource, VpcResources};
 use crate::api::{RouteTableExclusion, RouteTableSelector};
 
@@ -28,7 +30,7 @@ pub(crate) struct RouteTable {
     pub subnet_ids: BTreeSet<String>,
     /// The tags that the describing account sees.
     pub tags: BTreeMap<String, String>,
-    /// Every static route to a CIDR block, including local routes. Propagated routes are left out: EC2 allows a static
+    /// Every static route, including local routes. Propagated routes are left out: EC2 allows a static
     /// route beside them.
     pub routes: Vec<Route>,
 }
@@ -36,7 +38,7 @@ pub(crate) struct RouteTable {
 /// A static route as EC2 shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
-    pub destination: IpNet,
+    pub destination: Destination,
     pub target: Target,
     /// Whether EC2 drops the traffic, because the target no longer exists.
     pub is_blackhole: bool,
@@ -52,7 +54,7 @@ pub(crate) enum Target {
 }
 
 /// A table and a destination. EC2 allows at most one static route for each.
-pub(super) type RouteEntry = (String, IpNet);
+pub(super) type RouteEntry = (String, Destination);
 
 /// All route tables of one account and region, at one time.
 pub(crate) type RouteTables = VpcResources<RouteTable>;
@@ -104,18 +106,16 @@ impl RouteTableSelector {
 
 impl RouteTable {
     /// The routes of an address family that count towards AWS's quota. Local routes do not.
-    pub(super) fn routes_of_family(&self, of: &IpNet) -> usize {
-        let is_counted = |route: &&Route| {
-            let is_local = matches!(&route.target, Target::Other(target) if target == LOCAL);
-            is_ipv4(&route.destination) == is_ipv4(of) && !is_local
-        };
-        self.routes.iter().filter(is_counted).count()
+    pub(super) fn routes_of_family(&self, is_ipv4: bool, lists: Option<&PrefixLists>) -> usize {
+        let is_counted = |route: &&Route| !matches!(&route.target, Target::Other(target) if target == LOCAL);
+        let loads = self.routes.iter().filter(is_counted).map(|route| load(&route.destination, lists));
+        loads.filter(|load| load.is_ipv4 == is_ipv4).map(|load| load.routes).sum()
     }
 
-    /// The routes of the address family with the most of them.
+    /// The routes of the address family with the most of them. A route to a prefix list counts as one: the lists are not
+    /// known here.
     pub(crate) fn most_routes(&self) -> usize {
-        let families = [Ipv4Net::default().into(), Ipv6Net::default().into()];
-        families.iter().map(|family| self.routes_of_family(family)).max().unwrap_or_default()
+        [true, false].into_iter().map(|is_ipv4| self.routes_of_family(is_ipv4, None)).max().unwrap_or_default()
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod exclusions;
 mod interleavings;
+mod prefix_lists;
 mod quotas;
 mod subnets;
 
@@ -89,9 +90,14 @@ fn requested() -> RequestedConnection {
 }
 
 fn managed(text: &str) -> ManagedRoute {
-    let [route_table_id, destination_cidr_block, vpc_peering_connection_id] =
-        text.split(' ').map(str::to_owned).collect::<Vec<_>>().try_into().unwrap();
-    ManagedRoute { side: Side::Requester, route_table_id, destination_cidr_block, vpc_peering_connection_id }
+    let [table, destination, connection] = text.split(' ').collect::<Vec<_>>().try_into().unwrap();
+    ManagedRoute {
+        side: Side::Requester,
+        route_table_id: table.to_owned(),
+        destination_cidr_block: Some(destination.to_owned()).filter(|text| !text.starts_with("pl-")),
+        destination_prefix_list_id: Some(destination.to_owned()).filter(|text| text.starts_with("pl-")),
+        vpc_peering_connection_id: connection.to_owned(),
+    }
 }
 
 fn record(entries: &[&str]) -> BTreeSet<ManagedRoute> {
@@ -99,8 +105,10 @@ fn record(entries: &[&str]) -> BTreeSet<ManagedRoute> {
 }
 
 fn to(selector: RouteTableSelector, destinations: &[&str]) -> Routes {
-    let destination_cidr_blocks = destinations.iter().map(|block| (*block).to_owned()).collect();
-    Routes { route_tables: selector, destination_cidr_blocks, ..Routes::default() }
+    let destinations = destinations.iter().map(|destination| (*destination).to_owned());
+    let (destination_prefix_list_ids, destination_cidr_blocks) =
+        destinations.partition(|destination| destination.starts_with("pl-"));
+    Routes { route_tables: selector, destination_cidr_blocks, destination_prefix_list_ids, ..Routes::default() }
 }
 
 fn main_table() -> RouteTableSelector {
@@ -135,10 +143,12 @@ struct Case {
     remembered: BTreeSet<Authorized>,
     others: BTreeSet<String>,
     siblings: BTreeMap<String, RequestedConnection>,
+    sibling_blocks: Vec<BTreeSet<IpNet>>,
     trust: Trust,
     answers: RouteAnswers,
     quota: Quota,
     subnets: Option<Result<Arc<Subnets>, Blocker>>,
+    lists: Option<NamedPrefixLists>,
 }
 
 impl Case {
@@ -157,10 +167,12 @@ impl Case {
             remembered: BTreeSet::new(),
             others: BTreeSet::new(),
             siblings: BTreeMap::new(),
+            sibling_blocks: Vec::new(),
             trust: Trust::all(),
             answers: RouteAnswers { is_settled: true, ..RouteAnswers::default() },
             quota: Quotas::default().routes_per_table,
             subnets: None,
+            lists: None,
         }
     }
 
@@ -175,12 +187,14 @@ impl Case {
             remembered: &self.remembered,
             others: &self.others,
             siblings: &self.siblings,
+            sibling_blocks: &self.sibling_blocks,
             own: &self.own,
             other: &self.other,
             shares_destinations: self.shares_destinations,
             trust: &self.trust,
             tables: &self.tables,
             subnets: self.subnets.as_ref(),
+            lists: self.lists.as_ref(),
             recorded: &self.recorded,
             answers: &self.answers,
             quota: self.quota,
@@ -205,10 +219,12 @@ fn short(plan: &RoutesPlan) -> Vec<String> {
         Some(RouteStep::Change(changes)) => changes.iter().map(ToString::to_string).collect(),
         Some(RouteStep::Record(record)) => {
             let text = |route: &ManagedRoute| {
-                let (table, destination) = (&route.route_table_id, &route.destination_cidr_block);
+                let (table, destination) = (&route.route_table_id, route.destination());
                 format!("record {table} {destination} {}", route.vpc_peering_connection_id)
             };
-            record.iter().map(text).chain(record.is_empty().then(|| "record nothing".to_owned())).collect()
+            let mut texts: Vec<_> = record.iter().map(text).collect();
+            texts.sort_unstable();
+            texts.into_iter().chain(record.is_empty().then(|| "record nothing".to_owned())).collect()
         }
     }
 }

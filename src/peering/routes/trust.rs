@@ -42,6 +42,13 @@ impl Trust {
         !self.denies(destination) && (self.all || self.by_destination || self.lists(destination))
     }
 
+    /// Whether an entry of a prefix list that another account owns may get a route. `blocks` are the CIDR blocks of the
+    /// other end.
+    pub(super) fn allows_entry(&self, entry: &IpNet, blocks: &BTreeSet<IpNet>) -> bool {
+        let is_in_allowed = || blocks.iter().any(|block| block.contains(entry) && self.allows(block));
+        !self.denies(entry) && (self.all || self.lists(entry) || is_in_allowed())
+    }
+
     fn denies(&self, block: &IpNet) -> bool {
         self.denied.iter().any(|denied| denied.contains(block) || block.contains(denied))
     }

@@ -5,26 +5,50 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 
 use super::cidr::{cidr_blocks, parse, parse_all};
+use super::destination::Destination;
+use super::listed::{Listed, listed};
 use super::problem::RouteProblem;
 use super::routing::Routing;
 use super::selection::selected_tables;
 use super::table::RouteEntry;
 use crate::api::Routes;
 
+/// The routes that the spec asks for.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    pub entries: BTreeSet<RouteEntry>,
+    /// Entries of prefix lists about which nothing is known. Their routes stay as they are.
+    pub unread: BTreeSet<RouteEntry>,
+}
+
+/// The entries of this end that the spec names: those that it asks for, and those of all of its prefix lists.
+pub(super) fn named(routing: Routing<'_>) -> BTreeSet<RouteEntry> {
+    let mut entries = wanted(routing, &mut Vec::new()).unwrap_or_default().entries;
+    if let Some(routes) = routing.routes.filter(|_| routing.connection.is_some()) {
+        let lists = routes.destination_prefix_list_ids.iter().cloned().map(Destination::PrefixList).collect();
+        let tables = selected_tables(routing, &routes.route_tables, &mut Vec::new()).unwrap_or_default();
+        entries.extend(product(&tables, &lists));
+    }
+    entries
+}
+
+fn product(tables: &BTreeSet<String>, destinations: &BTreeSet<Destination>) -> BTreeSet<RouteEntry> {
+    let of = |table: &String| destinations.iter().map(|to| (table.clone(), to.clone())).collect::<Vec<_>>();
+    tables.iter().flat_map(of).collect()
+}
+
 /// The entries that the spec asks for. `None` if EC2 does not show what the selection needs: the subnets of the spec, or
 /// the CIDR blocks of both ends.
-pub(super) fn wanted(routing: Routing<'_>, problems: &mut Vec<RouteProblem>) -> Option<BTreeSet<RouteEntry>> {
-    let Some(routes) = routing.routes.filter(|_| routing.connection.is_some()) else { return Some(BTreeSet::new()) };
+pub(super) fn wanted(routing: Routing<'_>, problems: &mut Vec<RouteProblem>) -> Option<Wanted> {
+    let Some(routes) = routing.routes.filter(|_| routing.connection.is_some()) else { return Some(Wanted::default()) };
     let mut unselected = Vec::new();
     let tables = selected_tables(routing, &routes.route_tables, &mut unselected);
     problems.extend(unselected.into_iter().map(RouteProblem::Selection));
     let tables = tables?;
-    let destinations = destinations(routing, routes, &tables, problems)?;
-    let entries =
-        |table: &String| destinations.iter().map(|destination| (table.clone(), *destination)).collect::<Vec<_>>();
-    let wanted: BTreeSet<RouteEntry> = tables.iter().flat_map(entries).collect();
+    let Listed { permitted: destinations, unread } = destinations(routing, routes, &tables, problems)?;
+    let (wanted, unread) = (product(&tables, &destinations), product(&tables, &unread));
     if wanted.len() <= routing.limit {
-        return Some(wanted);
+        return Some(Wanted { entries: wanted, unread });
     }
     problems.push(RouteProblem::TooManyRoutes {
         field: routing.field.to_owned(),
@@ -33,22 +57,37 @@ pub(super) fn wanted(routing: Routing<'_>, problems: &mut Vec<RouteProblem>) -> 
     });
     // Recorded entries come first. Otherwise a new table would displace the routes of another one.
     let (known, new): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|entry| !routing.records(entry).is_empty());
-    Some(known.into_iter().chain(new).take(routing.limit).collect())
+    Some(Wanted { entries: known.into_iter().chain(new).take(routing.limit).collect(), unread })
 }
 
-/// The destinations that may get routes. Each lies within one CIDR block of the other end, and has an address family of
-/// this end. `None` if EC2 does not show the blocks of both ends.
+/// The destinations that may get routes. Each CIDR block, and each entry of a prefix list, lies within one CIDR block of
+/// the other end, and has an address family of this end. `None` if EC2 does not show the blocks of both ends.
 fn destinations(
     routing: Routing<'_>,
     routes: &Routes,
     tables: &BTreeSet<String>,
     problems: &mut Vec<RouteProblem>,
-) -> Option<BTreeSet<IpNet>> {
+) -> Option<Listed> {
     let blocks = cidr_blocks(routing.other);
     if blocks.is_empty() || cidr_blocks(routing.own).is_empty() {
         problems.push(RouteProblem::NoCidrBlocks);
         return None;
     }
+    let mut unlisted = Vec::new();
+    let Listed { permitted, unread } = listed(routing, routes, &blocks, &mut unlisted);
+    problems.extend(unlisted.into_iter().map(RouteProblem::PrefixList));
+    let blocks = cidr_destinations(routing, routes, tables, blocks, problems).into_iter().map(Destination::Cidr);
+    Some(Listed { permitted: permitted.into_iter().chain(blocks).collect(), unread })
+}
+
+/// The CIDR blocks that may get routes.
+fn cidr_destinations(
+    routing: Routing<'_>,
+    routes: &Routes,
+    tables: &BTreeSet<String>,
+    blocks: BTreeSet<IpNet>,
+    problems: &mut Vec<RouteProblem>,
+) -> BTreeSet<IpNet> {
     let field = || format!("{}.destinationCidrBlocks", routing.field);
     // AWS does not document its answer to an IPv6 route in a VPC without IPv6, so the operator does not ask for one.
     let has_family = |block: &IpNet| matches!(block, IpNet::V4(_)) || !routing.own.ipv6_cidr_block_set.is_empty();
@@ -56,7 +95,7 @@ fn destinations(
     let is_excluded = |block: &IpNet| excluded.iter().any(|exclusion| exclusion.contains(block));
     let mut destinations = BTreeSet::new();
     let mut unexpected = BTreeSet::new();
-    if routes.destination_cidr_blocks.is_empty() {
+    if routes.destination_cidr_blocks.is_empty() && routes.destination_prefix_list_ids.is_empty() {
         (destinations, unexpected) = blocks
             .into_iter()
             .filter(has_family)
@@ -93,7 +132,7 @@ fn destinations(
         });
         problems.push(RouteProblem::UnexpectedCidrBlock { block, tables: tables.iter().cloned().collect(), to_allow });
     }
-    Some(destinations)
+    destinations
 }
 
 /// The excluded blocks that are smaller than a destination. A route leads to all of its destination, so that they have

@@ -49,6 +49,11 @@ pub(super) fn obtain(
     {
         return wait;
     }
+    let excess = |side| desired.excess_tags(sides_tagged_with(side, &observed.accepter));
+    let tagged_ends = Side::BOTH.into_iter().filter(|side| *side == Side::Requester || observed.has_accepter_tags());
+    if let Some(excess) = Blocker::join(tagged_ends.filter_map(excess).collect::<Vec<_>>().iter()) {
+        return excess.into();
+    }
     if let Some(older) = &observed.older_claim {
         return Plan::Stalled {
             reason: Reason::ConnectionNotOwned,

@@ -23,7 +23,7 @@ use crate::peering::owner::Owner;
 use crate::peering::plan::{Aspect, Refusal, Unseen};
 use crate::peering::preflight::Preflight;
 use crate::peering::quota::Quotas;
-use crate::peering::routes::{RouteAnswers, RouteTables, Subnets};
+use crate::peering::routes::{NamedPrefixLists, RouteAnswers, RouteTables, Subnets};
 use crate::peering::security_groups::SecurityGroupReferences;
 
 /// The desired state, and the object that it comes from.
@@ -70,6 +70,16 @@ impl<'a> Desired<'a> {
         let of_spec = self.defaults.with_tags(self.spec.tags.iter().chain(sides));
         let ownership = self.owner.tags().into_iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
         of_spec.into_iter().chain(ownership).collect()
+    }
+
+    /// The reason why EC2 would refuse the tags of these ends.
+    pub(super) fn excess_tags(&self, sides: &[Side]) -> Option<Blocker> {
+        let of_side = |side: &Side| match side {
+            Side::Requester => ("spec.requester.tags", self.spec.requester.tags.len()),
+            Side::Accepter => ("spec.accepter.tags", self.spec.accepter.tags.len()),
+        };
+        let fields = [("spec.tags", self.spec.tags.len())].into_iter().chain(sides.iter().map(of_side));
+        self.defaults.excess(&self.tags(sides), fields)
     }
 
     pub(crate) fn deletion_policy(&self) -> DeletionPolicy {
@@ -172,6 +182,8 @@ pub(crate) struct Observation {
     pub tables: BTreeMap<Side, Result<Arc<RouteTables>, Blocker>>,
     /// The subnets of each end whose route tables the spec selects by subnet.
     pub subnets: BTreeMap<Side, Result<Arc<Subnets>, Blocker>>,
+    /// The prefix lists of each end whose routes lead to some.
+    pub lists: BTreeMap<Side, NamedPrefixLists>,
     /// AWS's quotas at each end of [`tables`](Self::tables).
     pub quotas: BTreeMap<Side, Quotas>,
     /// The DNS attributes of the VPC of each end where the operator acts, if it has looked.
@@ -234,6 +246,11 @@ impl Observation {
             _ => self.shown().find(is_it),
         };
         step.is_shown(*side, connection.map(|connection| &**connection), self.dns.get(side))
+    }
+
+    /// Whether the accepter's end has tags of its own.
+    pub(super) fn has_accepter_tags(&self) -> bool {
+        matches!(self.accepter, AccepterView::Elsewhere(_))
     }
 
     /// Whether EC2 shows no connection that is, or may be, the owner's.

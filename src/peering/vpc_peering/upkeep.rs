@@ -158,8 +158,12 @@ fn tags(
     // Each end has tags of its own, and so an owner of its own.
     Some(match desired.authority().over(shown, Hint::Recorded) {
         Ok(target) => {
-            let wanted = desired.tags(sides_tagged_with(side, &observed.accepter));
-            upkeep::tags(side, wanted, managed, (&target, shown)).map(|step| Step::Upkeep { side, step })
+            let sides = sides_tagged_with(side, &observed.accepter);
+            match desired.excess_tags(sides) {
+                Some(excess) => AspectStatus::blocked(Aspect::Tags(side), excess),
+                None => upkeep::tags(side, desired.tags(sides), managed, (&target, shown))
+                    .map(|step| Step::Upkeep { side, step }),
+            }
         }
         Err(blocker) => AspectStatus::blocked(Aspect::Tags(side), blocker),
     })

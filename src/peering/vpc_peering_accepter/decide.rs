@@ -166,6 +166,7 @@ fn plan_at_rest(
             format!("{older} is older and decides on requests to {}; delete one of the two", desired.end.vpc_id),
         )
     });
+    let excess = desired.excess_tags();
     let missing = recorded.accepted().find(|record| {
         let is_shown = observed.connections.contains_key(&record.vpc_peering_connection_id);
         !is_shown && !observed.is_gone(record, settings)
@@ -175,8 +176,11 @@ fn plan_at_rest(
         let message = format!("waiting up to {window} s for EC2 to show {id} (eventual consistency)");
         Blocker::passing(Reason::AwaitingConsistency, message, MISSING_REQUEUE)
     });
-    let blockers =
-        older.iter().chain(&missing).chain(aspects.iter().filter_map(|aspect| aspect.status.blocker.as_ref()));
+    let blockers = older
+        .iter()
+        .chain(&missing)
+        .chain(&excess)
+        .chain(aspects.iter().filter_map(|aspect| aspect.status.blocker.as_ref()));
     if let Some(blocker) = Blocker::join(blockers) {
         return blocker.into();
     }

@@ -204,7 +204,11 @@ pub(super) fn judge_request(
         Ok(target) => target,
         Err(blocker) => return unless_accepted(AccepterDecision::Pending, blocker.message, None),
     };
-    match desired.rule(request) {
+    let rule = desired.rule(request);
+    if let (Rule::Accept, Some(excess)) = (&rule, desired.excess_tags()) {
+        return unless_accepted(AccepterDecision::Pending, excess.message, None);
+    }
+    match rule {
         Rule::Deny(reason) => {
             let step = desired.spec.reject.then(|| Step::Reject { id: target.clone() });
             unless_accepted(AccepterDecision::Denied, reason, step)

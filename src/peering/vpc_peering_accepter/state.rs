@@ -19,7 +19,7 @@ use crate::peering::limits::Permissions;
 use crate::peering::owner::Owner;
 use crate::peering::plan::{Aspect, Refusal, Unseen};
 use crate::peering::quota::Quotas;
-use crate::peering::routes::{RouteAnswers, RouteTables, Subnets};
+use crate::peering::routes::{NamedPrefixLists, RouteAnswers, RouteTables, Subnets};
 use crate::peering::settings::Settings;
 
 /// The desired state, and the object that it comes from.
@@ -61,6 +61,11 @@ impl<'a> Desired<'a> {
             permissions: self.permissions,
             is_cluster_unique: self.is_cluster_unique,
         }
+    }
+
+    /// The reason why EC2 would refuse the tags.
+    pub(super) fn excess_tags(&self) -> Option<Blocker> {
+        self.defaults.excess(&self.tags(), [("spec.tags", self.spec.tags.len())])
     }
 
     pub(crate) fn deletion_policy(&self) -> DeletionPolicy {
@@ -128,6 +133,8 @@ pub(crate) struct Observation {
     pub tables: Option<Result<Arc<RouteTables>, Blocker>>,
     /// The subnets of the VPC, if the spec selects route tables by subnet.
     pub subnets: Option<Result<Arc<Subnets>, Blocker>>,
+    /// The prefix lists of the spec, if its routes lead to some.
+    pub lists: Option<NamedPrefixLists>,
     /// AWS's quotas.
     pub quotas: Quotas,
     /// An older resource of this cluster that decides on requests to the same VPC: its kind and name.

@@ -393,7 +393,7 @@ fn a_block_that_is_added_later_withholds_no_other_route() {
     with_routes(&mut case, "10.1.0.0/16", None);
     let step = case.step();
     let Some(Step::Upkeep { step: UpkeepStep::RecordRoutes { routes }, .. }) = step else { panic!("{step:?}") };
-    assert_eq!(routes.into_iter().map(|route| route.destination_cidr_block).collect::<Vec<_>>(), ["10.1.0.0/16"]);
+    assert_eq!(routes.into_iter().map(|route| route.destination().to_owned()).collect::<Vec<_>>(), ["10.1.0.0/16"]);
 }
 
 #[test]
@@ -574,7 +574,8 @@ fn route(id: &str) -> ManagedRoute {
     ManagedRoute {
         side: Side::Accepter,
         route_table_id: "rtb-1".into(),
-        destination_cidr_block: "10.1.0.0/16".into(),
+        destination_cidr_block: Some("10.1.0.0/16".into()),
+        destination_prefix_list_id: None,
         vpc_peering_connection_id: id.into(),
     }
 }

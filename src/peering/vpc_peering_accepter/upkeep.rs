@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use ipnet::IpNet;
+
 use super::rules::{self, RouteRule};
 use super::state::{Desired, Observation, Recorded};
 use super::step::Step;
@@ -61,7 +63,11 @@ pub(super) fn aspects(
         return vec![ConnectionAspect::acceptance(id, Some(step), None)];
     };
     let managed: BTreeSet<ManagedTag> = record.managed_tags.iter().cloned().collect();
-    let mut statuses = vec![upkeep::tags(SIDE, desired.tags(), &managed, (target, connection))];
+    let tags = match desired.excess_tags() {
+        Some(excess) => AspectStatus::blocked(Aspect::Tags(SIDE), excess),
+        None => upkeep::tags(SIDE, desired.tags(), &managed, (target, connection)),
+    };
+    let mut statuses = vec![tags];
     let violation = violation(desired, recorded, connection);
     statuses.extend(violation.clone().map(|blocker| AspectStatus::blocked(Aspect::Acceptance, blocker)));
     if connection.code == StatusCode::Active {
@@ -281,6 +287,21 @@ impl Inputs<'_> {
         })
     }
 
+    /// The CIDR blocks of the requesters of the other accepted connections, if the spec names prefix lists.
+    fn sibling_blocks(&self) -> Vec<BTreeSet<IpNet>> {
+        let routes = self.desired.spec.routes.as_ref();
+        if routes.is_none_or(|routes| routes.destination_prefix_list_ids.is_empty()) {
+            return Vec::new();
+        }
+        let others =
+            self.recorded.accepted().map(|record| &record.vpc_peering_connection_id).filter(|id| *id != self.id);
+        let shown = others.filter_map(|id| self.observed.connections.get(id));
+        shown
+            .filter(|shown| shown.code == StatusCode::Active)
+            .map(|shown| routes::cidr_blocks(&shown.requester))
+            .collect()
+    }
+
     fn with_routing<T>(
         &self,
         (trust, asks_for_routes): (&Trust, bool),
@@ -310,12 +331,14 @@ impl Inputs<'_> {
             remembered: &remembered.cloned().collect(),
             others: &is_foreign.then(|| self.id.to_owned()).into_iter().collect(),
             siblings: &self.recorded.connections,
+            sibling_blocks: &self.sibling_blocks(),
             own,
             other,
             shares_destinations: true,
             trust,
             tables,
             subnets: observed.subnets.as_ref(),
+            lists: observed.lists.as_ref(),
             recorded: &through_this,
             answers: &observed.route_answers,
             quota: observed.quotas.routes_per_table,

@@ -82,6 +82,8 @@ impl AccepterEnd {
         for (key, value) in spec.as_object().into_iter().flatten() {
             manifest["spec"][key] = value.clone();
         }
+        // `null` removes a field.
+        manifest["spec"].as_object_mut().context("no spec")?.retain(|_, value| !value.is_null());
         Ok(self.api().patch(name, &PatchParams::apply("test").force(), &Patch::Apply(manifest)).await?)
     }
 

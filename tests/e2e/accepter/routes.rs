@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use vpc_peering_operator::api::VpcPeeringAccepter;
 
 use super::end::{ACCOUNT, AccepterEnd, LIMIT, accept_any, condition, request};
+use crate::prefix_lists;
 use crate::routes::through_peerings;
-use crate::world::World;
+use crate::world::{REGION, World};
 
 /// A hub that accepts the requests of two spokes, and a route to each destination.
 struct Hub {
@@ -120,6 +121,32 @@ pub async fn each_destination_leads_to_the_requester_that_has_it(world: World) -
     hub.end.apply(json!({"accept": [accept_any(ACCOUNT, json!({}))], "routes": routes})).await?;
     hub.until_told("Synced", &[]).await?;
     hub.until_routes(&[("10.81.0.0/16", 0), ("10.82.7.0/24", 1)]).await
+}
+
+/// A route table has one route to a list, so that all entries of the list must be those of one requester.
+pub async fn a_prefix_list_leads_to_the_requester_that_has_its_entries(world: World) -> Result<()> {
+    let lists = ["pl-0000000000000000a", "pl-0000000000000000b"];
+    let put = async |first: &[&str]| {
+        let second: &[&str] = &["10.82.7.0/24"];
+        prefix_lists::put(&world, &[(lists[0], ACCOUNT, REGION, first), (lists[1], ACCOUNT, REGION, second)]).await
+    };
+    put(&["10.81.0.0/16"]).await?;
+    let _operator = world.operator.start().await?;
+    let routes = json!({"routeTables": {"main": true}, "destinationPrefixListIds": lists});
+    let hub = Hub::with_spokes(&world, routes, &[&["10.81.0.0/16"], &["10.82.0.0/16"]]).await?;
+    hub.until_routes(&[(lists[0], 0), (lists[1], 1)]).await?;
+    hub.until_told("Synced", &[]).await?;
+    for (wrong, entry) in [(&["10.81.0.0/16", "10.82.0.0/16"][..], "10.82.0.0/16"), (&["10.83.0.0/16"], "10.83.0.0/16")]
+    {
+        put(wrong).await?;
+        hub.until_told("UnexpectedCidrBlock", &["spec.routes.destinationPrefixListIds", lists[0], entry]).await?;
+        hub.until_routes(&[(lists[1], 1)]).await?;
+    }
+    put(&["10.82.9.0/24"]).await?;
+    hub.until_routes(&[(lists[0], 1), (lists[1], 1)]).await?;
+    hub.end.delete().await?;
+    hub.end.until_gone().await?;
+    hub.until_routes(&[]).await
 }
 
 /// The requester deletes its connection while the operator is stopped. The tags in EC2 prove whose routes they are.

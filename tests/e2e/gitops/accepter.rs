@@ -11,7 +11,7 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use vpc_peering_operator::api::VpcPeeringAccepter;
 
-use super::health::{State, check, check_health, generalized};
+use super::health::{State, check, check_aspects, check_health, generalized};
 use super::{raw_of, run_gitops_json, until};
 use crate::world::{OTHER_ACCOUNT, REGION, World};
 
@@ -22,13 +22,15 @@ const ACCOUNT: &str = "111111111111";
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[rustfmt::skip]
-const STATES: [State; 12] = [
+const STATES: [State; 13] = [
     State { name: "fresh", reason: "", kstatus: "InProgress", argo_cd: "Progressing" },
     State { name: "idle", reason: "Synced", kstatus: "Current", argo_cd: "Healthy" },
     State { name: "accepted", reason: "Synced", kstatus: "Current", argo_cd: "Healthy" },
     // The spec wants these requests to stay pending.
     State { name: "denied", reason: "Synced", kstatus: "Current", argo_cd: "Healthy" },
     State { name: "at-capacity", reason: "Synced", kstatus: "Current", argo_cd: "Healthy" },
+    // The connection is active, and its options are not as the spec asks.
+    State { name: "options-blocked", reason: "DnsAttributeDisabled", kstatus: "Failed", argo_cd: "Degraded" },
     State { name: "throttled", reason: "Throttled", kstatus: "InProgress", argo_cd: "Progressing" },
     State { name: "unauthorized", reason: "Unauthorized", kstatus: "Failed", argo_cd: "Degraded" },
     State { name: "identity-not-found", reason: "IdentityNotFound", kstatus: "Failed", argo_cd: "Degraded" },
@@ -58,7 +60,7 @@ async fn check_state(world: &World, theirs: &Ec2, vpc: &str, state: &State) -> R
     let mut operator = if state.name == "fresh" { None } else { Some(world.operator.start().await?) };
     // The status code of the request that the other account sends, if it sends one.
     let code = match state.name {
-        "accepted" | "terminating" => Some("active"),
+        "accepted" | "options-blocked" | "terminating" => Some("active"),
         "denied" | "at-capacity" | "throttled" | "unauthorized" | "suspended" => Some("pending-acceptance"),
         _ => None,
     };
@@ -91,6 +93,7 @@ async fn check_state(world: &World, theirs: &Ec2, vpc: &str, state: &State) -> R
         "" => raw_of::<VpcPeeringAccepter>(world).await?,
         reason => until_reason(world, reason, code).await?,
     };
+    check_aspects(&object, state.name == "options-blocked")?;
     let kstatus = run_gitops_json(world, &["kstatus"], &object).await?;
     ensure!(kstatus["status"] == state.kstatus, "kstatus says {kstatus}");
     let test = match state.argo_cd {
@@ -112,6 +115,7 @@ fn manifest(world: &World, state: &State) -> Value {
         "denied" => json!({"deny": [{"ownerId": OTHER_ACCOUNT}]}),
         "at-capacity" => json!({"accept": accept, "maxConnections": 0}),
         "identity-not-found" => json!({"identityRef": {"name": "no-such-identity"}}),
+        "options-blocked" => json!({"accept": accept, "options": {"allowDnsResolutionFromRemoteVpc": true}}),
         "suspended" => json!({"accept": accept, "suspend": true}),
         "suspended-idle" => json!({"suspend": true}),
         _ => json!({"accept": accept}),

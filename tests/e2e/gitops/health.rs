@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use serde_json::{Value, json};
 
-use super::run_gitops_json;
+use super::{condition, run_gitops_json};
 use crate::world::World;
 
 /// Separates the text of an AWS error from the request ID in a condition.
@@ -53,6 +53,19 @@ pub async fn check_health(world: &World, kind: &str, state: &State, object: Valu
     let health = run_gitops_json(world, &["argocd", &script.to_string_lossy()], &object).await?;
     ensure!(health["status"] == state.argo_cd, "Argo CD says {health}");
     Ok(json!({"inputPath": input, "healthStatus": health}))
+}
+
+/// `Ready` is not True while `OptionsSynced` or `RoutesReady` is False. `is_blocked` says whether the options are.
+pub fn check_aspects(object: &Value, is_blocked: bool) -> Result<()> {
+    let status =
+        |kind| condition(object, kind).map_or("", |condition| condition["status"].as_str().unwrap_or_default());
+    let is_false = ["OptionsSynced", "RoutesReady"].map(status).contains(&"False");
+    ensure!(!is_false || status("Ready") != "True", "{object:#}");
+    if is_blocked {
+        ensure!(status("OptionsSynced") == "False" && status("Ready") == "False", "{object:#}");
+        ensure!(status("Stalled") == "True" && condition(object, "Reconciling").is_none(), "{object:#}");
+    }
+    Ok(())
 }
 
 /// Replaces names, IDs and times with constants, so that the object is the same in every run.

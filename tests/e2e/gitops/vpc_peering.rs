@@ -7,19 +7,21 @@ use aws_sdk_ec2::Client as Ec2;
 use environment::{RunningOperator, ec2, eventually, repository};
 use serde_json::{Value, json};
 
-use super::health::{State, check, check_health, generalized};
+use super::health::{State, check, check_aspects, check_health, generalized};
 use super::{KIND, raw, recorded_id, run_gitops_json, until_reason};
 use crate::world::{OTHER_ACCOUNT, World};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[rustfmt::skip]
-const STATES: [State; 17] = [
+const STATES: [State; 18] = [
     State { name: "fresh", reason: "", kstatus: "InProgress", argo_cd: "Progressing" },
     State { name: "initiating-request", reason: "InitiatingRequest", kstatus: "InProgress", argo_cd: "Progressing" },
     State { name: "pending-acceptance", reason: "PendingAcceptance", kstatus: "InProgress", argo_cd: "Suspended" },
     State { name: "provisioning", reason: "Provisioning", kstatus: "InProgress", argo_cd: "Progressing" },
     State { name: "active", reason: "Active", kstatus: "Current", argo_cd: "Healthy" },
+    // The connection is active, and its options are not as the spec asks.
+    State { name: "options-blocked", reason: "DnsAttributeDisabled", kstatus: "Failed", argo_cd: "Degraded" },
     State { name: "failed", reason: "Failed", kstatus: "Failed", argo_cd: "Degraded" },
     State { name: "rejected", reason: "Rejected", kstatus: "Failed", argo_cd: "Degraded" },
     State { name: "deleting", reason: "Deleting", kstatus: "InProgress", argo_cd: "Progressing" },
@@ -60,12 +62,18 @@ async fn check_state(world: &World, theirs: &Ec2, vpc: &str, state: &State) -> R
     if state.name == "observed" {
         create_connection(world).await?;
     }
-    world.apply(&world.manifest_with(spec(state, vpc))).await?;
+    let mut manifest = world.manifest_with(spec(state, vpc));
+    if state.name == "options-blocked" {
+        // Both VPCs lack `enableDnsHostnames`.
+        manifest["spec"]["requester"]["options"] = json!({"allowDnsResolutionFromRemoteVpc": true});
+    }
+    world.apply(&manifest).await?;
     reach(world, theirs, state, &mut operator).await?;
     let object = match state.reason {
         "" => raw(world).await?,
         reason => until_reason(world, reason).await?,
     };
+    check_aspects(&object, state.name == "options-blocked")?;
     check_kstatus(world, state, &object).await?;
     let row = match state.argo_cd {
         "" => None,

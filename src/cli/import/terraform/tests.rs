@@ -142,15 +142,18 @@ fn an_accepter_without_its_connection_has_the_right_ends() -> anyhow::Result<()>
 }
 
 #[test]
-fn routes_to_prefix_lists_stay_in_terraform() -> anyhow::Result<()> {
+fn routes_to_prefix_lists_are_read() -> anyhow::Result<()> {
     let mut state = state();
     let route = &mut state["values"]["root_module"]["resources"][3]["values"];
     route["destination_cidr_block"] = json!("");
-    route["destination_prefix_list_id"] = json!("pl-1");
+    route["destination_prefix_list_id"] = json!("pl-11111111");
     let mut inventory = Inventory::default();
     read(&state, &mut inventory)?;
-    assert_eq!(inventory.terraform["aws_route.all[\"peer\"]"], None);
-    assert!(inventory.notes.iter().any(|note| note.contains("the route to \"pl-1\" in rtb-11111111")), "{inventory:?}");
+    let routes = inventory.peerings.values().flat_map(|peering| peering.ends().map(|end| end.routes.clone()));
+    assert!(
+        routes.flatten().any(|(table, all)| table == "rtb-11111111" && all.contains("pl-11111111")),
+        "{inventory:?}"
+    );
     Ok(())
 }
 

@@ -50,7 +50,8 @@ fn requested() -> Resource {
     let route = RouteChange::Create(ManagedRoute {
         side: Side::Requester,
         route_table_id: "rtb-1".into(),
-        destination_cidr_block: "10.2.0.0/16".into(),
+        destination_cidr_block: Some("10.2.0.0/16".into()),
+        destination_prefix_list_id: None,
         vpc_peering_connection_id: NEW_CONNECTION.into(),
     });
     let routes =

@@ -11,12 +11,15 @@ use super::super::wanted::wanted;
 use super::super::{
     Route, RouteAnswers, RouteChange, RouteStep, RouteTable, RouteTables, Routing, Target, repair, withdraw,
 };
+use super::prefix_lists::named_list;
 use super::{Case, EARLIER, OURS, every_table, ids, main_table, managed, route, table, tags, to};
 use crate::api::{ManagedRoute, Routes};
 use crate::peering::authority::Authorized;
+use crate::peering::routes::Destination;
 
 const TABLES: [&str; 4] = ["main", "rtb-1", "rtb-2", "foreign"];
-const BLOCKS: [&str; 5] = ["10.1.0.0/16", "10.2.0.0/16", "2001:db8::/56", "10.9.0.0/16", "10.1.0.0/17"];
+/// `pl-1` is a prefix list of the other end's blocks.
+const BLOCKS: [&str; 6] = ["10.1.0.0/16", "10.2.0.0/16", "2001:db8::/56", "10.9.0.0/16", "10.1.0.0/17", "pl-1"];
 const TARGETS: [&str; 4] = [OURS, EARLIER, "pcx-other", "nat-1"];
 
 /// The largest lag of EC2's view, in passes.
@@ -62,7 +65,7 @@ enum Disturbance {
     /// EC2 shows its state from this many passes ago.
     Stale(usize),
     /// The user edits the spec.
-    Edit(Option<Routes>),
+    Edit(Box<Option<Routes>>),
 }
 
 fn disturbance() -> impl Strategy<Value = Disturbance> {
@@ -70,7 +73,7 @@ fn disturbance() -> impl Strategy<Value = Disturbance> {
         3 => Just(Disturbance::Nothing),
         2 => (0..4usize).prop_map(Disturbance::Crash),
         3 => (1..=LAG).prop_map(Disturbance::Stale),
-        1 => any_routes().prop_map(Disturbance::Edit),
+        1 => any_routes().prop_map(|routes| Disturbance::Edit(Box::new(routes))),
     ]
 }
 
@@ -94,7 +97,7 @@ impl Model {
         let routes = |id: &str| {
             let here = world.iter().filter(|((table, _), _)| table == id);
             here.map(|((_, destination), target)| Route {
-                destination: *destination,
+                destination: destination.clone(),
                 target: target.clone(),
                 is_blackhole: is_gone(target),
             })
@@ -105,8 +108,8 @@ impl Model {
 
     /// An EC2 call, and whether it succeeds. EC2 refuses to create a route that exists, and to replace one that does not.
     fn call(world: &mut World, change: &RouteChange) -> bool {
-        let ManagedRoute { route_table_id, destination_cidr_block, vpc_peering_connection_id, .. } = change.route();
-        let entry = (route_table_id.clone(), destination_cidr_block.parse().unwrap());
+        let ManagedRoute { route_table_id, vpc_peering_connection_id, .. } = change.route();
+        let entry = (route_table_id.clone(), Destination::of(change.route()).unwrap());
         let target = Target::Peering(vpc_peering_connection_id.clone());
         let exists = world.contains_key(&entry);
         match change {
@@ -127,7 +130,7 @@ impl Model {
         self.case.tables = Self::shown(&self.views[now.saturating_sub(1 + lag)], self.case.is_connected);
         self.case.answers.is_settled = now - self.last_creation > LAG;
         if let Disturbance::Edit(routes) = &disturbance {
-            self.case.routes = routes.clone();
+            self.case.routes = (**routes).clone();
         }
         let plan = decide(self.case.routing());
         let survives = if let Disturbance::Crash(changes) = disturbance { changes } else { usize::MAX };
@@ -182,7 +185,9 @@ fn any_history() -> impl Strategy<Value = History> {
 
 impl History {
     fn model(&self) -> Model {
-        let mut case = Case { recorded: self.recorded.clone(), ..Case::new(self.routes.clone(), &[], &[]) };
+        let (recorded, lists) = (self.recorded.clone(), Some(named_list()));
+        let mut case = Case { recorded, lists, ..Case::new(self.routes.clone(), &[], &[]) };
+        case.own.owner_id = Some("111111111111".into());
         case.tables = Model::shown(&self.world, true);
         Model { case, views: vec![self.world.clone()], last_creation: 0 }
     }
@@ -190,7 +195,7 @@ impl History {
     /// The entries that any version of the spec asks for.
     fn ever_wanted(&self) -> BTreeSet<RouteEntry> {
         let edits = self.disturbances.iter().filter_map(|disturbance| match disturbance {
-            Disturbance::Edit(routes) => Some(routes.clone()),
+            Disturbance::Edit(routes) => Some((**routes).clone()),
             _ => None,
         });
         let specs = edits.chain([self.routes.clone()]);
@@ -200,7 +205,7 @@ impl History {
     fn records(&self, entry: &RouteEntry) -> impl Iterator<Item = &ManagedRoute> {
         let destination = entry.1.to_string();
         let is_entry =
-            move |route: &&ManagedRoute| route.route_table_id == entry.0 && route.destination_cidr_block == destination;
+            move |route: &&ManagedRoute| route.route_table_id == entry.0 && route.destination() == destination;
         self.recorded.iter().filter(is_entry)
     }
 
@@ -223,7 +228,7 @@ impl History {
 }
 
 fn wanted_entries(case: &Case) -> BTreeSet<RouteEntry> {
-    wanted(case.routing(), &mut Vec::new()).unwrap().into_iter().collect()
+    wanted(case.routing(), &mut Vec::new()).unwrap().entries
 }
 
 fn ours() -> Target {
@@ -262,7 +267,7 @@ fn check_other_routes(model: &Model, history: &History, foreign: &World) -> Resu
         prop_assert!(is_expected, "orphaned: {:?} {:?}", entry, target);
     }
     for route in &model.case.recorded {
-        let entry = (route.route_table_id.clone(), route.destination_cidr_block.parse().unwrap());
+        let entry = (route.route_table_id.clone(), Destination::of(route).unwrap());
         prop_assert_eq!(model.world().get(&entry), Some(&ours()), "recorded but missing: {:?}", route);
     }
     Ok(())
@@ -314,7 +319,7 @@ proptest! {
         model.rest(|routing| withdraw(routing, true));
         prop_assert!(model.case.recorded.is_empty(), "{:?}", model.case.recorded);
         for route in &recorded {
-            let entry = (route.route_table_id.clone(), route.destination_cidr_block.parse().unwrap());
+            let entry = (route.route_table_id.clone(), Destination::of(route).unwrap());
             prop_assert!(model.world().get(&entry) != Some(&ours()), "left: {:?}", entry);
         }
         check_foreign_routes(&model, &foreign)?;

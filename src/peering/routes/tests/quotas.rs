@@ -16,7 +16,7 @@ fn full(id: &str, count: u8) -> RouteTable {
 /// The recorded routes of the next step.
 fn recorded(plan: &RoutesPlan) -> Vec<(&str, &str)> {
     let Some(RouteStep::Record(record)) = &plan.step else { panic!("{plan:?}") };
-    record.iter().map(|route| (route.route_table_id.as_str(), route.destination_cidr_block.as_str())).collect()
+    record.iter().map(|route| (route.route_table_id.as_str(), route.destination())).collect()
 }
 
 #[test]

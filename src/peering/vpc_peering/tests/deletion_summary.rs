@@ -23,7 +23,8 @@ fn with_routes(mut case: Case) -> Case {
         case.recorded.routes.insert(ManagedRoute {
             side,
             route_table_id: format!("rtb-{side}"),
-            destination_cidr_block: destination.into(),
+            destination_cidr_block: Some(destination.into()),
+            destination_prefix_list_id: None,
             vpc_peering_connection_id: "pcx-1".into(),
         });
     }
@@ -110,7 +111,8 @@ fn the_summary_has_a_limited_size() {
     case.recorded.routes = (0..1000)
         .map(|number| ManagedRoute {
             side: Side::Requester,
-            destination_cidr_block: format!("10.{}.{}.0/24", number / 256, number % 256),
+            destination_cidr_block: Some(format!("10.{}.{}.0/24", number / 256, number % 256)),
+            destination_prefix_list_id: None,
             ..some.clone()
         })
         .collect();

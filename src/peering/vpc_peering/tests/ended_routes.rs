@@ -26,7 +26,8 @@ fn route(side: Side, destination: &str, id: &str) -> ManagedRoute {
     ManagedRoute {
         side,
         route_table_id: format!("rtb-{side}"),
-        destination_cidr_block: destination.into(),
+        destination_cidr_block: Some(destination.into()),
+        destination_prefix_list_id: None,
         vpc_peering_connection_id: id.into(),
     }
 }

@@ -76,7 +76,8 @@ fn a_recorded_route_through_an_observed_connection_is_not_changed() {
     case.recorded.routes = [crate::api::ManagedRoute {
         side: Side::Requester,
         route_table_id: "rtb-1".into(),
-        destination_cidr_block: "10.2.0.0/16".into(),
+        destination_cidr_block: Some("10.2.0.0/16".into()),
+        destination_prefix_list_id: None,
         vpc_peering_connection_id: "pcx-1".into(),
     }]
     .into();

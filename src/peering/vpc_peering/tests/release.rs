@@ -8,7 +8,8 @@ fn route() -> ManagedRoute {
     ManagedRoute {
         side: Side::Requester,
         route_table_id: "rtb-1".into(),
-        destination_cidr_block: "10.2.0.0/16".into(),
+        destination_cidr_block: Some("10.2.0.0/16".into()),
+        destination_prefix_list_id: None,
         vpc_peering_connection_id: "pcx-1".into(),
     }
 }
@@ -62,7 +63,7 @@ fn the_record_says_what_stays_in_aws() {
     }
     assert_eq!(recorded_in_aws(Some(&status)), [routes], "the connection has ended");
     status.routes =
-        (0..7).map(|n| ManagedRoute { destination_cidr_block: format!("10.{n}.0.0/16"), ..route() }).collect();
+        (0..7).map(|n| ManagedRoute { destination_cidr_block: Some(format!("10.{n}.0.0/16")), ..route() }).collect();
     let listed = recorded_in_aws(Some(&status));
     assert!(listed[0].ends_with("10.4.0.0/16 in rtb-1, and 2 more"), "{listed:?}");
     status.ownership = Some(Ownership::Observed);

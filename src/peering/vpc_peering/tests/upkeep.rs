@@ -206,3 +206,37 @@ fn the_operators_tags_are_repaired_and_foreign_tags_stay() {
         assert_eq!(case.summary(), settled);
     }
 }
+
+#[test]
+fn more_tags_than_ec2_allows_block_the_request_and_later_changes() {
+    let tags = |name: &str, count| {
+        let tag = |number| crate::api::Tag { key: format!("{name}-{number}"), value: String::new() };
+        (0..count).map(tag).collect::<Vec<_>>()
+    };
+    let full = |case: Case| {
+        let mut case = case;
+        case.observed.accepter = AccepterView::Same;
+        (case.spec.tags, case.spec.requester.tags) = (tags("all", 36), tags("ours", 10));
+        case
+    };
+    let blocked = "stalled: InvalidRequest";
+    for start in [Case::new(), Case::showing(connection(StatusCode::Active))] {
+        let mut case = full(start);
+        assert_ne!(case.summary(), blocked, "50 tags");
+        case.spec.accepter.tags = tags("ours", 2);
+        assert_ne!(case.summary(), blocked, "equal keys count once");
+        case.spec.accepter.tags = tags("theirs", 1);
+        assert_eq!(case.summary(), blocked);
+        let Plan::Stalled { message, .. } = case.decide() else { panic!("not stalled") };
+        for part in ["51", "36 of spec.tags", "10 of spec.requester.tags", "1 of spec.accepter.tags", "4 ownership"] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        case.deleted = true;
+        assert_ne!(case.summary(), blocked, "the deletion goes on");
+    }
+    // The accepter's account keeps the tags of its end.
+    let mut case = full(Case::new());
+    case.spec.accepter.tags = tags("theirs", 10);
+    case.observed.accepter = AccepterView::Elsewhere(Ok(None));
+    assert_ne!(case.summary(), blocked);
+}

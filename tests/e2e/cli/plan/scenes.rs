@@ -75,6 +75,8 @@ const WIDER: &str = r#"{"requester": {"routes": {"routeTables": {"main": true},
     "destinationCidrBlocks": ["10.2.0.0/17"]}}}"#;
 const EXCLUDED: &str = r#"{"requester": {"routes": {"routeTables": {"all": true},
     "excludeCidrBlocks": ["10.2.0.0/16"]}}}"#;
+const LISTS: &str = r#"{"requester": {"routes": {"routeTables": {"main": true},
+    "destinationPrefixListIds": ["pl-0000000000000000a"]}}}"#;
 const TAGS: &str = r#"{"tags": [{"key": "team", "value": "a"}], "accepter": {"tags": [{"key": "end", "value": "b"}]}}"#;
 const OPTIONS: &str = r#"{"requester": {"options": {"allowDnsResolutionFromRemoteVpc": true}},
     "accepter": {"options": {"allowDnsResolutionFromRemoteVpc": true}}}"#;
@@ -130,6 +132,7 @@ fn peerings() -> Vec<Row> {
         ("new-routes-far", FAR, Nothing, Apply(ROUTES), false),
         ("new-narrow-route", NEAR, Nothing, Apply(WIDER), false),
         ("new-without-excluded", NEAR, Nothing, Apply(EXCLUDED), false),
+        ("new-prefix-list", NEAR, Nothing, Apply(LISTS), false),
         ("new-tags", NEAR, Nothing, Apply(TAGS), false),
         ("new-tags-far", FAR, Nothing, Apply(TAGS), false),
         ("new-options", NEAR, Nothing, Apply(OPTIONS), false),
@@ -153,6 +156,7 @@ fn peerings() -> Vec<Row> {
         ("add-routes", FAR, Spec("{}"), Apply(ROUTES), false),
         ("remove-routes", FAR, Spec(ROUTES), Apply("{}"), false),
         ("narrow-routes", NEAR, Spec(ROUTES), Apply(WIDER), false),
+        ("prefix-list-instead", NEAR, Spec(ROUTES), Apply(LISTS), false),
         ("add-tags", FAR, Spec("{}"), Apply(TAGS), false),
         ("remove-tags", FAR, Spec(TAGS), Apply("{}"), false),
         ("exclude-routes", NEAR, Spec(ROUTES), Apply(EXCLUDED), false),
@@ -188,6 +192,7 @@ fn drifts() -> Vec<Row> {
         ("no-recreate", NEAR, Spec("{}"), DeleteConnection, true),
         ("delete", NEAR, Spec("{}"), Delete, false),
         ("delete-routes", NEAR, Spec(ROUTES), Delete, false),
+        ("delete-prefix-list", NEAR, Spec(LISTS), Delete, false),
         ("delete-all-far", FAR, Spec(ALL), Delete, false),
         ("delete-pending", NEAR, Shows(MANUAL, PENDING), Delete, false),
         ("retain", NEAR, Spec(r#"{"deletionPolicy": "Retain"}"#), Delete, false),

@@ -17,6 +17,7 @@ use super::calls;
 use super::scenes::{Before, Change, End, Kind, Scene};
 use crate::accepter::end::{ACCOUNT, accept_any};
 use crate::both_ends::BothEnds;
+use crate::prefix_lists;
 use crate::world::{REGION, World};
 
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -36,6 +37,9 @@ impl Staged {
             ends.accepter_vpc = ec2::create_vpc(&ends.accepter, "10.1.128.0/20").await?;
             ends.manifest["spec"]["accepter"]["vpcId"] = json!(ends.accepter_vpc);
         }
+        // The list of the scenes with prefix lists.
+        let blocks: &[&str] = &["10.2.0.0/16"];
+        prefix_lists::put(world, &[("pl-0000000000000000a", ACCOUNT, REGION, blocks)]).await?;
         if scene.kind == Kind::Accepter {
             ends.manifest["kind"] = json!("VpcPeeringAccepter");
             let mut spec = ends.manifest["spec"]["accepter"].take();

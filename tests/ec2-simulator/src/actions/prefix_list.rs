@@ -17,9 +17,6 @@ const FILTERS: &[&str] = &["owner-id", "prefix-list-id", "prefix-list-name", "ta
 /// The sizes of a page of both actions.
 const SIZES: RangeInclusive<usize> = 1..=100;
 
-/// The version of every list. The simulator changes none.
-const VERSION: u64 = 1;
-
 /// <https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeManagedPrefixLists.html>
 pub(super) struct Describe(Listing);
 
@@ -54,7 +51,7 @@ fn write(xml: &mut Xml, world: &World, call: &Call, list: &PrefixList) {
     );
     xml.text("prefixListName", &list.name);
     xml.text("maxEntries", list.max_entries);
-    xml.text("version", VERSION);
+    xml.text("version", list.version);
     write_tags(xml, world.shown_tags(&call.location, &list.id));
     xml.text("ownerId", &location.account);
 }
@@ -86,7 +83,8 @@ impl Handler for Entries {
 
     fn handle(self, world: &mut World, context: &Context<'_>) -> Result<Xml> {
         let list = world.prefix_list(&context.call, &self.id)?;
-        if let Some(version) = self.version.filter(|version| *version != VERSION) {
+        // EC2 keeps old versions. The simulator keeps the current one.
+        if let Some(version) = self.version.filter(|version| *version != list.version) {
             let message = format!("The prefix list {} has no version {version}.", list.id);
             return Err(Error::new("InvalidParameterValue", message));
         }

@@ -24,9 +24,17 @@ pub struct PrefixList {
     /// The entries, all of one family.
     #[serde(default)]
     pub entries: Vec<IpNet>,
+    /// The version. EC2 makes a new one for each change of the entries. Adding a list with other entries to the world
+    /// does the same.
+    #[serde(default = "first_version")]
+    pub version: u64,
     /// The accounts with which the owner shares the list by AWS RAM. They see it and can use it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shared_with: Vec<String>,
+}
+
+fn first_version() -> u64 {
+    1
 }
 
 impl PrefixList {
@@ -59,10 +67,13 @@ impl World {
 
     /// Adds the prefix lists of a scene. Fails if one has too many entries, or entries of both families.
     pub(super) fn add_prefix_lists(&mut self, lists: Vec<PrefixList>) -> Result<()> {
-        for list in lists {
+        for mut list in lists {
             let has_ipv4 = list.entries.iter().any(|block| matches!(block, IpNet::V4(_)));
             if list.entries.len() > list.max_entries || list.is_ipv6() && has_ipv4 {
                 return Err(Error::new("InvalidScene", format!("the entries of {} do not fit", list.id)));
+            }
+            if let Some(known) = self.prefix_lists.get(&list.id).filter(|known| known.entries != list.entries) {
+                list.version = list.version.max(known.version + 1);
             }
             self.prefix_lists.insert(list.id.clone(), list);
         }

@@ -351,8 +351,20 @@ async fn a_route_to_a_prefix_list_counts_its_maximum_number_of_entries() {
     refused_with(ask().await, "InvalidPrefixListID.NotFound").unwrap();
     let mut shared = scene()["prefix_lists"][0].clone();
     shared["shared_with"] = json!(["222222222222"]);
-    add(&client, json!({"prefix_lists": [shared]})).await.unwrap();
+    add(&client, json!({"prefix_lists": [shared.clone()]})).await.unwrap();
     assert_eq!(ask().await.unwrap().entries().len(), 2);
+
+    // Other entries make a new version.
+    shared["entries"] = json!(["192.0.2.0/24"]);
+    add(&client, json!({"prefix_lists": [shared]})).await.unwrap();
+    let shown = ec2.describe_managed_prefix_lists().prefix_list_ids(list).send().await.unwrap();
+    assert_eq!(shown.prefix_lists()[0].version(), Some(2));
+    let of_version = async |version| {
+        let ask = ec2.get_managed_prefix_list_entries().prefix_list_id(list).target_version(version);
+        ask.send().await.map(|answer| answer.entries().len())
+    };
+    assert_eq!(of_version(2).await.unwrap(), 1);
+    refused_with(of_version(3).await, "InvalidParameterValue").unwrap();
 }
 
 #[tokio::test]
