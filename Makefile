@@ -2,6 +2,7 @@
 # make test           runs all checks and tests (the default)
 # make lint           checks formatting and runs Clippy
 # make deny           checks bans, licenses, sources, advisories and use of the dependencies
+# make docs           builds the documentation as a site into target/docs, and checks all links
 # make workflows      checks the GitHub workflows and forms, and the configuration of Renovate
 # make generate       writes the files that are generated from the code and the chart
 # make hooks          installs the pre-commit hook, which runs the first checks
@@ -12,7 +13,7 @@
 # make sbom           writes the software bill of materials
 # make help           prints these lines
 
-.PHONY: demo test lint deny workflows generate hooks bench contract-aws image-binary reproducible sbom help needs needs-python
+.PHONY: demo test lint deny docs workflows generate hooks bench contract-aws image-binary reproducible sbom help needs needs-python
 .DEFAULT_GOAL := test
 
 # Fails early if a required program is missing.
@@ -37,7 +38,7 @@ bench: needs needs-python
 	cargo build --locked --workspace --bin bench
 	@target/debug/bench
 
-test: needs needs-python lint deny workflows
+test: needs needs-python lint deny docs workflows
 	@tests/control-plane/build.sh >/dev/null
 	@tests/control-plane/build.sh kube-controller-manager >/dev/null
 	@tests/control-plane/build.sh helm >/dev/null
@@ -62,6 +63,9 @@ lint: needs
 deny: needs needs-python
 	@tests/dependencies.sh
 
+docs: needs needs-python
+	@tests/docs/site.sh
+
 workflows: needs needs-python
 	@$$(tests/control-plane/build.sh actionlint)/actionlint -shellcheck= -pyflakes= .github/workflows/*.yaml
 	@$$(tests/python/venv.sh)/bin/zizmor --offline --quiet --no-progress .github
@@ -73,6 +77,7 @@ generate: needs
 	cargo build --locked --workspace
 	target/debug/vpc-peering-operator crd > crds/vpcpeering.dev.yaml
 	cp crds/vpcpeering.dev.yaml charts/vpc-peering-operator/files/crds.yaml
+	target/debug/vpc-peering-operator reference api > docs/api.md
 	target/debug/vpc-peering-operator reference conditions > docs/conditions.md
 	target/debug/vpc-peering-operator reference metrics > docs/metrics.md
 	target/debug/vpc-peering-operator reference cli > docs/cli.md
