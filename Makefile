@@ -3,6 +3,7 @@
 # make lint           checks formatting and runs Clippy
 # make deny           checks bans, licenses, sources, advisories and use of the dependencies
 # make docs           builds the documentation as a site into target/docs, and checks all links
+# make pictures       draws the pictures of the documentation, from its numbers and a run of the demo
 # make workflows      checks the GitHub workflows and forms, and the configuration of Renovate
 # make generate       writes the files that are generated from the code and the chart
 # make hooks          installs the pre-commit hook, which runs the first checks
@@ -13,7 +14,7 @@
 # make sbom           writes the software bill of materials
 # make help           prints these lines
 
-.PHONY: demo test lint deny docs workflows generate hooks bench contract-aws image-binary reproducible sbom help needs needs-python
+.PHONY: demo test lint deny docs pictures workflows generate hooks bench contract-aws image-binary reproducible sbom help needs needs-python
 .DEFAULT_GOAL := test
 
 # Fails early if a required program is missing.
@@ -65,6 +66,11 @@ deny: needs needs-python
 
 docs: needs needs-python
 	@tests/docs/site.sh
+
+pictures: needs needs-python
+	@tests/control-plane/build.sh >/dev/null
+	cargo build --locked --workspace --bin vpc-peering-operator --example demo
+	@tests/docs/pictures.sh
 
 workflows: needs needs-python
 	@$$(tests/control-plane/build.sh actionlint)/actionlint -shellcheck= -pyflakes= .github/workflows/*.yaml

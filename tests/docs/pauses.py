@@ -1,4 +1,4 @@
-"""Prepares a recording (asciicast v2, from standard input to standard output) for reading: headings are bold, a pause ends
+"""Prepares a recording (asciicast v2, from standard input to standard output) for reading: headings are yellow, a pause ends
 each part of the demo, and no other pause is longer than two seconds."""
 
 import json
@@ -19,5 +19,5 @@ for time, kind, text in events:
     if heading:
         shown += PAUSE_AFTER_EVENTS if after.startswith(" kubectl delete") else PAUSE_AT_HEADING
         title, end, rest = after.partition("\r\n")
-        bold = f"\r\n\x1b[1;33m{HEADING}{title}\x1b[0m{end}{rest}"
-        print(json.dumps([round(shown, 3), kind, bold]))
+        shown_heading = f"\r\n\x1b[33m{HEADING}{title}\x1b[0m{end}{rest}"
+        print(json.dumps([round(shown, 3), kind, shown_heading]))

@@ -3,10 +3,10 @@
 #
 #   benchmark-*.svg   the benchmark in docs/performance.md
 #   demo.svg          a recording of `make demo`, which has to be built
-#   hub-and-spoke.svg the drawing that `graph` makes of the manifests in docs/hub-and-spoke.md
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 PATH=$(tests/python/venv.sh)/bin:$PATH
+mkdir -p docs/pictures
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -14,10 +14,7 @@ python tests/docs/plots.py
 
 # The recorder ends when its standard input does. The demo takes about 20 seconds.
 termtosvg-ng record "$work/demo.cast" --screen-geometry 122x36 \
-    --command "bash -c 'echo \"\$ make demo\"; exec target/debug/examples/demo'" < <(sleep 120) >&2
+    --command "bash -c 'echo \"\$ make demo\"; exec target/debug/examples/demo'" < <(sleep 120 2>/dev/null) >&2
 python tests/docs/pauses.py <"$work/demo.cast" >"$work/paused.cast"
 termtosvg-ng render "$work/paused.cast" docs/pictures/demo.svg --loop-delay 8000 --template window_frame >&2
 
-# The manifests of the page are its YAML blocks.
-sed -n '/^```yaml$/,/^```$/ { s/^```yaml$/---/; /^```$/d; p }' docs/hub-and-spoke.md >"$work/hub.yaml"
-target/debug/vpc-peering-operator graph --format svg "$work/hub.yaml" >docs/pictures/hub-and-spoke.svg

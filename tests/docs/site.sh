@@ -23,6 +23,8 @@ for page in docs/*.md; do
     }
 done
 
+python tests/docs/plots.py --check
+
 # The book has the same folders as the repository, so that links between pages and to manifests hold in both.
 book=target/book
 rm -rf "$book" target/docs
