@@ -1,5 +1,5 @@
-"""Prepares a recording (asciicast v2, from standard input to standard output) for reading: headings are yellow, a pause ends
-each part of the demo, and no other pause is longer than two seconds."""
+"""Prepares a recording (asciicast v2, from standard input to standard output) for reading: headings are yellow, a pause
+ends each part of the demo, and no other pause is longer than two seconds."""
 
 import json
 import sys

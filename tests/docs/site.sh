@@ -43,10 +43,12 @@ quietly mdbook build --dest-dir "$PWD/target/docs" "$book"
 
 # Pages link to folders of manifests, which a web server may not list.
 find target/docs/deploy -type d | while read -r folder; do
+    title=${folder#target/docs/}
     {
-        echo "<!doctype html><meta charset=utf-8><meta name=viewport content=width=device-width><title>${folder#target/docs/}</title>"
-        echo "<style>:root { color-scheme: light dark; font: 16px sans-serif }</style><h1>${folder#target/docs/}</h1><ul>"
-        (cd "$folder" && find . -mindepth 1 -maxdepth 1 ! -name index.html | sort | sed 's#^\./\(.*\)#<li><a href="\1">\1</a>#')
+        echo "<!doctype html><meta charset=utf-8><meta name=viewport content=width=device-width>"
+        echo "<title>$title</title><style>:root { color-scheme: light dark; font: 16px sans-serif }</style>"
+        echo "<h1>$title</h1><ul>"
+        find "$folder" -mindepth 1 -maxdepth 1 ! -name index.html -printf '<li><a href="%f">%f</a>\n' | sort
     } >"$folder/index.html"
 done
 
