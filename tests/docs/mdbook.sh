@@ -2,6 +2,7 @@
 # Builds mdbook and its preprocessor for Mermaid diagrams into a cache folder, unless they are there already. Prints the
 # folder on standard output, and progress on standard error.
 set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
 
 # renovate: datasource=crate depName=mdbook
 mdbook=0.5.4
@@ -18,8 +19,8 @@ install() {
     [[ -x $folder/bin/$package ]] && return
     echo "building $package (once)" >&2
     # Both programs share most of their dependencies.
-    cargo install --quiet --locked --debug --root "$folder" --target-dir "$folder/target" --version "$version" "$@" \
-        "$package" >&2
+    CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --root "$folder" \
+        --target-dir "$folder/target" --version "$version" "$@" "$package" >&2
 }
 
 # Without the server and the watcher, which have many dependencies.
