@@ -3,7 +3,7 @@
 # make lint           checks formatting and runs Clippy
 # make deny           checks bans, licenses, sources, advisories and use of the dependencies
 # make docs           builds the documentation as a site into target/docs, and checks all links
-# make pictures       draws the pictures of the documentation, from its numbers and a run of the demo
+# make pictures       draws the pictures of the documentation, from its numbers and runs of the demo
 # make workflows      checks the GitHub workflows and forms, and the configuration of Renovate
 # make generate       writes the files that are generated from the code and the chart
 # make hooks          installs the pre-commit hook, which runs the first checks

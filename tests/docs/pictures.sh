@@ -3,6 +3,7 @@
 #
 #   benchmark-*.svg   the benchmark in docs/performance.md
 #   demo.svg          a recording of `make demo`, which has to be built
+#   dashboard.svg     the panels of the dashboard, with data of a run; takes four minutes
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 PATH=$(tests/python/venv.sh)/bin:$PATH
@@ -18,3 +19,5 @@ termtosvg-ng record "$work/demo.cast" --screen-geometry 122x36 \
 python tests/docs/pauses.py <"$work/demo.cast" >"$work/paused.cast"
 termtosvg-ng render "$work/paused.cast" docs/pictures/demo.svg --loop-delay 8000 --template window_frame >&2
 
+prometheus=$(tests/control-plane/build.sh prometheus)/prometheus
+python tests/docs/dashboard.py target/debug/examples/demo "$prometheus"
