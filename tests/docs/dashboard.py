@@ -164,7 +164,8 @@ def draw(dashboard, api, start, end):
         width, height = place["w"] * UNIT_X - GAP, place["h"] * UNIT_Y - GAP
         data = list(series(api, panel, start, end))
         is_stat = panel["type"] == "stat"
-        inner = draw_stat(panel, data, width, height) if is_stat else draw_lines(panel, data, width, height, end - start)
+        seconds = end - start
+        inner = draw_stat(panel, data, width, height) if is_stat else draw_lines(panel, data, width, height, seconds)
         x, y = place["x"] * UNIT_X + GAP, place["y"] * UNIT_Y + GAP
         parts += [
             f'<g transform="translate({x},{y})">',
