@@ -147,8 +147,14 @@ closed_list! {
             "Set the fields that the message names. `all: true` allows everything of a field.";
         VpcNotFound: "No VPC matches the `vpcSelector`.",
             "Correct the selector, the region, `identityRef`, or the tags of the VPC.";
-        AmbiguousVpc: "More than one VPC matches the `vpcSelector`.",
+        AmbiguousVpc: "More than one VPC matches the `vpcSelector`, or the nodes of the cluster are in more than one VPC.",
             "Add tags to the selector, or set `vpcId` instead.";
+        AwaitingReference: "The object in `vpcRef` has no VPC yet, or is not ready. The operator waits for it.",
+            "Nothing. If it lasts, look at the status of the object.";
+        ReferenceNotFound: "The object in `vpcRef` does not exist, its kind is not known, or the operator cannot read it.",
+            "Correct `vpcRef`, install the CRD, or grant the operator the rights that the message names.";
+        ReferenceNotAllowed: "The object in `vpcRef` is in another namespace, or its kind is cluster-scoped, and it does not permit references from the namespace of the resource.",
+            "Ask the owner of the object to list the namespace in its annotation `vpcpeering.dev/allowed-namespaces`.";
         Verified: "The operator assumed the role, and its account is `spec.accountId`.",
             "Nothing.";
         InvalidRequest: "AWS refused a request because of its content.",

@@ -12,6 +12,7 @@ pub(crate) mod tag;
 pub(crate) mod vpc_info;
 pub(crate) mod vpc_peering;
 pub(crate) mod vpc_peering_accepter;
+pub(crate) mod vpc_reference;
 
 pub use allow_list::{AllowedCidrBlocks, AllowedNamespaces, AllowedPeer, AllowedPeers, AllowedRegions, AllowedVpcs};
 pub use aws_identity::{AwsIdentity, AwsIdentitySpec, AwsIdentityStatus};
@@ -29,6 +30,7 @@ pub use vpc_peering_accepter::{
     AcceptedRequests, AccepterDecision, AdoptedConnections, DeniedRequests, RequestedConnection, Requester,
     VpcPeeringAccepter, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
 };
+pub use vpc_reference::VpcReference;
 
 /// A string that many resources and connections contain. One of up to 23 bytes needs no allocation. Compared with
 /// `String`, this saves 22.7 MiB at 10,000 resources.

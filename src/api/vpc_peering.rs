@@ -14,6 +14,7 @@ use super::aws_identity::IdentityReference;
 use super::routes::Routes;
 use super::side::Side;
 use super::tag::{Tag, tag_selector};
+use super::vpc_reference::VpcReference;
 
 mod status;
 
@@ -163,24 +164,29 @@ impl VpcPeeringSpec {
 /// One end of a peering connection. Its VPC, account and region are immutable.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
-    validation = Rule::new("has(self.vpcId) != has(self.vpcSelector)")
-        .message("set either vpcId or vpcSelector to select the VPC"),
-    validation = Rule::new("has(self.vpcId) == has(oldSelf.vpcId) && has(self.vpcSelector) == has(oldSelf.vpcSelector) && has(self.ownerId) == has(oldSelf.ownerId) && has(self.region) == has(oldSelf.region)")
-        .message("vpcId, vpcSelector, ownerId and region cannot be added or removed: create another VpcPeering instead"),
+    validation = Rule::new("[has(self.vpcId), has(self.vpcSelector), has(self.vpcRef)].exists_one(isSet, isSet)")
+        .message("set exactly one of vpcId, vpcSelector and vpcRef to select the VPC"),
+    validation = Rule::new("has(self.vpcId) == has(oldSelf.vpcId) && has(self.vpcSelector) == has(oldSelf.vpcSelector) && has(self.vpcRef) == has(oldSelf.vpcRef) && has(self.ownerId) == has(oldSelf.ownerId) && has(self.region) == has(oldSelf.region)")
+        .message("vpcId, vpcSelector, vpcRef, ownerId and region cannot be added or removed: create another VpcPeering instead"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct PeeringSide {
-    /// The ID of the VPC, for example `vpc-0a1b2c3d4e5f67890`. Set either `vpcId` or `vpcSelector`. Immutable.
+    /// The ID of the VPC, for example `vpc-0a1b2c3d4e5f67890`. Set exactly one of `vpcId`, `vpcSelector` and
+    /// `vpcRef`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 21), regex(pattern = r"^vpc-([0-9a-f]{8}|[0-9a-f]{17})$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("vpcId cannot be changed: create another VpcPeering instead"))]
     pub vpc_id: Option<Text>,
     /// Selects the VPC by its tags. Exactly one VPC of the account and region must match. The operator looks it up
-    /// once, before the request; later changes of the tags have no effect. Set either `vpcId` or `vpcSelector`.
-    /// Immutable.
+    /// once, before the request; later changes of the tags have no effect. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("vpcSelector cannot be changed: create another VpcPeering instead"))]
     pub vpc_selector: Option<VpcSelector>,
+    /// Names an object that describes the VPC. The operator reads it once; later changes of the object have no effect.
+    /// Its VPC must be in the account and region of this end. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("vpcRef cannot be changed: create another VpcPeering instead"))]
+    pub vpc_ref: Option<VpcReference>,
     /// The ID of the AWS account that owns the VPC: 12 digits. Defaults to the account of `identityRef`. Without
     /// `identityRef`, the accepter's account defaults to the requester's, and the requester's to the account of the
     /// operator's own credentials. Immutable.
@@ -188,8 +194,8 @@ pub struct PeeringSide {
     #[schemars(length(max = 12), regex(pattern = r"^[0-9]{12}$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("ownerId cannot be changed: create another VpcPeering instead"))]
     pub owner_id: Option<Text>,
-    /// The AWS region of the VPC, for example `eu-central-1`. Defaults to `defaultRegion` of the `AwsIdentity` in
-    /// `identityRef`. Without `identityRef`, the requester's region defaults to `--region` of the operator. If there is
+    /// The AWS region of the VPC, for example `eu-central-1`. Defaults to the region of the object in `vpcRef`,
+    /// then to `defaultRegion` of the `AwsIdentity` in `identityRef`. Without both, the requester's region defaults to `--region` of the operator. If there is
     /// no default, the accepter's region defaults to the requester's, and the requester's region is required. The
     /// status records the region, so that a default that changes later moves nothing. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,6 +14,7 @@ use super::deletion_summary::DeletionSummary;
 use super::routes::{ManagedRoute, Routes};
 use super::tag::{ManagedTag, Tag};
 use super::vpc_peering::{DeletionPolicy, SideOptions, StatusEnd, VpcSelector};
+use super::vpc_reference::VpcReference;
 
 /// VpcPeeringAccepterSpec selects the VPC, the requests to accept, and the settings of the VPC's end of the accepted
 /// connections. The VPC is immutable: for another VPC, create another VpcPeeringAccepter.
@@ -65,29 +66,34 @@ use super::vpc_peering::{DeletionPolicy, SideOptions, StatusEnd, VpcSelector};
     )
 )]
 #[x_kube(
-    validation = Rule::new("has(self.vpcId) != has(self.vpcSelector)")
-        .message("set either vpcId or vpcSelector to select the VPC"),
-    validation = Rule::new("has(self.vpcId) == has(oldSelf.vpcId) && has(self.vpcSelector) == has(oldSelf.vpcSelector) && has(self.region) == has(oldSelf.region)")
-        .message("vpcId, vpcSelector and region cannot be added or removed: create another VpcPeeringAccepter instead"),
+    validation = Rule::new("[has(self.vpcId), has(self.vpcSelector), has(self.vpcRef)].exists_one(isSet, isSet)")
+        .message("set exactly one of vpcId, vpcSelector and vpcRef to select the VPC"),
+    validation = Rule::new("has(self.vpcId) == has(oldSelf.vpcId) && has(self.vpcSelector) == has(oldSelf.vpcSelector) && has(self.vpcRef) == has(oldSelf.vpcRef) && has(self.region) == has(oldSelf.region)")
+        .message("vpcId, vpcSelector, vpcRef and region cannot be added or removed: create another VpcPeeringAccepter instead"),
     validation = Rule::new("!has(self.reject) || !self.reject || has(self.deny) && size(self.deny) > 0")
         .message("reject: true needs deny: list the requests to reject in deny, or remove reject")
         .field_path(".reject"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct VpcPeeringAccepterSpec {
-    /// The ID of the VPC that receives the requests, for example `vpc-0a1b2c3d4e5f67890`. Set either `vpcId` or
-    /// `vpcSelector`. Immutable.
+    /// The ID of the VPC that receives the requests, for example `vpc-0a1b2c3d4e5f67890`. Set exactly
+    /// one of `vpcId`, `vpcSelector` and `vpcRef`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 21), regex(pattern = r"^vpc-([0-9a-f]{8}|[0-9a-f]{17})$"))]
     #[x_kube(validation = Rule::new("self == oldSelf").message("vpcId cannot be changed: create another VpcPeeringAccepter instead"))]
     pub vpc_id: Option<String>,
     /// Selects the VPC by its tags. Exactly one VPC of the account and region must match. The operator looks it up
-    /// once; later changes of the tags have no effect. Set either `vpcId` or `vpcSelector`. Immutable.
+    /// once; later changes of the tags have no effect. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("vpcSelector cannot be changed: create another VpcPeeringAccepter instead"))]
     pub vpc_selector: Option<VpcSelector>,
-    /// The AWS region of the VPC, for example `eu-central-1`. Defaults to `defaultRegion` of the `AwsIdentity` in
-    /// `identityRef`, or without `identityRef` to `--region` of the operator. If there is no default, the region is
+    /// Names an object that describes the VPC. The operator reads it once; later changes of the object have no effect.
+    /// Its VPC must be in the account and region of this end. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("vpcRef cannot be changed: create another VpcPeeringAccepter instead"))]
+    pub vpc_ref: Option<VpcReference>,
+    /// The AWS region of the VPC, for example `eu-central-1`. Defaults to the region of the object in `vpcRef`,
+    /// then to `defaultRegion` of the `AwsIdentity` in `identityRef`, or without `identityRef` to `--region` of the operator. If there is no default, the region is
     /// required. The status records the region, so that a default that changes later moves nothing. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32), regex(pattern = r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$"))]

@@ -9,6 +9,7 @@ use regex::Regex;
 use crate::api::{AllowedRegions, DeletionPolicy};
 use crate::aws::SessionTags;
 use crate::controller::{OwnCredentials, OwnNamespaces};
+use crate::peering::vpc_reference::{self, ReferenceKind};
 use crate::peering::{self, defaults::MAX_DEFAULT_TAGS};
 
 /// The prefix of the keys of ownership tags.
@@ -59,6 +60,14 @@ pub(super) struct DecisionArgs {
     #[arg(long, env = "DEFAULT_REGION", value_parser = default_region)]
     region: Option<String>,
 
+    /// Kinds of objects that `vpcRef` can name, in addition to the VPCs of ACK and Crossplane and the AWSCluster of Cluster
+    /// API: a JSON array of objects with `group`, `kind`, `resource` (the plural name in RBAC) and `vpcId`, and
+    /// optionally `region`, `ownerId` and `readyCondition` (the type of the condition that must be True). `vpcId`,
+    /// `region` and `ownerId` are JSON Pointers, such as `/status/vpcId`. The operator needs the rights get, list and
+    /// watch on each.
+    #[arg(long, env = "REFERENCE_KINDS", default_value = "", hide_default_value = true, value_parser = reference_kinds)]
+    reference_kinds: ReferenceKinds,
+
     /// Add no session tags to the sessions of AwsIdentity roles. By default they carry the cluster ID and the namespace
     /// of the resource, which the IAM policies in deploy/iam need to keep namespaces apart. Then only spec.sessionTags
     /// of the AwsIdentity is sent.
@@ -91,6 +100,10 @@ impl DecisionArgs {
         peering::Defaults { tags: self.default_tags.0.clone(), deletion_policy: self.default_deletion_policy }
     }
 
+    pub(super) fn reference_kinds(&self) -> Vec<ReferenceKind> {
+        self.reference_kinds.0.clone()
+    }
+
     pub(super) fn settings(&self) -> peering::Settings {
         peering::Settings {
             consistency_window: self.consistency_window,
@@ -98,6 +111,16 @@ impl DecisionArgs {
             is_cluster_unique: self.cluster_id.is_none(),
         }
     }
+}
+
+/// The kinds of objects that `vpcRef` can name.
+#[derive(Clone, Debug)]
+struct ReferenceKinds(Vec<ReferenceKind>);
+
+/// Parses the kinds of an administrator, and adds those that are built in. An empty text adds none.
+fn reference_kinds(text: &str) -> Result<ReferenceKinds, String> {
+    let text = text.trim();
+    vpc_reference::table(if text.is_empty() { "[]" } else { text }).map(ReferenceKinds)
 }
 
 /// Parses a positive duration, for example `500ms`, `90s` or `2m`.

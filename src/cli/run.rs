@@ -120,6 +120,7 @@ impl Run {
             poll_interval: self.poll_interval,
             own_credentials: self.decisions.own_credentials(),
             defaults: self.decisions.defaults(),
+            reference_kinds: self.decisions.reference_kinds(),
             security_group_warnings: self.security_group_warnings,
             decisions: self.decisions.settings(),
         };

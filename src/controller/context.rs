@@ -10,6 +10,7 @@ use super::cache::Cache;
 use super::event_publisher::EventPublisher;
 use super::fair_queue::FairQueue;
 use super::identity_grants::Credentials;
+use super::references::References;
 use crate::api::{VpcPeering, VpcPeeringAccepter};
 use crate::aws::Accounts;
 use crate::peering::{Defaults, Settings, vpc_peering, vpc_peering_accepter};
@@ -28,6 +29,8 @@ pub(crate) struct Context {
     pub settings: Settings,
     /// The defaults for what the specs leave open.
     pub defaults: Defaults,
+    /// The VPCs of `vpcRef`.
+    pub references: References,
     /// Whether to look for rules of security groups that become stale with a peering.
     pub security_group_warnings: bool,
     /// The start of this process.
@@ -44,7 +47,7 @@ impl Context {
         queue: FairQueue,
         (peerings, accepters): (Store<VpcPeering>, Store<VpcPeeringAccepter>),
         cluster: SmolStr,
-        (settings, defaults): (Settings, Defaults),
+        (settings, defaults, references): (Settings, Defaults, References),
     ) -> Self {
         let reporter = Reporter { controller: "vpc-peering-operator".into(), instance: std::env::var("POD_NAME").ok() };
         Self {
@@ -57,6 +60,7 @@ impl Context {
             queue,
             settings,
             defaults,
+            references,
             security_group_warnings: false,
             started: Instant::now(),
             cluster,

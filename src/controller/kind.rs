@@ -20,7 +20,7 @@ use super::context::Context;
 use super::identity_grants::Grant;
 use super::quota_room::Demand;
 use super::state::ReconcileState;
-use crate::api::{FINALIZER, RECONCILE_AT, Side};
+use crate::api::{FINALIZER, RECONCILE_AT, Side, VpcReference};
 use crate::aws::{Account, AwsError};
 use crate::peering::conditions;
 use crate::peering::plan::{Decision, Plan, Step};
@@ -51,6 +51,9 @@ pub(crate) trait Kind:
 
     /// The identities that the spec names.
     fn identities(&self) -> Vec<&str>;
+
+    /// The references to VPCs that the status does not record yet.
+    fn unresolved_references(&self) -> Vec<&VpcReference>;
 
     /// Resolves the identities that act, and the VPCs. A namespace without permission makes no AWS call.
     fn resolve(&self, context: &Context) -> impl Future<Output = Result<Self::Actors, Blocked>> + Send;

@@ -21,6 +21,7 @@ mod planning;
 mod queued_resource;
 mod quota_room;
 mod reconcile;
+mod references;
 mod refusals;
 mod scope;
 mod security_groups;
@@ -47,6 +48,7 @@ use tokio::sync::{Semaphore, mpsc};
 use crate::api::AwsIdentity;
 use crate::aws::{Accounts, Interceptor, SdkConfig, SessionTags, event_queue};
 use crate::peering;
+use crate::peering::vpc_reference::ReferenceKind;
 
 pub(crate) use context::Context;
 pub(crate) use hooks::ReconcileHooks;
@@ -60,6 +62,7 @@ use cache_age::CacheAge;
 use fair_queue::FairQueue;
 use hooks::hooked;
 use identity_grants::Credentials;
+use references::References;
 use wake_up::{WakeUp, WakeUps, Woken};
 
 /// Concurrent reconciles of large objects of one kind. Each may take several MiB. Small objects do not wait for them.
@@ -84,6 +87,8 @@ pub(crate) struct Settings {
     pub security_group_warnings: bool,
     pub decisions: peering::Settings,
     pub defaults: peering::Defaults,
+    /// The kinds of objects that `vpcRef` can name.
+    pub reference_kinds: Vec<ReferenceKind>,
 }
 
 /// Reconciles every resource until `shutdown` resolves. Ends after the steps in progress.
@@ -104,13 +109,15 @@ pub(crate) async fn run(
     let listed = (CacheAge::default(), CacheAge::default());
     let credentials =
         Credentials { identities, namespaces, listed: listed.clone(), own: settings.own_credentials.clone() };
-    let (on_change, on_permit) = (wake.clone(), wake.clone());
+    let (on_change, on_permit, on_reference) = (wake.clone(), wake.clone(), wake.clone());
     let on_change = Arc::new(move |id| on_change.send(WakeUp::AwsId(id)));
     let (aws, tags) = (settings.aws.clone(), settings.session_tags);
     let accounts = Accounts::start(aws, interceptor, tags, cluster.clone(), settings.poll_interval, on_change);
     let queue = FairQueue::new(move |resource| on_permit.send(WakeUp::Permit(resource)));
     let stores = (peerings, accepters);
-    let decisions = (settings.decisions, settings.defaults.clone());
+    let (kinds, own) = (settings.reference_kinds.clone(), Arc::clone(accounts.own()));
+    let references = References::new(client.clone(), kinds, own, Some(on_reference));
+    let decisions = (settings.decisions, settings.defaults.clone(), references);
     let context = Context::new(client.clone(), accounts, credentials, queue, stores, cluster, decisions);
     let context = Arc::new(Context { security_group_warnings: settings.security_group_warnings, ..context });
     hooks.started(&context);

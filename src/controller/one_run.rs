@@ -1,5 +1,7 @@
 //! A context for one run of a command. It holds the objects of one listing, and nothing uses it to write.
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
 use kube::core::PartialObjectMeta;
@@ -13,8 +15,10 @@ use super::cache_age::CacheAge;
 use super::context::Context;
 use super::fair_queue::FairQueue;
 use super::identity_grants::{Credentials, OwnCredentials};
+use super::references::References;
 use crate::api::{AwsIdentity, VpcPeering, VpcPeeringAccepter};
 use crate::aws::Accounts;
+use crate::peering::vpc_reference::ReferenceKind;
 use crate::peering::{Defaults, Settings};
 
 /// The objects of the cluster, at one time.
@@ -34,7 +38,7 @@ impl Cluster {
         accounts: Accounts,
         own: OwnCredentials,
         cluster: SmolStr,
-        settings: (Settings, Defaults),
+        (settings, defaults, kinds): (Settings, Defaults, Vec<ReferenceKind>),
     ) -> Context {
         let (peerings, mut peering_writer) = reflector::store();
         let (accepters, mut accepter_writer) = reflector::store();
@@ -48,7 +52,9 @@ impl Cluster {
         let credentials = Credentials { identities, namespaces, listed, own };
         let queue = FairQueue::new(|_| {});
         let stores = (peerings, accepters);
-        let context = Context::new(client, accounts, credentials, queue, stores, cluster, settings);
+        let references = References::new(client.clone(), kinds, Arc::clone(accounts.own()), None);
+        let decisions = (settings, defaults, references);
+        let context = Context::new(client, accounts, credentials, queue, stores, cluster, decisions);
         follow(&context, &self.peerings);
         follow(&context, &self.accepters);
         fill(&mut peering_writer, self.peerings);

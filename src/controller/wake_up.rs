@@ -11,6 +11,7 @@ use super::context::Context;
 use super::index::By;
 use super::kind::Kind;
 use super::queued_resource::QueuedResource;
+use super::references::Referenced;
 use crate::api::{VpcPeering, VpcPeeringAccepter};
 
 /// A cause to reconcile objects.
@@ -22,6 +23,8 @@ pub(super) enum WakeUp {
     Identity(String),
     /// The labels of a namespace changed.
     Namespace(String),
+    /// An object that a `vpcRef` may name was created, changed or deleted.
+    Referenced(Referenced),
     /// The fair queue has a permit for this object.
     Permit(QueuedResource),
 }
@@ -88,6 +91,11 @@ fn woken<K: Kind>(context: &Context, wake_up: &WakeUp) -> Vec<ObjectRef<K>> {
         WakeUp::Namespace(namespace) => {
             filter(&|object| !object.identities().is_empty() && object.namespace().as_ref() == Some(namespace))
         }
+        WakeUp::Referenced(referenced) => filter(&|object| {
+            let namespace = object.namespace();
+            let mut unresolved = object.unresolved_references().into_iter();
+            unresolved.any(|reference| referenced.is_named_by(reference, namespace.as_deref()))
+        }),
         WakeUp::Permit(QueuedResource { kind, namespace, name }) if *kind == K::kind(&()) => {
             vec![ObjectRef::new(name).within(namespace)]
         }

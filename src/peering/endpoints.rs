@@ -1,6 +1,7 @@
 //! The two ends of a peering, with every default filled in.
 
 use super::blocker::Blocker;
+use super::vpc_reference::ReferencedVpc;
 use crate::api::vpc_peering::{StatusEnd, StatusEnds};
 use crate::api::{Reason, Side, VpcPeeringSpec};
 
@@ -25,6 +26,13 @@ pub(crate) struct Endpoint {
 pub(crate) struct IdentityDefaults {
     pub account_id: Option<String>,
     pub region: Option<String>,
+}
+
+impl IdentityDefaults {
+    /// The region of a referenced VPC comes before that of the identity.
+    pub(crate) fn with_region_of(self, vpc: Option<&ReferencedVpc>) -> Self {
+        Self { region: vpc.and_then(|vpc| vpc.region.clone()).or(self.region), ..self }
+    }
 }
 
 /// The region and the account of an end whose VPC may not be known yet.

@@ -30,6 +30,7 @@ pub(crate) mod testing;
 pub(crate) mod upkeep;
 pub(crate) mod vpc_peering;
 pub(crate) mod vpc_peering_accepter;
+pub(crate) mod vpc_reference;
 
 pub(crate) use authority::{Authorized, Hint};
 pub(crate) use blocker::{Blocker, Progress};

@@ -12,6 +12,7 @@ use super::{NAME, Shared};
 
 /// The complete list of permissions, so that every new permission shows up in a review.
 pub async fn the_operator_has_exactly_these_permissions(shared: Arc<Shared>) -> Result<()> {
+    let read = |scope: &str, kind: &str| ["get", "list", "watch"].map(|verb| format!("{scope}: {verb} {kind}/*"));
     let resource_permissions = |scope: &str| {
         let mut permissions = Vec::new();
         for kind in ["vpcpeerings", "vpcpeeringaccepters"] {
@@ -20,6 +21,9 @@ pub async fn the_operator_has_exactly_these_permissions(shared: Arc<Shared>) -> 
             permissions.push(format!("{scope}: update vpcpeering.dev/{kind}/status/*"));
         }
         permissions.extend(["create", "patch"].map(|verb| format!("{scope}: {verb} events.k8s.io/events/*")));
+        let referenced =
+            ["ec2.services.k8s.aws/vpcs", "ec2.aws.m.upbound.io/vpcs", "infrastructure.cluster.x-k8s.io/awsclusters"];
+        permissions.extend(referenced.map(|kind| read(scope, kind)).into_iter().flatten());
         permissions
     };
     let always = [
@@ -37,16 +41,34 @@ pub async fn the_operator_has_exactly_these_permissions(shared: Arc<Shared>) -> 
     let everywhere = [resource_permissions("everywhere"), vec![identities.to_owned()]].concat();
     let reviews = ["authentication.k8s.io/tokenreviews", "authorization.k8s.io/subjectaccessreviews"]
         .map(|review| format!("everywhere: create {review}/*"));
+    let kinds = json!([
+        {"group": "example.org", "kind": "Network", "resource": "networks", "vpcId": "/a", "clusterScoped": true},
+        {"group": "example.org", "kind": "Vpc", "resource": "vpcs", "vpcId": "/a"},
+    ]);
+    let further = [read("watched", "example.org/vpcs"), read("everywhere", "example.org/networks")].concat();
+    let with_kinds = json!({"watchNamespaces": ["watched"], "references": {"thisCluster": true, "kinds": kinds}});
+    let nodes = vec!["everywhere: list /nodes/*".to_owned()];
     for (values, expected) in [
         (json!({}), everywhere.clone()),
+        (with_kinds, [resource_permissions("watched"), further, nodes].concat()),
         (json!({"metrics": {"secure": {"enabled": true}}}), [everywhere, reviews.to_vec()].concat()),
         (json!({"watchNamespaces": namespaces}), namespaces.map(resource_permissions).concat()),
     ] {
         let permissions = granted(&shared.helm.render(&values).await?, NAME)?;
-        let expected: BTreeSet<_> = expected.into_iter().chain(always.map(str::to_owned)).collect();
+        let always = always
+            .iter()
+            .map(|permission| (*permission).to_owned())
+            .chain(read("everywhere", "ec2.aws.upbound.io/vpcs"));
+        let expected: BTreeSet<_> = expected.into_iter().chain(always).collect();
         let difference: Vec<_> = permissions.symmetric_difference(&expected).collect();
         ensure!(difference.is_empty(), "{values}: {difference:?}");
     }
+    // The operator rejects unknown fields.
+    let rendered = shared.helm.render(&json!({"references": {"kinds": kinds}})).await?;
+    let told: Value = serde_json::from_str(variables(&rendered)?.get("REFERENCE_KINDS").context("no kinds")?)?;
+    let of =
+        |kind: &str, resource: &str| json!({"group": "example.org", "kind": kind, "resource": resource, "vpcId": "/a"});
+    ensure!(told == json!([of("Network", "networks"), of("Vpc", "vpcs")]), "{told}");
     Ok(())
 }
 

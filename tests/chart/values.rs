@@ -65,6 +65,17 @@ pub fn combinations() -> Vec<(&'static str, Value)> {
             }}),
         ),
         (
+            "further kinds of references, and the VPC of the cluster",
+            json!({"references": {"thisCluster": true, "kinds": [
+                {
+                    "group": "example.org", "kind": "Network", "resource": "networks", "vpcId": "/status/vpcId",
+                    "region": "/spec/region", "ownerId": "/status/ownerId", "readyCondition": "Ready",
+                    "clusterScoped": true,
+                },
+                {"group": "example.org", "kind": "Vpc", "resource": "vpcs", "vpcId": "/status/vpcId"},
+            ]}}),
+        ),
+        (
             "RBAC, service account and CRDs that exist already",
             json!({
                 "rbac": {"create": false}, "serviceAccount": {"create": false, "name": "mine"},

@@ -6,6 +6,7 @@
 #   build.sh PROGRAM           kube-controller-manager, helm, helm-docs, promtool, prometheus, actionlint, gitops or flux
 #   build.sh monitoring-crds   the CustomResourceDefinitions of prometheus-operator
 #   build.sh gitops-crds       the CustomResourceDefinitions of Argo CD and Flux
+#   build.sh reference-crds    the CustomResourceDefinitions of ACK, Crossplane and Cluster API that vpcRef can name
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -33,10 +34,12 @@ fi
 case $target in
 control-plane) modules=(kubernetes etcd) ;;
 kube-controller-manager) modules=(kubernetes) ;;
-helm | helm-docs | promtool | prometheus | actionlint | gitops | gitops-crds | flux) modules=("$target") ;;
+helm | helm-docs | promtool | prometheus | actionlint | gitops | gitops-crds | reference-crds | flux)
+    modules=("$target")
+    ;;
 *)
     echo "usage: build.sh [kube-controller-manager | helm | helm-docs | promtool | prometheus | actionlint | gitops |" \
-        "flux | monitoring-crds | gitops-crds]" >&2
+        "flux | monitoring-crds | gitops-crds | reference-crds]" >&2
     exit 2
     ;;
 esac
@@ -68,9 +71,12 @@ build() {
     mv "$assets/$program.partial" "$assets/$program"
 }
 
-# copy MODULE FILE: copies a file of a pinned module into the folder.
+# copy MODULE FILE: copies a file of a pinned module into the folder. Several tests may do so at once.
 copy() {
-    (cd "$target" && go mod download "$1" >&2 && install -m 644 "$(go list -m -f '{{.Dir}}' "$1")/$2" "$assets")
+    local name=${2##*/}
+    [[ -e $assets/$name ]] && return
+    (cd "$target" && go mod download "$1" >&2 && install -m 644 "$(go list -m -f '{{.Dir}}' "$1")/$2" "$assets/.$name.$$")
+    mv "$assets/.$name.$$" "$assets/$name"
 }
 
 case $target in
@@ -97,6 +103,11 @@ gitops-crds)
     for kind in gitrepositories ocirepositories buckets externalartifacts helmrepositories helmcharts; do
         copy github.com/fluxcd/source-controller "config/crd/bases/source.toolkit.fluxcd.io_$kind.yaml"
     done
+    ;;
+reference-crds)
+    copy github.com/aws-controllers-k8s/ec2-controller config/crd/bases/ec2.services.k8s.aws_vpcs.yaml
+    copy github.com/upbound/provider-aws package/crds/ec2.aws.upbound.io_vpcs.yaml
+    copy sigs.k8s.io/cluster-api-provider-aws/v2 config/crd/bases/infrastructure.cluster.x-k8s.io_awsclusters.yaml
     ;;
 esac
 echo "$assets"

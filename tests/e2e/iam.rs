@@ -48,7 +48,7 @@ const UNTAGGED: &[&str] = &[
 ];
 
 /// Files that grant something. `guard.json` only denies, and moto serves SQS, which does not evaluate policies.
-const GRANTS: [&str; 10] = [
+const GRANTS: [&str; 11] = [
     "hub",
     "trust",
     "requester",
@@ -58,6 +58,7 @@ const GRANTS: [&str; 10] = [
     "own-credentials-adoption",
     "dns-attributes",
     "security-groups",
+    "this-cluster",
     "trace",
 ];
 
@@ -160,6 +161,8 @@ pub struct Policies {
     dns: bool,
     /// Whether security groups may be read.
     security_groups: bool,
+    /// Whether the VPC of the nodes may be found.
+    this_cluster: bool,
     /// Whether options may be set without tags.
     untagged: bool,
 }
@@ -175,6 +178,7 @@ impl Policies {
             adopts: is_in(ADOPTING),
             dns: test.contains("dns::") || is_in(DNS),
             security_groups: test.contains("security_groups::"),
+            this_cluster: test.contains("references::"),
             untagged: is_in(UNTAGGED),
         })
     }
@@ -184,6 +188,7 @@ impl Policies {
         let names = ["hub", "own-credentials"].into_iter().chain(self.adopts.then_some("own-credentials-adoption"));
         let names = names.chain(self.dns.then_some("dns-attributes"));
         let names = names.chain(self.security_groups.then_some("security-groups"));
+        let names = names.chain(self.this_cluster.then_some("this-cluster"));
         self.attach(simulator, key, OWN_ACCOUNT, names).await
     }
 

@@ -36,6 +36,7 @@ mod outages;
 mod ownership;
 mod prune;
 mod quotas;
+mod references;
 mod restarts;
 mod routes;
 mod scale;
@@ -135,6 +136,10 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         validation::defaults_are_visible,
         validation::the_optional_admission_policies_are_enforced,
         adoption::a_connection_that_does_not_match_is_not_touched,
+        references::each_kind_of_object_selects_the_vpc,
+        references::an_accepter_selects_its_vpc_by_an_object,
+        references::bad_references_are_reported,
+        references::the_vpc_of_the_nodes_is_this_cluster,
         security_groups::rules_that_become_stale_are_reported_before_a_deletion,
         security_groups::missing_permissions_for_security_groups_block_nothing,
         deletion_summary::the_summary_of_a_peering_names_the_calls_of_its_deletion,

@@ -19,10 +19,13 @@ pub async fn every_schema_rule_rejects_with_a_readable_message(world: World) -> 
         (json!({"accepter": {"vpcId": "vpc-00000000", "ownerId": "12345"}}), "spec.accepter.ownerId"),
         (json!({"accepter": {"vpcId": "vpc-00000000", "region": "Frankfurt"}}), "spec.accepter.region"),
         (json!({"requester": {"vpcId": own, "region": ""}}), "spec.requester.region"),
-        (json!({"accepter": {"region": "eu-west-1"}}), "set either vpcId or vpcSelector to select the VPC"),
+        (
+            json!({"accepter": {"region": "eu-west-1"}}),
+            "set exactly one of vpcId, vpcSelector and vpcRef to select the VPC",
+        ),
         (
             json!({"accepter": {"vpcId": "vpc-00000000", "vpcSelector": {"tags": {"a": "b"}}}}),
-            "set either vpcId or vpcSelector to select the VPC",
+            "set exactly one of vpcId, vpcSelector and vpcRef to select the VPC",
         ),
         (json!({"accepter": {"vpcSelector": {"tags": {}}}}), "at least 1 properties"),
         (

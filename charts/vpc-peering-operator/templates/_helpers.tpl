@@ -76,6 +76,20 @@ annotations:
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+# The objects that vpcRef can name.
+- apiGroups: [ec2.services.k8s.aws, ec2.aws.m.upbound.io]
+  resources: [vpcs]
+  verbs: [get, list, watch]
+- apiGroups: [infrastructure.cluster.x-k8s.io]
+  resources: [awsclusters]
+  verbs: [get, list, watch]
+{{- range .Values.references.kinds }}
+{{- if not .clusterScoped }}
+- apiGroups: [{{ .group }}]
+  resources: [{{ .resource }}]
+  verbs: [get, list, watch]
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* The environment variables that `run` and `check` share: the Lease, the scope, the event queue and AWS. */}}

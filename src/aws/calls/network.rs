@@ -1,5 +1,6 @@
 //! The calls on the parts of a VPC that decide whether a packet arrives.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use aws_sdk_ec2::types::{
@@ -64,6 +65,18 @@ impl Ec2 {
             (found, _) => found,
         };
         Ok(found.and_then(read_interface))
+    }
+
+    /// The VPCs of these instances. Instances that EC2 does not show to these credentials are left out.
+    pub async fn vpcs_of_instances(
+        &self,
+        region: &str,
+        ids: impl IntoIterator<Item = String>,
+    ) -> Result<BTreeSet<String>, AwsError> {
+        let ids = ids.into_iter().collect();
+        let filter = Filter::builder().name("attachment.instance-id").set_values(Some(ids)).build();
+        let found = self.interfaces(region, vec![filter]).await?;
+        Ok(found.into_iter().filter_map(|interface| interface.vpc_id).collect())
     }
 
     async fn interfaces(&self, region: &str, filters: Vec<Filter>) -> Result<Vec<NetworkInterface>, AwsError> {

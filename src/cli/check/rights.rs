@@ -46,6 +46,8 @@ enum Name {
 
 const GROUP: &str = "vpcpeering.dev";
 
+const READ: &[&str] = &["get", "list", "watch"];
+
 const fn rule(place: Place, group: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Rule {
     Rule { place, group, resource, subresource: None, name: None, verbs }
 }
@@ -61,6 +63,10 @@ const RULES: &[Rule] = &[
     rule(Place::Watched, GROUP, "vpcpeeringaccepters", &["list", "watch", "patch"]),
     status(Place::Watched, "vpcpeeringaccepters", &["update"]),
     rule(Place::Watched, "events.k8s.io", "events", &["create", "patch"]),
+    rule(Place::Watched, "ec2.services.k8s.aws", "vpcs", READ),
+    rule(Place::Watched, "ec2.aws.m.upbound.io", "vpcs", READ),
+    rule(Place::Watched, "infrastructure.cluster.x-k8s.io", "awsclusters", READ),
+    rule(Place::Cluster, "ec2.aws.upbound.io", "vpcs", READ),
     rule(Place::Cluster, GROUP, "awsidentities", &["list", "watch"]),
     status(Place::IfUnrestricted, "awsidentities", &["patch"]),
     rule(Place::Cluster, "", "namespaces", &["list", "watch"]),

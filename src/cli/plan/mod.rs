@@ -80,7 +80,7 @@ impl Show {
             None => cluster_uid(client.clone()).await?,
         };
         let accounts = accounts::start(decisions.session_tags(), id.clone(), POLL_INTERVAL).await?;
-        let settings = (decisions.settings(), decisions.defaults());
+        let settings = (decisions.settings(), decisions.defaults(), decisions.reference_kinds());
         let context = cluster.context(client, accounts, decisions.own_credentials(), id.into(), settings);
         let mut resources = planned(&peerings, &context, &progress).await;
         resources.extend(planned(&accepters, &context, &progress).await);

@@ -21,7 +21,7 @@ use super::context::Context;
 use super::index::By;
 use super::kind::{Kind, Look, Outcome, Status, has_finalizer, is_deleted, owner, with_state};
 use super::quota_room::Demand;
-use crate::api::{Side, VpcPeering, VpcPeeringStatus};
+use crate::api::{Side, VpcPeering, VpcPeeringStatus, VpcReference};
 use crate::aws::Filters;
 use crate::aws::calls::{CONNECTION_ID, REQUESTER_VPC_ID};
 use crate::peering::plan::Decision;
@@ -43,6 +43,13 @@ impl Kind for VpcPeering {
     fn identities(&self) -> Vec<&str> {
         let sides = Side::BOTH.map(|side| self.spec.side(side).identity_ref.as_ref());
         sides.into_iter().flatten().map(|reference| &*reference.name).collect()
+    }
+
+    fn unresolved_references(&self) -> Vec<&VpcReference> {
+        if self.status.as_ref().is_some_and(|status| status.ends.is_some()) {
+            return Vec::new();
+        }
+        Side::BOTH.into_iter().filter_map(|side| self.spec.side(side).vpc_ref.as_ref()).collect()
     }
 
     async fn resolve(&self, context: &Context) -> Result<Peers, Blocked> {

@@ -14,6 +14,7 @@ use crate::controller::kind::Actors;
 use crate::controller::quota_room::{Demand, DemandEnd};
 use crate::controller::vpc_selector;
 use crate::peering::endpoints::{Location, locations};
+use crate::peering::vpc_reference::ReferencedVpc;
 use crate::peering::{Blocker, Endpoint, Endpoints, Limits, Permissions};
 
 /// The accounts that act for both ends.
@@ -81,15 +82,18 @@ pub(super) async fn resolve(object: &VpcPeering, context: &Context) -> Result<Pe
         let permissions = Permissions { requester: Some(grants.requester.limits.clone()), accepter: None };
         permissions.adoption(Side::Requester, "spec.vpcPeeringConnectionId")?;
     }
+    let referenced = Referenced::read(object, context).await?;
     // The account of the operator's own credentials needs an AWS call. The check of the regions needs none.
     let of_accepter = grants.accepter.as_ref().map(|grant| grant.defaults(None)).unwrap_or_default();
-    admit_regions(spec, &grants, &locations(spec, recorded, &grants.requester.defaults(None), &of_accepter)?)?;
+    let of_accepter = of_accepter.with_region_of(referenced.accepter.as_ref());
+    let of_requester = |account_id| grants.requester.defaults(account_id).with_region_of(referenced.requester.as_ref());
+    admit_regions(spec, &grants, &locations(spec, recorded, &of_requester(None), &of_accepter)?)?;
 
     let account = context.accounts.of(&grants.requester.principal);
     let account_id = account.id().await?;
     check_recorded_owner(object, &grants.requester.principal, &account_id)?;
     let [requester_location, accepter_location] =
-        locations(spec, recorded, &grants.requester.defaults(Some(&account_id)), &of_accepter)?;
+        locations(spec, recorded, &of_requester(Some(&account_id)), &of_accepter)?;
     let is_same_account = accepter_location.owner_id.as_ref().is_none_or(|owner| *owner == account_id);
     let Grants { requester: of_requester, accepter: explicit } = grants;
     let of_accepter = match explicit {
@@ -99,10 +103,12 @@ pub(super) async fn resolve(object: &VpcPeering, context: &Context) -> Result<Pe
     };
     let accepter = of_accepter.as_ref().map(|grant| context.accounts.of(&grant.principal));
     let is_one_place = accepter.is_some() && is_same_account && requester_location.region == accepter_location.region;
+    referenced.admit(&requester_location, &accepter_location, &account_id)?;
+    let Referenced { requester: requester_vpc, accepter: accepter_vpc } = referenced;
     let acting = Some((&account, &of_requester.limits));
-    let requester_vpc = vpc_of(object, Side::Requester, acting, &requester_location).await?;
+    let requester_vpc = vpc_of(object, Side::Requester, requester_vpc, acting, &requester_location).await?;
     let acting = accepter.as_ref().zip(of_accepter.as_ref().map(|grant| &grant.limits));
-    let accepter_vpc = vpc_of(object, Side::Accepter, acting, &accepter_location).await?;
+    let accepter_vpc = vpc_of(object, Side::Accepter, accepter_vpc, acting, &accepter_location).await?;
     if requester_vpc == accepter_vpc {
         let message = format!("both ends are {requester_vpc}; a VPC cannot be peered with itself");
         return Err(Blocker::stalled(Reason::InvalidRequest, message).into());
@@ -207,10 +213,42 @@ fn check_recorded_owner(object: &VpcPeering, principal: &Principal, account_id: 
     }
 }
 
-/// The VPC of an end: the one that the spec names, or the recorded one, or the one that the selector matches.
+/// The VPCs that the references of both ends have found. `None` for an end without a reference, or with a recorded VPC.
+struct Referenced {
+    requester: Option<ReferencedVpc>,
+    accepter: Option<ReferencedVpc>,
+}
+
+impl Referenced {
+    async fn read(object: &VpcPeering, context: &Context) -> Result<Self, Blocked> {
+        let is_recorded = object.status.as_ref().is_some_and(|status| status.ends.is_some());
+        let namespace = object.namespace().unwrap_or_default();
+        let read = async |side: Side| match &object.spec.side(side).vpc_ref {
+            Some(reference) if !is_recorded => {
+                let field = format!("spec.{side}.vpcRef");
+                context.references.vpc(reference, &namespace, &field).await.map(Some)
+            }
+            _ => Ok(None),
+        };
+        Ok(Self { requester: read(Side::Requester).await?, accepter: read(Side::Accepter).await? })
+    }
+
+    /// An accepter without an account belongs to the requester's.
+    fn admit(&self, requester: &Location, accepter: &Location, account_id: &str) -> Result<(), Blocker> {
+        for (vpc, location) in [(&self.requester, requester), (&self.accepter, accepter)] {
+            let owner_id = location.owner_id.as_deref().unwrap_or(account_id);
+            vpc.as_ref().map_or(Ok(()), |vpc| vpc.admit(&location.region, owner_id))?;
+        }
+        Ok(())
+    }
+}
+
+/// The VPC of an end: the one that the spec names, or the recorded one, or the referenced one, or the one that the
+/// selector matches.
 async fn vpc_of(
     object: &VpcPeering,
     side: Side,
+    referenced: Option<ReferencedVpc>,
     acting: Option<(&Arc<Account>, &Limits)>,
     location: &Location,
 ) -> Result<String, Blocked> {
@@ -224,6 +262,9 @@ async fn vpc_of(
     });
     if let Some(end) = recorded {
         return Ok(end.vpc_id.to_string());
+    }
+    if let Some(vpc) = referenced {
+        return Ok(vpc.vpc_id);
     }
     let field = format!("spec.{side}.vpcSelector");
     let Some((account, limits)) = acting else {

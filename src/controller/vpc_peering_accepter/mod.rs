@@ -14,7 +14,7 @@ use super::blocked::Blocked;
 use super::cache::Cache;
 use super::context::Context;
 use super::kind::{Kind, Look, Outcome, Status, has_finalizer, is_deleted, owner};
-use crate::api::{VpcPeeringAccepter, VpcPeeringAccepterStatus};
+use crate::api::{VpcPeeringAccepter, VpcPeeringAccepterStatus, VpcReference};
 use crate::peering::plan::Decision;
 use crate::peering::vpc_peering_accepter::{self, Observation, Recorded, Step};
 use crate::peering::{Blocker, Plan, Readiness};
@@ -33,6 +33,11 @@ impl Kind for VpcPeeringAccepter {
 
     fn identities(&self) -> Vec<&str> {
         self.spec.identity_ref.iter().map(|reference| &*reference.name).collect()
+    }
+
+    fn unresolved_references(&self) -> Vec<&VpcReference> {
+        let is_recorded = self.status.as_ref().is_some_and(|status| status.vpc.is_some());
+        self.spec.vpc_ref.iter().filter(|_| !is_recorded).collect()
     }
 
     async fn resolve(&self, context: &Context) -> Result<Accepter, Blocked> {

@@ -45,7 +45,11 @@ pub(super) async fn resolve(object: &VpcPeeringAccepter, context: &Context) -> R
     let limits = &grant.limits;
     spec.vpc_id.as_ref().map(|vpc_id| limits.vpc("spec.vpcId", vpc_id)).transpose()?;
     let known = status.and_then(|status| status.vpc.as_ref());
-    let of_identity = grant.defaults(None).region;
+    let referenced = match &spec.vpc_ref {
+        Some(reference) if known.is_none() => Some(context.references.vpc(reference, &namespace, "spec.vpcRef").await?),
+        _ => None,
+    };
+    let of_identity = grant.defaults(None).with_region_of(referenced.as_ref()).region;
     let region =
         spec.region.as_deref().or(known.map(|end| end.region.as_str())).or(of_identity.as_deref()).ok_or_else(
             || {
@@ -64,7 +68,9 @@ pub(super) async fn resolve(object: &VpcPeeringAccepter, context: &Context) -> R
         );
         return Err(Blocker::stalled(Reason::IdentityMismatch, message).into());
     }
-    let vpc_id = match spec.vpc_id.as_deref().or(known.map(|end| end.vpc_id.as_str())) {
+    referenced.as_ref().map_or(Ok(()), |vpc| vpc.admit(region, &account_id))?;
+    let referenced = referenced.as_ref().map(|vpc| vpc.vpc_id.as_str());
+    let vpc_id = match spec.vpc_id.as_deref().or(known.map(|end| end.vpc_id.as_str())).or(referenced) {
         Some(id) => id.to_owned(),
         None => {
             let tags = spec.vpc_selector.as_ref().map(|selector| &selector.tags);

@@ -11,7 +11,7 @@ pub async fn every_rule_of_the_accepter_schema_rejects_invalid_values(world: Wor
     let accepter = AccepterEnd::own(&world);
     let selector = json!({"tags": {"a": "b"}});
     let rows = [
-        (json!({"vpcSelector": selector}), "set either vpcId or vpcSelector to select the VPC"),
+        (json!({"vpcSelector": selector}), "set exactly one of vpcId, vpcSelector and vpcRef to select the VPC"),
         (json!({"vpcId": "subnet-1"}), "spec.vpcId"),
         (json!({"accept": [{}]}), "ownerId"),
         (json!({"accept": [accept_any("1", json!({}))]}), "spec.accept[0].ownerId"),
