@@ -14,7 +14,13 @@ list() {
 # Runs a program, and shows its output only if it fails.
 quietly() { "$@" >"$book/output.txt" 2>&1 || { cat "$book/output.txt" >&2; exit 1; }; }
 
-# Each page of docs/ is in the table of contents.
+# Each example is in the list of examples, and each page of docs/ in the table of contents.
+for example in deploy/examples/*.yaml; do
+    grep -qF "(../$example)" docs/examples.md || {
+        echo "docs/examples.md does not list $example" >&2
+        exit 1
+    }
+done
 for page in docs/*.md; do
     page=${page#docs/}
     [[ $page == SUMMARY.md ]] || grep -qF "($page)" docs/SUMMARY.md || {
