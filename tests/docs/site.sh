@@ -54,7 +54,9 @@ find target/docs/deploy -type d | while read -r folder; do
         echo "<!doctype html><meta charset=utf-8><meta name=viewport content=width=device-width>"
         echo "<title>$title</title><style>:root { color-scheme: light dark; font: 16px sans-serif }</style>"
         echo "<h1>$title</h1><ul>"
-        find "$folder" -mindepth 1 -maxdepth 1 ! -name index.html -printf '<li><a href="%f">%f</a>\n' | sort
+        for file in "$folder"/*; do
+            [[ $file == */index.html ]] || echo "<li><a href=\"${file##*/}\">${file##*/}</a>"
+        done
     } >"$folder/index.html"
 done
 
