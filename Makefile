@@ -2,6 +2,8 @@
 # make test           runs all checks and tests (the default)
 # make lint           checks formatting and runs Clippy
 # make deny           checks bans, licenses, sources, advisories and use of the dependencies
+# make docs           builds the documentation as a site into target/docs, and checks all links
+# make pictures       draws the pictures of the documentation, from its numbers and runs of the demo
 # make workflows      checks the GitHub workflows and forms, and the configuration of Renovate
 # make generate       writes the files that are generated from the code and the chart
 # make hooks          installs the pre-commit hook, which runs the first checks
@@ -12,7 +14,7 @@
 # make sbom           writes the software bill of materials
 # make help           prints these lines
 
-.PHONY: demo test lint deny workflows generate hooks bench contract-aws image-binary reproducible sbom help needs needs-python
+.PHONY: demo test lint deny docs pictures workflows generate hooks bench contract-aws image-binary reproducible sbom help needs needs-python
 .DEFAULT_GOAL := test
 
 # Fails early if a required program is missing.
@@ -37,7 +39,7 @@ bench: needs needs-python
 	cargo build --locked --workspace --bin bench
 	@target/debug/bench
 
-test: needs needs-python lint deny workflows
+test: needs needs-python lint deny docs workflows
 	@tests/control-plane/build.sh >/dev/null
 	@tests/control-plane/build.sh kube-controller-manager >/dev/null
 	@tests/control-plane/build.sh helm >/dev/null
@@ -62,6 +64,14 @@ lint: needs
 deny: needs needs-python
 	@tests/dependencies.sh
 
+docs: needs needs-python
+	@tests/docs/site.sh
+
+pictures: needs needs-python
+	@tests/control-plane/build.sh >/dev/null
+	cargo build --locked --workspace --bin vpc-peering-operator --example demo
+	@tests/docs/pictures.sh
+
 workflows: needs needs-python
 	@$$(tests/control-plane/build.sh actionlint)/actionlint -shellcheck= -pyflakes= .github/workflows/*.yaml
 	@$$(tests/python/venv.sh)/bin/zizmor --offline --quiet --no-progress .github
@@ -73,6 +83,7 @@ generate: needs
 	cargo build --locked --workspace
 	target/debug/vpc-peering-operator crd > crds/vpcpeering.dev.yaml
 	cp crds/vpcpeering.dev.yaml charts/vpc-peering-operator/files/crds.yaml
+	target/debug/vpc-peering-operator reference api > docs/api.md
 	target/debug/vpc-peering-operator reference conditions > docs/conditions.md
 	target/debug/vpc-peering-operator reference metrics > docs/metrics.md
 	target/debug/vpc-peering-operator reference cli > docs/cli.md

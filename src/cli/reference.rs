@@ -1,5 +1,7 @@
 //! `vpc-peering-operator reference`, which generates pages of `docs/`.
 
+mod api;
+
 use std::fmt::Write;
 
 use clap::{Args, ValueEnum};
@@ -18,6 +20,8 @@ pub(crate) struct Reference {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Page {
+    /// The fields of the custom resources.
+    Api,
     /// Conditions, reasons and Events.
     Conditions,
     /// Prometheus metrics.
@@ -37,12 +41,13 @@ impl Reference {
 }
 
 impl Page {
-    fn markdown(self) -> Result<String, std::fmt::Error> {
-        match self {
-            Self::Conditions => conditions(),
-            Self::Metrics => metrics(),
-            Self::Cli => cli(),
-        }
+    fn markdown(self) -> anyhow::Result<String> {
+        Ok(match self {
+            Self::Api => api::page()?,
+            Self::Conditions => conditions()?,
+            Self::Metrics => metrics()?,
+            Self::Cli => cli()?,
+        })
     }
 }
 
@@ -117,6 +122,7 @@ mod tests {
     #[test]
     fn the_committed_reference_matches_the_code() {
         for (page, committed) in [
+            (Page::Api, include_str!("../../docs/api.md")),
             (Page::Conditions, include_str!("../../docs/conditions.md")),
             (Page::Metrics, include_str!("../../docs/metrics.md")),
             (Page::Cli, include_str!("../../docs/cli.md")),

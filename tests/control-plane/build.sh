@@ -3,7 +3,7 @@
 # progress on standard error.
 #
 #   build.sh                   etcd, kube-apiserver and kubectl. If KUBEBUILDER_ASSETS is set, uses that folder instead.
-#   build.sh PROGRAM           kube-controller-manager, helm, helm-docs, promtool, actionlint, gitops or flux
+#   build.sh PROGRAM           kube-controller-manager, helm, helm-docs, promtool, prometheus, actionlint, gitops or flux
 #   build.sh monitoring-crds   the CustomResourceDefinitions of prometheus-operator
 #   build.sh gitops-crds       the CustomResourceDefinitions of Argo CD and Flux
 #   build.sh reference-crds    the CustomResourceDefinitions of ACK, Crossplane and Cluster API that vpcRef can name
@@ -34,10 +34,12 @@ fi
 case $target in
 control-plane) modules=(kubernetes etcd) ;;
 kube-controller-manager) modules=(kubernetes) ;;
-helm | helm-docs | promtool | actionlint | gitops | gitops-crds | reference-crds | flux) modules=("$target") ;;
+helm | helm-docs | promtool | prometheus | actionlint | gitops | gitops-crds | reference-crds | flux)
+    modules=("$target")
+    ;;
 *)
-    echo "usage: build.sh [kube-controller-manager | helm | helm-docs | promtool | actionlint | gitops | flux |" \
-        "monitoring-crds | gitops-crds | reference-crds]" >&2
+    echo "usage: build.sh [kube-controller-manager | helm | helm-docs | promtool | prometheus | actionlint | gitops |" \
+        "flux | monitoring-crds | gitops-crds | reference-crds]" >&2
     exit 2
     ;;
 esac
@@ -57,8 +59,8 @@ build() {
         local stamp="-X k8s.io/component-base/version"
         flags+=" $stamp.gitVersion=$version $stamp.gitMajor=$major $stamp.gitMinor=$minor"
     fi
-    # Tests of rules need no service discovery, which has many dependencies.
-    [[ $module == promtool ]] && tags=remove_all_sd
+    # Tests and pictures need no service discovery, which has many dependencies.
+    [[ $module == prom* ]] && tags=remove_all_sd
     local total
     total=$(cd "$module" && go list -tags "$tags" -deps "$package" | wc -l)
     echo "building $program (once; $total packages)" >&2
@@ -87,6 +89,7 @@ kube-controller-manager) build kubernetes k8s.io/kubernetes/cmd/kube-controller-
 helm) build helm helm.sh/helm/v4/cmd/helm helm ;;
 helm-docs) build helm-docs github.com/norwoodj/helm-docs/cmd/helm-docs helm-docs ;;
 promtool) build promtool github.com/prometheus/prometheus/cmd/promtool promtool ;;
+prometheus) build prometheus github.com/prometheus/prometheus/cmd/prometheus prometheus ;;
 actionlint) build actionlint github.com/rhysd/actionlint/cmd/actionlint actionlint ;;
 gitops) build gitops . gitops ;;
 flux)

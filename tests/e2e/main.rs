@@ -296,6 +296,7 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         bounds::the_largest_resources_fit_into_the_memory_limit,
         outages::a_resource_that_becomes_unreadable_is_not_touched,
         outages::a_recreated_resource_adopts_its_orphaned_peering,
+        outages::a_restored_resource_takes_over_both_ends,
         accepter::an_accepter_completes_a_peering_across_accounts,
         accepter::an_accepter_completes_a_peering_of_another_cluster,
         accepter::decisions::a_request_without_a_full_match_is_not_accepted,

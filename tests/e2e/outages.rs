@@ -7,6 +7,7 @@ use aws_sdk_ec2::types::Tag;
 use environment::ec2::code;
 use serde_json::json;
 
+use super::both_ends::BothEnds;
 use super::world::{Cloud, World, condition, connection_id};
 
 /// The same environment with a control plane of its own.
@@ -192,5 +193,31 @@ pub async fn a_recreated_resource_adopts_its_orphaned_peering(world: World) -> R
     world.until_gone().await?;
     let living = world.live_peerings().await?;
     ensure!(living.len() == 1 && living[0].vpc_peering_connection_id() == Some(id.as_str()), "{living:?}");
+    Ok(())
+}
+
+/// Each end has tags of its own, which name the UID of the resource before the restore.
+pub async fn a_restored_resource_takes_over_both_ends(world: World) -> Result<()> {
+    let ends = BothEnds::far_apart(&world).await?;
+    let world = &ends.world;
+    let operator = world.operator.start().await?;
+    ends.apply().await?;
+    let old = world.until_ready().await?;
+    operator.terminate().await?;
+    world.delete().await?;
+    world.shared.control_plane.remove_finalizers("vpcpeering", &world.namespace, &world.name).await?;
+    world.until_gone().await?;
+    ends.apply().await?;
+    let _operator = world.operator.start().await?;
+    let new = world.until_ready().await.map_err(|error| world.with_log(error))?;
+    ensure!(new.metadata.uid != old.metadata.uid && connection_id(&new) == connection_id(&old));
+    let uid = new.metadata.uid.context("no UID")?;
+    for shown in ends.shown().await? {
+        let of_new = |tag: &Tag| tag.key() == Some("vpcpeering.dev/uid") && tag.value() == Some(&uid);
+        ensure!(code(&shown) == "active" && shown.tags().iter().any(of_new), "{shown:?}");
+    }
+    world.delete().await?;
+    world.until_gone().await?;
+    ensure!(world.live_peerings().await?.is_empty());
     Ok(())
 }

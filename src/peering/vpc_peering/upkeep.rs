@@ -124,7 +124,7 @@ fn acceptance(
         }
         AccepterView::Elsewhere(Err(blocker)) => return AspectStatus::blocked(aspect, blocker.clone()),
     };
-    if let Err(blocker) = desired.authority().over(shown, Hint::Recorded) {
+    if let Err(blocker) = over_own_end(desired, shown) {
         return AspectStatus::blocked(aspect, blocker);
     }
     match shown.code {
@@ -137,6 +137,16 @@ fn acceptance(
             connection.code, shown.code
         )),
     }
+}
+
+/// Checks the authority over one end of the recorded connection. Each end has tags of its own, and so an owner of its
+/// own. A resource that was restored under a new UID took over the requester's end, and finds the tags of its predecessor
+/// at the accepter's.
+pub(super) fn over_own_end(desired: Desired<'_>, shown: &Connection) -> Result<Authorized, Blocker> {
+    let authority = desired.authority();
+    authority
+        .over(shown, Hint::Recorded)
+        .or_else(|blocker| authority.over(shown, Hint::Predecessor).map_err(|_| blocker))
 }
 
 /// The tags of one end. `None` for an end without tags of its own.
@@ -155,8 +165,7 @@ fn tags(
         }
         (Side::Accepter, AccepterView::Nobody | AccepterView::Same | AccepterView::Elsewhere(Ok(None))) => return None,
     };
-    // Each end has tags of its own, and so an owner of its own.
-    Some(match desired.authority().over(shown, Hint::Recorded) {
+    Some(match over_own_end(desired, shown) {
         Ok(target) => {
             let sides = sides_tagged_with(side, &observed.accepter);
             match desired.excess_tags(sides) {

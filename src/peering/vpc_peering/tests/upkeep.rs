@@ -87,6 +87,24 @@ fn each_end_has_its_own_tags() {
 }
 
 #[test]
+fn a_restored_resource_takes_over_the_tags_at_both_ends() {
+    let earlier = || tags(&Owner { uid: "earlier".into(), ..owner() });
+    let mut case = elsewhere(StatusCode::Active, Ok(Some(seen_there(StatusCode::Active, earlier()))));
+    assert_eq!(case.summary(), "tag pcx-1 uid");
+    // Another cluster may have the same cluster ID, and a resource of the same name.
+    case.is_cluster_unique = false;
+    assert_eq!(case.summary(), "stalled: ConnectionNotOwned");
+    let mut other = earlier();
+    other.insert(Owner::NAME.into(), "other".into());
+    let case = elsewhere(StatusCode::Active, Ok(Some(seen_there(StatusCode::Active, other))));
+    assert_eq!(case.summary(), "stalled: ConnectionNotOwned");
+    // An earlier resource of this name has accepted nothing yet.
+    let pending = seen_there(StatusCode::PendingAcceptance, earlier());
+    let case = elsewhere(StatusCode::PendingAcceptance, Ok(Some(pending)));
+    assert_eq!(case.summary(), "accept pcx-1 in us-west-2");
+}
+
+#[test]
 fn options_are_compared_with_ec2() {
     let allow = |allow| Some(SideOptions { allow_dns_resolution_from_remote_vpc: allow, ..SideOptions::default() });
     let mut case = Case::with(StatusCode::Active);
