@@ -17,7 +17,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
-# The flags of each sub-command, and whether they take a value. `None`: any arguments.
+# The flags of each sub-command, and whether they take a value.
 KNOWN = {
     "cosign": {
         "verify": {"--certificate-oidc-issuer": 1, "--certificate-identity": 1, "--certificate-identity-regexp": 1},
@@ -80,9 +80,7 @@ def cosign(_command, flags, others):
         fail("the release workflow signs with the identity that GitHub issues")
     # The identity that the release workflow has.
     owner, version = artifact.split("/")[1], artifact.rpartition(":")[2]
-    identity = (
-        f"https://github.com/{owner}/vpc-peering-operator/.github/workflows/release.yaml@refs/tags/v{version}"
-    )
+    identity = f"https://github.com/{owner}/vpc-peering-operator/.github/workflows/release.yaml@refs/tags/v{version}"
     expected = flags.get("--certificate-identity")
     pattern = flags.get("--certificate-identity-regexp")
     if not (expected == identity or pattern and re.search(pattern, identity)):
@@ -137,18 +135,16 @@ CHECKS = {
 
 def curl(arguments):
     """Serves the files of this repository, and those that a release has."""
-    flags, urls = [word for word in arguments if word.startswith("-")], []
+    flags = "".join(word.strip("-") for word in arguments if word.startswith("-"))
     urls = [word for word in arguments if not word.startswith("-")]
-    if any(flag.strip("-") and set(flag.strip("-")) - set("fsSLO") for flag in flags) or len(urls) != 1:
+    if set(flags) - set("fsSLO") or len(urls) != 1:
         fail(f"unknown arguments {arguments}")
     raw = re.fullmatch(r"https://raw\.githubusercontent\.com/[^/]+/vpc-peering-operator/v[\d.]+/(.+)", urls[0])
-    release = re.fullmatch(
-        r"https://github\.com/[^/]+/vpc-peering-operator/releases/download/v[\d.]+/kubectl-pcx-linux-(?:amd64|arm64)\.tar\.gz",
-        urls[0],
-    )
+    releases = r"https://github\.com/[^/]+/vpc-peering-operator/releases/download/v[\d.]+"
+    release = re.fullmatch(releases + r"/kubectl-pcx-linux-(?:amd64|arm64)\.tar\.gz", urls[0])
     if raw and (REPOSITORY / raw[1]).is_file():
         content = (REPOSITORY / raw[1]).read_bytes()
-        if any("O" in flag for flag in flags):
+        if "O" in flags:
             Path(Path(raw[1]).name).write_bytes(content)
         else:
             sys.stdout.buffer.write(content)
@@ -166,14 +162,15 @@ def make(arguments):
         fail(f"the Makefile has no target {arguments}")
     if arguments == ["demo"]:
         # What the demo does first. It must neither build Kubernetes nor need Go.
-        program = REPOSITORY / "tests/control-plane/build.sh"
-        found = subprocess.run([program], env={"PATH": "/usr/bin:/bin", **kubebuilder()}, check=True, capture_output=True)
-        if found.stdout.decode().strip() != os.environ["KUBEBUILDER_ASSETS"]:
+        program, assets = REPOSITORY / "tests/control-plane/build.sh", os.environ["KUBEBUILDER_ASSETS"]
+        environment = {"PATH": "/usr/bin:/bin", "KUBEBUILDER_ASSETS": assets}
+        found = subprocess.run([program], env=environment, check=True, capture_output=True, text=True)
+        if found.stdout.strip() != assets:
             fail("build.sh does not use KUBEBUILDER_ASSETS")
-
-
-def kubebuilder():
-    return {"KUBEBUILDER_ASSETS": os.environ["KUBEBUILDER_ASSETS"]}
+        environment["KUBEBUILDER_ASSETS"] = "/nonexistent"
+        refused = subprocess.run([program], env=environment, check=False, capture_output=True, text=True)
+        if refused.returncode == 0 or "/nonexistent has no executable etcd" not in refused.stderr:
+            fail(f"build.sh takes a folder without the programs: {refused}")
 
 
 def kubectl(arguments):
@@ -183,9 +180,13 @@ def kubectl(arguments):
     if command == "logs":
         skipped = ("--since", "--tail", "--follow", "-f")
         rest = [word for word in arguments if word != "logs" and not word.startswith(skipped)]
-        rest = [word if "/" in word or word.startswith("-") or rest[i - 1] in ("-n", "--namespace") else f"pod/{word}"
-                for i, word in enumerate(rest)]
-        arguments = ["get", *rest]
+        before = ["", *rest]
+        is_object = [
+            not word.startswith("-") and "/" not in word and before[i] not in ("-n", "--namespace")
+            for i, word in enumerate(rest)
+        ]
+        named = [f"pod/{word}" if is_one else word for word, is_one in zip(rest, is_object)]
+        arguments = ["get", *named]
     elif command in changes and os.environ.get("VARIATION"):
         arguments = [*arguments, "--dry-run=server"]
         if "--server-side" in arguments:
@@ -216,8 +217,11 @@ def helm(arguments):
 
 
 def shorthand(text):
-    """The shorthand syntax of the AWS CLI: <https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html>"""
-    if text.startswith(("[{\"", "{\"", "[\"")):
+    """The shorthand syntax of the AWS CLI.
+
+    <https://docs.aws.amazon.com/cli/latest/userguide/cli-usage-shorthand.html>
+    """
+    if text.startswith(('[{"', '{"', '["')):
         return json.loads(text)
     position = 0
 
@@ -301,15 +305,15 @@ def aws(arguments):
     names = {xform_name(name, "-"): name for name in members}
     is_ingress = command.startswith("authorize-security-group-")
     known = {**{name: 2 for name in names}, **GLOBAL, **(SIMPLE if is_ingress else {})}
-    known |= {f"no-{name}": 0 for name in names} | {name: 0 for name in names if members[names[name]].type_name == "boolean"}
+    switches = [name for name in names if members[names[name]].type_name == "boolean"]
+    known |= {name: 0 for name in switches} | {f"no-{name}": 0 for name in switches}
     flags = flags_of(rest, known, f"aws {service} {command}")
     parameters = {}
     for flag, values in flags.items():
         if flag in names:
             shape = members[names[flag]]
-            is_simple = shape.type_name not in ("list", "structure") or shape.type_name == "list" and (
-                shape.member.type_name not in ("list", "structure"))
-            values = values if is_simple else [shorthand(value) for value in values]
+            inner = shape.member if shape.type_name == "list" else shape
+            values = [shorthand(value) for value in values] if inner.type_name == "structure" else values
             one = values[0] if shape.type_name != "list" and values else values
             one = values[0] if shape.type_name == "list" and len(values) == 1 and isinstance(values[0], list) else one
             parameters[names[flag]] = converted(shape, one if values else True)
@@ -413,12 +417,13 @@ def deploy(flags):
             return text.replace("${!", "${")
         return {name: resolve(one) for name, one in value.items()}
 
-    association = resolve({name: value for name, value in kinds["AWS::EKS::PodIdentityAssociation"].items() if name != "RoleArn"})
+    association = kinds["AWS::EKS::PodIdentityAssociation"]
+    association = resolve({name: value for name, value in association.items() if name != "RoleArn"})
     if (association["Namespace"], association["ServiceAccount"]) != ("vpc-peering-system", "vpc-peering-operator"):
         fail(f"the operator does not use {association}")
     for policy in kinds["AWS::IAM::Role"]["Policies"]:
-        document = resolve(policy["PolicyDocument"])
-        control("POST", "policies", {"principal": os.environ["OPERATOR_KEY"], "name": policy["PolicyName"], "document": document})
+        attached = {"name": policy["PolicyName"], "document": resolve(policy["PolicyDocument"])}
+        control("POST", "policies", {"principal": os.environ["OPERATOR_KEY"], **attached})
     print("Successfully created/updated stack - " + flags["stack-name"][0])
 
 

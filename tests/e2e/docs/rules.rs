@@ -46,11 +46,13 @@ pub const PLACEHOLDERS: [(&str, &str); 13] = [
 ];
 
 /// Commands whose exit code tells a result, and their codes.
-pub const EXIT_CODES: [(&str, &[i32]); 2] = [
+pub const EXIT_CODES: [(&str, &[i32]); 3] = [
     // 2: something changes. 1: a person has to act.
     ("kubectl pcx plan", &[0, 1, 2]),
     // 1: a check failed. The credentials of a reader are not those of the operator.
     ("kubectl pcx check", &[0, 1]),
+    // 1: the packet does not arrive.
+    ("kubectl pcx trace", &[0, 1]),
 ];
 
 /// The text with its placeholders replaced.

@@ -62,6 +62,7 @@ impl<'a> Session<'a> {
         let control_plane = &shared.control_plane;
         // No controller creates the default service account.
         control_plane.kubectl(&["create", "serviceaccount", "default", "--namespace", "default"]).await?;
+        control_plane.kubectl(&["create", "namespace", "argocd"]).await?;
         let simulator = world.simulator();
         simulator.add(&serde_json::from_value(super::scene())?).await?;
         let key = simulator.create_key("111111111111").await?.access_key_id;
@@ -116,7 +117,7 @@ impl<'a> Session<'a> {
         if is_variation {
             self.put_files()?;
         }
-        let saved = ". ./.saved 2>/dev/null; rm -f .saved; set -ae";
+        let saved = "[ ! -e .saved ] || . ./.saved\nset -ae";
         let all = format!("{saved}\n{script}\nexport -p > .saved\n");
         let mut command = Command::new("/bin/sh");
         // The saved variables are those of the last script.
