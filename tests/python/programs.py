@@ -342,7 +342,7 @@ def aws(arguments):
 def flags_of(words, known, command):
     flags, current = {}, None
     for word in words:
-        if word.startswith("--") and not re.fullmatch(r"-\d+", word):
+        if word.startswith("--"):
             name, has_value, value = word[2:].partition("=")
             if name not in known:
                 fail(f"{command} has no flag --{name}")
