@@ -1,4 +1,5 @@
-//! The templates of `deploy/iam/one-account` grant what `deploy/iam/own-credentials.json` grants for one account.
+//! The templates of `deploy/iam/one-account` grant what `deploy/iam/own-credentials.json` grants. The other account, which
+//! may be at the other end, is a parameter or is left out.
 //! `UPDATE_TESTDATA=1 cargo test --test roles` writes the policy into the templates.
 
 #![allow(clippy::expect_used)]
@@ -24,6 +25,10 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(folder().join(name)).expect(name)
 }
 
+fn policy() -> Value {
+    serde_json::from_str(&read("own-credentials.json")).expect("JSON")
+}
+
 /// The policy without the other account.
 fn policy_for_one_account() -> Value {
     let without_other = |value: Value| match value {
@@ -32,7 +37,7 @@ fn policy_for_one_account() -> Value {
         }
         other => other,
     };
-    map(serde_json::from_str(&read("own-credentials.json")).expect("JSON"), &without_other)
+    map(policy(), &without_other)
 }
 
 /// Applies a function to every value, the inner ones first.
@@ -51,9 +56,15 @@ fn for_cloudformation(value: Value) -> Value {
     if text == CLUSTER {
         return json!({"Ref": "ClusterId"});
     }
-    let sub = text.replace("${", "${!").replace(ACCOUNT, "${AWS::AccountId}");
+    let sub = text.replace("${", "${!").replace(ACCOUNT, "${AWS::AccountId}").replace(OTHER_ACCOUNT, "${OtherAccount}");
     let sub = sub.replace("arn:aws:", "arn:${AWS::Partition}:");
-    if sub == *text { value } else { json!({"Fn::Sub": sub}) }
+    match () {
+        () if text.contains(OTHER_ACCOUNT) => {
+            json!({"Fn::If": ["HasOtherAccount", {"Fn::Sub": sub}, {"Ref": "AWS::NoValue"}]})
+        }
+        () if sub == *text => value,
+        () => json!({"Fn::Sub": sub}),
+    }
 }
 
 /// Block style, as the rest of the templates.
@@ -135,7 +146,7 @@ fn find<'a>(value: &'a Value, field: &str) -> Option<&'a Value> {
 
 #[test]
 fn the_cloudformation_template_grants_the_policy() {
-    check("cloudformation.yaml", "PolicyDocument:", &map(policy_for_one_account(), &for_cloudformation));
+    check("cloudformation.yaml", "PolicyDocument:", &map(policy(), &for_cloudformation));
 }
 
 #[test]
@@ -152,7 +163,9 @@ fn the_terraform_module_replaces_each_placeholder_of_the_policy() {
         assert!(module.contains(&format!("\"{placeholder}\"")), "main.tf does not replace {placeholder}");
     }
     let removed = format!("\"arn:aws:ec2:*:{OTHER_ACCOUNT}:vpc/*\"");
-    assert!(module.contains(r#"/,\\s*\"arn:aws:ec2:[*]:222222222222:vpc/[*]\"/"#));
+    assert!(
+        module.contains(r#"/,\\s*\"arn:aws:ec2:[*]:222222222222:vpc/[*]\"/"#) && module.contains("var.other_account")
+    );
     let after_a_comma = |(start, _): (usize, &str)| policy[..start].trim_end().ends_with(',');
     let found = policy.match_indices(&removed).filter(|found| after_a_comma(*found)).count();
     assert_eq!(found, policy.matches(OTHER_ACCOUNT).count(), "main.tf does not remove each mention of {OTHER_ACCOUNT}");
@@ -162,6 +175,6 @@ fn the_terraform_module_replaces_each_placeholder_of_the_policy() {
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
 #[test]
 fn the_policy_fits_into_a_role() {
-    let length = policy_for_one_account().to_string().len();
+    let length = policy().to_string().len();
     assert!(length < 10_000, "{length} characters");
 }

@@ -392,10 +392,14 @@ def deploy(flags):
     """Attaches the policy of the template to the operator's key, as its role would have it."""
     import yaml
 
-    parameters = dict(one.split("=", 1) for one in flags["parameter-overrides"])
+    # A parameter that is not given keeps its value.
+    saved = Path(os.environ["HOME"]) / f"stack-{flags['stack-name'][0]}.json"
+    parameters = json.loads(saved.read_text()) if saved.exists() else {}
+    parameters |= dict(one.split("=", 1) for one in flags["parameter-overrides"])
+    saved.write_text(json.dumps(parameters))
     template = yaml.safe_load(Path(flags["template-file"][0]).read_text())
     for name, parameter in template["Parameters"].items():
-        if not parameters.setdefault(name, parameter.get("Default")):
+        if parameters.setdefault(name, parameter.get("Default")) is None:
             fail(f"the parameter {name} has no value")
     unknown = set(parameters) - set(template["Parameters"])
     if unknown:
@@ -405,11 +409,19 @@ def deploy(flags):
         fail("a template with a role needs --capabilities CAPABILITY_IAM")
     variables = {"AWS::AccountId": "111111111111", "AWS::Partition": "aws", **parameters}
 
+    # The one condition of the template.
+    conditions = {"HasOtherAccount": parameters["OtherAccount"] != ""}
+
     def resolve(value):
         if isinstance(value, list):
-            return [resolve(one) for one in value]
+            return [one for one in map(resolve, value) if one is not None]
         if not isinstance(value, dict):
             return value
+        if set(value) == {"Fn::If"}:
+            condition, then, otherwise = value["Fn::If"]
+            return resolve(then if conditions[condition] else otherwise)
+        if value == {"Ref": "AWS::NoValue"}:
+            return None
         if set(value) == {"Ref"}:
             return variables[value["Ref"]]
         if set(value) == {"Fn::Sub"}:

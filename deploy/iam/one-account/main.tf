@@ -26,6 +26,12 @@ variable "cluster_id" {
   description = "The UID of the namespace kube-system, or the value of --cluster-id"
 }
 
+variable "other_account" {
+  type        = string
+  description = "Another account that may be at the other end of a peering"
+  default     = ""
+}
+
 variable "namespace" {
   type        = string
   description = "The namespace of the operator"
@@ -43,9 +49,11 @@ data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
 
 locals {
-  # The replacements of deploy/iam/README.md. The other account is removed.
-  account   = replace(file("${path.module}/../own-credentials.json"), "/,\\s*\"arn:aws:ec2:[*]:222222222222:vpc/[*]\"/", "")
-  owned     = replace(local.account, "111111111111", data.aws_caller_identity.current.account_id)
+  # The replacements of deploy/iam/README.md. Without another account, its ARNs are removed.
+  source    = file("${path.module}/../own-credentials.json")
+  one       = replace(local.source, "/,\\s*\"arn:aws:ec2:[*]:222222222222:vpc/[*]\"/", "")
+  accounts  = var.other_account == "" ? local.one : replace(local.source, "222222222222", var.other_account)
+  owned     = replace(local.accounts, "111111111111", data.aws_caller_identity.current.account_id)
   cluster   = replace(local.owned, "11111111-2222-3333-4444-555555555555", var.cluster_id)
   partition = replace(local.cluster, "arn:aws:", "arn:${data.aws_partition.current.partition}:")
 }
