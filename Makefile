@@ -14,7 +14,7 @@
 # make sbom           writes the software bill of materials
 # make help           prints these lines
 
-.PHONY: demo test lint deny docs pictures workflows generate hooks bench contract-aws image-binary reproducible sbom help needs needs-python
+.PHONY: demo test lint deny docs pictures workflows generate hooks bench contract-aws image-binary reproducible sbom help needs needs-demo needs-python
 .DEFAULT_GOAL := test
 
 # Fails early if a required program is missing.
@@ -23,10 +23,16 @@ needs:
 	for program in cargo go git bash; do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	[ -z "$$missing" ] || { echo "missing programs:$$missing. Install Rust (https://rustup.rs), Go (https://go.dev/dl), git and bash." >&2; exit 1; }
 
+# Go only builds the Kubernetes programs.
+needs-demo:
+	@[ -z "$(KUBEBUILDER_ASSETS)" ] && exec $(MAKE) --no-print-directory needs; \
+	command -v cargo >/dev/null || { echo "missing program: cargo. Install Rust (https://rustup.rs)." >&2; exit 1; }
+
 needs-python:
 	@python3 -c 'import venv, ensurepip' || { echo "missing: Python 3 with the venv module; install python3 and python3-venv on Debian" >&2; exit 1; }
 
-demo: needs
+demo: needs-demo
+	@[ -e target/debug/examples/demo ] || echo "The first run builds $(if $(KUBEBUILDER_ASSETS),,etcd, kubectl and kube-apiserver (about 6 minutes on 2 cores) and )the operator (about 10 minutes)." >&2
 	@tests/control-plane/build.sh >/dev/null
 	cargo build --locked --workspace --bin vpc-peering-operator --example demo
 	@target/debug/examples/demo
@@ -49,6 +55,7 @@ test: needs needs-python lint deny docs workflows
 	@tests/control-plane/build.sh helm-docs >/dev/null
 	@$$(tests/python/venv.sh)/bin/hadolint --failure-threshold style Dockerfile
 	@$$(tests/python/venv.sh)/bin/python -W ignore tests/python/lint_policies.py deploy/iam/*.json
+	@$$(tests/python/venv.sh)/bin/cfn-lint deploy/iam/one-account/cloudformation.yaml
 	@tests/reproducible.sh --self-test
 	cargo test --locked --workspace
 

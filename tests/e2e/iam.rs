@@ -197,6 +197,11 @@ impl Policies {
         self.attach(simulator, key, OWN_ACCOUNT, ["hub", "trace"].into_iter()).await
     }
 
+    /// Attaches the policy of an operator that assumes roles to an access key of the operator's account.
+    pub async fn bind_hub(&self, simulator: &Client, key: &str) -> Result<()> {
+        self.attach(simulator, key, OWN_ACCOUNT, ["hub"].into_iter()).await
+    }
+
     /// Replaces the policy of the accepter's role by that for `trace`.
     pub async fn bind_trace_role(&self, simulator: &Client, arn: &str) -> Result<()> {
         simulator.detach_policy(arn, "accepter").await?;

@@ -14,6 +14,7 @@ mod defaults;
 mod deletion_summary;
 mod deploy;
 mod dns;
+mod docs;
 mod ended_routes;
 mod endings;
 mod ends;
@@ -332,6 +333,7 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         cli::import::bad_input::bad_input_is_explained_in_one_sentence,
         cli::import::migrate::each_command_of_the_guide_works,
         cli::graph::the_name_of_the_binary_and_the_pages_fit,
+        docs::the_readme_leads_to_a_ping_and_every_other_block_works,
         cli::trace::the_planted_fault_of_each_scene_is_found,
         crashes::a_crash_before_any_call_is_safe,
         crashes::a_crash_after_any_call_is_safe,
