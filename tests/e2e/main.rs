@@ -30,6 +30,8 @@ mod identities;
 mod image;
 mod leader;
 mod lifecycle;
+mod limits;
+mod memory_limit;
 mod metrics;
 mod operator_defaults;
 mod outages;
@@ -258,6 +260,8 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         scale::a_large_region_is_polled_with_filters,
         scale::namespaces_take_turns_at_the_ec2_rate_limit,
         scale::watch_selectors_divide_a_namespace,
+        limits::fairness::a_namespace_that_waits_for_a_slow_region_delays_no_other,
+        limits::fairness::a_crowd_in_one_namespace_delays_no_other,
         events::a_queued_event_is_handled_at_once,
         events::a_missing_queue_blocks_nothing,
         events::a_queue_that_denies_access_blocks_nothing_and_is_retried_slowly,

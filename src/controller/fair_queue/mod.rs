@@ -1,7 +1,7 @@
 //! A fair queue for EC2 calls that change something. While EC2 limits the rate, or a quota has no room, namespaces take
 //! turns, so that the many resources of one namespace do not delay those of another.
 
-mod order;
+pub(super) mod order;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -175,7 +175,7 @@ impl FairQueue {
         self.reservations.forget(resource);
         for queue in buckets {
             let mut state = queue.state();
-            state.queue.take(|other, _| other == resource);
+            state.queue.remove(resource);
             state.unclaimed.remove(resource);
             queue.changed.notify_one();
         }

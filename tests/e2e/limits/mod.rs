@@ -1,0 +1,9 @@
+//! Loads at and beyond the limits of the operator. It must stay ready, stay within the memory limit of the chart, and
+//! serve other resources meanwhile.
+
+pub mod fairness;
+
+use std::time::Duration;
+
+/// The longest time from the creation of a resource until it is ready, while the operator serves a crowd of others.
+pub const PROMPT: Duration = Duration::from_secs(5);
