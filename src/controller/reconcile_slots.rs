@@ -197,7 +197,7 @@ mod tests {
         let mut served = Vec::new();
         while held.is_some() {
             drop(held.take());
-            let next = woken.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let next = std::mem::take(&mut *woken.lock().unwrap_or_else(PoisonError::into_inner)).pop();
             held = next.and_then(|next| {
                 served.push(format!("{} {}", next.namespace, next.name));
                 slots.enter(next)

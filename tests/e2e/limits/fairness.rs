@@ -27,7 +27,7 @@ fn is_ready(object: &VpcPeering) -> bool {
 
 /// Creates a second namespace, and an operator that watches both.
 async fn with_crowd_namespace(world: &World) -> Result<(World, String)> {
-    let crowd = format!("{}-crowd", world.namespace);
+    let crowd = format!("{}-1", world.namespace);
     let metadata = ObjectMeta { name: Some(crowd.clone()), ..ObjectMeta::default() };
     let namespace = Namespace { metadata, ..Namespace::default() };
     Api::all(world.client.clone()).create(&PostParams::default(), &namespace).await?;
@@ -74,7 +74,7 @@ async fn active_workers(operator: &RunningOperator) -> Result<f64> {
 }
 
 /// The crowd takes every reconcile slot that it can get, and each waits for a listing of a slow region.
-pub async fn a_namespace_that_waits_for_a_slow_region_delays_no_other(world: World) -> Result<()> {
+pub async fn a_crowd_at_a_slow_region_delays_no_other(world: World) -> Result<()> {
     const SLOTS: usize = 20;
     let (world, crowd) = with_crowd_namespace(&world).await?;
     let fault = Fault {
@@ -101,7 +101,7 @@ pub async fn a_namespace_that_waits_for_a_slow_region_delays_no_other(world: Wor
 }
 
 /// With the default settings, under the memory limit of the chart.
-pub async fn a_crowd_in_one_namespace_delays_no_other(world: World) -> Result<()> {
+pub async fn a_crowd_of_one_namespace_delays_no_other(world: World) -> Result<()> {
     let size = std::env::var("CROWD").ok().map_or(Ok(CROWD), |size| size.parse())?;
     let world = World::new(world.shared.with_own_control_plane().await?, &world.namespace, Cloud::Simulator).await?;
     let (world, crowd) = with_crowd_namespace(&world).await?;
