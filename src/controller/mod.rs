@@ -179,13 +179,15 @@ impl Start<'_> {
             .graceful_shutdown_on(shutdown)
             .run(
                 move |object: Arc<K>, context: Arc<Context>| {
-                    let slots = if watch::decode::is_large(&*object) { &large } else { &small };
-                    let slot = slots.enter(QueuedResource::of(&*object));
-                    let hooks = Arc::clone(&hooks);
+                    let (hooks, large, small) = (Arc::clone(&hooks), Arc::clone(&large), Arc::clone(&small));
                     async move {
+                        let slots = if watch::decode::is_large(&*object) { large } else { small };
+                        let slot = slots.enter(QueuedResource::of(&*object));
                         let Some(slot) = slot else { return Ok(Action::await_change()) };
                         let work = context.events.work();
-                        let outcome = hooked(hooks, K::CONTROLLER, reconcile::reconcile(object, context)).await;
+                        let reconcile = reconcile::reconcile(object, context);
+                        // Boxed, so that the many tasks that find no slot stay small.
+                        let outcome = Box::pin(hooked(hooks, K::CONTROLLER, reconcile)).await;
                         drop((work, slot));
                         outcome
                     }

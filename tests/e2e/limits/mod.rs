@@ -1,7 +1,10 @@
 //! Loads at and beyond the limits of the operator. It must stay ready, stay within the memory limit of the chart, and
 //! serve other resources meanwhile.
 
+pub mod endless;
 pub mod fairness;
+pub mod many;
+mod stub;
 
 use std::time::Duration;
 
