@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::stub;
+use super::stub::{self, Answer};
 use crate::memory_limit::MemoryLimit;
 use crate::world::{World, condition};
 
@@ -19,7 +20,11 @@ const PER_PAGE: usize = 50;
 pub async fn pages_without_end_are_reported(world: World) -> Result<()> {
     let pages = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&pages);
-    let url = stub::start(move |_| ("text/xml", page(count.fetch_add(1, Ordering::Relaxed)))).await?;
+    let url = stub::start(move |_| {
+        let body = page(count.fetch_add(1, Ordering::Relaxed));
+        Answer { content_type: "text/xml", body, delay: Duration::ZERO }
+    })
+    .await?;
     let memory_limit = MemoryLimit::of_chart(&world)?;
     let operator = memory_limit.apply_to(world.operator.clone().with("AWS_ENDPOINT_URL_EC2", &url));
     let operator = operator.with("LOG_LEVEL", "info").start().await?;

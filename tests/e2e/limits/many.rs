@@ -11,7 +11,8 @@ use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
-use super::{PROMPT, stub};
+use super::PROMPT;
+use super::stub::{self, Answer};
 use crate::memory_limit::MemoryLimit;
 use crate::world::{REGION, World, condition, connection_id};
 
@@ -71,24 +72,7 @@ pub async fn ten_thousand_junk_messages_delay_no_event_for_long(world: World) ->
     let queue = Arc::new(Mutex::new(VecDeque::<String>::new()));
     let messages = || queue.lock().unwrap_or_else(PoisonError::into_inner);
     let served = Arc::clone(&queue);
-    let url = stub::start(move |request| {
-        let mut queue = served.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = if request.to_ascii_lowercase().contains("amazonsqs.receivemessage") {
-            let count = queue.len().min(10);
-            if count == 0 {
-                // In place of a long poll.
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            let message = |(number, body): (usize, String)| {
-                json!({"MessageId": number.to_string(), "ReceiptHandle": number.to_string(), "Body": body})
-            };
-            json!({"Messages": queue.drain(..count).enumerate().map(message).collect::<Vec<_>>()})
-        } else {
-            json!({"Successful": [], "Failed": []})
-        };
-        ("application/x-amz-json-1.0", answer.to_string())
-    })
-    .await?;
+    let url = stub::start(move |request| receive(request, &served)).await?;
     let memory_limit = MemoryLimit::of_chart(&world)?;
     let operator = world.operator.clone().with("AWS_ENDPOINT_URL_SQS", &url).with("LOG_LEVEL", "info");
     let operator =
@@ -128,6 +112,22 @@ pub async fn ten_thousand_junk_messages_delay_no_event_for_long(world: World) ->
         .await?;
     ensure!(start.elapsed() < PROMPT, "the event was handled after {:?}", start.elapsed());
     memory_limit.check(&running)
+}
+
+/// The answer of SQS: up to ten messages of the queue.
+fn receive(request: &str, queue: &Mutex<VecDeque<String>>) -> Answer {
+    let (mut body, mut delay) = (json!({"Successful": [], "Failed": []}), Duration::ZERO);
+    if request.to_ascii_lowercase().contains("amazonsqs.receivemessage") {
+        let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = queue.len().min(10);
+        if count == 0 {
+            // In place of a long poll.
+            delay = Duration::from_millis(50);
+        }
+        let message = |(number, body): (usize, String)| json!({"MessageId": number.to_string(), "ReceiptHandle": number.to_string(), "Body": body});
+        body = json!({"Messages": queue.drain(..count).enumerate().map(message).collect::<Vec<_>>()});
+    }
+    Answer { content_type: "application/x-amz-json-1.0", body: body.to_string(), delay }
 }
 
 /// One table more than the operator creates routes for.

@@ -1,6 +1,7 @@
 //! An HTTP server with one answer for each request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,8 +10,16 @@ use tokio::net::{TcpListener, TcpStream};
 /// Longest request, in bytes.
 const MAX_REQUEST: usize = 64 << 10;
 
-/// Starts the server, and returns its URL. `answer` gets the whole request, and returns the content type and the body.
-pub async fn start(answer: impl Fn(&str) -> (&'static str, String) + Send + Sync + 'static) -> Result<String> {
+/// An answer of the server.
+pub struct Answer {
+    pub content_type: &'static str,
+    pub body: String,
+    /// The time before the answer.
+    pub delay: Duration,
+}
+
+/// Starts the server, and returns its URL. `answer` gets the whole request.
+pub async fn start(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Result<String> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let url = format!("http://{}", listener.local_addr()?);
     let answer = Arc::new(answer);
@@ -23,7 +32,7 @@ pub async fn start(answer: impl Fn(&str) -> (&'static str, String) + Send + Sync
     Ok(url)
 }
 
-async fn serve(mut stream: TcpStream, answer: &(impl Fn(&str) -> (&'static str, String) + Sync)) -> Result<()> {
+async fn serve(mut stream: TcpStream, answer: &(impl Fn(&str) -> Answer + Sync)) -> Result<()> {
     let mut request = Vec::new();
     loop {
         let mut part = [0; 8_192];
@@ -37,8 +46,10 @@ async fn serve(mut stream: TcpStream, answer: &(impl Fn(&str) -> (&'static str, 
             continue;
         }
         request.clear();
-        let (type_, body) = answer(&text);
-        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {type_}\r\ncontent-length: {}\r\n\r\n", body.len());
+        let Answer { content_type, body, delay } = answer(&text);
+        tokio::time::sleep(delay).await;
+        let length = body.len();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n");
         stream.write_all(format!("{head}{body}").as_bytes()).await?;
     }
 }
