@@ -263,7 +263,10 @@ impl<C: Fn(&[u8]) -> Verdict> Target<'_, C> {
 }
 
 /// Ends the process if an input takes endlessly, and keeps that input.
-struct Watch(Arc<Mutex<Option<(Instant, Vec<u8>)>>>);
+struct Watch(Arc<Mutex<Current>>);
+
+/// The input that is being checked, and the start of its check.
+type Current = Option<(Instant, Vec<u8>)>;
 
 impl Watch {
     fn start(folder: &Path) -> Self {
@@ -293,7 +296,7 @@ impl Watch {
         self.set(None);
     }
 
-    fn set(&self, current: Option<(Instant, Vec<u8>)>) {
+    fn set(&self, current: Current) {
         if let Ok(mut lock) = self.0.lock() {
             *lock = current;
         }
