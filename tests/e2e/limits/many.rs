@@ -25,7 +25,8 @@ pub async fn six_hundred_invented_regions_cost_no_call(world: World) -> Result<(
     let operator = memory_limit.apply_to(world.operator.clone().with("LOG_LEVEL", "info")).start().await?;
     let apply = async |number: usize| -> Result<()> {
         let name = format!("invented-{number}");
-        let region = format!("eu-invented-{number}");
+        // The schema accepts at most two digits, after words.
+        let region = format!("eu-invented-{}-{}", ["a", "b", "c", "d", "e", "f"][number / 100], number % 100);
         let mut manifest = world.manifest_with(json!({"requester": {"vpcId": world.requester, "region": region}}));
         manifest["metadata"]["name"] = json!(name);
         world.api().patch(&name, &PatchParams::apply("test").force(), &Patch::Apply(manifest)).await?;
