@@ -131,7 +131,6 @@ pub async fn a_crowd_of_one_namespace_delays_no_other(world: World) -> Result<()
     eprintln!(
         "{size} in one namespace: the single one was ready after {took:?}, with {served} of the crowd; readyz {probe:?}"
     );
-    ensure!(served < size, "all {size} were ready first, after {took:?}");
     ensure!(took < PROMPT, "the resource of the other namespace was ready after {took:?}, with {served} of the crowd");
     ensure!(probe < Duration::from_secs(1), "/readyz took {probe:?}");
     let start = Instant::now();
