@@ -8,13 +8,14 @@
 # make generate       writes the files that are generated from the code and the chart
 # make hooks          installs the pre-commit hook, which runs the first checks
 # make bench          measures calls, times, CPU and memory
+# make fuzz           runs random inputs against the readers and decisions; SECONDS or COUNT for each target
 # make contract-aws   runs the contract tests of EC2 in two AWS accounts; see CONTRIBUTING.md
 # make image-binary   builds the binary of the image and prints its size
 # make reproducible   builds the binary of the image twice, and compares
 # make sbom           writes the software bill of materials
 # make help           prints these lines
 
-.PHONY: demo test lint deny docs pictures workflows generate hooks bench contract-aws image-binary reproducible sbom help needs needs-demo needs-python
+.PHONY: demo test lint deny docs pictures workflows generate hooks bench fuzz contract-aws image-binary reproducible sbom help needs needs-demo needs-python
 .DEFAULT_GOAL := test
 
 # Fails early if a required program is missing.
@@ -58,6 +59,12 @@ test: needs needs-python lint deny docs workflows
 	@$$(tests/python/venv.sh)/bin/cfn-lint deploy/iam/one-account/cloudformation.yaml
 	@tests/reproducible.sh --self-test
 	cargo test --locked --workspace
+
+# SECONDS=60 or COUNT=100000 for each target, and TARGET=fuzz_objects for one. A failing input is added to tests/fuzz.
+# The shell has a variable SECONDS of its own, so that only that of the command line counts.
+fuzz: needs
+	FUZZ_SECONDS=$(if $(filter command line,$(origin SECONDS)),$(SECONDS),$(if $(COUNT),,60)) FUZZ_COUNT=$(COUNT) \
+		cargo test --locked --workspace --lib -- $(or $(TARGET),fuzz_) --nocapture --test-threads=1
 
 contract-aws: needs
 	cargo test --locked --workspace --test simulator -- --ignored --exact --nocapture \

@@ -13,5 +13,7 @@ pub mod api;
 pub(crate) mod aws;
 pub mod cli;
 pub(crate) mod controller;
+#[cfg(test)]
+pub(crate) mod fuzzing;
 pub mod operator;
 pub(crate) mod peering;

@@ -268,6 +268,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::fuzzing;
 
     #[test]
     fn an_event_gives_the_accounts_and_regions_of_both_ends() {
@@ -347,6 +348,27 @@ mod tests {
             let hint = read(&of(id, "111111111111", "us-east-1"));
             assert_eq!(hint.map(|hint| (hint.ids.len(), hint.places.len())), Some((1, 2)), "{id}");
         }
+    }
+
+    /// A message names at most three places and two connections, and nothing in it reaches EC2 in another form.
+    #[test]
+    fn fuzz_queue_messages() {
+        fuzzing::run("queue-messages", None, |input| {
+            let Ok(text) = std::str::from_utf8(input) else { return Ok(()) };
+            let Some(Hint { places, ids }) = read(text) else { return Ok(()) };
+            let are_places = places.iter().all(|(account, region)| {
+                account.len() == 12 && account.chars().all(|digit| digit.is_ascii_digit()) && region.len() <= 32
+            });
+            if !are_places || !(1..=3).contains(&places.len()) {
+                return Err(format!("places: {places:?}"));
+            }
+            let are_ids = ids.iter().all(|id| id.len() <= 21 && id.starts_with("pcx-") && id.is_ascii());
+            if !are_ids || ids.len() > 2 {
+                return Err(format!("IDs: {ids:?}"));
+            }
+            let filters: Filters = ids.iter().map(|id| (CONNECTION_ID, id)).collect();
+            if filters.are_valid_ids() { Ok(()) } else { Err(format!("filters: {filters:?}")) }
+        });
     }
 
     #[test]

@@ -16,11 +16,13 @@ mod identity_grants;
 mod index;
 mod inventories;
 mod kind;
+mod namespace_share;
 mod one_run;
 mod planning;
 mod queued_resource;
 mod quota_room;
 mod reconcile;
+mod reconcile_slots;
 mod references;
 mod refusals;
 mod scope;
@@ -37,13 +39,13 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt, StreamExt, stream};
-use kube::runtime::controller::{Config, Controller};
+use futures::{FutureExt, Stream, StreamExt, stream};
+use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::{Api, Client};
 use smol_str::SmolStr;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use crate::api::AwsIdentity;
 use crate::aws::{Accounts, Interceptor, SdkConfig, SessionTags, event_queue};
@@ -54,6 +56,7 @@ pub(crate) use context::Context;
 pub(crate) use hooks::ReconcileHooks;
 pub(crate) use identity_grants::{OwnCredentials, OwnNamespaces, admits_namespace, role};
 pub(crate) use kind::{Kind, Status};
+pub(crate) use namespace_share::NamespaceShare;
 pub(crate) use one_run::Cluster;
 pub(crate) use planning::{Forecasts, Planned, plan};
 pub(crate) use scope::Scope;
@@ -62,11 +65,17 @@ use cache_age::CacheAge;
 use fair_queue::FairQueue;
 use hooks::hooked;
 use identity_grants::Credentials;
+use queued_resource::QueuedResource;
+use reconcile_slots::ReconcileSlots;
 use references::References;
 use wake_up::{WakeUp, WakeUps, Woken};
 
 /// Concurrent reconciles of large objects of one kind. Each may take several MiB. Small objects do not wait for them.
 const LARGE_AT_ONCE: usize = 8;
+
+/// Concurrent reconciles of one kind that kube-runtime runs besides those in slots: each looks for a slot, and ends at
+/// once if there is none.
+const WITHOUT_SLOT: u16 = 64;
 
 /// The settings of the controllers.
 #[derive(Clone, Debug)]
@@ -162,22 +171,31 @@ impl Start<'_> {
     {
         let (context, hooks) = (Arc::clone(self.context), Arc::clone(self.hooks));
         let cache = K::cache(&context).store.clone();
-        let large = Arc::new(Semaphore::new(LARGE_AT_ONCE));
-        let woken = stream::unfold(woken, |mut woken| async move { Some((woken.recv().await?, woken)) });
+        let (wake, granted) = mpsc::unbounded_channel();
+        let limit = usize::from(self.settings.max_concurrent_reconciles);
+        let new_slots = |count| ReconcileSlots::new(count, wake_in(cache.clone(), wake.clone()));
+        let large = new_slots(LARGE_AT_ONCE);
+        let small = new_slots(if limit == 0 { usize::MAX } else { limit });
+        let concurrency =
+            if limit == 0 { 0 } else { self.settings.max_concurrent_reconciles.saturating_add(WITHOUT_SLOT) };
+        let woken = stream::select(received(woken), received(granted));
         let objects = watch::resources(Arc::clone(&context), self.settings.scope.clone(), store);
         Controller::for_stream(objects, cache)
-            .with_config(Config::default().concurrency(self.settings.max_concurrent_reconciles))
+            .with_config(Config::default().concurrency(concurrency))
             .reconcile_on(woken)
             .graceful_shutdown_on(shutdown)
             .run(
                 move |object: Arc<K>, context: Arc<Context>| {
-                    let work = context.events.work();
-                    let (hooks, large) = (Arc::clone(&hooks), Arc::clone(&large));
+                    let (hooks, large, small) = (Arc::clone(&hooks), Arc::clone(&large), Arc::clone(&small));
                     async move {
-                        // The semaphore is never closed.
-                        let room = if watch::decode::is_large(&*object) { large.acquire().await.ok() } else { None };
-                        let outcome = hooked(hooks, K::CONTROLLER, reconcile::reconcile(object, context)).await;
-                        drop((work, room));
+                        let slots = if watch::decode::is_large(&*object) { large } else { small };
+                        let slot = slots.enter(QueuedResource::of(&*object));
+                        let Some(slot) = slot else { return Ok(Action::await_change()) };
+                        let work = context.events.work();
+                        let reconcile = reconcile::reconcile(object, context);
+                        // Boxed, so that the many tasks that find no slot stay small.
+                        let outcome = Box::pin(hooked(hooks, K::CONTROLLER, reconcile)).await;
+                        drop((work, slot));
                         outcome
                     }
                 },
@@ -222,4 +240,20 @@ impl Start<'_> {
             .for_each(|_| async {})
             .boxed()
     }
+}
+
+/// Causes the reconcile of a resource that has a slot. It returns false if the resource is gone.
+fn wake_in<K: Kind>(
+    store: Store<K>,
+    wake: mpsc::UnboundedSender<ObjectRef<K>>,
+) -> impl Fn(&QueuedResource) -> bool + Send + Sync {
+    move |resource| {
+        let object = ObjectRef::new(&resource.name).within(&resource.namespace);
+        // The receiver is gone only at shutdown.
+        store.get(&object).is_some() && wake.send(object).is_ok()
+    }
+}
+
+fn received<T>(receiver: mpsc::UnboundedReceiver<T>) -> impl Stream<Item = T> {
+    stream::unfold(receiver, |mut receiver| async move { Some((receiver.recv().await?, receiver)) })
 }

@@ -1,5 +1,6 @@
 //! The process around the controllers: leader election, metrics, probes, logs, traces and graceful shutdown.
 
+mod api_limit;
 pub(crate) mod http;
 pub(crate) mod leader;
 pub(crate) mod logs;
@@ -14,15 +15,12 @@ use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::client::ClientBuilder;
 use kube::{Api, Client, Config, ResourceExt};
-use tower::limit::ConcurrencyLimitLayer;
 
 use crate::controller::{self, Settings};
+use api_limit::ApiLimit;
 use http::Http;
 use leader::{Candidate, Election, Leadership};
 use monitor::Monitor;
-
-/// Maximum concurrent requests to the API server, not counting watches. Each needs a connection, which costs memory.
-const MAX_API_REQUESTS: usize = 32;
 
 /// The settings of the process.
 #[derive(Clone, Debug)]
@@ -42,8 +40,7 @@ pub(crate) async fn run(settings: Settings, service: Service) -> Result<()> {
     let config = Config::infer()
         .await
         .context("cannot find an API server: there is neither a kubeconfig file nor in-cluster credentials")?;
-    let client =
-        ClientBuilder::try_from(config.clone())?.with_layer(&ConcurrencyLimitLayer::new(MAX_API_REQUESTS)).build();
+    let client = ClientBuilder::try_from(config.clone())?.with_layer(&ApiLimit::new()).build();
     let cluster = match service.cluster_id {
         Some(cluster) => cluster,
         None => cluster_uid(client.clone()).await?,

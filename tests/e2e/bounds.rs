@@ -1,17 +1,16 @@
 //! Large resources must not exhaust the operator's memory. These tests use the largest ones that the API server
 //! accepts, under the memory limit of the chart.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use environment::RunningOperator;
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
 
+use super::memory_limit::MemoryLimit;
 use super::world::{self, Cloud, World, condition};
 
 /// Number of large resources.
@@ -33,12 +32,8 @@ pub async fn the_largest_resources_fit_into_the_memory_limit(world: World) -> Re
     let world = World::new(world.shared.with_own_control_plane().await?, &world.namespace, Cloud::Simulator).await?;
     let crowd = stream::iter(0..LARGE_RESOURCES).map(|number| create(&world, number)).buffer_unordered(4);
     crowd.try_collect::<()>().await?;
-    let limit = chart_limit()?;
-    let memory_limit = MemoryLimit::new(&world, limit)?;
-    let mut operator = world.operator.clone().with("LOG_LEVEL", "info");
-    if let Some(program) = &memory_limit.program {
-        operator.program.clone_from(program);
-    }
+    let memory_limit = MemoryLimit::of_chart(&world)?;
+    let operator = memory_limit.apply_to(world.operator.clone().with("LOG_LEVEL", "info"));
     // At the second start, the resources contain the status that the first run has written.
     for start in 1..=2 {
         let running = operator.start().await?;
@@ -50,7 +45,7 @@ pub async fn the_largest_resources_fit_into_the_memory_limit(world: World) -> Re
             Ok(())
         })
         .await;
-        memory_limit.check(&running, limit).with_context(|| format!("start {start}"))?;
+        memory_limit.check(&running).with_context(|| format!("start {start}"))?;
         outcome?;
         for number in 0..8 {
             environment::eventually("the condition", Duration::from_secs(60), async || {
@@ -61,7 +56,7 @@ pub async fn the_largest_resources_fit_into_the_memory_limit(world: World) -> Re
             })
             .await?;
         }
-        memory_limit.check(&running, limit)?;
+        memory_limit.check(&running)?;
         running.get("/livez").await?;
         running.kill().await?;
         world.delete().await?;
@@ -247,88 +242,4 @@ fn largest_spec(number: usize) -> Value {
         "tags": tags(36),
         "routes": {"routeTables": {"tags": selector(10)}},
     })
-}
-
-/// The memory limit of the chart, in bytes.
-fn chart_limit() -> Result<u64> {
-    let values = std::fs::read_to_string(environment::repository().join("charts/vpc-peering-operator/values.yaml"))?;
-    let values: Value = serde_saphyr::from_str(&values)?;
-    let limit = values["resources"]["limits"]["memory"].as_str().context("the chart has no memory limit")?;
-    let mebibytes: u64 = limit.strip_suffix("Mi").context("the limit is not in MiB")?.parse()?;
-    Ok(mebibytes << 20)
-}
-
-/// Limits the operator's memory by a cgroup. If no cgroup can be created, it reads the peak from `/proc` instead.
-///
-/// The operator is a debug build here, so its code takes about 100 MiB more than in a release. Code is mapped from a
-/// file, and the kernel drops such pages before it kills a process, so the chart's limit applies without a correction.
-struct MemoryLimit {
-    folder: Option<PathBuf>,
-    /// The script that starts the operator in the cgroup.
-    program: Option<PathBuf>,
-}
-
-impl MemoryLimit {
-    fn new(world: &World, limit: u64) -> Result<Self> {
-        let name = format!("vpc-peering-operator-{}", std::process::id());
-        // The first row is for cgroups version 1, the second for version 2.
-        for (parent, file) in [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")] {
-            let folder = Path::new(parent).join(&name);
-            if std::fs::create_dir(&folder).is_err() {
-                continue;
-            }
-            let mut memory_limit = Self { folder: Some(folder.clone()), program: None };
-            if std::fs::write(folder.join(file), limit.to_string()).is_err() {
-                continue;
-            }
-            let program = world.shared.control_plane.folder().join("jailed.sh");
-            let (processes, operator) = (folder.join("cgroup.procs"), &world.operator.program);
-            let script =
-                format!("#!/bin/sh\necho $$ > {} && exec {} \"$@\"\n", processes.display(), operator.display());
-            std::fs::write(&program, script)?;
-            std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
-            memory_limit.program = Some(program);
-            return Ok(memory_limit);
-        }
-        eprintln!("cannot create a memory cgroup; the test reads the operator's peak memory instead");
-        Ok(Self { folder: None, program: None })
-    }
-
-    /// Fails if the operator exceeded the limit.
-    fn check(&self, operator: &RunningOperator, limit: u64) -> Result<()> {
-        let Some(folder) = &self.folder else {
-            let status =
-                std::fs::read_to_string(format!("/proc/{}/status", operator.id())).context("the operator has ended")?;
-            let (peak, code) = (kibibytes(&status, "VmHWM")?, kibibytes(&status, "RssFile")?);
-            ensure!((peak - code) * 1024 <= limit, "the operator took {peak} KiB, {code} KiB of them code");
-            return Ok(());
-        };
-        let kills = ["memory.oom_control", "memory.events"].iter().find_map(|file| {
-            let text = std::fs::read_to_string(folder.join(file)).ok()?;
-            text.lines().find_map(|line| line.strip_prefix("oom_kill ")).map(str::to_owned)
-        });
-        ensure!(kills.as_deref() == Some("0"), "the kernel killed the operator: oom_kill {kills:?}");
-        Ok(())
-    }
-}
-
-impl Drop for MemoryLimit {
-    fn drop(&mut self) {
-        // The cgroup can be removed once the operator has ended, which takes a moment after the kill.
-        if let Some(folder) = &self.folder {
-            let ended = (0..100).any(|_| {
-                std::thread::sleep(Duration::from_millis(20));
-                std::fs::remove_dir(folder).is_ok()
-            });
-            if !ended {
-                eprintln!("cannot remove the cgroup {}", folder.display());
-            }
-        }
-    }
-}
-
-fn kibibytes(status: &str, field: &str) -> Result<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    let text = line.and_then(|line| line.trim().strip_suffix(" kB")).with_context(|| format!("no {field}"))?;
-    Ok(text.trim().parse()?)
 }

@@ -31,6 +31,8 @@ mod identities;
 mod image;
 mod leader;
 mod lifecycle;
+mod limits;
+mod memory_limit;
 mod metrics;
 mod operator_defaults;
 mod outages;
@@ -264,7 +266,7 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         metrics::a_scrape_matches_the_table_of_metrics,
         metrics::aws_errors_are_counted_by_code,
         metrics::probes_report_liveness_and_readiness,
-        metrics::probes_are_answered_beside_a_thousand_idle_connections,
+        metrics::probes_are_answered_beside_a_thousand_idle_connections_and_slow_readers,
         metrics::the_operator_is_ready_once_aws_accepts_its_credentials,
         scale::a_peering_costs_at_most_four_writes,
         scale::the_id_of_a_slow_request_is_written,
@@ -272,6 +274,12 @@ fn simulator_tests() -> Vec<(&'static str, Test)> {
         scale::a_large_region_is_polled_with_filters,
         scale::namespaces_take_turns_at_the_ec2_rate_limit,
         scale::watch_selectors_divide_a_namespace,
+        limits::fairness::a_crowd_at_a_slow_region_delays_no_other,
+        limits::fairness::a_crowd_of_one_namespace_delays_no_other,
+        limits::many::six_hundred_invented_regions_cost_no_call,
+        limits::many::ten_thousand_junk_messages_delay_no_event_for_long,
+        limits::many::a_vpc_with_a_thousand_route_tables_is_served_up_to_the_limit,
+        limits::endless::pages_without_end_are_reported,
         events::a_queued_event_is_handled_at_once,
         events::a_missing_queue_blocks_nothing,
         events::a_queue_that_denies_access_blocks_nothing_and_is_retried_slowly,

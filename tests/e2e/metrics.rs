@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use ec2_simulator::Kind;
 use environment::{RunningOperator, eventually, prepare, repository};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use vpc_peering_operator::operator::metrics::DEFINITIONS;
@@ -110,13 +111,18 @@ pub async fn probes_report_liveness_and_readiness(world: World) -> Result<()> {
 }
 
 /// Idle connections, as of a port scanner or an attacker, do not fill the server up: it closes the oldest.
-pub async fn probes_are_answered_beside_a_thousand_idle_connections(world: World) -> Result<()> {
+pub async fn probes_are_answered_beside_a_thousand_idle_connections_and_slow_readers(world: World) -> Result<()> {
     let operator = world.operator.start().await?;
     eventually("ready", LIMIT, async || operator.get("/readyz").await.map(drop)).await?;
     let address = operator.address()?;
     let mut idle = Vec::new();
-    for _ in 0..1_000 {
-        idle.push(TcpStream::connect(&address).await?);
+    for number in 0..1_000 {
+        let mut client = TcpStream::connect(&address).await?;
+        if number % 2 == 0 {
+            // It never reads the answer. The server may have closed the connection already.
+            _ = client.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        }
+        idle.push(client);
     }
     for path in ["/healthz", "/livez", "/readyz", "/metrics"] {
         let answer = tokio::time::timeout(Duration::from_secs(1), operator.get(path)).await;

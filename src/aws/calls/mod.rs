@@ -1,6 +1,8 @@
 //! The EC2 calls, translated to and from domain types: one function sends one request.
 
 pub(super) mod dry_run;
+#[cfg(test)]
+mod fuzz;
 mod network;
 pub(super) mod peerings;
 mod prefix_lists;

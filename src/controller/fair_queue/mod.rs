@@ -1,16 +1,17 @@
 //! A fair queue for EC2 calls that change something. While EC2 limits the rate, or a quota has no room, namespaces take
 //! turns, so that the many resources of one namespace do not delay those of another.
 
-mod order;
+pub(super) mod order;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::order::FairOrder;
+use super::namespace_share::{NamespaceShare, Share};
 use super::queued_resource::QueuedResource;
 use super::quota_room::{Demand, Reservations, UNCLAIMED_LIFETIME};
 use crate::aws::{AwsError, Listing, RateLimit};
@@ -20,6 +21,9 @@ use crate::peering::quota::Shortage;
 /// Maximum concurrent EC2 writes per (account, region, action). Until throttling is first seen, only this bounds the
 /// rate.
 const MAX_CONCURRENT_CALLS: usize = 8;
+
+/// Maximum concurrent EC2 writes per (account, region, action) of one namespace.
+const MAX_PER_NAMESPACE: usize = 6;
 
 /// Pause between checks whether a quota has room again, for changes that no listing of the requester's end reports.
 const ROOM_RECHECK: Duration = Duration::from_secs(5);
@@ -47,7 +51,7 @@ pub(crate) struct Wish {
 
 #[derive(Debug)]
 struct BucketQueue {
-    running: Arc<Semaphore>,
+    running: NamespaceShare,
     reservations: Arc<Reservations>,
     /// A resource was queued, or a reservation has ended.
     changed: tokio::sync::Notify,
@@ -96,7 +100,7 @@ pub(crate) struct Permit {
     /// Whether the permit holds room in quotas.
     is_reserved: bool,
     granted: Granted,
-    _running: Option<OwnedSemaphorePermit>,
+    _running: Share,
 }
 
 /// The turn that the queue gives next.
@@ -146,8 +150,7 @@ impl FairQueue {
             let new = || Arc::new(BucketQueue::new(Arc::clone(&self.reservations)));
             Arc::clone(buckets.entry(bucket).or_insert_with(new))
         };
-        // The semaphore is never closed.
-        let running = Arc::clone(&queue.running).acquire_owned().await.ok();
+        let running = queue.running.acquire(&resource.namespace).await;
         let now = Instant::now();
         let mut state = queue.state();
         let shortage = match state.claim(&queue.reservations, &resource, &wish, now) {
@@ -175,7 +178,7 @@ impl FairQueue {
         self.reservations.forget(resource);
         for queue in buckets {
             let mut state = queue.state();
-            state.queue.take(|other, _| other == resource);
+            state.queue.remove(resource);
             state.unclaimed.remove(resource);
             queue.changed.notify_one();
         }
@@ -185,7 +188,7 @@ impl FairQueue {
 impl BucketQueue {
     fn new(reservations: Arc<Reservations>) -> Self {
         Self {
-            running: Arc::new(Semaphore::new(MAX_CONCURRENT_CALLS)),
+            running: NamespaceShare::new(MAX_CONCURRENT_CALLS, MAX_PER_NAMESPACE),
             reservations,
             changed: tokio::sync::Notify::new(),
             state: Mutex::default(),

@@ -8,6 +8,8 @@
 
 mod changes;
 pub(super) mod decode;
+#[cfg(test)]
+mod fuzz;
 mod permissions;
 mod relist;
 mod resources;

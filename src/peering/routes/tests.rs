@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod exclusions;
+mod fuzz;
 mod interleavings;
 mod prefix_lists;
 mod quotas;

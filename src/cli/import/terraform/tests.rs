@@ -3,7 +3,12 @@
 use serde_json::json;
 
 use super::*;
+use crate::api::{ManagementPolicy, VpcPeering, VpcPeeringAccepter};
+use crate::cli::import::model::Selection;
+use crate::cli::import::names::names;
 use crate::cli::import::removed::removed;
+use crate::cli::import::render::{Options, render};
+use crate::fuzzing;
 
 fn resource(address: &str, kind: &str, values: Value) -> Value {
     json!({
@@ -166,4 +171,44 @@ fn a_wrong_state_is_explained() {
     wrong["values"]["root_module"]["child_modules"][0]["resources"][0]["values"]["vpc_id"] = json!("x");
     let error = error(wrong).unwrap_or_default();
     assert!(error.contains("aws_vpc_peering_connection.this: vpc_id: must be an ID"), "{error}");
+}
+
+/// Every manifest can be read again as its kind, and no text can control the terminal or leave its comment.
+#[test]
+fn fuzz_terraform_states() {
+    fuzzing::run("terraform-states", None, |input| {
+        let Ok(state) = serde_json::from_slice::<Value>(input) else { return Ok(()) };
+        let mut inventory = Inventory::default();
+        if let Err(error) = read(&state, &mut inventory) {
+            return printable(&format!("{error:#}"));
+        }
+        let names = names(inventory.live());
+        inventory.select(&Selection { vpcs: Vec::new(), tags: Vec::new() });
+        for policy in [ManagementPolicy::Observe, ManagementPolicy::Full] {
+            let options = Options { policy, ..Options::default() };
+            let manifests = render(&mut inventory, &names, &options).map_err(|error| format!("{error:#}"))?;
+            for manifest in &manifests {
+                let text = serde_saphyr::to_string(&manifest.object).map_err(|error| error.to_string())?;
+                let read: Value = serde_saphyr::from_str(&text).map_err(|error| format!("{error}: {text}"))?;
+                if read != manifest.object {
+                    return Err(format!("another object after YAML: {read} {}", manifest.object));
+                }
+                let typed = match read["kind"].as_str() {
+                    Some("VpcPeering") => serde_json::from_value::<VpcPeering>(read).err(),
+                    _ => serde_json::from_value::<VpcPeeringAccepter>(read).err(),
+                };
+                typed.map_or(Ok(()), |error| Err(format!("{error}: {text}")))?;
+            }
+            let taken = manifests.iter().flat_map(|manifest| manifest.parts.iter().cloned()).collect();
+            removed(&inventory, &taken).lines().try_for_each(printable)?;
+        }
+        inventory.notes.iter().try_for_each(|note| printable(note))
+    });
+}
+
+fn printable(text: &str) -> fuzzing::Verdict {
+    match text.chars().find(|char| char.is_control()) {
+        Some(char) => Err(format!("{char:?} in {text:?}")),
+        None => Ok(()),
+    }
 }
