@@ -59,7 +59,7 @@ fn any_input() -> impl Strategy<Value = Vec<u8>> {
     let selector = prop_oneof![Just(every_table()), Just(main_table()), Just(ids(&["rtb-1", "foreign"]))];
     let routes =
         (selector, blocks(), blocks()).prop_map(|(route_tables, destination_cidr_blocks, exclude_cidr_blocks)| {
-            Routes { route_tables, destination_cidr_blocks, exclude_cidr_blocks }
+            Routes { destination_cidr_blocks, exclude_cidr_blocks, ..to(route_tables, &[]) }
         });
     let shown = prop::collection::vec((one_of(&TABLES), one_of(&BLOCKS), one_of(&TARGETS), any::<bool>()), 0..8);
     let recorded = prop::collection::vec((one_of(&TABLES), one_of(&BLOCKS), one_of(&TARGETS)), 0..8);
@@ -100,7 +100,8 @@ impl Input {
         let recorded = self.recorded.iter().map(|(table, destination, id)| ManagedRoute {
             side: Side::Requester,
             route_table_id: table.clone(),
-            destination_cidr_block: destination.clone(),
+            destination_cidr_block: Some(destination.clone()),
+            destination_prefix_list_id: None,
             vpc_peering_connection_id: id.clone(),
         });
         let mut routes: BTreeMap<(&str, IpNet), Route> = BTreeMap::new();
@@ -112,7 +113,8 @@ impl Input {
                 Target::Other(target.clone())
             };
             // EC2 has one static route for a table and a destination.
-            routes.insert((table, destination), Route { destination, target, is_blackhole: *is_blackhole });
+            let route = Route { destination: Destination::Cidr(destination), target, is_blackhole: *is_blackhole };
+            routes.insert((table, destination), route);
         }
         let tables = TABLES.iter().map(|id| {
             let here = routes.iter().filter(|((table, _), _)| table == id).map(|(_, route)| route.clone());
@@ -146,12 +148,12 @@ fn apply(case: &mut Case, changes: &[RouteChange]) {
     let mut tables: Vec<RouteTable> = TABLES.iter().filter_map(|id| case.tables.get(id).cloned()).collect();
     for change in changes {
         let route = change.route();
-        let destination: IpNet = route.destination_cidr_block.parse().unwrap();
+        let destination = Destination::of(route).unwrap();
         for table in tables.iter_mut().filter(|table| table.id == route.route_table_id) {
             table.routes.retain(|shown| shown.destination != destination);
             if !matches!(change, RouteChange::Delete(_)) {
                 let target = Target::Peering(route.vpc_peering_connection_id.clone());
-                table.routes.push(Route { destination, target, is_blackhole: false });
+                table.routes.push(Route { destination: destination.clone(), target, is_blackhole: false });
             }
         }
     }
@@ -162,7 +164,9 @@ fn apply(case: &mut Case, changes: &[RouteChange]) {
 /// another target stays.
 fn check_change(case: &Case, change: &RouteChange) -> Verdict {
     let route = change.route();
-    let destination: IpNet = route.destination_cidr_block.parse().map_err(|error| format!("{change}: {error}"))?;
+    let Some(Destination::Cidr(destination)) = Destination::of(route) else {
+        return Err(format!("{change}, to something that the spec does not name"));
+    };
     let blocks = cidr_blocks(&case.other);
     let is_addition = !matches!(change, RouteChange::Delete(_));
     if is_addition && !blocks.iter().any(|block| block.contains(&destination)) {
@@ -180,7 +184,7 @@ fn check_change(case: &Case, change: &RouteChange) -> Verdict {
     let table = case.tables.get(&route.route_table_id).filter(|table| table.vpc_id == VPC);
     let Some(table) = table else { return Err(format!("{change}, in a table of another VPC")) };
     let ours = |target: &Target| matches!(target, Target::Peering(id) if id == OURS || id == EARLIER);
-    match table.routes.iter().find(|shown| shown.destination == destination) {
+    match table.routes.iter().find(|shown| shown.destination == Destination::Cidr(destination)) {
         Some(shown) if !ours(&shown.target) => Err(format!("{change}, over a route to {}", shown.target)),
         None if !matches!(change, RouteChange::Create(_)) => Err(format!("{change}, which does not exist")),
         Some(_) if matches!(change, RouteChange::Create(_)) => Err(format!("{change}, which exists")),
