@@ -5,6 +5,7 @@
 # make workflows      checks the GitHub workflows and forms, and the configuration of Renovate
 # make generate       writes the files that are generated from the code and the chart
 # make hooks          installs the pre-commit hook, which runs the first checks
+# make soak           runs the endurance test: make soak SECONDS=3600 SEED=1
 # make bench          measures calls, times, CPU and memory
 # make contract-aws   runs the contract tests of EC2 in two AWS accounts; see CONTRIBUTING.md
 # make image-binary   builds the binary of the image and prints its size
@@ -12,7 +13,7 @@
 # make sbom           writes the software bill of materials
 # make help           prints these lines
 
-.PHONY: demo test lint deny workflows generate hooks bench contract-aws image-binary reproducible sbom help needs needs-python
+.PHONY: demo test soak lint deny workflows generate hooks bench contract-aws image-binary reproducible sbom help needs needs-python
 .DEFAULT_GOAL := test
 
 # Fails early if a required program is missing.
@@ -49,6 +50,17 @@ test: needs needs-python lint deny workflows
 	@$$(tests/python/venv.sh)/bin/python -W ignore tests/python/lint_policies.py deploy/iam/*.json
 	@tests/reproducible.sh --self-test
 	cargo test --locked --workspace
+	@$(MAKE) --no-print-directory soak SECONDS=120 SEED=1
+
+# The length in seconds, and the seed of the actions. OPERATOR is another binary, such as a release build.
+SECONDS = 3600
+SEED = 1
+OPERATOR = target/debug/vpc-peering-operator
+soak: needs
+	@tests/control-plane/build.sh >/dev/null
+	@tests/control-plane/build.sh kube-controller-manager >/dev/null
+	cargo build --locked --workspace --bin vpc-peering-operator --bin soak
+	@target/debug/soak --seconds $(SECONDS) --seed $(SEED) --operator $(OPERATOR)
 
 contract-aws: needs
 	cargo test --locked --workspace --test simulator -- --ignored --exact --nocapture \

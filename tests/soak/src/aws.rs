@@ -97,6 +97,23 @@ impl World {
         Ok(())
     }
 
+    /// Deletes the routes of a resource through connections that EC2 no longer shows, as the condition `RouteConflict`
+    /// asks a person to do. Returns their number.
+    pub async fn delete_routes_by_hand(&self, resource: Resource) -> Result<usize> {
+        let snapshot = self.snapshot().await?;
+        let mut deleted = 0;
+        for end in [resource.requester(), resource.accepter()] {
+            let ec2 = self.ec2(end.account, end.region)?;
+            let is_shown = |id: &str| snapshot.peerings.iter().any(|peering| peering.id == id);
+            let of_end = snapshot.routes.iter().filter(|route| route.table == end.table);
+            for route in of_end.filter(|route| route.target.starts_with("pcx-") && !is_shown(&route.target)) {
+                delete_route(ec2, &end.table, &route.destination).await?;
+                deleted += 1;
+            }
+        }
+        Ok(deleted)
+    }
+
     /// An active connection of somebody else, with a tag and a route.
     async fn make_foreign_peering(&self, resource: Resource) -> Result<bool> {
         let (home, bystander) = (resource.home(), resource.bystander());

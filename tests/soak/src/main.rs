@@ -69,6 +69,7 @@ async fn main() -> Result<ExitCode> {
     println!("\n{report}");
     let folder = repository().join("target/soak");
     std::fs::create_dir_all(&folder)?;
+    let folder = folder.canonicalize()?;
     std::fs::write(folder.join("report.md"), report)?;
     match outcome {
         Ok(None) => Ok(ExitCode::SUCCESS),

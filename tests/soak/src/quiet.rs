@@ -26,6 +26,15 @@ struct Different {
     difference: String,
 }
 
+/// Prints the first resources that are not yet as expected.
+fn progress(elapsed: Duration, different: &[Different]) {
+    println!("    after {:.0} s, {} are not yet as expected:", elapsed.as_secs_f64(), different.len());
+    for Different { resource, now, difference } in different.iter().take(3) {
+        let difference: String = difference.chars().take(200).collect();
+        println!("      {} {:?} {now:?}: {difference}", resource.name(), resource.scenario());
+    }
+}
+
 impl Run {
     /// Waits until all resources are as expected, and checks the invariants.
     pub async fn quiet(&mut self) -> Result<Vec<Violation>> {
@@ -43,6 +52,11 @@ impl Run {
             }
             if nudged.elapsed() > self.scale.nudge {
                 nudged = Instant::now();
+                println!(
+                    "    after {:.0} s, {} are not yet as expected",
+                    start.elapsed().as_secs_f64(),
+                    different.len()
+                );
                 self.nudge(&different).await;
             }
             tokio::time::sleep(INTERVAL).await;
@@ -143,6 +157,9 @@ impl Run {
             if self.lied.contains(resource) && difference.contains("ConnectionMismatch") {
                 _ = self.world.repair_connection_id(*resource).await;
             }
+            if difference.contains("RouteConflict") && !now.has_conflict {
+                self.figures.routes_by_hand += self.world.delete_routes_by_hand(*resource).await.unwrap_or_default();
+            }
             if self.world.nudge(*resource).await.is_ok() {
                 self.figures.nudges += 1;
             }
@@ -191,7 +208,8 @@ impl Run {
         for (name, object) in self.world.objects().await.unwrap_or_default() {
             if violation.about.contains(&name) {
                 let ready = condition(&object, "Ready").cloned().unwrap_or_default();
-                lines.push(format!("{name}: {} Ready: {ready}", object["status"]));
+                let status: String = object["status"].to_string().chars().take(1_000).collect();
+                lines.push(format!("{name}: Ready: {ready}; status: {status}"));
             }
         }
         lines

@@ -71,7 +71,8 @@ impl Replicas {
 
     /// Lets all replicas run.
     pub async fn resume(&self) {
-        for replica in 0..self.state.lock().await.slots.len() {
+        let replicas = self.state.lock().await.slots.len();
+        for replica in 0..replicas {
             self.strike(replica, Blow::Continue).await;
         }
     }

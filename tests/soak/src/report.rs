@@ -22,6 +22,7 @@ impl Run {
             ("disturbed requests to the API server".to_owned(), self.world.disturbances.hits().to_string()),
             ("longest convergence".to_owned(), format!("{:.0} s", longest.as_secs_f64())),
             ("requests to reconcile".to_owned(), figures.nudges.to_string()),
+            ("routes deleted by hand, as their condition asks".to_owned(), figures.routes_by_hand.to_string()),
             ("races with a foreign change of a route".to_owned(), figures.races.to_string()),
             ("peak memory".to_owned(), format!("{:.1} MiB", peak.memory)),
             ("peak descriptors".to_owned(), format!("{:.0}", peak.descriptors)),

@@ -31,6 +31,8 @@ pub struct Figures {
     pub convergences: Vec<Duration>,
     /// The number of requests to reconcile in quiet times.
     pub nudges: usize,
+    /// The routes through connections that EC2 no longer shows, which the operator asks a person to delete.
+    pub routes_by_hand: usize,
     pub races: usize,
     /// The hours by which EC2's clock moved.
     pub hours: u64,
