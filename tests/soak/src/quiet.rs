@@ -52,11 +52,7 @@ impl Run {
             }
             if nudged.elapsed() > self.scale.nudge {
                 nudged = Instant::now();
-                println!(
-                    "    after {:.0} s, {} are not yet as expected",
-                    start.elapsed().as_secs_f64(),
-                    different.len()
-                );
+                progress(start.elapsed(), &different);
                 self.nudge(&different).await;
             }
             tokio::time::sleep(INTERVAL).await;
