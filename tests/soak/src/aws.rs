@@ -104,7 +104,7 @@ impl World {
         let mut deleted = 0;
         for end in [resource.requester(), resource.accepter()] {
             let ec2 = self.ec2(end.account, end.region)?;
-            let is_shown = |id: &str| snapshot.peerings.iter().any(|peering| peering.id == id);
+            let is_shown = |id: &str| snapshot.peerings.iter().any(|peering| peering.id == id && peering.is_shown);
             let of_end = snapshot.routes.iter().filter(|route| route.table == end.table);
             for route in of_end.filter(|route| route.target.starts_with("pcx-") && !is_shown(&route.target)) {
                 delete_route(ec2, &end.table, &route.destination).await?;

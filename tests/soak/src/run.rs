@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use environment::eventually;
 
 use crate::action::{Action, Group, Lie};
 use crate::invariants::steadiness::Series;
@@ -20,6 +21,9 @@ const MEMORY: (f64, f64) = (0.15, 6.0);
 /// The tolerated growth of descriptors and of threads.
 const DESCRIPTORS: (f64, f64) = (0.2, 10.0);
 const THREADS: (f64, f64) = (0.2, 4.0);
+
+/// The time in which the API server or etcd has to start again.
+const START: Duration = Duration::from_secs(120);
 
 /// The figures of a run.
 #[derive(Debug, Default)]
@@ -179,10 +183,13 @@ impl Run {
             Action::Replica(replica, blow) => return Ok(world.replicas.strike(*replica, *blow).await),
             Action::RestartApiServer => {
                 world.control_plane.stop_kube_apiserver().await?;
-                world.control_plane.start_kube_apiserver().await?;
+                // Another program may have the port for a moment.
+                eventually("kube-apiserver", START, async || world.control_plane.start_kube_apiserver().await).await?;
             }
             Action::CompactEtcd => world.control_plane.compact_etcd().await?,
-            Action::RestartEtcd => world.control_plane.restart_etcd().await?,
+            Action::RestartEtcd => {
+                eventually("etcd", START, async || world.control_plane.restart_etcd().await).await?;
+            }
             Action::SaveEtcd => world.control_plane.save().await?,
             Action::RestoreEtcd => world.control_plane.restore().await?,
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use ec2_simulator::Scene;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 /// Tags by their keys.
@@ -26,6 +27,8 @@ pub struct Peering {
     pub requester: String,
     pub accepter: String,
     pub code: String,
+    /// Whether EC2 shows the connection to both ends.
+    pub is_shown: bool,
 }
 
 impl Peering {
@@ -59,6 +62,7 @@ impl Snapshot {
                 requester: text(&peering["requester"]["vpc_id"])?,
                 accepter: text(&peering["accepter"]["vpc_id"])?,
                 code: text(&peering["phase"]["code"])?,
+                is_shown: is_shown(&peering["phase"], scene["now"].as_str())?,
             });
         }
         for table in list(&scene, "route_tables") {
@@ -88,6 +92,15 @@ impl Snapshot {
     pub fn route(&self, table: &str, destination: &str) -> Option<&Route> {
         self.routes.iter().find(|route| route.table == table && route.destination == destination)
     }
+}
+
+/// For this time EC2 shows an ended connection to both ends. It shows it longer to one of them:
+/// <https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html#vpc-peering-lifecycle>.
+const SHOWN: SignedDuration = SignedDuration::from_hours(2);
+
+fn is_shown(phase: &Value, now: Option<&str>) -> Result<bool> {
+    let Some((since, now)) = phase["since"].as_str().zip(now) else { return Ok(true) };
+    Ok(now.parse::<Timestamp>()?.duration_since(since.parse()?) < SHOWN)
 }
 
 fn list<'a>(value: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {

@@ -119,6 +119,7 @@ mod tests {
             requester: "vpc-1".into(),
             accepter: "vpc-2".into(),
             code: "active".into(),
+            is_shown: true,
         };
         Snapshot {
             peerings: vec![peering("pcx-f"), peering("pcx-own")],

@@ -57,7 +57,7 @@ fn routes(
     let tables = [resource.requester().table, resource.accepter().table];
     let left = snapshot.routes.iter().filter(|route| {
         let key = (route.table.clone(), route.destination.clone());
-        let is_shown = snapshot.peerings.iter().any(|peering| peering.id == route.target);
+        let is_shown = snapshot.peerings.iter().any(|peering| peering.id == route.target && peering.is_shown);
         tables.contains(&route.table) && is_shown && !ledger.routes.contains_key(&key)
     });
     let left = left.map(|route| {
@@ -74,7 +74,7 @@ mod tests {
 
     fn with_connection(resource: Resource) -> Snapshot {
         let (requester, accepter) = (resource.requester().vpc, resource.accepter().vpc);
-        let peering = Peering { id: "pcx-1".into(), requester, accepter, code: "active".into() };
+        let peering = Peering { id: "pcx-1".into(), requester, accepter, code: "active".into(), is_shown: true };
         Snapshot { peerings: vec![peering], ..Snapshot::default() }
     }
 
@@ -110,6 +110,9 @@ mod tests {
         snapshot.peerings[0].code = "deleted".into();
         snapshot.routes.push(Route { table, destination: "10.1.0.0/24".into(), target: "pcx-1".into() });
         assert_eq!(count(&snapshot, Resource(0)), 1);
+        snapshot.peerings[0].is_shown = false;
+        assert_eq!(count(&snapshot, Resource(0)), 0);
+        snapshot.peerings[0].is_shown = true;
         snapshot.routes[0].target = "igw-1".into();
         assert_eq!(count(&snapshot, Resource(0)), 0);
     }

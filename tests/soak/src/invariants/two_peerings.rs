@@ -31,7 +31,7 @@ mod tests {
 
     fn peering(id: &str, code: &str) -> Peering {
         let (requester, accepter) = (Resource(0).requester().vpc, Resource(0).accepter().vpc);
-        Peering { id: id.into(), requester, accepter, code: code.into() }
+        Peering { id: id.into(), requester, accepter, code: code.into(), is_shown: true }
     }
 
     #[test]
