@@ -50,7 +50,7 @@ test: needs needs-python lint deny workflows
 	@$$(tests/python/venv.sh)/bin/python -W ignore tests/python/lint_policies.py deploy/iam/*.json
 	@tests/reproducible.sh --self-test
 	cargo test --locked --workspace
-	@$(MAKE) --no-print-directory soak SECONDS=120 SEED=1
+	@$(MAKE) --no-print-directory soak SECONDS=120 SEED=2
 
 # The length in seconds, and the seed of the actions. OPERATOR is another binary, such as a release build.
 SECONDS = 3600
