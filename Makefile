@@ -7,6 +7,7 @@
 # make workflows      checks the GitHub workflows and forms, and the configuration of Renovate
 # make generate       writes the files that are generated from the code and the chart
 # make hooks          installs the pre-commit hook, which runs the first checks
+# make soak           runs the endurance test: make soak SECONDS=3600 SEED=1
 # make bench          measures calls, times, CPU and memory
 # make fuzz           runs random inputs against the readers and decisions; SECONDS or COUNT for each target
 # make contract-aws   runs the contract tests of EC2 in two AWS accounts; see CONTRIBUTING.md
@@ -15,7 +16,7 @@
 # make sbom           writes the software bill of materials
 # make help           prints these lines
 
-.PHONY: demo test lint deny docs pictures workflows generate hooks bench fuzz contract-aws image-binary reproducible sbom help needs needs-demo needs-python
+.PHONY: demo test lint deny docs pictures soak workflows generate hooks bench fuzz contract-aws image-binary reproducible sbom help needs needs-demo needs-python
 .DEFAULT_GOAL := test
 
 # Fails early if a required program is missing.
@@ -59,6 +60,16 @@ test: needs needs-python lint deny docs workflows
 	@$$(tests/python/venv.sh)/bin/cfn-lint deploy/iam/one-account/cloudformation.yaml
 	@tests/reproducible.sh --self-test
 	cargo test --locked --workspace
+
+# The length in seconds, and the seed of the actions. OPERATOR is another binary, such as a release build.
+SECONDS = 3600
+SEED = 1
+OPERATOR = target/debug/vpc-peering-operator
+soak: needs
+	@tests/control-plane/build.sh >/dev/null
+	@tests/control-plane/build.sh kube-controller-manager >/dev/null
+	cargo build --locked --workspace --bin vpc-peering-operator --bin soak
+	@target/debug/soak --seconds $(SECONDS) --seed $(SEED) --operator $(OPERATOR)
 
 # SECONDS=60 or COUNT=100000 for each target, and TARGET=fuzz_objects for one. A failing input is added to tests/fuzz.
 # The shell has a variable SECONDS of its own, so that only that of the command line counts.

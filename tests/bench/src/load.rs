@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use environment::RunningOperator;
+use environment::{RunningOperator, Usage};
 use serde_json::json;
 
 use super::bench::{Bench, EXTRA, Location, POLL, until_idle};
 use super::report::Goal::{self, AtMost};
 use super::report::Row;
-use super::usage::{IDLE, UNDER_LOAD, median_memory, memory};
+use super::usage::{IDLE, UNDER_LOAD, median_memory};
 
 /// Time that the simulated EC2 takes from the request to an active connection, in seconds.
 const EC2_DELAY: f64 = 0.7;
@@ -66,7 +66,7 @@ async fn start(bench: &Bench, figures: &mut Figures) -> Result<RunningOperator> 
     bench.until_serving(&running).await?;
     figures.add("start → ready, s", started.elapsed().as_secs_f64(), Some(AtMost(1.0)));
     tokio::time::sleep(Duration::from_secs(2)).await;
-    figures.add("memory without resources, MiB", memory(&running)?, Some(AtMost(15.0)));
+    figures.add("memory without resources, MiB", Usage::of(&running)?.memory, Some(AtMost(15.0)));
     let first = apply_until_ready(bench, 0).await?;
     figures.add_beside_ack("first resource: apply → Ready, without EC2's delay, s", first, Some(AtMost(1.0)), 30.0);
     Ok(running)

@@ -1,11 +1,11 @@
 //! Resource usage: EC2 calls, API server writes, CPU time and memory.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ec2_simulator::journal::Query;
 use environment::operator::RunningOperator;
+use environment::usage::read_proc;
 
 use super::bench::Bench;
 
@@ -80,21 +80,13 @@ pub fn counters_only() -> Query {
     Query { action: Some("none".into()), ..Query::default() }
 }
 
-/// Resident memory of the operator in MiB.
-pub fn memory(running: &RunningOperator) -> Result<f64> {
-    let status = read_proc(running, "status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kibibytes: f64 = line.trim().trim_end_matches(" kB").parse()?;
-    Ok(kibibytes / 1024.0)
-}
-
 /// The median of 20 memory samples in MiB. Memory peaks while the operator reads a listing, which the median leaves
 /// out: with the default poll interval of a minute, listings are rare.
 pub async fn median_memory(running: &RunningOperator, interval: Duration) -> Result<f64> {
     let mut samples = Vec::new();
     for _ in 0..20 {
         tokio::time::sleep(interval).await;
-        samples.push(memory(running)?);
+        samples.push(environment::Usage::of(running)?.memory);
     }
     samples.sort_by(f64::total_cmp);
     Ok(samples[samples.len() / 2])
@@ -106,9 +98,4 @@ fn cpu_time(running: &RunningOperator) -> Result<f64> {
     let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks: f64 = fields.iter().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
     Ok(ticks / 100.0)
-}
-
-fn read_proc(running: &RunningOperator, file: &str) -> Result<String> {
-    let path = Path::new("/proc").join(running.id().to_string()).join(file);
-    std::fs::read_to_string(&path).with_context(|| path.display().to_string())
 }

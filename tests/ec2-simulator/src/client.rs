@@ -106,6 +106,11 @@ impl Client {
         self.delete("journal").await
     }
 
+    /// Clears the journal and its counters, and returns what they were. No call is lost between the two.
+    pub async fn take_journal(&self) -> Result<Excerpt> {
+        self.send(Method::DELETE, "journal", None::<&()>).await
+    }
+
     /// Returns the world as a scene, for [`Self::load`].
     pub async fn save(&self) -> Result<Scene> {
         self.get("state").await

@@ -123,8 +123,9 @@ fn fault(simulator: &Simulator, method: &Method, id: &str) -> Outcome {
 fn journal(simulator: &Simulator, method: &Method, query: &str) -> Outcome {
     let mut state = simulator.state();
     if *method == Method::DELETE {
+        let all = state.journal.read(&Query::default());
         state.journal.clear();
-        return Ok(json!({}));
+        return write(all);
     }
     require_method(method, &Method::GET)?;
     let query: BTreeMap<String, String> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();

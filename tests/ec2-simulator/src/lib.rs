@@ -21,7 +21,7 @@ mod faults;
 pub mod iam;
 pub mod journal;
 mod protocol;
-mod random;
+pub mod random;
 mod server;
 mod simulator;
 mod throttle;

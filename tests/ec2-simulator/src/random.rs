@@ -8,11 +8,14 @@ use serde::{Deserialize, Serialize};
 pub struct Random(u64);
 
 impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// A generator that begins with this seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(crate) fn next_u64(&mut self) -> u64 {
+    /// The next number.
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut word = self.0;
         word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,10 +24,15 @@ impl Random {
     }
 
     /// Returns true with this probability.
-    pub(crate) fn chance(&mut self, probability: f64) -> bool {
+    pub fn chance(&mut self, probability: f64) -> bool {
         // The mantissa of an f64 has 53 bits.
         let fraction = (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
         fraction < probability
+    }
+
+    /// A number from 0 to below `limit`, which must not be 0.
+    pub fn below(&mut self, limit: usize) -> usize {
+        (self.next_u64() % limit as u64) as usize
     }
 
     /// An ID in the format that EC2 has used since 2018: seventeen hexadecimal digits.

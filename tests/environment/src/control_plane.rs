@@ -5,13 +5,18 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper_util::client::legacy;
+use hyper_util::rt::TokioExecutor;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use nix::sys::signal::Signal;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::sync::Mutex;
@@ -38,6 +43,7 @@ pub struct ControlPlane {
     assets: PathBuf,
     /// The administrator's kubeconfig.
     kubeconfig: PathBuf,
+    etcd_url: String,
     etcd_arguments: Vec<String>,
     kube_apiserver_arguments: Vec<String>,
     // Fields are dropped in this order: first the API server, then etcd, then their data.
@@ -104,6 +110,7 @@ impl ControlPlane {
             certificate_authority,
             assets,
             kubeconfig,
+            etcd_url: client_url,
             etcd_arguments,
             kube_apiserver_arguments,
             kube_apiserver: Mutex::default(),
@@ -171,6 +178,34 @@ impl ControlPlane {
     /// If it does not end.
     pub async fn stop_kube_apiserver(&self) -> Result<()> {
         stop(&self.kube_apiserver).await
+    }
+
+    /// Kills etcd and starts it again, while the API server runs.
+    ///
+    /// # Errors
+    /// If it does not end or start.
+    pub async fn restart_etcd(&self) -> Result<()> {
+        stop(&self.etcd).await?;
+        self.start_etcd().await
+    }
+
+    /// Compacts etcd at its current revision, so that older resource versions are gone:
+    /// <https://etcd.io/docs/v3.6/op-guide/maintenance/#history-compaction-v3-api-key-value-database>.
+    ///
+    /// # Errors
+    /// If etcd does not answer.
+    pub async fn compact_etcd(&self) -> Result<()> {
+        // The key is a null byte in Base64: <https://etcd.io/docs/v3.6/dev-guide/api_grpc_gateway/>.
+        let range = self.ask_etcd("kv/range", &json!({"key": "AA=="})).await?;
+        let revision = range["header"]["revision"].as_str().with_context(|| format!("no revision in {range}"))?;
+        self.ask_etcd("kv/compaction", &json!({"revision": revision})).await.map(drop)
+    }
+
+    async fn ask_etcd(&self, path: &str, body: &Value) -> Result<Value> {
+        let client = legacy::Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+        let request = Request::post(format!("{}/v3/{path}", self.etcd_url)).body(Full::new(body.to_string().into()))?;
+        let reply = client.request(request).await?;
+        Ok(serde_json::from_slice(&reply.into_body().collect().await?.to_bytes())?)
     }
 
     /// Makes a backup of etcd for [`Self::restore`]. Restarts the control plane.

@@ -15,9 +15,12 @@ use hyper::{Method, Request, Response, Uri};
 use hyper_util::client::legacy::{self, connect::HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kube::Client as Kubernetes;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
+
+use crate::disturbance::{Disturbance, Disturbances};
 
 /// The point at which a request fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub enum Moment {
 #[derive(Debug)]
 pub struct Tripwire {
     plan: Mutex<Plan>,
+    /// Whether requests are recorded. A long run would record too many.
+    is_recording: bool,
     tripped: Notify,
     /// The failing request hangs, so that a test can kill its sender. Otherwise its connection closes.
     hangs: bool,
@@ -39,6 +44,8 @@ pub struct Tripwire {
     watch_lag: Duration,
     /// The time after which each watch ends with 410 Gone.
     watch_expiry: Option<Duration>,
+    /// What happens to requests to the API server.
+    disturbances: Arc<Disturbances>,
 }
 
 #[derive(Debug)]
@@ -52,22 +59,40 @@ impl Tripwire {
     #[must_use]
     pub fn new(trip: Option<(usize, Moment)>, hangs: bool) -> Arc<Self> {
         let plan = Mutex::new(Plan { seen: Vec::new(), trip });
-        Arc::new(Self { plan, tripped: Notify::new(), hangs, watch_lag: Duration::ZERO, watch_expiry: None })
+        Arc::new(Self { hangs, ..Self::with(plan) })
     }
 
     /// Delays watch events, so that the operator's cache is always stale.
     #[must_use]
     pub fn lagging(watch_lag: Duration) -> Arc<Self> {
         let plan = Mutex::new(Plan { seen: Vec::new(), trip: None });
-        Arc::new(Self { plan, tripped: Notify::new(), hangs: false, watch_lag, watch_expiry: None })
+        Arc::new(Self { watch_lag, ..Self::with(plan) })
     }
 
     /// Ends every watch after this time with 410 Gone, as the API server does for an expired resourceVersion.
     #[must_use]
     pub fn expiring(after: Duration) -> Arc<Self> {
         let plan = Mutex::new(Plan { seen: Vec::new(), trip: None });
-        let watch_lag = Duration::ZERO;
-        Arc::new(Self { plan, tripped: Notify::new(), hangs: false, watch_lag, watch_expiry: Some(after) })
+        Arc::new(Self { watch_expiry: Some(after), ..Self::with(plan) })
+    }
+
+    /// Disturbs requests to the API server as long as the test wants.
+    #[must_use]
+    pub fn disturbing(disturbances: Arc<Disturbances>) -> Arc<Self> {
+        let plan = Mutex::new(Plan { seen: Vec::new(), trip: None });
+        Arc::new(Self { disturbances, is_recording: false, ..Self::with(plan) })
+    }
+
+    fn with(plan: Mutex<Plan>) -> Self {
+        Self {
+            plan,
+            is_recording: true,
+            tripped: Notify::new(),
+            hangs: false,
+            watch_lag: Duration::ZERO,
+            watch_expiry: None,
+            disturbances: Arc::default(),
+        }
     }
 
     /// The mutating requests so far.
@@ -82,6 +107,9 @@ impl Tripwire {
     }
 
     fn record(&self, request: String) -> Option<Moment> {
+        if !self.is_recording {
+            return None;
+        }
         let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
         let number = plan.seen.len();
         plan.seen.push(request);
@@ -172,6 +200,20 @@ async fn forward(upstream: Upstream, tripwire: Arc<Tripwire>, request: Request<I
     if moment == Some(Moment::Before) {
         return tripwire.trip().await;
     }
+    let disturbance = match &upstream {
+        Upstream::Kubernetes(_) => tripwire.disturbances.next(&head.method),
+        Upstream::Ec2(..) => None,
+    };
+    match disturbance {
+        Some(Disturbance::DroppedRequest) => return Err(anyhow!("the interceptor dropped this request")),
+        Some(Disturbance::Slow(time)) => tokio::time::sleep(time).await,
+        Some(disturbance) => {
+            if let Some((code, reason)) = disturbance.status() {
+                return failure(code, reason);
+            }
+        }
+        None => {}
+    }
     // The upstream server has another host.
     head.headers.remove(hyper::header::HOST);
     let reply: Reply = match upstream {
@@ -205,7 +247,22 @@ async fn forward(upstream: Upstream, tripwire: Arc<Tripwire>, request: Request<I
     if moment == Some(Moment::After) {
         return tripwire.trip().await;
     }
+    if disturbance == Some(Disturbance::DroppedResponse) {
+        return Err(anyhow!("the interceptor dropped this response"));
+    }
     Ok(reply)
+}
+
+/// A failure as the API server reports it:
+/// <https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/>.
+fn failure(code: u16, reason: &str) -> Result<Reply> {
+    let message = "the interceptor made this request fail";
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message, "reason": reason, "code": code,
+    });
+    let body = Full::new(Bytes::from(status.to_string())).map_err(anyhow::Error::from).boxed_unsync();
+    Ok(Response::builder().status(code).header(hyper::header::CONTENT_TYPE, "application/json").body(body)?)
 }
 
 /// Describes a mutating request. `None` if the request only reads.

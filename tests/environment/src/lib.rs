@@ -2,11 +2,13 @@
 //! when its parent ends, even if the parent is killed.
 
 pub mod control_plane;
+pub mod disturbance;
 pub mod ec2;
 pub mod interceptor;
 pub mod moto;
 pub mod operator;
 pub mod process;
+pub mod usage;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
@@ -18,10 +20,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 pub use control_plane::ControlPlane;
+pub use disturbance::{Disturbance, Disturbances};
 pub use interceptor::{Interceptor, Moment, Tripwire};
 pub use moto::Moto;
 pub use operator::{Operator, RunningOperator};
 pub use process::Process;
+pub use usage::Usage;
 
 /// The root folder of the repository.
 #[must_use]

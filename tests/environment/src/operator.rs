@@ -101,6 +101,11 @@ impl RunningOperator {
         self.0.signal(signal)
     }
 
+    /// Whether the process runs. A stopped process runs, too.
+    pub fn is_running(&mut self) -> bool {
+        self.0.check().is_ok()
+    }
+
     /// Waits until the operator ends, and returns its exit status.
     ///
     /// # Errors
