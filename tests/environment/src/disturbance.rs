@@ -65,7 +65,7 @@ impl Disturbances {
         let number = self.requests.fetch_add(1, Ordering::Relaxed);
         let active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
         // An offset, so that two disturbances with the same period affect different requests.
-        let mut due = active.iter().zip(0..).filter(|((_, period), offset)| (number + offset) % period == 0);
+        let mut due = active.iter().zip(0..).filter(|((_, period), offset)| (number + offset).is_multiple_of(*period));
         let hit = due.find(|((disturbance, _), _)| disturbance.applies_to(method)).map(|((hit, _), _)| *hit);
         if hit.is_some() {
             self.hits.fetch_add(1, Ordering::Relaxed);
