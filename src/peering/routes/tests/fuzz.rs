@@ -238,7 +238,7 @@ fn each_rule_of_a_change_can_fail() {
         (RouteChange::Delete(managed("main 10.1.0.0/16 pcx-ours")), "over a route to nat-1"),
         (RouteChange::Delete(managed("main 10.8.0.0/16 pcx-ours")), "which does not exist"),
         (RouteChange::Create(managed("foreign 10.1.0.0/16 pcx-ours")), "in a table of another VPC"),
-        (RouteChange::Create(managed("main everything pcx-ours")), "invalid IP"),
+        (RouteChange::Create(managed("main everything pcx-ours")), "that the spec does not name"),
     ] {
         let verdict = check_change(&case, &change);
         assert!(verdict.as_ref().is_err_and(|error| error.contains(rule)), "{change}: {verdict:?}");
