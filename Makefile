@@ -1,5 +1,6 @@
 # make demo           shows the operator on a real API server and a simulated EC2
 # make test           runs all checks and tests (the default)
+# make test-node      runs the image on a real node: kubelet, containerd and runc; requires root, see CONTRIBUTING.md
 # make lint           checks formatting and runs Clippy
 # make deny           checks bans, licenses, sources, advisories and use of the dependencies
 # make workflows      checks the GitHub workflows and forms, and the configuration of Renovate
@@ -12,7 +13,7 @@
 # make sbom           writes the software bill of materials
 # make help           prints these lines
 
-.PHONY: demo test lint deny workflows generate hooks bench contract-aws image-binary reproducible sbom help needs needs-python
+.PHONY: demo test test-node lint deny workflows generate hooks bench contract-aws image-binary reproducible sbom help needs needs-python
 .DEFAULT_GOAL := test
 
 # Fails early if a required program is missing.
@@ -49,6 +50,12 @@ test: needs needs-python lint deny workflows
 	@$$(tests/python/venv.sh)/bin/python -W ignore tests/python/lint_policies.py deploy/iam/*.json
 	@tests/reproducible.sh --self-test
 	cargo test --locked --workspace
+
+# OPERATOR_BINARY is a static binary, such as that of image-binary; by default, tests/image/build.sh builds one.
+# FILTER selects tests by a part of their names.
+test-node: needs
+	cargo build --locked --workspace --example node
+	@target/debug/examples/node $(FILTER)
 
 contract-aws: needs
 	cargo test --locked --workspace --test simulator -- --ignored --exact --nocapture \

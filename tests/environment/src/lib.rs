@@ -3,6 +3,7 @@
 
 pub mod control_plane;
 pub mod ec2;
+pub mod helm;
 pub mod interceptor;
 pub mod moto;
 pub mod operator;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 pub use control_plane::ControlPlane;
+pub use helm::Helm;
 pub use interceptor::{Interceptor, Moment, Tripwire};
 pub use moto::Moto;
 pub use operator::{Operator, RunningOperator};
