@@ -273,8 +273,8 @@ impl Cluster {
         let install = ["--namespace", NAMESPACE];
         for arguments in [
             &["get", "pods,lease,vpcpeerings", "--all-namespaces", "-o", "wide"][..],
-            &[&["describe", "pods"][..], &install].concat(),
-            &[&["logs", SELECTOR, "--tail=15", "--prefix"][..], &install].concat(),
+            &[&["events"][..], &install].concat(),
+            &[&["logs", SELECTOR, "--tail=5", "--prefix"][..], &install].concat(),
         ] {
             let shown = self.kubectl(arguments).await.unwrap_or_else(|error| format!("{error:#}"));
             text.push_str(&format!("\n» kubectl {}\n{shown}", arguments.join(" ")));
@@ -293,4 +293,9 @@ pub fn pod_of(identity: &str) -> &str {
 pub fn container_of(pod: &Value) -> Result<&str> {
     let id = pod["status"]["containerStatuses"][0]["containerID"].as_str();
     id.and_then(|id| id.strip_prefix("containerd://")).context("the pod has no running container")
+}
+
+/// Prints a measurement below the name of the running test.
+pub fn note(text: &str) {
+    print!("\n  {text}");
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::cluster::{Cluster, LEASE, NAME, NAMESPACE, container_of, pod_of};
+use crate::cluster::{Cluster, LEASE, NAME, NAMESPACE, container_of, note, pod_of};
 use crate::pods::restarts_of;
 
 /// The port of the metrics in the chart.
@@ -64,7 +64,7 @@ pub async fn another_replica_takes_over_from_a_deleted_pod(cluster: Arc<Cluster>
     cluster.kubectl(&force).await?;
     let (next, took) = cluster.until_another_leads(&leader).await?;
     ensure!(pod_of(&next) != pod_of(&leader), "the deleted pod leads again");
-    println!("another pod led {:.1} s after the deletion", took.as_secs_f64());
+    note(&format!("another pod led {:.1} s after the deletion", took.as_secs_f64()));
     let after = cluster.create("after").await?;
     let all = cluster.until_ready(&[&before, &during, &after]).await?;
     ensure!(made.is_subset(&all) && all.len() == 3, "{made:?} became {all:?}");
@@ -84,7 +84,7 @@ pub async fn another_replica_takes_over_from_a_killed_process(cluster: Arc<Clust
     }
     // The kubelet starts the container again. It is another candidate, because its identity is another one.
     let (_, took) = cluster.until_another_leads(&leader).await?;
-    println!("another process led {:.1} s after the kill", took.as_secs_f64());
+    note(&format!("another process led {:.1} s after the kill", took.as_secs_f64()));
     ensure!(took < LEASE * 2, "this took longer than two durations of the Lease");
     let after = cluster.create("after").await?;
     let all = cluster.until_ready(&[&before, &during, &after]).await?;

@@ -71,7 +71,7 @@ fn main() -> Result<ExitCode> {
                     Err(error) => Err(format!("{error:#}\n{}", cluster.describe().await)),
                 }
             });
-            println!("took {:.0} s", start.elapsed().as_secs_f64());
+            print!("\n  took {:.0} s: ", start.elapsed().as_secs_f64());
             outcome.map_err(Into::into)
         })
     };

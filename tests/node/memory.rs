@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cluster::{Cluster, container_of};
+use crate::cluster::{Cluster, container_of, note};
 use crate::pods::restarts_of;
 
 /// Resources at the time of the measurement.
@@ -28,11 +28,11 @@ pub async fn the_container_has_the_limit_of_the_chart_and_stays_below(cluster: A
         ensure!(memory.killed == 0, "{memory:?}");
         ensure!(restarts_of(&pod) == 0, "the container was restarted: {}", pod["status"]);
         let megabytes = |bytes: u64| bytes as f64 / MIB as f64;
-        println!(
+        note(&format!(
             "{RESOURCES} resources: {:.1} MiB, at most {:.1} MiB, of {limit} MiB",
             megabytes(memory.usage),
             megabytes(memory.peak.unwrap_or(memory.usage))
-        );
+        ));
     }
     cluster.delete_all().await
 }

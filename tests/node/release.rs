@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use environment::repository;
 use serde_json::json;
 
 use crate::cluster::{Cluster, NAME, NAMESPACE, PEERINGS};
@@ -38,6 +39,8 @@ pub async fn uninstalling_leaves_only_what_the_chart_documents(cluster: Arc<Clus
         "CustomResourceDefinition//awsidentities.vpcpeering.dev",
         "CustomResourceDefinition//vpcpeeringaccepters.vpcpeering.dev",
         "CustomResourceDefinition//vpcpeerings.vpcpeering.dev",
+        // The API server derives it from them.
+        "APIService//v1alpha1.vpcpeering.dev",
         "AwsIdentity//partner",
         &format!("VpcPeering/{PEERINGS}/orders"),
         &format!("Lease/{NAMESPACE}/{NAME}"),
@@ -45,6 +48,9 @@ pub async fn uninstalling_leaves_only_what_the_chart_documents(cluster: Arc<Clus
     ]
     .map(str::to_owned)
     .into();
+    let readme = std::fs::read_to_string(repository().join("charts/vpc-peering-operator/README.md"))?;
+    let command = "delete lease/<full name> pod/<full name>-check";
+    ensure!(readme.contains(command), "the README of the chart has no `{command}`");
     cluster
         .until("nothing else is left", async || {
             let left: BTreeSet<_> = objects(&cluster).await?.difference(&before).cloned().collect();

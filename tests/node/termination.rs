@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 
-use crate::cluster::{Cluster, LEASE, NAME, NAMESPACE, pod_of};
+use crate::cluster::{Cluster, LEASE, NAME, NAMESPACE, note, pod_of};
 
 /// A finalizer keeps the status of a pod that has ended.
 const KEEP: &str = r#"-p={"metadata":{"finalizers":["vpcpeering.dev/test"]}}"#;
@@ -27,10 +27,10 @@ pub async fn a_pod_ends_in_time_and_releases_the_lease(cluster: Arc<Cluster>) ->
     patch(KEEP).await?;
     let asked = Timestamp::now();
     cluster.kubectl(&["delete", "pod", name, "--wait=false", "--namespace", NAMESPACE]).await?;
-    let (next, took) = cluster.until_another_leads(&leader).await?;
+    let (next, followed) = cluster.until_another_leads(&leader).await?;
     ensure!(pod_of(&next) != name, "the ended pod leads again");
     // A Lease that was not released expires after its duration.
-    ensure!(took < LEASE / 2, "the next leader followed after {took:?}, so the Lease was not released");
+    ensure!(followed < LEASE / 2, "the next leader followed after {followed:?}, so the Lease was not released");
 
     let ended = cluster
         .until("the container ended", async || {
@@ -46,7 +46,8 @@ pub async fn a_pod_ends_in_time_and_releases_the_lease(cluster: Arc<Cluster>) ->
     // The kubelet writes whole seconds.
     let finished: Timestamp = ended["finishedAt"].as_str().context("no time")?.parse()?;
     let took = Duration::try_from(finished.duration_since(asked)).unwrap_or_default();
-    println!("the pod ended within {} s of {} s, and the next led after it", took.as_secs() + 1, grace.as_secs());
+    note(&format!("another pod led {:.1} s after the request to end", followed.as_secs_f64()));
+    note(&format!("the pod ended after {} s to {} s, of {} s", took.as_secs(), took.as_secs() + 1, grace.as_secs()));
     ensure!(took < grace / 2, "the pod ended after {took:?} of {grace:?}");
 
     // Nobody follows the last pod, so the Lease shows that it was released.

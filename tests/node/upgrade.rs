@@ -8,17 +8,21 @@ use anyhow::{Context, Result, ensure};
 use environment::{Process, ec2, repository};
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, NAME, NAMESPACE, PEERINGS};
+use crate::cluster::{Cluster, NAME, NAMESPACE, PEERINGS, note};
 use crate::pods::restarts_of;
 
 /// The previous version of the chart.
 const PREVIOUS: &str = "tests/chart/previous/vpc-peering-operator-0.1.0.tgz";
+
+/// The ClusterRoleBinding of the operator before the upgrade.
+const GRANT: &str = "previous";
 
 /// The time between two observations of EC2.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 pub async fn an_upgrade_from_the_previous_chart_interrupts_nothing(cluster: Arc<Cluster>) -> Result<()> {
     cluster.clean().await?;
+    cluster.kubectl(&["delete", "clusterrolebinding", GRANT, "--ignore-not-found"]).await?;
     install_previous(&cluster).await?;
     let mut peerings = Vec::new();
     for name in ["orders", "payments", "reports"] {
@@ -50,8 +54,8 @@ pub async fn an_upgrade_from_the_previous_chart_interrupts_nothing(cluster: Arc<
             }
         }
     }
-    let now = cluster.pods().await?;
-    let images: BTreeSet<_> = now.iter().map(|pod| pod["spec"]["containers"][0]["image"].to_string()).collect();
+    // From now on, the operator has exactly the permissions of the new chart.
+    cluster.kubectl(&["delete", "clusterrolebinding", GRANT]).await?;
     cluster
         .until("only new pods", async || {
             let now = names(&cluster.pods().await?);
@@ -59,11 +63,11 @@ pub async fn an_upgrade_from_the_previous_chart_interrupts_nothing(cluster: Arc<
             Ok(())
         })
         .await?;
-    println!("{polls} polls during the upgrade: {codes:?}; images: {images:?}");
+    note(&format!("EC2 was read {polls} times during the upgrade, and showed {codes:?}"));
 
     // The new operator has handled all resources when it answers the annotation.
     let of_peerings = ["vpcpeering", "--all", "--namespace", PEERINGS];
-    cluster.kubectl(&[&["annotate", "vpcpeering.dev/reconcile-at=upgraded"], &of_peerings[..]].concat()).await?;
+    cluster.kubectl(&[&["annotate"], &of_peerings[..], &["vpcpeering.dev/reconcile-at=upgraded"]].concat()).await?;
     let handled = ["wait", "--for=jsonpath={.status.lastHandledReconcileAt}=upgraded", "--timeout=120s"];
     cluster.kubectl(&[&handled[..], &of_peerings].concat()).await?;
     ensure!(cluster.until_ready(&peerings).await? == made, "the connections were replaced");
@@ -80,7 +84,8 @@ pub async fn an_upgrade_from_the_previous_chart_interrupts_nothing(cluster: Arc<
     cluster.delete_all().await.context("with the new chart")
 }
 
-/// Installs the previous chart, with the binary of this version.
+/// Installs the previous chart, with the binary of this version. The binary needs CustomResourceDefinitions and
+/// permissions that the previous chart does not have, so it gets them until the upgrade.
 async fn install_previous(cluster: &Cluster) -> Result<()> {
     let mut environment = cluster.environment();
     // The previous chart has no values for them.
@@ -96,7 +101,19 @@ async fn install_previous(cluster: &Cluster) -> Result<()> {
     std::fs::write(&path, values.to_string())?;
     let (chart, path) = (repository().join(PREVIOUS), path.to_string_lossy().into_owned());
     let install = ["install", "operator", &*chart.to_string_lossy(), "--values", &*path];
-    cluster.helm.on_release(&[&install[..], &["--wait", "--timeout=3m"]].concat()).await?;
+    cluster.helm.on_release(&install).await?;
+    let crds = repository().join("crds/vpcpeering.dev.yaml").to_string_lossy().into_owned();
+    // Helm stays the owner, so that the upgrade does not conflict.
+    let owned = |verb: &'static str| [verb, "-f", &*crds, "--field-manager=helm"];
+    cluster.kubectl(&[&owned("apply")[..], &["--server-side", "--force-conflicts"]].concat()).await?;
+    let owner = ["meta.helm.sh/release-name=operator", &*format!("meta.helm.sh/release-namespace={NAMESPACE}")];
+    cluster.kubectl(&[&owned("annotate")[..], &["--overwrite"], &owner].concat()).await?;
+    let owner = ["--overwrite", "app.kubernetes.io/managed-by=Helm"];
+    cluster.kubectl(&[&owned("label")[..], &owner].concat()).await?;
+    let account = format!("--serviceaccount={NAMESPACE}:{NAME}");
+    cluster.kubectl(&["create", "clusterrolebinding", GRANT, "--clusterrole=cluster-admin", &account]).await?;
+    let rollout = ["rollout", "status", "--timeout=3m", "--namespace", NAMESPACE];
+    cluster.kubectl(&[&rollout[..], &[&format!("deployment/{NAME}")]].concat()).await?;
     let deployment = cluster.get(&["deployment", NAME, "--namespace", NAMESPACE]).await?;
     ensure!(deployment["metadata"]["labels"]["helm.sh/chart"] == "vpc-peering-operator-0.1.0", "{deployment}");
     Ok(())

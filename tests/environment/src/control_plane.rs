@@ -111,6 +111,8 @@ impl ControlPlane {
             format!("--service-account-key-file={}", text("service-account.pub")),
             format!("--service-account-signing-key-file={}", text("service-account.key")),
             format!("--service-cluster-ip-range={SERVICES}"),
+            // The names of nodes cannot be resolved.
+            "--kubelet-preferred-address-types=InternalIP".into(),
         ];
         let kubeconfig = path("kubeconfig");
         std::fs::write(&kubeconfig, render_kubeconfig(&url, &certificate_authority, "admin"))?;
