@@ -54,7 +54,12 @@ fn main() -> Result<ExitCode> {
         let listed = tests.into_iter().map(|(name, _)| Trial::test(name, || Ok(()))).collect();
         return Ok(libtest_mimic::run(&arguments, listed).exit_code());
     }
-    let Some(inside) = sandbox::inside() else { return sandbox::run() };
+    let Some(inside) = sandbox::inside() else {
+        return Ok(sandbox::run().unwrap_or_else(|error| {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }));
+    };
     sandbox::prepare(&inside)?;
     // One test at a time: all of them install the same release on the same node.
     arguments.test_threads = Some(1);

@@ -2,7 +2,7 @@
 //!
 //! The first process of a PID namespace takes all others with it when it ends. So nothing survives the test, even if it
 //! fails or is killed: no process, no mount, no network device. The outer process then removes the cgroups and the
-//! folder.
+//! folder; only if it is killed by SIGKILL, an empty cgroup and the folder stay.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
