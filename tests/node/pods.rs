@@ -65,12 +65,10 @@ pub async fn a_container_has_no_privileges_and_a_read_only_root(cluster: Arc<Clu
         ensure!(value == expected, "{field} {value}");
     }
     let mounts = fs::read_to_string(folder.join("mountinfo"))?;
-    let root = mounts.lines().find_map(|line| line.split_once(" / / ").map(|(_, rest)| rest)).or_else(|| {
-        // The fields are ID, parent, device, root, mount point and options.
-        mounts.lines().find(|line| line.split(' ').nth(4) == Some("/")).and_then(|line| line.split(' ').nth(5))
-    });
-    let root = root.context("no root mount")?;
-    ensure!(root.split([',', ' ']).any(|option| option == "ro"), "the root is mounted with {root}");
+    // The fields are ID, parent, device, root, mount point and options.
+    let root = mounts.lines().find(|line| line.split(' ').nth(4) == Some("/"));
+    let options = root.and_then(|line| line.split(' ').nth(5)).context("no root mount")?;
+    ensure!(options.split(',').any(|option| option == "ro"), "the root is mounted with {options}");
     // This test is root, and still cannot write.
     let error = fs::write(folder.join("root/written"), "").err().context("the root file system was written")?;
     ensure!(error.kind() == ErrorKind::ReadOnlyFilesystem, "{error}");
@@ -113,7 +111,7 @@ fn the_image_has_no_other_program(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The only container of a pod in the API, for other tests.
+/// How often the kubelet has started the container of a pod again.
 pub fn restarts_of(pod: &Value) -> u64 {
     pod["status"]["containerStatuses"][0]["restartCount"].as_u64().unwrap_or_default()
 }

@@ -63,8 +63,8 @@ pub fn inside() -> Option<Inside> {
 pub fn run() -> Result<ExitCode> {
     requirements::check()?;
     // The programs are built here, because folders are hidden inside.
-    for program in ["", " kube-controller-manager", " helm", " node"] {
-        environment::prepare(&format!("tests/control-plane/build.sh{program}").trim_end().to_owned())?;
+    for program in [" control-plane", " kube-controller-manager", " helm", " node"] {
+        environment::prepare(&format!("tests/control-plane/build.sh{program}"))?;
     }
     let operator = match std::env::var_os("OPERATOR_BINARY").filter(|path| !path.is_empty()) {
         Some(path) => {
