@@ -86,9 +86,12 @@ control-plane)
     ;;
 kube-controller-manager) build kubernetes k8s.io/kubernetes/cmd/kube-controller-manager kube-controller-manager ;;
 node)
-    if [[ ! -x $assets/runc || ! -x $assets/pause ]] && ! { command -v gcc && pkg-config --exists libseccomp; } >/dev/null; then
-        echo "runc needs gcc, pkg-config and libseccomp; on Debian: apt-get install gcc libc6-dev pkg-config libseccomp-dev" >&2
-        exit 1
+    if [[ ! -x $assets/runc || ! -x $assets/pause ]]; then
+        { command -v gcc && pkg-config --exists libseccomp; } >/dev/null || {
+            echo "runc needs gcc, pkg-config and libseccomp; on Debian:" \
+                "apt-get install gcc libc6-dev pkg-config libseccomp-dev" >&2
+            exit 1
+        }
     fi
     for program in containerd containerd-shim-runc-v2 ctr; do
         build containerd "github.com/containerd/containerd/v2/cmd/$program" "$program"
