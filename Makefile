@@ -1,5 +1,6 @@
 # make demo           shows the operator on a real API server and a simulated EC2
 # make test           runs all checks and tests (the default)
+# make test-node      runs the image on a real node: kubelet, containerd and runc; requires root, see CONTRIBUTING.md
 # make lint           checks formatting and runs Clippy
 # make deny           checks bans, licenses, sources, advisories and use of the dependencies
 # make docs           builds the documentation as a site into target/docs, and checks all links
@@ -16,7 +17,7 @@
 # make sbom           writes the software bill of materials
 # make help           prints these lines
 
-.PHONY: demo test lint deny docs pictures soak workflows generate hooks bench fuzz contract-aws image-binary reproducible sbom help needs needs-demo needs-python
+.PHONY: demo test test-node lint deny docs pictures soak workflows generate hooks bench fuzz contract-aws image-binary reproducible sbom help needs needs-demo needs-python
 .DEFAULT_GOAL := test
 
 # Fails early if a required program is missing.
@@ -76,6 +77,12 @@ soak: needs
 fuzz: needs
 	FUZZ_SECONDS=$(if $(filter command line,$(origin SECONDS)),$(SECONDS),$(if $(COUNT),,60)) FUZZ_COUNT=$(COUNT) \
 		cargo test --locked --workspace --lib -- $(or $(TARGET),fuzz_) --nocapture --test-threads=1
+
+# OPERATOR_BINARY is a static binary, such as that of image-binary; by default, tests/image/build.sh builds one.
+# FILTER selects tests by a part of their names.
+test-node: needs
+	cargo build --locked --workspace --example node
+	@target/debug/examples/node $(FILTER)
 
 contract-aws: needs
 	cargo test --locked --workspace --test simulator -- --ignored --exact --nocapture \

@@ -11,8 +11,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use vpc_peering_operator::operator::metrics::DEFINITIONS;
 
-use super::helm::find;
 use super::{NAME, Shared};
+use environment::helm::find;
 
 pub async fn alerts_use_existing_metrics_and_have_a_runbook(shared: Arc<Shared>) -> Result<()> {
     let values = json!({"metrics": {"prometheusRule": {"enabled": true}}});

@@ -10,7 +10,7 @@ use tokio::process::Command;
 use vpc_peering_operator::api::crd;
 
 use super::Shared;
-use super::helm::find;
+use environment::helm::find;
 
 pub async fn crds_match_the_code(shared: Arc<Shared>) -> Result<()> {
     for keep in [true, false] {

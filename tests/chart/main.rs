@@ -3,7 +3,6 @@
 mod admission;
 mod alerts;
 mod generated;
-mod helm;
 mod objects;
 mod permissions;
 mod published;
@@ -17,10 +16,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
-use environment::{ControlPlane, prepare};
+use environment::{ControlPlane, Helm, prepare};
 use libtest_mimic::{Arguments, Trial};
-
-use helm::Helm;
 
 /// The full name of the release `operator`, which most of its objects have.
 const NAME: &str = "operator-vpc-peering-operator";
@@ -103,7 +100,7 @@ fn main() -> Result<ExitCode> {
 impl Shared {
     async fn start() -> Result<Self> {
         let control_plane = ControlPlane::bare().await?;
-        let helm = Helm::new(prepare("tests/control-plane/build.sh helm")?, &control_plane);
+        let helm = Helm::new(&control_plane, "install")?;
         // The API server validates monitors and rules against these CRDs.
         let crds = prepare("tests/control-plane/build.sh monitoring-crds")?;
         for name in ["servicemonitors", "podmonitors", "prometheusrules"] {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::helm::{find, parse};
 use super::values::combinations;
 use super::{NAME, Shared};
+use environment::helm::{find, parse};
 
 pub async fn the_api_server_accepts_every_object(shared: Arc<Shared>) -> Result<()> {
     for (name, values) in combinations() {

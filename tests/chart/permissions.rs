@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use vpc_peering_operator::cli::check::rights;
 
-use super::helm::find;
 use super::{NAME, Shared};
+use environment::helm::find;
 
 /// The complete list of permissions, so that every new permission shows up in a review.
 pub async fn the_operator_has_exactly_these_permissions(shared: Arc<Shared>) -> Result<()> {

@@ -15,8 +15,8 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use super::alerts::promtool;
-use super::helm::find;
 use super::{NAME, Shared};
+use environment::helm::find;
 
 const CRDS: [&str; 3] =
     ["vpcpeerings.vpcpeering.dev", "vpcpeeringaccepters.vpcpeering.dev", "awsidentities.vpcpeering.dev"];

@@ -8,9 +8,9 @@ use hyper::Request;
 use kube::{Client, Config};
 use serde_json::{Value, json};
 
-use super::helm::find;
 use super::release::{LIMIT, install_operator};
 use super::{NAME, Shared};
+use environment::helm::find;
 
 pub async fn monitors_read_the_metrics_over_tls(shared: Arc<Shared>) -> Result<()> {
     let monitor = async |secret: &str, tls: Value| -> Result<Value> {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::helm::find;
 use super::{NAME, Shared};
+use environment::helm::find;
 
 /// Values, and the fields that they set: the kind of the object, the path of the field, and its value.
 type Case = (Value, Vec<(&'static str, &'static str, Value)>);

@@ -4,6 +4,8 @@
 #
 #   build.sh                   etcd, kube-apiserver and kubectl. If KUBEBUILDER_ASSETS is set, uses that folder instead.
 #   build.sh PROGRAM           kube-controller-manager, helm, helm-docs, promtool, prometheus, actionlint, gitops or flux
+#   build.sh node              the programs of a node: kubelet, containerd, runc, CNI plugins, pause; also kube-scheduler.
+#                              Requires gcc, pkg-config and the development files of libseccomp.
 #   build.sh monitoring-crds   the CustomResourceDefinitions of prometheus-operator
 #   build.sh gitops-crds       the CustomResourceDefinitions of Argo CD and Flux
 #   build.sh reference-crds    the CustomResourceDefinitions of ACK, Crossplane and Cluster API that vpcRef can name
@@ -34,12 +36,13 @@ fi
 case $target in
 control-plane) modules=(kubernetes etcd) ;;
 kube-controller-manager) modules=(kubernetes) ;;
+node) modules=(kubernetes containerd runc cni) ;;
 helm | helm-docs | promtool | prometheus | actionlint | gitops | gitops-crds | reference-crds | flux)
     modules=("$target")
     ;;
 *)
     echo "usage: build.sh [kube-controller-manager | helm | helm-docs | promtool | prometheus | actionlint | gitops |" \
-        "flux | monitoring-crds | gitops-crds | reference-crds]" >&2
+        "flux | node | monitoring-crds | gitops-crds | reference-crds]" >&2
     exit 2
     ;;
 esac
@@ -50,7 +53,7 @@ mkdir -p "$assets"
 # build MODULE PACKAGE PROGRAM: builds under a temporary name first, so that an interrupted build leaves
 # no broken program.
 build() {
-    local module=$1 package=$2 program=$3 flags='-s -w' tags='' version
+    local module=$1 package=$2 program=$3 flags='-s -w' tags='' cgo=0 version
     [[ -x $assets/$program ]] && return
     if [[ $module == kubernetes ]]; then
         version=$(cd kubernetes && go list -m -f '{{.Version}}' k8s.io/kubernetes)
@@ -61,10 +64,12 @@ build() {
     fi
     # Tests and pictures need no service discovery, which has many dependencies.
     [[ $module == prom* ]] && tags=remove_all_sd
+    # runc enters namespaces in C, and reads the default seccomp profile with libseccomp.
+    [[ $module == runc ]] && tags=seccomp cgo=1
     local total
     total=$(cd "$module" && go list -tags "$tags" -deps "$package" | wc -l)
     echo "building $program (once; $total packages)" >&2
-    (cd "$module" && CGO_ENABLED=0 go build -v -trimpath -tags "$tags" -ldflags "$flags" -o "$assets/$program.partial" "$package") 2>&1 |
+    (cd "$module" && CGO_ENABLED=$cgo go build -v -trimpath -tags "$tags" -ldflags "$flags" -o "$assets/$program.partial" "$package") 2>&1 |
         awk -v program="$program" -v total="$total" '
             /^[A-Za-z0-9_.\/-]+$/ { if (++n % 100 == 0) { printf "  %s: %d of %d packages\n", program, n, total; fflush() } next }
             { print; fflush() }' >&2
@@ -86,6 +91,30 @@ control-plane)
     build kubernetes k8s.io/kubernetes/cmd/kube-apiserver kube-apiserver
     ;;
 kube-controller-manager) build kubernetes k8s.io/kubernetes/cmd/kube-controller-manager kube-controller-manager ;;
+node)
+    if [[ ! -x $assets/runc || ! -x $assets/pause ]]; then
+        { command -v gcc && pkg-config --exists libseccomp; } >/dev/null || {
+            echo "runc needs gcc, pkg-config and libseccomp; on Debian:" \
+                "apt-get install gcc libc6-dev pkg-config libseccomp-dev" >&2
+            exit 1
+        }
+    fi
+    for program in containerd containerd-shim-runc-v2 ctr; do
+        build containerd "github.com/containerd/containerd/v2/cmd/$program" "$program"
+    done
+    build runc github.com/opencontainers/runc runc
+    for plugin in main/ptp main/loopback ipam/host-local; do
+        build cni "github.com/containernetworking/plugins/plugins/$plugin" "${plugin#*/}"
+    done
+    build kubernetes k8s.io/kubernetes/cmd/kube-scheduler kube-scheduler
+    build kubernetes k8s.io/kubernetes/cmd/kubelet kubelet
+    # The process that holds the namespaces of a pod.
+    if [[ ! -x $assets/pause ]]; then
+        source=$(cd kubernetes && go list -m -f '{{.Dir}}' k8s.io/kubernetes)/build/pause/linux/pause.c
+        gcc -O2 -static -DVERSION=pinned -o "$assets/pause.partial" "$source"
+        mv "$assets/pause.partial" "$assets/pause"
+    fi
+    ;;
 helm) build helm helm.sh/helm/v4/cmd/helm helm ;;
 helm-docs) build helm-docs github.com/norwoodj/helm-docs/cmd/helm-docs helm-docs ;;
 promtool) build promtool github.com/prometheus/prometheus/cmd/promtool promtool ;;

@@ -16,7 +16,8 @@ use crate::world::{Cloud, OTHER_ACCOUNT, World, connection_id};
 /// Kubernetes' own namespace controller deletes the resources of the namespace. The API server refuses Events in it.
 pub async fn a_deleted_namespace_takes_its_peering_with_it(world: World) -> Result<()> {
     let shared = world.shared.with_own_control_plane().await?;
-    let _controller = shared.control_plane.start_namespace_controller().await?;
+    // The controller deletes everything in a deleted namespace, and then the namespace.
+    let _controller = shared.control_plane.start_controllers("namespace-controller").await?;
     let name = "simulator::a-deleted-namespace-takes-its-peering-with-it";
     let world = World::new(Arc::clone(&shared), name, Cloud::Simulator).await?;
     let operator = world.operator.start().await?;

@@ -1,5 +1,6 @@
 //! A control plane: etcd and kube-apiserver as processes.
 
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -30,6 +31,12 @@ const GARBAGE_COLLECTION: [(&str, &str); 2] = [("GOGC", "1000"), ("GOMEMLIMIT", 
 /// The data folder of etcd, and the folder with its backup.
 const ETCD_DATA: &str = "etcd";
 const ETCD_BACKUP: &str = "etcd.saved";
+
+/// The addresses of Services.
+const SERVICES: &str = "10.0.0.0/24";
+
+/// The address of the Service `kubernetes`: the first of [`SERVICES`]. Its port is 443.
+pub const KUBERNETES_SERVICE: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
 /// The operator's namespace and service account in `deploy/`.
 const NAMESPACE: &str = "vpc-peering-system";
@@ -70,13 +77,21 @@ impl ControlPlane {
     /// # Errors
     /// If a process does not start or the API server does not become ready.
     pub async fn bare() -> Result<Self> {
+        Self::listening_on(SocketAddrV4::new(Ipv4Addr::LOCALHOST, free_port()?)).await
+    }
+
+    /// Like [`Self::bare`], with an API server that listens on an address of this machine.
+    ///
+    /// # Errors
+    /// If a process does not start or the API server does not become ready.
+    pub async fn listening_on(address: SocketAddrV4) -> Result<Self> {
         let assets = prepare("tests/control-plane/build.sh")?;
         let folder = tempfile::Builder::new().prefix("vpc-peering-").tempdir()?;
         let path = |name: &str| folder.path().join(name);
         let text = |name: &str| path(name).to_string_lossy().into_owned();
-        let (client_port, peer_port, port) = (free_port()?, free_port()?, free_port()?);
-        let url = format!("https://127.0.0.1:{port}");
-        let certificate_authority = write_certificates(folder.path())?;
+        let (client_port, peer_port) = (free_port()?, free_port()?);
+        let url = format!("https://{address}");
+        let certificate_authority = write_certificates(folder.path(), *address.ip())?;
         std::fs::write(path("tokens.csv"), "admin,admin,admin,system:masters\n")?;
         let client_url = format!("http://127.0.0.1:{client_port}");
         let peer_url = format!("http://127.0.0.1:{peer_port}");
@@ -91,8 +106,8 @@ impl ControlPlane {
         ];
         let kube_apiserver_arguments = vec![
             format!("--etcd-servers={client_url}"),
-            "--bind-address=127.0.0.1".into(),
-            format!("--secure-port={port}"),
+            format!("--bind-address={}", address.ip()),
+            format!("--secure-port={}", address.port()),
             format!("--cert-dir={}", text("certificates")),
             format!("--tls-cert-file={}", text("serving.crt")),
             format!("--tls-private-key-file={}", text("serving.key")),
@@ -101,7 +116,9 @@ impl ControlPlane {
             "--service-account-issuer=https://kubernetes.default.svc".into(),
             format!("--service-account-key-file={}", text("service-account.pub")),
             format!("--service-account-signing-key-file={}", text("service-account.key")),
-            "--service-cluster-ip-range=10.0.0.0/24".into(),
+            format!("--service-cluster-ip-range={SERVICES}"),
+            // The names of nodes cannot be resolved.
+            "--kubelet-preferred-address-types=InternalIP".into(),
         ];
         let kubeconfig = path("kubeconfig");
         std::fs::write(&kubeconfig, render_kubeconfig(&url, &certificate_authority, "admin"))?;
@@ -153,17 +170,18 @@ impl ControlPlane {
         Ok(())
     }
 
-    /// Builds kube-controller-manager if necessary, and starts it with its namespace controller only. That controller
-    /// deletes everything in a deleted namespace, and then the namespace.
+    /// Builds kube-controller-manager if necessary, and starts it with these controllers, a list separated by commas.
+    /// `*` starts all that are enabled by default.
     ///
     /// # Errors
     /// If it cannot be built or started.
-    pub async fn start_namespace_controller(&self) -> Result<Process> {
+    pub async fn start_controllers(&self, controllers: &str) -> Result<Process> {
         let program = prepare("tests/control-plane/build.sh kube-controller-manager")?.join("kube-controller-manager");
         let kubeconfig = self.kubeconfig.to_string_lossy();
         let arguments = [
             format!("--kubeconfig={kubeconfig}"),
-            "--controllers=namespace-controller".to_owned(),
+            format!("--controllers={controllers}"),
+            format!("--root-ca-file={}", self.certificate_authority.display()),
             "--leader-elect=false".to_owned(),
             // No HTTP server.
             "--secure-port=0".to_owned(),
@@ -391,12 +409,12 @@ fn render_kubeconfig(url: &str, certificate_authority: &Path, token: &str) -> St
 
 /// Writes a certificate authority, the certificate of the API server, and the key that signs service account tokens.
 /// Returns the path of the certificate authority.
-fn write_certificates(folder: &Path) -> Result<PathBuf> {
+fn write_certificates(folder: &Path, address: Ipv4Addr) -> Result<PathBuf> {
     let mut authority = CertificateParams::new(Vec::<String>::new())?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
-    let mut serving = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+    let mut serving = CertificateParams::new(vec![address.to_string(), "localhost".to_owned()])?;
     serving.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let key = KeyPair::generate()?;
     let path = folder.join("ca.crt");

@@ -4,6 +4,7 @@
 pub mod control_plane;
 pub mod disturbance;
 pub mod ec2;
+pub mod helm;
 pub mod interceptor;
 pub mod moto;
 pub mod operator;
@@ -21,6 +22,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 pub use control_plane::ControlPlane;
 pub use disturbance::{Disturbance, Disturbances};
+pub use helm::Helm;
 pub use interceptor::{Interceptor, Moment, Tripwire};
 pub use moto::Moto;
 pub use operator::{Operator, RunningOperator};
