@@ -10,6 +10,7 @@
 # make hooks          installs the pre-commit hook, which runs the first checks
 # make soak           runs the endurance test: make soak SECONDS=3600 SEED=1
 # make bench          measures calls, times, CPU and memory
+# make mutants        changes the decisions one expression at a time, and runs the unit tests; FILES selects files
 # make fuzz           runs random inputs against the readers and decisions; SECONDS or COUNT for each target
 # make contract-aws   runs the contract tests of EC2 in two AWS accounts; see CONTRIBUTING.md
 # make image-binary   builds the binary of the image and prints its size
@@ -17,7 +18,7 @@
 # make sbom           writes the software bill of materials
 # make help           prints these lines
 
-.PHONY: demo test test-node lint deny docs pictures soak workflows generate hooks bench fuzz contract-aws image-binary reproducible sbom help needs needs-demo needs-python
+.PHONY: demo test test-node lint deny docs pictures soak workflows generate hooks bench fuzz mutants contract-aws image-binary reproducible sbom help needs needs-demo needs-python
 .DEFAULT_GOAL := test
 
 # Fails early if a required program is missing.
@@ -83,6 +84,10 @@ fuzz: needs
 test-node: needs
 	cargo build --locked --workspace --example node
 	@target/debug/examples/node $(FILTER)
+
+# FILES=src/peering/authority.rs, or several in quotes.
+mutants: needs
+	@tests/domain/mutants.sh $(FILES)
 
 contract-aws: needs
 	cargo test --locked --workspace --test simulator -- --ignored --exact --nocapture \

@@ -125,7 +125,7 @@ pub async fn probes_are_answered_beside_a_thousand_idle_connections_and_slow_rea
         idle.push(client);
     }
     for path in ["/healthz", "/livez", "/readyz", "/metrics"] {
-        let answer = tokio::time::timeout(Duration::from_secs(1), operator.get(path)).await;
+        let answer = tokio::time::timeout(Duration::from_secs(5), operator.get(path)).await;
         answer.with_context(|| format!("{path} has no answer"))??;
     }
     let files = std::fs::read_dir(format!("/proc/{}/fd", operator.id()))?.count();

@@ -158,6 +158,7 @@ def curl(arguments):
 
 def make(arguments):
     targets = re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    arguments = [argument for argument in arguments if not re.match(r"[A-Z_]+=", argument)]
     if any(target not in targets for target in arguments):
         fail(f"the Makefile has no target {arguments}")
     if arguments == ["demo"]:

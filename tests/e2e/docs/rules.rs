@@ -22,6 +22,7 @@ const fn except(page: &'static str, start: &'static str, reason: &'static str) -
 
 pub const EXCEPTIONS: &[Exception] = &[
     except("docs/performance.md", "make bench", "takes many minutes; it prints the figures of the page"),
+    except("docs/references.md", "kubectl annotate vpcs.ec2.services.k8s.aws", "needs the CRDs of ACK"),
     except("docs/security-groups.md", "resource \"aws_vpc_security_group_ingress_rule\"", "needs Terraform's provider"),
     except("docs/security-groups.md", "apiVersion: ec2.services.k8s.aws", "needs the CRDs of ACK"),
     except("docs/security-groups.md", "apiVersion: ec2.aws.upbound.io", "needs the CRDs of Crossplane"),
@@ -29,7 +30,7 @@ pub const EXCEPTIONS: &[Exception] = &[
 
 /// Texts that a reader replaces, and the values that the test gives them. A name in capitals is replaced only if it is
 /// neither a variable (`$OWNER`) nor the name of an assignment (`OWNER=`).
-pub const PLACEHOLDERS: [(&str, &str); 13] = [
+pub const PLACEHOLDERS: [(&str, &str); 14] = [
     ("NAMESPACE/NAME", "default/orders-to-payments"),
     ("team/orders", "default/orders-to-payments"),
     ("<namespace>", "default"),
@@ -42,6 +43,7 @@ pub const PLACEHOLDERS: [(&str, &str); 13] = [
     ("vVERSION", "v0.2.0"),
     ("VERSION", "0.2.0"),
     ("OWNER", "example"),
+    ("REGISTRY", "registry.example.com"),
     ("MESSAGE", "encoded"),
 ];
 

@@ -160,6 +160,12 @@ impl<'a> Session<'a> {
     pub async fn apply(&self, page: &str, manifest: &Value) -> Result<()> {
         let kubectl = &self.shared.control_plane;
         let file = self.folder.join("manifest.json");
+        let mut manifest = manifest.clone();
+        if page != "README.md" {
+            // Another page may have an object of this name, with other VPCs.
+            let name = manifest["metadata"]["name"].as_str().context("no name")?;
+            manifest["metadata"]["name"] = json!(format!("{name}-of-a-page"));
+        }
         std::fs::write(&file, manifest.to_string())?;
         let file = file.to_string_lossy().into_owned();
         let apply = ["apply", "--server-side", "--validate=strict", "--force-conflicts", "-f", &file];

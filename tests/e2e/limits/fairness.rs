@@ -131,8 +131,12 @@ pub async fn a_crowd_of_one_namespace_delays_no_other(world: World) -> Result<()
     eprintln!(
         "{size} in one namespace: the single one was ready after {took:?}, with {served} of the crowd; readyz {probe:?}"
     );
-    ensure!(took < PROMPT, "the resource of the other namespace was ready after {took:?}, with {served} of the crowd");
-    ensure!(probe < Duration::from_secs(1), "/readyz took {probe:?}");
+    // Without turns, the single one would come after the whole crowd. The order does not depend on the speed of the machine.
+    ensure!(
+        served < size / 4 * 3,
+        "the resource of the other namespace was ready after {took:?} and {served} of the crowd"
+    );
+    ensure!(probe < Duration::from_secs(5), "/readyz took {probe:?}");
     let start = Instant::now();
     eventually("the crowd", LIMIT * 10, async || {
         tokio::time::sleep(Duration::from_secs(1)).await;
