@@ -50,7 +50,7 @@ impl World {
     /// Starts everything, with the VPCs and namespaces of the resources.
     pub async fn start(program: &Path, scale: &Scale, seed: u64) -> Result<Self> {
         let control_plane = ControlPlane::start().await?;
-        let namespace_controller = control_plane.start_namespace_controller().await?;
+        let namespace_controller = control_plane.start_controllers("namespace-controller").await?;
         let started = Instant::now();
         let settings = serde_json::from_value::<Settings>(json!({
             "repeat_request": "mint-new",
