@@ -211,7 +211,8 @@ def helm(arguments):
         else:
             words.append(word)
     if command in ("install", "upgrade") and os.environ.get("VARIATION"):
-        words.append("--dry-run=server")
+        # The release of the README has the CRDs.
+        words += ["--dry-run=server", "--set", "crds.install=false"]
         if not any("image.repository" in word for word in words):
             words += ["--set", "image.repository=ghcr.io/example/vpc-peering-operator"]
     os.execv(os.environ["HELM"], ["helm", *words])
