@@ -125,6 +125,7 @@ pub(crate) async fn run(
     let queue = FairQueue::new(move |resource| on_permit.send(WakeUp::Permit(resource)));
     let stores = (peerings, accepters);
     let (kinds, own) = (settings.reference_kinds.clone(), Arc::clone(accounts.own()));
+    let on_reference = Arc::new(move |object| on_reference.send(WakeUp::Referenced(object)));
     let references = References::new(client.clone(), kinds, own, Some(on_reference));
     let decisions = (settings.decisions, settings.defaults.clone(), references);
     let context = Context::new(client.clone(), accounts, credentials, queue, stores, cluster, decisions);

@@ -1,4 +1,4 @@
-//! What all tests share: the control plane, the node, Helm and a simulated EC2, and the steps that they repeat.
+//! The parts that all tests share: the control plane, the node, Helm and a simulated EC2, and the steps that they repeat.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;

@@ -48,7 +48,7 @@ pub struct Inside {
     pub operator: PathBuf,
 }
 
-/// What the outer process prepared, or `None` in the outer process.
+/// The preparations of the outer process, or `None` in the outer process.
 #[must_use]
 pub fn inside() -> Option<Inside> {
     let folder = PathBuf::from(std::env::var_os(FOLDER)?);

@@ -14,13 +14,12 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::blocked::Blocked;
-use super::wake_up::WakeUps;
 use crate::api::{Reason, VpcReference};
 use crate::aws::Account;
 use crate::peering::Blocker;
 use crate::peering::settings::STALLED_REQUEUE;
 use crate::peering::vpc_reference::{Reference, ReferenceKind, ReferencedVpc};
-use watches::Watches;
+use watches::{OnChange, Watches};
 
 pub(super) use watches::Referenced;
 
@@ -36,9 +35,14 @@ pub(crate) struct References {
 }
 
 impl References {
-    /// Without `wake`, nothing is watched.
-    pub(super) fn new(client: Client, kinds: Vec<ReferenceKind>, own: Arc<Account>, wake: Option<WakeUps>) -> Self {
-        Self { watches: Watches::new(client.clone(), wake), client, kinds, own, cluster_vpc: OnceCell::new() }
+    /// `on_change` learns of each object that changes. Without it, nothing is watched.
+    pub(super) fn new(
+        client: Client,
+        kinds: Vec<ReferenceKind>,
+        own: Arc<Account>,
+        on_change: Option<OnChange>,
+    ) -> Self {
+        Self { watches: Watches::new(client.clone(), on_change), client, kinds, own, cluster_vpc: OnceCell::new() }
     }
 
     /// The VPC that a reference selects. `from` is the namespace of the resource, and `field` its field.

@@ -1,4 +1,4 @@
-//! The watches of referenced objects. They only wake the resources that wait for an object; the reconcile reads it.
+//! The watches of referenced objects. They only tell that an object has changed; the reconcile reads it.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,6 @@ use kube::{Api, Client};
 use tokio::task::JoinSet;
 
 use crate::api::VpcReference;
-use crate::controller::wake_up::{WakeUp, WakeUps};
 
 /// A referenced object that was created, changed or deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +33,9 @@ impl Referenced {
     }
 }
 
+/// Receives each object that changes.
+pub(super) type OnChange = Arc<dyn Fn(Referenced) + Send + Sync>;
+
 /// A kind and a namespace. `None` for a cluster-scoped kind.
 type Place = (ApiResource, Option<String>);
 
@@ -41,20 +43,20 @@ type Place = (ApiResource, Option<String>);
 pub(super) struct Watches {
     client: Client,
     /// `None` in a command, which ends before an object changes.
-    wake: Option<WakeUps>,
+    on_change: Option<OnChange>,
     running: Arc<Mutex<HashSet<Place>>>,
     tasks: Mutex<JoinSet<()>>,
 }
 
 impl Watches {
-    pub(super) fn new(client: Client, wake: Option<WakeUps>) -> Self {
-        Self { client, wake, running: Arc::default(), tasks: Mutex::default() }
+    pub(super) fn new(client: Client, on_change: Option<OnChange>) -> Self {
+        Self { client, on_change, running: Arc::default(), tasks: Mutex::default() }
     }
 
     /// Watches the objects of this kind and namespace, unless a watch is running. A watch ends at its first error: the
     /// kind may be gone, or the right to watch it. The next look at an object starts it again.
     pub(super) fn start(&self, resource: &ApiResource, namespace: Option<&str>) {
-        let Some(wake) = self.wake.clone() else { return };
+        let Some(on_change) = self.on_change.clone() else { return };
         let place = (resource.clone(), namespace.map(str::to_owned));
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if !running.insert(place.clone()) {
@@ -66,13 +68,13 @@ impl Watches {
         // Tasks that have ended.
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
-            watch(client, &place, &wake).await;
+            watch(client, &place, &*on_change).await;
             running.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
         });
     }
 }
 
-async fn watch(client: Client, (resource, namespace): &Place, wake: &WakeUps) {
+async fn watch(client: Client, (resource, namespace): &Place, on_change: &(dyn Fn(Referenced) + Send + Sync)) {
     let api: Api<PartialObjectMeta<DynamicObject>> = match namespace {
         Some(namespace) => Api::namespaced_with(client, namespace, resource),
         None => Api::all_with(client, resource),
@@ -88,11 +90,11 @@ async fn watch(client: Client, (resource, namespace): &Place, wake: &WakeUps) {
             }
         };
         let metadata = object.metadata;
-        wake.send(WakeUp::Referenced(Referenced {
+        on_change(Referenced {
             group: resource.group.clone(),
             kind: resource.kind.clone(),
             namespace: metadata.namespace,
             name: metadata.name.unwrap_or_default(),
-        }));
+        });
     }
 }

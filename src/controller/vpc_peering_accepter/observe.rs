@@ -69,7 +69,7 @@ pub(super) async fn observe(
         return Ok(Observation::default());
     }
     let recorded = Recorded::of(object.status.as_ref());
-    let Endpoint { vpc_id, region, .. } = &accepter.end;
+    let vpc_id = &accepter.end.vpc_id;
     let sources = Sources::new(object, &recorded, accepter);
     let last_write = with_state(context, object, |state| {
         state.listings = sources.listings();
@@ -77,10 +77,7 @@ pub(super) async fn observe(
     });
     let last_write = last_write.unwrap_or(context.started);
     let since = look.since.max(last_write);
-    let tables = read(sources.route_tables.as_ref(), vpc_id, since).await;
-    let subnets = read(sources.subnets.as_ref(), vpc_id, since).await;
-    let lists = Box::pin(prefix_lists(sources.prefix_lists.as_ref(), object, accepter, since)).await;
-    let quotas = accepter.account.quotas.of(region);
+    let around = Box::pin(sources.around(object, accepter, since)).await;
     let filters = related(&recorded, vpc_id);
     let mut listing = sources.connections.query(filters.clone(), since).await;
     loop {
@@ -104,18 +101,14 @@ pub(super) async fn observe(
             missing_for: state.missing_for(missing, listing.as_of),
             remembered: state.proven(proven, |id| is_recorded_route(&recorded, id)),
             refused: state.refusals.refused(object.metadata.generation),
-            unseen: BTreeMap::new(),
             older_accepter,
             claimed,
             // After a restart, the time of the last change is unknown.
             is_settled: last_write.elapsed() > window,
             route_answers: state.route_answers(&recorded.routes, context.started, window),
-            tables: tables.clone(),
-            subnets: subnets.clone(),
-            lists: lists.clone(),
-            quotas,
             dns,
             connections,
+            ..around.clone()
         });
         observed.unseen = with_state(context, object, |state| state.unseen(window, |step| observed.shows(step)));
         watch_ids(object, context, vpc_id, &recorded, sources.route_tables.is_some());
@@ -139,6 +132,18 @@ impl Sources {
             route_tables: has_routes.then(|| account.route_tables.of(&end.region)),
             subnets: needs_subnets.then(|| account.subnets.of(&end.region)),
             prefix_lists: needs_lists.then(|| account.prefix_lists.of(&end.region)),
+        }
+    }
+
+    /// The parts of the observation beside the connections.
+    async fn around(&self, object: &VpcPeeringAccepter, accepter: &Accepter, since: Instant) -> Observation {
+        let Endpoint { vpc_id, region, .. } = &accepter.end;
+        Observation {
+            tables: read(self.route_tables.as_ref(), vpc_id, since).await,
+            subnets: read(self.subnets.as_ref(), vpc_id, since).await,
+            lists: prefix_lists(self.prefix_lists.as_ref(), object, accepter, since).await,
+            quotas: accepter.account.quotas.of(region),
+            ..Observation::default()
         }
     }
 

@@ -25,6 +25,10 @@ pub(super) fn parse(block: &str) -> Option<IpNet> {
     block.parse::<IpNet>().ok().map(|block| block.trunc())
 }
 
+pub(super) fn is_ipv4(block: &IpNet) -> bool {
+    matches!(block, IpNet::V4(_))
+}
+
 /// Whether a block is private address space: RFC 1918 and RFC 6598 for IPv4, RFC 4193 for IPv6.
 pub(super) fn is_private(block: &IpNet) -> bool {
     const PRIVATE: [(Ipv4Addr, u8); 4] = [

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::cidr::is_ipv4;
 use super::destination::Destination;
-use super::table::is_ipv4;
 use crate::peering::blocker::Blocker;
 
 /// A managed prefix list, without its entries.

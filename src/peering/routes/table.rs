@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use ipnet::IpNet;
-
 use super::destination::Destination;
 use super::prefix_list::{PrefixLists, load};
 use super::vpc_resources::{VpcResource, VpcResources};
@@ -117,10 +115,6 @@ impl RouteTable {
     pub(crate) fn most_routes(&self) -> usize {
         [true, false].into_iter().map(|is_ipv4| self.routes_of_family(is_ipv4, None)).max().unwrap_or_default()
     }
-}
-
-pub(super) fn is_ipv4(block: &IpNet) -> bool {
-    matches!(block, IpNet::V4(_))
 }
 
 /// Whether a resource has all of the `wanted` tags. False if there are none: an empty field selects nothing.

@@ -24,7 +24,7 @@ use self::pages::Block;
 use self::session::Session;
 use crate::world::World;
 
-/// What to do about a block that the test does not know.
+/// The advice for a block that the test does not know.
 const ADVICE: &str = "\
 Every block of README.md and docs/*.md is tested (tests/e2e/docs). Give each block a language:
 - `console` (commands after `$ `) and `sh` run with kubectl, helm and the operator's binary. Add another program to

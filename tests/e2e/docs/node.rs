@@ -28,7 +28,7 @@ pub struct Node {
     pub client: Client,
     pub simulator: Simulator,
     pub program: PathBuf,
-    /// What EKS Pod Identity sets in the operator's containers, and the endpoint of the simulator.
+    /// The variables that EKS Pod Identity sets in the operator's containers, and the endpoint of the simulator.
     pub credentials: Vec<(&'static str, String)>,
 }
 

@@ -44,7 +44,7 @@ pub struct Tripwire {
     watch_lag: Duration,
     /// The time after which each watch ends with 410 Gone.
     watch_expiry: Option<Duration>,
-    /// What happens to requests to the API server.
+    /// The faults of requests to the API server.
     disturbances: Arc<Disturbances>,
 }
 

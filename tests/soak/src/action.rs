@@ -81,7 +81,7 @@ pub enum Foreign {
     Unwanted,
 }
 
-/// What happens to a replica of the operator.
+/// A fault of a replica of the operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Blow {
     Kill,
