@@ -155,7 +155,7 @@ closed_list! {
             "Nothing. If it lasts, look at the status of the object.";
         ReferenceNotFound: "The object in `vpcRef` does not exist, its kind is not known, or the operator cannot read it.",
             "Correct `vpcRef`, install the CRD, or grant the operator the rights that the message names.";
-        ReferenceNotAllowed: "The object in `vpcRef` is in another namespace, or its kind is cluster-scoped, and it does not permit references from the namespace of the resource.",
+        ReferenceNotAllowed: "The object in `vpcRef` is in another namespace, or its kind is cluster-scoped, and it does not exist or does not permit references from the namespace of the resource.",
             "Ask the owner of the object to list the namespace in its annotation `vpcpeering.dev/allowed-namespaces`.";
         Verified: "The operator assumed the role, and its account is `spec.accountId`.",
             "Nothing.";

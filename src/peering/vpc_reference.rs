@@ -170,13 +170,16 @@ impl fmt::Display for Reference<'_> {
 }
 
 impl Reference<'_> {
-    /// The VPC that the object describes.
+    /// The VPC that the object describes. Null stands for an object that does not exist.
     ///
     /// # Errors
     /// If the namespace may not use the object, the object is not ready or is being deleted, or a field is malformed.
     /// Each message names the field and the object.
     pub(crate) fn resolve(&self, object: &Value) -> Result<ReferencedVpc, Blocker> {
         self.permit(object)?;
+        if object.is_null() {
+            return Err(self.blocker(Reason::ReferenceNotFound, "does not exist; create it, or correct the field"));
+        }
         if object.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null()) {
             return Err(self.blocker(Reason::ReferenceNotFound, "is being deleted; reference another object"));
         }
@@ -198,8 +201,8 @@ impl Reference<'_> {
         Blocker::passing(Reason::AwaitingReference, message, STALLED_REQUEUE)
     }
 
-    /// Checks whether the namespace of the resource may use the object. A cluster-scoped object has no namespace, so
-    /// that it always needs the annotation.
+    /// Checks whether the namespace of the resource may use the object. A cluster-scoped object has no namespace, so that
+    /// it always needs the annotation. The answer does not tell whether an object of another namespace exists.
     fn permit(&self, object: &Value) -> Result<(), Blocker> {
         let annotations = object.pointer("/metadata/annotations");
         let allowed = annotations.and_then(|all| all.get(ALLOWED_NAMESPACES)?.as_str()).unwrap_or_default();
@@ -209,7 +212,7 @@ impl Reference<'_> {
         }
         let from = self.from;
         let problem = format!(
-            "does not permit references from namespace {from}; its owner can add {from} to its annotation {ALLOWED_NAMESPACES}"
+            "does not exist, or does not permit references from namespace {from}; its owner can add {from} to its annotation {ALLOWED_NAMESPACES}"
         );
         Err(self.blocker(Reason::ReferenceNotAllowed, &problem))
     }

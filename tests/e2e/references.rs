@@ -185,7 +185,9 @@ pub async fn each_kind_of_object_selects_the_vpc(world: World) -> Result<()> {
         let vpc = ec2::create_vpc(&world.ec2, &format!("10.{}.0.0/16", number + 10)).await?;
         let peering = world.with_name(&kind.name());
         peering.apply(&manifest(&peering, &kind.reference())).await?;
-        until_reason(&peering, "ReferenceNotFound", "does not exist").await?;
+        // Nobody learns whether an object outside the namespace exists.
+        let missing = if kind.is_namespaced { "ReferenceNotFound" } else { "ReferenceNotAllowed" };
+        until_reason(&peering, missing, "does not exist").await?;
         kind.create(&world, &world.namespace).await?;
         if !kind.is_namespaced {
             until_reason(&peering, "ReferenceNotAllowed", "vpcpeering.dev/allowed-namespaces").await?;

@@ -77,10 +77,7 @@ impl References {
         };
         let object = api.get_opt(&name).await.map_err(|error| unreadable(&reference, &error))?;
         self.watches.start(&resource, namespace);
-        let missing =
-            || reference.blocker(Reason::ReferenceNotFound, "does not exist; create it, or correct the field");
-        let object = object.ok_or_else(missing)?;
-        let object = serde_json::to_value(object).unwrap_or(Value::Null);
+        let object = object.and_then(|object| serde_json::to_value(object).ok()).unwrap_or(Value::Null);
         Ok(reference.resolve(&object)?)
     }
 

@@ -130,6 +130,15 @@ fn an_object_without_a_usable_vpc_does_not_resolve() {
 }
 
 #[test]
+fn a_missing_object_of_another_namespace_looks_like_a_forbidden_one() {
+    let kind = built_in_kind("ec2.services.k8s.aws");
+    let resolve = |namespace, object: &Value| reference(&kind, Some(namespace)).resolve(object);
+    assert_refused(resolve("team-a", &Value::Null), Reason::ReferenceNotFound, "does not exist");
+    assert_eq!(resolve("network", &Value::Null), resolve("network", &ack()));
+    assert_refused(resolve("network", &Value::Null), Reason::ReferenceNotAllowed, "network/main");
+}
+
+#[test]
 fn another_account_or_region_is_refused() {
     let kind = built_in_kind("ec2.services.k8s.aws");
     let admit = |region: &str, owner: &str| {
