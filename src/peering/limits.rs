@@ -216,6 +216,17 @@ mod tests {
     }
 
     #[test]
+    fn each_field_of_the_namespaces_allows_somebody_by_itself() {
+        for allowed in [
+            AllowedNamespaces { all: true, ..AllowedNamespaces::default() },
+            AllowedNamespaces { list: list(["team-a".to_owned()]), ..AllowedNamespaces::default() },
+            AllowedNamespaces { selector: Some(Default::default()), ..AllowedNamespaces::default() },
+        ] {
+            assert!(!allows_nobody(Some(&allowed)), "{allowed:?}");
+        }
+    }
+
+    #[test]
     fn absent_and_empty_permissions_allow_nothing() {
         let empty = AwsIdentitySpec {
             allowed_namespaces: Some(AllowedNamespaces { list: list([]), ..AllowedNamespaces::default() }),
