@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use super::blocked::Blocked;
 use crate::api::Reason;
 use crate::aws::Account;
-use crate::peering::settings::STALLED_REQUEUE;
 use crate::peering::{Blocker, Limits};
 
 /// The one VPC with these tags.
@@ -33,5 +32,5 @@ pub(super) async fn find(
             (Reason::AmbiguousVpc, format!("{field} matches {number} VPCs in {region}{named}; it must match one"))
         }
     };
-    Err(Blocker { requeue_after: Some(STALLED_REQUEUE), ..Blocker::stalled(reason, message) }.into())
+    Err(Blocker::rechecked(reason, message).into())
 }

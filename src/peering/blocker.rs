@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::settings::STALLED_REQUEUE;
 use crate::api::Reason;
 
 /// How many blockers a message lists before it only counts the rest.
@@ -36,6 +37,11 @@ impl Blocker {
     /// A blocker that a person has to remove.
     pub(crate) fn stalled(reason: Reason, message: String) -> Self {
         Self { progress: Progress::Stalled, reason, message, requeue_after: None }
+    }
+
+    /// A blocker that a person has to remove, and whose end no event reports: it is looked at again after a while.
+    pub(crate) fn rechecked(reason: Reason, message: String) -> Self {
+        Self { requeue_after: Some(STALLED_REQUEUE), ..Self::stalled(reason, message) }
     }
 
     /// Whether waiting does not help: a person has to act.

@@ -153,7 +153,7 @@ impl ReferencedVpc {
                 let message = format!(
                     "{source} describes {vpc_id} of {term} {shown}, but this end is in {term} {expected}; correct the reference or this end"
                 );
-                return Err(Blocker { requeue_after: Some(STALLED_REQUEUE), ..Blocker::stalled(reason, message) });
+                return Err(Blocker::rechecked(reason, message));
             }
         }
         Ok(())
@@ -192,7 +192,7 @@ impl Reference<'_> {
     /// A problem that a person has to solve.
     pub(crate) fn blocker(&self, reason: Reason, problem: &str) -> Blocker {
         let message = format!("{}: {self} {problem}", self.field);
-        Blocker { requeue_after: Some(STALLED_REQUEUE), ..Blocker::stalled(reason, message) }
+        Blocker::rechecked(reason, message)
     }
 
     /// The object has no VPC yet.

@@ -71,7 +71,7 @@ pub(super) async fn find(client: &Client, own: &Account, field: &str) -> Result<
 }
 
 fn stalled(reason: Reason, message: String) -> Blocked {
-    Blocker { requeue_after: Some(STALLED_REQUEUE), ..Blocker::stalled(reason, message) }.into()
+    Blocker::rechecked(reason, message).into()
 }
 
 fn unlisted(field: &str, error: &Error) -> Blocked {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use kube::api::{ApiResource, DynamicObject};
 use kube::core::discovery::Scope as ResourceScope;
-use kube::core::response::StatusSummary;
 use kube::error::DiscoveryError;
 use kube::{Api, Client, Error, discovery};
 use serde_json::Value;
@@ -104,7 +103,7 @@ impl References {
         found.map(|(resource, capabilities)| (resource, capabilities.scope)).ok_or_else(|| {
             let message =
                 format!("{field}: the API server has no kind {kind}.{group}; install its CustomResourceDefinition");
-            Blocker { requeue_after: Some(STALLED_REQUEUE), ..Blocker::stalled(Reason::ReferenceNotFound, message) }
+            Blocker::rechecked(Reason::ReferenceNotFound, message)
         })
     }
 }
@@ -112,7 +111,7 @@ impl References {
 fn unreadable(reference: &Reference<'_>, error: &Error) -> Blocker {
     let ReferenceKind { group, resource, .. } = reference.kind;
     match error {
-        Error::Api(status) if status.status == Some(StatusSummary::Failure) && status.code == 403 => {
+        Error::Api(status) if status.code == 403 => {
             let place = reference.namespace.map(|namespace| format!(" in {namespace}")).unwrap_or_default();
             let problem = format!(
                 "cannot be read: grant the operator get, list and watch on {resource}.{group}{place}, or, for a kind of --reference-kinds, add it to references.kinds of the chart"

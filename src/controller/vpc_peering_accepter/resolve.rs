@@ -11,7 +11,6 @@ use crate::controller::context::Context;
 use crate::controller::identity_grants::Grant;
 use crate::controller::kind::Actors;
 use crate::controller::vpc_selector;
-use crate::peering::settings::STALLED_REQUEUE;
 use crate::peering::{Blocker, Endpoint, Permissions, preflight};
 
 /// The account that acts for the accepter's end.
@@ -96,9 +95,6 @@ async fn check_owner(account: &Account, region: &str, vpc_id: &str, account_id: 
     };
     match vpc.and_then(|vpc| preflight::shared("spec", &vpc, account_id)) {
         None => Ok(()),
-        Some(message) => {
-            let blocker = Blocker::stalled(Reason::IdentityMismatch, message);
-            Err(Blocker { requeue_after: Some(STALLED_REQUEUE), ..blocker }.into())
-        }
+        Some(message) => Err(Blocker::rechecked(Reason::IdentityMismatch, message).into()),
     }
 }

@@ -104,7 +104,7 @@ fn unexpected_connection(desired: Desired<'_>, observed: &Observation) -> Option
     let message = format!(
         "{difference}. It carries this resource's ownership tags (vpcpeering.dev/…): find out who set them, and remove them"
     );
-    Some(Blocker { requeue_after: Some(STALLED_REQUEUE), ..Blocker::stalled(Reason::ConnectionMismatch, message) })
+    Some(Blocker::rechecked(Reason::ConnectionMismatch, message))
 }
 
 /// The message of the `UnexpectedConnection` condition: such a connection, or one with the tags of an earlier resource
