@@ -81,6 +81,8 @@ definitions! {
         "Time until the first expiry of a request with the status code pending-acceptance; absent if there is none";
     DELETION: "gauge" "vpcpeering_deletion_age_seconds" ["kind"],
         "Time since the oldest deletionTimestamp of a resource of the kind; absent if no resource is being deleted";
+    TASKS: "gauge" "vpcpeering_tasks" [],
+        "Number of living tasks of the tokio runtime. An unchanged number of resources needs an unchanged number of tasks";
     BUILD: "gauge" "vpcpeering_build_info" ["version"],
         "Constant 1, with the version of the operator";
 }
@@ -104,6 +106,8 @@ pub(super) struct ScrapeValues {
     pub(super) expiry: Option<f64>,
     /// Seconds since the oldest deletionTimestamp, by kind.
     pub(super) deletions: BTreeMap<String, f64>,
+    /// The number of living tasks of the tokio runtime.
+    pub(super) tasks: usize,
 }
 
 /// The use of a quota.
@@ -211,6 +215,7 @@ impl Metrics {
         RESOURCES.gauge(&mut registry, resources);
         EXPIRY.gauge(&mut registry, scraped.expiry.map(|seconds| ([], seconds)));
         DELETION.gauge(&mut registry, scraped.deletions.iter().map(|(kind, seconds)| ([kind.as_str()], *seconds)));
+        TASKS.gauge(&mut registry, [([], scraped.tasks as f64)]);
         BUILD.gauge(&mut registry, [([env!("CARGO_PKG_VERSION")], 1.0)]);
         let mut text = String::new();
         prometheus_text::encode(&mut text, &registry)?;

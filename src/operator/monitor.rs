@@ -9,6 +9,7 @@ use futures::FutureExt;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::Store;
+use tokio::runtime::Handle;
 use tokio::sync::SetOnce;
 use tokio::time::{Instant, sleep};
 
@@ -111,6 +112,7 @@ impl Monitor {
         let mut values = ScrapeValues {
             running: self.running().iter().map(|(controller, began)| (*controller, elapsed(began))).collect(),
             leader: (self.leadership.lease().to_owned(), self.leadership.is_held()),
+            tasks: Handle::try_current().map_or(0, |runtime| runtime.metrics().num_alive_tasks()),
             ..ScrapeValues::default()
         };
         if let Some(context) = self.context.get() {

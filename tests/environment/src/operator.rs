@@ -119,15 +119,7 @@ impl RunningOperator {
     /// # Errors
     /// If the operator does not respond, or the status is not 200.
     pub async fn get(&self, path: &str) -> Result<String> {
-        let address = self.address()?;
-        let mut stream = TcpStream::connect(address).await?;
-        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("not an HTTP response")?;
-        let status = head.split(' ').nth(1).unwrap_or_default();
-        ensure!(status == "200", "{path}: {status}: {body}");
-        Ok(body.to_owned())
+        get(&self.address()?, path).await
     }
 
     /// The address for metrics and probes, which it takes from the log.
@@ -163,4 +155,19 @@ impl RunningOperator {
     pub fn output(&self) -> String {
         self.0.output()
     }
+}
+
+/// Sends a GET request to an address. Returns the body.
+///
+/// # Errors
+/// If there is no response, or the status is not 200.
+pub async fn get(address: &str, path: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("not an HTTP response")?;
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    ensure!(status == "200", "{path}: {status}: {body}");
+    Ok(body.to_owned())
 }

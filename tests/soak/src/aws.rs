@@ -47,7 +47,7 @@ impl World {
             Foreign::DeleteConnection => {
                 ec2.delete_vpc_peering_connection().vpc_peering_connection_id(id).send().await.is_ok()
             }
-            Foreign::DeleteRoute => delete_route(ec2, &home.table, &resource.accepter().block).await.is_ok(),
+            Foreign::DeleteRoute => self.delete_route(ec2, &home.table, &resource.accepter().block).await.is_ok(),
             Foreign::RemoveTag => {
                 ec2.delete_tags().resources(id).tags(Tag::builder().key("soak").build()).send().await.is_ok()
             }
@@ -90,7 +90,7 @@ impl World {
             for end in [resource.requester(), resource.accepter()] {
                 let other = if end == resource.requester() { resource.accepter() } else { resource.requester() };
                 // The routes stay in AWS, too.
-                _ = delete_route(ec2, &end.table, &other.block).await;
+                _ = self.delete_route(ec2, &end.table, &other.block).await;
             }
             ec2.delete_vpc_peering_connection().vpc_peering_connection_id(connection.id).send().await?;
         }
@@ -107,7 +107,7 @@ impl World {
             let is_shown = |id: &str| snapshot.peerings.iter().any(|peering| peering.id == id && peering.is_shown);
             let of_end = snapshot.routes.iter().filter(|route| route.table == end.table);
             for route in of_end.filter(|route| route.target.starts_with("pcx-") && !is_shown(&route.target)) {
-                delete_route(ec2, &end.table, &route.destination).await?;
+                self.delete_route(ec2, &end.table, &route.destination).await?;
                 deleted += 1;
             }
         }
@@ -179,15 +179,17 @@ impl World {
     }
 
     async fn remove_route(&self, ec2: &Ec2, table: &str, destination: &str) -> Result<bool> {
-        let was_foreign = self.ledger().routes.remove(&(table.to_owned(), destination.to_owned())).is_some();
-        if was_foreign {
-            delete_route(ec2, table, destination).await?;
+        let is_foreign = self.ledger().routes.contains_key(&(table.to_owned(), destination.to_owned()));
+        if is_foreign {
+            self.delete_route(ec2, table, destination).await?;
         }
-        Ok(was_foreign)
+        Ok(is_foreign)
     }
-}
 
-async fn delete_route(ec2: &Ec2, table: &str, destination: &str) -> Result<()> {
-    ec2.delete_route().route_table_id(table).destination_cidr_block(destination).send().await?;
-    Ok(())
+    /// Deletes a route. If it was a foreign one, the operator may have its own again.
+    async fn delete_route(&self, ec2: &Ec2, table: &str, destination: &str) -> Result<()> {
+        ec2.delete_route().route_table_id(table).destination_cidr_block(destination).send().await?;
+        self.ledger().routes.remove(&(table.to_owned(), destination.to_owned()));
+        Ok(())
+    }
 }

@@ -191,7 +191,7 @@ impl Run {
         violations.extend(outcome.violations);
         let gone: Vec<_> =
             self.known().into_iter().filter(|resource| !objects.contains_key(&resource.name())).collect();
-        violations.extend(orphans::check(&snapshot, &ledger, &gone));
+        violations.extend(orphans::check(&snapshot, &ledger, &self.history, &gone));
         Ok(violations)
     }
 

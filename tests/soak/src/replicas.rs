@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use environment::operator::get;
 use environment::{Operator, RunningOperator, Usage};
 use nix::sys::signal::Signal;
 use tokio::sync::Mutex;
@@ -13,6 +14,8 @@ use crate::action::Blow;
 
 /// The interval in which ended replicas are noticed.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// The time in which a replica must answer to be sampled.
+const ANSWER: Duration = Duration::from_secs(1);
 
 /// Both replicas.
 #[derive(Debug)]
@@ -25,9 +28,27 @@ pub struct Replicas {
 #[derive(Debug, Default)]
 struct State {
     slots: Vec<(Operator, RunningOperator)>,
-    /// The samples of each process, by its ID.
-    samples: BTreeMap<i32, Vec<(f64, Usage)>>,
+    /// Each process, by its ID.
+    processes: BTreeMap<i32, Observed>,
     restarts: usize,
+}
+
+/// A process that is or was a replica.
+#[derive(Debug, Default)]
+struct Observed {
+    /// The address for metrics and probes.
+    address: Option<String>,
+    /// The samples, by their time in seconds.
+    samples: Vec<(f64, Sample)>,
+}
+
+/// The usage of a process at one time.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    pub usage: Usage,
+    /// The living tasks of the tokio runtime.
+    pub tasks: f64,
+    pub leads: bool,
 }
 
 impl Replicas {
@@ -52,7 +73,7 @@ impl Replicas {
             }
             if sampled.elapsed() >= self.sampling {
                 sampled = Instant::now();
-                state.sample(self.started.elapsed().as_secs_f64());
+                state.sample(self.started.elapsed().as_secs_f64()).await;
             }
         }
     }
@@ -82,21 +103,18 @@ impl Replicas {
         self.state.lock().await.restarts
     }
 
-    /// The samples of the process that ran for the longest time.
-    pub async fn longest(&self) -> Vec<(f64, Usage)> {
+    /// The samples of the process that was the leader for the longest time. It had fewer tasks before.
+    pub async fn longest(&self) -> Vec<(f64, Sample)> {
         let state = self.state.lock().await;
-        state.samples.values().max_by_key(|samples| samples.len()).cloned().unwrap_or_default()
+        let samples = state.processes.values().map(|process| process.samples.iter().filter(|(_, sample)| sample.leads));
+        samples.max_by_key(|samples| samples.clone().count()).into_iter().flatten().copied().collect()
     }
 
-    /// The highest usage of all processes.
-    pub async fn peak(&self) -> Usage {
+    /// The highest value of all processes.
+    pub async fn peak(&self, value: impl Fn(&Sample) -> f64) -> f64 {
         let state = self.state.lock().await;
-        let zero = Usage { memory: 0.0, descriptors: 0.0, threads: 0.0 };
-        state.samples.values().flatten().fold(zero, |peak, (_, sample)| Usage {
-            memory: peak.memory.max(sample.memory),
-            descriptors: peak.descriptors.max(sample.descriptors),
-            threads: peak.threads.max(sample.threads),
-        })
+        let samples = state.processes.values().flat_map(|process| &process.samples);
+        samples.map(|(_, sample)| value(sample)).fold(0.0, f64::max)
     }
 
     /// Fails if a replica has panicked.
@@ -128,11 +146,27 @@ impl State {
         Ok(())
     }
 
-    fn sample(&mut self, time: f64) {
+    /// Takes a sample of each process that runs. One that is stopped does not answer, and has none.
+    async fn sample(&mut self, time: f64) {
         for (_, running) in &self.slots {
-            if let Ok(usage) = Usage::of(running) {
-                self.samples.entry(running.id()).or_default().push((time, usage));
+            let process = self.processes.entry(running.id()).or_default();
+            if process.address.is_none() {
+                process.address = running.address().ok();
+            }
+            let Some(address) = &process.address else { continue };
+            let metrics = tokio::time::timeout(ANSWER, get(address, "/metrics")).await;
+            let Ok((Ok(metrics), Ok(usage))) = metrics.map(|metrics| (metrics, Usage::of(running))) else { continue };
+            let (tasks, leads) =
+                (value(&metrics, "vpcpeering_tasks"), value(&metrics, "leader_election_master_status"));
+            if let Some((tasks, leads)) = tasks.zip(leads) {
+                process.samples.push((time, Sample { usage, tasks, leads: leads > 0.0 }));
             }
         }
     }
+}
+
+/// The value of the first series of a metric.
+fn value(metrics: &str, name: &str) -> Option<f64> {
+    let line = metrics.lines().find(|line| line.starts_with(name))?;
+    line.rsplit(' ').next()?.parse().ok()
 }

@@ -10,23 +10,24 @@ impl Run {
     pub async fn report(&self, took: Duration) -> String {
         let figures = &self.figures;
         let longest = figures.convergences.iter().max().copied().unwrap_or_default();
-        let peak = self.world.replicas.peak().await;
+        let replicas = &self.world.replicas;
         let calls = self.world.journal.counts();
         let mut rows = vec![
             ("seed".to_owned(), self.seed.to_string()),
             ("time".to_owned(), format!("{:.0} s, and {} hours of EC2's clock", took.as_secs_f64(), figures.hours)),
             ("phases".to_owned(), figures.phases.to_string()),
             ("resources".to_owned(), self.scale.resources.to_string()),
-            ("restarts of an operator".to_owned(), self.world.replicas.restarts().await.to_string()),
+            ("restarts of an operator".to_owned(), replicas.restarts().await.to_string()),
             ("EC2 and STS calls of the operator".to_owned(), calls.values().sum::<u64>().to_string()),
             ("disturbed requests to the API server".to_owned(), self.world.disturbances.hits().to_string()),
             ("longest convergence".to_owned(), format!("{:.0} s", longest.as_secs_f64())),
             ("requests to reconcile".to_owned(), figures.nudges.to_string()),
             ("routes deleted by hand, as their condition asks".to_owned(), figures.routes_by_hand.to_string()),
             ("races with a foreign change of a route".to_owned(), figures.races.to_string()),
-            ("peak memory".to_owned(), format!("{:.1} MiB", peak.memory)),
-            ("peak descriptors".to_owned(), format!("{:.0}", peak.descriptors)),
-            ("peak threads".to_owned(), format!("{:.0}", peak.threads)),
+            ("peak memory".to_owned(), format!("{:.1} MiB", replicas.peak(|sample| sample.usage.memory).await)),
+            ("peak descriptors".to_owned(), format!("{:.0}", replicas.peak(|sample| sample.usage.descriptors).await)),
+            ("peak threads".to_owned(), format!("{:.0}", replicas.peak(|sample| sample.usage.threads).await)),
+            ("peak tasks".to_owned(), format!("{:.0}", replicas.peak(|sample| sample.tasks).await)),
         ];
         for series in self.series().await {
             let (name, unit) = (format!("slope of {}", series.name), series.unit);

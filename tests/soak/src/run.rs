@@ -5,22 +5,24 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use environment::eventually;
+use environment::{Usage, eventually};
 
 use crate::action::{Action, Group, Lie};
 use crate::invariants::steadiness::Series;
 use crate::invariants::{Call, Violation};
 use crate::model::Model;
 use crate::plan::Planner;
+use crate::replicas::Sample;
 use crate::resources::Resource;
 use crate::scale::Scale;
 use crate::world::World;
 
 /// The tolerated growth of memory: 15 % of the median and 6 MiB. A leak of one object for each change exceeds it.
 const MEMORY: (f64, f64) = (0.15, 6.0);
-/// The tolerated growth of descriptors and of threads.
+/// The tolerated growth of descriptors, of threads, and of the tasks of tokio.
 const DESCRIPTORS: (f64, f64) = (0.2, 10.0);
 const THREADS: (f64, f64) = (0.2, 4.0);
+const TASKS: (f64, f64) = (0.2, 10.0);
 
 /// The time in which the API server or etcd has to start again.
 const START: Duration = Duration::from_secs(120);
@@ -103,25 +105,27 @@ impl Run {
     }
 
     async fn usage(&self) -> String {
-        let latest = self.world.replicas.longest().await.last().map(|(_, usage)| *usage);
-        latest.map_or_else(String::new, |usage| {
-            format!("{:.0} MiB, {} descriptors, {} threads", usage.memory, usage.descriptors, usage.threads)
+        let latest = self.world.replicas.longest().await.last().map(|(_, sample)| *sample);
+        latest.map_or_else(String::new, |Sample { usage, tasks, .. }| {
+            let Usage { memory, descriptors, threads } = usage;
+            format!("{memory:.0} MiB, {descriptors} descriptors, {threads} threads, {tasks} tasks")
         })
     }
 
-    /// The figures over time of the process that ran for the longest time.
+    /// The figures over time of the process that was the leader for the longest time.
     pub async fn series(&self) -> Vec<Series> {
         let samples = self.world.replicas.longest().await;
-        let series = |name, unit, tolerance, value: fn(environment::Usage) -> f64| Series {
+        let series = |name, unit, tolerance, value: fn(Sample) -> f64| Series {
             name,
             unit,
-            samples: samples.iter().map(|(time, usage)| (*time, value(*usage))).collect(),
+            samples: samples.iter().map(|(time, sample)| (*time, value(*sample))).collect(),
             tolerance,
         };
         vec![
-            series("memory", "MiB", MEMORY, |usage| usage.memory),
-            series("descriptors", "descriptors", DESCRIPTORS, |usage| usage.descriptors),
-            series("threads", "threads", THREADS, |usage| usage.threads),
+            series("memory", "MiB", MEMORY, |sample| sample.usage.memory),
+            series("descriptors", "descriptors", DESCRIPTORS, |sample| sample.usage.descriptors),
+            series("threads", "threads", THREADS, |sample| sample.usage.threads),
+            series("tasks", "tasks", TASKS, |sample| sample.tasks),
         ]
     }
 

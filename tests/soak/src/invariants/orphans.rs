@@ -1,6 +1,6 @@
 //! A deleted resource leaves nothing behind.
 
-use super::Violation;
+use super::{Call, Violation};
 use crate::ledger::Ledger;
 use crate::resources::{Resource, Scenario};
 use crate::snapshot::{Snapshot, Tags};
@@ -11,12 +11,12 @@ const INVARIANT: &str = "a deleted resource leaves nothing in AWS";
 const OWNERSHIP: &str = "vpcpeering.dev/";
 const OWNERSHIP_OF_ACCEPTER: &str = "vpcpeering.dev/accepter-";
 
-/// Checks the resources that no longer exist in Kubernetes.
-pub fn check(snapshot: &Snapshot, ledger: &Ledger, gone: &[Resource]) -> Vec<Violation> {
-    gone.iter().flat_map(|resource| of(snapshot, ledger, *resource)).collect()
+/// Checks the resources that no longer exist in Kubernetes, after these calls of the operator.
+pub fn check(snapshot: &Snapshot, ledger: &Ledger, calls: &[Call], gone: &[Resource]) -> Vec<Violation> {
+    gone.iter().flat_map(|resource| of(snapshot, ledger, calls, *resource)).collect()
 }
 
-fn of(snapshot: &Snapshot, ledger: &Ledger, resource: Resource) -> Vec<Violation> {
+fn of(snapshot: &Snapshot, ledger: &Ledger, calls: &[Call], resource: Resource) -> Vec<Violation> {
     let found = |message: String, about: Vec<String>| Violation { invariant: INVARIANT, message, about };
     let name = resource.name();
     let (requester, accepter) = (resource.requester().vpc, resource.accepter().vpc);
@@ -35,7 +35,9 @@ fn of(snapshot: &Snapshot, ledger: &Ledger, resource: Resource) -> Vec<Violation
         let is_ownership = |key: &&String| key.starts_with(if is_accepter { OWNERSHIP_OF_ACCEPTER } else { OWNERSHIP });
         let tags = snapshot.tags.get(id).into_iter().flat_map(Tags::keys).filter(is_ownership);
         let tags: Vec<_> = tags.collect();
-        if !tags.is_empty() {
+        // If EC2 refuses, a retained connection keeps its tags, which the operator reports (`LeftInAws`).
+        let is_refused = keeps_connection && calls.iter().any(|call| is_refusal(call, id));
+        if !tags.is_empty() && !is_refused {
             violations.push(found(format!("{name} left the tags {tags:?} of {id}"), vec![id.clone()]));
         }
     }
@@ -44,6 +46,10 @@ fn of(snapshot: &Snapshot, ledger: &Ledger, resource: Resource) -> Vec<Violation
         violations.extend(routes(snapshot, ledger, resource).map(|(message, about)| found(message, about)));
     }
     violations
+}
+
+fn is_refusal(call: &Call, id: &str) -> bool {
+    call.entry.action == "DeleteTags" && call.entry.code.as_deref() == Some("UnauthorizedOperation") && call.names(id)
 }
 
 /// The routes through a connection that are left in the route tables of the resource. The routes of the test lead to
@@ -69,6 +75,7 @@ fn routes(
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::call;
     use super::*;
     use crate::snapshot::{Peering, Route};
 
@@ -79,7 +86,7 @@ mod tests {
     }
 
     fn count(snapshot: &Snapshot, resource: Resource) -> usize {
-        check(snapshot, &Ledger::default(), &[resource]).len()
+        check(snapshot, &Ledger::default(), &[], &[resource]).len()
     }
 
     #[test]
@@ -101,6 +108,20 @@ mod tests {
             snapshot.tags.insert("pcx-1".into(), [(key.to_owned(), "1".to_owned())].into());
             assert_eq!(count(&snapshot, resource), 1);
         }
+    }
+
+    #[test]
+    fn tags_that_ec2_refuses_to_delete_may_stay() {
+        let retained = Resource(6);
+        let mut snapshot = with_connection(retained);
+        snapshot.tags.insert("pcx-1".into(), [("vpcpeering.dev/uid".to_owned(), "1".to_owned())].into());
+        let mut refused = call("DeleteTags", &[("ResourceId.1", "pcx-1")]);
+        let found = |call: &Call| check(&snapshot, &Ledger::default(), std::slice::from_ref(call), &[retained]).len();
+        assert_eq!(found(&refused), 1);
+        refused.entry.code = Some("UnauthorizedOperation".into());
+        assert_eq!(found(&refused), 0);
+        refused.entry.parameters.insert("ResourceId.1".into(), "pcx-2".into());
+        assert_eq!(found(&refused), 1);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! The memory, descriptors and threads of the operator do not grow.
+//! The memory, descriptors, threads and tasks of the operator do not grow.
 
 use super::Violation;
 
-const INVARIANT: &str = "memory, descriptors and threads do not grow";
+const INVARIANT: &str = "memory, descriptors, threads and tasks do not grow";
 
 /// The part of the samples of a process that count as its warm-up.
 const WARM_UP: f64 = 0.25;
