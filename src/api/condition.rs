@@ -59,9 +59,9 @@ closed_list! {
             "Ask the owner of the accepter's account to accept it.";
         AtCapacity: "Present and True if a request waits only because `spec.maxConnections` is reached.",
             "Raise `spec.maxConnections`, or delete one of the connections in EC2.";
-        OptionsSynced: "True if the options match the spec at every end that the operator acts for. Present only if the spec sets options, and neither `Observe` nor `dryRun`.",
+        OptionsSynced: "True if the options match the spec at every end that the operator acts for. Present until the deletion, if the spec sets options, and neither `Observe` nor `dryRun`.",
             "Read its reason and message.";
-        RoutesReady: "True if the routes match the spec at every end that the operator acts for. Present only if the spec sets routes, and neither `Observe` nor `dryRun`.",
+        RoutesReady: "True if the routes match the spec at every end that the operator acts for. Present until the deletion, if the spec sets routes, and neither `Observe` nor `dryRun`.",
             "Read its reason and message.";
         UnexpectedConnection: "Present and True if EC2 shows another connection with the ownership tags of this resource. The operator does not change that connection.",
             "Remove the tags from the connection that the message names. Find out who set them.";

@@ -126,6 +126,9 @@ pub(crate) fn aspect_condition(
     }
 }
 
+/// The conditions of the options and routes, which a resource has until its deletion.
+pub(crate) const ASPECTS: [ConditionType; 2] = [ConditionType::OptionsSynced, ConditionType::RoutesReady];
+
 /// The condition that replaces `previous`. The transition time stays while the status does. The message stays while
 /// only the request ID in it has changed, so that a repeated error costs no write.
 pub(crate) fn following(previous: Option<&Condition>, mut condition: Condition) -> Condition {

@@ -83,10 +83,6 @@ impl Effect<'_> {
         Outcome::Refused(Box::new(self.object.clone()), error)
     }
 
-    fn generation(&self) -> i64 {
-        self.desired.generation
-    }
-
     fn requester_ec2(&self) -> Arc<Ec2> {
         self.peers.requester.acting_for(self.desired.owner)
     }
@@ -225,13 +221,7 @@ impl Effect<'_> {
     }
 
     async fn forget_intent(&self, object: VpcPeering, readiness: &Readiness) -> Result<VpcPeering, kube::Error> {
-        let status = without_intent(
-            (&object.spec, self.desired.deletion_policy()),
-            object.status.as_ref(),
-            readiness,
-            self.generation(),
-            Timestamp::now(),
-        );
+        let status = without_intent(&self.desired.goal(), object.status.as_ref(), readiness, Timestamp::now());
         write(self.context, &object, status).await
     }
 

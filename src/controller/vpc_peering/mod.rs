@@ -21,12 +21,12 @@ use super::context::Context;
 use super::index::By;
 use super::kind::{Kind, Look, Outcome, Status, has_finalizer, is_deleted, owner, with_state};
 use super::quota_room::Demand;
-use crate::api::{Side, VpcPeering, VpcPeeringStatus, VpcReference};
+use crate::api::{Side, VpcPeering, VpcPeeringSpec, VpcPeeringStatus, VpcReference};
 use crate::aws::Filters;
 use crate::aws::calls::{CONNECTION_ID, REQUESTER_VPC_ID};
 use crate::peering::plan::Decision;
 use crate::peering::vpc_peering::{self, Observation, Recorded, Step};
-use crate::peering::{Blocker, Endpoint, Owner, Plan, Readiness};
+use crate::peering::{Blocker, Endpoint, Goal, Owner, Plan, Readiness};
 
 impl Kind for VpcPeering {
     type Step = Step;
@@ -67,8 +67,7 @@ impl Kind for VpcPeering {
     }
 
     fn plan_blocked(&self, context: &Context, blocker: &Blocker) -> Plan<Step> {
-        let effective = (&self.spec, context.defaults.deletion_policy(self.spec.deletion_policy));
-        vpc_peering::blocked(effective, is_deleted(self), has_finalizer(self), &recorded(self), blocker)
+        vpc_peering::blocked(&goal(context, self), has_finalizer(self), &recorded(self), blocker)
     }
 
     fn recorded_in_aws(&self) -> Vec<String> {
@@ -82,9 +81,7 @@ impl Kind for VpcPeering {
         answered: Option<&str>,
         now: Timestamp,
     ) -> VpcPeeringStatus {
-        let generation = self.metadata.generation.unwrap_or_default();
-        let effective = (&self.spec, context.defaults.deletion_policy(self.spec.deletion_policy));
-        vpc_peering::report_blocked(effective, self.status.as_ref(), readiness, answered, generation, now)
+        vpc_peering::report_blocked(&goal(context, self), self.status.as_ref(), readiness, answered, now)
     }
 
     async fn execute(
@@ -151,6 +148,16 @@ impl Status for VpcPeeringStatus {
 
     fn last_handled_reconcile_at(&self) -> Option<&str> {
         self.last_handled_reconcile_at.as_deref()
+    }
+}
+
+/// The parts of the object that its status answers.
+fn goal<'a>(context: &Context, object: &'a VpcPeering) -> Goal<'a, VpcPeeringSpec> {
+    Goal {
+        spec: &object.spec,
+        deletion_policy: context.defaults.deletion_policy(object.spec.deletion_policy),
+        deleted: is_deleted(object),
+        generation: object.metadata.generation.unwrap_or_default(),
     }
 }
 

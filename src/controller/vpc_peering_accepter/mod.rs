@@ -14,10 +14,10 @@ use super::blocked::Blocked;
 use super::cache::Cache;
 use super::context::Context;
 use super::kind::{Kind, Look, Outcome, Status, has_finalizer, is_deleted, owner};
-use crate::api::{VpcPeeringAccepter, VpcPeeringAccepterStatus, VpcReference};
+use crate::api::{VpcPeeringAccepter, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus, VpcReference};
 use crate::peering::plan::Decision;
 use crate::peering::vpc_peering_accepter::{self, Observation, Recorded, Step};
-use crate::peering::{Blocker, Plan, Readiness};
+use crate::peering::{Blocker, Goal, Plan, Readiness};
 
 impl Kind for VpcPeeringAccepter {
     type Step = Step;
@@ -62,8 +62,7 @@ impl Kind for VpcPeeringAccepter {
 
     fn plan_blocked(&self, context: &Context, blocker: &Blocker) -> Plan<Step> {
         let recorded = Recorded::of(self.status.as_ref());
-        let policy = context.defaults.deletion_policy(self.spec.deletion_policy);
-        vpc_peering_accepter::blocked(policy, is_deleted(self), has_finalizer(self), &recorded, blocker)
+        vpc_peering_accepter::blocked(&goal(context, self), has_finalizer(self), &recorded, blocker)
     }
 
     fn recorded_in_aws(&self) -> Vec<String> {
@@ -77,9 +76,7 @@ impl Kind for VpcPeeringAccepter {
         answered: Option<&str>,
         now: Timestamp,
     ) -> VpcPeeringAccepterStatus {
-        let generation = self.metadata.generation.unwrap_or_default();
-        let effective = (&self.spec, context.defaults.deletion_policy(self.spec.deletion_policy));
-        vpc_peering_accepter::report_blocked(effective, self.status.as_ref(), readiness, answered, generation, now)
+        vpc_peering_accepter::report_blocked(&goal(context, self), self.status.as_ref(), readiness, answered, now)
     }
 
     async fn execute(
@@ -100,5 +97,15 @@ impl Status for VpcPeeringAccepterStatus {
 
     fn last_handled_reconcile_at(&self) -> Option<&str> {
         self.last_handled_reconcile_at.as_deref()
+    }
+}
+
+/// The parts of the object that its status answers.
+fn goal<'a>(context: &Context, object: &'a VpcPeeringAccepter) -> Goal<'a, VpcPeeringAccepterSpec> {
+    Goal {
+        spec: &object.spec,
+        deletion_policy: context.defaults.deletion_policy(object.spec.deletion_policy),
+        deleted: is_deleted(object),
+        generation: object.metadata.generation.unwrap_or_default(),
     }
 }

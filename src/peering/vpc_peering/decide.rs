@@ -15,6 +15,7 @@ use crate::api::{DeletionPolicy, ManagementPolicy, Ownership, Reason, VpcPeering
 use crate::peering::authority::{Authorized, Hint};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::Connection;
+use crate::peering::goal::Goal;
 use crate::peering::plan::{AspectStatus, Decision, Plan, Step as _};
 use crate::peering::settings::{STALLED_REQUEUE, Settings};
 
@@ -92,20 +93,19 @@ fn plan(
 /// stays anyway, still loses its finalizer. With `deletionPolicy: Retain`, it waits for what passes by itself, because
 /// the operator can then remove the ownership tags.
 pub(crate) fn blocked(
-    (spec, policy): (&VpcPeeringSpec, DeletionPolicy),
-    deleted: bool,
+    goal: &Goal<'_, VpcPeeringSpec>,
     finalizer: bool,
     recorded: &Recorded,
     blocker: &Blocker,
 ) -> Plan<Step> {
     let owns_nothing = recorded.owned_id().is_none() && !recorded.creation_started && recorded.routes.is_empty();
-    let retains = policy == DeletionPolicy::Retain;
-    let keeps = spec.management_policy == ManagementPolicy::Observe || (retains && blocker.is_stalled());
-    if deleted && (!finalizer || owns_nothing || keeps) {
+    let retains = goal.deletion_policy == DeletionPolicy::Retain;
+    let keeps = goal.spec.management_policy == ManagementPolicy::Observe || (retains && blocker.is_stalled());
+    if goal.deleted && (!finalizer || owns_nothing || keeps) {
         return Plan::RemoveFinalizer;
     }
     let mut blocker = blocker.clone();
-    if deleted {
+    if goal.deleted {
         blocker.message += if retains {
             ". The operator removes the ownership tags of the peering when this has passed"
         } else {

@@ -18,6 +18,7 @@ use crate::peering::connection::Connection;
 use crate::peering::defaults::Defaults;
 use crate::peering::dns::DnsAttributes;
 use crate::peering::endpoints::Endpoints;
+use crate::peering::goal::Goal;
 use crate::peering::limits::Permissions;
 use crate::peering::owner::Owner;
 use crate::peering::plan::{Aspect, Refusal, Unseen};
@@ -52,6 +53,16 @@ pub(crate) struct Desired<'a> {
 }
 
 impl<'a> Desired<'a> {
+    /// The parts that the status answers.
+    pub(crate) fn goal(&self) -> Goal<'a, VpcPeeringSpec> {
+        Goal {
+            spec: self.spec,
+            deletion_policy: self.deletion_policy(),
+            deleted: self.deleted,
+            generation: self.generation,
+        }
+    }
+
     /// The connections that this resource may act on.
     pub(crate) fn authority(&self) -> Authority<'a> {
         Authority {

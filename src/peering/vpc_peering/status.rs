@@ -12,15 +12,15 @@ use super::step::Step;
 use super::upkeep;
 use crate::api::vpc_peering::StatusTag;
 use crate::api::{
-    ConditionType, DeletionPolicy, EndedConnection, ManagedTag, Ownership, PeeringStatus, Reason, Side, VpcPeeringSpec,
+    ConditionType, EndedConnection, ManagedTag, Ownership, PeeringStatus, Reason, Side, VpcPeeringSpec,
     VpcPeeringStatus,
 };
 use crate::peering::blocker::Blocker;
 use crate::peering::conditions::{
-    Readiness, all_following, aspect_condition, condition, find, following, is_ready, to_the_second,
+    ASPECTS, Readiness, all_following, aspect_condition, condition, find, following, is_ready, to_the_second,
 };
 use crate::peering::connection::{Connection, StatusCode};
-use crate::peering::endpoints::Endpoints;
+use crate::peering::goal::Goal;
 use crate::peering::owner::Owner;
 use crate::peering::plan::{AspectStatus, Plan};
 use crate::peering::routes::cidr_blocks;
@@ -62,24 +62,23 @@ pub(super) fn report(
         aspects: upkeep::conditions(desired, aspects, awaited),
         unexpected: unexpected_tags(desired, observed),
     };
-    conclude(status, effective(desired), &readiness, Some(seen), desired.generation, now)
+    conclude(status, &desired.goal(), &readiness, Some(seen), now)
 }
 
 /// The status of a resource about which nothing new was seen. `answered` is the annotation value that the status
 /// answers.
 pub(crate) fn report_blocked(
-    (spec, policy): (&VpcPeeringSpec, DeletionPolicy),
+    goal: &Goal<'_, VpcPeeringSpec>,
     status: Option<&VpcPeeringStatus>,
     readiness: &Readiness,
     answered: Option<&str>,
-    generation: i64,
     now: Timestamp,
 ) -> VpcPeeringStatus {
     let mut status = stored(status);
     if let Some(answered) = answered {
         status.last_handled_reconcile_at = Some(answered.to_owned());
     }
-    conclude(status, (spec, policy), readiness, None, generation, now)
+    conclude(status, goal, readiness, None, now)
 }
 
 /// Time for which the state has to last before it is worth a write: EC2 leaves `initiating-request` and `provisioning`
@@ -112,7 +111,7 @@ pub(crate) fn recorded_step(
             retire(&mut status, id, code, *recreations, now);
             status.last_handled_reconcile_at = desired.reconcile_at.map(ToOwned::to_owned);
             let readiness = Readiness::working(Reason::AwaitingRecreation, format!("{id} ended with the code {code}"));
-            return Some(conclude(status, effective(desired), &readiness, None, desired.generation, now));
+            return Some(conclude(status, &desired.goal(), &readiness, None, now));
         }
         Step::Upkeep { side, step: UpkeepStep::RecordTags { tags } } => {
             let managed = match side {
@@ -143,7 +142,7 @@ pub(crate) fn recorded_step(
         return Some(status);
     }
     let readiness = Readiness::working(Reason::InitiatingRequest, working);
-    Some(conclude(status, effective(desired), &readiness, None, desired.generation, now))
+    Some(conclude(status, &desired.goal(), &readiness, None, now))
 }
 
 /// The status before a request. It is written first, so that the connection can be found after a crash.
@@ -152,31 +151,29 @@ pub(crate) fn requested<'a>(
     tags: impl Iterator<Item = (&'a String, &'a String)>,
     now: Timestamp,
 ) -> VpcPeeringStatus {
-    let Desired { ends, generation, .. } = desired;
     let status = VpcPeeringStatus {
         creation_started_at: Some(to_the_second(now)),
         managed_tags: tags
             .filter(|(key, _)| !Owner::is_ownership_key(key))
             .map(|(key, value)| ManagedTag { key: key.into(), value: value.into() })
             .collect(),
-        ends: Some(Endpoints::to_status(ends)),
+        ends: Some(desired.ends.to_status()),
         last_handled_reconcile_at: desired.reconcile_at.map(ToOwned::to_owned),
         ..stored(desired.status)
     };
     let readiness = Readiness::working(Reason::InitiatingRequest, "requesting the peering connection from EC2");
-    conclude(status, effective(desired), &readiness, None, generation, now)
+    conclude(status, &desired.goal(), &readiness, None, now)
 }
 
 /// The status without the intent, after EC2 has certainly created nothing.
 pub(crate) fn without_intent(
-    (spec, policy): (&VpcPeeringSpec, DeletionPolicy),
+    goal: &Goal<'_, VpcPeeringSpec>,
     status: Option<&VpcPeeringStatus>,
     readiness: &Readiness,
-    generation: i64,
     now: Timestamp,
 ) -> VpcPeeringStatus {
     let status = VpcPeeringStatus { creation_started_at: None, ..stored(status) };
-    conclude(status, (spec, policy), readiness, None, generation, now)
+    conclude(status, goal, readiness, None, now)
 }
 
 /// The status after EC2 has answered a dry run. `succeeded` is the status of the condition.
@@ -193,7 +190,7 @@ pub(crate) fn dry_run_answered(
     status.conditions.retain(|other| other.type_ != answer.type_);
     status.conditions.push(answer);
     status.last_handled_reconcile_at = desired.reconcile_at.map(ToOwned::to_owned);
-    conclude(status, effective(desired), readiness, None, generation, now)
+    conclude(status, &desired.goal(), readiness, None, now)
 }
 
 /// The stored status to go on from. The intent ends with the record of its connection.
@@ -215,33 +212,27 @@ struct Seen<'a> {
 /// Sets the conditions. Without a new observation, those that depend on one stay as they are.
 fn conclude(
     mut status: VpcPeeringStatus,
-    (spec, policy): (&VpcPeeringSpec, DeletionPolicy),
+    goal: &Goal<'_, VpcPeeringSpec>,
     readiness: &Readiness,
     seen: Option<Seen<'_>>,
-    generation: i64,
     now: Timestamp,
 ) -> VpcPeeringStatus {
     let previous = std::mem::take(&mut status.conditions);
-    let details = details(spec, &previous, seen, generation, now);
-    status.conditions = all_following(&previous, readiness.conditions(generation, now).into_iter().chain(details));
-    status.observed_generation = Some(generation);
-    status.deletion_policy = Some(policy);
+    let details = details(goal, &previous, seen, now);
+    status.conditions = all_following(&previous, readiness.conditions(goal.generation, now).into_iter().chain(details));
+    status.observed_generation = Some(goal.generation);
+    status.deletion_policy = Some(goal.deletion_policy);
     status
-}
-
-/// The spec, and the deletion policy in effect.
-fn effective(desired: Desired<'_>) -> (&VpcPeeringSpec, DeletionPolicy) {
-    (desired.spec, desired.deletion_policy())
 }
 
 /// The conditions beside the summary.
 fn details(
-    spec: &VpcPeeringSpec,
+    goal: &Goal<'_, VpcPeeringSpec>,
     previous: &[Condition],
     seen: Option<Seen<'_>>,
-    generation: i64,
     now: Timestamp,
 ) -> Vec<Condition> {
+    let Goal { spec, generation, deleted, .. } = *goal;
     let present = |kind, reason, message: &str| condition(kind, "True", reason, message, generation, now);
     let kept = |kinds: &[ConditionType]| -> Vec<Condition> {
         kinds.iter().filter_map(|kind| find(previous, *kind).cloned()).collect()
@@ -251,8 +242,8 @@ fn details(
         .suspend
         .then(|| present(ConditionType::Suspended, Reason::Suspended, "spec.suspend stops all writes to AWS"));
     let Some(Seen { connection, aspects, unexpected }) = seen else {
-        let kept =
-            kept(&[ConditionType::OptionsSynced, ConditionType::RoutesReady, ConditionType::UnexpectedConnection]);
+        let aspects = if deleted { Vec::new() } else { kept(&ASPECTS) };
+        let kept = aspects.into_iter().chain(kept(&[ConditionType::UnexpectedConnection]));
         return dry_run.into_iter().chain(suspended).chain(kept).collect();
     };
     let pending = connection.filter(|connection| connection.code == StatusCode::PendingAcceptance);

@@ -28,6 +28,7 @@ use crate::api::{
     VpcPeeringSpec,
 };
 use crate::peering::connection::Tags;
+use crate::peering::goal::Goal;
 use crate::peering::plan::{self, Aspect, Refusal};
 use crate::peering::routes::{RouteAnswers, RouteTables};
 use crate::peering::settings::{CLOCK_SKEW, EXPIRING_SOON, MAX_RECREATIONS};
@@ -132,9 +133,9 @@ impl Case {
     }
 }
 
-/// The spec, and its policy without a default of the operator.
-fn effective(spec: &VpcPeeringSpec) -> (&VpcPeeringSpec, DeletionPolicy) {
-    (spec, spec.deletion_policy.unwrap_or_default())
+/// The goal without a default of the operator.
+fn goal(spec: &VpcPeeringSpec, deleted: bool) -> Goal<'_, VpcPeeringSpec> {
+    Goal { spec, deletion_policy: spec.deletion_policy.unwrap_or_default(), deleted, generation: 1 }
 }
 
 fn summarize(plan: &Plan) -> String {
@@ -373,7 +374,7 @@ impl Case {
 #[test]
 fn a_blocked_resource_loses_its_finalizer_only_if_it_owns_nothing() {
     let summary = |deleted, finalizer, recorded: &Recorded, spec: &VpcPeeringSpec| {
-        summarize(&blocked(effective(spec), deleted, finalizer, recorded, &refusal()))
+        summarize(&blocked(&goal(spec, deleted), finalizer, recorded, &refusal()))
     };
     let nothing = Recorded::default();
     let intent = Recorded { creation_started: true, ..Recorded::default() };

@@ -71,8 +71,8 @@ pub(super) fn conditions(
         .iter()
         .any(|side| side.options.is_some_and(|options| options.allow_dns_resolution_from_remote_vpc.is_some()));
     let routes = sides.iter().any(|side| side.routes.is_some());
-    // Nobody keeps the aspects of a connection that is only observed, so that they have no conditions.
-    let is_kept = desired.spec.management_policy == ManagementPolicy::Full && !desired.spec.dry_run;
+    // Nobody keeps the aspects of a connection that is only observed or being deleted, so that they have no conditions.
+    let is_kept = desired.spec.management_policy == ManagementPolicy::Full && !desired.spec.dry_run && !desired.deleted;
     upkeep::conditions(statuses.iter(), (options && is_kept, routes && is_kept), awaited, Step::change)
 }
 

@@ -13,9 +13,10 @@ use super::state::{Desired, Observation, Recorded};
 use super::status;
 use super::step::Step;
 use super::upkeep::{self, ConnectionAspect, withdraw_routes};
-use crate::api::{AccepterDecision, DeletionPolicy, Reason, VpcPeeringAccepterStatus};
+use crate::api::{AccepterDecision, DeletionPolicy, Reason, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus};
 use crate::peering::blocker::Blocker;
 use crate::peering::connection::{Connection, StatusCode};
+use crate::peering::goal::Goal;
 use crate::peering::plan::{Decision, Plan};
 use crate::peering::settings::{MAX_CONNECTIONS, MISSING_REQUEUE, OLDER_ACCEPTER_REQUEUE, Settings};
 
@@ -58,19 +59,18 @@ pub(super) fn assess(
 /// finalizer. With `deletionPolicy: Retain`, it waits for what passes by itself, because the operator can then remove
 /// the ownership tags.
 pub(crate) fn blocked(
-    policy: DeletionPolicy,
-    deleted: bool,
+    goal: &Goal<'_, VpcPeeringAccepterSpec>,
     finalizer: bool,
     recorded: &Recorded,
     blocker: &Blocker,
 ) -> Plan<Step> {
     let owns_nothing = recorded.routes.is_empty() && recorded.accepted().next().is_none();
-    let retains = policy == DeletionPolicy::Retain;
-    if deleted && (!finalizer || owns_nothing || (retains && blocker.is_stalled())) {
+    let retains = goal.deletion_policy == DeletionPolicy::Retain;
+    if goal.deleted && (!finalizer || owns_nothing || (retains && blocker.is_stalled())) {
         return Plan::RemoveFinalizer;
     }
     let mut blocker = blocker.clone();
-    if deleted {
+    if goal.deleted {
         blocker.message += if retains {
             ". The operator removes its ownership tags when this has passed"
         } else {

@@ -15,6 +15,7 @@ use crate::peering::connection::{Connection, StatusCode};
 use crate::peering::defaults::Defaults;
 use crate::peering::dns::DnsAttributes;
 use crate::peering::endpoints::Endpoint;
+use crate::peering::goal::Goal;
 use crate::peering::limits::Permissions;
 use crate::peering::owner::Owner;
 use crate::peering::plan::{Aspect, Refusal, Unseen};
@@ -46,6 +47,16 @@ pub(crate) struct Desired<'a> {
 }
 
 impl<'a> Desired<'a> {
+    /// The parts that the status answers.
+    pub(crate) fn goal(&self) -> Goal<'a, VpcPeeringAccepterSpec> {
+        Goal {
+            spec: self.spec,
+            deletion_policy: self.deletion_policy(),
+            deleted: self.deleted,
+            generation: self.generation,
+        }
+    }
+
     /// The answer of the lists in the spec.
     pub(super) fn rule(&self, connection: &Connection) -> Rule {
         rules::judge(&self.spec.accept, &self.spec.deny, &connection.requester)

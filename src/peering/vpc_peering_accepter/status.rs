@@ -11,12 +11,13 @@ use super::judge::Verdict;
 use super::state::{Desired, Observation, Recorded};
 use super::step::Step;
 use crate::api::{
-    AccepterDecision, ConditionType, DeletionPolicy, Reason, RequestedConnection, Requester, VpcPeeringAccepterSpec,
+    AccepterDecision, ConditionType, Reason, RequestedConnection, Requester, VpcPeeringAccepterSpec,
     VpcPeeringAccepterStatus,
 };
-use crate::peering::conditions::{Readiness, all_following, aspect_condition, condition, find, to_the_second};
+use crate::peering::conditions::{ASPECTS, Readiness, all_following, aspect_condition, condition, find, to_the_second};
 use crate::peering::connection::{Connection, StatusCode};
 use crate::peering::endpoints::Endpoint;
+use crate::peering::goal::Goal;
 use crate::peering::plan::Plan;
 use crate::peering::routes::cidr_blocks;
 use crate::peering::settings::Settings;
@@ -55,26 +56,26 @@ pub(super) fn report(
     let aspects = assessment.aspects.iter().cloned();
     let aspects = aspects.map(|(kind, outcome)| aspect_condition(kind, outcome, generation, now));
     let details = at_capacity.into_iter().chain(aspects).collect();
-    conclude(status, effective(desired), &readiness, details, generation, now)
+    conclude(status, &desired.goal(), &readiness, details, now)
 }
 
 /// The status of a resource about which nothing new was seen. `answered` is the annotation value that the status
 /// answers.
 pub(crate) fn report_blocked(
-    (spec, policy): (&VpcPeeringAccepterSpec, DeletionPolicy),
+    goal: &Goal<'_, VpcPeeringAccepterSpec>,
     status: Option<&VpcPeeringAccepterStatus>,
     readiness: &Readiness,
     answered: Option<&str>,
-    generation: i64,
     now: Timestamp,
 ) -> VpcPeeringAccepterStatus {
     let mut status = status.cloned().unwrap_or_default();
     if let Some(answered) = answered {
         status.last_handled_reconcile_at = Some(answered.to_owned());
     }
-    let kept = [ConditionType::OptionsSynced, ConditionType::RoutesReady, ConditionType::AtCapacity];
-    let kept = kept.into_iter().filter_map(|kind| find(&status.conditions, kind).cloned()).collect();
-    conclude(status, (spec, policy), readiness, kept, generation, now)
+    let aspects = ASPECTS.into_iter().filter(|_| !goal.deleted);
+    let kept = aspects.chain([ConditionType::AtCapacity]);
+    let kept = kept.filter_map(|kind| find(&status.conditions, kind).cloned()).collect();
+    conclude(status, goal, readiness, kept, now)
 }
 
 /// The status after a step that only records. `None` for any other step.
@@ -116,18 +117,18 @@ pub(crate) fn recorded_step(
         return Some(status);
     }
     let readiness = Readiness::working(Reason::Updating, "deciding on the requests to this VPC");
-    Some(conclude(status, effective(desired), &readiness, Vec::new(), desired.generation, now))
+    Some(conclude(status, &desired.goal(), &readiness, Vec::new(), now))
 }
 
 /// Sets the conditions.
 fn conclude(
     mut status: VpcPeeringAccepterStatus,
-    (spec, policy): (&VpcPeeringAccepterSpec, DeletionPolicy),
+    goal: &Goal<'_, VpcPeeringAccepterSpec>,
     readiness: &Readiness,
     details: Vec<Condition>,
-    generation: i64,
     now: Timestamp,
 ) -> VpcPeeringAccepterStatus {
+    let Goal { spec, deletion_policy, generation, .. } = *goal;
     let previous = std::mem::take(&mut status.conditions);
     let suspended = spec.suspend.then(|| {
         let message = "spec.suspend stops all writes to AWS";
@@ -136,13 +137,8 @@ fn conclude(
     let conditions = readiness.conditions(generation, now).into_iter().chain(suspended).chain(details);
     status.conditions = all_following(&previous, conditions);
     status.observed_generation = Some(generation);
-    status.deletion_policy = Some(policy);
+    status.deletion_policy = Some(deletion_policy);
     status
-}
-
-/// The spec, and the deletion policy in effect.
-fn effective(desired: Desired<'_>) -> (&VpcPeeringAccepterSpec, DeletionPolicy) {
-    (desired.spec, desired.deletion_policy())
 }
 
 /// Records the VPC.

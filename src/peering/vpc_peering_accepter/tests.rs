@@ -15,20 +15,23 @@ use super::assessment::Assessment;
 use super::decide::{assess, blocked};
 use super::rules::{self, Rule};
 use super::state::{Desired, Observation, Recorded};
-use super::status::{describe, record_acceptance};
+use super::status::{describe, record_acceptance, report_blocked};
 use super::step::Step;
 use crate::api::{
     AcceptedRequests, AccepterDecision, AllowedCidrBlocks, AllowedRegions, AllowedVpcs, CidrBlock, ConditionType,
     DeletionPolicy, DeniedRequests, ManagedRoute, PeeringOptions, Reason, RouteTableSelector, Routes, Side,
     SideOptions, VpcInfo, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
 };
+use crate::peering::conditions::{condition, find};
 use crate::peering::connection::Tags;
 use crate::peering::dns::{DnsAttribute, DnsAttributes};
 use crate::peering::plan::{self, Aspect, Refusal, Unseen};
 use crate::peering::routes::{Route, RouteAnswers, RouteTable, RouteTables, Target};
 use crate::peering::testing::{every_code, permissions};
 use crate::peering::upkeep::UpkeepStep;
-use crate::peering::{Authorized, Blocker, Connection, Endpoint, Owner, Permissions, Plan, Settings, StatusCode};
+use crate::peering::{
+    Authorized, Blocker, Connection, Endpoint, Goal, Owner, Permissions, Plan, Readiness, Settings, StatusCode,
+};
 
 mod adoption;
 
@@ -632,7 +635,25 @@ fn options_and_routes_are_pending_until_the_connection_is_active() {
         let outcomes = case.assess().aspects;
         assert_eq!(outcomes.len(), 2);
         assert!(outcomes.iter().all(|(_, outcome)| outcome.is_ok() == is_ok), "{outcomes:?}");
+        case.deleted = true;
+        assert!(case.assess().aspects.is_empty(), "the options and routes end with the resource");
     }
+}
+
+#[test]
+fn a_deletion_ends_the_conditions_of_options_and_routes() {
+    let kinds = [ConditionType::OptionsSynced, ConditionType::RoutesReady, ConditionType::AtCapacity];
+    let known = |kind| condition(kind, "True", Reason::Synced, "as the spec asks", 1, Timestamp::UNIX_EPOCH);
+    let previous = VpcPeeringAccepterStatus { conditions: kinds.map(known).to_vec(), ..Default::default() };
+    let spec = Case::new([]).spec;
+    let refused = Readiness::working(Reason::Unauthorized, "DeleteTags".to_owned());
+    let shown = |deleted| {
+        let goal = Goal { spec: &spec, deletion_policy: DeletionPolicy::Delete, deleted, generation: 1 };
+        let status = report_blocked(&goal, Some(&previous), &refused, None, Timestamp::UNIX_EPOCH);
+        kinds.map(|kind| find(&status.conditions, kind).is_some())
+    };
+    assert_eq!(shown(false), [true, true, true]);
+    assert_eq!(shown(true), [false, false, true]);
 }
 
 #[test]
@@ -737,14 +758,16 @@ fn a_blocked_resource_loses_its_finalizer_only_if_it_owns_nothing() {
     let blocker = Blocker::stalled(Reason::IdentityNotAllowed, "no".into());
     let nothing = Recorded::default();
     let something = Recorded::of(Some(&Case::new([]).accepted("pcx-1").status));
+    let spec = Case::new([]).spec;
+    let goal = |deletion_policy, deleted| Goal { spec: &spec, deletion_policy, deleted, generation: 1 };
     let plan = |deleted, finalizer, recorded: &Recorded| {
-        blocked(DeletionPolicy::Delete, deleted, finalizer, recorded, &blocker)
+        blocked(&goal(DeletionPolicy::Delete, deleted), finalizer, recorded, &blocker)
     };
     assert_eq!(plan(true, true, &nothing), Plan::RemoveFinalizer);
     assert_eq!(plan(true, false, &something), Plan::RemoveFinalizer);
     assert!(matches!(plan(true, true, &something), Plan::Stalled { .. }));
     assert!(matches!(plan(false, true, &nothing), Plan::Stalled { .. }));
-    let retain = |blocker: &Blocker| blocked(DeletionPolicy::Retain, true, true, &something, blocker);
+    let retain = |blocker: &Blocker| blocked(&goal(DeletionPolicy::Retain, true), true, &something, blocker);
     assert_eq!(retain(&blocker), Plan::RemoveFinalizer);
     let passing = Blocker::passing(Reason::Throttled, "later".into(), Duration::from_secs(1));
     assert!(matches!(retain(&passing), Plan::Wait { .. }));

@@ -115,7 +115,8 @@ pub(super) fn conditions(
     awaited: Option<&str>,
 ) -> Vec<(ConditionType, Result<(), Blocker>)> {
     let options = desired.spec.options.is_some_and(|options| options.allow_dns_resolution_from_remote_vpc.is_some());
-    let asked = (options, desired.spec.routes.is_some());
+    // The aspects of a resource that is being deleted end, so that they have no conditions.
+    let asked = (options && !desired.deleted, desired.spec.routes.is_some() && !desired.deleted);
     let awaited = awaited.map(|id| Blocker::stalled(Reason::Updating, format!("waiting for {id} to become active")));
     upkeep::conditions(aspects.iter().map(|aspect| &aspect.status), asked, awaited, Step::change)
 }

@@ -127,6 +127,18 @@ fn an_active_peering_is_ready_only_if_its_options_and_routes_are() {
     assert_eq!(seen.len(), 2);
 }
 
+/// The options end before the connection does.
+#[test]
+fn a_peering_that_is_being_deleted_has_no_condition_of_its_options() {
+    let mut case = case(ON, ON).deleted();
+    if let Some(connection) = case.observed.recorded.as_mut().map(Arc::make_mut) {
+        connection.code = StatusCode::Deleting;
+    }
+    let decision = case.decision();
+    assert_eq!(summarize(&decision.plan), "wait: Deleting");
+    assert!(find(&decision.status.conditions, ConditionType::OptionsSynced).is_none());
+}
+
 /// Nobody keeps the options of such a connection, so that no condition contradicts `Ready`.
 #[test]
 fn an_observed_peering_has_no_condition_of_its_options() {

@@ -23,10 +23,10 @@ fn retain_releases_a_resource_whose_identity_is_gone() {
         case.recorded.routes = [route()].into();
         case.spec.deletion_policy = Some(DeletionPolicy::Retain);
         case.recorded.managed_tags = managed(&[("Name", "x")]);
-        let plan = |blocker: &Blocker| summarize(&blocked(effective(&case.spec), true, true, &case.recorded, blocker));
+        let plan = |blocker: &Blocker| summarize(&blocked(&goal(&case.spec, true), true, &case.recorded, blocker));
         assert_eq!(plan(&refusal()), "remove finalizer", "{code}");
         assert_eq!(plan(&passing), "wait: Throttled", "{code}");
-        let not_deleted = blocked(effective(&case.spec), false, true, &case.recorded, &refusal());
+        let not_deleted = blocked(&goal(&case.spec, false), true, &case.recorded, &refusal());
         assert_eq!(summarize(&not_deleted), "stalled: Unauthorized", "{code}");
         // Only the accepter's identity is gone: the requester's tags are removed, and the accepter's stay.
         case.observed.accepter = AccepterView::Elsewhere(Err(refusal()));
