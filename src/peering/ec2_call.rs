@@ -136,3 +136,6 @@ impl CreateRequest {
         vpcs.into_iter().chain(owner).chain(region)
     }
 }
+
+#[cfg(test)]
+mod tests;

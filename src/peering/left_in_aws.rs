@@ -32,3 +32,6 @@ pub(crate) fn routes(routes: &BTreeSet<ManagedRoute>) -> Vec<String> {
     };
     by_connection.into_iter().map(describe).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,9 +15,7 @@ fn readiness(plan: &Plan<Step>) -> Readiness {
 
 /// The conditions of `readiness`, as they follow the previous conditions.
 fn after(previous: &[Condition], readiness: &Readiness, generation: i64, now: Timestamp) -> Vec<Condition> {
-    let conditions = readiness.conditions(generation, now).into_iter();
-    let before = |condition: &Condition| previous.iter().find(|before| before.type_ == condition.type_);
-    conditions.map(|condition| following(before(&condition), condition)).collect()
+    all_following(previous, readiness.conditions(generation, now))
 }
 
 #[test]
@@ -63,4 +61,16 @@ fn an_error_with_another_request_id_is_not_a_change() {
     assert_eq!(first, second);
     let another = Readiness::working(Reason::AwsError, format!("Unavailable{REQUEST_ID}r-3)"));
     assert!(has_changed(first.first(), &another.conditions(1, NOW)[0]));
+}
+
+#[test]
+fn another_status_or_reason_is_a_change_even_with_the_same_message() {
+    let before = Readiness::working(Reason::Provisioning, "waiting").conditions(1, NOW).remove(0);
+    let unknown = Condition { status: "Unknown".into(), ..before.clone() };
+    let another = Condition { reason: Reason::Deleting.as_str().into(), ..before.clone() };
+    let later = Condition { observed_generation: Some(2), ..before.clone() };
+    for (condition, expected) in [(unknown, true), (another, true), (later, false)] {
+        assert_eq!(has_changed(Some(&before), &condition), expected, "{condition:?}");
+    }
+    assert!(has_changed(None, &before), "the condition is new");
 }

@@ -108,3 +108,17 @@ fn adoption_and_options_need_their_own_permissions() {
     }
     assert_eq!(case.summary(), "stalled: ActionNotAllowed");
 }
+
+#[test]
+fn an_adopted_connection_needs_no_second_permission() {
+    let mut untagged = connection(StatusCode::Active);
+    untagged.tags.clear();
+    for mut case in [Case::with(StatusCode::Active), Case::showing(untagged)] {
+        case.spec.vpc_peering_connection_id = Some("pcx-1".into());
+        let before = case.summary();
+        if let Some(limits) = &mut case.permissions.requester {
+            limits.adoption = false;
+        }
+        assert_eq!(case.summary(), before);
+    }
+}

@@ -41,6 +41,7 @@ fn an_attribute_that_is_off_is_named_with_the_command_that_turns_it_on() {
     let command = "aws ec2 modify-vpc-attribute --region eu-central-1 --vpc-id vpc-11111111 --enable-dns-hostnames '{\"Value\":true}'";
     assert!(own.contains("vpc-11111111 in eu-central-1: enableDnsHostnames is off") && own.contains(command), "{own}");
     let both = message(&case(OFF, ON));
+    assert!(both.contains("enableDnsSupport and enableDnsHostnames are off"), "{both}");
     assert!(both.contains("--enable-dns-support") && both.contains("--enable-dns-hostnames"), "{both}");
     assert!(message(&case(ON, OFF)).contains("vpc-22222222"), "EC2 needs the attributes of both VPCs");
     // An option that is set has no effect without the attributes.
