@@ -255,6 +255,15 @@ mod tests {
     }
 
     #[test]
+    fn a_list_or_all_opens_a_field() {
+        let vpcs = |all, ids| Some(AllowedVpcs { all, list: ids });
+        for allowed_vpcs in [vpcs(true, None), vpcs(false, list(["vpc-11111111".to_owned()]))] {
+            let closed = closed_fields(&AwsIdentitySpec { allowed_vpcs, ..nobody() });
+            assert_eq!(closed, ["spec.allowedNamespaces", "spec.allowedRegions", "spec.allowedPeers"]);
+        }
+    }
+
+    #[test]
     fn an_invented_region_is_allowed_only_by_name() {
         let limits = |all, names: &[&str]| {
             let names = (!names.is_empty()).then(|| names.iter().map(|name| (*name).to_owned()).collect());

@@ -120,3 +120,19 @@ impl fmt::Display for Owner {
         write!(f, "VpcPeering {}/{} (uid {}) of cluster {}", self.namespace, self.name, self.uid, self.cluster)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_texts_are_equal_and_take_no_memory_of_their_own() {
+        let cluster = Text::new("a-cluster-id-of-36-bytes-as-uuids-are");
+        for text in ["Name", "vpcpeering.dev/uid", Owner::NAMESPACE, Owner::ACCEPTER_NAMESPACE, &*cluster] {
+            assert_eq!(Owner::share(&Text::new(text), &cluster), text);
+        }
+        assert!(!Owner::share(&Text::new(Owner::ACCEPTER_NAMESPACE), &cluster).is_heap_allocated());
+        let shared = Owner::share(&Text::new(&*cluster), &cluster);
+        assert_eq!(shared.as_str().as_ptr(), cluster.as_str().as_ptr());
+    }
+}

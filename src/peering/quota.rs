@@ -231,6 +231,30 @@ mod tests {
             [connection.requester.vpc_id, connection.accepter.vpc_id].map(Option::unwrap_or_default);
         assert_eq!((active(&snapshot, &requester), requested(&snapshot, &requester)), (2, 1));
         assert_eq!((active(&snapshot, &accepter), requested(&snapshot, &accepter)), (2, 0));
+        let counted = |vpc_id: &str| -> Vec<_> {
+            snapshot.connections().map(|connection| is_counted(&snapshot, &connection.id, vpc_id)).collect()
+        };
+        assert_eq!(counted(&requester), [true, true, true, false]);
+        assert_eq!(counted(&accepter), [false, true, true, false]);
+        assert!(!is_counted(&snapshot, "pcx-unknown", &requester));
+    }
+
+    #[test]
+    fn the_use_of_a_quota_is_that_of_the_fullest_vpc() {
+        let mut to_another = request(2, StatusCode::Provisioning);
+        to_another.accepter.vpc_id = Some("vpc-33333333".into());
+        let pending = request(3, StatusCode::PendingAcceptance);
+        let snapshot: Snapshot = [request(1, StatusCode::Active), to_another, pending].into_iter().collect();
+        let tables = RouteTables::default();
+        let used = QuotaKind::ALL.map(|kind| kind.most_used(&snapshot, &tables, OWN, "eu-central-1"));
+        assert_eq!(used, [2, 1, 0]);
+    }
+
+    #[test]
+    fn each_quota_has_a_code_and_a_metric_label_of_its_own() {
+        let codes = std::collections::HashSet::from(QuotaKind::ALL.map(QuotaKind::code));
+        let labels = std::collections::HashSet::from(QuotaKind::ALL.map(QuotaKind::label));
+        assert_eq!((codes.len(), labels.len()), (3, 3));
     }
 
     #[test]

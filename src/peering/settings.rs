@@ -11,7 +11,7 @@ pub(crate) const MISSING_REQUEUE: Duration = Duration::from_secs(2);
 pub(crate) const EFFECT_REQUEUE: Duration = Duration::from_secs(5);
 
 /// Interval between looks at what EC2 says about a single VPC at rest: its DNS attributes and security groups.
-pub(crate) const VPC_RECHECK: Duration = Duration::from_secs(6 * 3600);
+pub(crate) const VPC_RECHECK: Duration = Duration::from_hours(6);
 
 /// Interval between looks at a blocker that no event reports, such as a VPC that is created in AWS.
 pub(crate) const STALLED_REQUEUE: Duration = Duration::from_secs(60);

@@ -68,4 +68,13 @@ mod tests {
         }
         assert!(table_of(&tables[1..], "b").is_none());
     }
+
+    #[test]
+    fn a_subnet_uses_the_acl_that_it_is_associated_with() {
+        let acl = |id: &str, subnet: &str| Acl { id: id.into(), subnet_ids: vec![subnet.into()], entries: Vec::new() };
+        let acls = [acl("acl-1", "a"), acl("acl-2", "b")];
+        for (subnet, expected) in [("a", Some("acl-1")), ("b", Some("acl-2")), ("c", None)] {
+            assert_eq!(acl_of(&acls, subnet).map(|acl| acl.id.as_str()), expected, "{subnet}");
+        }
+    }
 }

@@ -35,6 +35,22 @@ fn an_owner_with_the_same_name_and_another_uid_or_cluster_is_another_owner() {
 }
 
 #[test]
+fn a_connection_of_an_earlier_resource_with_the_same_name_is_orphaned_until_it_ends() {
+    let earlier = Owner { uid: "earlier".into(), ..owner() };
+    let elsewhere = Owner { namespace: "elsewhere".into(), ..earlier.clone() };
+    let observed = observe(
+        vec![
+            named("pcx-1", StatusCode::Active, &earlier),
+            named("pcx-2", StatusCode::Deleted, &earlier),
+            named("pcx-3", StatusCode::Active, &elsewhere),
+            named("pcx-4", StatusCode::Active, &owner()),
+        ],
+        None,
+    );
+    assert_eq!((ids(&observed.orphaned), ids(&observed.owned)), (vec!["pcx-1"], vec!["pcx-4"]));
+}
+
+#[test]
 fn a_conflicting_connection_is_found_in_either_direction_until_it_ends() {
     let mut swapped = named("pcx-1", StatusCode::Active, &another_owner());
     std::mem::swap(&mut swapped.requester, &mut swapped.accepter);
@@ -86,4 +102,27 @@ fn the_later_page_wins_for_a_connection_on_two_pages() {
     let snapshot: Snapshot = twice.into_iter().collect();
     let code = snapshot.get("pcx-1").map(|connection| &connection.code);
     assert_eq!((snapshot.connections().len(), code), (1, Some(&StatusCode::Active)));
+}
+
+#[test]
+fn connections_are_found_by_the_vpc_of_either_end_and_of_the_accepter() {
+    let snapshot: Snapshot = [named("pcx-1", StatusCode::Active, &owner())].into_iter().collect();
+    for (vpc, at_either_end, as_accepter) in [("vpc-11111111", 1, 0), ("vpc-22222222", 1, 1), ("vpc-33333333", 0, 0)] {
+        let found = (snapshot.of(vpc).count(), snapshot.to(vpc).count());
+        assert_eq!(found, (at_either_end, as_accepter), "{vpc}");
+    }
+}
+
+#[test]
+fn a_vpc_with_the_same_hash_as_another_has_connections_of_its_own() {
+    let mut by_hash = std::collections::HashMap::new();
+    let collision = (0..).map(|number| format!("vpc-{number:08x}")).find_map(|vpc| {
+        let earlier = by_hash.insert(hash(vpc.as_str()), vpc.clone())?;
+        Some((earlier, vpc))
+    });
+    let Some((one, other)) = collision else { panic!("no collision") };
+    let mut of_one = named("pcx-1", StatusCode::Active, &owner());
+    of_one.requester.vpc_id = Some(one.as_str().into());
+    let snapshot: Snapshot = [of_one].into_iter().collect();
+    assert_eq!((snapshot.of(&one).count(), snapshot.of(&other).count()), (1, 0));
 }

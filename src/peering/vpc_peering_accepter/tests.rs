@@ -34,6 +34,7 @@ use crate::peering::{
 };
 
 mod adoption;
+mod steps;
 
 const OURS: &str = "222222222222";
 const THEIRS: &str = "111111111111";
