@@ -45,15 +45,18 @@ impl Run {
         tokio::time::sleep(self.scale.poll * 3).await;
         let start = Instant::now();
         let mut nudged = start;
-        let different = loop {
-            let different = self.differences().await?;
-            if different.is_empty() || start.elapsed() > self.scale.bound {
-                break different;
+        let (different, identities) = loop {
+            let (different, identities) = (self.differences().await?, self.world.unverified_identities().await?);
+            if different.is_empty() && identities.is_empty() || start.elapsed() > self.scale.bound {
+                break (different, identities);
             }
             if nudged.elapsed() > self.scale.nudge {
                 nudged = Instant::now();
                 progress(start.elapsed(), &different);
                 self.nudge(&different).await;
+                for (name, _) in &identities {
+                    _ = self.world.nudge_identity(name).await;
+                }
             }
             tokio::time::sleep(INTERVAL).await;
         };
@@ -63,6 +66,7 @@ impl Run {
             .iter()
             .map(|Different { resource, now, difference }| convergence::violation(*resource, *now, difference, bound))
             .collect();
+        violations.extend(identities.iter().map(|(name, ready)| convergence::of_identity(name, ready, bound)));
         tokio::time::sleep(SETTLING).await;
         let calls = self.world.journal.take().await?;
         violations.extend(permission::check(&calls, &[STRANGER], &self.known()));

@@ -61,6 +61,19 @@ pub fn violation(resource: Resource, now: Circumstances, difference: &str, bound
     }
 }
 
+/// All conditions of an `AwsIdentity` whose role is not verified.
+pub fn unverified_identity(object: &Value) -> Option<String> {
+    let is_verified = condition(object, "Ready").is_some_and(|ready| ready["status"] == "True")
+        && object["status"]["observedGeneration"] == object["metadata"]["generation"];
+    (!is_verified).then(|| ready(object))
+}
+
+/// A violation for an identity that was not verified.
+pub fn of_identity(name: &str, conditions: &str, bound: f64) -> Violation {
+    let message = format!("the AwsIdentity {name} is not verified after {bound:.0} s: {conditions}");
+    Violation { invariant: INVARIANT, message, about: vec![name.to_owned()] }
+}
+
 pub fn condition<'a>(object: &'a Value, type_: &str) -> Option<&'a Value> {
     object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == type_)
 }
@@ -104,6 +117,13 @@ mod tests {
         let gone = Circumstances { exists: false, ..EXISTS };
         assert!(difference(Resource(0), gone, Some(&ready)).is_some());
         assert_eq!(difference(Resource(0), gone, None), None);
+    }
+
+    #[test]
+    fn an_identity_that_is_not_verified_is_found() {
+        assert_eq!(unverified_identity(&object("Ready", "True", "Verified")), None);
+        assert!(unverified_identity(&object("Ready", "False", "Throttled")).is_some());
+        assert!(unverified_identity(&json!({})).is_some());
     }
 
     #[test]
