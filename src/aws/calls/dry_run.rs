@@ -36,6 +36,16 @@ impl Ec2 {
         ]
     }
 
+    /// The permissions of the read calls for a prefix list.
+    pub async fn dry_run_prefix_list_reads(&self, region: &str, id: &str) -> [(&'static str, Permission); 2] {
+        let ec2 = self.write_client(region);
+        let (lists, entries) = tokio::join!(
+            ec2.describe_managed_prefix_lists().dry_run(true).send(),
+            ec2.get_managed_prefix_list_entries().prefix_list_id(id).dry_run(true).send(),
+        );
+        [self.permission("DescribeManagedPrefixLists", lists), self.permission("GetManagedPrefixListEntries", entries)]
+    }
+
     /// The permission of a call. `None` if the action has no dry run.
     pub async fn dry_run(&self, region: &str, call: &Ec2Call) -> Option<Permission> {
         let outcome = match call {

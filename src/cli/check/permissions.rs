@@ -25,6 +25,9 @@ pub(super) async fn check(
     let mut findings = Vec::new();
     for (region, usage) in uses {
         let mut answers = Answers::from(account.ec2().dry_run_reads(region).await);
+        if let Some(id) = &usage.prefix_list {
+            answers.extend(account.ec2().dry_run_prefix_list_reads(region, id).await);
+        }
         let samples = [(Side::Requester, &usage.requester), (Side::Accepter, &usage.accepter)];
         for (side, sample) in samples {
             if let Some(sample) = sample {

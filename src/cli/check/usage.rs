@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use kube::ResourceExt;
 
-use crate::api::{AwsIdentity, ManagedRoute, ManagementPolicy, Ownership, Side, VpcPeering, VpcPeeringAccepter};
+use crate::api::{
+    AwsIdentity, ManagedRoute, ManagementPolicy, Ownership, Routes, Side, VpcPeering, VpcPeeringAccepter,
+};
 use crate::peering::endpoints::{IdentityDefaults, locations};
 
 /// The resources of the cluster.
@@ -23,6 +25,8 @@ pub(super) struct Use {
     /// A connection that the operator manages, at each end that the identity acts for.
     pub(super) requester: Option<Sample>,
     pub(super) accepter: Option<Sample>,
+    /// A prefix list to which the spec of an end asks for routes.
+    pub(super) prefix_list: Option<String>,
 }
 
 /// A managed connection, to which dry runs can refer.
@@ -56,6 +60,7 @@ impl Resources {
                 }
                 let Some(region) = self.region(peering, side) else { continue };
                 let usage = uses.entry(region).or_default();
+                usage.add_prefix_list(peering.spec.side(side).routes.as_ref());
                 let sample = match side {
                     Side::Requester => &mut usage.requester,
                     Side::Accepter => &mut usage.accepter,
@@ -70,7 +75,7 @@ impl Resources {
             if named == name.as_deref()
                 && let Some(region) = accepter.spec.region.clone().or_else(|| default.clone())
             {
-                uses.entry(region).or_default();
+                uses.entry(region).or_default().add_prefix_list(accepter.spec.routes.as_ref());
             }
         }
         uses
@@ -98,6 +103,13 @@ impl Resources {
             account_id: Some(identity.spec.account_id.clone()),
             region: identity.spec.default_region.clone(),
         })
+    }
+}
+
+impl Use {
+    fn add_prefix_list(&mut self, routes: Option<&Routes>) {
+        let first = || routes?.destination_prefix_list_ids.first().cloned();
+        self.prefix_list = self.prefix_list.take().or_else(first);
     }
 }
 
@@ -192,6 +204,35 @@ mod tests {
             assert_eq!(regions(&resources, None), owns);
             assert_eq!(regions(&resources, Some(&identity)), partners);
         }
+    }
+
+    #[test]
+    fn each_end_uses_the_prefix_lists_of_its_routes() {
+        let routes = |id: &str| json!({"routeTables": {"main": true}, "destinationPrefixListIds": [id]});
+        let peering = peering(json!({
+            "requester": {"region": "eu-central-1"},
+            "accepter": {"region": "us-west-2", "routes": routes("pl-11111111")},
+        }));
+        let spec = json!({
+            "vpcId": "vpc-3", "region": "eu-west-1", "deletionPolicy": "Delete", "routes": routes("pl-22222222"),
+        });
+        let accepter: VpcPeeringAccepter = serde_json::from_value(json!({
+            "apiVersion": "vpcpeering.dev/v1alpha1", "kind": "VpcPeeringAccepter",
+            "metadata": {"name": "a", "namespace": "team"}, "spec": spec,
+        }))
+        .unwrap_or_else(|error| panic!("{error}"));
+        let resources = Resources { peerings: vec![peering], accepters: vec![accepter], ..Resources::default() };
+        let lists: Vec<_> =
+            resources.uses(None).into_iter().map(|(region, usage)| (region, usage.prefix_list)).collect();
+        let list = |region: &str, id: Option<&str>| (region.to_owned(), id.map(str::to_owned));
+        assert_eq!(
+            lists,
+            [
+                list("eu-central-1", None),
+                list("eu-west-1", Some("pl-22222222")),
+                list("us-west-2", Some("pl-11111111")),
+            ]
+        );
     }
 
     #[test]

@@ -19,10 +19,12 @@ use vpc_peering_operator::api::AwsIdentity;
 use super::{Finished, run};
 use crate::both_ends::BothEnds;
 use crate::events::sqs;
+use crate::prefix_lists;
 use crate::world::{Cloud, OTHER_ACCOUNT, OTHER_REGION, World};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const NAMESPACE: &str = "vpc-peering-system";
+const PREFIX_LIST: &str = "pl-0000000000000000a";
 
 /// A running operator with leader election and an event queue, and an active peering with routes at both ends.
 struct Healthy {
@@ -165,9 +167,15 @@ pub async fn each_fault_in_aws_has_a_line(world: World) -> Result<()> {
     denied.ensure_failure("AwsIdentity", &format!("ReplaceRoute in {OTHER_REGION} is refused"))?;
     denied.ensure_line("AwsIdentity", "pass", "DescribeRouteTables")?;
 
-    deny(simulator, healthy.world.key(), &["ec2:DeleteVpcPeeringConnection"]).await?;
+    prefix_lists::put(&healthy.world, &[(PREFIX_LIST, "111111111111", "eu-central-1", &["10.2.0.0/16"])]).await?;
+    let routes = json!({"routeTables": {"main": true}, "destinationPrefixListIds": [PREFIX_LIST]});
+    healthy.ends.world.patch(json!({"spec": {"requester": {"routes": routes}}})).await?;
+    let own = ["ec2:DeleteVpcPeeringConnection", "ec2:GetManagedPrefixListEntries"];
+    deny(simulator, healthy.world.key(), &own).await?;
     let denied = healthy.check(&[]).await?;
     denied.ensure_failure("AWS credentials", "DeleteVpcPeeringConnection in eu-central-1 is refused")?;
+    denied.ensure_failure("AWS credentials", "GetManagedPrefixListEntries in eu-central-1 is refused")?;
+    denied.ensure_line("AWS credentials", "pass", "DescribeManagedPrefixLists")?;
 
     let absent = json!({"spec": {"roleArn": format!("arn:aws:iam::{OTHER_ACCOUNT}:role/peering/absent")}});
     let identity = format!("{}-{OTHER_ACCOUNT}", healthy.world.namespace);
