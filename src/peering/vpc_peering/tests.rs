@@ -12,6 +12,7 @@ mod forecast;
 mod ownership;
 mod recreation;
 mod release;
+mod routes;
 mod upkeep;
 
 use std::collections::BTreeSet;

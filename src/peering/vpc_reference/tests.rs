@@ -120,7 +120,10 @@ fn an_object_without_a_usable_vpc_does_not_resolve() {
     }
     assert_refused(with("/status/ownerID", json!("1")), Reason::InvalidRequest, "/status/ownerID");
     let region = "/status/ackResourceMetadata/region";
-    assert_refused(with(region, json!("EU Central")), Reason::InvalidRequest, region);
+    let too_long = format!("eu-{}", "a".repeat(30));
+    for malformed in ["EU Central", "EU-CENTRAL-1", "eu-central-1/", "eucentral1", &too_long] {
+        assert_refused(with(region, json!(malformed)), Reason::InvalidRequest, region);
+    }
     let mut deleted = ack();
     deleted["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     assert_refused(reference(&kind, Some("team-a")).resolve(&deleted), Reason::ReferenceNotFound, "is being deleted");
@@ -160,6 +163,16 @@ fn an_administrator_adds_kinds() {
     let vpc = reference(kinds.last().unwrap(), Some("team-a")).resolve(&object).unwrap();
     assert_eq!((&*vpc.vpc_id, vpc.region, vpc.owner_id), (ID, None, None));
     assert_eq!(table("[]").unwrap(), built_in());
+}
+
+#[test]
+fn up_to_twenty_kinds_can_be_added_also_of_a_known_group_or_name() {
+    let entry = |group: &str, kind: &str| {
+        json!({"group": group, "kind": kind, "resource": "kinds", "vpcId": "/status/vpcID"})
+    };
+    let of_group = (1..MAX_ADDED_KINDS).map(|number| entry("ec2.services.k8s.aws", &format!("Kind{number}")));
+    let added: Vec<Value> = of_group.chain([entry("example.org", "VPC")]).collect();
+    assert_eq!(table(&json!(added).to_string()).unwrap().len(), built_in().len() + MAX_ADDED_KINDS);
 }
 
 #[test]
