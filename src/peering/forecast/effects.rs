@@ -95,3 +95,6 @@ fn change_tables(tables: &mut Arc<RouteTables>, change: impl Fn(&mut RouteTable)
     });
     *tables = Arc::new(changed.collect::<RouteTables>());
 }
+
+#[cfg(test)]
+mod tests;
