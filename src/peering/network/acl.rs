@@ -112,6 +112,8 @@ mod tests {
         let rest = "32767 out deny all 0.0.0.0/0";
         for (entries, traffic, allowed, denied_by) in [
             (&["100 out allow all 0.0.0.0/0", rest][..], tcp.request(), "443", None),
+            // The ports count only beside a protocol.
+            (&["100 out allow all 0.0.0.0/0 22-22", rest], tcp.request(), "443", None),
             (&[rest], tcp.request(), "", Some(32767)),
             (&[], tcp.request(), "", None),
             (&["100 in allow all 0.0.0.0/0", rest], tcp.request(), "", Some(32767)),
@@ -141,6 +143,26 @@ mod tests {
             let decision = acl.decide(true, peer, &traffic);
             let shown: Vec<_> = decision.allowed.iter().map(ToString::to_string).collect();
             assert_eq!((shown.join(",").as_str(), decision.denied_by), (allowed, denied_by), "{entries:?}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_entry_for_icmp_matches_its_type_and_code_or_all_of_them() -> Result<(), std::net::AddrParseError> {
+        let (from, to) = ("10.1.0.5".parse()?, "10.2.0.5".parse()?);
+        let ping = Flow { from, to, protocol: Protocol::Icmp, port: None }.request();
+        for (icmp, is_allowed) in [
+            (None, true),
+            (Some((8, 0)), true),
+            (Some((8, -1)), true),
+            (Some((-1, -1)), true),
+            (Some((8, 1)), false),
+            (Some((1, -1)), false),
+            (Some((3, 0)), false),
+        ] {
+            let entry = AclEntry { icmp, ..entry("100 out allow icmp 0.0.0.0/0") };
+            let acl = Acl { id: "acl-1".into(), subnet_ids: Vec::new(), entries: vec![entry] };
+            assert_eq!(!acl.decide(true, to, &ping).allowed.is_empty(), is_allowed, "{icmp:?}");
         }
         Ok(())
     }
