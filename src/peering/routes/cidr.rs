@@ -29,18 +29,14 @@ pub(super) fn is_ipv4(block: &IpNet) -> bool {
     matches!(block, IpNet::V4(_))
 }
 
-/// Whether a block is private address space: RFC 1918 and RFC 6598 for IPv4, RFC 4193 for IPv6.
-pub(super) fn is_private(block: &IpNet) -> bool {
+/// Whether an IPv4 block is private address space: RFC 1918 and RFC 6598.
+pub(super) fn is_private(block: &Ipv4Net) -> bool {
     const PRIVATE: [(Ipv4Addr, u8); 4] = [
         (Ipv4Addr::new(10, 0, 0, 0), 8),
         (Ipv4Addr::new(172, 16, 0, 0), 12),
         (Ipv4Addr::new(192, 168, 0, 0), 16),
         (Ipv4Addr::new(100, 64, 0, 0), 10),
     ];
-    match block {
-        IpNet::V4(block) => PRIVATE
-            .iter()
-            .any(|(address, length)| Ipv4Net::new(*address, *length).is_ok_and(|private| private.contains(block))),
-        IpNet::V6(block) => block.network().is_unique_local() && block.prefix_len() >= 7,
-    }
+    let contains = |(address, length)| Ipv4Net::new(address, length).is_ok_and(|private| private.contains(block));
+    PRIVATE.into_iter().any(contains)
 }

@@ -489,7 +489,7 @@ fn a_block_of_another_account_gets_a_route_only_if_it_is_allowed() {
         assert_eq!(reason == Some(Reason::UnexpectedCidrBlock), !unexpected.is_empty());
         (short(&plan).iter().map(of).collect(), unexpected)
     };
-    // Among the recorded blocks, only private ones (RFC 1918, RFC 6598, RFC 4193) and IPv6 ones get routes.
+    // Among the recorded blocks, only private ones (RFC 1918, RFC 6598) and IPv6 ones get routes.
     let first = ["10.1.0.0/16", "100.64.0.0/16", "203.0.113.0/24", "172.16.0.0/11", "2001:db8::/56", "fd00::/48"];
     let recorded = Trust { recorded: blocks(&first), by_destination: true, ..Trust::default() };
     let (made, unexpected) = routed(recorded.clone(), &[]);

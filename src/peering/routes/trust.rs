@@ -33,7 +33,8 @@ impl Trust {
 
     /// Whether a CIDR block of the other end gets a route when the spec names no destinations.
     pub(super) fn allows(&self, block: &IpNet) -> bool {
-        let is_recorded = self.recorded.contains(block) && (is_private(block) || matches!(block, IpNet::V6(_)));
+        let is_public_ipv4 = matches!(block, IpNet::V4(block) if !is_private(block));
+        let is_recorded = self.recorded.contains(block) && !is_public_ipv4;
         !self.denies(block) && (self.all || is_recorded || self.lists(block))
     }
 
