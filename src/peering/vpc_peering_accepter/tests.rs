@@ -34,6 +34,9 @@ use crate::peering::{
 };
 
 mod adoption;
+mod capacity;
+mod left_in_aws;
+mod lists;
 mod steps;
 
 const OURS: &str = "222222222222";
@@ -147,6 +150,11 @@ impl Case {
     }
 
     fn assess(&self) -> Assessment {
+        self.with(|desired, recorded| assess(desired, recorded, &self.observed, self.now, SETTINGS))
+    }
+
+    /// The answer of `ask` for this case.
+    fn with<T>(&self, ask: impl FnOnce(Desired<'_>, &Recorded) -> T) -> T {
         let (owner, end) = (owner(), end());
         let desired = Desired {
             owner: &owner,
@@ -161,7 +169,7 @@ impl Case {
             generation: 1,
             status: Some(&self.status),
         };
-        assess(desired, &Recorded::of(Some(&self.status)), &self.observed, self.now, SETTINGS)
+        ask(desired, &Recorded::of(Some(&self.status)))
     }
 
     fn plan(&self) -> Plan<Step> {
@@ -346,6 +354,8 @@ fn a_connection_is_judged_again_once_all_its_blocks_are_shown() {
     };
     let denied = |block: &str| DeniedRequests { cidr_blocks: vec![block.into()], ..DeniedRequests::default() };
     let of_account = DeniedRequests { owner_id: Some(THEIRS.into()), ..DeniedRequests::default() };
+    let another_vpc = Some(AllowedVpcs { all: false, list: list(&["vpc-3"]) });
+    let another_region = Some(AllowedRegions { all: false, list: list(&["eu-west-2"]) });
     let rows = [
         ("allowed", vec![within("10.0.0.0/8")], vec![], None),
         ("one block outside", vec![within("10.1.0.0/16")], vec![], Some("10.2.0.0/16 is not within a block of")),
@@ -353,6 +363,10 @@ fn a_connection_is_judged_again_once_all_its_blocks_are_shown() {
         ("denied", vec![any_of(THEIRS)], vec![denied("10.2.3.0/24")], Some("10.2.0.0/16 overlaps")),
         // These lists changed after the acceptance. The rule for routes decides.
         ("no entry", vec![], vec![], None),
+        ("another account", vec![AcceptedRequests { owner_id: OURS.into(), ..within("10.1.0.0/16") }], vec![], None),
+        ("another VPC", vec![AcceptedRequests { vpcs: another_vpc, ..within("10.1.0.0/16") }], vec![], None),
+        ("another region", vec![AcceptedRequests { regions: another_region, ..within("10.1.0.0/16") }], vec![], None),
+        ("an incomplete entry", vec![AcceptedRequests { regions: None, ..within("10.1.0.0/16") }], vec![], None),
         ("denied account", vec![within("10.1.0.0/16")], vec![of_account], None),
     ];
     for (name, accept, deny, violation) in rows {

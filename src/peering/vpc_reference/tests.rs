@@ -167,9 +167,8 @@ fn an_administrator_adds_kinds() {
 
 #[test]
 fn up_to_twenty_kinds_can_be_added_also_of_a_known_group_or_name() {
-    let entry = |group: &str, kind: &str| {
-        json!({"group": group, "kind": kind, "resource": "kinds", "vpcId": "/status/vpcID"})
-    };
+    let entry =
+        |group: &str, kind: &str| json!({"group": group, "kind": kind, "resource": "kinds", "vpcId": "/status/vpcID"});
     let of_group = (1..MAX_ADDED_KINDS).map(|number| entry("ec2.services.k8s.aws", &format!("Kind{number}")));
     let added: Vec<Value> = of_group.chain([entry("example.org", "VPC")]).collect();
     assert_eq!(table(&json!(added).to_string()).unwrap().len(), built_in().len() + MAX_ADDED_KINDS);
