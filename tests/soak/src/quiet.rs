@@ -193,9 +193,11 @@ impl Run {
             self.world.ledger().routes.remove(&key);
         }
         violations.extend(outcome.violations);
+        let reported = self.world.replicas.left_in_aws().await;
+        self.figures.left_in_aws = reported.len();
         let gone: Vec<_> =
             self.known().into_iter().filter(|resource| !objects.contains_key(&resource.name())).collect();
-        violations.extend(orphans::check(&snapshot, &ledger, &self.history, &gone));
+        violations.extend(orphans::check(&snapshot, &ledger, &reported, &gone));
         Ok(violations)
     }
 

@@ -1,6 +1,6 @@
 //! The replicas of the operator: they are restarted when they end, as the kubelet does, and their usage is sampled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -129,6 +129,13 @@ impl Replicas {
         Ok(())
     }
 
+    /// The connections that the replicas reported as left in AWS.
+    pub async fn left_in_aws(&self) -> BTreeSet<String> {
+        let state = self.state.lock().await;
+        let logs = state.slots.iter().map(|(_, running)| running.output());
+        logs.flat_map(|log| connections_left(&log)).collect()
+    }
+
     /// The logs of the replicas.
     pub async fn logs(&self) -> Vec<std::path::PathBuf> {
         self.state.lock().await.slots.iter().map(|(operator, _)| operator.log.clone()).collect()
@@ -169,4 +176,25 @@ impl State {
 fn value(metrics: &str, name: &str) -> Option<f64> {
     let line = metrics.lines().find(|line| line.starts_with(name))?;
     line.rsplit(' ').next()?.parse().ok()
+}
+
+/// The IDs in the reports of connections whose tags stay in AWS.
+fn connections_left(log: &str) -> BTreeSet<String> {
+    let reports = log.lines().filter(|line| line.contains("reason=\"LeftInAws\""));
+    let reports = reports.filter_map(|line| line.split_once("left in AWS: "));
+    reports.filter_map(|(_, report)| Some(report.split_once(" with the tags ")?.0.to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_names_the_connection_that_keeps_its_tags() {
+        let report = |text: &str| format!("INFO left in AWS: {text} reason=\"LeftInAws\"\n");
+        let log = report("pcx-1 with the tags vpcpeering.dev/*, soak; routes through pcx-2: 10.1.0.0/16 in rtb-1")
+            + &report("routes through pcx-3: 10.1.0.0/16 in rtb-1")
+            + "INFO created pcx-4 reason=\"Created\"";
+        assert_eq!(connections_left(&log), ["pcx-1".to_owned()].into());
+    }
 }

@@ -23,6 +23,7 @@ impl Run {
             ("longest convergence".to_owned(), format!("{:.0} s", longest.as_secs_f64())),
             ("requests to reconcile".to_owned(), figures.nudges.to_string()),
             ("routes deleted by hand, as their condition asks".to_owned(), figures.routes_by_hand.to_string()),
+            ("connections left in AWS without access, as reported".to_owned(), figures.left_in_aws.to_string()),
             ("races with a foreign change of a route".to_owned(), figures.races.to_string()),
             ("peak memory".to_owned(), format!("{:.1} MiB", replicas.peak(|sample| sample.usage.memory).await)),
             ("peak descriptors".to_owned(), format!("{:.0}", replicas.peak(|sample| sample.usage.descriptors).await)),

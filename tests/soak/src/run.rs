@@ -40,6 +40,8 @@ pub struct Figures {
     /// The routes through connections that EC2 no longer shows, which the operator asks a person to delete.
     pub routes_by_hand: usize,
     pub races: usize,
+    /// The connections of resources with `Retain` that the operator reported as left in AWS.
+    pub left_in_aws: usize,
     /// The hours by which EC2's clock moved.
     pub hours: u64,
 }
