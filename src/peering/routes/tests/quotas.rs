@@ -51,3 +51,23 @@ fn the_room_of_a_table_is_shared_by_the_routes_of_one_plan() {
     assert_eq!(recorded(&plan), [("rtb-1", "10.1.0.0/16"), ("rtb-1", "2001:db8::/56")]);
     assert_eq!(plan.blocker().map(|blocker| blocker.reason), Some(Reason::RouteTableFull));
 }
+
+#[test]
+fn a_full_table_keeps_its_routes_and_reports_only_those_that_it_lacks() {
+    let routes = Routes {
+        destination_cidr_blocks: vec!["10.2.0.0/16".into()],
+        route_tables: every_table(),
+        ..Routes::default()
+    };
+    let mut table = full("rtb-1", 2);
+    table.routes.push(route("10.2.0.0/16 pcx-ours"));
+    let mut case = with_quota(&routes, &[table], Quota { limit: 3, is_confirmed: true });
+    case.recorded = record(&["rtb-1 10.2.0.0/16 pcx-ours"]);
+    let plan = case.repair();
+    assert_eq!((short(&plan), plan.problems), (vec![], vec![]), "the route is there");
+    // The spec no longer asks for a recorded route, which is gone.
+    case.tables = [full("rtb-1", 3)].into_iter().collect();
+    case.routes = None;
+    let plan = case.repair();
+    assert_eq!((short(&plan), plan.problems), (vec!["record nothing".to_owned()], vec![]));
+}
