@@ -206,3 +206,6 @@ impl From<RouteStep> for UpkeepStep {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
