@@ -13,6 +13,7 @@ mod ownership;
 mod recreation;
 mod release;
 mod routes;
+mod steps;
 mod upkeep;
 
 use std::collections::BTreeSet;
@@ -110,6 +111,11 @@ impl Case {
     }
 
     fn decision(&self) -> crate::peering::plan::Decision<Step, crate::api::VpcPeeringStatus> {
+        self.ask(|desired| decide(desired, &self.recorded, &self.observed, NOW, SETTINGS))
+    }
+
+    /// The answer of `ask` for this case.
+    fn ask<T>(&self, ask: impl FnOnce(Desired<'_>) -> T) -> T {
         let owner = owner();
         let desired = Desired {
             owner: &owner,
@@ -125,7 +131,7 @@ impl Case {
             generation: 1,
             status: None,
         };
-        decide(desired, &self.recorded, &self.observed, NOW, SETTINGS)
+        ask(desired)
     }
 
     /// The plan in short notation.
