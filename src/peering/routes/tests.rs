@@ -407,8 +407,11 @@ fn a_selector_matches_by_all_main_ids_or_tags() {
         let message = plan.blocker().map(|blocker| blocker.message).unwrap_or_default();
         assert!(message.starts_with(problem.unwrap_or_default()), "{selector:?}: {message}");
     }
-    let none = Case::new(Some(to(main_table(), &[])), &[table("rtb-1", &[])], &[]).repair();
-    assert!(none.blocker().unwrap().message.starts_with("spec.requester.routes.routeTables.main: "), "{none:?}");
+    for (selector, there, field) in [(main_table(), "rtb-1", "main"), (every_table(), "foreign", "all")] {
+        let none = Case::new(Some(to(selector, &[])), &[table(there, &[])], &[]).repair();
+        let opening = format!("spec.requester.routes.routeTables.{field}: ");
+        assert!(none.blocker().unwrap().message.starts_with(&opening), "{none:?}");
+    }
 }
 
 #[test]
@@ -425,6 +428,9 @@ fn a_gateway_route_table_gets_no_route_and_is_reported_if_an_id_names_it() {
         assert_eq!(message.is_some(), problem.is_some(), "{selector:?}: {message:?}");
         assert!(message.unwrap_or_default().starts_with(problem.unwrap_or_default()), "{selector:?}");
     }
+    let elsewhere = RouteTable { vpc_id: "vpc-2".into(), ..of_gateway.clone() };
+    let plan = Case::new(Some(to(ids(&["rtb-1"]), &[])), &[elsewhere], &[]).repair();
+    assert!(plan.blocker().unwrap().message.contains("rtb-1 is a route table of vpc-2"), "{plan:?}");
     let only = Case::new(Some(to(every_table(), &[])), &[of_gateway], &[]).repair();
     assert_eq!(only.blocker().map(|blocker| blocker.reason), Some(Reason::RouteTableNotFound));
 }

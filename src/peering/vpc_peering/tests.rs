@@ -13,6 +13,7 @@ mod ownership;
 mod recreation;
 mod release;
 mod routes;
+mod status;
 mod steps;
 mod upkeep;
 

@@ -75,7 +75,7 @@ fn an_excluded_table_gets_no_route() {
     };
     let tables = [table("main", &[]), table("a", &[]), table("b", &[]), table("foreign", &[])];
     type Row<'a> = (RouteTableSelector, &'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str], usize);
-    let rows: [Row<'_>; 11] = [
+    let rows: [Row<'_>; 13] = [
         (every_table(), &["a"], &[], &["b", "main"], 0),
         (every_table(), &[], &[("name", "a")], &["b", "main"], 0),
         (every_table(), &["a"], &[("name", "b")], &["main"], 0),
@@ -88,6 +88,8 @@ fn an_excluded_table_gets_no_route() {
         (every_table(), &[], &[("tier", "private")], &[], 1),
         (main_table(), &["main"], &[], &[], 1),
         (super::ids(&["a", "b"]), &["b"], &[], &["a"], 0),
+        (super::ids(&["a", "b"]), &[], &[("name", "b")], &["a"], 0),
+        (super::ids(&["a", "unknown"]), &["unknown"], &[], &["a"], 0),
         // A table of another VPC is reported, also if its tags exclude it.
         (super::ids(&["a", "foreign"]), &[], &[("name", "foreign")], &["a"], 1),
     ];

@@ -221,3 +221,21 @@ fn a_list_of_another_requester_is_left_to_its_connection() {
     case.lists = Some(named(list(ACCOUNT, &["10.1.0.0/16", "10.7.0.0/16"])));
     assert_eq!(case.repair().blocker().map(|blocker| blocker.reason), Some(Reason::UnexpectedCidrBlock));
 }
+
+#[test]
+fn the_changes_since_a_snapshot_are_the_lists_that_differ() {
+    let of = |lists: &[&PrefixList]| -> PrefixLists { lists.iter().map(|list| Arc::new((*list).clone())).collect() };
+    let (one, _) = list(ACCOUNT, &["10.1.0.0/16"]);
+    let two = PrefixList { id: "pl-2".into(), ..one.clone() };
+    let edited = PrefixList { version: Some(2), ..one.clone() };
+    let rows: &[(&[&PrefixList], &[&str])] = &[
+        (&[&one, &two], &[]),
+        (&[&edited, &two], &["pl-1"]),
+        (&[&one], &["pl-2"]),
+        (&[&one, &two, &PrefixList { id: "pl-3".into(), ..one.clone() }], &["pl-3"]),
+    ];
+    for (now, changed) in rows {
+        let changed: BTreeSet<String> = changed.iter().map(|id| (*id).to_owned()).collect();
+        assert_eq!(of(now).changes_since(&of(&[&one, &two])), changed, "{now:?}");
+    }
+}

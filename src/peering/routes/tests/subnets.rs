@@ -73,10 +73,9 @@ fn a_subnet_that_is_unknown_or_elsewhere_is_reported() {
         assert!(message.contains(part), "{part}: {message}");
     }
     let plan = case(by_tag("none")).repair();
-    assert_eq!(
-        (tables(&plan), plan.blocker().map(|blocker| blocker.reason)),
-        (vec![], Some(Reason::RouteTableNotFound))
-    );
+    let blocker = plan.blocker().unwrap();
+    assert_eq!((tables(&plan), blocker.reason), (vec![], Reason::RouteTableNotFound));
+    assert!(blocker.message.starts_with("spec.requester.routes.routeTables.subnetTags: "), "{}", blocker.message);
 }
 
 #[test]
