@@ -201,6 +201,7 @@ fn room(
 mod tests {
     use super::*;
     use crate::peering::connection::StatusCode;
+    use crate::peering::routes::{Route, RouteTable, Target};
     use crate::peering::testing::connection;
 
     const OWN: &str = "111111111111";
@@ -240,14 +241,22 @@ mod tests {
     }
 
     #[test]
-    fn the_use_of_a_quota_is_that_of_the_fullest_vpc() {
+    fn the_use_of_a_quota_is_that_of_the_fullest_vpc_or_route_table() {
         let mut to_another = request(2, StatusCode::Provisioning);
         to_another.accepter.vpc_id = Some("vpc-33333333".into());
         let pending = request(3, StatusCode::PendingAcceptance);
         let snapshot: Snapshot = [request(1, StatusCode::Active), to_another, pending].into_iter().collect();
-        let tables = RouteTables::default();
+        let table = |id: &str, destinations: &[&str]| {
+            let parsed = destinations.iter().filter_map(|destination| destination.parse().ok());
+            let target = Target::Other("igw-1".into());
+            let routes = parsed.map(|destination| Route { destination, target: target.clone(), is_blackhole: false });
+            RouteTable { id: id.into(), routes: routes.collect(), ..RouteTable::default() }
+        };
+        // IPv4 and IPv6 count apart.
+        let fullest = table("rtb-1", &["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16", "2001:db8::/56"]);
+        let tables = [fullest, table("rtb-2", &["10.1.0.0/16"])].into_iter().collect();
         let used = QuotaKind::ALL.map(|kind| kind.most_used(&snapshot, &tables, OWN, "eu-central-1"));
-        assert_eq!(used, [2, 1, 0]);
+        assert_eq!(used, [2, 1, 3]);
     }
 
     #[test]

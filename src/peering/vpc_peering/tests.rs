@@ -8,7 +8,9 @@ mod consistency;
 mod deletion_summary;
 mod dns;
 mod ended_routes;
+mod expiry;
 mod forecast;
+mod observe;
 mod ownership;
 mod recreation;
 mod release;
@@ -34,7 +36,7 @@ use crate::peering::connection::Tags;
 use crate::peering::goal::Goal;
 use crate::peering::plan::{self, Aspect, Refusal};
 use crate::peering::routes::{RouteAnswers, RouteTables};
-use crate::peering::settings::{CLOCK_SKEW, EXPIRING_SOON, MAX_RECREATIONS};
+use crate::peering::settings::MAX_RECREATIONS;
 use crate::peering::testing::{another_owner, connection, ends, every_code, owner, permissions, spec, tags};
 use crate::peering::upkeep::UpkeepStep;
 use crate::peering::{Blocker, Connection, Endpoints, Owner, Permissions, Preflight, Settings, StatusCode};
@@ -344,28 +346,6 @@ fn deletion_removes_every_owned_connection() {
     assert_eq!(case.summary(), "delete pcx-2", "EC2 does not show the recorded connection");
 }
 
-#[test]
-fn a_pending_request_waits_until_it_expires() {
-    let mut pending = connection(StatusCode::PendingAcceptance);
-    pending.accepter.owner_id = Some("222222222222".into());
-    let week = SignedDuration::from_hours(7 * 24);
-    pending.expiration_time = Some(NOW + week);
-    let case = |pending: &Connection| {
-        let mut case = Case::showing(pending.clone());
-        case.observed.accepter = AccepterView::Nobody;
-        case.ends.accepter.owner_id = Some("222222222222".into());
-        case
-    };
-    let plan = case(&pending).decide();
-    let Plan::Wait { requeue_after: Some(requeue_after), message, .. } = &plan else { panic!("{plan:?}") };
-    assert_eq!(*requeue_after, (week - EXPIRING_SOON).unsigned_abs());
-    assert!(message.contains("222222222222"), "{message}");
-    pending.expiration_time = Some(NOW - SignedDuration::from_mins(10));
-    assert_eq!(case(&pending).summary(), "wait: PendingAcceptance", "the clock of the operator may be ahead of EC2");
-    pending.expiration_time = Some(NOW - CLOCK_SKEW);
-    assert_eq!(case(&pending).summary(), "stalled: Expired");
-}
-
 fn refusal() -> Blocker {
     Blocker::stalled(Reason::Unauthorized, "refused".into())
 }
@@ -406,27 +386,4 @@ fn the_message_contains_the_message_of_ec2() {
     let plan = Case::showing(failed).decide();
     let Plan::Stalled { message, .. } = plan else { panic!("{plan:?}") };
     assert!(message.contains("overlapping CIDR range"), "{message}");
-}
-
-#[test]
-fn observe_changes_nothing_in_aws() {
-    for code in every_code() {
-        for acceptance in [Acceptance::Auto, Acceptance::Manual] {
-            let mut case = Case::with(code.clone());
-            case.spec.management_policy = ManagementPolicy::Observe;
-            case.spec.acceptance = acceptance;
-            case.spec.recreate_on =
-                vec![TerminalState::Expired, TerminalState::Deleted, TerminalState::Rejected, TerminalState::Failed];
-            case.reconcile_requested = true;
-            if let Some(connection) = case.observed.recorded.as_mut().map(Arc::make_mut) {
-                connection.tags.clear();
-            }
-            assert!(!matches!(case.decide(), Plan::Act(_)), "{code}: {}", case.summary());
-        }
-    }
-    let mut case = Case::new();
-    case.spec.management_policy = ManagementPolicy::Observe;
-    assert_eq!(case.summary(), "stalled: NotFound");
-    case.observed.conflicting = Some(connection(StatusCode::Active).into());
-    assert_eq!(case.summary(), "record pcx-1 as Observed");
 }

@@ -110,6 +110,21 @@ fn adoption_and_options_need_their_own_permissions() {
 }
 
 #[test]
+fn a_dry_run_adopts_nothing() {
+    let mut untagged = connection(StatusCode::Active);
+    untagged.tags.clear();
+    let mut case = adoption(untagged);
+    case.spec.dry_run = true;
+    assert_eq!(case.summary(), "stalled: DryRun");
+    let mut left = connection(StatusCode::Active);
+    left.tags = tags(&Owner { uid: "earlier".into(), ..owner() });
+    let mut case = Case::new();
+    (case.observed.orphaned, case.observed.conflicting) = (vec![left.clone().into()], Some(left.into()));
+    case.spec.dry_run = true;
+    assert_eq!(case.summary(), "stalled: ConnectionNotOwned", "an orphan is not adopted either");
+}
+
+#[test]
 fn an_adopted_connection_needs_no_second_permission() {
     let mut untagged = connection(StatusCode::Active);
     untagged.tags.clear();

@@ -54,4 +54,7 @@ fn the_pauses_between_new_requests_grow_to_an_hour() {
     case.recorded.recreations = 1;
     case.recorded.ended_at = Some(NOW - SignedDuration::from_secs(60));
     assert_eq!(case.summary(), "create", "the pause is over");
+    case.recorded.ended_at = Some(NOW);
+    case.reconcile_requested = true;
+    assert_eq!(case.summary(), "create", "a person asks for a request at once");
 }

@@ -257,4 +257,8 @@ fn more_tags_than_ec2_allows_block_the_request_and_later_changes() {
     case.spec.accepter.tags = tags("theirs", 10);
     case.observed.accepter = AccepterView::Elsewhere(Ok(None));
     assert_ne!(case.summary(), blocked);
+    case.spec.accepter.tags = tags("theirs", 11);
+    assert_eq!(case.summary(), blocked, "51 tags of the accepter's end");
+    case.observed.accepter = AccepterView::Nobody;
+    assert_ne!(case.summary(), blocked, "nobody sets the tags of the accepter's end");
 }
