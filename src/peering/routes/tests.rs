@@ -738,3 +738,13 @@ fn the_changes_since_a_snapshot_are_the_vpcs_whose_tables_differ() {
         assert_eq!(of(now).changes_since(&all), changed, "{now:?}");
     }
 }
+
+#[test]
+fn an_unchanged_route_table_is_shared_with_the_earlier_snapshot() {
+    let earlier: RouteTables = [table("rtb-1", &[]), table("rtb-2", &[])].into_iter().collect();
+    let later = [table("rtb-1", &[]), table("rtb-2", &["10.1.0.0/16 nat-1"]), table("rtb-3", &[])];
+    let shared = later.clone().map(|table| earlier.share(table));
+    let is_shared = |now: &Arc<RouteTable>| earlier.all().any(|then| Arc::ptr_eq(then, now));
+    assert_eq!(shared.each_ref().map(is_shared), [true, false, false]);
+    assert_eq!(shared.map(|table| RouteTable::clone(&table)), later);
+}

@@ -122,6 +122,13 @@ fn a_list_of_another_account_needs_allowed_blocks() {
             assert!(message.contains(owner) && message.contains(entry), "{message}");
         }
     }
+    // An allow list permits the entries within it, also if it does not permit all of the other end's block.
+    let mut listed = case(PRESENT, RECORDED, named(list("222222222222", &["10.1.3.0/28"])));
+    listed.trust = Trust { listed: ["10.1.3.0/24".parse().unwrap()].into(), ..Trust::default() };
+    assert_eq!((short(&listed.repair()), listed.repair().blocker()), (vec![], None));
+    // With every block allowed, a denied part withholds no entry beside it.
+    listed.trust = Trust { denied: ["10.1.4.0/24".parse().unwrap()].into(), ..Trust::all() };
+    assert_eq!((short(&listed.repair()), listed.repair().blocker()), (vec![], None));
     // A denied block gets no route, whoever owns the list.
     let mut denied = case(&[], &[], named(list(ACCOUNT, &["10.1.3.0/24"])));
     denied.trust = Trust { denied: ["10.1.3.0/28".parse().unwrap()].into(), ..Trust::all() };
