@@ -51,6 +51,29 @@ fn a_connection_of_an_earlier_resource_with_the_same_name_is_orphaned_until_it_e
 }
 
 #[test]
+fn the_connections_of_recorded_routes_are_shown_beside_the_recorded_one() {
+    let route = |id: &str| crate::api::ManagedRoute {
+        side: crate::api::Side::Requester,
+        route_table_id: "rtb-1".into(),
+        destination_cidr_block: None,
+        destination_prefix_list_id: None,
+        vpc_peering_connection_id: id.into(),
+    };
+    let recorded = Recorded {
+        connection_id: Some("pcx-1".into()),
+        routes: ["pcx-1", "pcx-2", "pcx-9"].map(route).into(),
+        ..Recorded::default()
+    };
+    let shown = ["pcx-1", "pcx-2", "pcx-3"].map(|id| named(id, StatusCode::Deleted, &owner()));
+    let snapshot: Snapshot = shown.into_iter().collect();
+    let observed = view(&snapshot, &owner(), &recorded, &ends(), Some(&"pcx-3".to_owned()));
+    assert_eq!(
+        (ids(&observed.earlier), observed.wanted.map(|wanted| wanted.id.clone())),
+        (vec!["pcx-2"], Some("pcx-3".into()))
+    );
+}
+
+#[test]
 fn a_conflicting_connection_is_found_in_either_direction_until_it_ends() {
     let mut swapped = named("pcx-1", StatusCode::Active, &another_owner());
     std::mem::swap(&mut swapped.requester, &mut swapped.accepter);

@@ -83,6 +83,12 @@ mod tests {
         let honest = BTreeSet::from([tag("Owner", "somebody"), tag("Owner", "before")]);
         let untag = UpkeepStep::Untag { id: target.clone(), keys: BTreeSet::from(["Owner".to_owned()]) };
         assert_eq!(repair(ours.clone(), &honest, (&target, &shown)), Some(untag));
+        // A new tag is recorded beside those that stay and those that go.
+        let before = BTreeSet::from([tag("Owner", "somebody"), tag("Team", "network")]);
+        let mut wanted = ours.clone();
+        wanted.extend([("Team".into(), "network".into()), ("Name".into(), "x".into())]);
+        let all = BTreeSet::from([tag("Owner", "somebody"), tag("Team", "network"), tag("Name", "x")]);
+        assert_eq!(repair(wanted, &before, (&target, &shown)), Some(UpkeepStep::RecordTags { tags: all }));
         // An edited value is recorded beside the one before, until EC2 shows it.
         let mut wanted = ours;
         wanted.insert("Owner".into(), "us".into());

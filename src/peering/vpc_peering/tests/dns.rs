@@ -40,10 +40,13 @@ fn an_attribute_that_is_off_is_named_with_the_command_that_turns_it_on() {
     let own = message(&case(DnsAttributes { hostnames: false, ..ON }, ON));
     let command = "aws ec2 modify-vpc-attribute --region eu-central-1 --vpc-id vpc-11111111 --enable-dns-hostnames '{\"Value\":true}'";
     assert!(own.contains("vpc-11111111 in eu-central-1: enableDnsHostnames is off") && own.contains(command), "{own}");
+    assert!(own.ends_with("or set spec.requester.options.manageDnsAttributes to true"), "{own}");
     let both = message(&case(OFF, ON));
     assert!(both.contains("enableDnsSupport and enableDnsHostnames are off"), "{both}");
     assert!(both.contains("--enable-dns-support") && both.contains("--enable-dns-hostnames"), "{both}");
-    assert!(message(&case(ON, OFF)).contains("vpc-22222222"), "EC2 needs the attributes of both VPCs");
+    let other = message(&case(ON, OFF));
+    assert!(other.contains("vpc-22222222"), "EC2 needs the attributes of both VPCs: {other}");
+    assert!(other.ends_with("or set spec.accepter.options.manageDnsAttributes to true"), "{other}");
     // An option that is set has no effect without the attributes.
     let mut set_before = case(OFF, ON);
     set(&mut set_before);
@@ -142,15 +145,18 @@ fn a_peering_that_is_being_deleted_has_no_condition_of_its_options() {
 
 /// Nobody keeps the options of such a connection, so that no condition contradicts `Ready`.
 #[test]
-fn an_observed_peering_has_no_condition_of_its_options() {
+fn an_observed_peering_has_no_condition_of_its_options_and_routes() {
     let mut observed = case(OFF, OFF);
     observed.spec.management_policy = ManagementPolicy::Observe;
     observed.recorded.ownership = Some(Ownership::Observed);
     let mut dry_run = case(OFF, OFF);
     dry_run.spec.dry_run = true;
-    for case in [observed, dry_run] {
+    for mut case in [observed, dry_run] {
+        case.spec.requester.routes = Some(crate::api::Routes::default());
         let decision = case.decision();
         assert!(is_ready(&decision.status.conditions), "{:?}", decision.plan);
-        assert!(find(&decision.status.conditions, ConditionType::OptionsSynced).is_none());
+        for kind in [ConditionType::OptionsSynced, ConditionType::RoutesReady] {
+            assert!(find(&decision.status.conditions, kind).is_none(), "{kind:?}");
+        }
     }
 }

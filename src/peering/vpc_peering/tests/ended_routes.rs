@@ -116,3 +116,13 @@ fn the_ends_are_cleared_before_a_deletion_without_a_wait_for_each_other() {
     // EC2 may not show a recent route of the requester yet. The accepter's route goes at once.
     assert_eq!(case.summary(), "accepter: delete the route to 10.1.0.0/16 through pcx-1 in rtb-accepter");
 }
+
+#[test]
+fn unreadable_route_tables_block_a_deletion_only_while_routes_are_recorded() {
+    let mut case = with_routes(Case::with(StatusCode::Active), "pcx-1").deleted();
+    case.spec.requester.routes = Some(crate::api::Routes::default());
+    case.observed.tables = [Side::Requester, Side::Accepter].map(|side| (side, Err(refusal()))).into();
+    assert_eq!(case.summary(), "stalled: Unauthorized");
+    case.recorded.routes.clear();
+    assert_eq!(case.summary(), "delete pcx-1");
+}
