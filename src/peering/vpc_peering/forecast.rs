@@ -113,8 +113,8 @@ impl Simulation for State<'_> {
                 true
             }
             Reason::InitiatingRequest | Reason::PendingAcceptance | Reason::Provisioning | Reason::Deleting => {
-                let ids: Vec<_> = self.observed.shown().map(|connection| connection.id.clone()).collect();
-                let changed: Vec<_> = ids.iter().map(|id| self.progress(id)).collect();
+                // The observation may show one connection twice, as the recorded one and by its tags.
+                let changed: Vec<_> = candidates(&self.observed).iter().map(|id| self.progress(id)).collect();
                 changed.contains(&true)
             }
             _ => false,

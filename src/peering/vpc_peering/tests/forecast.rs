@@ -7,15 +7,16 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::{
-    CidrBlock, Ownership, PeeringSide, Reason, RouteTableSelector, Routes, Side, VpcInfo, VpcPeeringSpec,
-    VpcPeeringStatus,
+    CidrBlock, ManagedRoute, ManagementPolicy, Ownership, PeeringSide, Reason, RouteTableSelector, Routes, Side,
+    SideOptions, TerminalState, VpcInfo, VpcPeeringSpec, VpcPeeringStatus,
 };
+use crate::peering::dns::DnsAttributes;
 use crate::peering::forecast::Forecast;
 use crate::peering::plan::Step as _;
-use crate::peering::routes::{RouteTable, RouteTables};
-use crate::peering::testing::{connection, defaults, owner, permissions, spec};
-use crate::peering::vpc_peering::{AccepterView, Desired, Observation, Reads, Step, forecast};
-use crate::peering::{Endpoints, Plan, Preflight, Settings, StatusCode, testing};
+use crate::peering::routes::{Route, RouteTable, RouteTables, Target};
+use crate::peering::testing::{another_owner, connection, defaults, owner, permissions, spec, tags};
+use crate::peering::vpc_peering::{AccepterView, Desired, Observation, Reads, Step, candidates, forecast};
+use crate::peering::{Blocker, Connection, Endpoints, Owner, Plan, Preflight, Settings, StatusCode, testing};
 
 const SETTINGS: Settings = Settings {
     consistency_window: Duration::from_secs(60),
@@ -60,31 +61,54 @@ fn ends() -> Endpoints {
     ends
 }
 
+/// The input of a forecast. Each test changes the fields that it is about.
+struct Input {
+    spec: VpcPeeringSpec,
+    ends: Endpoints,
+    status: Option<VpcPeeringStatus>,
+    deleted: bool,
+    reconcile_requested: bool,
+    observed: Observation,
+    reads: Reads,
+}
+
+impl Input {
+    fn new(spec: VpcPeeringSpec, observed: Observation) -> Self {
+        let status = observed.recorded.as_ref().map(|connection| VpcPeeringStatus {
+            vpc_peering_connection_id: Some(connection.id.as_str().into()),
+            ownership: Some(Ownership::Owned),
+            ..VpcPeeringStatus::default()
+        });
+        let ends = ends();
+        Self { spec, ends, status, deleted: false, reconcile_requested: false, observed, reads: reads() }
+    }
+
+    /// The forecast, and the EC2 actions in order.
+    fn forecast(self) -> (Forecast<Step>, Vec<&'static str>) {
+        let (owner, permissions, defaults) = (owner(), permissions(), defaults());
+        let desired = Desired {
+            owner: &owner,
+            spec: &self.spec,
+            ends: &self.ends,
+            permissions: &permissions,
+            defaults: &defaults,
+            is_cluster_unique: true,
+            deleted: self.deleted,
+            finalizer: self.status.is_some(),
+            reconcile_requested: self.reconcile_requested,
+            reconcile_at: None,
+            generation: 1,
+            status: self.status.as_ref(),
+        };
+        let forecast = forecast(desired, self.observed, self.reads, Timestamp::UNIX_EPOCH, SETTINGS);
+        let actions = forecast.steps.iter().flat_map(|step| &step.calls).map(|call| call.call.action()).collect();
+        (forecast, actions)
+    }
+}
+
 /// The forecast for a spec, and the EC2 actions in order.
 fn of(spec: &VpcPeeringSpec, deleted: bool, observed: Observation) -> (Forecast<Step>, Vec<&'static str>) {
-    let (owner, ends, permissions, defaults) = (owner(), ends(), permissions(), defaults());
-    let recorded = observed.recorded.as_ref().map(|connection| VpcPeeringStatus {
-        vpc_peering_connection_id: Some(connection.id.as_str().into()),
-        ownership: Some(Ownership::Owned),
-        ..VpcPeeringStatus::default()
-    });
-    let desired = Desired {
-        owner: &owner,
-        spec,
-        ends: &ends,
-        permissions: &permissions,
-        defaults: &defaults,
-        is_cluster_unique: true,
-        deleted,
-        finalizer: recorded.is_some(),
-        reconcile_requested: false,
-        reconcile_at: None,
-        generation: 1,
-        status: recorded.as_ref(),
-    };
-    let forecast = forecast(desired, observed, reads(), Timestamp::UNIX_EPOCH, SETTINGS);
-    let actions = forecast.steps.iter().flat_map(|step| &step.calls).map(|call| call.call.action()).collect();
-    (forecast, actions)
+    Input { deleted, ..Input::new(spec.clone(), observed) }.forecast()
 }
 
 #[test]
@@ -114,25 +138,11 @@ fn steps_after_the_acceptance_of_another_owner_are_marked() {
 
 #[test]
 fn a_refused_check_of_the_vpcs_ends_the_forecast() {
-    let (owner, ends, permissions, spec) = (owner(), ends(), permissions(), spec());
-    let defaults = defaults();
-    let desired = Desired {
-        owner: &owner,
-        spec: &spec,
-        ends: &ends,
-        permissions: &permissions,
-        defaults: &defaults,
-        is_cluster_unique: true,
-        deleted: false,
-        finalizer: true,
-        reconcile_requested: false,
-        reconcile_at: None,
-        generation: 1,
-        status: None,
-    };
     let preflight = Preflight::Refused { reason: Reason::OverlappingCidrBlocks, message: "overlap".into() };
-    let reads = Reads { preflight, ..reads() };
-    let forecast = forecast(desired, observed(AccepterView::Same), reads, Timestamp::UNIX_EPOCH, SETTINGS);
+    let mut input = Input::new(spec(), observed(AccepterView::Same));
+    input.status = Some(VpcPeeringStatus::default());
+    input.reads.preflight = preflight;
+    let (forecast, _) = input.forecast();
     assert_eq!(forecast.steps.iter().map(|step| &step.step).collect::<Vec<_>>(), [&Step::Preflight]);
     assert!(matches!(forecast.end, Plan::Stalled { reason: Reason::OverlappingCidrBlocks, .. }));
 }
@@ -149,8 +159,149 @@ fn a_deletion_ends_without_the_finalizer() {
 fn a_deleted_connection_is_requested_again() {
     let ended = Arc::new(connection(StatusCode::Deleted));
     let observed = Observation { recorded: Some(ended), ..observed(AccepterView::Same) };
-    let spec = VpcPeeringSpec { recreate_on: vec![crate::api::TerminalState::Deleted], ..spec() };
+    let spec = VpcPeeringSpec { recreate_on: vec![TerminalState::Deleted], ..spec() };
     let (forecast, actions) = of(&spec, false, observed);
     assert_eq!(actions, ["CreateVpcPeeringConnection", "AcceptVpcPeeringConnection"], "{forecast:#?}");
+    assert!(matches!(forecast.end, Plan::Settled { .. }), "{:?}", forecast.end);
+}
+
+/// The view of a recorded connection with this code.
+fn recorded(code: StatusCode) -> Observation {
+    Observation { recorded: Some(Arc::new(connection(code))), ..observed(AccepterView::Same) }
+}
+
+#[test]
+fn a_connection_that_ec2_does_not_show_is_waited_for_and_then_requested_again() {
+    let mut input = Input::new(spec(), recorded(StatusCode::Active));
+    input.observed.recorded = None;
+    input.spec.recreate_on = vec![TerminalState::Deleted];
+    let (forecast, actions) = input.forecast();
+    assert_eq!(actions, ["CreateVpcPeeringConnection", "AcceptVpcPeeringConnection"], "{forecast:#?}");
+    assert!(matches!(forecast.end, Plan::Settled { .. }), "{:?}", forecast.end);
+}
+
+#[test]
+fn an_ended_connection_is_requested_again_only_if_the_spec_or_a_person_asks_for_it() {
+    let input = |reconcile_requested| {
+        let input = Input::new(spec(), recorded(StatusCode::Expired));
+        Input { reconcile_requested, ..input }.forecast()
+    };
+    let (forecast, actions) = input(false);
+    assert_eq!(actions, [""; 0]);
+    assert!(matches!(forecast.end, Plan::Stalled { reason: Reason::Expired, .. }), "{:?}", forecast.end);
+    let (forecast, actions) = input(true);
+    assert_eq!(actions, ["CreateVpcPeeringConnection", "AcceptVpcPeeringConnection"], "{forecast:#?}");
+}
+
+#[test]
+fn codes_that_ec2_changes_by_itself_are_waited_for() {
+    let rows = [
+        (StatusCode::InitiatingRequest, false, vec!["AcceptVpcPeeringConnection"]),
+        (StatusCode::Provisioning, false, vec![]),
+        (StatusCode::InitiatingRequest, true, vec!["DeleteVpcPeeringConnection"]),
+        (StatusCode::Deleting, true, vec![]),
+    ];
+    for (code, deleted, expected) in rows {
+        let (forecast, actions) = of(&spec(), deleted, recorded(code.clone()));
+        assert_eq!(actions, expected, "{code}, deleted: {deleted}");
+        let is_done = matches!((deleted, &forecast.end), (true, Plan::RemoveFinalizer) | (false, Plan::Settled { .. }));
+        assert!(is_done, "{code}, deleted: {deleted}: {:?}", forecast.end);
+    }
+    // A connection that the operator only observes.
+    let mut observing = VpcPeeringSpec { management_policy: ManagementPolicy::Observe, ..spec() };
+    observing.vpc_peering_connection_id = Some("pcx-1".into());
+    let wanted = Some(Arc::new(connection(StatusCode::Provisioning)));
+    let (forecast, _) = of(&observing, false, Observation { wanted, ..observed(AccepterView::Same) });
+    assert!(matches!(forecast.end, Plan::Settled { .. }), "{:?}", forecast.end);
+}
+
+/// An accepter in another account, which shows these connections.
+fn elsewhere(observed: Observation, at_accepter: Vec<Arc<Connection>>) -> Input {
+    let mut input = Input::new(spec(), observed);
+    input.ends.accepter.owner_id = Some("222222222222".into());
+    input.observed.accepter = AccepterView::Elsewhere(Ok(at_accepter.first().cloned()));
+    input.reads.at_accepter = at_accepter;
+    input
+}
+
+fn across(code: StatusCode) -> Connection {
+    let mut connection = connection(code);
+    connection.accepter.owner_id = Some("222222222222".into());
+    connection
+}
+
+#[test]
+fn an_accepter_in_another_account_gets_tags_of_its_own() {
+    let new = elsewhere(Observation::default(), Vec::new());
+    let (forecast, actions) = new.forecast();
+    assert_eq!(actions, ["CreateVpcPeeringConnection", "AcceptVpcPeeringConnection", "CreateTags"], "{forecast:#?}");
+    assert!(matches!(forecast.end, Plan::Settled { .. }), "{:?}", forecast.end);
+    let accounts: Vec<_> =
+        forecast.steps.iter().flat_map(|step| &step.calls).map(|call| call.account.clone()).collect();
+    let [requester, accepter] = ["111111111111", "222222222222"].map(|account| Some(account.to_owned()));
+    assert_eq!(accounts, [requester, accepter.clone(), accepter]);
+    // EC2 does not show the connection to the accepter.
+    let pending = Some(Arc::new(across(StatusCode::PendingAcceptance)));
+    let unseen = elsewhere(Observation { recorded: pending, ..Observation::default() }, Vec::new());
+    let (forecast, actions) = unseen.forecast();
+    assert_eq!(actions, [""; 0]);
+    assert!(matches!(forecast.end, Plan::Wait { reason: Reason::AwaitingConsistency, .. }), "{:?}", forecast.end);
+}
+
+#[test]
+fn an_orphan_beside_the_connection_is_deleted_once() {
+    let earlier = Owner { uid: "earlier".into(), ..owner() };
+    let orphan = Connection { id: "pcx-2".into(), tags: tags(&earlier), ..connection(StatusCode::Active) };
+    let foreign = Connection { id: "pcx-3".into(), tags: tags(&another_owner()), ..connection(StatusCode::Active) };
+    let observed = Observation {
+        orphaned: vec![Arc::new(orphan)],
+        conflicting: Some(Arc::new(foreign)),
+        ..recorded(StatusCode::Active)
+    };
+    assert_eq!(candidates(&observed), ["pcx-1", "pcx-2", "pcx-3"].map(str::to_owned).into());
+    let (forecast, actions) = of(&spec(), false, observed);
+    assert_eq!(actions, ["DeleteVpcPeeringConnection"]);
+    assert!(matches!(forecast.end, Plan::Settled { .. }), "{:?}", forecast.end);
+}
+
+#[test]
+fn a_connection_that_becomes_active_keeps_its_routes() {
+    let mut input = Input::new(with_routes(), recorded(StatusCode::Provisioning));
+    input.spec.accepter.routes = None;
+    let route = ManagedRoute {
+        side: Side::Requester,
+        route_table_id: "rtb-1".into(),
+        destination_cidr_block: Some("10.2.0.0/16".into()),
+        destination_prefix_list_id: None,
+        vpc_peering_connection_id: "pcx-1".into(),
+    };
+    let target = Target::Peering("pcx-1".into());
+    let shown = "10.2.0.0/16".parse().map(|destination| Route { destination, target, is_blackhole: false });
+    let table = RouteTable {
+        id: "rtb-1".into(),
+        vpc_id: "vpc-11111111".into(),
+        main: true,
+        routes: shown.into_iter().collect(),
+        ..RouteTable::default()
+    };
+    input.observed.tables.insert(Side::Requester, Ok(Arc::new([table].into_iter().collect())));
+    input.status = input.status.map(|status| VpcPeeringStatus { routes: vec![route], ..status });
+    let (forecast, actions) = input.forecast();
+    assert_eq!(actions, [""; 0], "{forecast:#?}");
+    assert!(matches!(forecast.end, Plan::Settled { .. }), "{:?}", forecast.end);
+}
+
+#[test]
+fn dns_attributes_come_before_the_option_that_needs_them() {
+    let mut input = Input::new(spec(), recorded(StatusCode::Active));
+    input.spec.requester.options =
+        Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true), manage_dns_attributes: true });
+    let on = DnsAttributes { support: true, hostnames: true };
+    let off = DnsAttributes { support: false, hostnames: false };
+    input.reads.dns =
+        BTreeMap::<Side, Result<_, Blocker>>::from([(Side::Requester, Ok(off)), (Side::Accepter, Ok(on))]);
+    let (forecast, actions) = input.forecast();
+    let expected = ["ModifyVpcAttribute", "ModifyVpcAttribute", "ModifyVpcPeeringConnectionOptions"];
+    assert_eq!(actions, expected, "{forecast:#?}");
     assert!(matches!(forecast.end, Plan::Settled { .. }), "{:?}", forecast.end);
 }
