@@ -63,6 +63,7 @@ pub(crate) fn remove(target: &Authorized, keys: BTreeSet<String>) -> Option<Upke
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::peering::authority::Ownership;
     use crate::peering::connection::StatusCode;
     use crate::peering::testing;
 
@@ -101,5 +102,32 @@ mod tests {
         let after = BTreeSet::from([tag("Owner", "us")]);
         assert_eq!(repair(wanted.clone(), &both, (&target, &shown)), record(&after));
         assert_eq!(repair(wanted, &after, (&target, &shown)), None);
+    }
+
+    #[test]
+    fn ownership_tags_are_removed_only_if_they_name_the_resource_or_its_predecessor() {
+        let (owner, ends, permissions) = (testing::owner(), testing::ends(), testing::permissions());
+        let authority = Authority {
+            owner: &owner,
+            ownership: Ownership::Peering,
+            requester: Some(&ends.requester),
+            accepter: &ends.accepter,
+            permissions: &permissions,
+            is_cluster_unique: true,
+        };
+        let keys = |tags, takes_orphans| {
+            let shown = Connection { tags, ..testing::connection(StatusCode::Active) };
+            ownership_keys(&authority, &shown, takes_orphans).len()
+        };
+        let named = |owner: Owner| testing::tags(&owner);
+        let mut theirs = named(owner.clone());
+        theirs.insert("Name".into(), "x".into());
+        let predecessor = Owner { uid: "earlier".into(), ..owner.clone() };
+        assert_eq!([true, false].map(|takes_orphans| keys(theirs.clone(), takes_orphans)), [4, 4]);
+        assert_eq!([true, false].map(|takes_orphans| keys(named(predecessor.clone()), takes_orphans)), [4, 0]);
+        let name_only = [(Owner::NAME.into(), "x".into())].into_iter().collect();
+        for tags in [named(testing::another_owner()), name_only] {
+            assert_eq!([true, false].map(|takes_orphans| keys(tags.clone(), takes_orphans)), [0, 0], "{tags:?}");
+        }
     }
 }

@@ -79,3 +79,14 @@ fn a_step_covers_and_continues_only_a_step_of_the_same_end() {
     assert_eq!(record.beside(&refused), Some(record.clone()), "a record needs no call");
     assert_eq!((Step::Create.beside(&refused), refused.beside(&step)), (None, None));
 }
+
+#[test]
+fn a_request_names_the_accepters_region_only_if_it_is_another_one() {
+    let peer_region = |region: &str| {
+        let mut case = Case::new();
+        case.ends.accepter.region = region.into();
+        case.ask(|desired| desired.request(&AccepterView::Nobody).peer_region)
+    };
+    assert_eq!(peer_region("eu-central-1"), None);
+    assert_eq!(peer_region("us-west-2").as_deref(), Some("us-west-2"));
+}
