@@ -62,6 +62,7 @@ test: needs needs-python lint deny docs workflows
 	@$$(tests/python/venv.sh)/bin/cfn-lint deploy/iam/one-account/cloudformation.yaml
 	@tests/reproducible.sh --self-test
 	cargo test --locked --workspace
+	@$(MAKE) --no-print-directory soak SECONDS=120
 
 # The length in seconds, and the seed of the actions. OPERATOR is another binary, such as a release build.
 SECONDS = 3600
