@@ -55,7 +55,6 @@ struct State<'a> {
     settings: Settings,
     status: Option<VpcPeeringStatus>,
     finalizer: bool,
-    is_request_handled: bool,
     /// The connections that the requester's account and region shows, by ID.
     connections: BTreeMap<String, Connection>,
     /// Those that the accepter's shows. `None` if the accepter has no view of its own.
@@ -93,7 +92,7 @@ impl Simulation for State<'_> {
             }
             Step::Create => self.create(),
             Step::Record { .. } => {}
-            Step::Retire { .. } => (self.is_request_handled, self.observed.preflight) = (true, None),
+            Step::Retire { .. } => self.observed.preflight = None,
             Step::Accept { id, .. } => self.set_code(id, &StatusCode::Active),
             Step::DeleteOrphan { id } | Step::Delete { id } => self.set_code(id, &StatusCode::Deleted),
             Step::Upkeep { side, step } => self.keep(*side, step),
@@ -139,7 +138,6 @@ impl<'a> State<'a> {
             settings,
             status: desired.status.cloned(),
             finalizer: desired.finalizer,
-            is_request_handled: false,
             connections: observed.shown().map(by_id).collect(),
             at_accepter,
             observed,
@@ -149,12 +147,7 @@ impl<'a> State<'a> {
     }
 
     fn desired(&self) -> Desired<'_> {
-        Desired {
-            status: self.status.as_ref(),
-            finalizer: self.finalizer,
-            reconcile_requested: self.desired.reconcile_requested && !self.is_request_handled,
-            ..self.desired
-        }
+        Desired { status: self.status.as_ref(), finalizer: self.finalizer, ..self.desired }
     }
 
     fn observe(&self) -> Observation {

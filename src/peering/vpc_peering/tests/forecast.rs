@@ -215,6 +215,28 @@ fn codes_that_ec2_changes_by_itself_are_waited_for() {
     assert!(matches!(forecast.end, Plan::Settled { .. }), "{:?}", forecast.end);
 }
 
+/// A recorded route of the requester through pcx-1, which EC2 shows.
+fn with_route(input: &mut Input) {
+    let route = ManagedRoute {
+        side: Side::Requester,
+        route_table_id: "rtb-1".into(),
+        destination_cidr_block: Some("10.2.0.0/16".into()),
+        destination_prefix_list_id: None,
+        vpc_peering_connection_id: "pcx-1".into(),
+    };
+    let target = Target::Peering("pcx-1".into());
+    let shown = "10.2.0.0/16".parse().map(|destination| Route { destination, target, is_blackhole: false });
+    let table = RouteTable {
+        id: "rtb-1".into(),
+        vpc_id: "vpc-11111111".into(),
+        main: true,
+        routes: shown.into_iter().collect(),
+        ..RouteTable::default()
+    };
+    input.observed.tables.insert(Side::Requester, Ok(Arc::new([table].into_iter().collect())));
+    input.status = input.status.take().map(|status| VpcPeeringStatus { routes: vec![route], ..status });
+}
+
 /// An accepter in another account, which shows these connections.
 fn elsewhere(observed: Observation, at_accepter: Vec<Arc<Connection>>) -> Input {
     let mut input = Input::new(spec(), observed);
@@ -265,27 +287,44 @@ fn an_orphan_beside_the_connection_is_deleted_once() {
 }
 
 #[test]
+fn an_adopted_connection_gets_its_tags_and_is_recorded() {
+    let untagged = Connection { tags: Default::default(), ..connection(StatusCode::Active) };
+    let adopting = VpcPeeringSpec { vpc_peering_connection_id: Some("pcx-1".into()), ..spec() };
+    let wanted = Some(Arc::new(untagged));
+    let (forecast, actions) = of(&adopting, false, Observation { wanted, ..observed(AccepterView::Same) });
+    assert_eq!(actions, ["CreateTags"], "{forecast:#?}");
+    assert!(matches!(forecast.end, Plan::Settled { .. }), "{:?}", forecast.end);
+}
+
+#[test]
+fn an_observed_connection_is_followed_to_its_end() {
+    let untagged = Arc::new(Connection { tags: Default::default(), ..connection(StatusCode::Deleting) });
+    let observing = VpcPeeringSpec { management_policy: ManagementPolicy::Observe, ..spec() };
+    let (recorded, conflicting) = (Some(Arc::clone(&untagged)), Some(untagged));
+    let shown = Observation { recorded, conflicting, ..observed(AccepterView::Same) };
+    let (forecast, actions) = of(&observing, false, shown);
+    assert_eq!(actions, [""; 0]);
+    assert!(matches!(forecast.end, Plan::Stalled { reason: Reason::Deleted, .. }), "{:?}", forecast.end);
+}
+
+#[test]
+fn a_false_record_is_replaced_with_its_routes() {
+    let mut foreign = connection(StatusCode::Active);
+    foreign.requester.vpc_id = Some("vpc-33333333".into());
+    let ours = Connection { id: "pcx-2".into(), ..connection(StatusCode::Active) };
+    let (recorded, owned) = (Some(Arc::new(foreign)), vec![Arc::new(ours)]);
+    let mut input = Input::new(spec(), Observation { recorded, owned, ..observed(AccepterView::Same) });
+    with_route(&mut input);
+    let (forecast, actions) = input.forecast();
+    assert_eq!(actions, [""; 0], "{forecast:#?}");
+    assert!(matches!(forecast.end, Plan::Settled { .. }), "{:?}", forecast.end);
+}
+
+#[test]
 fn a_connection_that_becomes_active_keeps_its_routes() {
     let mut input = Input::new(with_routes(), recorded(StatusCode::Provisioning));
     input.spec.accepter.routes = None;
-    let route = ManagedRoute {
-        side: Side::Requester,
-        route_table_id: "rtb-1".into(),
-        destination_cidr_block: Some("10.2.0.0/16".into()),
-        destination_prefix_list_id: None,
-        vpc_peering_connection_id: "pcx-1".into(),
-    };
-    let target = Target::Peering("pcx-1".into());
-    let shown = "10.2.0.0/16".parse().map(|destination| Route { destination, target, is_blackhole: false });
-    let table = RouteTable {
-        id: "rtb-1".into(),
-        vpc_id: "vpc-11111111".into(),
-        main: true,
-        routes: shown.into_iter().collect(),
-        ..RouteTable::default()
-    };
-    input.observed.tables.insert(Side::Requester, Ok(Arc::new([table].into_iter().collect())));
-    input.status = input.status.map(|status| VpcPeeringStatus { routes: vec![route], ..status });
+    with_route(&mut input);
     let (forecast, actions) = input.forecast();
     assert_eq!(actions, [""; 0], "{forecast:#?}");
     assert!(matches!(forecast.end, Plan::Settled { .. }), "{:?}", forecast.end);
