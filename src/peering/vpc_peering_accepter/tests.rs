@@ -35,8 +35,10 @@ use crate::peering::{
 
 mod adoption;
 mod capacity;
+mod deletion;
 mod left_in_aws;
 mod lists;
+mod status;
 mod steps;
 
 const OURS: &str = "222222222222";
