@@ -38,6 +38,8 @@ mod capacity;
 mod deletion;
 mod left_in_aws;
 mod lists;
+mod owners;
+mod routes;
 mod status;
 mod steps;
 

@@ -108,3 +108,18 @@ fn the_summary_names_what_the_deletion_removes_and_what_stays() {
     assert_eq!(deletion(&case), summary(&[of_tags], &[stays]));
     assert_eq!(deletion(&Case::new([pending("pcx-1")])), None);
 }
+
+#[test]
+fn a_deletion_removes_a_route_of_the_spec_without_a_record_and_writes_no_record() {
+    let mut case = Case::new([connection("pcx-1", StatusCode::Active)]).accepted("pcx-1");
+    let shown = case.observed.connections.get_mut("pcx-1").map(Arc::make_mut).expect("a connection");
+    shown.requester = info(THEIRS, "vpc-11111111", "eu-west-1", &["10.1.0.0/16"]);
+    with_routes(&mut case, "10.1.0.0/16", Some(Target::Peering("pcx-1".into())));
+    case.deleted = true;
+    assert!(removes_routes(&case), "{:?}", case.plan());
+    // The route is gone. Its record disappears with the object.
+    case.status.routes = vec![route("pcx-1")];
+    with_routes(&mut case, "10.1.0.0/16", None);
+    let step = case.step();
+    assert!(matches!(step, Some(Step::Upkeep { step: UpkeepStep::Untag { .. }, .. })), "{step:?}");
+}

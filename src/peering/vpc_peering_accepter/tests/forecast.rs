@@ -14,7 +14,7 @@ fn of(case: &Case) -> (Vec<String>, Plan<Step>) {
         defaults: &defaults,
         is_cluster_unique: true,
         deleted: case.deleted,
-        finalizer: case.deleted,
+        finalizer: case.deleted || !case.status.connections.is_empty(),
         reconcile_at: None,
         generation: 1,
         status: Some(&case.status),
@@ -64,4 +64,26 @@ fn a_deletion_removes_the_tags_and_keeps_the_connection() {
     let mut case = Case::new([connection("pcx-1", StatusCode::Active)]).accepted("pcx-1");
     case.deleted = true;
     assert_eq!(of(&case), (vec!["DeleteTags 1".to_owned()], Plan::RemoveFinalizer));
+}
+
+#[test]
+fn a_connection_that_ec2_does_not_show_counts_as_deleted() {
+    let mut case = Case::new([]).accepted("pcx-1");
+    case.observed.missing_for.insert("pcx-1".into(), Duration::ZERO);
+    let (calls, end) = of(&case);
+    assert!(calls.is_empty() && matches!(end, Plan::Settled { .. }), "{calls:?} {end:?}");
+    // EC2 may have accepted another one already, although the lists no longer allow it.
+    record_acceptance(&mut case.status, &pending("pcx-2"), case.now);
+    case.observed.connections.insert("pcx-2".into(), pending("pcx-2").into());
+    case.spec.accept.clear();
+    let (calls, end) = of(&case);
+    assert!(calls.is_empty(), "{calls:?}");
+    assert!(matches!(end, Plan::Wait { reason: Reason::AwaitingConsistency, .. }), "{end:?}");
+}
+
+#[test]
+fn a_connection_that_is_being_deleted_is_followed_to_its_end() {
+    let case = Case::new([connection("pcx-1", StatusCode::Deleting)]).accepted("pcx-1");
+    let (calls, end) = of(&case);
+    assert!(calls.is_empty() && matches!(end, Plan::Settled { .. }), "{calls:?} {end:?}");
 }
