@@ -107,8 +107,9 @@ pub(super) fn withdraw_ended(
 /// Adds the records of other connections to a step that replaces the record.
 fn with_other_records(step: Step, others: &BTreeSet<ManagedRoute>) -> Step {
     match step {
-        Step::Upkeep { side, step: UpkeepStep::RecordRoutes { routes } } => {
-            Step::Upkeep { side, step: UpkeepStep::RecordRoutes { routes: others | &routes } }
+        Step::Upkeep { side, step: UpkeepStep::RecordRoutes { mut routes } } => {
+            routes.extend(others.iter().cloned());
+            Step::Upkeep { side, step: UpkeepStep::RecordRoutes { routes } }
         }
         step => step,
     }

@@ -281,7 +281,9 @@ impl Inputs<'_> {
         let (_, others) = self.recorded.routes_through(self.id);
         Some(match self.with_routing(rule, decide)? {
             Ok(status) => status.map(|step| match step {
-                UpkeepStep::RecordRoutes { routes } => UpkeepStep::RecordRoutes { routes: &others | &routes },
+                UpkeepStep::RecordRoutes { routes } => {
+                    UpkeepStep::RecordRoutes { routes: others.into_iter().chain(routes).collect() }
+                }
                 step => step,
             }),
             Err(blocker) => AspectStatus::blocked(Aspect::Routes(SIDE), blocker),

@@ -4,6 +4,7 @@ use super::*;
 use crate::api::{DeletionSummary, ManagedRoute, RouteTableSelector, Routes};
 use crate::peering::routes::{Route, RouteTable, Target};
 use crate::peering::security_groups::SecurityGroupReferences;
+use crate::peering::vpc_peering::deletion_summary::summary;
 
 /// An active peering with a route at each end through it, which the record names.
 fn with_routes(mut case: Case) -> Case {
@@ -100,6 +101,26 @@ fn the_summary_names_what_the_deletion_removes_and_what_stays() {
     let mut foreign = connection(StatusCode::Active);
     foreign.tags = tags(&another_owner());
     assert_eq!(deletion(&Case::showing(foreign)), None);
+}
+
+#[test]
+fn a_route_without_a_record_is_removed_with_an_active_peering_only() {
+    let route_tables = RouteTableSelector { all: true, ..RouteTableSelector::default() };
+    let removes = |code, is_recorded: bool| {
+        let mut case = with_routes(Case::with(code));
+        let shown = case.observed.recorded.as_mut().map(Arc::make_mut).unwrap();
+        shown.requester.cidr_block = Some("10.1.0.0/16".into());
+        shown.accepter.cidr_block = Some("10.2.0.0/16".into());
+        case.spec.requester.routes = Some(Routes { route_tables: route_tables.clone(), ..Routes::default() });
+        if !is_recorded {
+            case.recorded.routes.clear();
+        }
+        case.ask(|desired| summary(desired, &case.recorded, &case.observed)).unwrap().removes.len()
+    };
+    assert_eq!(removes(StatusCode::Active, true), 3, "the peering, and a route at each end");
+    assert_eq!(removes(StatusCode::Active, false), 2, "the spec names the route of the requester");
+    assert_eq!(removes(StatusCode::PendingAcceptance, true), 3);
+    assert_eq!(removes(StatusCode::PendingAcceptance, false), 1);
 }
 
 #[test]

@@ -126,3 +126,27 @@ fn unreadable_route_tables_block_a_deletion_only_while_routes_are_recorded() {
     case.recorded.routes.clear();
     assert_eq!(case.summary(), "delete pcx-1");
 }
+
+#[test]
+fn only_the_routes_through_ended_connections_are_removed() {
+    let other = |id: &str, code| Connection { id: id.into(), ..connection(code) };
+    let mut case = with_routes(Case::with(StatusCode::PendingAcceptance), "pcx-0");
+    case.spec.acceptance = Acceptance::Manual;
+    case.observed.earlier =
+        vec![other("pcx-0", StatusCode::Deleted).into(), other("pcx-9", StatusCode::Deleting).into()];
+    let shown = |destination: &str, id: &str| Route {
+        destination: destination.parse().unwrap(),
+        target: Target::Peering(id.into()),
+        is_blackhole: true,
+    };
+    let table = RouteTable {
+        id: "rtb-requester".into(),
+        vpc_id: "vpc-11111111".into(),
+        routes: vec![shown("10.2.0.0/16", "pcx-0"), shown("10.3.0.0/16", "pcx-9")],
+        ..RouteTable::default()
+    };
+    case.observed.tables = [(Side::Requester, Ok(Arc::new([table].into_iter().collect())))].into();
+    case.recorded.routes =
+        [route(Side::Requester, "10.2.0.0/16", "pcx-0"), route(Side::Requester, "10.3.0.0/16", "pcx-9")].into();
+    assert_eq!(case.summary(), "requester: delete the route to 10.2.0.0/16 through pcx-0 in rtb-requester");
+}

@@ -67,3 +67,39 @@ fn routes_are_added_and_replaced_only_with_a_permission_and_removed_without_one(
         assert_eq!(case.summary(), expected, "{name}, without allowRoutes");
     }
 }
+
+#[test]
+fn a_route_of_the_spec_is_removed_before_the_peering_also_without_a_record() {
+    let mut case = case(Some(Target::Peering("pcx-1".into()))).deleted();
+    assert_eq!(case.summary(), "requester: delete the route to 10.2.0.0/16 through pcx-1 in rtb-1");
+    // A connection that was never active has no route of the operator.
+    case.observed.recorded.as_mut().map(Arc::make_mut).unwrap().code = StatusCode::PendingAcceptance;
+    assert_eq!(case.summary(), "delete pcx-1");
+}
+
+#[test]
+fn a_block_that_an_accepter_without_an_identity_adds_later_gets_no_route_unless_the_spec_names_it() {
+    let routed = |change: fn(&mut Case)| {
+        let mut case = case(None);
+        let shown = case.observed.recorded.as_mut().map(Arc::make_mut).unwrap();
+        shown.accepter.cidr_block_set = vec![crate::api::CidrBlock { cidr_block: "10.3.0.0/16".into() }];
+        case.observed.accepter = AccepterView::Nobody;
+        case.recorded.accepted_cidr_blocks = Some(vec![BLOCK.into()]);
+        change(&mut case);
+        match case.decide() {
+            Plan::Act(Step::Upkeep { step: UpkeepStep::RecordRoutes { routes }, .. }) => {
+                routes.iter().map(|route| route.destination().to_owned()).collect::<Vec<_>>().join(" ")
+            }
+            plan => panic!("{plan:?}"),
+        }
+    };
+    assert_eq!(routed(|_| {}), BLOCK);
+    let name = |case: &mut Case| {
+        let routes = case.spec.requester.routes.as_mut().unwrap();
+        routes.destination_cidr_blocks = vec!["10.3.0.0/16".into()];
+    };
+    assert_eq!(routed(name), "10.3.0.0/16");
+    let both = "10.2.0.0/16 10.3.0.0/16";
+    assert_eq!(routed(|case| case.recorded.accepted_cidr_blocks = None), both, "these are the first blocks");
+    assert_eq!(routed(|case| case.observed.accepter = AccepterView::Same), both, "the operator acts for both ends");
+}
