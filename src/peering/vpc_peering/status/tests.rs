@@ -50,6 +50,8 @@ fn the_history_keeps_the_last_five() {
     let ids: Vec<_> = status.history.iter().map(|ended| ended.vpc_peering_connection_id.as_str()).collect();
     assert_eq!(ids, ["pcx-3", "pcx-4", "pcx-5", "pcx-6", "pcx-7"]);
     assert_eq!((status.recreations, &status.vpc_peering_connection_id, &status.status), (Some(7), &None, &None));
+    retire(&mut status, "pcx-8", "expired", 0, NOW);
+    assert_eq!(status.recreations, None, "a person has asked for the next request");
 }
 
 #[test]

@@ -185,11 +185,13 @@ fn a_request_records_its_intent_and_the_tags_of_the_spec() {
     case.spec.tags = vec![crate::api::Tag { key: "Name".into(), value: "x".into() }];
     let status = case.ask(|desired| {
         let request = desired.request(&AccepterView::Same);
-        requested(desired, request.tags.iter(), NOW)
+        requested(Desired { reconcile_at: Some("now"), ..desired }, request.tags.iter(), NOW)
     });
     assert_eq!(status.creation_started_at, Some(to_the_second(NOW)));
     assert_eq!(status.managed_tags, managed(&[("Name", "x")]).into_iter().collect::<Vec<_>>());
     assert!(status.ends.is_some() && find(&status.conditions, ConditionType::Ready).is_some());
+    let answered = status.last_handled_reconcile_at.as_deref();
+    assert_eq!(answered, Some("now"), "a person who asks for a request gets one");
 }
 
 #[test]
