@@ -160,3 +160,20 @@ fn an_observed_peering_has_no_condition_of_its_options_and_routes() {
         }
     }
 }
+
+#[test]
+fn attributes_that_no_end_needs_are_left_alone() {
+    for (requester, accepter) in [(None, options(None, true)), (options(Some(false), true), options(None, true))] {
+        let mut case = case(OFF, OFF);
+        (case.spec.requester.options, case.spec.accepter.options) = (requester, accepter);
+        assert_eq!(case.summary(), "settled");
+        case.observed.accepter = AccepterView::Nobody;
+        assert_eq!(case.summary(), "settled", "the spec asks for no change at the accepter's end");
+    }
+    // The requester needs the attributes, and the accepter's end leaves them to its owner.
+    let mut case = case(ON, ON);
+    set(&mut case);
+    case.spec.accepter.options = options(None, false);
+    case.observed.accepter = AccepterView::Nobody;
+    assert_eq!(case.summary(), "settled");
+}

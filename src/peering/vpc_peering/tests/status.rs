@@ -210,3 +210,19 @@ fn the_last_answer_to_a_dry_run_replaces_the_earlier_one() {
     assert!(!Recorded::of(Some(&refused), Some(1)).dry_run_succeeded);
     assert!(!Recorded::of(Some(&succeeded), Some(2)).dry_run_succeeded, "the spec has changed since");
 }
+
+#[test]
+fn options_and_routes_have_conditions_only_if_the_spec_asks_for_them() {
+    let mut case = Case::with(StatusCode::Active);
+    assert_eq!(types(&written(&case, &owned())), ["Ready"]);
+    let allow = SideOptions { allow_dns_resolution_from_remote_vpc: Some(false), ..SideOptions::default() };
+    case.spec.requester.options = Some(allow);
+    assert_eq!(types(&written(&case, &owned())), ["Ready", "OptionsSynced"]);
+    // They wait for an active connection.
+    for (code, expected) in [("provisioning", "waiting for the peering"), ("deleted", "pcx-1 no longer exists")] {
+        case.observed.recorded = Some(connection(code.into()).into());
+        let status = written(&case, &owned());
+        let options = find(&status.conditions, ConditionType::OptionsSynced).unwrap();
+        assert!(options.status == "False" && options.message.contains(expected), "{code}: {options:?}");
+    }
+}

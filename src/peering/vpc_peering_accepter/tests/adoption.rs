@@ -81,6 +81,16 @@ fn an_active_connection_is_adopted_only_if_the_spec_asks_and_its_lists_allow_it(
 }
 
 #[test]
+fn a_connection_that_is_not_adopted_says_why() {
+    let message = |adopt| adopting(active(&["10.1.0.0/16"]), adopt).described().connections[0].message.clone();
+    assert!(message(None).is_some_and(|message| message.contains("leaves it alone")));
+    let mut older = adopting(active(&["10.1.0.0/16"]), matching());
+    older.spec.accept.clear();
+    let message = older.described().connections[0].message.clone();
+    assert!(message.is_some_and(|message| message.contains("no entry of spec.accept")));
+}
+
+#[test]
 fn an_id_that_cannot_be_adopted_is_named_with_its_field() {
     let another = Owner { name: "another".into(), uid: "another".into(), ..owner() };
     let foreign: [(&str, Reason, &str, fn(&mut Connection, &Owner)); 6] = [
@@ -122,6 +132,7 @@ fn an_id_that_cannot_be_adopted_is_named_with_its_field() {
         case.spec.accept.clear();
         let Plan::Wait { reason: found, message, .. } = case.plan() else { panic!("{code}: {:?}", case.plan()) };
         assert!(found == reason && message.contains("pcx-1"), "{code}: {message}");
+        assert!(!message.contains("ended"), "{code}: {message}");
     }
 }
 

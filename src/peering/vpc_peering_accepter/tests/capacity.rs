@@ -87,3 +87,33 @@ fn five_destinations_without_a_requester_are_listed_and_the_others_counted() {
     assert!(!reported(5).contains("more"), "{}", reported(5));
     assert!(reported(7).contains("10.104.0.0/16, and 2 more"), "{}", reported(7));
 }
+
+#[test]
+fn more_tags_than_ec2_allows_block_requests_and_later_changes() {
+    let tags = |count| {
+        let tag = |number| crate::api::Tag { key: format!("key-{number}"), value: String::new() };
+        (0..count).map(tag).collect::<Vec<_>>()
+    };
+    for shown in [pending("pcx-1"), connection("pcx-1", StatusCode::Active)] {
+        let mut case = Case::new([shown.clone()]);
+        if shown.code == StatusCode::Active {
+            case = case.accepted("pcx-1");
+        }
+        case.spec.tags = tags(46);
+        assert!(case.step().is_some(), "50 tags: {:?}", case.plan());
+        case.spec.tags = tags(47);
+        let Plan::Stalled { reason: Reason::InvalidRequest, message, .. } = case.plan() else {
+            panic!("{:?}", case.plan())
+        };
+        assert!(message.contains("51") && message.contains("47 of spec.tags"), "{message}");
+    }
+}
+
+#[test]
+fn dns_attributes_are_turned_on_only_for_an_option_that_needs_them() {
+    let mut case = Case::new([connection("pcx-1", StatusCode::Active)]).accepted("pcx-1");
+    case.spec.options =
+        Some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(false), manage_dns_attributes: true });
+    case.observed.dns = Some(Ok(DnsAttributes { support: true, hostnames: false }));
+    assert!(matches!(case.plan(), Plan::Settled { .. }), "{:?}", case.plan());
+}
