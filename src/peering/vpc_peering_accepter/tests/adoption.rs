@@ -159,6 +159,12 @@ fn adoption_needs_a_permission_and_no_other_claim() {
         assert_eq!(stalled(forbid, adopt.clone()), Answer::Stalled(Reason::ActionNotAllowed));
         assert_eq!(stalled(older, adopt), Answer::Stalled(Reason::ConnectionNotOwned));
     }
+    for (adopt, opening) in [(by_id(&["pcx-1"]), "spec.adopt.connectionIds: pcx-1 "), (matching(), "spec.adopt: ")] {
+        let mut case = adopting(active(&["10.1.0.0/16"]), adopt);
+        forbid(&mut case);
+        let Plan::Stalled { message, .. } = case.plan() else { panic!("{:?}", case.plan()) };
+        assert!(message.starts_with(opening) && message.contains("allowAdoption"), "{message}");
+    }
     assert_eq!(stalled(claim, by_id(&["pcx-1"])), Answer::Stalled(Reason::ConnectionNotOwned));
     assert_eq!(stalled(claim, matching()), Answer::Ignored);
     assert_eq!(stalled(peer, by_id(&["pcx-1"])), Answer::Stalled(Reason::PeerNotAllowed));
