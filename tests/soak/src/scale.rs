@@ -35,7 +35,7 @@ impl Scale {
         let secs = |long, short| Duration::from_secs(if is_long { long } else { short });
         Self {
             resources: (seconds as usize / 18).clamp(20, 200),
-            calm_from: (seconds / PHASE / 2).max(4) as usize,
+            calm_from: (seconds / PHASE / 2).max(2) as usize,
             storm: secs(60, 15),
             poll: secs(2, 1),
             bound: secs(300, 120),
