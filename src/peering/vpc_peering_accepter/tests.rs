@@ -15,14 +15,13 @@ use super::assessment::Assessment;
 use super::decide::{assess, blocked};
 use super::rules::{self, Rule};
 use super::state::{Desired, Observation, Recorded};
-use super::status::{describe, record_acceptance, report_blocked};
+use super::status::{describe, record_acceptance};
 use super::step::Step;
 use crate::api::{
     AcceptedRequests, AccepterDecision, AllowedCidrBlocks, AllowedRegions, AllowedVpcs, CidrBlock, ConditionType,
     DeletionPolicy, DeniedRequests, ManagedRoute, PeeringOptions, Reason, RouteTableSelector, Routes, Side,
     SideOptions, VpcInfo, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus,
 };
-use crate::peering::conditions::{condition, find};
 use crate::peering::connection::Tags;
 use crate::peering::dns::{DnsAttribute, DnsAttributes};
 use crate::peering::plan::{self, Aspect, Refusal, Unseen};
@@ -657,22 +656,6 @@ fn options_and_routes_are_pending_until_the_connection_is_active() {
         case.deleted = true;
         assert!(case.assess().aspects.is_empty(), "the options and routes end with the resource");
     }
-}
-
-#[test]
-fn a_deletion_ends_the_conditions_of_options_and_routes() {
-    let kinds = [ConditionType::OptionsSynced, ConditionType::RoutesReady, ConditionType::AtCapacity];
-    let known = |kind| condition(kind, "True", Reason::Synced, "as the spec asks", 1, Timestamp::UNIX_EPOCH);
-    let previous = VpcPeeringAccepterStatus { conditions: kinds.map(known).to_vec(), ..Default::default() };
-    let spec = Case::new([]).spec;
-    let refused = Readiness::working(Reason::Unauthorized, "DeleteTags".to_owned());
-    let shown = |deleted| {
-        let goal = Goal { spec: &spec, deletion_policy: DeletionPolicy::Delete, deleted, generation: 1 };
-        let status = report_blocked(&goal, Some(&previous), &refused, None, Timestamp::UNIX_EPOCH);
-        kinds.map(|kind| find(&status.conditions, kind).is_some())
-    };
-    assert_eq!(shown(false), [true, true, true]);
-    assert_eq!(shown(true), [false, false, true]);
 }
 
 #[test]

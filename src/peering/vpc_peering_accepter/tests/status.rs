@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::api::ManagedTag;
+use crate::peering::conditions::{condition, find};
 use crate::peering::vpc_peering_accepter::decide::decide;
-use crate::peering::vpc_peering_accepter::status::{record_adoption, recorded_step};
+use crate::peering::vpc_peering_accepter::status::{record_adoption, recorded_step, report_blocked};
 
 /// A connection whose requester has these CIDR blocks.
 fn with_blocks(id: &str, code: StatusCode, blocks: &[&str]) -> Connection {
@@ -130,4 +131,20 @@ fn the_record_of_an_adoption_has_the_time_and_the_blocks() {
     let record = &case.status.connections[0];
     assert!(record.adopted_at.is_some() && record.accepted_at.is_none());
     assert_eq!(record.accepted_cidr_blocks, ["10.1.0.0/16"]);
+}
+
+#[test]
+fn a_deletion_ends_the_conditions_of_options_and_routes() {
+    let kinds = [ConditionType::OptionsSynced, ConditionType::RoutesReady, ConditionType::AtCapacity];
+    let known = |kind| condition(kind, "True", Reason::Synced, "as the spec asks", 1, Timestamp::UNIX_EPOCH);
+    let previous = VpcPeeringAccepterStatus { conditions: kinds.map(known).to_vec(), ..Default::default() };
+    let spec = Case::new([]).spec;
+    let refused = Readiness::working(Reason::Unauthorized, "DeleteTags".to_owned());
+    let shown = |deleted| {
+        let goal = Goal { spec: &spec, deletion_policy: DeletionPolicy::Delete, deleted, generation: 1 };
+        let status = report_blocked(&goal, Some(&previous), &refused, None, Timestamp::UNIX_EPOCH);
+        kinds.map(|kind| find(&status.conditions, kind).is_some())
+    };
+    assert_eq!(shown(false), [true, true, true]);
+    assert_eq!(shown(true), [false, false, true]);
 }
