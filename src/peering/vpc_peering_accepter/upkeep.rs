@@ -195,8 +195,7 @@ pub(super) fn withdraw_routes(
 ) -> Option<ConnectionAspect> {
     let has_record = !recorded.routes_through(id).0.is_empty();
     let is_active = connection.is_some_and(|(_, connection)| connection.code == StatusCode::Active);
-    let may_have_routes = has_record || (is_active && desired.spec.routes.is_some());
-    if !may_have_routes {
+    if !has_record && !is_active {
         return None;
     }
     let inputs = Inputs { desired, recorded, observed, id, live: connection };
