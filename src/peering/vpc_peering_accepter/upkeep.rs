@@ -220,7 +220,7 @@ pub(super) fn withdrawn_routes(
 ) -> Vec<ManagedRoute> {
     let (through_this, _) = recorded.routes_through(id);
     let is_active = live.is_some_and(|(_, connection)| connection.code == StatusCode::Active);
-    if through_this.is_empty() && !(is_active && desired.spec.routes.is_some()) {
+    if through_this.is_empty() && !is_active {
         return Vec::new();
     }
     let inputs = Inputs { desired, recorded, observed, id, live };

@@ -106,6 +106,8 @@ fn the_summary_names_what_the_deletion_removes_and_what_stays() {
     case.observed.connections.get_mut("pcx-1").map(Arc::make_mut).expect("a connection").code =
         StatusCode::Provisioning;
     assert_eq!(deletion(&case), summary(&[of_tags], &[stays]));
+    case.status.routes = vec![route("pcx-1")];
+    assert_eq!(deletion(&case), summary(&[of_routes, of_tags], &[stays]));
     assert_eq!(deletion(&Case::new([pending("pcx-1")])), None);
 }
 
