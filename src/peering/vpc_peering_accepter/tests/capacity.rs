@@ -26,14 +26,16 @@ fn ended_connections_and_those_of_others_take_no_room() {
 fn a_settled_resource_counts_its_active_connections_and_the_pending_requests() {
     let foreign = Connection { tags: tags([(Owner::UID, "somebody")]), ..connection("pcx-3", StatusCode::Active) };
     let other = AcceptedRequests { owner_id: OURS.into(), ..any_of(THEIRS) };
-    let mut case = Case::new([connection("pcx-1", StatusCode::Active), connection("pcx-2", StatusCode::Deleted)])
-        .accepted("pcx-1")
-        .accepted("pcx-2");
+    let active = ["pcx-0", "pcx-1"].map(|id| connection(id, StatusCode::Active));
+    let mut case = Case::new(active.into_iter().chain([connection("pcx-2", StatusCode::Deleted)]));
+    for id in ["pcx-0", "pcx-1", "pcx-2"] {
+        case = case.accepted(id);
+    }
     case.observed.connections.insert("pcx-3".into(), foreign.into());
-    assert_eq!(message(&case), "1 accepted and active, 0 pending");
+    assert_eq!(message(&case), "2 accepted and active, 0 pending");
     case.spec.accept = vec![other];
     case.observed.connections.insert("pcx-4".into(), pending("pcx-4").into());
-    assert_eq!(message(&case), "1 accepted and active, 1 pending");
+    assert_eq!(message(&case), "2 accepted and active, 1 pending");
 }
 
 #[test]
