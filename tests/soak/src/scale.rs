@@ -13,6 +13,9 @@ pub struct Scale {
     pub calm_from: usize,
     /// The time of one storm.
     pub storm: Duration,
+    /// The duration of the Lease, which is how long a killed leader delays the other replica. In a long run, some failed
+    /// renewals do not end a leader, so that its memory can be observed for long.
+    pub lease: Duration,
     /// The operator's poll interval.
     pub poll: Duration,
     /// The maximum time until all resources are as expected.
@@ -37,6 +40,7 @@ impl Scale {
             resources: (seconds as usize / 18).clamp(20, 200),
             calm_from: (seconds / PHASE / 2).max(2) as usize,
             storm: secs(60, 15),
+            lease: secs(15, 6),
             poll: secs(2, 1),
             bound: secs(300, 120),
             nudge: secs(20, 8),

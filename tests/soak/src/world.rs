@@ -23,8 +23,6 @@ use crate::resources::{ACCOUNTS, LEFT, NAMESPACES, OTHER_REGION, OWN, REGION, RI
 use crate::scale::Scale;
 use crate::snapshot::{Peering, Snapshot};
 
-/// The duration of the Lease, which is how long a killed leader delays the other replica.
-const LEASE: &str = "6s";
 /// The operator's consistency window. Longer than any stale listing.
 const WINDOW: &str = "5s";
 
@@ -79,7 +77,7 @@ impl World {
             .with("OWN_CREDENTIALS_NAMESPACES", "team-a,doomed")
             .with("LEADER_ELECTION", "true")
             .with("LEASE_NAMESPACE", "vpc-peering-system")
-            .with("LEASE_DURATION", LEASE)
+            .with("LEASE_DURATION", &format!("{}s", scale.lease.as_secs()))
             .with("LOG_LEVEL", "info");
         let replicas = ["first", "second"].map(|name| operator.clone().with("POD_NAME", name).with_log(name));
         let replicas = Replicas::start(replicas.to_vec(), started, scale.sampling).await?;
