@@ -121,7 +121,7 @@ pub async fn a_crowd_of_one_namespace_delays_no_other(world: World) -> Result<()
     let ready = async || -> Result<usize> {
         Ok(crowd.list(&ListParams::default()).await?.items.iter().filter(|object| is_ready(object)).count())
     };
-    eventually("the crowd is being worked on", LIMIT, async || {
+    eventually("the crowd is being worked on", LIMIT * 5, async || {
         let served = ready().await?;
         ensure!(served > 0, "none of the crowd is ready");
         Ok(())
