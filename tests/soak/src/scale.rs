@@ -38,7 +38,7 @@ impl Scale {
         let secs = |long, short| Duration::from_secs(if is_long { long } else { short });
         Self {
             resources: (seconds as usize / 18).clamp(20, 200),
-            calm_from: (seconds / PHASE / 2).max(2) as usize,
+            calm_from: (seconds / PHASE / 2).max(4) as usize,
             storm: secs(60, 15),
             lease: secs(15, 6),
             poll: secs(2, 1),
