@@ -199,7 +199,8 @@ impl World {
         Ok(objects)
     }
 
-    /// The identities that the operator has not verified since the last fault, with their conditions.
+    /// The identities that the operator has not verified since the last fault, with their conditions. It checks each again
+    /// within a minute.
     pub async fn unverified_identities(&self) -> Result<Vec<(String, String)>> {
         let mut unverified = Vec::new();
         for object in self.objects_of("AwsIdentity").await? {
@@ -207,14 +208,6 @@ impl World {
             unverified.extend(unverified_identity(&serde_json::to_value(&object)?).map(|ready| (name, ready)));
         }
         Ok(unverified)
-    }
-
-    /// Asks for a check of an identity, which otherwise follows within a minute.
-    pub async fn nudge_identity(&self, name: &str) -> Result<()> {
-        let api = Api::<DynamicObject>::all_with(self.admin.clone(), &api_resource("AwsIdentity"));
-        let patch = json!({"metadata": {"annotations": {"soak": format!("{:.3}", self.now())}}});
-        api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
-        Ok(())
     }
 
     /// The resource version of every object of this project.

@@ -54,9 +54,6 @@ impl Run {
                 nudged = Instant::now();
                 progress(start.elapsed(), &different);
                 self.nudge(&different).await;
-                for (name, _) in &identities {
-                    _ = self.world.nudge_identity(name).await;
-                }
             }
             tokio::time::sleep(INTERVAL).await;
         };
