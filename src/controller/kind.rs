@@ -20,11 +20,11 @@ use super::context::Context;
 use super::identity_grants::Grant;
 use super::quota_room::Demand;
 use super::state::ReconcileState;
-use crate::api::{FINALIZER, RECONCILE_AT, Side, VpcReference};
+use crate::api::{DeletionPolicy, FINALIZER, RECONCILE_AT, Side, VpcReference};
 use crate::aws::{Account, AwsError};
 use crate::peering::conditions;
 use crate::peering::plan::{Decision, Plan, Step};
-use crate::peering::{Blocker, Owner, Readiness};
+use crate::peering::{Blocker, Goal, Owner, Readiness};
 
 /// A kind that the operator reconciles. [`reconcile`](super::reconcile) calls these methods in order.
 pub(crate) trait Kind:
@@ -165,6 +165,21 @@ pub(super) fn owner(context: &Context, object: &impl Kind) -> Owner {
         namespace: meta.namespace.clone().unwrap_or_default(),
         name: meta.name.clone().unwrap_or_default(),
         uid: meta.uid.clone().unwrap_or_default(),
+    }
+}
+
+/// The parts of an object that its status answers.
+pub(super) fn goal<'a, S>(
+    context: &Context,
+    object: &impl Kind,
+    spec: &'a S,
+    deletion_policy: Option<DeletionPolicy>,
+) -> Goal<'a, S> {
+    Goal {
+        spec,
+        deletion_policy: context.defaults.deletion_policy(deletion_policy),
+        deleted: is_deleted(object),
+        generation: object.meta().generation.unwrap_or_default(),
     }
 }
 

@@ -19,7 +19,7 @@ use super::blocked::Blocked;
 use super::cache::Cache;
 use super::context::Context;
 use super::index::By;
-use super::kind::{Kind, Look, Outcome, Status, has_finalizer, is_deleted, owner, with_state};
+use super::kind::{self, Kind, Look, Outcome, Status, has_finalizer, owner, with_state};
 use super::quota_room::Demand;
 use crate::api::{Side, VpcPeering, VpcPeeringSpec, VpcPeeringStatus, VpcReference};
 use crate::aws::Filters;
@@ -153,12 +153,7 @@ impl Status for VpcPeeringStatus {
 
 /// The parts of the object that its status answers.
 fn goal<'a>(context: &Context, object: &'a VpcPeering) -> Goal<'a, VpcPeeringSpec> {
-    Goal {
-        spec: &object.spec,
-        deletion_policy: context.defaults.deletion_policy(object.spec.deletion_policy),
-        deleted: is_deleted(object),
-        generation: object.metadata.generation.unwrap_or_default(),
-    }
+    kind::goal(context, object, &object.spec, object.spec.deletion_policy)
 }
 
 fn recorded(object: &VpcPeering) -> Recorded {

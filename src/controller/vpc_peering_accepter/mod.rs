@@ -13,7 +13,7 @@ use self::resolve::Accepter;
 use super::blocked::Blocked;
 use super::cache::Cache;
 use super::context::Context;
-use super::kind::{Kind, Look, Outcome, Status, has_finalizer, is_deleted, owner};
+use super::kind::{self, Kind, Look, Outcome, Status, has_finalizer, owner};
 use crate::api::{VpcPeeringAccepter, VpcPeeringAccepterSpec, VpcPeeringAccepterStatus, VpcReference};
 use crate::peering::plan::Decision;
 use crate::peering::vpc_peering_accepter::{self, Observation, Recorded, Step};
@@ -102,10 +102,5 @@ impl Status for VpcPeeringAccepterStatus {
 
 /// The parts of the object that its status answers.
 fn goal<'a>(context: &Context, object: &'a VpcPeeringAccepter) -> Goal<'a, VpcPeeringAccepterSpec> {
-    Goal {
-        spec: &object.spec,
-        deletion_policy: context.defaults.deletion_policy(object.spec.deletion_policy),
-        deleted: is_deleted(object),
-        generation: object.metadata.generation.unwrap_or_default(),
-    }
+    kind::goal(context, object, &object.spec, object.spec.deletion_policy)
 }
