@@ -1,5 +1,6 @@
 //! Plain data for the tests of the domain.
 
+use super::authority::{Authority, Ownership};
 use super::connection::{Connection, StatusCode, Tags};
 use super::defaults::Defaults;
 use super::endpoints::{Endpoint, Endpoints};
@@ -86,4 +87,16 @@ pub fn permissions() -> Permissions {
 pub fn ends() -> Endpoints {
     let end = |vpc: &str| Endpoint { vpc_id: vpc.into(), region: "eu-central-1".into(), owner_id: None };
     Endpoints { requester: end("vpc-11111111"), accepter: end("vpc-22222222") }
+}
+
+/// The authority of a `VpcPeering` over its connections.
+pub(crate) fn authority<'a>(owner: &'a Owner, ends: &'a Endpoints, permissions: &'a Permissions) -> Authority<'a> {
+    Authority {
+        owner,
+        ownership: Ownership::Peering,
+        requester: Some(&ends.requester),
+        accepter: &ends.accepter,
+        permissions,
+        is_cluster_unique: true,
+    }
 }

@@ -23,7 +23,7 @@ use crate::peering::preflight::Preflight;
 use crate::peering::routes::{Destination, Route, RouteAnswers, RouteChange, RouteTable, RouteTables, Target};
 use crate::peering::settings::Settings;
 use crate::peering::snapshot::Snapshot;
-use crate::peering::testing::{another_owner, connection, ends, every_code, owner, permissions, spec, tags};
+use crate::peering::testing::{another_owner, authority, connection, ends, every_code, owner, permissions, spec, tags};
 use crate::peering::upkeep::UpkeepStep;
 use crate::peering::vpc_peering::{AccepterView, Desired, Recorded, Step, decide, view};
 use crate::peering::vpc_peering_accepter;
@@ -507,14 +507,7 @@ fn clusters_with_the_same_id_do_not_take_over_connections_of_each_other() {
 #[test]
 fn messages_do_not_name_resources_of_other_namespaces() {
     let (owner, ends, permissions) = (owner(), ends(), permissions());
-    let authority = Authority {
-        owner: &owner,
-        ownership: Ownership::Peering,
-        requester: Some(&ends.requester),
-        accepter: &ends.accepter,
-        permissions: &permissions,
-        is_cluster_unique: true,
-    };
+    let authority = authority(&owner, &ends, &permissions);
     let theirs = Owner { namespace: "secret".into(), name: "merger".into(), uid: "their-uid".into(), ..owner.clone() };
     let connection = Connection { tags: tags(&theirs), ..connection(StatusCode::Active) };
     let message = authority.not_owned(&connection);

@@ -63,7 +63,6 @@ pub(crate) fn remove(target: &Authorized, keys: BTreeSet<String>) -> Option<Upke
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peering::authority::Ownership;
     use crate::peering::connection::StatusCode;
     use crate::peering::testing;
 
@@ -107,14 +106,7 @@ mod tests {
     #[test]
     fn ownership_tags_are_removed_only_if_they_name_the_resource_or_its_predecessor() {
         let (owner, ends, permissions) = (testing::owner(), testing::ends(), testing::permissions());
-        let authority = Authority {
-            owner: &owner,
-            ownership: Ownership::Peering,
-            requester: Some(&ends.requester),
-            accepter: &ends.accepter,
-            permissions: &permissions,
-            is_cluster_unique: true,
-        };
+        let authority = testing::authority(&owner, &ends, &permissions);
         let keys = |tags, takes_orphans| {
             let shown = Connection { tags, ..testing::connection(StatusCode::Active) };
             ownership_keys(&authority, &shown, takes_orphans).len()
