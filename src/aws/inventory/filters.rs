@@ -31,6 +31,18 @@ impl Filters {
         }
     }
 
+    /// Adds the other filters, unless all together might need more than this number of EC2 calls. Returns whether it did.
+    pub fn extend_within(&mut self, others: &Self, calls: usize) -> bool {
+        let count = |filters: &Self, name| filters.0.get(name).map_or(0, BTreeSet::len);
+        let names: BTreeSet<_> = self.0.keys().chain(others.0.keys()).collect();
+        let most = names.into_iter().map(|name| (count(self, name) + count(others, name)).div_ceil(MAX_FILTER_VALUES));
+        let fits = most.sum::<usize>() <= calls;
+        if fits {
+            self.extend(others);
+        }
+        fits
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -120,6 +132,19 @@ mod tests {
         assert_eq!((filters.call_count(), sizes), (3, vec![MAX_FILTER_VALUES, 1, 1]));
         assert!(filters.matches(|name| (name == "b").then_some("0")));
         assert!(!filters.matches(|name| (name == "b").then_some("1")));
+    }
+
+    #[test]
+    fn filters_are_added_as_long_as_they_need_few_calls() {
+        let values = |name, numbers: std::ops::Range<usize>| numbers.map(|number| (name, number.to_string())).collect();
+        let mut filters = Filters::default();
+        assert!(filters.extend_within(&values("a", 0..MAX_FILTER_VALUES), 2));
+        assert!(filters.extend_within(&values("b", 0..2), 2));
+        let before = filters.clone();
+        assert!(!filters.extend_within(&values("a", 300..301), 2) && !filters.extend_within(&values("c", 0..1), 2));
+        assert_eq!(filters, before);
+        assert!(filters.extend_within(&values("a", 300..301), 3));
+        assert_eq!(filters.call_count(), 3);
     }
 
     #[test]

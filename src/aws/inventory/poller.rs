@@ -1,5 +1,6 @@
 //! The task that polls one region. It lists everything at an interval. Between complete listings it polls only what
-//! pending queries and transient items need, if that takes fewer calls.
+//! pending queries and transient items need, if that takes fewer calls. If it takes more, partial polls serve the newest
+//! queries meanwhile, so that a single resource does not wait for the listing that a crowd needs.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +18,10 @@ use super::interval::{NextPoll, PollInterval};
 use super::view::{Listing, Page, PageTokens, View, all_pages};
 use crate::aws::ec2::Ec2;
 use crate::aws::error::AwsError;
+
+/// Maximum calls of a partial poll while a complete listing needs fewer calls than everything that is pending. A newly
+/// created resource asks by IDs of connections and of VPCs, which are two filters.
+const NEWEST_CALLS: usize = 2;
 
 /// Receives the key of each changed item: see [`View::changes_since`]. It must not block.
 pub type ChangeListener = Arc<dyn Fn(String) + Send + Sync>;
@@ -161,7 +166,7 @@ impl<V: View> Poller<V> {
         }
     }
 
-    /// The next poll and its time. `None` if the ongoing listing will answer everything that is pending.
+    /// The next poll and its time. `None` if there is none before the end of the ongoing listing.
     fn next_poll(&self) -> Option<(Instant, Poll)> {
         let needed_at = |next: NextPoll| match (self.pending.is_empty(), self.has_transient) {
             (false, _) => Some(next.earliest),
@@ -170,16 +175,45 @@ impl<V: View> Poller<V> {
         };
         // After a failure the known items may be outdated.
         let is_known = self.published.borrow().as_ref().is_some_and(|listing| listing.outcome.is_ok());
-        let needs_complete = self.needs_complete || !is_known;
-        let is_partial_cheaper = || self.filters.call_count() < page_count::<V>(&self.known);
-        match needed_at(self.partial.next).filter(|_| !needs_complete && is_partial_cheaper()) {
-            Some(time) if self.ongoing.is_some() || time < self.complete_due => Some((time, Poll::Partial)),
+        let is_sufficient = !self.needs_complete && self.is_partial_cheaper();
+        let is_useful = is_known && (is_sufficient || self.newest().next().is_some());
+        let partial = needed_at(self.partial.next).filter(|_| is_useful);
+        let complete_at = match needed_at(self.complete.next).filter(|_| !(is_known && is_sufficient)) {
+            Some(time) => time.min(self.complete_due),
+            None => self.complete_due,
+        };
+        match partial {
+            Some(time) if self.ongoing.is_some() || time < complete_at => Some((time, Poll::Partial)),
             _ if self.ongoing.is_some() => None,
-            _ => {
-                let needed_at = needed_at(self.complete.next).unwrap_or(self.complete_due);
-                Some((needed_at.min(self.complete_due), Poll::Complete))
+            _ => Some((complete_at, Poll::Complete)),
+        }
+    }
+
+    /// Whether a partial poll of everything that is pending or transient takes fewer calls than a complete listing.
+    fn is_partial_cheaper(&self) -> bool {
+        self.filters.call_count() < page_count::<V>(&self.known)
+    }
+
+    /// The filters of the pending queries that a partial poll can answer with fewer calls than a complete listing takes,
+    /// from the newest to the oldest.
+    fn newest(&self) -> impl Iterator<Item = &Filters> {
+        let queries = if page_count::<V>(&self.known) > NEWEST_CALLS { self.pending.as_slice() } else { &[] };
+        let filters = queries.iter().rev().filter_map(|query| query.filters.as_ref());
+        filters.filter(|filters| filters.call_count() <= NEWEST_CALLS)
+    }
+
+    /// The filters of the next partial poll.
+    fn partial_filters(&self) -> Filters {
+        if !self.needs_complete && self.is_partial_cheaper() {
+            return self.filters.clone();
+        }
+        let mut newest = Filters::default();
+        for filters in self.newest() {
+            if !newest.extend_within(filters, NEWEST_CALLS) {
+                break;
             }
         }
+        newest
     }
 
     fn start_complete(&mut self) -> InFlight<PageOutcome<V>> {
@@ -199,7 +233,7 @@ impl<V: View> Poller<V> {
     fn start_partial(&mut self) -> InFlight<PartialOutcome<V>> {
         let began = Instant::now();
         self.partial.interval.begins(began);
-        let (ec2, region, filters) = (Arc::clone(&self.ec2), self.region.clone(), self.filters.clone());
+        let (ec2, region, filters) = (Arc::clone(&self.ec2), self.region.clone(), self.partial_filters());
         async move {
             let found = poll_filters::<V>(&ec2, &region, &filters).await;
             (began, filters, found)
@@ -262,7 +296,7 @@ impl<V: View> Poller<V> {
         self.last_complete = Some(began);
         self.query_times.forget_before(began);
         self.complete_due = began + self.settings.interval;
-        self.publish(began, items);
+        self.publish(began, None, items);
         None
     }
 
@@ -275,23 +309,32 @@ impl<V: View> Poller<V> {
         let mut items: Vec<_> = self.known.items().cloned().collect();
         result.apply(&mut items);
         self.query_times.record(&result.filters, began);
+        let calls = result.filters.call_count();
         if let Some(listing) = &mut self.ongoing {
             listing.merge(result);
         }
-        self.publish(began, items);
+        self.publish(began, Some(calls), items);
     }
 
-    fn publish(&mut self, began: Instant, items: Vec<Arc<V::Item>>) {
+    /// Publishes the items after a poll. `partial` is the number of its calls, unless it was a complete listing.
+    fn publish(&mut self, began: Instant, partial: Option<usize>, items: Vec<Arc<V::Item>>) {
         let view: V = items.into_iter().collect();
         let changes = view.changes_since(&self.known);
         let transient = view.transient(&self.settings.cluster);
         self.failures = backoff(self.settings.interval);
         self.has_transient = !transient.is_empty();
         self.known = Arc::new(view);
-        let calls = [page_count::<V>(&self.known), self.filters.call_count()];
-        for (schedule, calls) in [&mut self.complete, &mut self.partial].into_iter().zip(calls) {
+        let after = |schedule: &mut Schedule, calls: usize| {
             let calls = u32::try_from(calls).unwrap_or(u32::MAX);
-            schedule.next = schedule.interval.after_poll(began, calls, !changes.is_empty(), self.has_transient);
+            schedule.interval.after_poll(began, calls, !changes.is_empty(), self.has_transient)
+        };
+        let complete = after(&mut self.complete, page_count::<V>(&self.known));
+        self.partial.next = after(&mut self.partial, partial.unwrap_or(1));
+        if partial.is_none() {
+            self.complete.next = complete;
+        } else {
+            // Partial polls do not delay a complete listing. One that shows a change can bring it forward.
+            self.complete.next.latest = self.complete.next.latest.min(complete.latest);
         }
         self.set_listing(began, Ok(Arc::clone(&self.known)), self.complete.next.earliest);
         for key in changes {

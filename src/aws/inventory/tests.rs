@@ -28,6 +28,8 @@ struct Polled {
     simulator: Client,
     inventory: Arc<Inventory<Snapshot>>,
     changed: mpsc::UnboundedReceiver<String>,
+    /// The VPCs without a connection.
+    free: [String; 2],
     _server: Server,
 }
 
@@ -47,21 +49,22 @@ async fn polled(number: usize, interval: Duration) -> Result<Polled, Box<dyn Err
         .collect();
     let vpcs = [0, 1].map(|one| {
         let block = format!("10.{one}.0.0/16");
-        json!({"id": vpc(2 * MANY + one), "account": "111111111111", "region": REGION, "cidr_blocks": [block]})
+        json!({"id": vpc(2 * number + one), "account": "111111111111", "region": REGION, "cidr_blocks": [block]})
     });
+    let free = [0, 1].map(|one| vpc(2 * number + one));
     simulator.load(&serde_json::from_value(json!({"peerings": peerings, "vpcs": vpcs}))?).await?;
     let ec2 = Arc::new(testing::ec2(&server.url(), Arc::new(Unobserved)));
     let (sender, changed) = mpsc::unbounded_channel();
     let on_change: poller::ChangeListener = Arc::new(move |key| _ = sender.send(key));
     let settings = PollSettings { cluster: "cluster".into(), interval, on_change };
     let inventory = Inventories::new(Arc::clone(&ec2), settings).of(REGION);
-    Ok(Polled { ec2, simulator, inventory, changed, _server: server })
+    Ok(Polled { ec2, simulator, inventory, changed, free, _server: server })
 }
 
 impl Polled {
     /// Requests a connection between the two VPCs.
     async fn request(&self) -> Result<String, AwsError> {
-        let (vpc_id, peer_vpc_id) = (vpc(2 * MANY), vpc(2 * MANY + 1));
+        let [vpc_id, peer_vpc_id] = self.free.clone();
         let (peer_owner_id, peer_region, tags) = (None, None, Default::default());
         let region = REGION.to_owned();
         let request = CreateRequest { region, vpc_id, peer_vpc_id, peer_owner_id, peer_region, tags };
@@ -118,7 +121,8 @@ async fn with_many_pages_a_query_polls_only_its_filters() -> Result<(), Box<dyn 
     while polled.changed.try_recv().is_ok() {}
 
     let asked = polled.request().await?;
-    let (requester, accepter) = (by(REQUESTER_VPC_ID, &vpc(2 * MANY)), by(ACCEPTER_VPC_ID, &vpc(2 * MANY + 1)));
+    let [requester, accepter] = &polled.free;
+    let (requester, accepter) = (by(REQUESTER_VPC_ID, requester), by(ACCEPTER_VPC_ID, accepter));
     let since = Instant::now();
     let (one, other) = tokio::join!(polled.known(requester.clone(), since), polled.known(requester.clone(), since));
     assert_eq!((one?.get(&asked).is_some(), other?.len()), (true, MANY + 1));
@@ -167,6 +171,33 @@ async fn a_partial_poll_does_not_wait_for_a_complete_listing_and_is_not_lost_by_
     };
     let known = complete().await.outcome?;
     assert_eq!((known.get(&asked).is_some(), known.get(&id(3)).is_none()), (true, true));
+    Ok(())
+}
+
+#[tokio::test]
+async fn while_a_crowd_needs_a_complete_listing_the_newest_query_does_not_wait_for_it() -> Result<(), Box<dyn Error>> {
+    const CROWD: usize = 1_000;
+    let polled = polled(2 * MANY, Duration::from_secs(60)).await?;
+    let before = polled.inventory.query(by(CONNECTION_ID, &id(0)), Instant::now()).await;
+    let pages = polled.calls().await?;
+    let asked = polled.request().await?;
+    (0..CROWD).for_each(|number| polled.inventory.refresh(Some(by(CONNECTION_ID, &id(number)))));
+    // More values than a partial poll takes.
+    polled.inventory.refresh(Some((0..CROWD).map(|number| (CONNECTION_ID, id(number))).collect()));
+    let single = polled.inventory.query(by(REQUESTER_VPC_ID, &polled.free[0]), Instant::now()).await;
+    assert!(single.outcome.as_ref().is_ok_and(|known| known.get(&asked).is_some()));
+    assert_eq!(single.last_complete, before.last_complete, "it waited for the crowd");
+    assert_eq!(polled.calls().await?, pages + 2, "one call for each filter");
+    let polls = async {
+        let mut polls = 0;
+        while polled.inventory.query(by(CONNECTION_ID, &asked), Instant::now()).await.last_complete
+            == before.last_complete
+        {
+            polls += 1;
+        }
+        polls
+    };
+    assert!(polls.await < 5, "new queries delay the listing for the crowd");
     Ok(())
 }
 
