@@ -186,7 +186,7 @@ pub struct PeeringSide {
     /// Its VPC must be in the account and region of this end. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("vpcRef cannot be changed: create another VpcPeering instead"))]
-    pub vpc_ref: Option<VpcReference>,
+    pub vpc_ref: Option<Box<VpcReference>>,
     /// The ID of the AWS account that owns the VPC: 12 digits. Defaults to the account of `identityRef`. Without
     /// `identityRef`, the accepter's account defaults to the requester's, and the requester's to the account of the
     /// operator's own credentials. Immutable.
@@ -213,7 +213,7 @@ pub struct PeeringSide {
     /// The routes from this end's VPC to the other end. The operator creates them when the peering connection is
     /// active, repairs them, and removes them before it deletes the connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub routes: Option<Routes>,
+    pub routes: Option<Box<Routes>>,
     /// Tags of the peering connection at this end only, in addition to `spec.tags`, at most 10.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 10))]

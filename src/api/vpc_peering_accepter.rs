@@ -91,7 +91,7 @@ pub struct VpcPeeringAccepterSpec {
     /// Its VPC must be in the account and region of this end. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self == oldSelf").message("vpcRef cannot be changed: create another VpcPeeringAccepter instead"))]
-    pub vpc_ref: Option<VpcReference>,
+    pub vpc_ref: Option<Box<VpcReference>>,
     /// The AWS region of the VPC, for example `eu-central-1`. Defaults to the region of the object in `vpcRef`,
     /// then to `defaultRegion` of the `AwsIdentity` in `identityRef`, or without `identityRef` to `--region` of the operator. If there is no default, the region is
     /// required. The status records the region, so that a default that changes later moves nothing. Immutable.
@@ -148,7 +148,7 @@ pub struct VpcPeeringAccepterSpec {
     /// They lead only to CIDR blocks that an entry of `accept` allows. A route that leads through the connection already
     /// is taken over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub routes: Option<Routes>,
+    pub routes: Option<Box<Routes>>,
     /// The effect of deleting this resource. `Delete`: the operator removes its routes and tags. `Retain`: they stay in
     /// AWS, without ownership tags. The connections stay in both cases. If the operator may no longer act in AWS for
     /// this resource, `Delete` waits, and `Retain` leaves the ownership tags, too. Defaults to

@@ -1,7 +1,7 @@
 //! Large resources must not exhaust the operator's memory. These tests use the largest ones that the API server
 //! accepts, under the memory limit of the chart.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -37,6 +37,7 @@ pub async fn the_largest_resources_fit_into_the_memory_limit(world: World) -> Re
     // At the second start, the resources contain the status that the first run has written.
     for start in 1..=2 {
         let running = operator.start().await?;
+        let started = Instant::now();
         world.apply(&world.manifest()).await?;
         // Under the memory limit, the kernel drops the code of the debug build and reads it from the disk again.
         let outcome = environment::eventually("ready", Duration::from_secs(180), async || {
@@ -47,6 +48,7 @@ pub async fn the_largest_resources_fit_into_the_memory_limit(world: World) -> Re
         .await;
         memory_limit.check(&running).with_context(|| format!("start {start}"))?;
         outcome?;
+        eprintln!("{LARGE_RESOURCES} of the largest: the ordinary one was ready after {:?}", started.elapsed());
         for number in 0..8 {
             environment::eventually("the condition", Duration::from_secs(60), async || {
                 let object = api(&world, number).get(&format!("large-{number}")).await?;

@@ -60,7 +60,7 @@ impl Resources {
                 }
                 let Some(region) = self.region(peering, side) else { continue };
                 let usage = uses.entry(region).or_default();
-                usage.add_prefix_list(peering.spec.side(side).routes.as_ref());
+                usage.add_prefix_list(peering.spec.side(side).routes.as_deref());
                 let sample = match side {
                     Side::Requester => &mut usage.requester,
                     Side::Accepter => &mut usage.accepter,
@@ -75,7 +75,7 @@ impl Resources {
             if named == name.as_deref()
                 && let Some(region) = accepter.spec.region.clone().or_else(|| default.clone())
             {
-                uses.entry(region).or_default().add_prefix_list(accepter.spec.routes.as_ref());
+                uses.entry(region).or_default().add_prefix_list(accepter.spec.routes.as_deref());
             }
         }
         uses

@@ -52,7 +52,7 @@ fn add_end(graph: &mut Graph, object: &VpcPeering, side: Side, identities: &[Aws
         Side::Accepter => status.accepter_vpc_info.as_ref(),
     });
     let key = end.map(|end| end.vpc_id.to_string()).or_else(|| spec.vpc_id.as_ref().map(ToString::to_string));
-    let key = key.unwrap_or_else(|| selected(spec.vpc_selector.as_ref(), spec.vpc_ref.as_ref()));
+    let key = key.unwrap_or_else(|| selected(spec.vpc_selector.as_ref(), spec.vpc_ref.as_deref()));
     let shown = |text: Option<&crate::api::Text>| text.map(ToString::to_string);
     let (written_account, written_region) = written(object, side, identities);
     let account = shown(info.and_then(|info| info.owner_id.as_ref())).or(written_account);
@@ -88,7 +88,7 @@ fn add_accepter(graph: &mut Graph, object: &VpcPeeringAccepter, identities: &[Aw
     let reference = spec.identity_ref.as_ref().map(|reference| &reference.name);
     let identity = reference.and_then(|name| identities.iter().find(|identity| identity.name_any() == *name));
     let key = status.vpc.as_ref().map(|vpc| vpc.vpc_id.to_string()).or_else(|| spec.vpc_id.clone());
-    let key = key.unwrap_or_else(|| selected(spec.vpc_selector.as_ref(), spec.vpc_ref.as_ref()));
+    let key = key.unwrap_or_else(|| selected(spec.vpc_selector.as_ref(), spec.vpc_ref.as_deref()));
     let account = status.owner_id.clone().or_else(|| identity.map(|identity| identity.spec.account_id.clone()));
     let region = status.vpc.as_ref().map(|vpc| vpc.region.to_string()).or_else(|| spec.region.clone());
     let region = region.or_else(|| identity.and_then(|identity| identity.spec.default_region.clone()));

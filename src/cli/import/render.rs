@@ -119,7 +119,7 @@ fn spec(peering: &Peering, options: &Options, inventory: &mut Inventory) -> Resu
             // `false` is the default of EC2. Without a permission for options, it would be an error.
             options: (acts && end.dns.and_then(|dns| dns.allows) == Some(true))
                 .then_some(SideOptions { allow_dns_resolution_from_remote_vpc: Some(true), ..SideOptions::default() }),
-            routes: routes(peering, side, acts, &mut inventory.notes),
+            routes: routes(peering, side, acts, &mut inventory.notes).map(Box::new),
             tags,
             ..PeeringSide::default()
         })

@@ -49,7 +49,7 @@ impl Kind for VpcPeering {
         if self.status.as_ref().is_some_and(|status| status.ends.is_some()) {
             return Vec::new();
         }
-        Side::BOTH.into_iter().filter_map(|side| self.spec.side(side).vpc_ref.as_ref()).collect()
+        Side::BOTH.into_iter().filter_map(|side| self.spec.side(side).vpc_ref.as_deref()).collect()
     }
 
     async fn resolve(&self, context: &Context) -> Result<Peers, Blocked> {

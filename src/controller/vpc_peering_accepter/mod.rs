@@ -37,7 +37,7 @@ impl Kind for VpcPeeringAccepter {
 
     fn unresolved_references(&self) -> Vec<&VpcReference> {
         let is_recorded = self.status.as_ref().is_some_and(|status| status.vpc.is_some());
-        self.spec.vpc_ref.iter().filter(|_| !is_recorded).collect()
+        self.spec.vpc_ref.as_deref().into_iter().filter(|_| !is_recorded).collect()
     }
 
     async fn resolve(&self, context: &Context) -> Result<Accepter, Blocked> {

@@ -156,9 +156,9 @@ fn check_routes(
     Ok(())
 }
 
-fn every_table() -> Routes {
+fn every_table() -> Box<Routes> {
     let route_tables = RouteTableSelector { all: true, ..RouteTableSelector::default() };
-    Routes { route_tables, ..Routes::default() }
+    Box::new(Routes { route_tables, ..Routes::default() })
 }
 
 /// The random state of a `VpcPeering` and of EC2.

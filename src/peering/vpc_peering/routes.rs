@@ -151,7 +151,7 @@ impl Inputs<'_> {
 
     fn with_routing<T>(&self, decide: impl FnOnce(Routing<'_>) -> T) -> Option<Result<T, Blocker>> {
         let (desired, recorded, observed, side) = (self.desired, self.recorded, self.observed, self.side);
-        let routes = desired.spec.side(side).routes.as_ref();
+        let routes = desired.spec.side(side).routes.as_deref();
         if routes.is_none() && !recorded.routes.iter().any(|route| route.side == side) {
             return None;
         }

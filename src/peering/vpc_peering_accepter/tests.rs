@@ -579,7 +579,7 @@ fn the_older_accepter_decides_and_the_younger_keeps_its_connections() {
 
 fn with_routes(case: &mut Case, destination: &str, target: Option<Target>) {
     let route_tables = RouteTableSelector { all: true, ..RouteTableSelector::default() };
-    case.spec.routes = Some(Routes { route_tables, ..Routes::default() });
+    case.spec.routes = Some(Box::new(Routes { route_tables, ..Routes::default() }));
     let routes =
         target.map(|target| Route { destination: destination.parse().expect("a block"), target, is_blackhole: false });
     let table = RouteTable {

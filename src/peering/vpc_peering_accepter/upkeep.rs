@@ -326,7 +326,7 @@ impl Inputs<'_> {
         Some(Ok(decide(Routing {
             side: SIDE,
             vpc_id: &desired.end.vpc_id,
-            routes: desired.spec.routes.as_ref().filter(|_| asks_for_routes),
+            routes: desired.spec.routes.as_deref().filter(|_| asks_for_routes),
             field: "spec.routes",
             connection: self.live.map(|(target, _)| target),
             earlier: &proof.flatten().into_iter().collect(),

@@ -71,7 +71,7 @@ fn the_summary_names_what_the_deletion_removes_and_what_stays() {
     let of_accepter = "1 route at the accepter's end: 10.1.0.0/16 in rtb-accepter";
     let mut case = with_routes(Case::with(StatusCode::Active));
     let route_tables = RouteTableSelector { all: true, ..RouteTableSelector::default() };
-    let routes = Some(Routes { route_tables, ..Routes::default() });
+    let routes = Some(Box::new(Routes { route_tables, ..Routes::default() }));
     (case.spec.requester.routes, case.spec.accepter.routes) = (routes.clone(), routes);
     let whole = "1 peering connection: pcx-1 (with its options and tags)";
     assert_eq!(deletion(&case), summary(&[whole, of_requester, of_accepter], &[]));
@@ -111,7 +111,7 @@ fn a_route_without_a_record_is_removed_with_an_active_peering_only() {
         let shown = case.observed.recorded.as_mut().map(Arc::make_mut).unwrap();
         shown.requester.cidr_block = Some("10.1.0.0/16".into());
         shown.accepter.cidr_block = Some("10.2.0.0/16".into());
-        case.spec.requester.routes = Some(Routes { route_tables: route_tables.clone(), ..Routes::default() });
+        case.spec.requester.routes = Some(Box::new(Routes { route_tables: route_tables.clone(), ..Routes::default() }));
         if !is_recorded {
             case.recorded.routes.clear();
         }

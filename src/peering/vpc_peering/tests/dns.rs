@@ -116,7 +116,7 @@ fn an_active_peering_is_ready_only_if_its_options_and_routes_are() {
         }
         if routes {
             let route_tables = crate::api::RouteTableSelector { all: true, ..Default::default() };
-            case.spec.requester.routes = Some(crate::api::Routes { route_tables, ..Default::default() });
+            case.spec.requester.routes = Some(Box::new(crate::api::Routes { route_tables, ..Default::default() }));
             case.observed.tables.insert(Side::Requester, Err(refusal()));
         }
         let decision = case.decision();
@@ -152,7 +152,7 @@ fn an_observed_peering_has_no_condition_of_its_options_and_routes() {
     let mut dry_run = case(OFF, OFF);
     dry_run.spec.dry_run = true;
     for mut case in [observed, dry_run] {
-        case.spec.requester.routes = Some(crate::api::Routes::default());
+        case.spec.requester.routes = Some(Box::new(crate::api::Routes::default()));
         let decision = case.decision();
         assert!(is_ready(&decision.status.conditions), "{:?}", decision.plan);
         for kind in [ConditionType::OptionsSynced, ConditionType::RoutesReady] {

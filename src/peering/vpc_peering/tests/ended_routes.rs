@@ -38,7 +38,7 @@ fn routes_through_an_ended_connection_are_removed_before_anything_else() {
     for code in every_code() {
         let mut case = with_routes(Case::with(code.clone()), "pcx-1");
         let route_tables = crate::api::RouteTableSelector { all: true, ..Default::default() };
-        let routes = crate::api::Routes { route_tables, ..Default::default() };
+        let routes = Box::new(crate::api::Routes { route_tables, ..Default::default() });
         (case.spec.requester.routes, case.spec.accepter.routes) = (Some(routes.clone()), Some(routes));
         assert_eq!(case.summary() == removal, code.has_ended(), "{code}: {}", case.summary());
     }
@@ -118,7 +118,7 @@ fn the_ends_are_cleared_before_a_deletion_without_a_wait_for_each_other() {
 #[test]
 fn unreadable_route_tables_block_a_deletion_only_while_routes_are_recorded() {
     let mut case = with_routes(Case::with(StatusCode::Active), "pcx-1").deleted();
-    case.spec.requester.routes = Some(crate::api::Routes::default());
+    case.spec.requester.routes = Some(Box::new(crate::api::Routes::default()));
     case.observed.tables = [Side::Requester, Side::Accepter].map(|side| (side, Err(refusal()))).into();
     assert_eq!(case.summary(), "stalled: Unauthorized");
     case.recorded.routes.clear();

@@ -36,7 +36,7 @@ fn reads() -> Reads {
 
 fn with_routes() -> VpcPeeringSpec {
     let route_tables = RouteTableSelector { main: true, ..RouteTableSelector::default() };
-    let routes = Some(Routes { route_tables, ..Routes::default() });
+    let routes = Some(Box::new(Routes { route_tables, ..Routes::default() }));
     let mut spec = spec();
     spec.requester = PeeringSide { routes: routes.clone(), ..spec.requester };
     spec.accepter = PeeringSide { routes, ..spec.accepter };

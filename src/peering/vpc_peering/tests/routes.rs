@@ -12,7 +12,7 @@ fn case(target: Option<Target>) -> Case {
     shown.accepter.cidr_block = Some(BLOCK.into());
     let mut case = Case::showing(shown);
     let route_tables = crate::api::RouteTableSelector { main: true, ..Default::default() };
-    case.spec.requester.routes = Some(crate::api::Routes { route_tables, ..Default::default() });
+    case.spec.requester.routes = Some(Box::new(crate::api::Routes { route_tables, ..Default::default() }));
     let route = target.map(|target| Route { destination: BLOCK.parse().unwrap(), target, is_blackhole: false });
     let table = RouteTable {
         id: "rtb-1".into(),

@@ -155,10 +155,10 @@ fn routes_are_created_when_active_and_deleted_before_the_peering() {
     shown.requester.cidr_block = Some("10.1.0.0/16".into());
     shown.accepter.cidr_block = Some("10.2.0.0/16".into());
     let mut case = Case::showing(shown);
-    case.spec.requester.routes = Some(crate::api::Routes {
+    case.spec.requester.routes = Some(Box::new(crate::api::Routes {
         route_tables: crate::api::RouteTableSelector { main: true, ..Default::default() },
         ..Default::default()
-    });
+    }));
     case.observed.tables.insert(Side::Requester, table(&[]));
     assert_eq!(case.summary(), "record 1 routes, requester");
     case.recorded.routes = match case.decide() {
