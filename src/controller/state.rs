@@ -156,7 +156,8 @@ impl<S: Step> ReconcileState<S> {
         shown: impl IntoIterator<Item = Authorized>,
         is_needed: impl Fn(&str) -> bool,
     ) -> BTreeSet<Authorized> {
-        self.proven.extend(shown);
+        // A set that has become empty keeps its memory.
+        self.proven.extend(shown.into_iter().filter(|id| is_needed(id)));
         self.proven.retain(|id| is_needed(id));
         self.proven.clone()
     }
