@@ -60,6 +60,11 @@ struct Reserved {
     vpcs: Vec<String>,
     /// The new connection, once EC2 has answered.
     connection: Option<String>,
+    /// The start of the poll whose listing was last searched for the connection. A listing is searched once, because
+    /// many reservations may be compared before each of many requests.
+    searched: Option<Instant>,
+    /// Whether that listing shows a request that nobody has accepted. `None` if it does not show the connection.
+    is_outstanding: Option<bool>,
     /// Whether the resource has its permit, and sends the request.
     is_claimed: bool,
     since: Instant,
@@ -92,8 +97,11 @@ impl DemandEnd {
         self.account.quotas.of(&self.region)
     }
 
-    fn snapshot(&self) -> Arc<Snapshot> {
-        self.inventory.latest().and_then(|listing| listing.outcome.ok()).unwrap_or_default()
+    /// The latest listing, and the start of the poll that it shows.
+    fn snapshot(&self) -> (Arc<Snapshot>, Option<Instant>) {
+        let listing = self.inventory.latest();
+        let polled = listing.as_ref().map(|listing| listing.last_polled);
+        (listing.and_then(|listing| listing.outcome.ok()).unwrap_or_default(), polled)
     }
 }
 
@@ -109,6 +117,8 @@ impl Reservations {
             location: demand.location(),
             vpcs: demand.ends().map(|end| end.vpc_id.clone()).collect(),
             connection: None,
+            searched: None,
+            is_outstanding: None,
             is_claimed: false,
             since: now,
         };
@@ -142,6 +152,7 @@ impl Reservations {
         let mut state = self.state();
         if let Some(reserved) = state.held.get_mut(resource) {
             (reserved.connection, reserved.since) = (id.map(str::to_owned), Instant::now());
+            reserved.searched = None;
         }
     }
 
@@ -166,21 +177,23 @@ impl Reservations {
 impl State {
     fn check(&mut self, resource: &QueuedResource, demand: &Demand, now: Instant) -> Result<Option<String>, Shortage> {
         let (location, end) = (demand.location(), &demand.requester);
-        let (quotas, snapshot) = (end.quotas(), end.snapshot());
-        self.held.retain(|_, reserved| reserved.location != location || reserved.is_needed(&snapshot, now));
+        let (quotas, (snapshot, polled)) = (end.quotas(), end.snapshot());
+        self.held.retain(|_, reserved| {
+            reserved.location != location || {
+                reserved.search(&snapshot, polled);
+                reserved.is_needed(now)
+            }
+        });
         self.refused.retain(|_, at| now.duration_since(*at) < REFUSAL_PAUSE);
         if self.refused.contains_key(&location) {
             return Err(quota::refused(&location.0, &location.1));
         }
-        let is_new = |reserved: &Reserved, snapshot: &Snapshot| {
-            reserved.connection.as_ref().is_none_or(|id| snapshot.get(id).is_none())
-        };
         let others = || self.held.iter().filter(|(other, _)| *other != resource).map(|(_, reserved)| reserved);
-        let coming = others().filter(|other| other.location == location && is_new(other, &snapshot)).count();
+        let coming = others().filter(|other| other.location == location && other.is_outstanding.is_none()).count();
         let used = snapshot.outstanding_of(&location.0, &location.1) + coming;
         let mut warning = quota::outstanding_room(used, quotas.outstanding, &location.0, &location.1)?;
         for end in demand.ends() {
-            let (snapshot, quota) = (end.snapshot(), end.quotas().active_per_vpc);
+            let ((snapshot, _), quota) = (end.snapshot(), end.quotas().active_per_vpc);
             let is_shown = |id: &String| quota::is_counted(&snapshot, id, &end.vpc_id);
             let is_coming = |other: &&Reserved| {
                 other.vpcs.contains(&end.vpc_id) && !other.connection.as_ref().is_some_and(is_shown)
@@ -194,15 +207,19 @@ impl State {
 }
 
 impl Reserved {
-    /// Whether the reservation counts beside this listing of the requester's end.
-    fn is_needed(&self, snapshot: &Snapshot, now: Instant) -> bool {
-        let shown = self.connection.as_ref().and_then(|id| snapshot.get(id));
-        match shown {
-            Some(connection) => connection.code.is_outstanding(),
-            None => {
-                let lifetime = if self.is_claimed { UNSEEN_LIFETIME } else { UNCLAIMED_LIFETIME };
-                now.duration_since(self.since) < lifetime
-            }
+    /// Searches the listing of the requester's end for the connection, unless it was searched before.
+    fn search(&mut self, snapshot: &Snapshot, polled: Option<Instant>) {
+        if polled.is_none() || self.searched != polled {
+            let shown = self.connection.as_ref().and_then(|id| snapshot.get(id));
+            (self.searched, self.is_outstanding) = (polled, shown.map(|connection| connection.code.is_outstanding()));
         }
+    }
+
+    /// Whether the reservation counts beside the listing that was searched last.
+    fn is_needed(&self, now: Instant) -> bool {
+        self.is_outstanding.unwrap_or_else(|| {
+            let lifetime = if self.is_claimed { UNSEEN_LIFETIME } else { UNCLAIMED_LIFETIME };
+            now.duration_since(self.since) < lifetime
+        })
     }
 }
