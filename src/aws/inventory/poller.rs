@@ -175,7 +175,7 @@ impl<V: View> Poller<V> {
         };
         // After a failure the known items may be outdated.
         let is_known = self.published.borrow().as_ref().is_some_and(|listing| listing.outcome.is_ok());
-        let is_sufficient = !self.needs_complete && self.is_partial_cheaper();
+        let is_sufficient = self.is_partial_sufficient();
         let is_useful = is_known && (is_sufficient || self.newest().next().is_some());
         let partial = needed_at(self.partial.next).filter(|_| is_useful);
         let complete_at = match needed_at(self.complete.next).filter(|_| !(is_known && is_sufficient)) {
@@ -189,9 +189,10 @@ impl<V: View> Poller<V> {
         }
     }
 
-    /// Whether a partial poll of everything that is pending or transient takes fewer calls than a complete listing.
-    fn is_partial_cheaper(&self) -> bool {
-        self.filters.call_count() < page_count::<V>(&self.known)
+    /// Whether a partial poll can answer everything that is pending or transient, with fewer calls than a complete
+    /// listing.
+    fn is_partial_sufficient(&self) -> bool {
+        !self.needs_complete && self.filters.call_count() < page_count::<V>(&self.known)
     }
 
     /// The filters of the pending queries that a partial poll can answer with fewer calls than a complete listing takes,
@@ -204,7 +205,7 @@ impl<V: View> Poller<V> {
 
     /// The filters of the next partial poll.
     fn partial_filters(&self) -> Filters {
-        if !self.needs_complete && self.is_partial_cheaper() {
+        if self.is_partial_sufficient() {
             return self.filters.clone();
         }
         let mut newest = Filters::default();

@@ -47,11 +47,11 @@ async fn polled(number: usize, interval: Duration) -> Result<Polled, Box<dyn Err
             json!({"id": id(number), "requester": end(2 * number), "accepter": end(2 * number + 1), "phase": phase})
         })
         .collect();
+    let free = [0, 1].map(|one| vpc(2 * number + one));
     let vpcs = [0, 1].map(|one| {
         let block = format!("10.{one}.0.0/16");
-        json!({"id": vpc(2 * number + one), "account": "111111111111", "region": REGION, "cidr_blocks": [block]})
+        json!({"id": free[one], "account": "111111111111", "region": REGION, "cidr_blocks": [block]})
     });
-    let free = [0, 1].map(|one| vpc(2 * number + one));
     simulator.load(&serde_json::from_value(json!({"peerings": peerings, "vpcs": vpcs}))?).await?;
     let ec2 = Arc::new(testing::ec2(&server.url(), Arc::new(Unobserved)));
     let (sender, changed) = mpsc::unbounded_channel();
